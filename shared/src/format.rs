@@ -1,0 +1,165 @@
+//! Durations, rates, counts and ages as people read them: three significant digits, one unit, exact powers of two.
+
+use alloc::format;
+use alloc::string::{String, ToString};
+
+use crate::histogram::QuantileRange;
+
+/// A number and its unit, apart, so that a page can tone the unit down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quantity {
+    /// The number.
+    pub number: String,
+    /// The unit; may be empty.
+    pub unit: &'static str,
+}
+
+impl core::fmt::Display for Quantity {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        out.write_str(&self.number)?;
+        if self.unit.is_empty() { Ok(()) } else { write!(out, " {}", self.unit) }
+    }
+}
+
+/// Units of time with their lengths in ns, shortest first.
+const DURATIONS: [(u128, &str); 4] = [(1, "ns"), (1_000, "µs"), (1_000_000, "ms"), (1_000_000_000, "s")];
+
+/// A duration of `ns`: `999 ns`, `16.8 ms`, `1.05 s`.
+#[must_use]
+pub fn duration(ns: u128) -> Quantity {
+    let (length, unit) = unit_of(ns);
+    Quantity { number: three_digits(ns, length), unit }
+}
+
+/// A quantile's range in the unit of its upper bound: `16.8–33.6 ms`. One value where both ends look the same.
+#[must_use]
+pub fn range(range: QuantileRange) -> Quantity {
+    let (length, unit) = unit_of(range.high);
+    let [low, high] = [u128::from(range.low), range.high].map(|ns| three_digits(ns, length));
+    Quantity { number: if low == high { high } else { format!("{low}–{high}") }, unit }
+}
+
+/// The two ends of a quantile's range in one unit, for pages that set them apart.
+#[must_use]
+pub fn range_ends(range: QuantileRange) -> (String, Quantity) {
+    let (length, unit) = unit_of(range.high);
+    (three_digits(range.low.into(), length), Quantity { number: three_digits(range.high, length), unit })
+}
+
+fn unit_of(ns: u128) -> (u128, &'static str) {
+    // A number that would round up to 1000 takes the next unit.
+    DURATIONS.into_iter().rev().find(|&(length, _)| ns * 2_000 >= length * 1_999).unwrap_or(DURATIONS[0])
+}
+
+/// `value / unit` with three significant digits, rounded half up; whole numbers below a thousand keep no decimals.
+fn three_digits(value: u128, unit: u128) -> String {
+    if unit == 1 || value == 0 {
+        return value.to_string();
+    }
+    for (decimals, scale, limit) in [(3, 1_000, 100), (2, 100, 1_000), (1, 10, 1_000)] {
+        // Below 0.1 three decimals must do: the other end of the range sets the unit.
+        let scaled = (value * scale + unit / 2) / unit;
+        if scaled < limit || (decimals < 3 && scaled < 1_000) || (decimals == 3 && scaled < 1_000 && value < unit) {
+            return decimal(scaled, decimals, scale);
+        }
+    }
+    ((value + unit / 2) / unit).to_string()
+}
+
+fn decimal(scaled: u128, decimals: usize, scale: u128) -> String {
+    let (whole, fraction) = (scaled / scale, scaled % scale);
+    format!("{whole}.{fraction:0decimals$}")
+}
+
+/// Units of large numbers, largest last.
+const THOUSANDS: [(f64, &str); 5] = [(1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T")];
+
+/// Events per second: `0`, `12.5`, `141 k`, `2.50 M`; the unit of a rate is left to its surroundings.
+#[must_use]
+pub fn rate(per_second: f64) -> Quantity {
+    let (size, unit) = THOUSANDS.into_iter().rev().find(|&(size, _)| per_second >= size * 0.9995).unwrap_or(THOUSANDS[0]);
+    let scaled = per_second / size;
+    let number = if scaled >= 99.95 || (size == 1.0 && scaled == scaled as u64 as f64) {
+        format!("{scaled:.0}")
+    } else if scaled >= 9.995 {
+        format!("{scaled:.1}")
+    } else {
+        format!("{scaled:.2}")
+    };
+    Quantity { number, unit }
+}
+
+/// A rate in full: `28 920.5`.
+#[must_use]
+pub fn exact_rate(per_second: f64) -> String {
+    let whole = count(per_second as u128);
+    let tenths = ((per_second - (per_second as u128) as f64) * 1_000.0) as u64;
+    if tenths == 0 { whole } else { format!("{whole}.{}", format!("{tenths:03}").trim_end_matches('0')) }
+}
+
+/// A count in full, its thousands apart by narrow no-break spaces: `57 841`.
+#[must_use]
+pub fn count(count: u128) -> String {
+    let digits = count.to_string();
+    let mut grouped = String::with_capacity(digits.len() * 2);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            grouped.push('\u{202f}');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// How long ago or for how long, coarsely: `now`, `12 s`, `3 min`, `2 h`, `5 d`.
+#[must_use]
+pub fn age(seconds: u64) -> String {
+    match seconds {
+        0 => "now".to_string(),
+        1..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_three_digits_and_one_unit() {
+        let expected = [
+            (0, "0 ns"), (1, "1 ns"), (999, "999 ns"), (1_000, "1.00 µs"), (1_024, "1.02 µs"), (65_536, "65.5 µs"),
+            (524_288, "524 µs"), (999_499, "999 µs"), (999_500, "1.00 ms"), (16_777_216, "16.8 ms"), (1_073_741_824, "1.07 s"),
+            (3_600_000_000_000, "3600 s"),
+        ];
+        for (ns, text) in expected {
+            assert_eq!(duration(ns).to_string(), text, "{ns}");
+        }
+    }
+
+    #[test]
+    fn ranges_take_the_unit_of_the_bound_that_people_quote() {
+        let expected = [
+            ((34, 64), "34–64 ns"), ((512, 1_024), "0.512–1.02 µs"), ((16_777_216, 33_554_432), "16.8–33.6 ms"),
+            ((8_192, 14_509), "8.19–14.5 µs"), ((0, 1), "0–1 ns"), ((34, 34), "34 ns"), ((524_288, 1_048_576), "0.524–1.05 ms"),
+        ];
+        for ((low, high), text) in expected {
+            assert_eq!(range(QuantileRange { low, high }).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn rates_counts_and_ages() {
+        for (value, text) in [
+            (0.0, "0"), (0.5, "0.50"), (1.5, "1.50"), (12.5, "12.5"), (999.0, "999"), (1_000.0, "1.00 k"),
+            (28_920.5, "28.9 k"), (141_200.0, "141 k"), (999_600.0, "1.00 M"), (2_500_000.0, "2.50 M"),
+        ] {
+            assert_eq!(rate(value).to_string(), text, "{value}");
+        }
+        assert_eq!((exact_rate(28_920.5), exact_rate(7.0)), ("28\u{202f}920.5".to_string(), "7".to_string()));
+        assert_eq!((count(57_841), count(999)), ("57\u{202f}841".to_string(), "999".to_string()));
+        assert_eq!([0, 5, 119, 120, 7_199, 7_200, 172_800].map(age), ["now", "5 s", "119 s", "2 min", "119 min", "2 h", "2 d"]);
+    }
+}

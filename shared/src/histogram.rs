@@ -1,0 +1,320 @@
+//! The latency histogram: 65 power-of-two bins of exact integer counts.
+//!
+//! The bins are those of Wallaroo's producer: bin 0 counts the value 0, bin `i` counts `2^(i-1) <= ns < 2^i`. Merging two
+//! histograms adds their bins, so a histogram of any set of workers over any span of time is exact. What a sum of bins
+//! cannot tell is where inside a bin a value lay; a quantile is therefore an honest range, never a point.
+//!
+//! | operation | can it fail? |
+//! |---|---|
+//! | [`Histogram::record`], [`Histogram::merge`] | no: a bin that would overflow stays at `u64::MAX` |
+//! | [`Histogram::quantile`] | no: `None` when nothing was counted |
+//! | [`bin_low`], [`bin_high`] | panic when the bin is above 64, which is a bug of the caller |
+
+/// Number of bins. Bin 64 counts values from `2^63` up.
+pub const BINS: usize = 65;
+
+/// The bin that counts a duration of `ns` nanoseconds, in `0..=64`.
+///
+/// The rule is `64 - clz(ns)`, as in Wallaroo's `lib/wallaroo/core/metrics/histogram.pony`.
+///
+/// ```
+/// use joey_shared::histogram::bin_of;
+/// assert_eq!([bin_of(0), bin_of(1), bin_of(3), bin_of(4), bin_of(u64::MAX)], [0, 1, 2, 3, 64]);
+/// ```
+#[must_use]
+pub const fn bin_of(ns: u64) -> usize {
+    (u64::BITS - ns.leading_zeros()) as usize
+}
+
+/// The least duration, in nanoseconds, that `bin` counts.
+///
+/// # Panics
+/// When `bin` is above 64.
+#[must_use]
+pub const fn bin_low(bin: usize) -> u64 {
+    assert!(bin < BINS);
+    if bin == 0 { 0 } else { 1 << (bin - 1) }
+}
+
+/// The least duration, in nanoseconds, that is too long for `bin`: its exclusive upper bound, up to `2^64`.
+///
+/// # Panics
+/// When `bin` is above 64.
+#[must_use]
+pub const fn bin_high(bin: usize) -> u128 {
+    assert!(bin < BINS);
+    1 << bin
+}
+
+/// A quantile in millionths, so that ranks are computed in integers. `0..=1_000_000`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Quantile(u32);
+
+impl Quantile {
+    /// The median.
+    pub const P50: Self = Self(500_000);
+    /// Nine in ten.
+    pub const P90: Self = Self(900_000);
+    /// Nineteen in twenty.
+    pub const P95: Self = Self(950_000);
+    /// Two nines.
+    pub const P99: Self = Self(990_000);
+    /// Three nines.
+    pub const P999: Self = Self(999_000);
+    /// Four nines.
+    pub const P9999: Self = Self(999_900);
+
+    /// The quantile of `millionths`; `None` above one million.
+    #[must_use]
+    pub const fn from_millionths(millionths: u32) -> Option<Self> {
+        if millionths <= 1_000_000 { Some(Self(millionths)) } else { None }
+    }
+
+    /// This quantile in millionths, `0..=1_000_000`.
+    #[must_use]
+    pub const fn millionths(self) -> u32 {
+        self.0
+    }
+
+    /// The rank of this quantile among `count` values: `ceil(q * count)`, but at least 1.
+    #[must_use]
+    pub const fn rank(self, count: u128) -> u128 {
+        // `count` is at most 65 * u64::MAX, so the product stays far below u128::MAX.
+        let rank = (count * self.0 as u128).div_ceil(1_000_000);
+        if rank == 0 { 1 } else { rank }
+    }
+}
+
+/// The range that holds a quantile: `low <= value < high`, in nanoseconds.
+///
+/// It is the range of one bin, drawn in to the recorded minimum and maximum. Where the maximum was recorded, `high` is
+/// that maximum and included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuantileRange {
+    /// Lower bound, included.
+    pub low: u64,
+    /// Upper bound; up to `2^64`, hence wider than a duration.
+    pub high: u128,
+}
+
+/// Counts of durations by power-of-two bin, with the exact extremes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Histogram {
+    /// Counts, index as in [`bin_of`].
+    pub bins: [u64; BINS],
+    /// The shortest recorded duration in ns; `u64::MAX` while nothing is recorded.
+    pub min_ns: u64,
+    /// The longest recorded duration in ns; 0 while nothing is recorded.
+    pub max_ns: u64,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { bins: [0; BINS], min_ns: u64::MAX, max_ns: 0 }
+    }
+}
+
+impl core::fmt::Debug for Histogram {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(out, "Histogram(min {} max {} ", self.min_ns, self.max_ns)?;
+        out.debug_map().entries(self.occupied()).finish()?;
+        write!(out, ")")
+    }
+}
+
+impl Histogram {
+    /// Counts one duration.
+    pub fn record(&mut self, ns: u64) {
+        let bin = &mut self.bins[bin_of(ns)];
+        *bin = bin.saturating_add(1);
+        self.min_ns = self.min_ns.min(ns);
+        self.max_ns = self.max_ns.max(ns);
+    }
+
+    /// Adds every count of `other`. Order and grouping of merges do not matter.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.bins.iter_mut().zip(&other.bins) {
+            *mine = mine.saturating_add(*theirs);
+        }
+        if !other.is_empty() {
+            self.min_ns = self.min_ns.min(other.min_ns);
+            self.max_ns = self.max_ns.max(other.max_ns);
+        }
+    }
+
+    /// How many durations are counted; at most `65 * u64::MAX`.
+    #[must_use]
+    pub fn count(&self) -> u128 {
+        self.bins.iter().map(|&count| u128::from(count)).sum()
+    }
+
+    /// Whether nothing is counted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bins.iter().all(|&count| count == 0)
+    }
+
+    /// The recorded extremes in ns, where something was counted and the producer's figures make sense.
+    #[must_use]
+    pub fn extremes(&self) -> Option<(u64, u64)> {
+        (!self.is_empty() && self.min_ns <= self.max_ns).then_some((self.min_ns, self.max_ns))
+    }
+
+    /// The bins that count something, as `(bin, count)` in ascending order.
+    pub fn occupied(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        self.bins.iter().copied().enumerate().filter(|&(_, count)| count > 0)
+    }
+
+    /// The range that holds quantile `q`: the bin of rank `ceil(q * count)`, drawn in to the recorded extremes.
+    ///
+    /// `None` when nothing is counted. This is the one place where a quantile is computed.
+    #[must_use]
+    pub fn quantile(&self, q: Quantile) -> Option<QuantileRange> {
+        let rank = q.rank(self.count());
+        let mut seen = 0_u128;
+        for (bin, count) in self.occupied() {
+            seen += u128::from(count);
+            if seen >= rank {
+                return Some(self.range_of(bin));
+            }
+        }
+        None
+    }
+
+    /// The range of `bin`, drawn in to the recorded extremes where they lie inside it.
+    ///
+    /// An extreme outside its bin is a producer's mistake and must not turn the range inside out.
+    fn range_of(&self, bin: usize) -> QuantileRange {
+        let (mut low, mut high) = (bin_low(bin), bin_high(bin));
+        if let Some((min_ns, max_ns)) = self.extremes() {
+            if bin_of(min_ns) == bin {
+                low = min_ns;
+            }
+            if bin_of(max_ns) == bin {
+                high = u128::from(max_ns);
+            }
+        }
+        QuantileRange { low, high }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec::Vec;
+
+    fn histogram_of(values: &[u64]) -> Histogram {
+        let mut histogram = Histogram::default();
+        values.iter().for_each(|&ns| histogram.record(ns));
+        histogram
+    }
+
+    /// Durations spread over all magnitudes, with the edges of bins more often than chance would have them.
+    fn duration() -> impl Strategy<Value = u64> {
+        (0..=64_u32, any::<u64>(), 0..4_u8).prop_map(|(shift, noise, edge)| {
+            let power = 1_u64.checked_shl(shift).unwrap_or(0);
+            match edge {
+                0 => power,
+                1 => power.wrapping_sub(1),
+                2 => power.wrapping_add(1),
+                _ => noise.checked_shr(shift).unwrap_or(0),
+            }
+        })
+    }
+
+    #[test]
+    fn bins_follow_the_producers_examples() {
+        for (ns, bin) in [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (1023, 10), (1024, 11), (1 << 63, 64), (u64::MAX, 64)] {
+            assert_eq!(bin_of(ns), bin, "{ns} ns");
+        }
+    }
+
+    #[test]
+    fn the_captured_frame_has_the_quantiles_worked_out_by_hand() {
+        let mut captured = Histogram { min_ns: 34, max_ns: 14509, ..Histogram::default() };
+        for (bin, count) in [(6, 57306), (7, 505), (8, 4), (9, 7), (12, 2), (14, 17)] {
+            captured.bins[bin] = count;
+        }
+        assert_eq!(captured.count(), 57841);
+        let ranges = [Quantile::P50, Quantile::P95, Quantile::P99, Quantile::P999, Quantile::P9999]
+            .map(|q| captured.quantile(q).map(|range| (range.low, range.high)));
+        assert_eq!(
+            ranges,
+            [Some((34, 64)), Some((34, 64)), Some((34, 64)), Some((64, 128)), Some((8192, 14509))]
+        );
+    }
+
+    #[test]
+    fn nothing_counted_has_no_quantile_and_no_extremes() {
+        let mut empty = Histogram::default();
+        empty.merge(&Histogram::default());
+        assert_eq!((empty.quantile(Quantile::P50), empty.extremes()), (None, None));
+    }
+
+    #[test]
+    fn an_extreme_outside_its_bin_does_not_turn_a_range_inside_out() {
+        let mut odd = histogram_of(&[100, 100]);
+        (odd.min_ns, odd.max_ns) = (5000, 1);
+        assert_eq!(odd.quantile(Quantile::P50), Some(QuantileRange { low: 64, high: 128 }));
+    }
+
+    #[test]
+    fn a_full_bin_stays_full() {
+        let mut full = histogram_of(&[7]);
+        full.bins[3] = u64::MAX;
+        full.merge(&full.clone());
+        full.record(7);
+        assert_eq!((full.bins[3], full.count()), (u64::MAX, u128::from(u64::MAX)));
+    }
+
+    proptest! {
+        #[test]
+        fn bins_are_those_of_two_other_crates(ns in duration()) {
+            let bin = bin_of(ns);
+            let mut h2 = ::histogram::Histogram::new(0, 64).unwrap();
+            h2.increment(ns).unwrap();
+            prop_assert_eq!(h2.as_slice()[bin], 1);
+            let mut base2 = base2histogram::Histogram::<()>::with_log_scale(1, 1);
+            base2.record(ns);
+            prop_assert_eq!(base2.bucket(bin).count(), 1);
+            prop_assert!(bin_low(bin) <= ns && u128::from(ns) < bin_high(bin));
+        }
+
+        #[test]
+        fn a_quantile_range_holds_the_true_value(
+            values in prop::collection::vec(duration(), 1..200),
+            millionths in 0..=1_000_000_u32,
+        ) {
+            let q = Quantile::from_millionths(millionths).unwrap();
+            let range = histogram_of(&values).quantile(q).unwrap();
+            let mut sorted = values;
+            sorted.sort_unstable();
+            let truth = sorted[usize::try_from(q.rank(sorted.len() as u128)).unwrap() - 1];
+            prop_assert!(range.low <= truth && u128::from(truth) <= range.high, "{truth} in {range:?}");
+        }
+
+        #[test]
+        fn quantiles_are_those_of_another_crate(values in prop::collection::vec(duration(), 1..200)) {
+            let ours = histogram_of(&values);
+            let theirs = ::histogram::Histogram::from_buckets(0, 64, ours.bins.to_vec()).unwrap();
+            for q in [Quantile::P50, Quantile::P90, Quantile::P99, Quantile::P9999] {
+                let range = ours.quantile(q).unwrap();
+                let bucket = theirs.quantile_bucket(f64::from(q.millionths()) / 1e6).unwrap().unwrap();
+                prop_assert!(bucket.start() <= range.low && range.high <= u128::from(bucket.end()) + 1);
+            }
+        }
+
+        #[test]
+        fn merging_is_recording_everything_in_any_order(
+            parts in prop::collection::vec(prop::collection::vec(duration(), 0..20), 0..8),
+        ) {
+            let all: Vec<u64> = parts.iter().flatten().copied().collect();
+            let (mut forward, mut backward) = (Histogram::default(), Histogram::default());
+            parts.iter().for_each(|part| forward.merge(&histogram_of(part)));
+            parts.iter().rev().for_each(|part| backward.merge(&histogram_of(part)));
+            prop_assert_eq!(&forward, &histogram_of(&all));
+            prop_assert_eq!(forward, backward);
+        }
+    }
+}

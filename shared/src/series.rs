@@ -1,0 +1,145 @@
+//! What a histogram is about, and what a viewer may subscribe to.
+//!
+//! A series is structured, never a joined string: names may hold `:`, `@`, `*`, `/` or spaces, and the hub that Joey
+//! replaces lost a whole worker over one of them. Names are checked once, where they come in, by [`check_name`].
+
+use alloc::string::String;
+use serde::{Deserialize, Serialize};
+
+/// Longest name in bytes. Long enough for any name met in practice, short enough that names cannot fill memory.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// The category of time spent in one computation.
+pub const COMPUTATION: &str = "computation";
+/// The category of time from a source to the end of a pipeline, reported by the worker where it completes.
+pub const START_TO_END: &str = "start-to-end";
+/// The category of time from entering a worker to completion or hand-off.
+pub const NODE_INGRESS_EGRESS: &str = "node-ingress-egress";
+/// The category of counts at a pipeline's sources; its values are counts only, not latencies.
+pub const PIPELINE_INGESTION: &str = "pipeline-ingestion";
+
+/// What one histogram stream of an application is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SeriesKey {
+    /// What is measured: [`COMPUTATION`], [`START_TO_END`], [`NODE_INGRESS_EGRESS`], [`PIPELINE_INGESTION`] or any other.
+    pub category: String,
+    /// The pipeline it belongs to.
+    pub pipeline: String,
+    /// The worker that reported it.
+    pub worker: String,
+    /// The metric's own name, for example a computation's.
+    pub name: String,
+}
+
+/// What a viewer subscribes to: a filter on one application's log.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Topic {
+    /// The application.
+    pub app: String,
+    /// Which of its updates.
+    pub filter: Filter,
+}
+
+/// Which updates of an application's log a topic takes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Filter {
+    /// All of them.
+    All,
+    /// Those of one category.
+    Category(String),
+    /// Those of one series.
+    Series(SeriesKey),
+}
+
+impl Filter {
+    /// Whether updates of `series` pass.
+    #[must_use]
+    pub fn admits(&self, series: &SeriesKey) -> bool {
+        match self {
+            Self::All => true,
+            Self::Category(category) => *category == series.category,
+            Self::Series(key) => key == series,
+        }
+    }
+
+    /// Whether everything that passes `other` passes this filter too. Filters nest: two overlap only if one covers the other.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::All, _) => true,
+            (_, Self::All) => false,
+            (_, Self::Series(key)) => self.admits(key),
+            (Self::Category(mine), Self::Category(theirs)) => mine == theirs,
+            (Self::Series(_), Self::Category(_)) => false,
+        }
+    }
+}
+
+/// Why a name was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameError {
+    /// Longer than [`NAME_BYTES_MAX`].
+    TooLong,
+    /// Not UTF-8.
+    NotUtf8,
+    /// Holds a control character, or one that reorders or hides the text around it on a screen.
+    Unprintable,
+}
+
+/// Takes the name in `bytes`, if it may be shown as it is.
+///
+/// # Errors
+/// See [`NameError`]; a refused name refuses its whole frame, and the sender cannot mend it on this connection.
+pub fn check_name(bytes: &[u8]) -> Result<&str, NameError> {
+    if bytes.len() > NAME_BYTES_MAX {
+        return Err(NameError::TooLong);
+    }
+    let name = core::str::from_utf8(bytes).map_err(|_| NameError::NotUtf8)?;
+    if name.chars().any(is_unprintable) { Err(NameError::Unprintable) } else { Ok(name) }
+}
+
+/// Control characters, and the invisible ones that can make one name look like another: bidirectional marks, embeddings,
+/// overrides and isolates, zero-width characters, the byte order mark. Right-to-left letters themselves are welcome.
+fn is_unprintable(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    fn key(category: &str, name: &str) -> SeriesKey {
+        let [category, name] = [category, name].map(ToString::to_string);
+        SeriesKey { category, pipeline: "p".to_string(), worker: "w".to_string(), name }
+    }
+
+    #[test]
+    fn names_with_separators_markup_and_any_script_are_welcome() {
+        for name in ["", "a:b@c*d", "<b>bold</b>", "Décodage · 解码 🚀", "مرحبا", "a/b?c#d e"] {
+            assert_eq!(check_name(name.as_bytes()), Ok(name));
+        }
+    }
+
+    #[test]
+    fn names_that_deceive_are_refused() {
+        let long = [b'a'; NAME_BYTES_MAX + 1];
+        assert_eq!(check_name(&long), Err(NameError::TooLong));
+        assert!(check_name(&long[1..]).is_ok());
+        assert_eq!(check_name(&[0xff, 0xfe]), Err(NameError::NotUtf8));
+        for name in ["a\0b", "a\nb", "a\u{202e}b", "a\u{200b}b", "\u{feff}a", "a\u{2066}b", "\u{85}"] {
+            assert_eq!(check_name(name.as_bytes()), Err(NameError::Unprintable), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn filters_nest() {
+        let check = key(COMPUTATION, "Check");
+        let [all, category, series] =
+            [Filter::All, Filter::Category(COMPUTATION.to_string()), Filter::Series(check.clone())];
+        let other = Filter::Series(key(START_TO_END, "p"));
+        assert!(all.covers(&all) && all.covers(&category) && category.covers(&series) && series.covers(&series));
+        assert!(!series.covers(&category) && !category.covers(&all) && !category.covers(&other) && !series.covers(&other));
+        assert!(category.admits(&check) && !other.admits(&check));
+    }
+}

@@ -1,0 +1,457 @@
+//! One application as a viewer knows it: its views, its clock, and which of its periods are complete.
+//!
+//! The same store runs in the browser, behind `joey stats` and in the tests. Its clock is the newest plausible period end
+//! that was seen, not the time on anybody's wall, so a recording from last year looks as it did then.
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::histogram::Histogram;
+use crate::seqset::SeqSet;
+use crate::series::SeriesKey;
+use crate::view::ViewKey;
+use crate::window::{Added, Throughput, Window, second_of};
+use crate::wire::{SeriesEntry, Update};
+
+/// Length of a window unless somebody chooses another, in seconds: that of the original Metrics UI.
+pub const WINDOW_SECONDS: u64 = 300;
+
+/// Logs remembered for one application. A log ends when its relay restarts; nothing more comes from older ones.
+const LOGS_MAX: usize = 8;
+
+/// Holes remembered for one application; older ones are forgotten first.
+const HOLES_MAX: usize = 64;
+
+/// What became of an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It is counted in its views.
+    Merged,
+    /// It was here before, and is counted once.
+    Again,
+    /// Its period ended before everything that the windows keep; it is counted as late.
+    Late,
+    /// Its series was never announced; nothing can be said about it.
+    Unknown,
+}
+
+/// One view and when it was last heard from.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// What it shows.
+    pub key: ViewKey,
+    /// The lowest producer id among its series: where in the pipeline it sits.
+    pub id: u16,
+    /// Its seconds.
+    pub window: Window,
+    /// When its newest update arrived at the relay, in ns since the Unix epoch.
+    pub heard_ns: u64,
+    /// Goes up whenever an update is added.
+    pub revision: u64,
+}
+
+/// A producer clock that is ahead of the relay's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Skew {
+    /// By how much, in ns.
+    pub ahead_ns: u64,
+    /// When it was last seen, in ns since the Unix epoch.
+    pub seen_ns: u64,
+}
+
+/// A part of the log that this viewer did not get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hole {
+    /// When the last update before it was cut, in ns since the Unix epoch; 0 when there was none.
+    pub from_ns: u64,
+    /// When the first update after it was cut; 0 while none has come.
+    pub to_ns: u64,
+    /// How many updates are missing; `None` where the relay restarted and nobody knows.
+    pub updates: Option<u64>,
+}
+
+/// Everything that a viewer knows about one application.
+#[derive(Clone, Debug)]
+pub struct AppStore {
+    views: Vec<View>,
+    index: BTreeMap<ViewKey, usize>,
+    logs: Vec<Log>,
+    seconds: u64,
+    clock_ns: u64,
+    through_ns: u64,
+    /// The period that is still open, if any.
+    open: Option<Open>,
+    revision: u64,
+    heard_ns: u64,
+    late: u64,
+    skews: BTreeMap<String, Skew>,
+    holes: Vec<Hole>,
+}
+
+/// The newest period, while it is not complete.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    /// When the first of its updates arrived.
+    arrival_ns: u64,
+    /// Where it begins: the earliest start of all updates with the newest end.
+    start_ns: u64,
+    /// Its longest period.
+    period_ns: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Log {
+    epoch: u64,
+    series: BTreeMap<u32, Announced>,
+    merged: SeqSet,
+}
+
+#[derive(Clone, Debug)]
+struct Announced {
+    worker: String,
+    own: usize,
+    total: Option<usize>,
+}
+
+impl Default for AppStore {
+    fn default() -> Self {
+        Self::new(WINDOW_SECONDS)
+    }
+}
+
+impl AppStore {
+    /// An empty store with windows of `seconds`.
+    #[must_use]
+    pub const fn new(seconds: u64) -> Self {
+        Self {
+            views: Vec::new(),
+            index: BTreeMap::new(),
+            logs: Vec::new(),
+            seconds,
+            clock_ns: 0,
+            through_ns: 0,
+            open: None,
+            revision: 0,
+            heard_ns: 0,
+            late: 0,
+            skews: BTreeMap::new(),
+            holes: Vec::new(),
+        }
+    }
+
+    /// Learns the numbers of `series` in the log of `epoch`. Repeating it is harmless.
+    pub fn announce(&mut self, epoch: u64, series: &[SeriesEntry]) {
+        for entry in series {
+            let (own, total) = ViewKey::of_series(&entry.key);
+            let own = self.view_for(own, entry.id);
+            let total = total.map(|total| self.view_for(total, entry.id));
+            let announced = Announced { worker: entry.key.worker.clone(), own, total };
+            self.log(epoch).series.insert(entry.number, announced);
+        }
+    }
+
+    fn view_for(&mut self, key: ViewKey, id: u16) -> usize {
+        if let Some(&at) = self.index.get(&key) {
+            self.views[at].id = self.views[at].id.min(id);
+            return at;
+        }
+        let mut window = Window::new(self.seconds);
+        window.slide(second_of(self.clock_ns));
+        self.index.insert(key.clone(), self.views.len());
+        self.views.push(View { key, id, window, heard_ns: 0, revision: 0 });
+        self.revision += 1;
+        self.views.len() - 1
+    }
+
+    fn log(&mut self, epoch: u64) -> &mut Log {
+        let at = self.logs.iter().position(|log| log.epoch == epoch).unwrap_or_else(|| {
+            if self.logs.len() == LOGS_MAX {
+                self.logs.remove(0);
+            }
+            self.logs.push(Log { epoch, ..Log::default() });
+            self.logs.len() - 1
+        });
+        &mut self.logs[at]
+    }
+
+    /// Counts an update of the log of `epoch` that arrived at the relay at `arrival_ns`, once.
+    pub fn apply(&mut self, epoch: u64, update: &Update, arrival_ns: u64) -> Applied {
+        let log = self.log(epoch);
+        let Some(Announced { worker, own, total }) = log.series.get(&update.series).cloned() else {
+            return Applied::Unknown;
+        };
+        if !log.merged.insert(update.seq) {
+            return Applied::Again;
+        }
+        self.heard_ns = self.heard_ns.max(arrival_ns);
+        if update.skew_ns > 0 {
+            self.skews.insert(worker, Skew { ahead_ns: update.skew_ns, seen_ns: arrival_ns });
+        } else {
+            self.skews.remove(&worker);
+        }
+        self.move_clock(update, arrival_ns);
+        self.revision += 1;
+        let (clock, revision) = (second_of(self.clock_ns), self.revision);
+        let mut added = Added::Late;
+        for at in core::iter::once(own).chain(total) {
+            let view = &mut self.views[at];
+            view.window.slide(clock);
+            added = view.window.add(update);
+            view.heard_ns = view.heard_ns.max(arrival_ns);
+            view.revision = revision;
+        }
+        if added == Added::Late {
+            self.late += 1;
+            return Applied::Late;
+        }
+        Applied::Merged
+    }
+
+    /// A period is complete once an update of a later one has arrived: everything up to where the newest begins.
+    fn move_clock(&mut self, update: &Update, arrival_ns: u64) {
+        let start_ns = update.end_ns.saturating_sub(update.period_ns);
+        if update.end_ns > self.clock_ns {
+            self.clock_ns = update.end_ns;
+            self.open = Some(Open { arrival_ns, start_ns, period_ns: update.period_ns });
+        } else if update.end_ns == self.clock_ns
+            && let Some(open) = &mut self.open
+        {
+            open.start_ns = open.start_ns.min(start_ns);
+            open.period_ns = open.period_ns.max(update.period_ns);
+        }
+        if let Some(open) = self.open {
+            self.through_ns = self.through_ns.max(open.start_ns);
+        }
+    }
+
+    /// Lets time pass: two periods after its first update arrived, the newest period is complete as well.
+    pub fn advance(&mut self, now_ns: u64) {
+        if self.open.is_some_and(|open| now_ns >= open.arrival_ns.saturating_add(open.period_ns.saturating_mul(2))) {
+            self.open = None;
+            self.through_ns = self.clock_ns;
+            self.revision += 1;
+            self.views.iter_mut().for_each(|view| view.revision = self.revision);
+        }
+    }
+
+    /// Changes the length of every window to `seconds`.
+    pub fn set_seconds(&mut self, seconds: u64) {
+        self.seconds = seconds;
+        self.revision += 1;
+        for view in &mut self.views {
+            view.window.slide(second_of(self.clock_ns));
+            view.window.set_seconds(seconds);
+            view.revision = self.revision;
+        }
+    }
+
+    /// Length of the windows in seconds.
+    #[must_use]
+    pub const fn seconds(&self) -> u64 {
+        self.seconds
+    }
+
+    /// Every view ever fed, in the order in which they were first seen; positions never change.
+    #[must_use]
+    pub fn views(&self) -> &[View] {
+        &self.views
+    }
+
+    /// Every view with its position, ordered by key.
+    pub fn views_by_key(&self) -> impl Iterator<Item = (usize, &View)> {
+        self.index.values().map(|&at| (at, &self.views[at]))
+    }
+
+    /// The position of the view with this key.
+    #[must_use]
+    pub fn find(&self, key: &ViewKey) -> Option<usize> {
+        self.index.get(key).copied()
+    }
+
+    /// What view `at` counted in its window, up to the application's clock.
+    pub fn histogram(&mut self, at: usize) -> Histogram {
+        self.slid(at).histogram()
+    }
+
+    /// The events per second of view `at` over the complete seconds of its window.
+    pub fn throughput(&mut self, at: usize) -> Option<Throughput> {
+        let through = self.through_second();
+        self.slid(at).throughput(through)
+    }
+
+    /// The window of view `at`, ending at the application's clock.
+    pub fn slid(&mut self, at: usize) -> &Window {
+        let clock = second_of(self.clock_ns);
+        let window = &mut self.views[at].window;
+        window.slide(clock);
+        window
+    }
+
+    /// The newest plausible period end seen, in ns since the Unix epoch; 0 before the first.
+    #[must_use]
+    pub const fn clock_ns(&self) -> u64 {
+        self.clock_ns
+    }
+
+    /// The end of the newest complete period, in ns since the Unix epoch; 0 before the first.
+    #[must_use]
+    pub const fn through_ns(&self) -> u64 {
+        self.through_ns
+    }
+
+    /// The last second that is wholly complete.
+    #[must_use]
+    pub const fn through_second(&self) -> u64 {
+        self.through_ns / crate::window::SLOT_NS
+    }
+
+    /// When the newest update arrived at the relay, in ns since the Unix epoch; 0 before the first.
+    #[must_use]
+    pub const fn heard_ns(&self) -> u64 {
+        self.heard_ns
+    }
+
+    /// Goes up whenever anything changes.
+    #[must_use]
+    pub const fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// How many updates came too late for any window.
+    #[must_use]
+    pub const fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// Workers whose clock is implausibly far ahead; their periods are placed by arrival.
+    #[must_use]
+    pub const fn skews(&self) -> &BTreeMap<String, Skew> {
+        &self.skews
+    }
+
+    /// Notes that a part of the log is missing.
+    pub fn note_hole(&mut self, hole: Hole) {
+        if self.holes.len() == HOLES_MAX {
+            self.holes.remove(0);
+        }
+        self.holes.push(hole);
+        self.revision += 1;
+    }
+
+    /// Closes holes that had no end yet: updates are coming again.
+    pub fn close_holes(&mut self, cut_ns: u64) {
+        self.holes.iter_mut().filter(|hole| hole.to_ns == 0).for_each(|hole| hole.to_ns = cut_ns);
+    }
+
+    /// What is missing, oldest first.
+    #[must_use]
+    pub fn holes(&self) -> &[Hole] {
+        &self.holes
+    }
+
+    /// The names of `field` over all views, each once, sorted: for example every pipeline.
+    #[must_use]
+    pub fn names_of(&self, field: impl Fn(&ViewKey) -> Option<&str>) -> Vec<String> {
+        let mut names: Vec<String> = self.index.keys().filter_map(field).map(ToString::to_string).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+/// Announcing a series.
+impl SeriesEntry {
+    /// The entry that announces `key` as `number`.
+    #[must_use]
+    pub const fn new(number: u32, id: u16, key: SeriesKey) -> Self {
+        Self { number, id, key }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::series::{COMPUTATION, START_TO_END};
+    use crate::view::Kind;
+
+    const S: u64 = 1_000_000_000;
+
+    fn entry(number: u32, category: &str, worker: &str) -> SeriesEntry {
+        let [category, pipeline, worker, name] = [category, "p", worker, "n"].map(ToString::to_string);
+        SeriesEntry::new(number, 1, SeriesKey { category, pipeline, worker, name })
+    }
+
+    fn update(seq: u64, series: u32, end_s: u64, durations: &[u64]) -> Update {
+        let mut histogram = Histogram::default();
+        durations.iter().for_each(|&ns| histogram.record(ns));
+        Update { seq, series, period_ns: 2 * S, end_ns: end_s * S, skew_ns: 0, histogram }
+    }
+
+    /// A store that has seen `updates` of two workers' computations, each at its end.
+    fn store_of(updates: &[Update]) -> AppStore {
+        let mut store = AppStore::default();
+        store.announce(1, &[entry(0, COMPUTATION, "a"), entry(1, COMPUTATION, "b"), entry(2, START_TO_END, "a")]);
+        for update in updates {
+            store.apply(1, update, update.end_ns);
+        }
+        store
+    }
+
+    #[test]
+    fn totals_add_up_the_workers() {
+        let mut store = store_of(&[update(1, 0, 100, &[5]), update(2, 1, 100, &[9, 9]), update(3, 0, 100, &[5])]);
+        let total = store.find(&ViewKey::computation("n")).unwrap();
+        assert_eq!(store.histogram(total).count(), 4);
+        let counts: Vec<_> = store
+            .views()
+            .iter()
+            .filter(|view| view.key.kind == Kind::ComputationByWorker)
+            .map(|view| view.window.histogram().count())
+            .collect();
+        assert_eq!(counts, [2, 2]);
+    }
+
+    #[test]
+    fn a_stamp_is_counted_once_but_a_period_may_repeat() {
+        let mut store = store_of(&[update(1, 0, 100, &[5]), update(2, 0, 100, &[5])]);
+        assert_eq!(store.apply(1, &update(2, 0, 100, &[5]), 0), Applied::Again);
+        assert_eq!(store.apply(7, &update(2, 0, 100, &[5]), 0), Applied::Unknown);
+        store.announce(7, &[entry(0, COMPUTATION, "a")]);
+        assert_eq!(store.apply(7, &update(2, 0, 100, &[5]), 0), Applied::Merged);
+        assert_eq!(store.histogram(0).count(), 3);
+    }
+
+    #[test]
+    fn a_period_is_complete_when_a_later_one_begins_or_after_two_more() {
+        let mut store = store_of(&[update(1, 0, 100, &[5; 6])]);
+        assert_eq!((store.through_ns(), store.throughput(0)), (98 * S, None));
+        assert_eq!(store.histogram(0).count(), 6);
+        store.advance(103 * S);
+        assert_eq!(store.through_ns(), 98 * S);
+        store.advance(104 * S);
+        assert_eq!((store.through_ns(), store.throughput(0).unwrap().median), (100 * S, 3.0));
+        store.apply(1, &update(2, 1, 102, &[5]), 104 * S);
+        assert_eq!((store.through_ns(), store.clock_ns()), (100 * S, 102 * S));
+        store.apply(1, &update(3, 1, 104, &[5]), 104 * S);
+        assert_eq!(store.through_ns(), 102 * S);
+    }
+
+    #[test]
+    fn the_first_update_may_be_an_old_one() {
+        let mut store = store_of(&[update(1, 0, 100, &[5]), update(2, 1, 4000, &[5])]);
+        assert_eq!(store.apply(1, &update(3, 0, 3600, &[5]), 4000 * S), Applied::Merged);
+        assert_eq!(store.apply(1, &update(4, 0, 200, &[5]), 4000 * S), Applied::Late);
+        assert_eq!((store.late(), store.histogram(0).count()), (1, 0));
+        store.set_seconds(900);
+        assert_eq!(store.histogram(0).count(), 1);
+    }
+
+    #[test]
+    fn a_skewed_clock_is_named_until_it_is_sound_again() {
+        let mut store = store_of(&[Update { skew_ns: 9 * S, ..update(1, 0, 100, &[5]) }]);
+        assert_eq!(store.skews().get("a"), Some(&Skew { ahead_ns: 9 * S, seen_ns: 100 * S }));
+        store.apply(1, &update(2, 0, 102, &[5]), 102 * S);
+        assert!(store.skews().is_empty());
+    }
+}

@@ -1,0 +1,144 @@
+//! Which views one series feeds: itself, and the total that it is part of.
+//!
+//! The relay sends each update once; every view is derived from the raw series where it is looked at. The crosses are those
+//! of Wallaroo's Monitoring Hub (`metrics_channel.ex`), with keys kept as fields instead of joined strings.
+
+use alloc::string::String;
+
+use crate::series::{COMPUTATION, NODE_INGRESS_EGRESS, PIPELINE_INGESTION, START_TO_END, SeriesKey};
+
+/// What a view adds up. The order is the order in which people read them: totals before their parts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A pipeline, from source to end, over all workers.
+    StartToEnd,
+    /// A pipeline on the worker where it completes.
+    StartToEndByWorker,
+    /// A worker, from entry to completion or hand-off, over all pipelines.
+    NodeIngressEgress,
+    /// One pipeline's share of a worker.
+    NodeIngressEgressByPipeline,
+    /// A computation over all workers and pipelines.
+    Computation,
+    /// A computation of one pipeline on one worker.
+    ComputationByWorker,
+    /// What a pipeline's sources took in: counts, no latency.
+    PipelineIngestion,
+    /// A category that Joey does not know, by metric name.
+    Other(String),
+}
+
+impl Kind {
+    /// The kind's name in `joey stats --json` and in addresses.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::StartToEnd => START_TO_END,
+            Self::StartToEndByWorker => "start-to-end-by-worker",
+            Self::NodeIngressEgress => NODE_INGRESS_EGRESS,
+            Self::NodeIngressEgressByPipeline => "node-ingress-egress-by-pipeline",
+            Self::Computation => COMPUTATION,
+            Self::ComputationByWorker => "computation-by-worker",
+            Self::PipelineIngestion => PIPELINE_INGESTION,
+            Self::Other(category) => category,
+        }
+    }
+
+    /// Whether the values are latencies; for [`Kind::PipelineIngestion`] they are counts only.
+    #[must_use]
+    pub fn has_latency(&self) -> bool {
+        *self != Self::PipelineIngestion
+    }
+}
+
+/// What one view shows. Fields that do not apply to its kind are `None`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ViewKey {
+    /// What is added up.
+    pub kind: Kind,
+    /// The pipeline, where the kind is about one.
+    pub pipeline: Option<String>,
+    /// The worker, where the kind is about one.
+    pub worker: Option<String>,
+    /// The metric's name, where the kind is about one.
+    pub name: Option<String>,
+}
+
+impl ViewKey {
+    /// The total over everything with this pipeline.
+    #[must_use]
+    pub fn pipeline(pipeline: &str) -> Self {
+        Self { pipeline: Some(pipeline.into()), ..Self::bare(Kind::StartToEnd) }
+    }
+
+    /// The total over everything on this worker.
+    #[must_use]
+    pub fn worker(worker: &str) -> Self {
+        Self { worker: Some(worker.into()), ..Self::bare(Kind::NodeIngressEgress) }
+    }
+
+    /// The total over everything with this computation's name.
+    #[must_use]
+    pub fn computation(name: &str) -> Self {
+        Self { name: Some(name.into()), ..Self::bare(Kind::Computation) }
+    }
+
+    /// The views that updates of `series` are added to: its own, then its total.
+    #[must_use]
+    pub fn of_series(series: &SeriesKey) -> (Self, Option<Self>) {
+        let pipeline = || Some(series.pipeline.clone());
+        let worker = || Some(series.worker.clone());
+        let name = || Some(series.name.clone());
+        match series.category.as_str() {
+            START_TO_END => (
+                Self { pipeline: pipeline(), worker: worker(), ..Self::bare(Kind::StartToEndByWorker) },
+                Some(Self::pipeline(&series.pipeline)),
+            ),
+            NODE_INGRESS_EGRESS => (
+                Self { pipeline: pipeline(), worker: worker(), ..Self::bare(Kind::NodeIngressEgressByPipeline) },
+                Some(Self::worker(&series.worker)),
+            ),
+            COMPUTATION => (
+                Self { kind: Kind::ComputationByWorker, pipeline: pipeline(), worker: worker(), name: name() },
+                Some(Self::computation(&series.name)),
+            ),
+            PIPELINE_INGESTION => {
+                (Self { pipeline: pipeline(), name: name(), ..Self::bare(Kind::PipelineIngestion) }, None)
+            }
+            other => (Self { name: name(), ..Self::bare(Kind::Other(other.into())) }, None),
+        }
+    }
+
+    const fn bare(kind: Kind) -> Self {
+        Self { kind, pipeline: None, worker: None, name: None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use std::string::ToString;
+
+    /// The views of a series in this category, written `kind pipeline worker name`.
+    fn check(category: &str, expected: &str) {
+        let [pipeline, worker, name] = ["p:1", "w@1", "n*1"].map(ToString::to_string);
+        let series = SeriesKey { category: category.to_string(), pipeline, worker, name };
+        let (own, total) = ViewKey::of_series(&series);
+        let line = |view: &ViewKey| {
+            let [pipeline, worker, name] =
+                [&view.pipeline, &view.worker, &view.name].map(|field| field.as_deref().unwrap_or("-"));
+            format!("{} {pipeline} {worker} {name}", view.kind.as_str())
+        };
+        assert_eq!(format!("{} + {}", line(&own), total.as_ref().map_or_else(String::new, line)), expected);
+    }
+
+    #[test]
+    fn each_category_feeds_the_views_of_the_original_hub() {
+        check("start-to-end", "start-to-end-by-worker p:1 w@1 - + start-to-end p:1 - -");
+        check("node-ingress-egress", "node-ingress-egress-by-pipeline p:1 w@1 - + node-ingress-egress - w@1 -");
+        check("computation", "computation-by-worker p:1 w@1 n*1 + computation - - n*1");
+        check("pipeline-ingestion", "pipeline-ingestion p:1 - n*1 + ");
+        check("source-sink", "source-sink - - n*1 + ");
+    }
+}

@@ -1,0 +1,446 @@
+//! A connected viewer without the socket: what it follows, how far it has come, what it must ask for after a break.
+//!
+//! The browser's link, `joey tap`, `joey stats` and the end-to-end tests all put a socket around this. It takes bytes and
+//! times and gives bytes: [`Viewer::connected`] after each (re)connection, [`Viewer::receive`] for each message,
+//! [`Viewer::outgoing`] for what is to be sent.
+//!
+//! Never twice: updates are merged by stamp, so overlapping subscriptions and resumes are harmless. Never silently less:
+//! a jump between the ranges of two batches becomes a [`Hole`] that names how much is missing.
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use crate::series::{SeriesKey, Topic};
+use crate::store::{Applied, AppStore, Hole, WINDOW_SECONDS};
+use crate::wire::{
+    AppEntry, BatchHead, Blob, ClientMessage, Refusal, SeriesEntry, ServerMessage, Start, Subscribed, Update, VERSION, WireError,
+};
+
+/// What a relay said about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RelayInfo {
+    /// Its protocol version.
+    pub version: u16,
+    /// Its release.
+    pub release: String,
+    /// Its run.
+    pub epoch: u64,
+    /// How far back it remembers, in ns.
+    pub ring_ns: u64,
+    /// Whether it makes up its own producers.
+    pub demo: bool,
+}
+
+/// One update as it comes in, with the names that its numbers stand for.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'a> {
+    /// The application.
+    pub app: &'a str,
+    /// The epoch of the log.
+    pub epoch: u64,
+    /// Series and producer id.
+    pub series: &'a SeriesEntry,
+    /// The update.
+    pub update: &'a Update,
+}
+
+/// A subscription that the viewer wants, across connections.
+#[derive(Clone, Debug)]
+struct Subscription {
+    topic: Topic,
+    start: Start,
+    /// Whether the relay has answered on this connection.
+    live: Option<Live>,
+    /// Refused because the application does not exist yet.
+    waiting: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    feed: u32,
+    epoch: u64,
+    next: u64,
+    /// The newest number when the subscription was made.
+    head: u64,
+}
+
+/// How far a topic has come, kept after it is no longer followed.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    epoch: u64,
+    next: u64,
+    cut_ns: u64,
+}
+
+/// Everything that a viewer knows.
+#[derive(Debug)]
+pub struct Viewer {
+    seconds: u64,
+    relay: Option<RelayInfo>,
+    catalogue: BTreeMap<String, AppEntry>,
+    apps: BTreeMap<String, AppStore>,
+    subscriptions: BTreeMap<u32, Subscription>,
+    next_sub: u32,
+    progress: BTreeMap<Topic, Progress>,
+    /// Names behind numbers, by `(epoch, app)`.
+    names: BTreeMap<(u64, String), BTreeMap<u32, SeriesEntry>>,
+    outgoing: Vec<Vec<u8>>,
+    connected: bool,
+    /// `(relay clock, local clock)` at the same instant, in ns.
+    clock: Option<(u64, u64)>,
+    unreadable: u64,
+    missing: u64,
+    revision: u64,
+}
+
+impl Default for Viewer {
+    fn default() -> Self {
+        Self::new(WINDOW_SECONDS)
+    }
+}
+
+impl Viewer {
+    /// A viewer that follows nothing yet, with windows of `seconds`.
+    #[must_use]
+    pub const fn new(seconds: u64) -> Self {
+        Self {
+            seconds,
+            relay: None,
+            catalogue: BTreeMap::new(),
+            apps: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+            next_sub: 1,
+            progress: BTreeMap::new(),
+            names: BTreeMap::new(),
+            outgoing: Vec::new(),
+            connected: false,
+            clock: None,
+            unreadable: 0,
+            missing: 0,
+            revision: 0,
+        }
+    }
+
+    /// Follows `topic` from `start` on, or from where this viewer left it. Following it already changes nothing.
+    pub fn follow(&mut self, topic: Topic, start: Start) {
+        if self.subscriptions.values().any(|subscription| subscription.topic == topic) {
+            return;
+        }
+        let sub = self.next_sub;
+        self.next_sub += 1;
+        self.subscriptions.insert(sub, Subscription { topic, start, live: None, waiting: false });
+        self.subscribe(sub);
+    }
+
+    /// Stops following `topic`. What is known stays, and following it again resumes.
+    pub fn unfollow(&mut self, topic: &Topic) {
+        let Some((&sub, _)) = self.subscriptions.iter().find(|(_, subscription)| subscription.topic == *topic) else { return };
+        self.subscriptions.remove(&sub);
+        self.send(&ClientMessage::Unsubscribe { sub });
+    }
+
+    /// What is followed.
+    pub fn followed(&self) -> impl Iterator<Item = &Topic> {
+        self.subscriptions.values().map(|subscription| &subscription.topic)
+    }
+
+    /// A connection is open: asks again for everything that is followed, each from where it had come to.
+    pub fn connected(&mut self) {
+        self.connected = true;
+        self.outgoing.clear();
+        let subs: Vec<u32> = self.subscriptions.keys().copied().collect();
+        subs.into_iter().for_each(|sub| self.subscribe(sub));
+    }
+
+    /// The connection is gone.
+    pub fn disconnected(&mut self) {
+        self.connected = false;
+        self.outgoing.clear();
+        for subscription in self.subscriptions.values_mut() {
+            subscription.live = None;
+            subscription.waiting = false;
+        }
+        self.revision += 1;
+    }
+
+    fn subscribe(&mut self, sub: u32) {
+        let Some(subscription) = self.subscriptions.get_mut(&sub) else { return };
+        subscription.live = None;
+        subscription.waiting = false;
+        let start = match self.progress.get(&subscription.topic) {
+            Some(progress) => Start::After { epoch: progress.epoch, seq: progress.next - 1 },
+            None => subscription.start,
+        };
+        let topic = subscription.topic.clone();
+        self.send(&ClientMessage::Subscribe { sub, topic, start });
+    }
+
+    /// Asks for the names of an application's series without following it.
+    pub fn describe(&mut self, app: &str) {
+        self.send(&ClientMessage::Describe { app: app.to_string() });
+    }
+
+    fn send(&mut self, message: &ClientMessage) {
+        if self.connected {
+            self.outgoing.push(message.encode());
+        }
+    }
+
+    /// Takes the messages that are to be sent.
+    pub fn outgoing(&mut self) -> Vec<Vec<u8>> {
+        core::mem::take(&mut self.outgoing)
+    }
+
+    /// Takes one message at local time `now_ns` (any clock that only moves forward) and shows `incoming` every update
+    /// that was not here before.
+    ///
+    /// # Errors
+    /// When the message, or a part of it, makes no sense. It is counted in [`Viewer::unreadable`]; going on is safe.
+    pub fn receive(&mut self, bytes: &[u8], now_ns: u64, mut incoming: impl FnMut(&Incoming<'_>)) -> Result<(), WireError> {
+        self.revision += 1;
+        let outcome = ServerMessage::decode(bytes).and_then(|message| self.handle(message, now_ns, &mut incoming));
+        self.unreadable += u64::from(outcome.is_err());
+        outcome
+    }
+
+    fn handle(
+        &mut self,
+        message: ServerMessage<'_>,
+        now_ns: u64,
+        incoming: &mut impl FnMut(&Incoming<'_>),
+    ) -> Result<(), WireError> {
+        match message {
+            ServerMessage::Hello(hello) => {
+                self.clock = Some((hello.now_ns, now_ns));
+                self.relay = Some(RelayInfo {
+                    version: hello.version,
+                    release: hello.release.to_string(),
+                    epoch: hello.epoch,
+                    ring_ns: hello.ring_ns,
+                    demo: hello.demo,
+                });
+            }
+            ServerMessage::Catalogue { full, apps } => self.learn(full, apps),
+            ServerMessage::Subscribed(subscribed) => self.subscribed(subscribed),
+            ServerMessage::Batch { head, updates } => return self.batch(&head, updates, incoming),
+            ServerMessage::Gap { feed, from, to } => {
+                if let Some((sub, _)) = self.live_feed(feed) {
+                    self.missed(sub, Some(to.saturating_sub(from).saturating_add(1)));
+                    self.progressed(sub, from, to, None);
+                }
+            }
+            ServerMessage::Heartbeat { now_ns: relay_ns, heads: _ } => self.clock = Some((relay_ns, now_ns)),
+            ServerMessage::Refused { sub, reason } => {
+                if let Some(subscription) = self.subscriptions.get_mut(&sub) {
+                    subscription.waiting = reason == Refusal::NoSuchApp;
+                }
+            }
+            ServerMessage::Series { app, epoch, series, last: _ } => self.announce(&app, epoch, series),
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, full: bool, apps: Vec<AppEntry>) {
+        if full {
+            self.catalogue.clear();
+        }
+        self.catalogue.extend(apps.into_iter().map(|entry| (entry.app.clone(), entry)));
+        let ready = |(&sub, subscription): (&u32, &Subscription)| {
+            (subscription.waiting && self.catalogue.contains_key(&subscription.topic.app)).then_some(sub)
+        };
+        let subs: Vec<u32> = self.subscriptions.iter().filter_map(ready).collect();
+        subs.into_iter().for_each(|sub| self.subscribe(sub));
+    }
+
+    fn subscribed(&mut self, Subscribed { sub, feed, epoch, next, head, missing }: Subscribed) {
+        let Some(subscription) = self.subscriptions.get_mut(&sub) else { return };
+        subscription.live = Some(Live { feed, epoch, next, head });
+        let topic = subscription.topic.clone();
+        let seconds = self.seconds;
+        self.apps.entry(topic.app.clone()).or_insert_with(|| AppStore::new(seconds));
+        match self.progress.get(&topic) {
+            Some(progress) if progress.epoch != epoch => self.missed(sub, None),
+            _ if missing > 0 => self.missed(sub, Some(missing)),
+            _ => {}
+        }
+        let cut_ns = self.progress.get(&topic).map_or(0, |progress| progress.cut_ns);
+        self.progress.insert(topic, Progress { epoch, next, cut_ns });
+    }
+
+    fn announce(&mut self, app: &str, epoch: u64, series: Vec<SeriesEntry>) {
+        let seconds = self.seconds;
+        self.apps.entry(app.to_string()).or_insert_with(|| AppStore::new(seconds)).announce(epoch, &series);
+        self.names.retain(|(known, _), _| *known == epoch);
+        let names = self.names.entry((epoch, app.to_string())).or_default();
+        names.extend(series.into_iter().map(|entry| (entry.number, entry)));
+    }
+
+    fn live_feed(&self, feed: u32) -> Option<(u32, Live)> {
+        self.subscriptions.iter().find_map(|(&sub, subscription)| {
+            subscription.live.filter(|live| live.feed == feed).map(|live| (sub, live))
+        })
+    }
+
+    fn batch(
+        &mut self,
+        head: &BatchHead,
+        updates: Blob<'_>,
+        incoming: &mut impl FnMut(&Incoming<'_>),
+    ) -> Result<(), WireError> {
+        // A batch that was on its way when its subscription ended.
+        let Some((sub, live)) = self.live_feed(head.feed) else { return Ok(()) };
+        let Some(app) = self.subscriptions.get(&sub).map(|subscription| subscription.topic.app.clone()) else { return Ok(()) };
+        if head.from > live.next {
+            self.missed(sub, Some(head.from - live.next));
+        }
+        self.announce(&app, live.epoch, head.series.clone());
+        let names = self.names.get(&(live.epoch, app.clone()));
+        let Some(store) = self.apps.get_mut(&app) else { return Ok(()) };
+        store.close_holes(head.cut_ns);
+        let mut outcome = Ok(());
+        for update in head.read(updates) {
+            match update {
+                Ok(update) => {
+                    let applied = store.apply(live.epoch, &update, head.cut_ns);
+                    let series = names.and_then(|names| names.get(&update.series));
+                    if let (Applied::Merged | Applied::Late, Some(series)) = (applied, series) {
+                        incoming(&Incoming { app: &app, epoch: live.epoch, series, update: &update });
+                    } else if applied == Applied::Unknown {
+                        outcome = Err(WireError::Malformed);
+                    }
+                }
+                Err(error) => outcome = Err(error),
+            }
+        }
+        self.progressed(sub, head.from, head.to, Some(head.cut_ns));
+        outcome
+    }
+
+    /// The feed of `sub` has delivered `from..=to`. So it has for every topic that its own covers: the relay sends what two
+    /// subscriptions share over one of them only.
+    fn progressed(&mut self, sub: u32, from: u64, to: u64, cut_ns: Option<u64>) {
+        let Some((topic, epoch)) =
+            self.subscriptions.get(&sub).and_then(|own| Some((own.topic.clone(), own.live?.epoch)))
+        else {
+            return;
+        };
+        for (&other, subscription) in &mut self.subscriptions {
+            let Some(live) = subscription.live.as_mut() else { continue };
+            let shares = subscription.topic.app == topic.app
+                && live.epoch == epoch
+                && topic.filter.covers(&subscription.topic.filter)
+                && from <= live.next;
+            if other == sub || shares {
+                live.next = live.next.max(to.saturating_add(1));
+                let next = live.next;
+                let progress =
+                    self.progress.entry(subscription.topic.clone()).or_insert(Progress { epoch, next, cut_ns: 0 });
+                *progress = Progress { epoch, next, cut_ns: cut_ns.unwrap_or(progress.cut_ns) };
+            }
+        }
+    }
+
+    fn missed(&mut self, sub: u32, updates: Option<u64>) {
+        let Some(topic) = self.subscriptions.get(&sub).map(|subscription| &subscription.topic) else { return };
+        self.missing += updates.unwrap_or(0);
+        let from_ns = self.progress.get(topic).map_or(0, |progress| progress.cut_ns);
+        if let Some(store) = self.apps.get_mut(&topic.app) {
+            store.note_hole(Hole { from_ns, to_ns: 0, updates });
+        }
+    }
+
+    /// Lets time pass, so that the newest periods become complete without a later one.
+    pub fn advance(&mut self, now_ns: u64) {
+        if let Some(relay_ns) = self.relay_ns(now_ns) {
+            self.apps.values_mut().for_each(|store| store.advance(relay_ns));
+        }
+    }
+
+    /// The relay's clock at local time `now_ns`, in ns since the Unix epoch, once it has said hello.
+    #[must_use]
+    pub fn relay_ns(&self, now_ns: u64) -> Option<u64> {
+        self.clock.map(|(relay_ns, local_ns)| relay_ns.saturating_add(now_ns.saturating_sub(local_ns)))
+    }
+
+    /// Whether everything that is followed has all the history that there was when it was subscribed.
+    #[must_use]
+    pub fn is_caught_up(&self) -> bool {
+        self.subscriptions.values().all(|subscription| subscription.live.is_some_and(|live| live.next > live.head))
+    }
+
+    /// Whether a followed application does not exist.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.subscriptions.values().any(|subscription| subscription.waiting)
+    }
+
+    /// The relay, once it has said hello.
+    #[must_use]
+    pub const fn relay(&self) -> Option<&RelayInfo> {
+        self.relay.as_ref()
+    }
+
+    /// Whether the relay speaks this version of the protocol; true until it has spoken.
+    #[must_use]
+    pub fn speaks_our_version(&self) -> bool {
+        self.relay.as_ref().is_none_or(|relay| relay.version == VERSION)
+    }
+
+    /// The applications that the relay knows.
+    #[must_use]
+    pub const fn catalogue(&self) -> &BTreeMap<String, AppEntry> {
+        &self.catalogue
+    }
+
+    /// What is known about one application.
+    #[must_use]
+    pub fn app(&self, app: &str) -> Option<&AppStore> {
+        self.apps.get(app)
+    }
+
+    /// What is known about one application, to read its windows.
+    pub fn app_mut(&mut self, app: &str) -> Option<&mut AppStore> {
+        self.apps.get_mut(app)
+    }
+
+    /// The names of an application's series, as far as the relay has told them.
+    pub fn series(&self, app: &str) -> impl Iterator<Item = &SeriesKey> {
+        let named = self.names.iter().filter(move |((_, name), _)| name == app);
+        named.flat_map(|(_, series)| series.values().map(|entry| &entry.key))
+    }
+
+    /// Changes the length of every window.
+    pub fn set_seconds(&mut self, seconds: u64) {
+        self.seconds = seconds;
+        self.revision += 1;
+        self.apps.values_mut().for_each(|store| store.set_seconds(seconds));
+    }
+
+    /// Length of the windows in seconds.
+    #[must_use]
+    pub const fn seconds(&self) -> u64 {
+        self.seconds
+    }
+
+    /// How many messages made no sense.
+    #[must_use]
+    pub const fn unreadable(&self) -> u64 {
+        self.unreadable
+    }
+
+    /// How many updates are known to be missing.
+    #[must_use]
+    pub const fn missing(&self) -> u64 {
+        self.missing
+    }
+
+    /// Goes up whenever anything may have changed.
+    #[must_use]
+    pub const fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+#[cfg(test)]
+mod tests;

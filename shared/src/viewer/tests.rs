@@ -1,0 +1,156 @@
+//! A viewer against scripted relays.
+
+use super::*;
+use crate::histogram::Histogram;
+use crate::series::{COMPUTATION, Filter};
+use crate::wire::{Hello, UpdatesWriter};
+use std::string::ToString;
+use std::vec;
+
+const S: u64 = 1_000_000_000;
+
+fn topic(filter: Filter) -> Topic {
+    Topic { app: "app".to_string(), filter }
+}
+
+fn entry() -> SeriesEntry {
+    let [category, pipeline, worker, name] = [COMPUTATION, "p", "w", "n"].map(ToString::to_string);
+    SeriesEntry { number: 4, id: 1, key: SeriesKey { category, pipeline, worker, name } }
+}
+
+fn hello(epoch: u64) -> Vec<u8> {
+    let hello = Hello { version: VERSION, release: "test", epoch, now_ns: 1_000 * S, ring_ns: 300 * S, demo: false };
+    ServerMessage::Hello(hello).encode()
+}
+
+fn named(epoch: u64) -> Vec<u8> {
+    ServerMessage::Series { app: "app".to_string(), epoch, series: vec![entry()], last: true }.encode()
+}
+
+fn subscribed(sub: u32, epoch: u64, next: u64, head: u64, missing: u64) -> Vec<u8> {
+    ServerMessage::Subscribed(Subscribed { sub, feed: sub + 10, epoch, next, head, missing }).encode()
+}
+
+/// A batch of one event for each of `seqs`, which covers `from..=to`.
+fn batch(feed: u32, from: u64, to: u64, seqs: &[u64]) -> Vec<u8> {
+    let head = BatchHead { feed, from, to, cut_ns: 1_000 * S + to, end_ns: 1_000 * S, period_ns: S, series: vec![] };
+    let mut writer = UpdatesWriter::new(&head);
+    for &seq in seqs {
+        let mut histogram = Histogram::default();
+        histogram.record(seq);
+        writer.push(&Update { seq, series: 4, period_ns: S, end_ns: 1_000 * S, skew_ns: 0, histogram });
+    }
+    ServerMessage::Batch { head, updates: writer.finish() }.encode()
+}
+
+/// Feeds `messages` and gives the numbers of the updates that were new.
+fn take(viewer: &mut Viewer, messages: &[Vec<u8>]) -> Vec<u64> {
+    let mut seen = vec![];
+    for message in messages {
+        viewer.receive(message, 0, |incoming| seen.push(incoming.update.seq)).unwrap();
+    }
+    seen
+}
+
+fn asked(viewer: &mut Viewer) -> Vec<ClientMessage> {
+    viewer.outgoing().iter().map(|bytes| ClientMessage::decode(bytes).unwrap()).collect()
+}
+
+#[test]
+fn resumes_after_a_break_from_where_it_was() {
+    let mut viewer = Viewer::default();
+    viewer.follow(topic(Filter::All), Start::History);
+    assert!(asked(&mut viewer).is_empty());
+    viewer.connected();
+    let all = topic(Filter::All);
+    assert_eq!(asked(&mut viewer), [ClientMessage::Subscribe { sub: 1, topic: all.clone(), start: Start::History }]);
+    assert_eq!(take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 5, 0), batch(11, 1, 3, &[1, 2, 3])]), [1, 2, 3]);
+    assert!(!viewer.is_caught_up());
+    viewer.disconnected();
+    viewer.connected();
+    assert_eq!(
+        asked(&mut viewer),
+        [ClientMessage::Subscribe { sub: 1, topic: all, start: Start::After { epoch: 9, seq: 3 } }]
+    );
+    // The relay may send some of it again.
+    assert_eq!(take(&mut viewer, &[subscribed(1, 9, 4, 5, 0), batch(11, 2, 5, &[2, 3, 4, 5])]), [4, 5]);
+    assert!(viewer.is_caught_up());
+    assert_eq!((viewer.missing(), viewer.app("app").unwrap().holes()), (0, &[][..]));
+}
+
+#[test]
+fn a_jump_is_a_hole_but_a_number_left_out_is_not() {
+    let mut viewer = Viewer::default();
+    viewer.connected();
+    viewer.follow(topic(Filter::Category(COMPUTATION.to_string())), Start::History);
+    take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 0, 0), batch(11, 1, 10, &[3, 7]), batch(11, 11, 20, &[20])]);
+    assert_eq!(viewer.missing(), 0);
+    take(&mut viewer, &[batch(11, 31, 40, &[33])]);
+    assert_eq!(viewer.missing(), 10);
+    let hole = Hole { from_ns: 1_000 * S + 20, to_ns: 1_000 * S + 40, updates: Some(10) };
+    assert_eq!(viewer.app("app").unwrap().holes(), [hole]);
+    take(&mut viewer, &[ServerMessage::Gap { feed: 11, from: 41, to: 50 }.encode(), batch(11, 51, 51, &[51])]);
+    assert_eq!((viewer.missing(), viewer.app("app").unwrap().holes().len()), (20, 2));
+}
+
+#[test]
+fn overlapping_subscriptions_count_once() {
+    let mut viewer = Viewer::default();
+    viewer.connected();
+    viewer.follow(topic(Filter::All), Start::History);
+    viewer.follow(topic(Filter::Category(COMPUTATION.to_string())), Start::History);
+    take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 3, 0), subscribed(2, 9, 1, 3, 0)]);
+    assert_eq!(take(&mut viewer, &[batch(12, 1, 2, &[1, 2]), batch(11, 1, 3, &[1, 2, 3])]), [1, 2, 3]);
+    assert_eq!(viewer.app_mut("app").unwrap().histogram(0).count(), 3);
+    // The wider feed brought the narrower one to the same place.
+    assert!(viewer.is_caught_up());
+    assert_eq!(take(&mut viewer, &[batch(12, 3, 5, &[3, 5])]), [5]);
+    assert_eq!(viewer.missing(), 0);
+}
+
+#[test]
+fn a_restarted_relay_is_read_from_its_beginning_and_the_break_is_named() {
+    let mut viewer = Viewer::default();
+    viewer.connected();
+    viewer.follow(topic(Filter::All), Start::Live);
+    take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 100, 99, 0), batch(11, 100, 100, &[100])]);
+    viewer.disconnected();
+    viewer.connected();
+    let seen = take(&mut viewer, &[hello(10), named(10), subscribed(1, 10, 1, 2, 0), batch(11, 1, 2, &[1, 2])]);
+    assert_eq!(seen, [1, 2]);
+    assert_eq!(viewer.app("app").unwrap().holes()[0].updates, None);
+}
+
+#[test]
+fn waits_for_an_application_that_does_not_exist_yet() {
+    let mut viewer = Viewer::default();
+    viewer.connected();
+    viewer.follow(topic(Filter::All), Start::History);
+    take(&mut viewer, &[hello(9), ServerMessage::Refused { sub: 1, reason: Refusal::NoSuchApp }.encode()]);
+    assert!(viewer.is_waiting() && asked(&mut viewer).len() == 1);
+    let apps = vec![AppEntry { app: "app".to_string(), ..AppEntry::default() }];
+    take(&mut viewer, &[ServerMessage::Catalogue { full: false, apps }.encode()]);
+    assert!(!viewer.is_waiting());
+    assert!(matches!(asked(&mut viewer)[..], [ClientMessage::Subscribe { sub: 1, .. }]));
+}
+
+#[test]
+fn nonsense_is_counted_and_harms_nothing() {
+    let mut viewer = Viewer::default();
+    viewer.connected();
+    viewer.follow(topic(Filter::All), Start::History);
+    take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 3, 0)]);
+    let good = batch(11, 1, 3, &[1, 2, 3]);
+    for at in 0..good.len() {
+        let _ = viewer.receive(&good[..at], 0, |_| {});
+    }
+    assert_eq!(viewer.unreadable(), good.len() as u64);
+    assert_eq!(take(&mut viewer, &[good]), [1, 2, 3]);
+}
+
+#[test]
+fn the_relays_clock_runs_on_between_messages() {
+    let mut viewer = Viewer::default();
+    viewer.receive(&hello(9), 70, |_| {}).unwrap();
+    assert_eq!(viewer.relay_ns(75), Some(1_000 * S + 5));
+}

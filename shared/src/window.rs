@@ -1,0 +1,371 @@
+//! One view's seconds: which latencies were counted and how many events there were in each, over the last 15 minutes.
+//!
+//! The contract:
+//! - A histogram belongs, whole, to the second in which its period ended; its events are spread evenly over its period.
+//! - Any order of arrival gives the same window. An update older than what is kept is refused, never bent into place.
+//! - The sum over the window slides by adding and subtracting integers, so it equals a recomputation to the last count.
+//! - A second without data is zero from the first second ever seen on; before that it does not exist.
+//!
+//! Second `k` is the span `((k-1) s, k s]` since the Unix epoch, since periods are named by their ends.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::histogram::{BINS, Histogram};
+use crate::wire::{PackedBins, Update};
+
+/// Nanoseconds in one slot.
+pub const SLOT_NS: u64 = 1_000_000_000;
+/// Longest window, in seconds; what is older is forgotten.
+pub const SECONDS_MAX: u64 = 900;
+
+/// The second to which the instant `ns` belongs.
+#[must_use]
+pub const fn second_of(ns: u64) -> u64 {
+    ns.div_ceil(SLOT_NS)
+}
+
+/// Events per second: the least, the middle and the most of a window's complete seconds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Throughput {
+    /// The least busy second.
+    pub min: f64,
+    /// Half of the seconds were at most this busy; the mean of the two in the middle where their number is even.
+    pub median: f64,
+    /// The busiest second.
+    pub max: f64,
+}
+
+/// Whether an update went in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// It did.
+    Counted,
+    /// Its period ended before everything that is kept.
+    Late,
+}
+
+/// The recent seconds of one view, and the sum over its window.
+#[derive(Clone, Debug)]
+pub struct Window {
+    /// Seconds with data, ascending.
+    slots: VecDeque<Slot>,
+    /// How many of `slots`, from the front, are older than the window.
+    outside: usize,
+    /// Sum over the others. Wide, so that it cannot saturate and subtraction stays exact.
+    sum: [u128; BINS],
+    /// The newest second of the application, where the window ends.
+    clock: u64,
+    /// Length of the window in seconds.
+    seconds: u64,
+    /// The first second in which this view existed.
+    first: Option<u64>,
+    /// The last second in which it counted anything.
+    last: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    second: u64,
+    bins: PackedBins,
+    min_ns: u64,
+    max_ns: u64,
+    /// Events in this second in units of `2^-64`: exact for every period that divides evenly, and the same in any order.
+    /// Saturates at `2^64` events.
+    events: u128,
+}
+
+impl Window {
+    /// An empty window of `seconds`, which is held to `1..=`[`SECONDS_MAX`].
+    #[must_use]
+    pub fn new(seconds: u64) -> Self {
+        Self {
+            slots: VecDeque::new(),
+            outside: 0,
+            sum: [0; BINS],
+            clock: 0,
+            seconds: seconds.clamp(1, SECONDS_MAX),
+            first: None,
+            last: None,
+        }
+    }
+
+    /// Changes the length to `seconds`, held to `1..=`[`SECONDS_MAX`], and sums anew.
+    pub fn set_seconds(&mut self, seconds: u64) {
+        self.seconds = seconds.clamp(1, SECONDS_MAX);
+        self.outside = self.slots.partition_point(|slot| slot.second + self.seconds <= self.clock);
+        self.sum = [0; BINS];
+        for slot in self.slots.range(self.outside..) {
+            slot.bins.for_each(|bin, count| self.sum[bin] += u128::from(count));
+        }
+    }
+
+    /// Moves the end of the window to second `clock`. It never moves back.
+    pub fn slide(&mut self, clock: u64) {
+        self.clock = self.clock.max(clock);
+        while let Some(slot) = self.slots.get(self.outside).filter(|slot| slot.second + self.seconds <= self.clock) {
+            slot.bins.for_each(|bin, count| self.sum[bin] -= u128::from(count));
+            self.outside += 1;
+        }
+        while self.slots.front().is_some_and(|slot| slot.second + SECONDS_MAX <= self.clock) {
+            self.slots.pop_front();
+            self.outside -= 1;
+        }
+    }
+
+    /// Adds an update. Slide first: the window never ends before an update that is in it.
+    pub fn add(&mut self, update: &Update) -> Added {
+        let second = second_of(update.end_ns);
+        if second + SECONDS_MAX <= self.clock {
+            return Added::Late;
+        }
+        let start_ns = update.end_ns.saturating_sub(update.period_ns);
+        let first = (start_ns / SLOT_NS + 1).min(second);
+        self.first = Some(self.first.map_or(first, |known| known.min(first)));
+        let count = update.histogram.count();
+        if count > 0 {
+            self.last = self.last.max(Some(second));
+            self.add_latency(second, &update.histogram);
+            for second in first.max((self.clock + 1).saturating_sub(SECONDS_MAX))..=second {
+                let overlap_ns = second.saturating_mul(SLOT_NS).min(update.end_ns) - ((second - 1) * SLOT_NS).max(start_ns);
+                let slot = self.slot(second);
+                slot.events = slot.events.saturating_add(share(count, overlap_ns, update.period_ns));
+            }
+        }
+        Added::Counted
+    }
+
+    fn add_latency(&mut self, second: u64, histogram: &Histogram) {
+        let counted = second + self.seconds > self.clock;
+        let slot = self.slot(second);
+        let before = slot.bins.unpack();
+        let mut after = before;
+        for (mine, theirs) in after.iter_mut().zip(&histogram.bins) {
+            *mine = mine.saturating_add(*theirs);
+        }
+        slot.bins = PackedBins::pack(&after);
+        slot.min_ns = slot.min_ns.min(histogram.min_ns);
+        slot.max_ns = slot.max_ns.max(histogram.max_ns);
+        if counted {
+            for (bin, (before, after)) in before.iter().zip(&after).enumerate() {
+                self.sum[bin] += u128::from(after - before);
+            }
+        }
+    }
+
+    /// The slot of `second`, made if need be.
+    fn slot(&mut self, second: u64) -> &mut Slot {
+        let at = self.slots.partition_point(|slot| slot.second < second);
+        if self.slots.get(at).is_none_or(|slot| slot.second != second) {
+            let slot = Slot { second, bins: PackedBins::default(), min_ns: u64::MAX, max_ns: 0, events: 0 };
+            self.slots.insert(at, slot);
+            self.outside += usize::from(second + self.seconds <= self.clock);
+        }
+        &mut self.slots[at]
+    }
+
+    /// Everything that the window counts.
+    #[must_use]
+    pub fn histogram(&self) -> Histogram {
+        let mut total = Histogram::default();
+        for (bin, &count) in total.bins.iter_mut().zip(&self.sum) {
+            *bin = u64::try_from(count).unwrap_or(u64::MAX);
+        }
+        for slot in self.slots.range(self.outside..).filter(|slot| !slot.bins.is_empty()) {
+            total.min_ns = total.min_ns.min(slot.min_ns);
+            total.max_ns = total.max_ns.max(slot.max_ns);
+        }
+        total
+    }
+
+    /// The seconds of the window up to and including second `through` in which this view existed.
+    #[must_use]
+    pub fn seconds_through(&self, through: u64) -> core::ops::RangeInclusive<u64> {
+        let start = (self.clock + 1).saturating_sub(self.seconds);
+        self.first.map_or(1, |first| first.max(start))..=self.first.map_or(0, |_| through.min(self.clock))
+    }
+
+    /// Events per second over the window's seconds up to and including second `through`; `None` when there is none.
+    #[must_use]
+    pub fn throughput(&self, through: u64) -> Option<Throughput> {
+        let mut events: Vec<u128> = Vec::new();
+        self.visit_events(self.seconds_through(through), |_, share| events.push(share));
+        events.sort_unstable();
+        let (min, max) = (*events.first()?, *events.last()?);
+        let [lower, upper] = [events[(events.len() - 1) / 2], events[events.len() / 2]].map(per_second);
+        Some(Throughput { min: per_second(min), median: f64::midpoint(lower, upper), max: per_second(max) })
+    }
+
+    /// Calls `visit(second, events per second)` for each of `seconds`, with 0 where nothing was counted.
+    pub fn for_each_rate(&self, seconds: core::ops::RangeInclusive<u64>, mut visit: impl FnMut(u64, f64)) {
+        self.visit_events(seconds, |second, events| visit(second, per_second(events)));
+    }
+
+    fn visit_events(&self, seconds: core::ops::RangeInclusive<u64>, mut visit: impl FnMut(u64, u128)) {
+        let mut at = self.slots.partition_point(|slot| slot.second < *seconds.start());
+        for second in seconds {
+            let slot = self.slots.get(at).filter(|slot| slot.second == second);
+            at += usize::from(slot.is_some());
+            visit(second, slot.map_or(0, |slot| slot.events));
+        }
+    }
+
+    /// Calls `visit(second, bins)` for each of `seconds` whose end closed a period with counts, ascending.
+    pub fn for_each_column(&self, seconds: core::ops::RangeInclusive<u64>, mut visit: impl FnMut(u64, &[u64; BINS])) {
+        let at = self.slots.partition_point(|slot| slot.second < *seconds.start());
+        for slot in self.slots.range(at..).take_while(|slot| slot.second <= *seconds.end()) {
+            if !slot.bins.is_empty() {
+                visit(slot.second, &slot.bins.unpack());
+            }
+        }
+    }
+
+    /// The first second in which this view existed.
+    #[must_use]
+    pub const fn first_second(&self) -> Option<u64> {
+        self.first
+    }
+
+    /// The last second in which it counted anything.
+    #[must_use]
+    pub const fn last_second(&self) -> Option<u64> {
+        self.last
+    }
+}
+
+/// The part of `count` events over `period_ns` that falls into `overlap_ns`, in units of `2^-64` events.
+fn share(count: u128, overlap_ns: u64, period_ns: u64) -> u128 {
+    let Some(whole) = (count * u128::from(overlap_ns)).checked_div(u128::from(period_ns)) else { return 0 };
+    let rest = (count * u128::from(overlap_ns)) % u128::from(period_ns);
+    if whole >> 64 == 0 { (whole << 64) | ((rest << 64) / u128::from(period_ns)) } else { u128::MAX }
+}
+
+/// Units of `2^-64` events in a second as events per second.
+fn per_second(events: u128) -> f64 {
+    events as f64 / 18_446_744_073_709_551_616.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::vec;
+
+    const S: u64 = SLOT_NS;
+
+    fn update(end_s: u64, period_s: u64, durations: &[u64]) -> Update {
+        let mut histogram = Histogram::default();
+        durations.iter().for_each(|&ns| histogram.record(ns));
+        Update { seq: 0, series: 0, period_ns: period_s * S, end_ns: end_s * S, skew_ns: 0, histogram }
+    }
+
+    /// A window of `seconds` that has seen `updates`, sliding to each one's end as a store does.
+    fn window_of(seconds: u64, updates: &[Update]) -> Window {
+        let mut window = Window::new(seconds);
+        for update in updates {
+            window.slide(second_of(update.end_ns));
+            window.add(update);
+        }
+        window
+    }
+
+    #[test]
+    fn events_are_summed_first_and_then_divided() {
+        let one = |end| update(end, 2, &[5]);
+        let window = window_of(300, &[one(100), one(100), one(100), one(102)]);
+        assert_eq!(window.throughput(102), Some(Throughput { min: 0.5, median: 1.0, max: 1.5 }));
+    }
+
+    #[test]
+    fn a_quiet_second_is_zero_but_time_before_the_first_is_nothing() {
+        let window = window_of(300, &[update(100, 1, &[5, 5]), update(103, 1, &[5])]);
+        assert_eq!(window.throughput(103), Some(Throughput { min: 0.0, median: 0.5, max: 2.0 }));
+        assert_eq!(window.throughput(99), None);
+    }
+
+    #[test]
+    fn a_histogram_leaves_the_window_whole() {
+        let mut window = window_of(10, &[update(100, 2, &[7; 3]), update(109, 2, &[7])]);
+        assert_eq!(window.histogram().count(), 4);
+        window.slide(110);
+        assert_eq!(window.histogram().count(), 1);
+        window.set_seconds(60);
+        assert_eq!(window.histogram().count(), 4);
+    }
+
+    #[test]
+    fn what_is_older_than_everything_kept_is_late() {
+        let mut window = window_of(10, &[update(2000, 2, &[7])]);
+        assert_eq!(window.add(&update(2000 - SECONDS_MAX, 2, &[7])), Added::Late);
+        assert_eq!(window.add(&update(2001 - SECONDS_MAX, 2, &[7])), Added::Counted);
+        assert_eq!(window.histogram().count(), 1);
+    }
+
+    #[test]
+    fn impossible_periods_neither_panic_nor_take_memory() {
+        let mut huge = update(5000, 1, &[7]);
+        (huge.period_ns, huge.end_ns) = (u64::MAX, u64::MAX);
+        let mut none = update(5000, 1, &[7]);
+        none.period_ns = 0;
+        let window = window_of(300, &[none, huge]);
+        assert!(window.slots.len() as u64 <= SECONDS_MAX + 1);
+        assert_eq!(window.histogram().count(), 1);
+    }
+
+    #[test]
+    fn a_period_that_is_not_aligned_is_spread_by_overlap() {
+        let mut odd = update(0, 0, &[7; 6]);
+        (odd.period_ns, odd.end_ns) = (3 * S / 2, 100 * S + S / 2);
+        let mut rates = vec![];
+        window_of(300, &[odd]).for_each_rate(99..=101, |second, rate| rates.push((second, rate)));
+        assert_eq!(rates, [(99, 0.0), (100, 4.0), (101, 2.0)]);
+    }
+
+    fn any_update() -> impl Strategy<Value = Update> {
+        (1000..1400_u64, 1..4_u64, prop::collection::vec(any::<u64>(), 0..5), 0..3_u8).prop_map(|(end, period, ns, full)| {
+            let mut update = update(end, period, &ns);
+            if full == 0 {
+                update.histogram.bins[64] = u64::MAX;
+            }
+            update
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn sliding_equals_recomputing_in_any_order(
+            updates in prop::collection::vec(any_update(), 1..60),
+            seconds in 1..400_u64,
+            through in 1000..1500_u64,
+        ) {
+            let clock = updates.iter().map(|update| second_of(update.end_ns)).max().unwrap();
+            let slid = window_of(seconds, &updates);
+            // The truth: a plain sum over the updates in the window, and for each second the updates that cover it.
+            let mut sum = Histogram::default();
+            updates.iter().filter(|update| second_of(update.end_ns) + seconds > clock).for_each(|update| sum.merge(&update.histogram));
+            prop_assert_eq!(slid.histogram(), sum);
+            let first = updates.iter().map(|update| (update.end_ns - update.period_ns) / S + 1).min().unwrap();
+            let rates: Vec<f64> = (first.max((clock + 1).saturating_sub(seconds))..=through.min(clock))
+                .map(|second| {
+                    let covers = |update: &&Update| (update.end_ns - update.period_ns) / S < second && second <= update.end_ns / S;
+                    let rate = |update: &Update| update.histogram.count() as f64 / (update.period_ns / S) as f64;
+                    // A second holds at most 2^64 events; beyond that it stays full.
+                    updates.iter().filter(covers).map(rate).sum::<f64>().min(18_446_744_073_709_551_616.0)
+                })
+                .collect();
+            let near = |a: f64, b: f64| (a - b).abs() <= 1e-9 * a.abs().max(1.0);
+            match slid.throughput(through) {
+                None => prop_assert!(rates.is_empty()),
+                Some(found) => {
+                    prop_assert!(near(found.min, rates.iter().copied().fold(f64::INFINITY, f64::min)), "{found:?} {rates:?}");
+                    prop_assert!(near(found.max, rates.iter().copied().fold(0.0, f64::max)));
+                }
+            }
+            let mut reversed = updates.clone();
+            reversed.reverse();
+            let backward = window_of(seconds, &reversed);
+            prop_assert_eq!(backward.histogram(), slid.histogram());
+            prop_assert_eq!(backward.throughput(through), slid.throughput(through));
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The WebSocket protocol `joey.v1`: what relay and viewer say to each other.
+//!
+//! Every message is one binary WebSocket message and one postcard value of [`ServerMessage`] or [`ClientMessage`].
+//! `shared/README.md` is the specification, with hex examples that the tests here check. The enums grow only at their
+//! ends; anything else is a new subprotocol. Decoding is total: any bytes give a message or an error, never a panic, and no
+//! length that a peer claims is allocated before its bytes are there.
+
+mod batch;
+mod bins;
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
+pub use self::batch::{BatchHead, Blob, Update, Updates, UpdatesWriter};
+pub use self::bins::{PackedBins, SparseBins};
+use crate::series::{SeriesKey, Topic};
+
+/// The WebSocket subprotocol that both ends name.
+pub const SUBPROTOCOL: &str = "joey.v1";
+/// The protocol's version, first thing in the relay's hello.
+pub const VERSION: u16 = 1;
+/// Longest message that a relay accepts from a viewer, in bytes.
+pub const CLIENT_BYTES_MAX: usize = 16 * 1024;
+
+/// From relay to viewer. New kinds are added at the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServerMessage<'a> {
+    /// The first message on every connection.
+    Hello(Hello<'a>),
+    /// Applications that exist, and their workers.
+    Catalogue {
+        /// Whether this is everything (it replaces what the viewer knows) or only what changed.
+        full: bool,
+        /// The applications.
+        apps: Vec<AppEntry>,
+    },
+    /// Answer to a subscription: what will come, from where on, and what is missing.
+    Subscribed(Subscribed),
+    /// Updates of one feed, the same bytes for every viewer of it.
+    Batch {
+        /// Which part of the log this covers, and what the updates are relative to.
+        head: BatchHead,
+        /// The updates; read them with [`BatchHead::read`].
+        #[serde(borrow)]
+        updates: Blob<'a>,
+    },
+    /// Part of a feed that the relay no longer holds, and that this viewer will not get.
+    Gap {
+        /// The feed.
+        feed: u32,
+        /// First number missing.
+        from: u64,
+        /// Last number missing.
+        to: u64,
+    },
+    /// Sent when nothing else was for a while: the connection lives, and this is how far each feed has come.
+    Heartbeat {
+        /// The relay's clock, in ns since the Unix epoch.
+        now_ns: u64,
+        /// `(feed, newest number in its log)` for each feed of this viewer.
+        heads: Vec<(u32, u64)>,
+    },
+    /// A subscription that was not made.
+    Refused {
+        /// The viewer's number for the subscription.
+        sub: u32,
+        /// Why.
+        reason: Refusal,
+    },
+    /// Names and numbers of series: before [`ServerMessage::Subscribed`] those of the topic, and the answer to
+    /// [`ClientMessage::Describe`]. A long list comes in several messages.
+    Series {
+        /// The application.
+        app: String,
+        /// The epoch of the log that the numbers belong to.
+        epoch: u64,
+        /// Some of its series, in the order in which they were first seen.
+        series: Vec<SeriesEntry>,
+        /// Whether this message ends the list.
+        last: bool,
+    },
+}
+
+/// Who the relay is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello<'a> {
+    /// [`VERSION`] of the relay. A viewer that speaks another one says so and stops.
+    pub version: u16,
+    /// The relay's release, to show.
+    pub release: &'a str,
+    /// Random number of this run of the relay. Stamps of another epoch mean nothing here.
+    pub epoch: u64,
+    /// The relay's clock, in ns since the Unix epoch.
+    pub now_ns: u64,
+    /// How far back the relay remembers, in ns.
+    pub ring_ns: u64,
+    /// Whether the relay makes up its own producers (`joey demo`).
+    pub demo: bool,
+}
+
+/// One application in the catalogue.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppEntry {
+    /// Its name.
+    pub app: String,
+    /// Its workers, by name.
+    pub workers: Vec<WorkerEntry>,
+    /// How many series it has.
+    pub series: u32,
+    /// When its newest update arrived, in ns since the Unix epoch; 0 before the first.
+    pub heard_ns: u64,
+    /// How many of its frames were older than everything the relay still held.
+    pub late: u64,
+    /// How many frames were refused because of a limit on this application.
+    pub limited: u64,
+}
+
+/// One worker in the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerEntry {
+    /// Its name.
+    pub worker: String,
+    /// Whether a connection of this worker is open.
+    pub connected: bool,
+    /// Since when it is connected, or gone, in ns since the Unix epoch.
+    pub since_ns: u64,
+    /// How often it has come back.
+    pub returns: u32,
+}
+
+/// A series and the number that stands for it in one application's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeriesEntry {
+    /// Its number, never given to another series of this log.
+    pub number: u32,
+    /// The producer's id: where in the pipeline the metric sits. Two ids of one key are two entries.
+    pub id: u16,
+    /// What it is about.
+    pub key: SeriesKey,
+}
+
+/// Answer to a subscription.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscribed {
+    /// The viewer's number for the subscription.
+    pub sub: u32,
+    /// The relay's number for the feed; batches carry it.
+    pub feed: u32,
+    /// The epoch of the log.
+    pub epoch: u64,
+    /// The next number that this viewer will get, whether or not an update with it passes the filter.
+    pub next: u64,
+    /// The newest number in the log now. Once a viewer has got this far, it has all the history there was.
+    pub head: u64,
+    /// Numbers that the viewer asked for and that the relay no longer holds: how many before `next`.
+    pub missing: u64,
+}
+
+/// Why a subscription was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// No such application yet; it will be in the catalogue once there is one.
+    NoSuchApp,
+    /// The viewer has as many subscriptions as it may.
+    TooMany,
+    /// The viewer uses this number already.
+    NumberTaken,
+}
+
+/// From viewer to relay. New kinds are added at the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientMessage {
+    /// Follow a topic.
+    Subscribe {
+        /// The viewer's own number for this subscription.
+        sub: u32,
+        /// What to follow.
+        topic: Topic,
+        /// Where to begin.
+        start: Start,
+    },
+    /// Stop following.
+    Unsubscribe {
+        /// The number given when subscribing.
+        sub: u32,
+    },
+    /// Ask for the series of an application without following it.
+    Describe {
+        /// The application.
+        app: String,
+    },
+}
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Start {
+    /// With everything that the relay holds.
+    History,
+    /// With what arrives from now on.
+    Live,
+    /// After a stamp that the viewer has. Under another epoch: with everything that the relay holds.
+    After {
+        /// The epoch of the stamp.
+        epoch: u64,
+        /// The number of the stamp.
+        seq: u64,
+    },
+}
+
+/// Why bytes are not a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireError {
+    /// Not the postcard form of any message known here.
+    Malformed,
+    /// A message, and bytes after it.
+    Trailing,
+}
+
+impl core::fmt::Display for WireError {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        out.write_str(match self {
+            Self::Malformed => "not a message of this protocol version",
+            Self::Trailing => "bytes after the end of the message",
+        })
+    }
+}
+
+impl core::error::Error for WireError {}
+
+impl<'a> ServerMessage<'a> {
+    /// Reads one message.
+    ///
+    /// # Errors
+    /// When `bytes` are not exactly one message. The viewer counts it and goes on: each message stands alone.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, WireError> {
+        decode(bytes)
+    }
+
+    /// The bytes of this message.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+}
+
+impl ClientMessage {
+    /// Reads one message.
+    ///
+    /// # Errors
+    /// When `bytes` are not exactly one message.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        decode(bytes)
+    }
+
+    /// The bytes of this message.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+}
+
+fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, WireError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((message, [])) => Ok(message),
+        Ok(_) => Err(WireError::Trailing),
+        Err(_) => Err(WireError::Malformed),
+    }
+}
+
+fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    // Our messages hold nothing that postcard cannot write: every sequence knows its length, and memory grows as needed.
+    postcard::to_allocvec(message).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! The specification's hex examples, and nonsense of every kind.
+
+use super::*;
+use crate::histogram::{BINS, Histogram};
+use crate::series::{COMPUTATION, Filter};
+use alloc::collections::BTreeMap;
+use alloc::format;
+use proptest::prelude::*;
+use std::string::ToString;
+use std::vec;
+
+fn check_series() -> SeriesEntry {
+    let [category, pipeline, worker, name] = [COMPUTATION, "Alerts", "initializer", "Check"].map(ToString::to_string);
+    SeriesEntry { number: 0, id: 2, key: SeriesKey { category, pipeline, worker, name } }
+}
+
+/// The update of the worked example in the producer's format: bin 7 three times, bin 10 twice.
+fn example_update(seq: u64) -> Update {
+    let mut histogram = Histogram { min_ns: 90, max_ns: 900, ..Histogram::default() };
+    (histogram.bins[7], histogram.bins[10]) = (3, 2);
+    let end_ns = 1_544_101_820_000_000_000;
+    Update { seq, series: 0, period_ns: 2_000_000_000, end_ns, skew_ns: 0, histogram }
+}
+
+fn example_head() -> BatchHead {
+    BatchHead {
+        feed: 1,
+        from: 1,
+        to: 2,
+        cut_ns: 1_544_101_820_050_000_000,
+        end_ns: 1_544_101_820_000_000_000,
+        period_ns: 2_000_000_000,
+        series: vec![check_series()],
+    }
+}
+
+/// Every hex example of the specification, by name.
+fn examples() -> BTreeMap<&'static str, Vec<u8>> {
+    let topic = |filter| Topic { app: "Alerts".to_string(), filter };
+    let head = example_head();
+    let mut writer = UpdatesWriter::new(&head);
+    writer.push(&example_update(1));
+    writer.push(&example_update(2));
+    let hello = Hello {
+        version: 1,
+        release: "0.1.0",
+        epoch: 77,
+        now_ns: 1_544_101_820_000_000_000,
+        ring_ns: 300_000_000_000,
+        demo: false,
+    };
+    let worker =
+        WorkerEntry { worker: "initializer".to_string(), connected: true, since_ns: 1_544_101_820_000_000_000, returns: 0 };
+    let app = AppEntry {
+        app: "Alerts".to_string(),
+        workers: vec![worker],
+        series: 1,
+        heard_ns: 1_544_101_820_000_000_000,
+        late: 0,
+        limited: 0,
+    };
+    let subscribed = Subscribed { sub: 1, feed: 1, epoch: 77, next: 1, head: 2, missing: 0 };
+    let subscribe = |sub, filter, start| ClientMessage::Subscribe { sub, topic: topic(filter), start }.encode();
+    BTreeMap::from([
+        ("hello", ServerMessage::Hello(hello).encode()),
+        ("catalogue", ServerMessage::Catalogue { full: true, apps: vec![app] }.encode()),
+        (
+            "series",
+            ServerMessage::Series { app: "Alerts".to_string(), epoch: 77, series: vec![check_series()], last: true }.encode(),
+        ),
+        ("subscribed", ServerMessage::Subscribed(subscribed).encode()),
+        ("batch", ServerMessage::Batch { head: head.clone(), updates: writer.finish() }.encode()),
+        ("gap", ServerMessage::Gap { feed: 1, from: 3, to: 300 }.encode()),
+        ("heartbeat", ServerMessage::Heartbeat { now_ns: 1_544_101_820_000_000_000, heads: vec![(1, 300)] }.encode()),
+        ("refused", ServerMessage::Refused { sub: 1, reason: Refusal::NoSuchApp }.encode()),
+        ("subscribe-app", subscribe(1, Filter::All, Start::History)),
+        ("subscribe-category", subscribe(2, Filter::Category(COMPUTATION.to_string()), Start::Live)),
+        ("subscribe-series", subscribe(3, Filter::Series(check_series().key), Start::After { epoch: 77, seq: 300 })),
+        ("unsubscribe", ClientMessage::Unsubscribe { sub: 1 }.encode()),
+        ("describe", ClientMessage::Describe { app: "Alerts".to_string() }.encode()),
+    ])
+}
+
+/// The hex blocks of the specification, by the name behind ` ```hex `.
+fn specification() -> BTreeMap<&'static str, Vec<u8>> {
+    let blocks = include_str!("../../README.md").split("```hex ").skip(1);
+    let parse = |block: &'static str| {
+        let (name, rest) = block.split_once('\n').unwrap();
+        let hex = rest.split("```").next().unwrap();
+        let code = hex.lines().map(|line| line.split('#').next().unwrap());
+        let digits: String = code.flat_map(|code| code.chars().filter(char::is_ascii_hexdigit)).collect();
+        let pairs = (0..digits.len()).step_by(2);
+        (name.trim(), pairs.map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect())
+    };
+    blocks.map(parse).collect()
+}
+
+fn is_from_viewer(name: &str) -> bool {
+    name.starts_with("subscribe-") || name == "unsubscribe" || name == "describe"
+}
+
+#[test]
+fn the_specification_is_what_the_code_does() {
+    let (examples, specification) = (examples(), specification());
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
+    for (name, bytes) in &examples {
+        assert_eq!(specification.get(name).map(|spec| hex(spec)), Some(hex(bytes)), "example {name} of shared/README.md");
+    }
+    assert_eq!(specification.len(), examples.len());
+}
+
+#[test]
+fn every_example_reads_back() {
+    for (name, bytes) in examples() {
+        let back = if is_from_viewer(name) {
+            ClientMessage::decode(&bytes).unwrap().encode()
+        } else {
+            ServerMessage::decode(&bytes).unwrap().encode()
+        };
+        assert_eq!(back, bytes, "{name}");
+    }
+}
+
+#[test]
+fn no_prefix_and_no_flipped_byte_panics_and_nothing_may_follow() {
+    for (name, bytes) in &examples() {
+        let understood = |bytes: &[u8]| {
+            if is_from_viewer(name) { ClientMessage::decode(bytes).is_ok() } else { ServerMessage::decode(bytes).is_ok() }
+        };
+        for at in 0..bytes.len() {
+            assert!(!understood(&bytes[..at]), "the first {at} bytes of {name}");
+            for flip in 1..=255 {
+                let mut broken = bytes.clone();
+                broken[at] ^= flip;
+                let _ = ClientMessage::decode(&broken);
+                if let Ok(ServerMessage::Batch { head, updates }) = ServerMessage::decode(&broken) {
+                    head.read(updates).for_each(drop);
+                }
+            }
+        }
+        let mut longer = bytes.clone();
+        longer.push(0);
+        assert!(!understood(&longer));
+    }
+}
+
+#[test]
+fn a_claimed_length_is_not_believed() {
+    // A catalogue of 2^63 applications in eleven bytes.
+    let bytes = [1, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+    assert_eq!(ServerMessage::decode(&bytes), Err(WireError::Malformed));
+}
+
+#[test]
+fn more_than_65_bins_are_refused() {
+    for (first, len, ok) in [(0, 65, true), (1, 65, false), (64, 1, true), (65, 1, false), (255, 1, false)] {
+        let mut bytes = vec![first, len];
+        bytes.extend(core::iter::repeat_n(1, usize::from(len)));
+        assert_eq!(decode::<SparseBins>(&bytes).is_ok(), ok, "{len} bins from {first}");
+    }
+}
+
+fn any_update() -> impl Strategy<Value = Update> {
+    let bins = prop::collection::vec(prop_oneof![3 => Just(0), 1 => any::<u64>()], BINS);
+    (any::<[u64; 6]>(), any::<u32>(), bins).prop_map(|([skip, period_ns, end_ns, skew_ns, min_ns, max_ns], series, bins)| {
+        let histogram = Histogram { bins: bins.try_into().unwrap(), min_ns, max_ns };
+        Update { seq: skip % 1000, series, period_ns, end_ns, skew_ns, histogram }
+    })
+}
+
+proptest! {
+    #[test]
+    fn updates_of_any_values_read_back(updates in prop::collection::vec(any_update(), 0..20)) {
+        let head = example_head();
+        let mut writer = UpdatesWriter::new(&head);
+        let mut seq = head.from;
+        let updates: Vec<Update> = updates.into_iter().map(|update| {
+            seq += 1 + update.seq;
+            Update { seq, ..update }
+        }).collect();
+        updates.iter().for_each(|update| writer.push(update));
+        let bytes = ServerMessage::Batch { head, updates: writer.finish() }.encode();
+        let Ok(ServerMessage::Batch { head, updates: blob }) = ServerMessage::decode(&bytes) else { panic!() };
+        prop_assert_eq!(head.read(blob).collect::<Result<Vec<_>, _>>(), Ok(updates));
+    }
+
+    #[test]
+    fn packed_bins_read_back(bins in prop::collection::vec(prop_oneof![3 => Just(0), 1 => any::<u64>()], BINS)) {
+        let bins: [u64; BINS] = bins.try_into().unwrap();
+        let packed = PackedBins::pack(&bins);
+        prop_assert_eq!(packed.unpack(), bins);
+        prop_assert_eq!(packed.is_empty(), bins == [0; BINS]);
+    }
+
+    #[test]
+    fn any_bytes_are_a_message_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = ClientMessage::decode(&bytes);
+        if let Ok(ServerMessage::Batch { head, updates }) = ServerMessage::decode(&bytes) {
+            head.read(updates).for_each(drop);
+        }
+    }
+}
