@@ -1,1 +1,35 @@
-//! Relay.
+//! Joey's relay: bytes in from producers, the same histograms out to viewers, and the command line around it.
+//!
+//! The relay routes and remembers. It decodes a producer's frame once at the door, stamps it, keeps five minutes of it and
+//! hands the same bytes to everybody who watches. It never computes a percentile: that is the viewer's work.
+//!
+//! The modules in the direction in which data flows:
+//!
+//! - [`config`]: every address, limit and default, in one place.
+//! - [`ingest`]: producers' TCP connections; foreign formats end here.
+//! - [`hub`]: who hears what; the log and the ring of every application.
+//! - [`fanout`]: one task for each viewer's WebSocket.
+//! - [`http`]: the few HTTP endpoints, and the page itself.
+//! - [`metrics`]: what the relay says about itself.
+//! - [`server`]: puts these together and takes them apart again.
+//! - [`demo`]: made-up producers, through the real port.
+//! - [`client`]: `joey tap` and `joey stats`.
+//! - [`cli`]: words in, exit code out.
+
+pub mod config;
+pub mod ingest;
+pub mod hub;
+pub mod fanout;
+pub mod http;
+pub mod metrics;
+pub mod server;
+pub mod demo;
+pub mod client;
+pub mod cli;
+
+/// The time on the wall in ns since the Unix epoch. The one place where the relay asks for it.
+#[must_use]
+pub fn now_ns() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}

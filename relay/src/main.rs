@@ -1,2 +1,7 @@
-//! Command line.
-fn main() {}
+//! The `joey` program: words in, exit code out.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    joey::cli::main()
+}

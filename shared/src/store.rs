@@ -47,6 +47,8 @@ pub struct View {
     pub window: Window,
     /// When its newest update arrived at the relay, in ns since the Unix epoch.
     pub heard_ns: u64,
+    /// The period of its newest update, in ns; 0 before the first. How soon the next one may be expected.
+    pub period_ns: u64,
     /// Goes up whenever an update is added.
     pub revision: u64,
 }
@@ -159,7 +161,7 @@ impl AppStore {
         let mut window = Window::new(self.seconds);
         window.slide(second_of(self.clock_ns));
         self.index.insert(key.clone(), self.views.len());
-        self.views.push(View { key, id, window, heard_ns: 0, revision: 0 });
+        self.views.push(View { key, id, window, heard_ns: 0, period_ns: 0, revision: 0 });
         self.revision += 1;
         self.views.len() - 1
     }
@@ -199,6 +201,7 @@ impl AppStore {
             view.window.slide(clock);
             added = view.window.add(update);
             view.heard_ns = view.heard_ns.max(arrival_ns);
+            view.period_ns = update.period_ns;
             view.revision = revision;
         }
         if added == Added::Late {

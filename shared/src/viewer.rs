@@ -79,6 +79,7 @@ pub struct Viewer {
     seconds: u64,
     relay: Option<RelayInfo>,
     catalogue: BTreeMap<String, AppEntry>,
+    has_catalogue: bool,
     apps: BTreeMap<String, AppStore>,
     subscriptions: BTreeMap<u32, Subscription>,
     next_sub: u32,
@@ -108,6 +109,7 @@ impl Viewer {
             seconds,
             relay: None,
             catalogue: BTreeMap::new(),
+            has_catalogue: false,
             apps: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             next_sub: 1,
@@ -140,6 +142,25 @@ impl Viewer {
         self.send(&ClientMessage::Unsubscribe { sub });
     }
 
+    /// Forgets an application's windows and how far its topics had come. For a return after so long that the time between
+    /// can no longer be had: a window that leaves it out is right, one that counts it as zero is not.
+    pub fn forget(&mut self, app: &str) {
+        self.apps.remove(app);
+        self.progress.retain(|topic, _| topic.app != app);
+        // The relay names a series once in a connection, so the names must outlive the numbers.
+        let named = self.names.iter().filter(|((_, name), _)| name == app);
+        let named: Vec<(u64, Vec<SeriesEntry>)> =
+            named.map(|((epoch, _), series)| (*epoch, series.values().cloned().collect())).collect();
+        named.into_iter().for_each(|(epoch, series)| self.announce(app, epoch, series));
+        let topics = self.subscriptions.iter().filter(|(_, subscription)| subscription.topic.app == app);
+        let subs: Vec<u32> = topics.map(|(&sub, _)| sub).collect();
+        for sub in subs {
+            self.send(&ClientMessage::Unsubscribe { sub });
+            self.subscribe(sub);
+        }
+        self.revision += 1;
+    }
+
     /// What is followed.
     pub fn followed(&self) -> impl Iterator<Item = &Topic> {
         self.subscriptions.values().map(|subscription| &subscription.topic)
@@ -168,12 +189,25 @@ impl Viewer {
         let Some(subscription) = self.subscriptions.get_mut(&sub) else { return };
         subscription.live = None;
         subscription.waiting = false;
-        let start = match self.progress.get(&subscription.topic) {
-            Some(progress) => Start::After { epoch: progress.epoch, seq: progress.next - 1 },
-            None => subscription.start,
-        };
         let topic = subscription.topic.clone();
+        let mut start = subscription.start;
+        self.catch_up_with_wider(&topic);
+        if let Some(progress) = self.progress.get(&topic) {
+            start = Start::After { epoch: progress.epoch, seq: progress.next - 1 };
+        }
         self.send(&ClientMessage::Subscribe { sub, topic, start });
+    }
+
+    /// What a wider topic brought, a narrower one need not ask for: without this, going from a whole application back to
+    /// one of its categories would report everything in between as missing.
+    fn catch_up_with_wider(&mut self, topic: &Topic) {
+        let wider = |known: &Topic| known.app == topic.app && known != topic && known.filter.covers(&topic.filter);
+        let wider = self.progress.iter().filter(|(known, _)| wider(known)).map(|(_, progress)| *progress);
+        if let Some(best) = wider.max_by_key(|progress| progress.cut_ns)
+            && self.progress.get(topic).is_none_or(|mine| mine.cut_ns < best.cut_ns)
+        {
+            self.progress.insert(topic.clone(), best);
+        }
     }
 
     /// Asks for the names of an application's series without following it.
@@ -244,6 +278,7 @@ impl Viewer {
     fn learn(&mut self, full: bool, apps: Vec<AppEntry>) {
         if full {
             self.catalogue.clear();
+            self.has_catalogue = true;
         }
         self.catalogue.extend(apps.into_iter().map(|entry| (entry.app.clone(), entry)));
         let ready = |(&sub, subscription): (&u32, &Subscription)| {
@@ -391,6 +426,12 @@ impl Viewer {
     #[must_use]
     pub const fn catalogue(&self) -> &BTreeMap<String, AppEntry> {
         &self.catalogue
+    }
+
+    /// Whether the relay has said which applications it knows, on this or an earlier connection.
+    #[must_use]
+    pub const fn has_catalogue(&self) -> bool {
+        self.has_catalogue
     }
 
     /// What is known about one application.

@@ -58,7 +58,7 @@ pub enum ServerMessage<'a> {
     Heartbeat {
         /// The relay's clock, in ns since the Unix epoch.
         now_ns: u64,
-        /// `(feed, newest number in its log)` for each feed of this viewer.
+        /// `(feed, last number that its batches cover)` for each feed of this viewer.
         heads: Vec<(u32, u64)>,
     },
     /// A subscription that was not made.
@@ -151,7 +151,7 @@ pub struct Subscribed {
     pub epoch: u64,
     /// The next number that this viewer will get, whether or not an update with it passes the filter.
     pub next: u64,
-    /// The newest number in the log now. Once a viewer has got this far, it has all the history there was.
+    /// The last number that the feed's batches cover now. Once a viewer is past it, it has all the history there was.
     pub head: u64,
     /// Numbers that the viewer asked for and that the relay no longer holds: how many before `next`.
     pub missing: u64,

@@ -154,3 +154,40 @@ fn the_relays_clock_runs_on_between_messages() {
     viewer.receive(&hello(9), 70, |_| {}).unwrap();
     assert_eq!(viewer.relay_ns(75), Some(1_000 * S + 5));
 }
+
+#[test]
+fn a_narrow_topic_goes_on_from_where_a_wider_one_came_to() {
+    let mut viewer = Viewer::default();
+    viewer.connected();
+    let narrow = topic(Filter::Category(COMPUTATION.to_string()));
+    viewer.follow(narrow.clone(), Start::History);
+    take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 0, 0), batch(11, 1, 2, &[1, 2])]);
+    viewer.unfollow(&narrow);
+    viewer.follow(topic(Filter::All), Start::History);
+    take(&mut viewer, &[subscribed(2, 9, 1, 2, 0), batch(12, 1, 50, &[1, 2, 50])]);
+    viewer.unfollow(&topic(Filter::All));
+    asked(&mut viewer);
+    viewer.follow(narrow.clone(), Start::History);
+    assert_eq!(
+        asked(&mut viewer),
+        [ClientMessage::Subscribe { sub: 3, topic: narrow, start: Start::After { epoch: 9, seq: 50 } }]
+    );
+}
+
+#[test]
+fn what_is_forgotten_begins_anew() {
+    let mut viewer = Viewer::default();
+    viewer.connected();
+    viewer.follow(topic(Filter::All), Start::History);
+    take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 3, 0), batch(11, 1, 3, &[1, 2, 3])]);
+    asked(&mut viewer);
+    viewer.forget("app");
+    let all = topic(Filter::All);
+    assert_eq!(
+        asked(&mut viewer),
+        [ClientMessage::Unsubscribe { sub: 1 }, ClientMessage::Subscribe { sub: 1, topic: all, start: Start::History }]
+    );
+    assert!(viewer.app_mut("app").unwrap().histogram(0).is_empty());
+    assert_eq!(take(&mut viewer, &[subscribed(1, 9, 1, 3, 0), batch(11, 1, 3, &[1, 2, 3])]), [1, 2, 3]);
+    assert_eq!(viewer.missing(), 0);
+}

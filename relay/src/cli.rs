@@ -1,0 +1,223 @@
+//! The command line. `joey --help` is its documentation.
+//!
+//! Exit codes: 0 done, 1 failed (one clear line on standard error), 2 wrong usage, 3 no such app or no data.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::client::{self, Outcome};
+use crate::config::{self, Config, Options};
+use crate::demo;
+use crate::server::Relay;
+
+/// Live latency and throughput of stream processors, straight into the browser.
+///
+/// A relay takes metric streams on one port (5001, the one that Wallaroo's --metrics names) and shows them on another
+/// (http://127.0.0.1:4000). Flags come before environment variables (JOEY_…), which come before the TOML file (--config).
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such app or no data.
+#[derive(Parser)]
+#[command(name = "joey", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the relay
+    Serve(Serve),
+    /// Run the relay with made-up producers, to look around
+    Demo(Serve),
+    /// Follow the live updates of a relay, one line each
+    Tap(Tap),
+    /// Print one snapshot of every view of an application
+    Stats(Stats),
+}
+
+#[derive(Args)]
+struct Serve {
+    #[command(flatten)]
+    options: Options,
+    /// Read options from this TOML file
+    #[arg(long, env = "JOEY_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How to write the log
+    #[arg(long, env = "JOEY_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// How much to log: error, warn, info, debug, trace, or a filter as RUST_LOG takes
+    #[arg(long, env = "JOEY_LOG", default_value = "info", value_name = "LEVEL")]
+    log_level: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Which relay a client talks to, and how it waits.
+#[derive(Args)]
+pub(crate) struct Target {
+    /// The relay: ws://, wss:// is for a proxy in front; host:port is enough
+    #[arg(long, env = "JOEY_RELAY", default_value = "ws://127.0.0.1:4000", value_name = "URL")]
+    pub(crate) relay: String,
+    /// Fail at once when the relay is not there, instead of waiting for it
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Tap {
+    /// Only this application
+    pub(crate) app: Option<String>,
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// First print what the relay still holds
+    #[arg(long)]
+    pub(crate) history: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Stats {
+    /// The application
+    pub(crate) app: String,
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// The span to look at, up to 15m: 10s, 5m, 300
+    #[arg(long, default_value = "5m", value_name = "SPAN", value_parser = parse_span)]
+    pub(crate) window: u64,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A span of time in seconds: `10s`, `5m`, or plain seconds.
+fn parse_span(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.strip_suffix(['s', 'm']) {
+        Some(number) if text.ends_with('m') => (number, 60),
+        Some(number) => (number, 1),
+        None => (text, 1),
+    };
+    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    let longest = joey_shared::window::SECONDS_MAX;
+    match seconds {
+        Some(seconds) if (1..=longest).contains(&seconds) => Ok(seconds),
+        _ => Err(format!("a span is 1s to {}m, like 10s or 5m", longest / 60)),
+    }
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let outcome = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(serve) => relay(serve, false).await.map(|()| Outcome::Done),
+            Command::Demo(serve) => relay(serve, true).await.map(|()| Outcome::Done),
+            Command::Tap(tap) => client::tap::run(tap).await,
+            Command::Stats(stats) => client::stats::run(stats).await,
+        }
+    });
+    // A blocked read or write of standard streams must not hold the exit up.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    match outcome {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::NoData(what)) => {
+            eprintln!("joey: {what}");
+            ExitCode::from(3)
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("joey: {error:#}");
+    ExitCode::FAILURE
+}
+
+async fn relay(serve: Serve, with_demo: bool) -> anyhow::Result<()> {
+    start_log(serve.log_format, &serve.log_level)?;
+    let file = serve.config.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
+    let config = Config::settle(serve.options, file, with_demo)?;
+    tracing::debug!(?config, "configuration");
+    let relay = Relay::bind(config).await?;
+    let (ingest, http) = (relay.ingest_addr()?, relay.http_addr()?);
+    let stop = CancellationToken::new();
+    stop_on_signal(stop.clone())?;
+    tracing::info!(release = env!("CARGO_PKG_VERSION"), %ingest, %http, "listening");
+    eprintln!("\n  Joey is at   http://{http}\n  Producers    --metrics {ingest}\n");
+    let demo = with_demo.then(|| tokio::spawn(demo::run(ingest, stop.clone())));
+    let ran = relay.run(stop).await;
+    if let Some(demo) = demo {
+        demo.abort();
+    }
+    ran
+}
+
+fn start_log(format: LogFormat, level: &str) -> anyhow::Result<()> {
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(filter) if !filter.is_empty() => EnvFilter::try_new(filter)?,
+        _ => EnvFilter::try_new(level)?,
+    };
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_target(false).with_ansi(is_terminal && !no_color).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+/// The first signal to end stops in order, the second at once.
+fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if stop.is_cancelled() {
+                std::process::exit(1);
+            }
+            tracing::info!("stopping; once more stops at once");
+            stop.cancel();
+        }
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn spans() {
+        assert_eq!(["10s", "5m", "15m", "300", "1"].map(parse_span), [10, 300, 900, 300, 1].map(Ok));
+        for wrong in ["", "0", "16m", "1h", "-5", "5 m", "m"] {
+            assert!(parse_span(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Clients of a relay on the command line: a socket around the same viewer that the browser runs.
+
+mod link;
+pub(crate) mod stats;
+pub(crate) mod tap;
+
+/// How a client's run ended, where it did not fail.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It did what it was asked.
+    Done,
+    /// There is no such application, or it has no data.
+    NoData(String),
+}

@@ -1,0 +1,152 @@
+//! `joey stats`: one snapshot of every view of an application, from the same store that the page uses.
+
+use std::time::Duration;
+
+use joey_shared::format;
+use joey_shared::histogram::{Histogram, Quantile};
+use joey_shared::series::{Filter, Topic};
+use joey_shared::store::AppStore;
+use joey_shared::view::ViewKey;
+use joey_shared::viewer::Viewer;
+use joey_shared::window::Throughput;
+use joey_shared::wire::Start;
+use serde_json::{Map, Value, json};
+
+use super::Outcome;
+use super::link::Link;
+use super::tap::number;
+use crate::cli::Stats;
+
+/// The quantiles shown, with their names in JSON.
+const QUANTILES: [(&str, Quantile); 6] = [
+    ("0.5", Quantile::P50),
+    ("0.9", Quantile::P90),
+    ("0.95", Quantile::P95),
+    ("0.99", Quantile::P99),
+    ("0.999", Quantile::P999),
+    ("0.9999", Quantile::P9999),
+];
+
+/// How long the history may take to arrive once it was asked for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Prints the snapshot.
+pub(crate) async fn run(stats: Stats) -> anyhow::Result<Outcome> {
+    let mut link = Link::new(&stats.target, Viewer::new(stats.window))?;
+    while !link.viewer.has_catalogue() {
+        link.step(|_| {}).await?;
+    }
+    let no_such_app = Ok(Outcome::NoData(format!("no such application: {}", stats.app)));
+    if !link.viewer.catalogue().contains_key(&stats.app) {
+        return no_such_app;
+    }
+    link.viewer.follow(Topic { app: stats.app.clone(), filter: Filter::All }, Start::History);
+    let caught_up = async {
+        while !link.viewer.is_caught_up() {
+            link.step(|_| {}).await?;
+            if link.viewer.is_waiting() {
+                break;
+            }
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(PATIENCE, caught_up).await.map_err(|_| anyhow::anyhow!("the relay does not send its history"))??;
+    let now_ns = link.now_ns();
+    link.viewer.advance(now_ns);
+    let Some(store) = link.viewer.app_mut(&stats.app) else { return no_such_app };
+    if store.clock_ns() == 0 {
+        return Ok(Outcome::NoData(format!("no data for {} yet", stats.app)));
+    }
+    let views = snapshot(store);
+    if stats.json {
+        let views: Vec<Value> = views.iter().map(Line::as_json).collect();
+        println!("{}", json!({"app": stats.app, "window_s": stats.window, "through_ns": store.through_ns(), "views": views}));
+    } else {
+        print!("{}", table(&views));
+    }
+    Ok(Outcome::Done)
+}
+
+/// One view's numbers.
+struct Line {
+    key: ViewKey,
+    histogram: Histogram,
+    throughput: Option<Throughput>,
+}
+
+fn snapshot(store: &mut AppStore) -> Vec<Line> {
+    let keys: Vec<(usize, ViewKey)> = store.views_by_key().map(|(at, view)| (at, view.key.clone())).collect();
+    let line = |(at, key)| Line { key, histogram: store.histogram(at), throughput: store.throughput(at) };
+    keys.into_iter().map(line).collect()
+}
+
+impl Line {
+    fn as_json(&self) -> Value {
+        let Self { key, histogram, throughput } = self;
+        let mut view = Map::new();
+        view.insert("kind".to_owned(), key.kind.as_str().into());
+        for (field, value) in [("pipeline", &key.pipeline), ("worker", &key.worker), ("name", &key.name)] {
+            if let Some(value) = value {
+                view.insert(field.to_owned(), value.as_str().into());
+            }
+        }
+        let bins: Map<String, Value> = histogram.occupied().map(|(bin, count)| (bin.to_string(), count.into())).collect();
+        view.insert("count".to_owned(), number(histogram.count()));
+        view.insert("bins".to_owned(), bins.into());
+        let has_latency = key.kind.has_latency();
+        let extremes = (has_latency && !histogram.is_empty()).then_some((histogram.min_ns, histogram.max_ns));
+        view.insert("min_ns".to_owned(), extremes.map(|(min_ns, _)| min_ns).into());
+        view.insert("max_ns".to_owned(), extremes.map(|(_, max_ns)| max_ns).into());
+        let quantile = |(name, q)| {
+            let range = histogram.quantile(q)?;
+            Some((String::from(name), json!([range.low, number(range.high)])))
+        };
+        let quantiles: Option<Map<String, Value>> = has_latency.then(|| QUANTILES.into_iter().map(quantile).collect()).flatten();
+        view.insert("quantiles".to_owned(), quantiles.into());
+        let throughput = throughput.map(|rates| json!({"min": rates.min, "median": rates.median, "max": rates.max}));
+        view.insert("throughput".to_owned(), throughput.into());
+        view.into()
+    }
+
+    fn cells(&self) -> [String; 11] {
+        let Self { key, histogram, throughput } = self;
+        let name = |name: &Option<String>| name.clone().unwrap_or_default();
+        let p = |q| {
+            let range = histogram.quantile(q).filter(|_| key.kind.has_latency());
+            range.map_or_else(|| "-".to_owned(), |range| format::range(range).to_string())
+        };
+        let rate = |of: fn(&Throughput) -> f64| {
+            throughput.as_ref().map_or_else(|| "-".to_owned(), |rates| format::rate(of(rates)).to_string())
+        };
+        [
+            key.kind.as_str().to_owned(),
+            name(&key.pipeline),
+            name(&key.worker),
+            name(&key.name),
+            histogram.count().to_string(),
+            p(Quantile::P50),
+            p(Quantile::P95),
+            p(Quantile::P99),
+            rate(|rates| rates.min),
+            rate(|rates| rates.median),
+            rate(|rates| rates.max),
+        ]
+    }
+}
+
+fn table(views: &[Line]) -> String {
+    let head = ["VIEW", "PIPELINE", "WORKER", "NAME", "COUNT", "P50", "P95", "P99", "MIN/S", "MEDIAN/S", "MAX/S"];
+    let rows: Vec<[String; 11]> = std::iter::once(head.map(str::to_owned)).chain(views.iter().map(Line::cells)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let mut text = String::new();
+    for row in &rows {
+        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+            // Names to the left, numbers to the right.
+            if column < 4 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        });
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,220 @@
+//! Every address, limit and default of the relay, in one place.
+//!
+//! A value comes from the first of: a flag, an environment variable, the TOML file, the default. All of it is read before
+//! a port is opened.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde::Deserialize;
+
+/// What may be set, each as a flag, as an environment variable and in the file.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Where producers connect (Wallaroo's `--metrics`) [default: 127.0.0.1:5001]
+    #[arg(long, env = "JOEY_INGEST", value_name = "ADDR")]
+    pub ingest: Option<SocketAddr>,
+    /// Where viewers and browsers connect [default: 127.0.0.1:4000]
+    #[arg(long, env = "JOEY_HTTP", value_name = "ADDR")]
+    pub http: Option<SocketAddr>,
+    /// Serve the page from this directory instead of the built-in one
+    #[arg(long, env = "JOEY_UI_DIR", value_name = "DIR")]
+    pub ui_dir: Option<PathBuf>,
+    /// Pages from this origin may connect too, for example https://ui.example.com; repeatable
+    #[arg(long = "origin", env = "JOEY_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    pub origins: Option<Vec<String>>,
+    /// Listen beyond loopback although anybody who reaches the ports may then send and watch
+    #[arg(long, env = "JOEY_INSECURE_OPEN", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub insecure_open: Option<bool>,
+    /// How many seconds of history to keep [default: 300]
+    #[arg(long, env = "JOEY_RING_SECS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub ring_secs: Option<u64>,
+    /// How many bytes of history to keep, over all applications [default: 67108864]
+    #[arg(long, env = "JOEY_RING_BYTES", value_name = "N")]
+    pub ring_bytes: Option<u64>,
+    /// How long an update may wait for company before it is sent, in ms [default: 50]
+    #[arg(long, env = "JOEY_BATCH_MS", value_name = "N", value_parser = clap::value_parser!(u64).range(0..=1_000))]
+    pub batch_ms: Option<u64>,
+    /// Longest producer frame in bytes [default: 16384]
+    #[arg(long, env = "JOEY_FRAME_BYTES", value_name = "N", value_parser = clap::value_parser!(u64).range(1_024..=1_048_576))]
+    pub frame_bytes: Option<u64>,
+    /// Most applications [default: 1000]
+    #[arg(long, env = "JOEY_APPS", value_name = "N")]
+    pub apps: Option<usize>,
+    /// Most series in one application [default: 10000]
+    #[arg(long, env = "JOEY_SERIES_PER_APP", value_name = "N")]
+    pub series_per_app: Option<usize>,
+    /// Most series in all [default: 50000]
+    #[arg(long, env = "JOEY_SERIES", value_name = "N")]
+    pub series: Option<usize>,
+    /// Most viewers at once [default: 10000]
+    #[arg(long, env = "JOEY_VIEWERS", value_name = "N")]
+    pub viewers: Option<usize>,
+    /// Most producer connections at once [default: 1000]
+    #[arg(long, env = "JOEY_PRODUCERS", value_name = "N")]
+    pub producers: Option<usize>,
+    /// Forget an application that nobody sends or watches after this many seconds [default: 3600]
+    #[arg(long, env = "JOEY_FORGET_SECS", value_name = "N")]
+    pub forget_secs: Option<u64>,
+}
+
+/// The settled configuration of one relay.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Producers' listening address. Default: 127.0.0.1:5001, the port in every Wallaroo guide.
+    pub ingest: SocketAddr,
+    /// Viewers' listening address. Default: 127.0.0.1:4000.
+    pub http: SocketAddr,
+    /// Directory of the built page; the embedded one otherwise.
+    pub ui_dir: Option<PathBuf>,
+    /// Origins that may connect besides the relay's own, as `scheme://host[:port]`.
+    pub origins: Vec<String>,
+    /// Whether addresses beyond loopback are allowed without access rules. Default: no.
+    pub insecure_open: bool,
+    /// Whether this relay makes up its own producers.
+    pub demo: bool,
+    /// Age at which history is dropped. Default: 300 s, the longest window of the original page.
+    pub ring: Duration,
+    /// Bytes of history over all applications, oldest of the largest dropped first. Default: 64 MiB.
+    pub ring_bytes_max: u64,
+    /// How long an update waits for company. Default: 50 ms, invisible beside a period of two seconds.
+    pub batch_delay: Duration,
+    /// Longest producer frame in bytes. Default: 16 KiB, ten times a real one. A longer claim ends the connection.
+    pub frame_bytes_max: usize,
+    /// Applications. Default: 1,000. Frames beyond are refused and counted.
+    pub apps_max: usize,
+    /// Series in one application. Default: 10,000. Frames beyond are refused and counted.
+    pub series_per_app_max: usize,
+    /// Series in all. Default: 50,000. Frames beyond are refused and counted.
+    pub series_max: usize,
+    /// Workers remembered in one application: 1,000; the one gone longest makes room.
+    pub workers_per_app_max: usize,
+    /// Viewers at once. Default: 10,000; one more is told so and closed.
+    pub viewers_max: usize,
+    /// Producer connections at once. Default: 1,000; one more is closed and counted.
+    pub producers_max: usize,
+    /// Subscriptions of one viewer: 1,000; one more is refused.
+    pub subscriptions_max: usize,
+    /// When an application that nobody sends or watches is forgotten. Default: 1 h.
+    pub forget_after: Duration,
+    /// How long a frame may take from its first byte to its last: 10 s.
+    pub frame_deadline: Duration,
+    /// How often a viewer that hears nothing else is told that the relay lives: 5 s.
+    pub heartbeat: Duration,
+    /// How long a viewer may take nothing while data waits: 30 s.
+    pub stall_deadline: Duration,
+    /// How long stopping waits for viewers to say goodbye: 5 s.
+    pub drain: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            ingest: SocketAddr::from(([127, 0, 0, 1], 5001)),
+            http: SocketAddr::from(([127, 0, 0, 1], 4000)),
+            ui_dir: None,
+            origins: Vec::new(),
+            insecure_open: false,
+            demo: false,
+            ring: Duration::from_secs(300),
+            ring_bytes_max: 64 << 20,
+            batch_delay: Duration::from_millis(50),
+            frame_bytes_max: 16 << 10,
+            apps_max: 1_000,
+            series_per_app_max: 10_000,
+            series_max: 50_000,
+            workers_per_app_max: 1_000,
+            viewers_max: 10_000,
+            producers_max: 1_000,
+            subscriptions_max: 1_000,
+            forget_after: Duration::from_secs(3_600),
+            frame_deadline: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(5),
+            stall_deadline: Duration::from_secs(30),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Config {
+    /// Settles `options`, with `file` behind them and the defaults behind that.
+    ///
+    /// # Errors
+    /// When an address is not loopback and nothing says that this is wanted.
+    pub fn settle(options: Options, file: Options, demo: bool) -> anyhow::Result<Self> {
+        let defaults = Self::default();
+        let config = Self {
+            ingest: options.ingest.or(file.ingest).unwrap_or(defaults.ingest),
+            http: options.http.or(file.http).unwrap_or(defaults.http),
+            ui_dir: options.ui_dir.or(file.ui_dir),
+            origins: options.origins.or(file.origins).unwrap_or_default(),
+            insecure_open: options.insecure_open.or(file.insecure_open).unwrap_or(false),
+            demo,
+            ring: options.ring_secs.or(file.ring_secs).map_or(defaults.ring, Duration::from_secs),
+            ring_bytes_max: options.ring_bytes.or(file.ring_bytes).unwrap_or(defaults.ring_bytes_max),
+            batch_delay: options.batch_ms.or(file.batch_ms).map_or(defaults.batch_delay, Duration::from_millis),
+            frame_bytes_max: options
+                .frame_bytes
+                .or(file.frame_bytes)
+                .and_then(|bytes| usize::try_from(bytes).ok())
+                .unwrap_or(defaults.frame_bytes_max),
+            apps_max: options.apps.or(file.apps).unwrap_or(defaults.apps_max),
+            series_per_app_max: options.series_per_app.or(file.series_per_app).unwrap_or(defaults.series_per_app_max),
+            series_max: options.series.or(file.series).unwrap_or(defaults.series_max),
+            viewers_max: options.viewers.or(file.viewers).unwrap_or(defaults.viewers_max),
+            producers_max: options.producers.or(file.producers).unwrap_or(defaults.producers_max),
+            forget_after: options.forget_secs.or(file.forget_secs).map_or(defaults.forget_after, Duration::from_secs),
+            ..defaults
+        };
+        for (flag, address) in [("--ingest", config.ingest), ("--http", config.http)] {
+            anyhow::ensure!(
+                config.insecure_open || address.ip().is_loopback(),
+                "{flag} {address} is not a loopback address: anybody who reaches it could send and watch; \
+                 put a proxy with access rules in front, or say --insecure-open"
+            );
+        }
+        Ok(config)
+    }
+}
+
+/// Reads the TOML file at `path`.
+///
+/// # Errors
+/// When it cannot be read, or holds something that is not an option.
+pub fn read_file(path: &Path) -> anyhow::Result<Options> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    toml::from_str(&text).with_context(|| format!("cannot use {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flag_beats_the_file_and_the_file_beats_the_default() {
+        let file: Options = toml::from_str("ring_secs = 60\nbatch_ms = 10\norigins = [\"https://a.example\"]").unwrap();
+        let flags = Options { batch_ms: Some(20), ..Options::default() };
+        let config = Config::settle(flags, file, false).unwrap();
+        assert_eq!((config.ring.as_secs(), config.batch_delay.as_millis(), config.http.port()), (60, 20, 4000));
+        assert_eq!(config.origins, ["https://a.example"]);
+    }
+
+    #[test]
+    fn a_misspelt_option_is_an_error() {
+        assert!(toml::from_str::<Options>("ring_sec = 60").unwrap_err().to_string().contains("ring_sec"));
+    }
+
+    #[test]
+    fn beyond_loopback_needs_a_word() {
+        let open = |insecure_open| {
+            let flags = Options { http: "0.0.0.0:4000".parse().ok(), insecure_open, ..Options::default() };
+            Config::settle(flags, Options::default(), false)
+        };
+        assert!(open(None).unwrap_err().to_string().contains("--insecure-open"));
+        assert!(open(Some(true)).is_ok());
+    }
+}

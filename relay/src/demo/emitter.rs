@@ -1,0 +1,54 @@
+//! Writes Wallaroo's metrics format as a worker does, so that made-up producers enter by the real door.
+//!
+//! Kept apart from the decoder on purpose: the tests of either check it against bytes worked out by hand.
+
+use crate::ingest::wallaroo::Metrics;
+
+/// The first frame of a connection.
+#[must_use]
+pub fn connect() -> Vec<u8> {
+    frame(vec![1])
+}
+
+/// The frame that says whose connection this is.
+#[must_use]
+pub fn join(app: &str, worker: &str) -> Vec<u8> {
+    let mut body = vec![2];
+    string(&mut body, format!("metrics:{app}").as_bytes());
+    string(&mut body, worker.as_bytes());
+    frame(body)
+}
+
+/// The frame of one histogram.
+#[must_use]
+pub fn metrics(metrics: &Metrics<'_>) -> Vec<u8> {
+    let mut data = Vec::with_capacity(640);
+    for name in [metrics.name, metrics.category, metrics.worker, metrics.pipeline] {
+        string(&mut data, name.as_bytes());
+    }
+    data.extend(metrics.id.to_be_bytes());
+    let histogram = &metrics.histogram;
+    let times = [histogram.min_ns, histogram.max_ns, metrics.period_ns, metrics.end_ns];
+    data.extend(histogram.bins.iter().chain(&times).flat_map(|number| number.to_be_bytes()));
+    let mut body = vec![3];
+    string(&mut body, b"metrics");
+    string(&mut body, format!("metrics:{}", metrics.app).as_bytes());
+    // The worker's own header is always the data's length and 148 more, whatever it was meant to be.
+    body.extend(length(data.len() + 4));
+    body.extend(length(data.len() + 4 + 148));
+    body.extend(data);
+    frame(body)
+}
+
+fn frame(body: Vec<u8>) -> Vec<u8> {
+    [&length(body.len())[..], &body].concat()
+}
+
+fn string(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend(length(bytes.len()));
+    out.extend(bytes);
+}
+
+fn length(bytes: usize) -> [u8; 4] {
+    u32::try_from(bytes).unwrap_or(u32::MAX).to_be_bytes()
+}

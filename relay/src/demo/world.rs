@@ -1,0 +1,231 @@
+//! The made-up applications: who works where, how fast, how slowly, and what goes wrong when.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use fastrand::Rng;
+use joey_shared::histogram::Histogram;
+use joey_shared::series::{COMPUTATION, NODE_INGRESS_EGRESS, PIPELINE_INGESTION, START_TO_END};
+
+use super::emitter;
+use super::model::{Mode, count_only, sample};
+use crate::ingest::wallaroo::Metrics;
+
+/// One producer process.
+#[derive(Clone, Debug)]
+pub(super) struct Worker {
+    pub(super) app: &'static str,
+    pub(super) name: &'static str,
+    /// Periods of a cycle, and for how many of them this worker is there.
+    presence: (u64, u64),
+    pipelines: Vec<Pipeline>,
+}
+
+/// A pipeline's part on one worker.
+#[derive(Clone, Debug)]
+struct Pipeline {
+    name: &'static str,
+    /// Events per second on this worker.
+    rate: f64,
+    /// Outputs for each input.
+    fan_out: f64,
+    steps: Vec<Step>,
+    /// Whether its sources are on this worker.
+    has_source: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Step {
+    name: &'static str,
+    id: u16,
+    modes: Vec<Mode>,
+    /// How many actors run it, each of which reports for itself.
+    actors: u64,
+    trouble: Trouble,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    None,
+    /// Stands still for 14 s of every 150 s, then works off what has waited.
+    Stalls,
+    /// Ten times slower for 16 s of every 180 s.
+    Spikes,
+}
+
+/// Periods of the cycle of stalls, and how many of them it stands still.
+const STALL: (u64, u64) = (75, 7);
+/// Periods of the cycle of spikes, and how many of them are slow.
+const SPIKE: (u64, u64) = (90, 8);
+
+const US: f64 = 1_000.0;
+const MS: f64 = 1_000_000.0;
+
+const fn mode(share: f64, median_ns: f64, sigma: f64) -> Mode {
+    Mode { share, median_ns, sigma }
+}
+
+fn step(name: &'static str, id: u16, actors: u64, modes: &[Mode], trouble: Trouble) -> Step {
+    Step { name, id, modes: modes.to_vec(), actors, trouble }
+}
+
+/// Every worker of every application.
+pub(super) fn workers() -> Vec<Worker> {
+    let spread = |name, presence, share: f64, has_source| Worker {
+        app: "Market Spread",
+        name,
+        presence,
+        pipelines: vec![
+            Pipeline {
+                name: "Orders",
+                rate: 46_000.0 * share,
+                fan_out: 0.12,
+                has_source,
+                steps: vec![
+                    step("Decode Time in TCP Source", 1, 4, &[mode(1.0, 310.0, 0.45)], Trouble::None),
+                    step(
+                        "Check Order",
+                        2,
+                        3,
+                        // A cache that mostly hits: two humps, three orders of magnitude apart.
+                        &[mode(0.93, 2.6 * US, 0.4), mode(0.07, 1.9 * MS, 0.45)],
+                        Trouble::None,
+                    ),
+                    step("Settle", 3, 1, &[mode(1.0, 38.0 * US, 0.7)], Trouble::Spikes),
+                ],
+            },
+            Pipeline {
+                name: "Market Data",
+                rate: 128_000.0 * share,
+                fan_out: 1.0,
+                has_source,
+                steps: vec![
+                    step("Decode Time in TCP Source", 1, 4, &[mode(1.0, 240.0, 0.4)], Trouble::None),
+                    step("Update Quote", 2, 3, &[mode(0.999, 1.1 * US, 0.5), mode(0.001, 0.4 * MS, 0.9)], Trouble::None),
+                ],
+            },
+        ],
+    };
+    let single = |app, pipelines| Worker { app, name: "initializer", presence: (1, 1), pipelines };
+    vec![
+        spread("initializer", (1, 1), 0.5, true),
+        spread("worker2", (1, 1), 0.3, false),
+        // There for 100 s, gone for 40 s.
+        spread("worker3", (70, 50), 0.2, false),
+        single(
+            "Word Count",
+            vec![Pipeline {
+                name: "Word Count",
+                rate: 9_400.0,
+                fan_out: 7.3,
+                has_source: true,
+                steps: vec![
+                    step("Decode Time in Kafka Source", 1, 2, &[mode(1.0, 900.0, 0.5)], Trouble::None),
+                    step("Split Into Words", 2, 2, &[mode(1.0, 5.2 * US, 0.6)], Trouble::None),
+                    step("Count Word", 3, 3, &[mode(0.97, 700.0, 0.6), mode(0.03, 24.0 * US, 0.8)], Trouble::Stalls),
+                ],
+            }],
+        ),
+        single(
+            "Alerts",
+            vec![Pipeline {
+                name: "Alerts (windowed)",
+                rate: 640.0,
+                fan_out: 0.02,
+                has_source: true,
+                steps: vec![
+                    step("Decode Time in TCP Source", 1, 1, &[mode(1.0, 420.0, 0.5)], Trouble::None),
+                    step("Check Transaction", 2, 1, &[mode(1.0, 96.0 * US, 1.1)], Trouble::None),
+                ],
+            }],
+        ),
+    ]
+}
+
+impl Worker {
+    /// Whether this worker runs in `period`.
+    pub(super) const fn is_present(&self, period: u64) -> bool {
+        period % self.presence.0 < self.presence.1
+    }
+
+    /// Everything that this worker sends for the period number `period`, of `period_ns` each since the Unix epoch.
+    pub(super) fn frames(&self, period: u64, period_ns: u64) -> Vec<u8> {
+        let mut frames = Vec::new();
+        for pipeline in &self.pipelines {
+            let mut rng = self.rng(pipeline.name, period);
+            let load = load(period);
+            let events = pipeline.rate * load * (period_ns as f64 / 1e9) * (0.97 + 0.06 * rng.f64());
+            let mut push = |category, name: &str, id, histogram: &Histogram| {
+                frames.extend(emitter::metrics(&Metrics {
+                    app: self.app,
+                    name,
+                    category,
+                    worker: self.name,
+                    pipeline: pipeline.name,
+                    id,
+                    histogram: histogram.clone(),
+                    period_ns,
+                    end_ns: period * period_ns,
+                }));
+            };
+            if pipeline.has_source {
+                push(PIPELINE_INGESTION, &format!("{} source", pipeline.name), 0, &count_only(events, &mut rng));
+            }
+            let mut path = Vec::new();
+            let mut done = events;
+            for step in &pipeline.steps {
+                let (pace, slower) = step.trouble.at(period);
+                for _ in 0..step.actors {
+                    let share = events * pace / step.actors as f64;
+                    push(COMPUTATION, step.name, step.id, &sample(&step.modes, share, slower * load, &mut rng));
+                }
+                done *= pace;
+                path.extend(step.modes.iter().map(|mode| Mode { median_ns: mode.median_ns * slower * 1.4 + 6.0 * US, ..*mode }));
+            }
+            // From end to end the slow modes weigh in once for each step.
+            let share: f64 = path.iter().map(|mode| mode.share).sum();
+            path.iter_mut().for_each(|mode| mode.share /= share);
+            push(NODE_INGRESS_EGRESS, self.name, 0, &sample(&path, done, load, &mut rng));
+            path.iter_mut().for_each(|mode| mode.median_ns = mode.median_ns * 1.6 + 40.0 * US);
+            push(START_TO_END, pipeline.name, 0, &sample(&path, done * pipeline.fan_out, load, &mut rng));
+        }
+        frames
+    }
+
+    /// Chance that depends on who and when alone.
+    fn rng(&self, pipeline: &str, period: u64) -> Rng {
+        let mut hasher = DefaultHasher::new();
+        (self.app, self.name, pipeline, period).hash(&mut hasher);
+        Rng::with_seed(hasher.finish())
+    }
+}
+
+/// How busy the world is, around 1: a slow wave, a quick one, and a lunch break.
+fn load(period: u64) -> f64 {
+    let at = |periods: f64| (period as f64 * std::f64::consts::TAU / periods).sin();
+    1.0 + 0.18 * at(97.0) + 0.05 * at(11.0) - if period % 130 < 6 { 0.45 } else { 0.0 }
+}
+
+impl Trouble {
+    /// Of the usual events, how many are worked off in `period`, and how many times slower than usual.
+    const fn at(self, period: u64) -> (f64, f64) {
+        match self {
+            Self::Stalls if period % STALL.0 < STALL.1 => (0.0, 1.0),
+            // What waited comes in the two periods after.
+            Self::Stalls if period % STALL.0 < STALL.1 + 2 => (1.0 + STALL.1 as f64 / 2.0, 6.0),
+            Self::Spikes if period % SPIKE.0 < SPIKE.1 => (1.0, 10.0),
+            Self::None | Self::Stalls | Self::Spikes => (1.0, 1.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_depends_on_the_time_alone() {
+        for (a, b) in workers().iter().zip(workers()) {
+            assert_eq!(a.frames(700_000_000, 2_000_000_000), b.frames(700_000_000, 2_000_000_000));
+        }
+    }
+}

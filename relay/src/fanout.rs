@@ -1,0 +1,291 @@
+//! One viewer's WebSocket: subscriptions in, batches out.
+//!
+//! The task sleeps until a feed has something, takes what is there from where this viewer is, and writes it in one go.
+//! It holds positions, no queue. While a write waits, nothing is read for this viewer either: its positions stay, and when
+//! the ring has moved on beyond them it is told what it missed.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow::{self, Break, Continue};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use bytes::Bytes;
+use futures_util::SinkExt as _;
+use joey_shared::close;
+use joey_shared::wire::{ClientMessage, Hello, Refusal, SeriesEntry, ServerMessage, VERSION};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::hub::{Hub, Subscription, Viewer};
+use crate::now_ns;
+
+/// Batches taken from one feed before the next gets its turn.
+const BATCHES_PER_TURN: usize = 64;
+/// Series named in one message.
+const SERIES_PER_MESSAGE: usize = 500;
+/// Applications in one message of the catalogue.
+const APPS_PER_MESSAGE: usize = 100;
+/// Shortest time between two messages of the catalogue.
+const CATALOGUE_PAUSE: Duration = Duration::from_millis(250);
+
+/// Serves one viewer until it leaves, fails, or the relay stops.
+pub async fn serve(socket: WebSocket, hub: Arc<Hub>, stop: CancellationToken) {
+    let Some(viewer) = hub.enter() else {
+        hub.counters().close("viewer_limit");
+        say_goodbye(socket, close::FULL, "as many viewers as there may be").await;
+        return;
+    };
+    let mut session = Session {
+        socket,
+        viewer,
+        subscriptions: BTreeMap::new(),
+        catalogue: 0,
+        catalogue_due: Instant::now(),
+        heartbeat_due: Instant::now() + hub.config().heartbeat,
+        hub,
+    };
+    let ended = session.run(&stop).await;
+    let Session { socket, hub, .. } = session;
+    match ended {
+        Ended::Gone => {}
+        Ended::Close(code, reason) => {
+            hub.counters().close(reason);
+            say_goodbye(socket, code, reason).await;
+        }
+    }
+}
+
+/// Why a session is over.
+enum Ended {
+    /// The viewer left, or its connection failed.
+    Gone,
+    /// The relay ends it, with a code and a reason that is a label too.
+    Close(u16, &'static str),
+}
+
+struct Session {
+    socket: WebSocket,
+    hub: Arc<Hub>,
+    viewer: Viewer,
+    subscriptions: BTreeMap<u32, Following>,
+    /// The version of the catalogue that the viewer has.
+    catalogue: u64,
+    catalogue_due: Instant,
+    heartbeat_due: Instant,
+}
+
+/// A subscription, and whether another one brings the same at present.
+struct Following {
+    subscription: Subscription,
+    tied: bool,
+}
+
+impl Session {
+    async fn run(&mut self, stop: &CancellationToken) -> Ended {
+        match self.converse(stop).await {
+            Break(ended) => ended,
+            Continue(never) => match never {},
+        }
+    }
+
+    async fn converse(&mut self, stop: &CancellationToken) -> ControlFlow<Ended, std::convert::Infallible> {
+        self.greet().await?;
+        loop {
+            let more = self.send_news().await?;
+            let next_timer = if self.hub.catalogue_version() > self.catalogue {
+                self.heartbeat_due.min(self.catalogue_due)
+            } else {
+                self.heartbeat_due
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Break(Ended::Close(close::RESTART, "restart")),
+                message = self.socket.recv() => self.hear(message).await?,
+                () = std::future::ready(()), if more => {}
+                () = self.viewer.woken() => {}
+                () = tokio::time::sleep_until(next_timer) => {}
+            }
+        }
+    }
+
+    async fn greet(&mut self) -> ControlFlow<Ended> {
+        let config = self.hub.config();
+        let hello = Hello {
+            version: VERSION,
+            release: env!("CARGO_PKG_VERSION"),
+            epoch: self.hub.epoch(),
+            now_ns: now_ns(),
+            ring_ns: u64::try_from(config.ring.as_nanos()).unwrap_or(u64::MAX),
+            demo: config.demo,
+        };
+        self.say(&ServerMessage::Hello(hello)).await
+    }
+
+    /// Sends what is new; says whether there is more already.
+    async fn send_news(&mut self) -> ControlFlow<Ended, bool> {
+        let now = Instant::now();
+        if now >= self.catalogue_due && self.hub.catalogue_version() > self.catalogue {
+            self.catalogue_due = now + CATALOGUE_PAUSE;
+            self.send_catalogue().await?;
+        }
+        let more = self.send_batches().await?;
+        if now >= self.heartbeat_due {
+            let heads = self.subscriptions.values();
+            let heads = heads.map(|following| (following.subscription.feed(), following.subscription.newest())).collect();
+            self.say(&ServerMessage::Heartbeat { now_ns: now_ns(), heads }).await?;
+        }
+        self.flush().await?;
+        Continue(more)
+    }
+
+    async fn send_catalogue(&mut self) -> ControlFlow<Ended> {
+        let (full, apps, version) = self.hub.catalogue_since(self.catalogue);
+        self.catalogue = version;
+        if full && apps.is_empty() {
+            return self.say(&ServerMessage::Catalogue { full, apps }).await;
+        }
+        for (at, apps) in apps.chunks(APPS_PER_MESSAGE).enumerate() {
+            // Only the first message of a whole catalogue replaces what the viewer knows.
+            self.say(&ServerMessage::Catalogue { full: full && at == 0, apps: apps.to_vec() }).await?;
+        }
+        Continue(())
+    }
+
+    async fn send_batches(&mut self) -> ControlFlow<Ended, bool> {
+        let mut more = false;
+        let subs: Vec<u32> = self.subscriptions.keys().copied().collect();
+        for sub in subs {
+            if self.is_tied(sub) {
+                continue;
+            }
+            let Some(following) = self.subscriptions.get_mut(&sub) else { continue };
+            let feed = following.subscription.feed();
+            let read = following.subscription.read(BATCHES_PER_TURN);
+            if let Some((from, to)) = read.gap {
+                self.say(&ServerMessage::Gap { feed, from, to }).await?;
+            }
+            more |= read.batches.len() == BATCHES_PER_TURN;
+            for batch in read.batches {
+                self.feed(batch).await?;
+            }
+        }
+        Continue(more)
+    }
+
+    /// Whether another subscription brings everything that this one would. It does from when it has come no farther than
+    /// this one: before that there is a stretch that only this one still has to bring.
+    fn is_tied(&mut self, sub: u32) -> bool {
+        let Some(own) = self.subscriptions.get(&sub) else { return false };
+        let wider = self.subscriptions.iter().find(|(other, following)| {
+            **other != sub
+                && following.subscription.covers(&own.subscription)
+                // Of two equal ones the older brings.
+                && (!own.subscription.covers(&following.subscription) || **other < sub)
+        });
+        let wider = wider.map(|(_, following)| following.subscription.position());
+        let Some(own) = self.subscriptions.get_mut(&sub) else { return false };
+        own.tied = wider.is_some_and(|position| own.tied || position <= own.subscription.position());
+        if let Some(position) = wider.filter(|_| own.tied) {
+            own.subscription.skip_to(position);
+        }
+        own.tied
+    }
+
+    async fn hear(&mut self, message: Option<Result<Message, axum::Error>>) -> ControlFlow<Ended> {
+        match message {
+            Some(Ok(Message::Binary(bytes))) => match ClientMessage::decode(&bytes) {
+                Ok(message) => self.obey(message).await,
+                Err(_) => Break(Ended::Close(close::UNREADABLE, "unreadable")),
+            },
+            Some(Ok(Message::Text(_))) => Break(Ended::Close(close::NOT_BINARY, "not_binary")),
+            // The library answers pings.
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Continue(()),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => Break(Ended::Gone),
+        }
+    }
+
+    async fn obey(&mut self, message: ClientMessage) -> ControlFlow<Ended> {
+        match message {
+            ClientMessage::Subscribe { sub, topic, start } => {
+                let made = if self.subscriptions.contains_key(&sub) {
+                    Err(Refusal::NumberTaken)
+                } else if self.subscriptions.len() >= self.hub.config().subscriptions_max {
+                    Err(Refusal::TooMany)
+                } else {
+                    self.viewer.subscribe(sub, &topic, start, now_ns())
+                };
+                match made {
+                    Err(reason) => self.say(&ServerMessage::Refused { sub, reason }).await,
+                    Ok((subscription, subscribed)) => {
+                        let series = subscription.series();
+                        self.name(subscription.app().to_owned(), &series).await?;
+                        self.subscriptions.insert(sub, Following { subscription, tied: false });
+                        self.say(&ServerMessage::Subscribed(subscribed)).await
+                    }
+                }
+            }
+            ClientMessage::Unsubscribe { sub } => {
+                // What others were tied to may be gone: each finds out anew.
+                self.subscriptions.remove(&sub);
+                Continue(())
+            }
+            ClientMessage::Describe { app } => {
+                let series = self.hub.series_of(&app);
+                self.name(app, &series).await
+            }
+        }
+    }
+
+    async fn name(&mut self, app: String, series: &[SeriesEntry]) -> ControlFlow<Ended> {
+        let epoch = self.hub.epoch();
+        let messages = series.len().div_ceil(SERIES_PER_MESSAGE).max(1);
+        for at in 0..messages {
+            let part = series.chunks(SERIES_PER_MESSAGE).nth(at).unwrap_or_default().to_vec();
+            let message = ServerMessage::Series { app: app.clone(), epoch, series: part, last: at + 1 == messages };
+            self.say(&message).await?;
+        }
+        Continue(())
+    }
+
+    async fn say(&mut self, message: &ServerMessage<'_>) -> ControlFlow<Ended> {
+        self.feed(Bytes::from(message.encode())).await
+    }
+
+    /// Hands one message to the socket's buffer, which writes when it has enough.
+    async fn feed(&mut self, bytes: Bytes) -> ControlFlow<Ended> {
+        self.heartbeat_due = Instant::now() + self.hub.config().heartbeat;
+        self.hub.counters().bytes_out.inc_by(bytes.len() as u64);
+        self.hub.counters().messages_out.inc();
+        let fed = timeout(self.hub.config().stall_deadline, self.socket.feed(Message::Binary(bytes))).await;
+        self.written(fed)
+    }
+
+    async fn flush(&mut self) -> ControlFlow<Ended> {
+        let flushed = timeout(self.hub.config().stall_deadline, self.socket.flush()).await;
+        self.written(flushed)
+    }
+
+    fn written(&self, outcome: Result<Result<(), axum::Error>, tokio::time::error::Elapsed>) -> ControlFlow<Ended> {
+        match outcome {
+            Ok(Ok(())) => Continue(()),
+            Ok(Err(_)) => Break(Ended::Gone),
+            Err(_) => {
+                self.hub.counters().close("stalled");
+                // Nothing gets through, so neither would a reason.
+                Break(Ended::Gone)
+            }
+        }
+    }
+}
+
+/// Ends a connection with a reason, if the viewer takes it within a second.
+async fn say_goodbye(mut socket: WebSocket, code: u16, reason: &'static str) {
+    let frame = CloseFrame { code, reason: reason.into() };
+    let goodbye = async {
+        socket.send(Message::Close(Some(frame))).await.ok();
+        // The viewer's own close frame ends the conversation in order.
+        while let Some(Ok(_)) = socket.recv().await {}
+    };
+    timeout(Duration::from_secs(1), goodbye).await.ok();
+}

@@ -1,0 +1,80 @@
+//! The HTTP side: the page, the viewers' WebSocket, health and figures.
+
+mod origin;
+mod page;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use axum::Router;
+use axum::extract::{State, WebSocketUpgrade};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{any, get};
+use joey_shared::wire::{CLIENT_BYTES_MAX, SUBPROTOCOL};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::fanout;
+use crate::hub::Hub;
+
+/// What the handlers share.
+#[derive(Clone)]
+struct Shared {
+    hub: Arc<Hub>,
+    producers: Arc<AtomicUsize>,
+    viewers: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// Bytes read from a viewer at once. The library's default of 128 KiB would be the largest part of a viewer's cost.
+const READ_BYTES: usize = 4 * 1024;
+/// Bytes gathered before a write.
+const WRITE_BYTES: usize = 16 * 1024;
+/// Bytes that may wait for a viewer: more than the largest single message.
+const WRITE_BYTES_MAX: usize = 4 << 20;
+
+/// Every route. Viewers' tasks run in `viewers` and end at `stop`.
+pub fn router(hub: Arc<Hub>, producers: Arc<AtomicUsize>, viewers: TaskTracker, stop: CancellationToken) -> Router {
+    let pages = page::routes(hub.config());
+    let shared = Shared { hub, producers, viewers, stop };
+    Router::new()
+        .route("/ws", any(websocket))
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/healthz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(shared)
+        .merge(pages)
+}
+
+async fn websocket(State(shared): State<Shared>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+    let Shared { hub, viewers, stop, .. } = shared;
+    if !origin::is_allowed(&headers, &hub.config().origins) {
+        hub.counters().close("origin");
+        return (StatusCode::FORBIDDEN, "this origin may not connect; see --origin\n").into_response();
+    }
+    let upgrade = upgrade
+        .protocols([SUBPROTOCOL])
+        .read_buffer_size(READ_BYTES)
+        .write_buffer_size(WRITE_BYTES)
+        .max_write_buffer_size(WRITE_BYTES_MAX)
+        .max_message_size(CLIENT_BYTES_MAX)
+        .max_frame_size(CLIENT_BYTES_MAX);
+    upgrade.on_upgrade(move |socket| async move {
+        viewers.track_future(fanout::serve(socket, hub, stop)).await;
+    })
+}
+
+async fn ready(State(shared): State<Shared>) -> Response {
+    if shared.stop.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response()
+    } else {
+        "ok\n".into_response()
+    }
+}
+
+async fn metrics(State(shared): State<Shared>) -> Response {
+    let text = crate::metrics::render(&shared.hub, shared.producers.load(Relaxed));
+    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+}

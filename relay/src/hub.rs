@@ -1,0 +1,493 @@
+//! Who hears what. Producers publish into the log of their application; viewers read from its feeds.
+//!
+//! A feed is what one topic's viewers get: a ring of batches, each encoded once. The feed of a whole application always
+//! exists; the feed of a part of it exists while somebody watches it, and begins with what the ring of the whole holds.
+//!
+//! Publishing never waits for a viewer: it appends under a short lock, and a viewer is only woken. A viewer holds a
+//! position, not a queue, so one that stops reading costs nothing and is told what it missed.
+//!
+//! The locks are `parking_lot`'s, which a panic does not poison, and nothing is awaited under them.
+
+mod feed;
+mod log;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bytes::Bytes;
+use joey_shared::series::{Filter, Topic};
+use joey_shared::wire::{AppEntry, Refusal, SeriesEntry, Start, Subscribed};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::Notify;
+
+use self::feed::Feed;
+use self::log::Log;
+use crate::config::Config;
+use crate::ingest::wallaroo::{Metrics, Reject};
+use crate::metrics::Counters;
+
+/// Every application, and the viewers that want to hear of new ones.
+#[derive(Debug)]
+pub struct Hub {
+    config: Config,
+    counters: Counters,
+    /// Random number of this run. Below `2^53`, so that it survives a JavaScript number.
+    epoch: u64,
+    apps: RwLock<BTreeMap<String, Arc<App>>>,
+    /// Applications with updates that are not in a batch yet.
+    dirty: Mutex<Vec<Arc<App>>>,
+    /// Woken when the first application becomes dirty.
+    work: Notify,
+    viewers: Mutex<BTreeMap<u64, Arc<Notify>>>,
+    next_viewer: AtomicU64,
+    next_feed: AtomicU64,
+    series: AtomicU64,
+    ring_bytes: AtomicU64,
+    /// Goes up with every change of the catalogue.
+    catalogue: AtomicU64,
+    /// The catalogue's value when an application was last forgotten.
+    forgotten: AtomicU64,
+}
+
+/// One application.
+#[derive(Debug)]
+pub struct App {
+    name: String,
+    log: Mutex<Log>,
+}
+
+impl App {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Hub {
+    /// A hub without applications.
+    #[must_use]
+    pub fn new(config: Config, epoch: u64) -> Self {
+        Self {
+            config,
+            counters: Counters::default(),
+            epoch,
+            apps: RwLock::default(),
+            dirty: Mutex::default(),
+            work: Notify::new(),
+            viewers: Mutex::default(),
+            next_viewer: AtomicU64::new(1),
+            next_feed: AtomicU64::new(1),
+            series: AtomicU64::new(0),
+            ring_bytes: AtomicU64::new(0),
+            catalogue: AtomicU64::new(1),
+            forgotten: AtomicU64::new(0),
+        }
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The random number of this run.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    // === producers ===
+
+    /// The application of this name, made if need be.
+    ///
+    /// # Errors
+    /// [`Reject::LimitApps`] when there are as many as there may be.
+    pub fn app(&self, name: &str) -> Result<Arc<App>, Reject> {
+        if let Some(app) = self.apps.read().get(name) {
+            return Ok(app.clone());
+        }
+        let mut apps = self.apps.write();
+        if let Some(app) = apps.get(name) {
+            return Ok(app.clone());
+        }
+        if apps.len() >= self.config.apps_max {
+            return Err(Reject::LimitApps);
+        }
+        let log = Log::new(Feed::new(self.feed_number(), Filter::All));
+        let app = Arc::new(App { name: name.to_owned(), log: Mutex::new(log) });
+        apps.insert(name.to_owned(), app.clone());
+        drop(apps);
+        app.log.lock().changed = self.catalogue_changed();
+        Ok(app)
+    }
+
+    /// Stamps one histogram that was read at `now_ns` and puts it on its way.
+    ///
+    /// # Errors
+    /// [`Reject::LimitSeries`] when it is of a new series and there are as many as there may be.
+    pub fn publish(&self, app: &Arc<App>, metrics: &Metrics<'_>, now_ns: u64) -> Result<(), Reject> {
+        let mut log = app.log.lock();
+        let known = log.series_number(metrics);
+        let series = if let Some(number) = known {
+            number
+        } else {
+            if log.series().len() >= self.config.series_per_app_max
+                || self.series.fetch_add(1, Relaxed) >= self.config.series_max as u64
+            {
+                log.limited += 1;
+                return Err(Reject::LimitSeries);
+            }
+            log.changed = self.catalogue_changed();
+            log.add_series(metrics)
+        };
+        let ring_ns = u64::try_from(self.config.ring.as_nanos()).unwrap_or(u64::MAX);
+        let stamped = log.publish(series, metrics, now_ns, ring_ns);
+        self.counters.accepted.inc();
+        self.counters.late.inc_by(u64::from(stamped.is_late));
+        self.counters.skewed.inc_by(u64::from(stamped.is_skewed));
+        if stamped.is_full {
+            self.cut(app, &mut log, now_ns);
+        } else if stamped.is_first {
+            drop(log);
+            self.dirty.lock().push(app.clone());
+            self.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// A connection of `worker` is open.
+    pub fn worker_joined(&self, app: &App, worker: &str, now_ns: u64) {
+        let mut log = app.log.lock();
+        log.worker_joined(worker, now_ns, self.config.workers_per_app_max);
+        log.changed = self.catalogue_changed();
+    }
+
+    /// A connection of `worker` has ended.
+    pub fn worker_left(&self, app: &App, worker: &str, now_ns: u64) {
+        let mut log = app.log.lock();
+        log.worker_left(worker, now_ns);
+        log.changed = self.catalogue_changed();
+    }
+
+    // === batches ===
+
+    /// Waits until some application has something to cut.
+    pub async fn wait_for_work(&self) {
+        self.work.notified().await;
+    }
+
+    /// Cuts a batch of every application that has something to send.
+    pub fn cut_all(&self, now_ns: u64) {
+        for app in std::mem::take(&mut *self.dirty.lock()) {
+            self.cut(&app, &mut app.log.lock(), now_ns);
+        }
+        self.evict_bytes();
+    }
+
+    fn cut(&self, app: &App, log: &mut Log, now_ns: u64) {
+        let cut = log.cut(now_ns);
+        self.counters.batches.inc_by(cut.batches);
+        self.ring_bytes.fetch_add(cut.bytes, Relaxed);
+        tracing::trace!(app = app.name, batches = cut.batches, bytes = cut.bytes, "cut");
+    }
+
+    /// Drops history that is too old, and applications that nobody sends or watches.
+    pub fn evict_old(&self, now_ns: u64) {
+        let nanos = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let oldest_ns = now_ns.saturating_sub(nanos(self.config.ring));
+        let silent_since_ns = now_ns.saturating_sub(nanos(self.config.forget_after));
+        let apps: Vec<Arc<App>> = self.apps.read().values().cloned().collect();
+        let mut silent = Vec::new();
+        for app in apps {
+            let mut log = app.log.lock();
+            self.ring_bytes.fetch_sub(log.evict_older(oldest_ns), Relaxed);
+            if log.is_forgettable(silent_since_ns) {
+                silent.push(app.name.clone());
+            }
+        }
+        for name in silent {
+            self.forget(&name);
+        }
+    }
+
+    fn forget(&self, name: &str) {
+        let Some(app) = self.apps.write().remove(name) else { return };
+        let mut log = app.log.lock();
+        self.series.fetch_sub(log.series().len() as u64, Relaxed);
+        self.ring_bytes.fetch_sub(log.evict_older(u64::MAX), Relaxed);
+        drop(log);
+        let version = self.catalogue_changed();
+        self.forgotten.store(version, Relaxed);
+        tracing::info!(app = name, "forgotten: nobody sends or watches");
+    }
+
+    /// While there is more history than there may be, drops the oldest batch of whoever has most.
+    fn evict_bytes(&self) {
+        while self.ring_bytes.load(Relaxed) > self.config.ring_bytes_max {
+            let apps: Vec<Arc<App>> = self.apps.read().values().cloned().collect();
+            let Some(largest) = apps.iter().max_by_key(|app| app.log.lock().ring_bytes()) else { return };
+            let mut log = largest.log.lock();
+            // A hundredth at a time, so that the search for the largest is not made for every batch.
+            let target = log.ring_bytes() - (log.ring_bytes() / 100).max(1);
+            let mut freed = 0;
+            while log.ring_bytes() > target {
+                let bytes = log.evict_oldest();
+                if bytes == 0 {
+                    break;
+                }
+                freed += bytes;
+                self.counters.evicted.inc();
+            }
+            self.ring_bytes.fetch_sub(freed, Relaxed);
+            if freed == 0 {
+                return;
+            }
+        }
+    }
+
+    // === viewers ===
+
+    /// Registers a viewer; `None` when there are as many as there may be. It is woken through the notify that it gets.
+    pub fn enter(self: &Arc<Self>) -> Option<Viewer> {
+        let mut viewers = self.viewers.lock();
+        if viewers.len() >= self.config.viewers_max {
+            return None;
+        }
+        let number = self.next_viewer.fetch_add(1, Relaxed);
+        let wake = Arc::new(Notify::new());
+        viewers.insert(number, wake.clone());
+        drop(viewers);
+        Some(Viewer { hub: self.clone(), number, wake })
+    }
+
+    /// Wakes every viewer that waits for news of the catalogue.
+    pub fn wake_all(&self) {
+        self.viewers.lock().values().for_each(|wake| wake.notify_one());
+    }
+
+    fn catalogue_changed(&self) -> u64 {
+        self.catalogue.fetch_add(1, Relaxed) + 1
+    }
+
+    /// The catalogue's version.
+    #[must_use]
+    pub fn catalogue_version(&self) -> u64 {
+        self.catalogue.load(Relaxed)
+    }
+
+    /// What changed in the catalogue since `version`: whether it is everything, the entries, and the version reached.
+    #[must_use]
+    pub fn catalogue_since(&self, version: u64) -> (bool, Vec<AppEntry>, u64) {
+        let now = self.catalogue_version();
+        let full = version == 0 || self.forgotten.load(Relaxed) > version;
+        let apps: Vec<Arc<App>> = self.apps.read().values().cloned().collect();
+        let entries = apps.iter().filter_map(|app| {
+            let log = app.log.lock();
+            (full || log.changed > version).then(|| log.entry(&app.name))
+        });
+        (full, entries.collect(), now)
+    }
+
+    /// Every series of an application; empty when there is none.
+    #[must_use]
+    pub fn series_of(&self, app: &str) -> Vec<SeriesEntry> {
+        let app = self.apps.read().get(app).cloned();
+        app.map_or_else(Vec::new, |app| app.log.lock().series().to_vec())
+    }
+
+    fn feed_number(&self) -> u32 {
+        u32::try_from(self.next_feed.fetch_add(1, Relaxed)).unwrap_or(u32::MAX)
+    }
+
+    // === figures ===
+
+    /// What there is right now.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let apps: Vec<Arc<App>> = self.apps.read().values().cloned().collect();
+        Figures {
+            apps: apps.len(),
+            feeds: apps.iter().map(|app| app.log.lock().feeds()).sum(),
+            series: apps.iter().map(|app| app.log.lock().series().len()).sum(),
+            viewers: self.viewers.lock().len(),
+            ring_bytes: self.ring_bytes.load(Relaxed),
+        }
+    }
+}
+
+/// What there is right now, for `/metrics`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// Applications.
+    pub apps: usize,
+    /// Topics with a ring.
+    pub feeds: usize,
+    /// Series.
+    pub series: usize,
+    /// Viewers.
+    pub viewers: usize,
+    /// Bytes of history.
+    pub ring_bytes: u64,
+}
+
+/// A registered viewer. Dropping it leaves.
+#[derive(Debug)]
+pub struct Viewer {
+    hub: Arc<Hub>,
+    number: u64,
+    wake: Arc<Notify>,
+}
+
+impl Viewer {
+    /// Waits until there may be something to read.
+    pub async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Follows `topic` from `start` on; `now_ns` stamps the batch that is cut so that the history is complete.
+    ///
+    /// # Errors
+    /// [`Refusal::NoSuchApp`] when nobody has sent anything for it yet.
+    pub fn subscribe(&self, sub: u32, topic: &Topic, start: Start, now_ns: u64) -> Result<(Subscription, Subscribed), Refusal> {
+        let hub = &self.hub;
+        let app = hub.apps.read().get(&topic.app).cloned().ok_or(Refusal::NoSuchApp)?;
+        let mut log = app.log.lock();
+        hub.cut(&app, &mut log, now_ns);
+        if !log.has_feed(&topic.filter) {
+            // Filtering five minutes of history takes a while; producers shall not wait for it.
+            let whole = log.batches();
+            let series = log.series().to_vec();
+            drop(log);
+            let feed = Feed::filtered(hub.feed_number(), topic.filter.clone(), &whole, &series);
+            log = app.log.lock();
+            hub.cut(&app, &mut log, now_ns);
+            hub.ring_bytes.fetch_add(log.insert_feed(feed), Relaxed);
+        }
+        let head = log.head();
+        let feed = log.enter_feed(&topic.filter, self.number, self.wake.clone());
+        let (oldest, newest) = (feed.oldest(), feed.newest());
+        let (next, missing) = match start {
+            Start::Live => (head + 1, 0),
+            Start::After { epoch, seq } if epoch == hub.epoch => {
+                let wanted = seq.saturating_add(1).min(head + 1);
+                (wanted.max(oldest), oldest.saturating_sub(wanted))
+            }
+            Start::History | Start::After { .. } => (oldest, 0),
+        };
+        let subscribed = Subscribed { sub, feed: feed.number(), epoch: hub.epoch, next, head: newest, missing };
+        drop(log);
+        hub.counters.subscribed.inc();
+        if missing > 0 {
+            hub.counters.gaps.inc();
+            hub.counters.missed.inc_by(missing);
+        }
+        let (viewer, feed) = (self.number, subscribed.feed);
+        let subscription = Subscription { hub: hub.clone(), app, filter: topic.filter.clone(), viewer, feed, next };
+        Ok((subscription, subscribed))
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        self.hub.viewers.lock().remove(&self.number);
+    }
+}
+
+/// One viewer's position in one feed. Dropping it stops following.
+#[derive(Debug)]
+pub struct Subscription {
+    hub: Arc<Hub>,
+    app: Arc<App>,
+    filter: Filter,
+    viewer: u64,
+    feed: u32,
+    /// The next number that the viewer has not got.
+    next: u64,
+}
+
+/// What a subscription gives.
+#[derive(Debug, Default)]
+pub struct Read {
+    /// Numbers that the ring no longer held, first and last.
+    pub gap: Option<(u64, u64)>,
+    /// Encoded messages, in order.
+    pub batches: Vec<Bytes>,
+}
+
+impl Subscription {
+    /// Takes up to `batches_max` batches from where this viewer is.
+    pub fn read(&mut self, batches_max: usize) -> Read {
+        let log = self.app.log.lock();
+        let Some(feed) = log.feed(&self.filter) else { return Read::default() };
+        let oldest = feed.oldest();
+        let gap = (self.next < oldest).then(|| (self.next, oldest - 1));
+        self.next = self.next.max(oldest);
+        let batches: Vec<Bytes> = feed.after(self.next, batches_max, &mut self.next);
+        drop(log);
+        if let Some((from, to)) = gap {
+            self.hub.counters.gaps.inc();
+            self.hub.counters.missed.inc_by(to - from + 1);
+        }
+        Read { gap, batches }
+    }
+
+    /// The relay's number for the feed.
+    #[must_use]
+    pub const fn feed(&self) -> u32 {
+        self.feed
+    }
+
+    /// The next number that the viewer has not got.
+    #[must_use]
+    pub const fn position(&self) -> u64 {
+        self.next
+    }
+
+    /// Another subscription has brought the viewer to `position`.
+    pub fn skip_to(&mut self, position: u64) {
+        self.next = self.next.max(position);
+    }
+
+    /// Whether everything that `other` brings comes over this one as well.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.app, &other.app) && self.filter.covers(&other.filter)
+    }
+
+    /// The last number that any batch of the feed covered.
+    #[must_use]
+    pub fn newest(&self) -> u64 {
+        self.app.log.lock().feed(&self.filter).map_or(0, Feed::newest)
+    }
+
+    /// The series of this feed so far.
+    #[must_use]
+    pub fn series(&self) -> Vec<SeriesEntry> {
+        let log = self.app.log.lock();
+        log.series().iter().filter(|entry| self.filter.admits(&entry.key)).cloned().collect()
+    }
+
+    /// The application's name.
+    #[must_use]
+    pub fn app(&self) -> &str {
+        &self.app.name
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let freed = self.app.log.lock().leave_feed(&self.filter, self.viewer);
+        self.hub.ring_bytes.fetch_sub(freed, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

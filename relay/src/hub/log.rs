@@ -1,0 +1,295 @@
+//! One application's log: numbers for series and updates, what is not cut yet, its feeds and its workers.
+
+use std::collections::BTreeMap;
+use std::hash::BuildHasher as _;
+use std::sync::Arc;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+use joey_shared::series::{Filter, SeriesKey};
+use joey_shared::wire::{AppEntry, SeriesEntry, Update, WorkerEntry};
+use tokio::sync::Notify;
+
+use super::feed::{Batch, Feed};
+use crate::ingest::wallaroo::Metrics;
+
+/// A batch is cut early when it holds this many updates: some 40 KB, which no viewer's buffer refuses.
+const BATCH_UPDATES_MAX: usize = 1_000;
+
+/// How far a period may end in the future before its producer's clock is called wrong, at least: 5 s.
+const SKEW_NS_MIN: u64 = 5_000_000_000;
+
+/// The log of one application.
+#[derive(Debug)]
+pub(super) struct Log {
+    series: Vec<SeriesEntry>,
+    /// Positions in `series`, by a hash that needs no owned key.
+    numbers: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    /// The newest number given.
+    head: u64,
+    pending: Vec<Update>,
+    /// The newest plausible period end.
+    clock_ns: u64,
+    heard_ns: u64,
+    late: u64,
+    /// The feed of everything.
+    whole: Feed,
+    /// The feeds of parts that somebody watches.
+    parts: Vec<Feed>,
+    workers: BTreeMap<String, Worker>,
+    /// Frames refused because of a limit.
+    pub(super) limited: u64,
+    /// The catalogue's version when this entry last changed.
+    pub(super) changed: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Worker {
+    connections: usize,
+    since_ns: u64,
+    returns: u32,
+}
+
+/// What became of a published update.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamped {
+    /// It is the first one since the last cut.
+    pub(super) is_first: bool,
+    /// There are enough for a batch.
+    pub(super) is_full: bool,
+    /// It is older than everything that the ring is meant to hold.
+    pub(super) is_late: bool,
+    /// Its producer's clock is far ahead.
+    pub(super) is_skewed: bool,
+}
+
+/// What a cut made.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cut {
+    pub(super) batches: u64,
+    pub(super) bytes: u64,
+}
+
+impl Log {
+    pub(super) fn new(whole: Feed) -> Self {
+        Self {
+            series: Vec::new(),
+            numbers: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            head: 0,
+            pending: Vec::new(),
+            clock_ns: 0,
+            heard_ns: 0,
+            late: 0,
+            whole,
+            parts: Vec::new(),
+            workers: BTreeMap::new(),
+            limited: 0,
+            changed: 0,
+        }
+    }
+
+    /// The number of the series that `metrics` belongs to, if it has one.
+    pub(super) fn series_number(&self, metrics: &Metrics<'_>) -> Option<u32> {
+        let is_same = |&number: &u32| {
+            self.series.get(number as usize).is_some_and(|entry| identity_of(entry) == identity(metrics))
+        };
+        self.numbers.find(self.hasher.hash_one(identity(metrics)), is_same).copied()
+    }
+
+    /// Gives the series that `metrics` belongs to a number.
+    pub(super) fn add_series(&mut self, metrics: &Metrics<'_>) -> u32 {
+        let number = u32::try_from(self.series.len()).unwrap_or(u32::MAX);
+        let [category, pipeline, worker, name] =
+            [metrics.category, metrics.pipeline, metrics.worker, metrics.name].map(str::to_owned);
+        self.series.push(SeriesEntry::new(number, metrics.id, SeriesKey { category, pipeline, worker, name }));
+        let Self { series, hasher, numbers, .. } = self;
+        let rehash = |&number: &u32| series.get(number as usize).map_or(0, |entry| hasher.hash_one(identity_of(entry)));
+        numbers.insert_unique(hasher.hash_one(identity(metrics)), number, rehash);
+        number
+    }
+
+    /// Stamps `metrics`, read at `now_ns`.
+    pub(super) fn publish(&mut self, series: u32, metrics: &Metrics<'_>, now_ns: u64, ring_ns: u64) -> Stamped {
+        let period_ns = metrics.period_ns;
+        let is_skewed = metrics.end_ns > now_ns.saturating_add(SKEW_NS_MIN.max(period_ns.saturating_mul(2)));
+        // A clock far ahead would end every other window; its periods take the place of those that end now.
+        let end_ns = if is_skewed { now_ns - now_ns % period_ns } else { metrics.end_ns };
+        self.clock_ns = self.clock_ns.max(end_ns);
+        let is_late = end_ns.saturating_add(ring_ns) < self.clock_ns;
+        self.late += u64::from(is_late);
+        self.heard_ns = now_ns;
+        self.head += 1;
+        self.pending.push(Update {
+            seq: self.head,
+            series,
+            period_ns,
+            end_ns,
+            skew_ns: metrics.end_ns.saturating_sub(end_ns),
+            histogram: metrics.histogram.clone(),
+        });
+        Stamped { is_first: self.pending.len() == 1, is_full: self.pending.len() >= BATCH_UPDATES_MAX, is_late, is_skewed }
+    }
+
+    /// Makes one batch for each feed of what was published since the last cut.
+    pub(super) fn cut(&mut self, now_ns: u64) -> Cut {
+        let mut cut = Cut::default();
+        if self.pending.is_empty() {
+            return cut;
+        }
+        for feed in std::iter::once(&mut self.whole).chain(&mut self.parts) {
+            let bytes = feed.cut(&self.pending, &self.series, self.head, now_ns);
+            cut.batches += u64::from(bytes > 0);
+            cut.bytes += bytes;
+        }
+        self.pending.clear();
+        // A burst's room is given back; a steady stream keeps what it needs.
+        self.pending.shrink_to(BATCH_UPDATES_MAX / 8);
+        cut
+    }
+
+    pub(super) fn series(&self) -> &[SeriesEntry] {
+        &self.series
+    }
+
+    pub(super) const fn head(&self) -> u64 {
+        self.head
+    }
+
+    // === feeds ===
+
+    pub(super) fn feeds(&self) -> usize {
+        1 + self.parts.len()
+    }
+
+    pub(super) fn feed(&self, filter: &Filter) -> Option<&Feed> {
+        std::iter::once(&self.whole).chain(&self.parts).find(|feed| feed.filter() == filter)
+    }
+
+    pub(super) fn has_feed(&self, filter: &Filter) -> bool {
+        self.feed(filter).is_some()
+    }
+
+    /// The batches of the feed of everything.
+    pub(super) fn batches(&self) -> Vec<Batch> {
+        self.whole.batches()
+    }
+
+    /// Adds a feed that was made from an earlier look at [`Log::batches`], unless somebody else was faster; gives the bytes
+    /// that it takes.
+    pub(super) fn insert_feed(&mut self, mut feed: Feed) -> u64 {
+        if self.has_feed(feed.filter()) {
+            return 0;
+        }
+        feed.catch_up(&self.whole.batches(), &self.series);
+        let bytes = feed.bytes();
+        self.parts.push(feed);
+        bytes
+    }
+
+    /// A viewer follows the feed of `filter`; that of everything where there is no such feed.
+    pub(super) fn enter_feed(&mut self, filter: &Filter, viewer: u64, wake: Arc<Notify>) -> &Feed {
+        let feed = match self.parts.iter_mut().find(|feed| feed.filter() == filter) {
+            Some(part) => part,
+            None => &mut self.whole,
+        };
+        feed.enter(viewer, wake);
+        feed
+    }
+
+    /// A viewer no longer follows the feed of `filter`. The last one takes the feed of a part with it; gives the bytes freed.
+    pub(super) fn leave_feed(&mut self, filter: &Filter, viewer: u64) -> u64 {
+        if let Some(at) = self.parts.iter().position(|feed| feed.filter() == filter) {
+            self.parts[at].leave(viewer);
+            if self.parts[at].is_unwatched() {
+                return self.parts.swap_remove(at).bytes();
+            }
+        } else {
+            self.whole.leave(viewer);
+        }
+        0
+    }
+
+    // === history ===
+
+    pub(super) fn ring_bytes(&self) -> u64 {
+        std::iter::once(&self.whole).chain(&self.parts).map(Feed::bytes).sum()
+    }
+
+    /// Drops the oldest batch of the largest feed; gives the bytes freed.
+    pub(super) fn evict_oldest(&mut self) -> u64 {
+        let feeds = std::iter::once(&mut self.whole).chain(&mut self.parts);
+        feeds.max_by_key(|feed| feed.bytes()).map_or(0, Feed::evict_oldest)
+    }
+
+    pub(super) fn evict_older(&mut self, oldest_ns: u64) -> u64 {
+        std::iter::once(&mut self.whole).chain(&mut self.parts).map(|feed| feed.evict_older(oldest_ns)).sum()
+    }
+
+    /// Whether nobody is connected, nobody watches, and nothing came since `since_ns`.
+    pub(super) fn is_forgettable(&self, since_ns: u64) -> bool {
+        let last_ns = self.workers.values().map(|worker| worker.since_ns).fold(self.heard_ns, u64::max);
+        last_ns < since_ns
+            && self.workers.values().all(|worker| worker.connections == 0)
+            && self.parts.is_empty()
+            && self.whole.is_unwatched()
+    }
+
+    // === workers ===
+
+    pub(super) fn worker_joined(&mut self, name: &str, now_ns: u64, workers_max: usize) {
+        if let Some(worker) = self.workers.get_mut(name) {
+            if worker.connections == 0 {
+                worker.returns += 1;
+                worker.since_ns = now_ns;
+            }
+            worker.connections += 1;
+            return;
+        }
+        if self.workers.len() >= workers_max {
+            let gone = self.workers.iter().filter(|(_, worker)| worker.connections == 0);
+            let Some(longest) = gone.min_by_key(|(_, worker)| worker.since_ns).map(|(name, _)| name.clone()) else { return };
+            self.workers.remove(&longest);
+        }
+        self.workers.insert(name.to_owned(), Worker { connections: 1, since_ns: now_ns, returns: 0 });
+    }
+
+    pub(super) fn worker_left(&mut self, name: &str, now_ns: u64) {
+        if let Some(worker) = self.workers.get_mut(name) {
+            worker.connections = worker.connections.saturating_sub(1);
+            if worker.connections == 0 {
+                worker.since_ns = now_ns;
+            }
+        }
+    }
+
+    /// This application's line in the catalogue.
+    pub(super) fn entry(&self, app: &str) -> AppEntry {
+        let worker = |(name, worker): (&String, &Worker)| WorkerEntry {
+            worker: name.clone(),
+            connected: worker.connections > 0,
+            since_ns: worker.since_ns,
+            returns: worker.returns,
+        };
+        AppEntry {
+            app: app.to_owned(),
+            workers: self.workers.iter().map(worker).collect(),
+            series: u32::try_from(self.series.len()).unwrap_or(u32::MAX),
+            heard_ns: self.heard_ns,
+            late: self.late,
+            limited: self.limited,
+        }
+    }
+}
+
+/// What makes two updates one series: all names and the producer's id.
+type Identity<'a> = (&'a str, &'a str, &'a str, &'a str, u16);
+
+const fn identity<'a>(metrics: &Metrics<'a>) -> Identity<'a> {
+    (metrics.category, metrics.pipeline, metrics.worker, metrics.name, metrics.id)
+}
+
+fn identity_of(entry: &SeriesEntry) -> Identity<'_> {
+    let key = &entry.key;
+    (&key.category, &key.pipeline, &key.worker, &key.name, entry.id)
+}

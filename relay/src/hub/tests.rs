@@ -1,0 +1,230 @@
+//! Publish, read, leave: what a viewer gets, and what it is told when it cannot get it.
+
+use std::time::Duration;
+
+use joey_shared::histogram::Histogram;
+use joey_shared::series::{COMPUTATION, SeriesKey};
+use joey_shared::viewer::Viewer as Client;
+use joey_shared::wire::{ClientMessage, ServerMessage, Update};
+
+use super::*;
+
+const S: u64 = 1_000_000_000;
+const NOW: u64 = 1_000 * S;
+
+fn hub(config: Config) -> Arc<Hub> {
+    Arc::new(Hub::new(config, 7))
+}
+
+fn metrics(worker: &'static str, category: &'static str, end_s: u64) -> Metrics<'static> {
+    let mut histogram = Histogram::default();
+    histogram.record(5);
+    Metrics { app: "app", name: "n", category, worker, pipeline: "p", id: 1, histogram, period_ns: 2 * S, end_ns: end_s * S }
+}
+
+/// Publishes one update for each worker named and cuts them into one batch at `now_ns`.
+fn publish(hub: &Hub, workers: &[&'static str], now_ns: u64) {
+    let app = hub.app("app").unwrap();
+    for worker in workers {
+        hub.publish(&app, &metrics(worker, COMPUTATION, 1_000), now_ns).unwrap();
+    }
+    hub.cut_all(now_ns);
+}
+
+fn topic(filter: Filter) -> Topic {
+    Topic { app: "app".to_owned(), filter }
+}
+
+fn only(worker: &str) -> Filter {
+    let [category, pipeline, worker, name] = [COMPUTATION, "p", worker, "n"].map(str::to_owned);
+    Filter::Series(SeriesKey { category, pipeline, worker, name })
+}
+
+/// The numbers of all updates that `subscription` has to give.
+fn seqs(subscription: &mut Subscription) -> Vec<u64> {
+    let read = subscription.read(usize::MAX);
+    read.batches.iter().flat_map(|bytes| updates(bytes)).map(|update| update.seq).collect()
+}
+
+fn updates(bytes: &[u8]) -> Vec<Update> {
+    match ServerMessage::decode(bytes).unwrap() {
+        ServerMessage::Batch { head, updates } => head.read(updates).map(Result::unwrap).collect(),
+        other => panic!("not a batch: {other:?}"),
+    }
+}
+
+#[test]
+fn a_new_viewer_gets_the_history_and_then_what_comes() {
+    let hub = hub(Config::default());
+    publish(&hub, &["a", "b"], NOW);
+    let viewer = hub.enter().unwrap();
+    let (mut all, subscribed) = viewer.subscribe(1, &topic(Filter::All), Start::History, NOW).unwrap();
+    assert_eq!((subscribed.next, subscribed.head, subscribed.missing), (1, 2, 0));
+    assert_eq!(seqs(&mut all), [1, 2]);
+    publish(&hub, &["a"], NOW);
+    assert_eq!((seqs(&mut all), seqs(&mut all)), (vec![3], vec![]));
+    let (mut live, _) = viewer.subscribe(2, &topic(Filter::All), Start::Live, NOW).unwrap();
+    publish(&hub, &["b"], NOW);
+    assert_eq!(seqs(&mut live), [4]);
+}
+
+#[test]
+fn a_part_has_the_numbers_of_the_whole() {
+    let hub = hub(Config::default());
+    publish(&hub, &["a", "b", "a"], NOW);
+    let viewer = hub.enter().unwrap();
+    let (mut part, subscribed) = viewer.subscribe(1, &topic(only("a")), Start::History, NOW).unwrap();
+    assert_eq!((subscribed.next, subscribed.head), (1, 3));
+    publish(&hub, &["b"], NOW);
+    publish(&hub, &["b", "a"], NOW);
+    assert_eq!(seqs(&mut part), [1, 3, 6]);
+    assert_eq!(part.series().len(), 1);
+    // Nobody follows it any more: its ring is gone, and what it took.
+    let with = hub.figures();
+    drop(part);
+    let without = hub.figures();
+    assert!(with.feeds == 2 && without.feeds == 1 && without.ring_bytes < with.ring_bytes);
+}
+
+#[test]
+fn a_topic_without_updates_is_caught_up_at_once() {
+    let hub = hub(Config::default());
+    publish(&hub, &["a"], NOW);
+    let viewer = hub.enter().unwrap();
+    let (_part, subscribed) = viewer.subscribe(1, &topic(only("nobody")), Start::History, NOW).unwrap();
+    assert!(subscribed.next > subscribed.head);
+}
+
+#[test]
+fn a_viewer_resumes_after_its_stamp_unless_it_is_of_another_epoch() {
+    let hub = hub(Config::default());
+    publish(&hub, &["a"; 5], NOW);
+    let viewer = hub.enter().unwrap();
+    let next = |epoch, seq| {
+        let start = Start::After { epoch, seq };
+        let (_, subscribed) = viewer.subscribe(1, &topic(Filter::All), start, NOW).unwrap();
+        (subscribed.next, subscribed.missing)
+    };
+    assert_eq!([next(7, 3), next(7, 5), next(7, 999), next(8, 3)], [(4, 0), (6, 0), (6, 0), (1, 0)]);
+}
+
+#[test]
+fn what_the_ring_dropped_is_told_exactly() {
+    let hub = hub(Config { ring: Duration::from_secs(10), ..Config::default() });
+    publish(&hub, &["a", "a"], NOW);
+    let viewer = hub.enter().unwrap();
+    let (mut slow, _) = viewer.subscribe(1, &topic(Filter::All), Start::History, NOW).unwrap();
+    publish(&hub, &["a"], NOW + 20 * S);
+    hub.evict_old(NOW + 20 * S);
+    let read = slow.read(usize::MAX);
+    assert_eq!((read.gap, read.batches.len()), (Some((1, 2)), 1));
+    let (_, late) = viewer.subscribe(2, &topic(Filter::All), Start::After { epoch: 7, seq: 1 }, NOW).unwrap();
+    assert_eq!((late.next, late.missing), (3, 1));
+    assert_eq!((hub.counters().gaps.get(), hub.counters().missed.get()), (2, 3));
+}
+
+#[test]
+fn history_is_held_to_its_bytes_at_the_expense_of_the_largest() {
+    let hub = hub(Config { ring_bytes_max: 20_000, ..Config::default() });
+    let small = hub.app("small").unwrap();
+    hub.publish(&small, &Metrics { app: "small", ..metrics("a", COMPUTATION, 1_000) }, NOW).unwrap();
+    for _ in 0..1_000 {
+        publish(&hub, &["a", "b"], NOW);
+    }
+    assert!(hub.figures().ring_bytes <= 20_000);
+    assert_eq!(hub.counters().evicted.get() > 0, true);
+    let viewer = hub.enter().unwrap();
+    let (mut kept, _) =
+        viewer.subscribe(1, &Topic { app: "small".to_owned(), filter: Filter::All }, Start::History, NOW).unwrap();
+    assert_eq!(seqs(&mut kept), [1]);
+}
+
+#[test]
+fn limits_refuse_and_count() {
+    let hub = hub(Config { apps_max: 1, series_per_app_max: 2, ..Config::default() });
+    publish(&hub, &["a", "b"], NOW);
+    assert_eq!(hub.app("other").unwrap_err(), Reject::LimitApps);
+    let app = hub.app("app").unwrap();
+    assert_eq!(hub.publish(&app, &metrics("c", COMPUTATION, 1_000), NOW), Err(Reject::LimitSeries));
+    assert_eq!(hub.publish(&app, &metrics("a", COMPUTATION, 1_000), NOW), Ok(()));
+    assert_eq!(hub.catalogue_since(0).1[0].limited, 1);
+}
+
+#[test]
+fn a_clock_far_ahead_is_placed_by_arrival() {
+    let hub = hub(Config::default());
+    let app = hub.app("app").unwrap();
+    hub.publish(&app, &metrics("a", COMPUTATION, 400_000_000), NOW + S).unwrap();
+    hub.publish(&app, &metrics("a", COMPUTATION, 1_004), NOW + S).unwrap();
+    let viewer = hub.enter().unwrap();
+    let (mut all, _) = viewer.subscribe(1, &topic(Filter::All), Start::History, NOW).unwrap();
+    let updates = updates(&all.read(1).batches[0]);
+    assert_eq!((updates[0].end_ns, updates[0].skew_ns), (1_000 * S, 399_999_000 * S));
+    assert_eq!((updates[1].end_ns, updates[1].skew_ns), (1_004 * S, 0));
+    assert_eq!(hub.counters().skewed.get(), 1);
+}
+
+#[test]
+fn workers_come_go_and_return() {
+    let hub = hub(Config::default());
+    let app = hub.app("app").unwrap();
+    let worker = |hub: &Hub| {
+        let worker = &hub.catalogue_since(0).1[0].workers[0];
+        (worker.connected, worker.since_ns / S, worker.returns)
+    };
+    hub.worker_joined(&app, "w", S);
+    // The old connection of a worker that was cut off ends after the new one has begun.
+    hub.worker_joined(&app, "w", 2 * S);
+    hub.worker_left(&app, "w", 3 * S);
+    assert_eq!(worker(&hub), (true, 1, 0));
+    hub.worker_left(&app, "w", 4 * S);
+    assert_eq!(worker(&hub), (false, 4, 0));
+    hub.worker_joined(&app, "w", 5 * S);
+    assert_eq!(worker(&hub), (true, 5, 1));
+}
+
+#[test]
+fn an_application_that_nobody_sends_or_watches_is_forgotten() {
+    let hub = hub(Config::default());
+    publish(&hub, &["a"], NOW);
+    let version = hub.catalogue_since(0).2;
+    let viewer = hub.enter().unwrap();
+    let (watching, _) = viewer.subscribe(1, &topic(Filter::All), Start::Live, NOW).unwrap();
+    hub.evict_old(NOW + 7_200 * S);
+    assert_eq!(hub.figures().apps, 1);
+    drop(watching);
+    hub.evict_old(NOW + 7_200 * S);
+    let figures = hub.figures();
+    assert_eq!((figures.apps, figures.series, figures.ring_bytes), (0, 0, 0));
+    assert_eq!(hub.catalogue_since(version).0, true);
+    publish(&hub, &["a"], NOW + 7_200 * S);
+    assert_eq!(hub.figures().series, 1);
+}
+
+#[test]
+fn a_whole_client_counts_every_update_once() {
+    let hub = hub(Config::default());
+    publish(&hub, &["a", "b"], NOW);
+    let viewer = hub.enter().unwrap();
+    let mut client = Client::default();
+    client.connected();
+    client.follow(topic(Filter::All), Start::History);
+    client.follow(topic(only("a")), Start::History);
+    let mut subscriptions = vec![];
+    for bytes in client.outgoing() {
+        let ClientMessage::Subscribe { sub, topic, start } = ClientMessage::decode(&bytes).unwrap() else { panic!() };
+        let (subscription, subscribed) = viewer.subscribe(sub, &topic, start, NOW).unwrap();
+        client.receive(&ServerMessage::Subscribed(subscribed).encode(), 0, |_| {}).unwrap();
+        subscriptions.push(subscription);
+    }
+    publish(&hub, &["b", "a", "c"], NOW);
+    let mut seen = vec![];
+    for subscription in &mut subscriptions {
+        for batch in subscription.read(usize::MAX).batches {
+            client.receive(&batch, 0, |incoming| seen.push(incoming.update.seq)).unwrap();
+        }
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [1, 2, 3, 4, 5]);
+    assert!(client.is_caught_up());
+}

@@ -1,0 +1,215 @@
+//! Producers' connections: bytes in, checked and stamped histograms on to the hub.
+//!
+//! One task for each connection. It never answers, because no producer listens, and it never stops reading, because a
+//! Wallaroo worker queues without bound what it cannot write: what cannot be used is dropped here and counted. A frame that
+//! makes no sense costs that frame. A length that no frame has ends the connection, since where the next frame would begin
+//! cannot be known.
+
+pub mod wallaroo;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::wallaroo::{Frame, Front, Metrics, Reject, decode, front};
+use crate::hub::{App, Hub};
+use crate::now_ns;
+
+/// Room for one read: some 25 frames.
+const READ_BYTES: usize = 16 * 1024;
+/// Workers that one connection may speak for; a Wallaroo connection speaks for one.
+const WORKERS_PER_CONNECTION: usize = 16;
+/// Frames taken before other tasks get their turn.
+const FRAMES_PER_TURN: usize = 64;
+/// Pause after the operating system refuses a connection, for want of descriptors for example.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts producers until `stop`.
+pub async fn run(hub: Arc<Hub>, listener: TcpListener, producers: Arc<AtomicUsize>, stop: CancellationToken) {
+    let tasks = TaskTracker::new();
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        match accepted {
+            Ok((stream, peer)) => {
+                if producers.load(Relaxed) >= hub.config().producers_max {
+                    hub.counters().close("producer_limit");
+                    tracing::warn!(%peer, "producer refused: as many as there may be");
+                    continue;
+                }
+                hub.counters().producers.inc();
+                let (hub, stop, guard) = (hub.clone(), stop.clone(), Occupied::new(&producers));
+                tasks.spawn(async move {
+                    let _guard = guard;
+                    stop.run_until_cancelled(Producer::new(hub, peer).read(stream)).await;
+                });
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot accept a producer");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// One of the places for producers, taken until dropped.
+struct Occupied(Arc<AtomicUsize>);
+
+impl Occupied {
+    fn new(places: &Arc<AtomicUsize>) -> Self {
+        places.fetch_add(1, Relaxed);
+        Self(places.clone())
+    }
+}
+
+impl Drop for Occupied {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// One connection, and the workers that it speaks for. Dropping it says that they are gone.
+struct Producer {
+    hub: Arc<Hub>,
+    peer: SocketAddr,
+    workers: Vec<(Arc<App>, String)>,
+}
+
+impl Producer {
+    fn new(hub: Arc<Hub>, peer: SocketAddr) -> Self {
+        Self { hub, peer, workers: Vec::new() }
+    }
+
+    async fn read(mut self, mut stream: TcpStream) {
+        tracing::debug!(peer = %self.peer, "producer connected");
+        keep_alive(&stream);
+        let mut buffer = Vec::with_capacity(READ_BYTES);
+        // When the frame that is now incomplete began.
+        let mut partial_since = None;
+        let ended = loop {
+            let deadline = partial_since.map(|since: Instant| since + self.hub.config().frame_deadline);
+            match read_some(&mut stream, &mut buffer, deadline).await {
+                Ok(0) if buffer.is_empty() => break "closed",
+                Ok(0) => break "truncated",
+                Ok(bytes) => self.hub.counters().bytes_in.inc_by(bytes as u64),
+                Err(Ended::Deadline) => break "slow_frame",
+                Err(Ended::Socket) => break "reset",
+            };
+            match self.take_frames(&mut buffer).await {
+                Ok(0) if !buffer.is_empty() => _ = partial_since.get_or_insert_with(Instant::now),
+                Ok(_) if !buffer.is_empty() => partial_since = Some(Instant::now()),
+                Ok(_) => partial_since = None,
+                Err(length) => {
+                    tracing::warn!(peer = %self.peer, length, "producer closed: no frame is that long");
+                    break "frame_too_long";
+                }
+            }
+        };
+        if ended != "closed" && ended != "reset" {
+            self.hub.counters().close(ended);
+            self.hub.counters().reject(ended);
+        }
+        tracing::info!(peer = %self.peer, reason = ended, "producer gone");
+    }
+
+    /// Takes every whole frame off the front of `buffer`; gives how many, or the length that no frame has.
+    async fn take_frames(&mut self, buffer: &mut Vec<u8>) -> Result<usize, u32> {
+        let now_ns = now_ns();
+        let (mut taken, mut frames) = (0, 0);
+        let outcome = loop {
+            match front(&buffer[taken..], self.hub.config().frame_bytes_max) {
+                Front::Partial => break Ok(frames),
+                Front::TooLong(length) => break Err(length),
+                Front::Whole(body, length) => {
+                    if let Err(reason) = self.take(body, now_ns) {
+                        self.hub.counters().reject(reason.as_str());
+                        tracing::debug!(peer = %self.peer, reason = reason.as_str(), "frame refused");
+                    }
+                    taken += length;
+                    frames += 1;
+                }
+            }
+            if frames % FRAMES_PER_TURN == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        buffer.drain(..taken);
+        // A large frame's room is given back.
+        buffer.shrink_to(READ_BYTES);
+        outcome
+    }
+
+    fn take(&mut self, body: &[u8], now_ns: u64) -> Result<(), Reject> {
+        match decode(body)? {
+            Frame::Connect => Ok(()),
+            Frame::Join { app, worker } => {
+                let app = self.hub.app(app)?;
+                tracing::info!(peer = %self.peer, app = app.name(), worker, "producer joined");
+                worker.into_iter().for_each(|worker| self.speaks_for(&app, worker, now_ns));
+                Ok(())
+            }
+            Frame::Metrics(metrics) => self.publish(&metrics, now_ns),
+            Frame::OtherEvent => Err(Reject::OtherEvent),
+        }
+    }
+
+    fn publish(&mut self, metrics: &Metrics<'_>, now_ns: u64) -> Result<(), Reject> {
+        let known = self.workers.iter().find(|(app, worker)| app.name() == metrics.app && worker == metrics.worker);
+        if let Some((app, _)) = known {
+            return self.hub.publish(app, metrics, now_ns);
+        }
+        // A payload may come before its join, or for a worker that never joined.
+        let app = self.hub.app(metrics.app)?;
+        self.speaks_for(&app, metrics.worker, now_ns);
+        self.hub.publish(&app, metrics, now_ns)
+    }
+
+    fn speaks_for(&mut self, app: &Arc<App>, worker: &str, now_ns: u64) {
+        let is_known = self.workers.iter().any(|(known, name)| Arc::ptr_eq(known, app) && name == worker);
+        if !is_known && self.workers.len() < WORKERS_PER_CONNECTION {
+            self.hub.worker_joined(app, worker, now_ns);
+            self.workers.push((app.clone(), worker.to_owned()));
+        }
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        for (app, worker) in &self.workers {
+            self.hub.worker_left(app, worker, now_ns());
+        }
+    }
+}
+
+/// Why there is nothing more to read.
+enum Ended {
+    Deadline,
+    Socket,
+}
+
+async fn read_some(stream: &mut TcpStream, buffer: &mut Vec<u8>, deadline: Option<Instant>) -> Result<usize, Ended> {
+    buffer.reserve(READ_BYTES);
+    let read = stream.read_buf(buffer);
+    match deadline {
+        Some(deadline) => timeout_at(deadline, read).await.map_err(|_| Ended::Deadline)?,
+        None => read.await,
+    }
+    .map_err(|_| Ended::Socket)
+}
+
+/// A quiet producer is normal, a vanished one is not: the kernel asks after 15 s, every 5 s, three times.
+fn keep_alive(stream: &TcpStream) {
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(15))
+        .with_interval(Duration::from_secs(5))
+        .with_retries(3);
+    // Without it the connection works as well; only a vanished peer is noticed later.
+    let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive);
+}

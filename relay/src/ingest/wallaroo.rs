@@ -1,0 +1,362 @@
+//! Wallaroo's metrics format: frames of every release, decoded in place.
+//!
+//! Source: `lib/wallaroo_labs/hub/hub_protocol.pony`, the same bytes from release 0.1.2 to the last. All integers are
+//! big-endian. A frame is a `u32` length and that many bytes; the first of them says what follows:
+//!
+//! | type | body |
+//! |---|---|
+//! | 1 connect | nothing |
+//! | 2 join | topic, worker; the worker may be absent |
+//! | 3 payload | event, topic, and a data block of exact length |
+//!
+//! Strings are a `u32` length and bytes. The data block of the event `metrics` is a meaningless `u32`, then name, category,
+//! worker, pipeline, a `u16` id, 65 `u64` bins, minimum, maximum, period and period end, all in ns.
+//!
+//! Decoding allocates nothing and is total: any bytes give a frame or the reason why not.
+
+use joey_shared::histogram::{BINS, Histogram};
+use joey_shared::series::{NameError, check_name};
+
+/// What a topic begins with; the application's name follows.
+const TOPIC_PREFIX: &[u8] = b"metrics:";
+/// The one event that carries histograms.
+const METRICS_EVENT: &[u8] = b"metrics";
+
+/// Shortest and longest period that is believed, in ns: 10 ms and 1 h. Wallaroo's is 2 s.
+const PERIOD_NS: std::ops::RangeInclusive<u64> = 10_000_000..=3_600_000_000_000;
+
+/// What one frame says.
+#[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "it lives on the stack for the length of one frame; a box would allocate")]
+pub enum Frame<'a> {
+    /// The connection speaks this protocol.
+    Connect,
+    /// This connection belongs to a worker of an application.
+    Join {
+        /// The application.
+        app: &'a str,
+        /// The worker, where the frame names one.
+        worker: Option<&'a str>,
+    },
+    /// One histogram.
+    Metrics(Metrics<'a>),
+    /// A payload of another event, which no Wallaroo release sends to a hub.
+    OtherEvent,
+}
+
+/// One histogram for one series and one period.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Metrics<'a> {
+    /// The application.
+    pub app: &'a str,
+    /// The metric's name.
+    pub name: &'a str,
+    /// What is measured.
+    pub category: &'a str,
+    /// The worker.
+    pub worker: &'a str,
+    /// The pipeline.
+    pub pipeline: &'a str,
+    /// Where in the pipeline the metric sits.
+    pub id: u16,
+    /// What was counted.
+    pub histogram: Histogram,
+    /// The span counted, in ns.
+    pub period_ns: u64,
+    /// When the span ended, in ns since the Unix epoch by the producer's clock.
+    pub end_ns: u64,
+}
+
+/// Why a frame was refused. The variants are the values of the label `reason` in `/metrics`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reject {
+    /// The frame ends before what it announces, or goes on after it.
+    BadLength,
+    /// The first byte is none of the three types.
+    UnknownType,
+    /// The topic does not begin with `metrics:`, or names no application.
+    BadTopic,
+    /// A payload of another event than `metrics`.
+    OtherEvent,
+    /// A name is longer than 255 bytes.
+    LongName,
+    /// A name is not UTF-8, or holds control or direction-changing characters.
+    BadName,
+    /// The period is not between 10 ms and 1 h.
+    BadPeriod,
+    /// The period ends before it begins.
+    BadTime,
+    /// There are as many applications as there may be.
+    LimitApps,
+    /// There are as many series as there may be.
+    LimitSeries,
+}
+
+impl Reject {
+    /// The reason as a label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BadLength => "bad_length",
+            Self::UnknownType => "unknown_type",
+            Self::BadTopic => "bad_topic",
+            Self::OtherEvent => "other_event",
+            Self::LongName => "long_name",
+            Self::BadName => "bad_name",
+            Self::BadPeriod => "bad_period",
+            Self::BadTime => "bad_time",
+            Self::LimitApps => "limit_apps",
+            Self::LimitSeries => "limit_series",
+        }
+    }
+}
+
+impl From<NameError> for Reject {
+    fn from(error: NameError) -> Self {
+        match error {
+            NameError::TooLong => Self::LongName,
+            NameError::NotUtf8 | NameError::Unprintable => Self::BadName,
+        }
+    }
+}
+
+/// What stands at the front of a producer's bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Front<'a> {
+    /// Not yet a whole frame.
+    Partial,
+    /// A whole frame: its body, and how many bytes it takes with its length.
+    Whole(&'a [u8], usize),
+    /// A length that no frame has; where the next frame would begin cannot be known.
+    TooLong(u32),
+}
+
+/// Looks for one frame at the front of `bytes`. Nothing that is merely announced is allocated.
+#[must_use]
+pub fn front(bytes: &[u8], frame_bytes_max: usize) -> Front<'_> {
+    let Some((length, rest)) = bytes.split_first_chunk() else { return Front::Partial };
+    let length = u32::from_be_bytes(*length);
+    let Some(wanted) = usize::try_from(length).ok().filter(|&wanted| wanted <= frame_bytes_max) else {
+        return Front::TooLong(length);
+    };
+    rest.get(..wanted).map_or(Front::Partial, |body| Front::Whole(body, wanted + 4))
+}
+
+/// Decodes the body of one frame, without its length.
+///
+/// # Errors
+/// Why the frame is refused. The frames after it are not affected.
+pub fn decode(body: &[u8]) -> Result<Frame<'_>, Reject> {
+    let mut rest = Reader(body);
+    match rest.byte()? {
+        1 => Ok(Frame::Connect),
+        2 => {
+            let app = app_of(rest.string()?)?;
+            let worker = if rest.0.is_empty() { None } else { Some(check_name(rest.string()?)?) };
+            rest.end()?;
+            Ok(Frame::Join { app, worker })
+        }
+        3 => {
+            let event = rest.string()?;
+            let topic = rest.string()?;
+            let data = rest.string()?;
+            rest.end()?;
+            if event == METRICS_EVENT { metrics(app_of(topic)?, data) } else { Ok(Frame::OtherEvent) }
+        }
+        _ => Err(Reject::UnknownType),
+    }
+}
+
+fn app_of(topic: &[u8]) -> Result<&str, Reject> {
+    let app = topic.strip_prefix(TOPIC_PREFIX).filter(|app| !app.is_empty()).ok_or(Reject::BadTopic)?;
+    Ok(check_name(app)?)
+}
+
+fn metrics<'a>(app: &'a str, data: &'a [u8]) -> Result<Frame<'a>, Reject> {
+    let mut rest = Reader(data);
+    // The producer computes this header wrongly; it says nothing.
+    rest.u32()?;
+    let [name, category, worker, pipeline] = [rest.string()?, rest.string()?, rest.string()?, rest.string()?];
+    let id = rest.u16()?;
+    let mut bins = [0; BINS];
+    for bin in &mut bins {
+        *bin = rest.u64()?;
+    }
+    let histogram = Histogram { bins, min_ns: rest.u64()?, max_ns: rest.u64()? };
+    let (period_ns, end_ns) = (rest.u64()?, rest.u64()?);
+    rest.end()?;
+    if !PERIOD_NS.contains(&period_ns) {
+        return Err(Reject::BadPeriod);
+    }
+    if end_ns < period_ns {
+        return Err(Reject::BadTime);
+    }
+    Ok(Frame::Metrics(Metrics {
+        app,
+        name: check_name(name)?,
+        category: check_name(category)?,
+        worker: check_name(worker)?,
+        pipeline: check_name(pipeline)?,
+        id,
+        histogram,
+        period_ns,
+        end_ns,
+    }))
+}
+
+/// Takes fields off the front of a frame.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Reject> {
+        let (array, rest) = self.0.split_first_chunk().ok_or(Reject::BadLength)?;
+        self.0 = rest;
+        Ok(*array)
+    }
+
+    fn byte(&mut self) -> Result<u8, Reject> {
+        self.array().map(|[byte]| byte)
+    }
+
+    fn u16(&mut self) -> Result<u16, Reject> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32, Reject> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, Reject> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    fn string(&mut self) -> Result<&'a [u8], Reject> {
+        let length = usize::try_from(self.u32()?).map_err(|_| Reject::BadLength)?;
+        let (string, rest) = self.0.split_at_checked(length).ok_or(Reject::BadLength)?;
+        self.0 = rest;
+        Ok(string)
+    }
+
+    const fn end(&self) -> Result<(), Reject> {
+        if self.0.is_empty() { Ok(()) } else { Err(Reject::BadLength) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::emitter;
+
+    /// Bytes written as hex, whitespace ignored.
+    fn hex(text: &str) -> Vec<u8> {
+        let digits: Vec<char> = text.chars().filter(char::is_ascii_hexdigit).collect();
+        digits.chunks(2).map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap()).collect()
+    }
+
+    /// The worked example of a metrics frame, from the format's description, byte by byte.
+    fn example() -> Vec<u8> {
+        let mut bytes = hex(
+            "00000281 03 00000007 6d657472696373 0000000e 6d6574726963733a416c65727473 0000025f 000002f3
+             00000005 436865636b 0000000b 636f6d7075746174696f6e 0000000b 696e697469616c697a6572
+             00000006 416c65727473 0002",
+        );
+        bytes.extend([0; 56]);
+        bytes.extend(hex("0000000000000003"));
+        bytes.extend([0; 16]);
+        bytes.extend(hex("0000000000000002"));
+        bytes.extend([0; 432]);
+        bytes.extend(hex("000000000000005a 0000000000000384 0000000077359400 156dc06c9e225800"));
+        bytes
+    }
+
+    fn example_metrics() -> Metrics<'static> {
+        let mut histogram = Histogram { min_ns: 90, max_ns: 900, ..Histogram::default() };
+        (histogram.bins[7], histogram.bins[10]) = (3, 2);
+        Metrics {
+            app: "Alerts",
+            name: "Check",
+            category: "computation",
+            worker: "initializer",
+            pipeline: "Alerts",
+            id: 2,
+            histogram,
+            period_ns: 2_000_000_000,
+            end_ns: 1_544_101_820_000_000_000,
+        }
+    }
+
+    #[test]
+    fn the_worked_example_decodes_by_hand_and_comes_out_of_our_emitter() {
+        let bytes = example();
+        assert_eq!(bytes.len(), 645);
+        let Front::Whole(body, 645) = front(&bytes, 16_384) else { panic!("not one whole frame") };
+        assert_eq!(decode(body), Ok(Frame::Metrics(example_metrics())));
+        assert_eq!(emitter::metrics(&example_metrics()), bytes);
+    }
+
+    #[test]
+    fn connect_and_both_forms_of_join() {
+        assert_eq!(decode(&hex("01")), Ok(Frame::Connect));
+        let long = hex("02 0000000e 6d6574726963733a416c65727473 0000000b 696e697469616c697a6572");
+        assert_eq!(decode(&long), Ok(Frame::Join { app: "Alerts", worker: Some("initializer") }));
+        let short = hex("02 0000000e 6d6574726963733a416c65727473");
+        assert_eq!(decode(&short), Ok(Frame::Join { app: "Alerts", worker: None }));
+        assert_eq!(emitter::join("Alerts", "initializer")[4..], long);
+        assert_eq!(emitter::connect(), hex("00000001 01"));
+    }
+
+    #[test]
+    fn every_cut_is_partial_and_every_shorter_body_is_refused() {
+        let bytes = example();
+        for at in 0..bytes.len() {
+            assert_eq!(front(&bytes[..at], 16_384), Front::Partial);
+        }
+        for at in 5..bytes.len() {
+            assert_eq!(decode(&bytes[4..at]), Err(Reject::BadLength), "{at}");
+        }
+    }
+
+    #[test]
+    fn a_claim_beyond_the_limit_is_seen_before_its_bytes_come() {
+        for length in [16_385_u32, 1 << 31, u32::MAX] {
+            assert_eq!(front(&length.to_be_bytes(), 16_384), Front::TooLong(length));
+        }
+        assert_eq!(front(&[0; 4], 16_384), Front::Whole(&[], 4));
+        assert_eq!(decode(&[]), Err(Reject::BadLength));
+    }
+
+    #[test]
+    fn no_flipped_bit_panics() {
+        let bytes = example();
+        for at in 4..bytes.len() {
+            for bit in 0..8 {
+                let mut broken = bytes.clone();
+                broken[at] ^= 1 << bit;
+                let _ = decode(&broken[4..]);
+            }
+        }
+    }
+
+    #[test]
+    fn impossible_times_and_names_are_refused() {
+        let check = |metrics: Metrics<'_>, reason| {
+            assert_eq!(decode(&emitter::metrics(&metrics)[4..]), Err(reason));
+        };
+        for period_ns in [0, 1, 9_999_999, 3_600_000_000_001, u64::MAX] {
+            check(Metrics { period_ns, end_ns: u64::MAX, ..example_metrics() }, Reject::BadPeriod);
+        }
+        check(Metrics { end_ns: 1_999_999_999, ..example_metrics() }, Reject::BadTime);
+        check(Metrics { worker: "a\u{202e}b", ..example_metrics() }, Reject::BadName);
+        let long = "n".repeat(256);
+        check(Metrics { name: &long, ..example_metrics() }, Reject::LongName);
+        check(Metrics { app: "", ..example_metrics() }, Reject::BadTopic);
+    }
+
+    #[test]
+    fn other_events_and_types_are_named() {
+        let mut other = example();
+        other[9] = b'M';
+        assert_eq!(decode(&other[4..]), Ok(Frame::OtherEvent));
+        assert_eq!(decode(&[9, 9, 9]), Err(Reject::UnknownType));
+    }
+}

@@ -1,0 +1,99 @@
+//! What the relay says about itself, in Prometheus' text format.
+//!
+//! `prometheus-client` keeps its registry in a value instead of a global, so that tests can run several relays at once.
+
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::hub::{Figures, Hub};
+
+/// Why something was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    /// The reason, one of a fixed set.
+    pub reason: &'static str,
+}
+
+/// Everything that only goes up. Cloning shares the counts.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// Frames that became updates.
+    pub accepted: Counter,
+    /// Frames refused, by reason.
+    pub rejected: Family<Reason, Counter>,
+    /// Updates older than everything that the ring is meant to hold.
+    pub late: Counter,
+    /// Updates placed by arrival because their producer's clock is far ahead.
+    pub skewed: Counter,
+    /// Bytes read from producers.
+    pub bytes_in: Counter,
+    /// Producer connections accepted.
+    pub producers: Counter,
+    /// Connections ended by the relay, by reason.
+    pub closed: Family<Reason, Counter>,
+    /// Batches encoded.
+    pub batches: Counter,
+    /// Batches dropped early because there were too many bytes.
+    pub evicted: Counter,
+    /// Subscriptions made.
+    pub subscribed: Counter,
+    /// Bytes of messages handed to viewers' sockets.
+    pub bytes_out: Counter,
+    /// Messages handed to viewers' sockets.
+    pub messages_out: Counter,
+    /// Gaps that viewers were told about.
+    pub gaps: Counter,
+    /// Numbers of the log in those gaps.
+    pub missed: Counter,
+}
+
+impl Counters {
+    /// Counts a refused frame.
+    pub fn reject(&self, reason: &'static str) {
+        self.rejected.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// Counts a connection that the relay ended.
+    pub fn close(&self, reason: &'static str) {
+        self.closed.get_or_create(&Reason { reason }).inc();
+    }
+}
+
+/// The text of `/metrics`.
+#[must_use]
+pub fn render(hub: &Hub, producers: usize) -> String {
+    let counters = hub.counters();
+    let Figures { apps, feeds, series, viewers, ring_bytes } = hub.figures();
+    let mut registry = Registry::with_prefix("joey");
+    let gauge = |number: usize| ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
+    let release = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("build", "The running release", release);
+    registry.register("frames_accepted", "Frames that became updates", counters.accepted.clone());
+    registry.register("frames_rejected", "Frames refused, by reason", counters.rejected.clone());
+    registry.register("frames_late", "Updates older than the ring's span", counters.late.clone());
+    registry.register("frames_skewed", "Updates placed by arrival, their clock being far ahead", counters.skewed.clone());
+    registry.register("ingest_bytes", "Bytes read from producers", counters.bytes_in.clone());
+    registry.register("producer_connections", "Producer connections accepted", counters.producers.clone());
+    registry.register("connections_closed", "Connections ended by the relay, by reason", counters.closed.clone());
+    registry.register("batches", "Batches encoded", counters.batches.clone());
+    registry.register("batches_evicted", "Batches dropped early for want of room", counters.evicted.clone());
+    registry.register("subscriptions", "Subscriptions made", counters.subscribed.clone());
+    registry.register("sent_bytes", "Bytes of messages handed to viewers", counters.bytes_out.clone());
+    registry.register("sent_messages", "Messages handed to viewers", counters.messages_out.clone());
+    registry.register("gaps", "Gaps that viewers were told about", counters.gaps.clone());
+    registry.register("gap_updates", "Numbers of the log in those gaps", counters.missed.clone());
+    registry.register("producers", "Producers connected now", gauge(producers));
+    registry.register("viewers", "Viewers connected now", gauge(viewers));
+    registry.register("apps", "Applications known", gauge(apps));
+    registry.register("topics", "Topics with a ring", gauge(feeds));
+    registry.register("series", "Series known", gauge(series));
+    registry.register("ring_bytes", "Bytes of history held", gauge(usize::try_from(ring_bytes).unwrap_or(usize::MAX)));
+    let mut text = String::new();
+    // Writing to a string cannot fail; were it to, a scrape would be short.
+    let _ = encode(&mut text, &registry);
+    text
+}

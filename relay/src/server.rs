@@ -1,0 +1,119 @@
+//! Puts a relay together, runs it until it is told to stop, and takes it apart in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::hub::Hub;
+use crate::{http, ingest, now_ns};
+
+/// How often old history is looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// A relay with its ports open, not yet running.
+#[derive(Debug)]
+pub struct Relay {
+    hub: Arc<Hub>,
+    ingest: TcpListener,
+    http: TcpListener,
+}
+
+impl Relay {
+    /// Opens both ports. Port 0 takes any free one.
+    ///
+    /// # Errors
+    /// When a port cannot be had.
+    pub async fn bind(config: Config) -> anyhow::Result<Self> {
+        let open = async |what, address: SocketAddr| {
+            TcpListener::bind(address).await.with_context(|| format!("cannot listen for {what} on {address}"))
+        };
+        let ingest = open("producers", config.ingest).await?;
+        let http = open("viewers", config.http).await?;
+        // Zero is never an epoch; more than 53 bits would not survive a JavaScript number.
+        let epoch = fastrand::u64(1..1 << 53);
+        Ok(Self { hub: Arc::new(Hub::new(config, epoch)), ingest, http })
+    }
+
+    /// Where producers connect.
+    ///
+    /// # Errors
+    /// When the operating system does not say.
+    pub fn ingest_addr(&self) -> std::io::Result<SocketAddr> {
+        self.ingest.local_addr()
+    }
+
+    /// Where viewers connect.
+    ///
+    /// # Errors
+    /// When the operating system does not say.
+    pub fn http_addr(&self) -> std::io::Result<SocketAddr> {
+        self.http.local_addr()
+    }
+
+    /// Runs until `stop` is cancelled; then every viewer gets a close code, and this returns.
+    ///
+    /// # Errors
+    /// When serving HTTP fails altogether.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let Self { hub, ingest, http } = self;
+        let producers = Arc::new(AtomicUsize::new(0));
+        let (tasks, viewers) = (TaskTracker::new(), TaskTracker::new());
+        tasks.spawn(ingest::run(hub.clone(), ingest, producers.clone(), stop.clone()));
+        tasks.spawn(cut_batches(hub.clone(), stop.clone()));
+        tasks.spawn(sweep(hub.clone(), stop.clone()));
+        let router = http::router(hub.clone(), producers, viewers.clone(), stop.clone());
+        let served = axum::serve(http, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let drain = hub.config().drain;
+        tokio::select! {
+            served = served.into_future() => served.context("cannot serve HTTP")?,
+            // Connections that were kept open for another request do not hold the relay up.
+            () = async { stop.cancelled().await; tokio::time::sleep(drain).await } => {}
+        }
+        stop.cancel();
+        tasks.close();
+        viewers.close();
+        let graceful = tokio::time::timeout(drain, async { tokio::join!(tasks.wait(), viewers.wait()) }).await.is_ok();
+        tracing::info!(graceful, "stopped");
+        Ok(())
+    }
+}
+
+/// Cuts batches: at most one delay after the first update that waits, and never while nothing does.
+async fn cut_batches(hub: Arc<Hub>, stop: CancellationToken) {
+    let work = async {
+        loop {
+            hub.wait_for_work().await;
+            tokio::time::sleep(hub.config().batch_delay).await;
+            hub.cut_all(now_ns());
+        }
+    };
+    stop.run_until_cancelled(work).await;
+}
+
+/// Drops what is too old, and tells viewers that wait of changes in the catalogue.
+async fn sweep(hub: Arc<Hub>, stop: CancellationToken) {
+    let work = async {
+        let mut told = 0;
+        let mut evicted = tokio::time::Instant::now();
+        loop {
+            tokio::time::sleep(SWEEP / 4).await;
+            if evicted.elapsed() >= SWEEP {
+                evicted = tokio::time::Instant::now();
+                hub.evict_old(now_ns());
+            }
+            let version = hub.catalogue_version();
+            if version != told {
+                told = version;
+                hub.wake_all();
+            }
+        }
+    };
+    stop.run_until_cancelled(work).await;
+}
