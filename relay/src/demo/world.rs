@@ -29,8 +29,8 @@ struct Pipeline {
     /// Outputs for each input.
     fan_out: f64,
     steps: Vec<Step>,
-    /// Whether its sources are on this worker.
-    has_source: bool,
+    /// Events per second that its sources on this worker take in, for themselves and for the other workers.
+    intake: Option<f64>,
 }
 
 #[derive(Clone, Debug)]
@@ -70,7 +70,16 @@ fn step(name: &'static str, id: u16, actors: u64, modes: &[Mode], trouble: Troub
 
 /// Every worker of every application.
 pub(super) fn workers() -> Vec<Worker> {
-    let spread = |name, presence, share: f64, has_source| Worker {
+    // The first worker has the sources and decodes; the others get their share over the network.
+    let arrival = |has_source, actors, median_ns| {
+        if has_source {
+            step("Decode Time in TCP Source", 1, actors, &[mode(1.0, median_ns, 0.45)], Trouble::None)
+        } else {
+            let network = [mode(1.0, 74.0 * US, 0.35)];
+            step("Before receive on data channel (network time)", 1, 1, &network, Trouble::None)
+        }
+    };
+    let spread = |name, presence, share: f64, has_source: bool| Worker {
         app: "Market Spread",
         name,
         presence,
@@ -79,9 +88,9 @@ pub(super) fn workers() -> Vec<Worker> {
                 name: "Orders",
                 rate: 46_000.0 * share,
                 fan_out: 0.12,
-                has_source,
+                intake: has_source.then_some(46_000.0),
                 steps: vec![
-                    step("Decode Time in TCP Source", 1, 4, &[mode(1.0, 310.0, 0.45)], Trouble::None),
+                    arrival(has_source, 4, 310.0),
                     step(
                         "Check Order",
                         2,
@@ -97,9 +106,9 @@ pub(super) fn workers() -> Vec<Worker> {
                 name: "Market Data",
                 rate: 128_000.0 * share,
                 fan_out: 1.0,
-                has_source,
+                intake: has_source.then_some(128_000.0),
                 steps: vec![
-                    step("Decode Time in TCP Source", 1, 4, &[mode(1.0, 240.0, 0.4)], Trouble::None),
+                    arrival(has_source, 4, 240.0),
                     step("Update Quote", 2, 3, &[mode(0.999, 1.1 * US, 0.5), mode(0.001, 0.4 * MS, 0.9)], Trouble::None),
                 ],
             },
@@ -117,7 +126,7 @@ pub(super) fn workers() -> Vec<Worker> {
                 name: "Word Count",
                 rate: 9_400.0,
                 fan_out: 7.3,
-                has_source: true,
+                intake: Some(9_400.0),
                 steps: vec![
                     step("Decode Time in Kafka Source", 1, 2, &[mode(1.0, 900.0, 0.5)], Trouble::None),
                     step("Split Into Words", 2, 2, &[mode(1.0, 5.2 * US, 0.6)], Trouble::None),
@@ -131,7 +140,7 @@ pub(super) fn workers() -> Vec<Worker> {
                 name: "Alerts (windowed)",
                 rate: 640.0,
                 fan_out: 0.02,
-                has_source: true,
+                intake: Some(640.0),
                 steps: vec![
                     step("Decode Time in TCP Source", 1, 1, &[mode(1.0, 420.0, 0.5)], Trouble::None),
                     step("Check Transaction", 2, 1, &[mode(1.0, 96.0 * US, 1.1)], Trouble::None),
@@ -153,7 +162,8 @@ impl Worker {
         for pipeline in &self.pipelines {
             let mut rng = self.rng(pipeline.name, period);
             let load = load(period);
-            let events = pipeline.rate * load * (period_ns as f64 / 1e9) * (0.97 + 0.06 * rng.f64());
+            let scale = load * (period_ns as f64 / 1e9) * (0.97 + 0.06 * rng.f64());
+            let events = pipeline.rate * scale;
             let mut push = |category, name: &str, id, histogram: &Histogram| {
                 frames.extend(emitter::metrics(&Metrics {
                     app: self.app,
@@ -167,8 +177,8 @@ impl Worker {
                     end_ns: period * period_ns,
                 }));
             };
-            if pipeline.has_source {
-                push(PIPELINE_INGESTION, &format!("{} source", pipeline.name), 0, &count_only(events, &mut rng));
+            if let Some(intake) = pipeline.intake {
+                push(PIPELINE_INGESTION, &format!("{} source", pipeline.name), 0, &count_only(intake * scale, &mut rng));
             }
             let mut path = Vec::new();
             let mut done = events;
