@@ -13,7 +13,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use bytes::Bytes;
 use futures_util::SinkExt as _;
 use joey_shared::close;
-use joey_shared::wire::{ClientMessage, Hello, Refusal, SeriesEntry, ServerMessage, VERSION};
+use joey_shared::wire::{AppEntry, ClientMessage, Hello, Refusal, SeriesEntry, ServerMessage, VERSION};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -24,8 +24,8 @@ use crate::now_ns;
 const BATCHES_PER_TURN: usize = 64;
 /// Series named in one message.
 const SERIES_PER_MESSAGE: usize = 500;
-/// Applications in one message of the catalogue.
-const APPS_PER_MESSAGE: usize = 100;
+/// Applications and workers in one message of the catalogue; one application with more comes alone.
+const WORKERS_PER_MESSAGE: usize = 1_000;
 /// Shortest time between two messages of the catalogue.
 const CATALOGUE_PAUSE: Duration = Duration::from_millis(250);
 
@@ -132,7 +132,8 @@ impl Session {
         let more = self.send_batches().await?;
         if now >= self.heartbeat_due {
             let heads = self.subscriptions.values();
-            let heads = heads.map(|following| (following.subscription.feed(), following.subscription.newest())).collect();
+            let heads =
+                heads.map(|following| (following.subscription.feed(), following.subscription.newest())).collect();
             self.say(&ServerMessage::Heartbeat { now_ns: now_ns(), heads }).await?;
         }
         self.flush().await?;
@@ -142,12 +143,21 @@ impl Session {
     async fn send_catalogue(&mut self) -> ControlFlow<Ended> {
         let (full, apps, version) = self.hub.catalogue_since(self.catalogue);
         self.catalogue = version;
-        if full && apps.is_empty() {
-            return self.say(&ServerMessage::Catalogue { full, apps }).await;
-        }
-        for (at, apps) in apps.chunks(APPS_PER_MESSAGE).enumerate() {
+        let mut full = full;
+        let mut apps = apps.into_iter().peekable();
+        while full || apps.peek().is_some() {
+            let mut workers = 0;
+            let mut fits = |entry: &AppEntry| {
+                workers += 1 + entry.workers.len();
+                workers <= WORKERS_PER_MESSAGE || workers == 1 + entry.workers.len()
+            };
+            let mut part = Vec::new();
+            while let Some(entry) = apps.next_if(&mut fits) {
+                part.push(entry);
+            }
+            self.say(&ServerMessage::Catalogue { full, apps: part }).await?;
             // Only the first message of a whole catalogue replaces what the viewer knows.
-            self.say(&ServerMessage::Catalogue { full: full && at == 0, apps: apps.to_vec() }).await?;
+            full = false;
         }
         Continue(())
     }

@@ -143,6 +143,7 @@ impl Hub {
                 || self.series.fetch_add(1, Relaxed) >= self.config.series_max as u64
             {
                 log.limited += 1;
+                log.changed = self.catalogue_changed();
                 return Err(Reject::LimitSeries);
             }
             log.changed = self.catalogue_changed();
@@ -356,7 +357,13 @@ impl Viewer {
     ///
     /// # Errors
     /// [`Refusal::NoSuchApp`] when nobody has sent anything for it yet.
-    pub fn subscribe(&self, sub: u32, topic: &Topic, start: Start, now_ns: u64) -> Result<(Subscription, Subscribed), Refusal> {
+    pub fn subscribe(
+        &self,
+        sub: u32,
+        topic: &Topic,
+        start: Start,
+        now_ns: u64,
+    ) -> Result<(Subscription, Subscribed), Refusal> {
         let hub = &self.hub;
         let app = hub.apps.read().get(&topic.app).cloned().ok_or(Refusal::NoSuchApp)?;
         let mut log = app.log.lock();

@@ -75,7 +75,11 @@ pub fn render(hub: &Hub, producers: usize) -> String {
     registry.register("frames_accepted", "Frames that became updates", counters.accepted.clone());
     registry.register("frames_rejected", "Frames refused, by reason", counters.rejected.clone());
     registry.register("frames_late", "Updates older than the ring's span", counters.late.clone());
-    registry.register("frames_skewed", "Updates placed by arrival, their clock being far ahead", counters.skewed.clone());
+    registry.register(
+        "frames_skewed",
+        "Updates placed by arrival, their clock being far ahead",
+        counters.skewed.clone(),
+    );
     registry.register("ingest_bytes", "Bytes read from producers", counters.bytes_in.clone());
     registry.register("producer_connections", "Producer connections accepted", counters.producers.clone());
     registry.register("connections_closed", "Connections ended by the relay, by reason", counters.closed.clone());

@@ -77,7 +77,8 @@ const THOUSANDS: [(f64, &str); 5] = [(1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G
 /// Events per second: `0`, `12.5`, `141 k`, `2.50 M`; the unit of a rate is left to its surroundings.
 #[must_use]
 pub fn rate(per_second: f64) -> Quantity {
-    let (size, unit) = THOUSANDS.into_iter().rev().find(|&(size, _)| per_second >= size * 0.9995).unwrap_or(THOUSANDS[0]);
+    let (size, unit) =
+        THOUSANDS.into_iter().rev().find(|&(size, _)| per_second >= size * 0.9995).unwrap_or(THOUSANDS[0]);
     let scaled = per_second / size;
     let number = if scaled >= 99.95 || (size == 1.0 && scaled == scaled as u64 as f64) {
         format!("{scaled:.0}")
@@ -103,7 +104,7 @@ pub fn count(count: u128) -> String {
     let digits = count.to_string();
     let mut grouped = String::with_capacity(digits.len() * 2);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             grouped.push('\u{202f}');
         }
         grouped.push(digit);
@@ -130,8 +131,17 @@ mod tests {
     #[test]
     fn durations_have_three_digits_and_one_unit() {
         let expected = [
-            (0, "0 ns"), (1, "1 ns"), (999, "999 ns"), (1_000, "1.00 µs"), (1_024, "1.02 µs"), (65_536, "65.5 µs"),
-            (524_288, "524 µs"), (999_499, "999 µs"), (999_500, "1.00 ms"), (16_777_216, "16.8 ms"), (1_073_741_824, "1.07 s"),
+            (0, "0 ns"),
+            (1, "1 ns"),
+            (999, "999 ns"),
+            (1_000, "1.00 µs"),
+            (1_024, "1.02 µs"),
+            (65_536, "65.5 µs"),
+            (524_288, "524 µs"),
+            (999_499, "999 µs"),
+            (999_500, "1.00 ms"),
+            (16_777_216, "16.8 ms"),
+            (1_073_741_824, "1.07 s"),
             (3_600_000_000_000, "3600 s"),
         ];
         for (ns, text) in expected {
@@ -142,8 +152,13 @@ mod tests {
     #[test]
     fn ranges_take_the_unit_of_the_bound_that_people_quote() {
         let expected = [
-            ((34, 64), "34–64 ns"), ((512, 1_024), "0.512–1.02 µs"), ((16_777_216, 33_554_432), "16.8–33.6 ms"),
-            ((8_192, 14_509), "8.19–14.5 µs"), ((0, 1), "0–1 ns"), ((34, 34), "34 ns"), ((524_288, 1_048_576), "0.524–1.05 ms"),
+            ((34, 64), "34–64 ns"),
+            ((512, 1_024), "0.512–1.02 µs"),
+            ((16_777_216, 33_554_432), "16.8–33.6 ms"),
+            ((8_192, 14_509), "8.19–14.5 µs"),
+            ((0, 1), "0–1 ns"),
+            ((34, 34), "34 ns"),
+            ((524_288, 1_048_576), "0.524–1.05 ms"),
         ];
         for ((low, high), text) in expected {
             assert_eq!(range(QuantileRange { low, high }).to_string(), text);
@@ -153,13 +168,24 @@ mod tests {
     #[test]
     fn rates_counts_and_ages() {
         for (value, text) in [
-            (0.0, "0"), (0.5, "0.50"), (1.5, "1.50"), (12.5, "12.5"), (999.0, "999"), (1_000.0, "1.00 k"),
-            (28_920.5, "28.9 k"), (141_200.0, "141 k"), (999_600.0, "1.00 M"), (2_500_000.0, "2.50 M"),
+            (0.0, "0"),
+            (0.5, "0.50"),
+            (1.5, "1.50"),
+            (12.5, "12.5"),
+            (999.0, "999"),
+            (1_000.0, "1.00 k"),
+            (28_920.5, "28.9 k"),
+            (141_200.0, "141 k"),
+            (999_600.0, "1.00 M"),
+            (2_500_000.0, "2.50 M"),
         ] {
             assert_eq!(rate(value).to_string(), text, "{value}");
         }
         assert_eq!((exact_rate(28_920.5), exact_rate(7.0)), ("28\u{202f}920.5".to_string(), "7".to_string()));
         assert_eq!((count(57_841), count(999)), ("57\u{202f}841".to_string(), "999".to_string()));
-        assert_eq!([0, 5, 119, 120, 7_199, 7_200, 172_800].map(age), ["now", "5 s", "119 s", "2 min", "119 min", "2 h", "2 d"]);
+        assert_eq!(
+            [0, 5, 119, 120, 7_199, 7_200, 172_800].map(age),
+            ["now", "5 s", "119 s", "2 min", "119 min", "2 h", "2 d"]
+        );
     }
 }

@@ -225,7 +225,8 @@ mod tests {
 
     #[test]
     fn bins_follow_the_producers_examples() {
-        for (ns, bin) in [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (1023, 10), (1024, 11), (1 << 63, 64), (u64::MAX, 64)] {
+        for (ns, bin) in [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (1023, 10), (1024, 11), (1 << 63, 64), (u64::MAX, 64)]
+        {
             assert_eq!(bin_of(ns), bin, "{ns} ns");
         }
     }
@@ -239,10 +240,7 @@ mod tests {
         assert_eq!(captured.count(), 57841);
         let ranges = [Quantile::P50, Quantile::P95, Quantile::P99, Quantile::P999, Quantile::P9999]
             .map(|q| captured.quantile(q).map(|range| (range.low, range.high)));
-        assert_eq!(
-            ranges,
-            [Some((34, 64)), Some((34, 64)), Some((34, 64)), Some((64, 128)), Some((8192, 14509))]
-        );
+        assert_eq!(ranges, [Some((34, 64)), Some((34, 64)), Some((34, 64)), Some((64, 128)), Some((8192, 14509))]);
     }
 
     #[test]

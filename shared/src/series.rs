@@ -101,7 +101,8 @@ pub fn check_name(bytes: &[u8]) -> Result<&str, NameError> {
 /// Control characters, and the invisible ones that can make one name look like another: bidirectional marks, embeddings,
 /// overrides and isolates, zero-width characters, the byte order mark. Right-to-left letters themselves are welcome.
 fn is_unprintable(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -139,7 +140,9 @@ mod tests {
             [Filter::All, Filter::Category(COMPUTATION.to_string()), Filter::Series(check.clone())];
         let other = Filter::Series(key(START_TO_END, "p"));
         assert!(all.covers(&all) && all.covers(&category) && category.covers(&series) && series.covers(&series));
-        assert!(!series.covers(&category) && !category.covers(&all) && !category.covers(&other) && !series.covers(&other));
+        assert!(
+            !series.covers(&category) && !category.covers(&all) && !category.covers(&other) && !series.covers(&other)
+        );
         assert!(category.admits(&check) && !other.admits(&check));
     }
 }

@@ -12,9 +12,10 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::series::{SeriesKey, Topic};
-use crate::store::{Applied, AppStore, Hole, WINDOW_SECONDS};
+use crate::store::{AppStore, Applied, Hole, WINDOW_SECONDS};
 use crate::wire::{
-    AppEntry, BatchHead, Blob, ClientMessage, Refusal, SeriesEntry, ServerMessage, Start, Subscribed, Update, VERSION, WireError,
+    AppEntry, BatchHead, Blob, ClientMessage, Refusal, SeriesEntry, ServerMessage, Start, Subscribed, Update, VERSION,
+    WireError,
 };
 
 /// What a relay said about itself.
@@ -137,7 +138,9 @@ impl Viewer {
 
     /// Stops following `topic`. What is known stays, and following it again resumes.
     pub fn unfollow(&mut self, topic: &Topic) {
-        let Some((&sub, _)) = self.subscriptions.iter().find(|(_, subscription)| subscription.topic == *topic) else { return };
+        let Some((&sub, _)) = self.subscriptions.iter().find(|(_, subscription)| subscription.topic == *topic) else {
+            return;
+        };
         self.subscriptions.remove(&sub);
         self.send(&ClientMessage::Unsubscribe { sub });
     }
@@ -231,7 +234,12 @@ impl Viewer {
     ///
     /// # Errors
     /// When the message, or a part of it, makes no sense. It is counted in [`Viewer::unreadable`]; going on is safe.
-    pub fn receive(&mut self, bytes: &[u8], now_ns: u64, mut incoming: impl FnMut(&Incoming<'_>)) -> Result<(), WireError> {
+    pub fn receive(
+        &mut self,
+        bytes: &[u8],
+        now_ns: u64,
+        mut incoming: impl FnMut(&Incoming<'_>),
+    ) -> Result<(), WireError> {
         self.revision += 1;
         let outcome = ServerMessage::decode(bytes).and_then(|message| self.handle(message, now_ns, &mut incoming));
         self.unreadable += u64::from(outcome.is_err());
@@ -312,9 +320,9 @@ impl Viewer {
     }
 
     fn live_feed(&self, feed: u32) -> Option<(u32, Live)> {
-        self.subscriptions.iter().find_map(|(&sub, subscription)| {
-            subscription.live.filter(|live| live.feed == feed).map(|live| (sub, live))
-        })
+        self.subscriptions
+            .iter()
+            .find_map(|(&sub, subscription)| subscription.live.filter(|live| live.feed == feed).map(|live| (sub, live)))
     }
 
     fn batch(
@@ -325,7 +333,9 @@ impl Viewer {
     ) -> Result<(), WireError> {
         // A batch that was on its way when its subscription ended.
         let Some((sub, live)) = self.live_feed(head.feed) else { return Ok(()) };
-        let Some(app) = self.subscriptions.get(&sub).map(|subscription| subscription.topic.app.clone()) else { return Ok(()) };
+        let Some(app) = self.subscriptions.get(&sub).map(|subscription| subscription.topic.app.clone()) else {
+            return Ok(());
+        };
         if head.from > live.next {
             self.missed(sub, Some(head.from - live.next));
         }

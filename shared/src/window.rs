@@ -127,7 +127,8 @@ impl Window {
             self.last = self.last.max(Some(second));
             self.add_latency(second, &update.histogram);
             for second in first.max((self.clock + 1).saturating_sub(SECONDS_MAX))..=second {
-                let overlap_ns = second.saturating_mul(SLOT_NS).min(update.end_ns) - ((second - 1) * SLOT_NS).max(start_ns);
+                let overlap_ns =
+                    second.saturating_mul(SLOT_NS).min(update.end_ns) - ((second - 1) * SLOT_NS).max(start_ns);
                 let slot = self.slot(second);
                 slot.events = slot.events.saturating_add(share(count, overlap_ns, update.period_ns));
             }
@@ -322,13 +323,15 @@ mod tests {
     }
 
     fn any_update() -> impl Strategy<Value = Update> {
-        (1000..1400_u64, 1..4_u64, prop::collection::vec(any::<u64>(), 0..5), 0..3_u8).prop_map(|(end, period, ns, full)| {
-            let mut update = update(end, period, &ns);
-            if full == 0 {
-                update.histogram.bins[64] = u64::MAX;
-            }
-            update
-        })
+        (1000..1400_u64, 1..4_u64, prop::collection::vec(any::<u64>(), 0..5), 0..3_u8).prop_map(
+            |(end, period, ns, full)| {
+                let mut update = update(end, period, &ns);
+                if full == 0 {
+                    update.histogram.bins[64] = u64::MAX;
+                }
+                update
+            },
+        )
     }
 
     proptest! {

@@ -82,7 +82,8 @@ impl Link {
                 Ok(())
             }
             Ok(Some(Ok(Message::Close(frame)))) => {
-                let (code, reason) = frame.map_or((1005, String::new()), |frame| (frame.code.into(), frame.reason.to_string()));
+                let (code, reason) =
+                    frame.map_or((1005, String::new()), |frame| (frame.code.into(), frame.reason.to_string()));
                 anyhow::ensure!(close::may_return(code), "the relay refuses this client: {reason} ({code})");
                 self.lost(&format!("the relay closed the connection: {reason} ({code})"))
             }
@@ -112,7 +113,8 @@ impl Link {
                 if self.attempt == 0 {
                     eprintln!("joey: no relay at {} ({error}); waiting for it", self.address);
                 }
-                tokio::time::sleep(Duration::from_millis(backoff::delay_ms(self.attempt, fastrand::u32(..)).into())).await;
+                tokio::time::sleep(Duration::from_millis(backoff::delay_ms(self.attempt, fastrand::u32(..)).into()))
+                    .await;
                 self.attempt = self.attempt.saturating_add(1);
                 Ok(())
             }
@@ -133,7 +135,9 @@ fn address_of(typed: &str) -> anyhow::Result<String> {
     let (scheme, rest) = typed.split_once("://").unwrap_or(("ws", typed));
     let scheme = match scheme {
         "ws" | "http" => "ws",
-        "wss" | "https" => anyhow::bail!("{typed}: this program has no TLS; connect to the relay itself, or through a tunnel"),
+        "wss" | "https" => {
+            anyhow::bail!("{typed}: this program has no TLS; connect to the relay itself, or through a tunnel")
+        }
         _ => anyhow::bail!("{typed} is not the address of a relay"),
     };
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));

@@ -50,7 +50,9 @@ pub(crate) async fn run(stats: Stats) -> anyhow::Result<Outcome> {
         }
         anyhow::Ok(())
     };
-    tokio::time::timeout(PATIENCE, caught_up).await.map_err(|_| anyhow::anyhow!("the relay does not send its history"))??;
+    tokio::time::timeout(PATIENCE, caught_up)
+        .await
+        .map_err(|_| anyhow::anyhow!("the relay does not send its history"))??;
     let now_ns = link.now_ns();
     link.viewer.advance(now_ns);
     let Some(store) = link.viewer.app_mut(&stats.app) else { return no_such_app };
@@ -60,7 +62,10 @@ pub(crate) async fn run(stats: Stats) -> anyhow::Result<Outcome> {
     let views = snapshot(store);
     if stats.json {
         let views: Vec<Value> = views.iter().map(Line::as_json).collect();
-        println!("{}", json!({"app": stats.app, "window_s": stats.window, "through_ns": store.through_ns(), "views": views}));
+        println!(
+            "{}",
+            json!({"app": stats.app, "window_s": stats.window, "through_ns": store.through_ns(), "views": views})
+        );
     } else {
         print!("{}", table(&views));
     }
@@ -90,7 +95,8 @@ impl Line {
                 view.insert(field.to_owned(), value.as_str().into());
             }
         }
-        let bins: Map<String, Value> = histogram.occupied().map(|(bin, count)| (bin.to_string(), count.into())).collect();
+        let bins: Map<String, Value> =
+            histogram.occupied().map(|(bin, count)| (bin.to_string(), count.into())).collect();
         view.insert("count".to_owned(), number(histogram.count()));
         view.insert("bins".to_owned(), bins.into());
         let has_latency = key.kind.has_latency();
@@ -101,7 +107,8 @@ impl Line {
             let range = histogram.quantile(q)?;
             Some((String::from(name), json!([range.low, number(range.high)])))
         };
-        let quantiles: Option<Map<String, Value>> = has_latency.then(|| QUANTILES.into_iter().map(quantile).collect()).flatten();
+        let quantiles: Option<Map<String, Value>> =
+            has_latency.then(|| QUANTILES.into_iter().map(quantile).collect()).flatten();
         view.insert("quantiles".to_owned(), quantiles.into());
         let throughput = throughput.map(|rates| json!({"min": rates.min, "median": rates.median, "max": rates.max}));
         view.insert("throughput".to_owned(), throughput.into());
@@ -136,7 +143,8 @@ impl Line {
 
 fn table(views: &[Line]) -> String {
     let head = ["VIEW", "PIPELINE", "WORKER", "NAME", "COUNT", "P50", "P95", "P99", "MIN/S", "MEDIAN/S", "MAX/S"];
-    let rows: Vec<[String; 11]> = std::iter::once(head.map(str::to_owned)).chain(views.iter().map(Line::cells)).collect();
+    let rows: Vec<[String; 11]> =
+        std::iter::once(head.map(str::to_owned)).chain(views.iter().map(Line::cells)).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let mut text = String::new();

@@ -3,10 +3,10 @@
 use std::io::{self, Write as _};
 
 use joey_shared::format;
+use joey_shared::histogram::Quantile;
 use joey_shared::series::{Filter, Topic};
 use joey_shared::viewer::{Incoming, Viewer};
 use joey_shared::wire::Start;
-use joey_shared::histogram::Quantile;
 use serde_json::{Map, Number, Value, json};
 
 use super::Outcome;
@@ -23,7 +23,11 @@ pub(crate) async fn run(tap: Tap) -> anyhow::Result<Outcome> {
         let mut printed = Ok(());
         link.step(|incoming| {
             if printed.is_ok() {
-                printed = if tap.json { writeln!(out, "{}", as_json(incoming)) } else { writeln!(out, "{}", as_line(incoming)) };
+                printed = if tap.json {
+                    writeln!(out, "{}", as_json(incoming))
+                } else {
+                    writeln!(out, "{}", as_line(incoming))
+                };
             }
         })
         .await?;
@@ -73,8 +77,11 @@ fn as_json(incoming: &Incoming<'_>) -> Value {
     let key = &series.key;
     let histogram = &update.histogram;
     let bins: Map<String, Value> = histogram.occupied().map(|(bin, count)| (bin.to_string(), count.into())).collect();
-    let (min_ns, max_ns) =
-        if histogram.is_empty() { (Value::Null, Value::Null) } else { (histogram.min_ns.into(), histogram.max_ns.into()) };
+    let (min_ns, max_ns) = if histogram.is_empty() {
+        (Value::Null, Value::Null)
+    } else {
+        (histogram.min_ns.into(), histogram.max_ns.into())
+    };
     json!({
         "app": app,
         "category": key.category,

@@ -109,7 +109,13 @@ pub(super) fn workers() -> Vec<Worker> {
                 intake: has_source.then_some(128_000.0),
                 steps: vec![
                     arrival(has_source, 4, 240.0),
-                    step("Update Quote", 2, 3, &[mode(0.999, 1.1 * US, 0.5), mode(0.001, 0.4 * MS, 0.9)], Trouble::None),
+                    step(
+                        "Update Quote",
+                        2,
+                        3,
+                        &[mode(0.999, 1.1 * US, 0.5), mode(0.001, 0.4 * MS, 0.9)],
+                        Trouble::None,
+                    ),
                 ],
             },
         ],
@@ -178,7 +184,12 @@ impl Worker {
                 }));
             };
             if let Some(intake) = pipeline.intake {
-                push(PIPELINE_INGESTION, &format!("{} source", pipeline.name), 0, &count_only(intake * scale, &mut rng));
+                push(
+                    PIPELINE_INGESTION,
+                    &format!("{} source", pipeline.name),
+                    0,
+                    &count_only(intake * scale, &mut rng),
+                );
             }
             let mut path = Vec::new();
             let mut done = events;
@@ -189,7 +200,9 @@ impl Worker {
                     push(COMPUTATION, step.name, step.id, &sample(&step.modes, share, slower * load, &mut rng));
                 }
                 done *= pace;
-                path.extend(step.modes.iter().map(|mode| Mode { median_ns: mode.median_ns * slower * 1.4 + 6.0 * US, ..*mode }));
+                path.extend(
+                    step.modes.iter().map(|mode| Mode { median_ns: mode.median_ns * slower * 1.4 + 6.0 * US, ..*mode }),
+                );
             }
             // From end to end the slow modes weigh in once for each step.
             let share: f64 = path.iter().map(|mode| mode.share).sum();

@@ -35,7 +35,9 @@ mod tests {
     #[test]
     fn only_the_same_host_the_list_and_programs_may_connect() {
         check(None, true);
-        for origin in ["http://relay.example:4000", "https://relay.example:4000", "https://ui.example", "https://UI.example"] {
+        for origin in
+            ["http://relay.example:4000", "https://relay.example:4000", "https://ui.example", "https://UI.example"]
+        {
             check(Some(origin), true);
         }
         let others = [

@@ -128,7 +128,12 @@ impl Log {
             skew_ns: metrics.end_ns.saturating_sub(end_ns),
             histogram: metrics.histogram.clone(),
         });
-        Stamped { is_first: self.pending.len() == 1, is_full: self.pending.len() >= BATCH_UPDATES_MAX, is_late, is_skewed }
+        Stamped {
+            is_first: self.pending.len() == 1,
+            is_full: self.pending.len() >= BATCH_UPDATES_MAX,
+            is_late,
+            is_skewed,
+        }
     }
 
     /// Makes one batch for each feed of what was published since the last cut.
@@ -248,7 +253,9 @@ impl Log {
         }
         if self.workers.len() >= workers_max {
             let gone = self.workers.iter().filter(|(_, worker)| worker.connections == 0);
-            let Some(longest) = gone.min_by_key(|(_, worker)| worker.since_ns).map(|(name, _)| name.clone()) else { return };
+            let Some(longest) = gone.min_by_key(|(_, worker)| worker.since_ns).map(|(name, _)| name.clone()) else {
+                return;
+            };
             self.workers.remove(&longest);
         }
         self.workers.insert(name.to_owned(), Worker { connections: 1, since_ns: now_ns, returns: 0 });

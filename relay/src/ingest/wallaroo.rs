@@ -27,7 +27,10 @@ const PERIOD_NS: std::ops::RangeInclusive<u64> = 10_000_000..=3_600_000_000_000;
 
 /// What one frame says.
 #[derive(Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "it lives on the stack for the length of one frame; a box would allocate")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives on the stack for the length of one frame; a box would allocate"
+)]
 pub enum Frame<'a> {
     /// The connection speaks this protocol.
     Connect,
@@ -255,11 +258,10 @@ mod tests {
 
     /// The worked example of a metrics frame, from the format's description, byte by byte.
     fn example() -> Vec<u8> {
-        let mut bytes = hex(
-            "00000281 03 00000007 6d657472696373 0000000e 6d6574726963733a416c65727473 0000025f 000002f3
+        let mut bytes =
+            hex("00000281 03 00000007 6d657472696373 0000000e 6d6574726963733a416c65727473 0000025f 000002f3
              00000005 436865636b 0000000b 636f6d7075746174696f6e 0000000b 696e697469616c697a6572
-             00000006 416c65727473 0002",
-        );
+             00000006 416c65727473 0002");
         bytes.extend([0; 56]);
         bytes.extend(hex("0000000000000003"));
         bytes.extend([0; 16]);

@@ -64,7 +64,10 @@ fn resumes_after_a_break_from_where_it_was() {
     viewer.connected();
     let all = topic(Filter::All);
     assert_eq!(asked(&mut viewer), [ClientMessage::Subscribe { sub: 1, topic: all.clone(), start: Start::History }]);
-    assert_eq!(take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 5, 0), batch(11, 1, 3, &[1, 2, 3])]), [1, 2, 3]);
+    assert_eq!(
+        take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 5, 0), batch(11, 1, 3, &[1, 2, 3])]),
+        [1, 2, 3]
+    );
     assert!(!viewer.is_caught_up());
     viewer.disconnected();
     viewer.connected();
@@ -83,7 +86,10 @@ fn a_jump_is_a_hole_but_a_number_left_out_is_not() {
     let mut viewer = Viewer::default();
     viewer.connected();
     viewer.follow(topic(Filter::Category(COMPUTATION.to_string())), Start::History);
-    take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 0, 0), batch(11, 1, 10, &[3, 7]), batch(11, 11, 20, &[20])]);
+    take(
+        &mut viewer,
+        &[hello(9), named(9), subscribed(1, 9, 1, 0, 0), batch(11, 1, 10, &[3, 7]), batch(11, 11, 20, &[20])],
+    );
     assert_eq!(viewer.missing(), 0);
     take(&mut viewer, &[batch(11, 31, 40, &[33])]);
     assert_eq!(viewer.missing(), 10);

@@ -49,8 +49,12 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
         ring_ns: 300_000_000_000,
         demo: false,
     };
-    let worker =
-        WorkerEntry { worker: "initializer".to_string(), connected: true, since_ns: 1_544_101_820_000_000_000, returns: 0 };
+    let worker = WorkerEntry {
+        worker: "initializer".to_string(),
+        connected: true,
+        since_ns: 1_544_101_820_000_000_000,
+        returns: 0,
+    };
     let app = AppEntry {
         app: "Alerts".to_string(),
         workers: vec![worker],
@@ -66,7 +70,8 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
         ("catalogue", ServerMessage::Catalogue { full: true, apps: vec![app] }.encode()),
         (
             "series",
-            ServerMessage::Series { app: "Alerts".to_string(), epoch: 77, series: vec![check_series()], last: true }.encode(),
+            ServerMessage::Series { app: "Alerts".to_string(), epoch: 77, series: vec![check_series()], last: true }
+                .encode(),
         ),
         ("subscribed", ServerMessage::Subscribed(subscribed).encode()),
         ("batch", ServerMessage::Batch { head: head.clone(), updates: writer.finish() }.encode()),
@@ -104,7 +109,11 @@ fn the_specification_is_what_the_code_does() {
     let (examples, specification) = (examples(), specification());
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
     for (name, bytes) in &examples {
-        assert_eq!(specification.get(name).map(|spec| hex(spec)), Some(hex(bytes)), "example {name} of shared/README.md");
+        assert_eq!(
+            specification.get(name).map(|spec| hex(spec)),
+            Some(hex(bytes)),
+            "example {name} of shared/README.md"
+        );
     }
     assert_eq!(specification.len(), examples.len());
 }
@@ -125,7 +134,11 @@ fn every_example_reads_back() {
 fn no_prefix_and_no_flipped_byte_panics_and_nothing_may_follow() {
     for (name, bytes) in &examples() {
         let understood = |bytes: &[u8]| {
-            if is_from_viewer(name) { ClientMessage::decode(bytes).is_ok() } else { ServerMessage::decode(bytes).is_ok() }
+            if is_from_viewer(name) {
+                ClientMessage::decode(bytes).is_ok()
+            } else {
+                ServerMessage::decode(bytes).is_ok()
+            }
         };
         for at in 0..bytes.len() {
             assert!(!understood(&bytes[..at]), "the first {at} bytes of {name}");
@@ -162,10 +175,12 @@ fn more_than_65_bins_are_refused() {
 
 fn any_update() -> impl Strategy<Value = Update> {
     let bins = prop::collection::vec(prop_oneof![3 => Just(0), 1 => any::<u64>()], BINS);
-    (any::<[u64; 6]>(), any::<u32>(), bins).prop_map(|([skip, period_ns, end_ns, skew_ns, min_ns, max_ns], series, bins)| {
-        let histogram = Histogram { bins: bins.try_into().unwrap(), min_ns, max_ns };
-        Update { seq: skip % 1000, series, period_ns, end_ns, skew_ns, histogram }
-    })
+    (any::<[u64; 6]>(), any::<u32>(), bins).prop_map(
+        |([skip, period_ns, end_ns, skew_ns, min_ns, max_ns], series, bins)| {
+            let histogram = Histogram { bins: bins.try_into().unwrap(), min_ns, max_ns };
+            Update { seq: skip % 1000, series, period_ns, end_ns, skew_ns, histogram }
+        },
+    )
 }
 
 proptest! {
