@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use crate::client::{self, Outcome};
 use crate::config::{self, Config, Options};
 use crate::demo;
+use crate::door;
 use crate::server::Relay;
 
 /// Live latency and throughput of stream processors, straight into the browser.
@@ -153,6 +154,11 @@ async fn relay(serve: Serve, with_demo: bool) -> anyhow::Result<()> {
     let file = serve.config.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
     let config = Config::settle(serve.options, file, with_demo)?;
     tracing::debug!(?config, "configuration");
+    let descriptors = door::raise_descriptor_limit();
+    let wanted = (config.viewers_max + config.producers_max) as u64;
+    if descriptors < wanted {
+        tracing::warn!(descriptors, wanted, "fewer open files are allowed than there may be connections");
+    }
     let relay = Relay::bind(config).await?;
     let (ingest, http) = (relay.ingest_addr()?, relay.http_addr()?);
     let stop = CancellationToken::new();
@@ -160,11 +166,11 @@ async fn relay(serve: Serve, with_demo: bool) -> anyhow::Result<()> {
     tracing::info!(release = env!("CARGO_PKG_VERSION"), %ingest, %http, "listening");
     eprintln!("\n  Joey is at   http://{http}\n  Producers    --metrics {ingest}\n");
     let demo = with_demo.then(|| tokio::spawn(demo::run(ingest, stop.clone())));
-    let ran = relay.run(stop).await;
+    relay.run(stop).await;
     if let Some(demo) = demo {
         demo.abort();
     }
-    ran
+    Ok(())
 }
 
 fn start_log(format: LogFormat, level: &str) -> anyhow::Result<()> {

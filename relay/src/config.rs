@@ -57,6 +57,9 @@ pub struct Options {
     /// Most producer connections at once [default: 1000]
     #[arg(long, env = "JOEY_PRODUCERS", value_name = "N")]
     pub producers: Option<usize>,
+    /// Most connections from one address, for producers and for viewers; 0 is any number [default: 256]
+    #[arg(long, env = "JOEY_PER_ADDRESS", value_name = "N")]
+    pub per_address: Option<usize>,
     /// Forget an application that nobody sends or watches after this many seconds [default: 3600]
     #[arg(long, env = "JOEY_FORGET_SECS", value_name = "N")]
     pub forget_secs: Option<u64>,
@@ -97,6 +100,8 @@ pub struct Config {
     pub viewers_max: usize,
     /// Producer connections at once. Default: 1,000; one more is closed and counted.
     pub producers_max: usize,
+    /// Connections from one address to each port. Default: 256; 0 is any number, for a proxy on the same machine.
+    pub per_address_max: usize,
     /// Subscriptions of one viewer: 1,000; one more is refused.
     pub subscriptions_max: usize,
     /// When an application that nobody sends or watches is forgotten. Default: 1 h.
@@ -130,6 +135,7 @@ impl Default for Config {
             workers_per_app_max: 1_000,
             viewers_max: 10_000,
             producers_max: 1_000,
+            per_address_max: 256,
             subscriptions_max: 1_000,
             forget_after: Duration::from_secs(3_600),
             frame_deadline: Duration::from_secs(10),
@@ -167,6 +173,7 @@ impl Config {
             series_max: options.series.or(file.series).unwrap_or(defaults.series_max),
             viewers_max: options.viewers.or(file.viewers).unwrap_or(defaults.viewers_max),
             producers_max: options.producers.or(file.producers).unwrap_or(defaults.producers_max),
+            per_address_max: options.per_address.or(file.per_address).unwrap_or(defaults.per_address_max),
             forget_after: options.forget_secs.or(file.forget_secs).map_or(defaults.forget_after, Duration::from_secs),
             ..defaults
         };

@@ -1,10 +1,10 @@
 //! The HTTP side: the page, the viewers' WebSocket, health and figures.
 
+pub mod accept;
 mod origin;
 mod page;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use axum::Router;
 use axum::extract::{State, WebSocketUpgrade};
@@ -15,14 +15,16 @@ use joey_shared::wire::{CLIENT_BYTES_MAX, SUBPROTOCOL};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::door::Places;
 use crate::fanout;
+use crate::guard::contained;
 use crate::hub::Hub;
 
 /// What the handlers share.
 #[derive(Clone)]
 struct Shared {
     hub: Arc<Hub>,
-    producers: Arc<AtomicUsize>,
+    producers: Arc<Places>,
     viewers: TaskTracker,
     stop: CancellationToken,
 }
@@ -35,7 +37,7 @@ const WRITE_BYTES: usize = 16 * 1024;
 const WRITE_BYTES_MAX: usize = 4 << 20;
 
 /// Every route. Viewers' tasks run in `viewers` and end at `stop`.
-pub fn router(hub: Arc<Hub>, producers: Arc<AtomicUsize>, viewers: TaskTracker, stop: CancellationToken) -> Router {
+pub fn router(hub: Arc<Hub>, producers: Arc<Places>, viewers: TaskTracker, stop: CancellationToken) -> Router {
     let pages = page::routes(hub.config());
     let shared = Shared { hub, producers, viewers, stop };
     Router::new()
@@ -62,7 +64,8 @@ async fn websocket(State(shared): State<Shared>, headers: HeaderMap, upgrade: We
         .max_message_size(CLIENT_BYTES_MAX)
         .max_frame_size(CLIENT_BYTES_MAX);
     upgrade.on_upgrade(move |socket| async move {
-        viewers.track_future(fanout::serve(socket, hub, stop)).await;
+        let counters = hub.counters().clone();
+        viewers.track_future(contained(counters, "viewer", fanout::serve(socket, hub, stop))).await;
     })
 }
 
@@ -75,6 +78,6 @@ async fn ready(State(shared): State<Shared>) -> Response {
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
-    let text = crate::metrics::render(&shared.hub, shared.producers.load(Relaxed));
+    let text = crate::metrics::render(&shared.hub, shared.producers.taken());
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }

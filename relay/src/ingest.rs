@@ -9,16 +9,17 @@ pub mod wallaroo;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::wallaroo::{Frame, Front, Metrics, Reject, decode, front};
+use crate::door::Door;
+use crate::guard::contained;
 use crate::hub::{App, Hub};
 use crate::now_ns;
 
@@ -28,51 +29,20 @@ const READ_BYTES: usize = 16 * 1024;
 const WORKERS_PER_CONNECTION: usize = 16;
 /// Frames taken before other tasks get their turn.
 const FRAMES_PER_TURN: usize = 64;
-/// Pause after the operating system refuses a connection, for want of descriptors for example.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts producers until `stop`.
-pub async fn run(hub: Arc<Hub>, listener: TcpListener, producers: Arc<AtomicUsize>, stop: CancellationToken) {
+/// Takes producers in until `stop`.
+pub async fn run(hub: Arc<Hub>, mut door: Door, stop: CancellationToken) {
     let tasks = TaskTracker::new();
-    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
-        match accepted {
-            Ok((stream, peer)) => {
-                if producers.load(Relaxed) >= hub.config().producers_max {
-                    hub.counters().close("producer_limit");
-                    tracing::warn!(%peer, "producer refused: as many as there may be");
-                    continue;
-                }
-                hub.counters().producers.inc();
-                let (hub, stop, guard) = (hub.clone(), stop.clone(), Occupied::new(&producers));
-                tasks.spawn(async move {
-                    let _guard = guard;
-                    stop.run_until_cancelled(Producer::new(hub, peer).read(stream)).await;
-                });
-            }
-            Err(error) => {
-                tracing::error!(%error, "cannot accept a producer");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
+    while let Some((stream, peer, place)) = stop.run_until_cancelled(door.next()).await {
+        hub.counters().producers.inc();
+        let (hub, stop) = (hub.clone(), stop.clone());
+        tasks.spawn(contained(hub.counters().clone(), "producer", async move {
+            let _place = place;
+            stop.run_until_cancelled(Producer::new(hub, peer).read(stream)).await;
+        }));
     }
     tasks.close();
     tasks.wait().await;
-}
-
-/// One of the places for producers, taken until dropped.
-struct Occupied(Arc<AtomicUsize>);
-
-impl Occupied {
-    fn new(places: &Arc<AtomicUsize>) -> Self {
-        places.fetch_add(1, Relaxed);
-        Self(places.clone())
-    }
-}
-
-impl Drop for Occupied {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
 }
 
 /// One connection, and the workers that it speaks for. Dropping it says that they are gone.

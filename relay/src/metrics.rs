@@ -35,6 +35,8 @@ pub struct Counters {
     pub producers: Counter,
     /// Connections ended by the relay, by reason.
     pub closed: Family<Reason, Counter>,
+    /// Tasks that panicked.
+    pub panics: Counter,
     /// Batches encoded.
     pub batches: Counter,
     /// Batches dropped early because there were too many bytes.
@@ -83,6 +85,7 @@ pub fn render(hub: &Hub, producers: usize) -> String {
     registry.register("ingest_bytes", "Bytes read from producers", counters.bytes_in.clone());
     registry.register("producer_connections", "Producer connections accepted", counters.producers.clone());
     registry.register("connections_closed", "Connections ended by the relay, by reason", counters.closed.clone());
+    registry.register("task_panics", "Tasks that panicked", counters.panics.clone());
     registry.register("batches", "Batches encoded", counters.batches.clone());
     registry.register("batches_evicted", "Batches dropped early for want of room", counters.evicted.clone());
     registry.register("subscriptions", "Subscriptions made", counters.subscribed.clone());
@@ -99,5 +102,15 @@ pub fn render(hub: &Hub, producers: usize) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail; were it to, a scrape would be short.
     let _ = encode(&mut text, &registry);
+    text
+}
+
+/// The label values of a family that has any.
+#[cfg(test)]
+pub(crate) fn text_of(family: &Family<Reason, Counter>) -> String {
+    let mut registry = Registry::default();
+    registry.register("family", "For a test", family.clone());
+    let mut text = String::new();
+    encode(&mut text, &registry).unwrap();
     text
 }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,11 +10,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::door::{Door, Labels, Places};
 use crate::hub::Hub;
 use crate::{http, ingest, now_ns};
 
 /// How often old history is looked for.
 const SWEEP: Duration = Duration::from_secs(1);
+/// HTTP connections that are not viewers: the page's files, health checks, scrapes.
+const PLACES_BESIDES_VIEWERS: usize = 512;
+
+const PRODUCER_LABELS: Labels =
+    Labels { full: "producer_limit", address: "producer_address_limit", descriptors: "producer_descriptors" };
+const VIEWER_LABELS: Labels =
+    Labels { full: "connection_limit", address: "connection_address_limit", descriptors: "connection_descriptors" };
 
 /// A relay with its ports open, not yet running.
 #[derive(Debug)]
@@ -58,30 +65,29 @@ impl Relay {
     }
 
     /// Runs until `stop` is cancelled; then every viewer gets a close code, and this returns.
-    ///
-    /// # Errors
-    /// When serving HTTP fails altogether.
-    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+    pub async fn run(self, stop: CancellationToken) {
         let Self { hub, ingest, http } = self;
-        let producers = Arc::new(AtomicUsize::new(0));
+        let config = hub.config();
+        let (producers, connections) = (
+            Places::new(config.producers_max, config.per_address_max),
+            // Health checks and the page itself need places besides the viewers'.
+            Places::new(config.viewers_max + PLACES_BESIDES_VIEWERS, config.per_address_max),
+        );
+        let door = |listener, places: &Arc<Places>, labels| Door::new(listener, places.clone(), labels, hub.counters().clone());
+        let ingest = door(ingest, &producers, PRODUCER_LABELS);
+        let http = door(http, &connections, VIEWER_LABELS);
         let (tasks, viewers) = (TaskTracker::new(), TaskTracker::new());
-        tasks.spawn(ingest::run(hub.clone(), ingest, producers.clone(), stop.clone()));
+        tasks.spawn(ingest::run(hub.clone(), ingest, stop.clone()));
         tasks.spawn(cut_batches(hub.clone(), stop.clone()));
         tasks.spawn(sweep(hub.clone(), stop.clone()));
         let router = http::router(hub.clone(), producers, viewers.clone(), stop.clone());
-        let served = axum::serve(http, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+        tasks.spawn(http::accept::serve(http, router, hub.clone(), stop.clone()));
+        stop.cancelled().await;
         let drain = hub.config().drain;
-        tokio::select! {
-            served = served.into_future() => served.context("cannot serve HTTP")?,
-            // Connections that were kept open for another request do not hold the relay up.
-            () = async { stop.cancelled().await; tokio::time::sleep(drain).await } => {}
-        }
-        stop.cancel();
         tasks.close();
         viewers.close();
         let graceful = tokio::time::timeout(drain, async { tokio::join!(tasks.wait(), viewers.wait()) }).await.is_ok();
         tracing::info!(graceful, "stopped");
-        Ok(())
     }
 }
 

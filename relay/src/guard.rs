@@ -1,0 +1,28 @@
+//! A panic in one connection's task ends that connection, is counted, and nobody else notices.
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt as _;
+
+use crate::metrics::Counters;
+
+/// Runs `work`; a panic in it goes no further than here. What it shared is behind locks that a panic does not poison.
+pub async fn contained(counters: Counters, what: &'static str, work: impl Future<Output = ()>) {
+    if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+        counters.panics.inc();
+        tracing::error!(what, "a task panicked; its connection ends here");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_counted_and_goes_no_further() {
+        let counters = Counters::default();
+        contained(counters.clone(), "test", async { panic!("on purpose") }).await;
+        contained(counters.clone(), "test", async {}).await;
+        assert_eq!(counters.panics.get(), 1);
+    }
+}

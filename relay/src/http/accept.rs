@@ -1,0 +1,84 @@
+//! Viewers' connections, from the first byte to the router: deadlines before anybody is known, small buffers after.
+//!
+//! `axum::serve` has neither a deadline for the request's head nor a limit on connections, so this is hyper by hand, with
+//! HTTP/1 only: a WebSocket needs no more, and a whole class of attacks has nothing to attack.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::door::Door;
+use crate::guard::contained;
+use crate::hub::Hub;
+
+/// How long a connection may take to send the head of a request, from its first byte or from the last answer.
+const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// Bytes of a request's head, and so of what is read at once.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Bytes that the kernel holds for a viewer that does not read. Without a limit it would be 4 MB.
+const SEND_BYTES: usize = 128 * 1024;
+/// How long written bytes may go without being acknowledged before the kernel gives the viewer up.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Serves connections until `stop`, and then those that are open until they have answered.
+pub async fn serve(mut door: Door, router: Router, hub: Arc<Hub>, stop: CancellationToken) {
+    let connections = TaskTracker::new();
+    while let Some((stream, peer, place)) = stop.run_until_cancelled(door.next()).await {
+        let (router, stop) = (router.clone(), stop.clone());
+        connections.spawn(contained(hub.counters().clone(), "http", async move {
+            let _place = place;
+            converse(stream, peer, router, &stop).await;
+        }));
+    }
+    connections.close();
+    connections.wait().await;
+}
+
+async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, stop: &CancellationToken) {
+    prepare(&stream);
+    // hyper's own deadline begins with the first byte.
+    let mut byte = [0];
+    let first = tokio::time::timeout(HEAD_DEADLINE, stream.peek(&mut byte));
+    if !matches!(stop.run_until_cancelled(first).await, Some(Ok(Ok(1)))) {
+        tracing::debug!(%peer, "said nothing");
+        return;
+    }
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_DEADLINE)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    tokio::select! {
+        // How a connection ended matters to nobody.
+        _ = connection.as_mut() => {}
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await.ok();
+        }
+    }
+}
+
+fn prepare(stream: &TcpStream) {
+    // Each of these failing leaves a connection that works, only less well.
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(15))
+        .with_interval(Duration::from_secs(5))
+        .with_retries(3);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
+    let _ = socket.set_send_buffer_size(SEND_BYTES);
+    let _ = stream.set_nodelay(true);
+}
