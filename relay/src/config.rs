@@ -4,6 +4,7 @@
 //! a port is opened.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -60,6 +61,9 @@ pub struct Options {
     /// Most connections from one address, for producers and for viewers; 0 is any number [default: 256]
     #[arg(long, env = "JOEY_PER_ADDRESS", value_name = "N")]
     pub per_address: Option<usize>,
+    /// Most frames a second from one producer connection; ten times as many at once [default: 20000]
+    #[arg(long, env = "JOEY_FRAMES_PER_SEC", value_name = "N")]
+    pub frames_per_sec: Option<NonZeroU32>,
     /// Forget an application that nobody sends or watches after this many seconds [default: 3600]
     #[arg(long, env = "JOEY_FORGET_SECS", value_name = "N")]
     pub forget_secs: Option<u64>,
@@ -100,6 +104,9 @@ pub struct Config {
     pub viewers_max: usize,
     /// Producer connections at once. Default: 1,000; one more is closed and counted.
     pub producers_max: usize,
+    /// Frames a second from one producer connection, with ten seconds' worth at once. Default: 20,000, a hundred times what a
+    /// large worker sends. What exceeds it is dropped and counted while reading goes on.
+    pub frames_per_sec_max: NonZeroU32,
     /// Connections from one address to each port. Default: 256; 0 is any number, for a proxy on the same machine.
     pub per_address_max: usize,
     /// Subscriptions of one viewer: 1,000; one more is refused.
@@ -136,6 +143,7 @@ impl Default for Config {
             viewers_max: 10_000,
             producers_max: 1_000,
             per_address_max: 256,
+            frames_per_sec_max: at_least_one(20_000),
             subscriptions_max: 1_000,
             forget_after: Duration::from_secs(3_600),
             frame_deadline: Duration::from_secs(10),
@@ -173,6 +181,7 @@ impl Config {
             series_max: options.series.or(file.series).unwrap_or(defaults.series_max),
             viewers_max: options.viewers.or(file.viewers).unwrap_or(defaults.viewers_max),
             producers_max: options.producers.or(file.producers).unwrap_or(defaults.producers_max),
+            frames_per_sec_max: options.frames_per_sec.or(file.frames_per_sec).unwrap_or(defaults.frames_per_sec_max),
             per_address_max: options.per_address.or(file.per_address).unwrap_or(defaults.per_address_max),
             forget_after: options.forget_secs.or(file.forget_secs).map_or(defaults.forget_after, Duration::from_secs),
             ..defaults
@@ -185,6 +194,14 @@ impl Config {
             );
         }
         Ok(config)
+    }
+}
+
+/// `number`, or 1 for 0: a rate that a constant can hold.
+pub(crate) const fn at_least_one(number: u32) -> NonZeroU32 {
+    match NonZeroU32::new(number) {
+        Some(number) => number,
+        None => NonZeroU32::MIN,
     }
 }
 

@@ -12,11 +12,13 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use bytes::Bytes;
 use futures_util::SinkExt as _;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use joey_shared::close;
 use joey_shared::wire::{AppEntry, ClientMessage, Hello, Refusal, SeriesEntry, ServerMessage, VERSION};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::at_least_one;
 use crate::hub::{Hub, Subscription, Viewer};
 use crate::now_ns;
 
@@ -28,6 +30,13 @@ const SERIES_PER_MESSAGE: usize = 500;
 const WORKERS_PER_MESSAGE: usize = 1_000;
 /// Shortest time between two messages of the catalogue.
 const CATALOGUE_PAUSE: Duration = Duration::from_millis(250);
+
+/// How often a viewer is pinged. Most proxies give a connection up after a minute without a byte.
+const PING: Duration = Duration::from_secs(20);
+/// A viewer that was not heard for this long when the next ping is due is gone: two pings without an answer.
+const SILENCE: Duration = Duration::from_secs(35);
+/// Commands of one viewer: 20 a second, 200 at once. A page that comes back asks again for everything that it follows.
+const COMMANDS: Quota = Quota::per_second(at_least_one(20)).allow_burst(at_least_one(200));
 
 /// Serves one viewer until it leaves, fails, or the relay stops.
 pub async fn serve(socket: WebSocket, hub: Arc<Hub>, stop: CancellationToken) {
@@ -43,6 +52,9 @@ pub async fn serve(socket: WebSocket, hub: Arc<Hub>, stop: CancellationToken) {
         catalogue: 0,
         catalogue_due: Instant::now(),
         heartbeat_due: Instant::now() + hub.config().heartbeat,
+        heard: Instant::now(),
+        ping_due: Instant::now() + PING,
+        commands: RateLimiter::direct(COMMANDS),
         hub,
     };
     let ended = session.run(&stop).await;
@@ -73,6 +85,10 @@ struct Session {
     catalogue: u64,
     catalogue_due: Instant,
     heartbeat_due: Instant,
+    /// When the viewer was last heard: a command, or the answer to a ping.
+    heard: Instant,
+    ping_due: Instant,
+    commands: DefaultDirectRateLimiter,
 }
 
 /// A subscription, and whether another one brings the same at present.
@@ -93,11 +109,9 @@ impl Session {
         self.greet().await?;
         loop {
             let more = self.send_news().await?;
-            let next_timer = if self.hub.catalogue_version() > self.catalogue {
-                self.heartbeat_due.min(self.catalogue_due)
-            } else {
-                self.heartbeat_due
-            };
+            let has_news = self.hub.catalogue_version() > self.catalogue;
+            let catalogue_due = if has_news { self.catalogue_due } else { self.heartbeat_due };
+            let next_timer = self.heartbeat_due.min(catalogue_due).min(self.ping_due);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Break(Ended::Close(close::RESTART, "restart")),
@@ -135,6 +149,14 @@ impl Session {
             let heads =
                 heads.map(|following| (following.subscription.feed(), following.subscription.newest())).collect();
             self.say(&ServerMessage::Heartbeat { now_ns: now_ns(), heads }).await?;
+        }
+        if now >= self.ping_due {
+            if now.duration_since(self.heard) > SILENCE {
+                self.hub.counters().close("silent");
+                return Break(Ended::Gone);
+            }
+            self.ping_due = now + PING;
+            self.write(Message::Ping(Bytes::new())).await?;
         }
         self.flush().await?;
         Continue(more)
@@ -203,7 +225,11 @@ impl Session {
     }
 
     async fn hear(&mut self, message: Option<Result<Message, axum::Error>>) -> ControlFlow<Ended> {
+        self.heard = Instant::now();
         match message {
+            Some(Ok(Message::Binary(_))) if self.commands.check().is_err() => {
+                Break(Ended::Close(close::TOO_MANY, "too_many_commands"))
+            }
             Some(Ok(Message::Binary(bytes))) => match ClientMessage::decode(&bytes) {
                 Ok(message) => self.obey(message).await,
                 Err(_) => Break(Ended::Close(close::UNREADABLE, "unreadable")),
@@ -267,7 +293,11 @@ impl Session {
         self.heartbeat_due = Instant::now() + self.hub.config().heartbeat;
         self.hub.counters().bytes_out.inc_by(bytes.len() as u64);
         self.hub.counters().messages_out.inc();
-        let fed = timeout(self.hub.config().stall_deadline, self.socket.feed(Message::Binary(bytes))).await;
+        self.write(Message::Binary(bytes)).await
+    }
+
+    async fn write(&mut self, message: Message) -> ControlFlow<Ended> {
+        let fed = timeout(self.hub.config().stall_deadline, self.socket.feed(message)).await;
         self.written(fed)
     }
 

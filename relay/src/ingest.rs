@@ -8,9 +8,11 @@
 pub mod wallaroo;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -18,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::wallaroo::{Frame, Front, Metrics, Reject, decode, front};
+use crate::config::at_least_one;
 use crate::door::Door;
 use crate::guard::contained;
 use crate::hub::{App, Hub};
@@ -27,6 +30,8 @@ use crate::now_ns;
 const READ_BYTES: usize = 16 * 1024;
 /// Workers that one connection may speak for; a Wallaroo connection speaks for one.
 const WORKERS_PER_CONNECTION: usize = 16;
+/// Seconds' worth of frames that a producer may send at once, for example when it has waited for the relay.
+const BURST_SECS: NonZeroU32 = at_least_one(10);
 /// Frames taken before other tasks get their turn.
 const FRAMES_PER_TURN: usize = 64;
 
@@ -50,11 +55,14 @@ struct Producer {
     hub: Arc<Hub>,
     peer: SocketAddr,
     workers: Vec<(Arc<App>, String)>,
+    rate: DefaultDirectRateLimiter,
 }
 
 impl Producer {
     fn new(hub: Arc<Hub>, peer: SocketAddr) -> Self {
-        Self { hub, peer, workers: Vec::new() }
+        let frames = hub.config().frames_per_sec_max;
+        let burst = frames.saturating_mul(BURST_SECS);
+        Self { hub, peer, workers: Vec::new(), rate: RateLimiter::direct(Quota::per_second(frames).allow_burst(burst)) }
     }
 
     async fn read(mut self, mut stream: TcpStream) {
@@ -98,7 +106,9 @@ impl Producer {
                 Front::Partial => break Ok(frames),
                 Front::TooLong(length) => break Err(length),
                 Front::Whole(body, length) => {
-                    if let Err(reason) = self.take(body, now_ns) {
+                    let taken_or_not =
+                        if self.rate.check().is_ok() { self.take(body, now_ns) } else { Err(Reject::Rate) };
+                    if let Err(reason) = taken_or_not {
                         self.hub.counters().reject(reason.as_str());
                         tracing::debug!(peer = %self.peer, reason = reason.as_str(), "frame refused");
                     }

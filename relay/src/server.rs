@@ -73,7 +73,9 @@ impl Relay {
             // Health checks and the page itself need places besides the viewers'.
             Places::new(config.viewers_max + PLACES_BESIDES_VIEWERS, config.per_address_max),
         );
-        let door = |listener, places: &Arc<Places>, labels| Door::new(listener, places.clone(), labels, hub.counters().clone());
+        let door = |listener, places: &Arc<Places>, labels| {
+            Door::new(listener, places.clone(), labels, hub.counters().clone())
+        };
         let ingest = door(ingest, &producers, PRODUCER_LABELS);
         let http = door(http, &connections, VIEWER_LABELS);
         let (tasks, viewers) = (TaskTracker::new(), TaskTracker::new());

@@ -73,10 +73,8 @@ async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, stop: &Ca
 fn prepare(stream: &TcpStream) {
     // Each of these failing leaves a connection that works, only less well.
     let socket = SockRef::from(stream);
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(15))
-        .with_interval(Duration::from_secs(5))
-        .with_retries(3);
+    let keepalive =
+        TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5)).with_retries(3);
     let _ = socket.set_tcp_keepalive(&keepalive);
     let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
     let _ = socket.set_send_buffer_size(SEND_BYTES);

@@ -93,6 +93,8 @@ pub enum Reject {
     LimitApps,
     /// There are as many series as there may be.
     LimitSeries,
+    /// The producer sends more frames than it may.
+    Rate,
 }
 
 impl Reject {
@@ -110,6 +112,7 @@ impl Reject {
             Self::BadTime => "bad_time",
             Self::LimitApps => "limit_apps",
             Self::LimitSeries => "limit_series",
+            Self::Rate => "rate",
         }
     }
 }
