@@ -10,6 +10,9 @@ fn main() {
             std::path::Path::new(&dist).join("index.html").is_file(),
             "the feature embed-ui needs the built page in {dist}: `cargo xtask ui` makes it"
         );
+        // The headers of the page are made from its text.
+        let index = std::path::absolute(std::path::Path::new(&dist).join("index.html")).unwrap_or_default();
+        println!("cargo::rustc-env=JOEY_INDEX={}", index.display());
         memory_serve::load_directory(dist);
     }
 }

@@ -1,24 +1,62 @@
-//! The page itself: from a directory, from the binary, or a word on how to build it.
+//! The page itself: from a directory, from the binary, or a word on how to build it; and the headers that keep it to itself.
 
 use axum::Router;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::config::Config;
 
 /// The routes of the page.
 pub(super) fn routes(config: &Config) -> Router {
-    let router = match &config.ui_dir {
-        Some(dir) => Router::new().fallback_service(tower_http::services::ServeDir::new(dir)),
-        None => embedded(),
+    let (router, index) = match &config.ui_dir {
+        Some(dir) => {
+            // Without an index there is no page, and so no script to allow.
+            let index = std::fs::read_to_string(dir.join("index.html")).unwrap_or_default();
+            (Router::new().fallback_service(tower_http::services::ServeDir::new(dir)), index)
+        }
+        None => (embedded(), INDEX.to_owned()),
     };
-    let header = |name, value| SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value));
-    router
-        .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(header(header::REFERRER_POLICY, "no-referrer"))
-        // Names of hashed files change with their content; the page that names them must not be kept.
-        .layer(header(header::CACHE_CONTROL, "no-cache"))
+    let set = |name: HeaderName, value: &str| HeaderValue::from_str(value).ok().map(|value| (name, value));
+    let headers = [
+        set(header::CONTENT_SECURITY_POLICY, &policy(&index)),
+        set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        set(header::REFERRER_POLICY, "no-referrer"),
+        set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        set(HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
+        // Names of other files change with their content; the page that names them must be asked for again.
+        set(header::CACHE_CONTROL, "no-cache"),
+    ];
+    headers
+        .into_iter()
+        .flatten()
+        .fold(router, |router, (name, value)| router.layer(SetResponseHeaderLayer::if_not_present(name, value)))
 }
+
+/// What the page may do: run its own code and the inline scripts that its build wrote into `index`, named by their hashes;
+/// connect to any relay, since the address bar may name one; and nothing else.
+fn policy(index: &str) -> String {
+    let hashes: String =
+        inline_scripts(index).map(|script| format!(" 'sha256-{}'", STANDARD.encode(Sha256::digest(script)))).collect();
+    format!(
+        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'{hashes}; style-src 'self'; img-src 'self' data:; \
+         connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+}
+
+/// The text of each script that `index` holds itself.
+fn inline_scripts(index: &str) -> impl Iterator<Item = &str> {
+    index.split("<script").skip(1).filter_map(|rest| {
+        let (attributes, rest) = rest.split_once('>')?;
+        let (script, _) = rest.split_once("</script>")?;
+        (!attributes.contains("src=") && !script.is_empty()).then_some(script)
+    })
+}
+
+#[cfg(feature = "embed-ui")]
+const INDEX: &str = include_str!(env!("JOEY_INDEX"));
 
 #[cfg(feature = "embed-ui")]
 fn embedded() -> Router {
@@ -31,8 +69,25 @@ fn embedded() -> Router {
 }
 
 #[cfg(not(feature = "embed-ui"))]
+const INDEX: &str = "";
+
+#[cfg(not(feature = "embed-ui"))]
 fn embedded() -> Router {
-    const WORD: &str = "This relay was built without its page. `cargo xtask run` builds both; `joey serve --ui-dir dist` serves \
-                        one that `cargo xtask ui` made. Viewers connect at /ws, figures are at /metrics.\n";
+    const WORD: &str = "This relay was built without its page. `cargo xtask run` builds both; `joey serve --ui-dir dist` \
+                        serves one that `cargo xtask ui` made. Viewers connect at /ws, figures are at /metrics.\n";
     Router::new().route("/", axum::routing::get(async || WORD))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inline_scripts_are_allowed_by_hash_and_no_others() {
+        let index = "<script src='a.js'></script><script type=\"module\">alert(1)</script>";
+        assert_eq!(inline_scripts(index).collect::<Vec<_>>(), ["alert(1)"]);
+        // printf 'alert(1)' | openssl dgst -sha256 -binary | base64
+        assert!(policy(index).contains("'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='"));
+        assert!(!policy("<p>no scripts</p>").contains("sha256"));
+    }
 }
