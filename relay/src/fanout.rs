@@ -145,10 +145,9 @@ impl Session {
         }
         let more = self.send_batches().await?;
         if now >= self.heartbeat_due {
-            let heads = self.subscriptions.values();
-            let heads =
-                heads.map(|following| (following.subscription.feed(), following.subscription.newest())).collect();
-            self.say(&ServerMessage::Heartbeat { now_ns: now_ns(), heads }).await?;
+            let sent = self.subscriptions.values().map(|following| &following.subscription);
+            let sent = sent.map(|subscription| (subscription.feed(), subscription.position() - 1)).collect();
+            self.say(&ServerMessage::Heartbeat { now_ns: now_ns(), sent }).await?;
         }
         if now >= self.ping_due {
             if now.duration_since(self.heard) > SILENCE {

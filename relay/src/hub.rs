@@ -14,6 +14,7 @@ mod log;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use bytes::Bytes;
 use joey_shared::series::{Filter, Topic};
@@ -26,6 +27,10 @@ use self::log::Log;
 use crate::config::Config;
 use crate::ingest::wallaroo::{Metrics, Reject};
 use crate::metrics::Counters;
+
+/// How much longer than asked for history is kept, so that a window as long as the ring is whole: its newest period began a
+/// while ago, and the oldest one arrived a while after its end.
+const SLACK: Duration = Duration::from_secs(15);
 
 /// Every application, and the viewers that want to hear of new ones.
 #[derive(Debug)]
@@ -202,8 +207,8 @@ impl Hub {
 
     /// Drops history that is too old, and applications that nobody sends or watches.
     pub fn evict_old(&self, now_ns: u64) {
-        let nanos = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let oldest_ns = now_ns.saturating_sub(nanos(self.config.ring));
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let oldest_ns = now_ns.saturating_sub(nanos(self.config.ring + SLACK));
         let silent_since_ns = now_ns.saturating_sub(nanos(self.config.forget_after));
         let apps: Vec<Arc<App>> = self.apps.read().values().cloned().collect();
         let mut silent = Vec::new();
@@ -467,12 +472,6 @@ impl Subscription {
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.app, &other.app) && self.filter.covers(&other.filter)
-    }
-
-    /// The last number that any batch of the feed covered.
-    #[must_use]
-    pub fn newest(&self) -> u64 {
-        self.app.log.lock().feed(&self.filter).map_or(0, Feed::newest)
     }
 
     /// The series of this feed so far.

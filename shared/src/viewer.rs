@@ -5,7 +5,8 @@
 //! [`Viewer::outgoing`] for what is to be sent.
 //!
 //! Never twice: updates are merged by stamp, so overlapping subscriptions and resumes are harmless. Never silently less:
-//! a jump between the ranges of two batches becomes a [`Hole`] that names how much is missing.
+//! after a jump between the ranges of two batches, or a heartbeat that speaks of more than came, the viewer asks once for
+//! what is missing; what does not come then either becomes a [`Hole`] that names how much it is.
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
@@ -55,6 +56,8 @@ struct Subscription {
     live: Option<Live>,
     /// Refused because the application does not exist yet.
     waiting: bool,
+    /// The number from which on this viewer has asked again for what did not come. It asks once.
+    asked: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -132,7 +135,7 @@ impl Viewer {
         }
         let sub = self.next_sub;
         self.next_sub += 1;
-        self.subscriptions.insert(sub, Subscription { topic, start, live: None, waiting: false });
+        self.subscriptions.insert(sub, Subscription { topic, start, live: None, waiting: false, asked: None });
         self.subscribe(sub);
     }
 
@@ -272,7 +275,18 @@ impl Viewer {
                     self.progressed(sub, from, to, None);
                 }
             }
-            ServerMessage::Heartbeat { now_ns: relay_ns, heads: _ } => self.clock = Some((relay_ns, now_ns)),
+            ServerMessage::Heartbeat { now_ns: relay_ns, sent } => {
+                self.clock = Some((relay_ns, now_ns));
+                for (feed, last) in sent {
+                    if let Some((sub, live)) = self.live_feed(feed)
+                        && last >= live.next
+                        && !self.ask_again(sub, live.next)
+                    {
+                        self.missed(sub, Some(last - live.next + 1));
+                        self.progressed(sub, live.next, last, None);
+                    }
+                }
+            }
             ServerMessage::Refused { sub, reason } => {
                 if let Some(subscription) = self.subscriptions.get_mut(&sub) {
                     subscription.waiting = reason == Refusal::NoSuchApp;
@@ -337,6 +351,10 @@ impl Viewer {
             return Ok(());
         };
         if head.from > live.next {
+            if self.ask_again(sub, live.next) {
+                // What is left out now comes again behind what was missing.
+                return Ok(());
+            }
             self.missed(sub, Some(head.from - live.next));
         }
         self.announce(&app, live.epoch, head.series.clone());
@@ -384,6 +402,17 @@ impl Viewer {
                 *progress = Progress { epoch, next, cut_ns: cut_ns.unwrap_or(progress.cut_ns) };
             }
         }
+    }
+
+    /// Subscribes anew from number `next` on, which did not come, unless that was tried before; says whether it did.
+    fn ask_again(&mut self, sub: u32, next: u64) -> bool {
+        let Some(subscription) = self.subscriptions.get_mut(&sub) else { return false };
+        if subscription.asked.replace(next) == Some(next) {
+            return false;
+        }
+        self.send(&ClientMessage::Unsubscribe { sub });
+        self.subscribe(sub);
+        true
     }
 
     fn missed(&mut self, sub: u32, updates: Option<u64>) {

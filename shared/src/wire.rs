@@ -58,8 +58,8 @@ pub enum ServerMessage<'a> {
     Heartbeat {
         /// The relay's clock, in ns since the Unix epoch.
         now_ns: u64,
-        /// `(feed, last number that its batches cover)` for each feed of this viewer.
-        heads: Vec<(u32, u64)>,
+        /// `(feed, last number covered by what was sent)` for each feed of this viewer, so that it sees when the tail is lost.
+        sent: Vec<(u32, u64)>,
     },
     /// A subscription that was not made.
     Refused {

@@ -124,8 +124,8 @@ fn what_the_ring_dropped_is_told_exactly() {
     publish(&hub, &["a", "a"], NOW);
     let viewer = hub.enter().unwrap();
     let (mut slow, _) = viewer.subscribe(1, &topic(Filter::All), Start::History, NOW).unwrap();
-    publish(&hub, &["a"], NOW + 20 * S);
-    hub.evict_old(NOW + 20 * S);
+    publish(&hub, &["a"], NOW + 30 * S);
+    hub.evict_old(NOW + 30 * S);
     let read = slow.read(usize::MAX);
     assert_eq!((read.gap, read.batches.len()), (Some((1, 2)), 1));
     let (_, late) = viewer.subscribe(2, &topic(Filter::All), Start::After { epoch: 7, seq: 1 }, NOW).unwrap();

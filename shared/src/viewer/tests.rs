@@ -91,12 +91,37 @@ fn a_jump_is_a_hole_but_a_number_left_out_is_not() {
         &[hello(9), named(9), subscribed(1, 9, 1, 0, 0), batch(11, 1, 10, &[3, 7]), batch(11, 11, 20, &[20])],
     );
     assert_eq!(viewer.missing(), 0);
-    take(&mut viewer, &[batch(11, 31, 40, &[33])]);
+    asked(&mut viewer);
+    assert_eq!(take(&mut viewer, &[batch(11, 31, 40, &[33])]), []);
+    let category = topic(Filter::Category(COMPUTATION.to_string()));
+    let start = Start::After { epoch: 9, seq: 20 };
+    let again = [ClientMessage::Unsubscribe { sub: 1 }, ClientMessage::Subscribe { sub: 1, topic: category, start }];
+    assert_eq!(asked(&mut viewer), again);
+    assert_eq!(take(&mut viewer, &[subscribed(1, 9, 31, 40, 10), batch(11, 31, 40, &[33])]), [33]);
     assert_eq!(viewer.missing(), 10);
     let hole = Hole { from_ns: 1_000 * S + 20, to_ns: 1_000 * S + 40, updates: Some(10) };
     assert_eq!(viewer.app("app").unwrap().holes(), [hole]);
     take(&mut viewer, &[ServerMessage::Gap { feed: 11, from: 41, to: 50 }.encode(), batch(11, 51, 51, &[51])]);
     assert_eq!((viewer.missing(), viewer.app("app").unwrap().holes().len()), (20, 2));
+}
+
+#[test]
+fn a_lost_tail_is_asked_for_once() {
+    let mut viewer = Viewer::default();
+    viewer.connected();
+    viewer.follow(topic(Filter::All), Start::History);
+    take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 0, 0), batch(11, 1, 3, &[1, 2, 3])]);
+    let heartbeat = |last| ServerMessage::Heartbeat { now_ns: 1_000 * S, sent: vec![(11, last)] }.encode();
+    asked(&mut viewer);
+    take(&mut viewer, &[heartbeat(3)]);
+    assert!(asked(&mut viewer).is_empty());
+    take(&mut viewer, &[heartbeat(5)]);
+    assert_eq!(asked(&mut viewer).len(), 2);
+    assert_eq!(take(&mut viewer, &[subscribed(1, 9, 4, 5, 0), batch(11, 4, 5, &[4, 5]), heartbeat(5)]), [4, 5]);
+    assert_eq!((viewer.missing(), asked(&mut viewer).len()), (0, 0));
+    // What does not come the second time either is missing.
+    take(&mut viewer, &[heartbeat(9), subscribed(1, 9, 6, 9, 0), heartbeat(9), batch(11, 10, 10, &[10])]);
+    assert_eq!(viewer.missing(), 4);
 }
 
 #[test]

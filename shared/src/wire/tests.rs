@@ -76,7 +76,7 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
         ("subscribed", ServerMessage::Subscribed(subscribed).encode()),
         ("batch", ServerMessage::Batch { head: head.clone(), updates: writer.finish() }.encode()),
         ("gap", ServerMessage::Gap { feed: 1, from: 3, to: 300 }.encode()),
-        ("heartbeat", ServerMessage::Heartbeat { now_ns: 1_544_101_820_000_000_000, heads: vec![(1, 300)] }.encode()),
+        ("heartbeat", ServerMessage::Heartbeat { now_ns: 1_544_101_820_000_000_000, sent: vec![(1, 300)] }.encode()),
         ("refused", ServerMessage::Refused { sub: 1, reason: Refusal::NoSuchApp }.encode()),
         ("subscribe-app", subscribe(1, Filter::All, Start::History)),
         ("subscribe-category", subscribe(2, Filter::Category(COMPUTATION.to_string()), Start::Live)),
