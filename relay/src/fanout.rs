@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::SinkExt as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use joey_shared::close;
-use joey_shared::wire::{AppEntry, ClientMessage, Hello, Refusal, SeriesEntry, ServerMessage, VERSION};
+use joey_shared::wire::{AppEntry, CLIENT_BYTES_MAX, ClientMessage, Hello, Refusal, SeriesEntry, ServerMessage, VERSION};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -186,10 +186,9 @@ impl Session {
     async fn send_batches(&mut self) -> ControlFlow<Ended, bool> {
         let mut more = false;
         let subs: Vec<u32> = self.subscriptions.keys().copied().collect();
-        for sub in subs {
-            if self.is_tied(sub) {
-                continue;
-            }
+        // Settled for all before any of them moves on: whoever reads first would always look farther than the rest.
+        let untied: Vec<u32> = subs.into_iter().filter(|&sub| !self.is_tied(sub)).collect();
+        for sub in untied {
             let Some(following) = self.subscriptions.get_mut(&sub) else { continue };
             let feed = following.subscription.feed();
             let read = following.subscription.read(BATCHES_PER_TURN);
@@ -229,6 +228,9 @@ impl Session {
             Some(Ok(Message::Binary(_))) if self.commands.check().is_err() => {
                 Break(Ended::Close(close::TOO_MANY, "too_many_commands"))
             }
+            Some(Ok(Message::Binary(bytes))) if bytes.len() > CLIENT_BYTES_MAX => {
+                Break(Ended::Close(close::TOO_BIG, "too_big"))
+            }
             Some(Ok(Message::Binary(bytes))) => match ClientMessage::decode(&bytes) {
                 Ok(message) => self.obey(message).await,
                 Err(_) => Break(Ended::Close(close::UNREADABLE, "unreadable")),
@@ -254,7 +256,7 @@ impl Session {
                     Err(reason) => self.say(&ServerMessage::Refused { sub, reason }).await,
                     Ok((subscription, subscribed)) => {
                         let series = subscription.series();
-                        self.name(subscription.app().to_owned(), &series).await?;
+                        self.name(subscription.app().to_owned(), subscription.epoch(), &series).await?;
                         self.subscriptions.insert(sub, Following { subscription, tied: false });
                         self.say(&ServerMessage::Subscribed(subscribed)).await
                     }
@@ -266,14 +268,13 @@ impl Session {
                 Continue(())
             }
             ClientMessage::Describe { app } => {
-                let series = self.hub.series_of(&app);
-                self.name(app, &series).await
+                let (epoch, series) = self.hub.series_of(&app);
+                self.name(app, epoch, &series).await
             }
         }
     }
 
-    async fn name(&mut self, app: String, series: &[SeriesEntry]) -> ControlFlow<Ended> {
-        let epoch = self.hub.epoch();
+    async fn name(&mut self, app: String, epoch: u64, series: &[SeriesEntry]) -> ControlFlow<Ended> {
         let messages = series.len().div_ceil(SERIES_PER_MESSAGE).max(1);
         for at in 0..messages {
             let part = series.chunks(SERIES_PER_MESSAGE).nth(at).unwrap_or_default().to_vec();

@@ -31,6 +31,9 @@ struct Shared {
 
 /// Bytes read from a viewer at once. The library's default of 128 KiB would be the largest part of a viewer's cost.
 const READ_BYTES: usize = 4 * 1024;
+/// Longest message that is read to its end. It leaves room above [`CLIENT_BYTES_MAX`], so that a viewer that says too much
+/// can be told so; one that goes beyond this is cut off without a word.
+const MESSAGE_BYTES_MAX: usize = 4 * CLIENT_BYTES_MAX;
 /// Bytes gathered before a write.
 const WRITE_BYTES: usize = 16 * 1024;
 /// Bytes that may wait for a viewer: more than the largest single message.
@@ -61,8 +64,8 @@ async fn websocket(State(shared): State<Shared>, headers: HeaderMap, upgrade: We
         .read_buffer_size(READ_BYTES)
         .write_buffer_size(WRITE_BYTES)
         .max_write_buffer_size(WRITE_BYTES_MAX)
-        .max_message_size(CLIENT_BYTES_MAX)
-        .max_frame_size(CLIENT_BYTES_MAX);
+        .max_message_size(MESSAGE_BYTES_MAX)
+        .max_frame_size(MESSAGE_BYTES_MAX);
     upgrade.on_upgrade(move |socket| async move {
         let counters = hub.counters().clone();
         viewers.track_future(contained(counters, "viewer", fanout::serve(socket, hub, stop))).await;

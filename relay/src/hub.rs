@@ -59,6 +59,9 @@ pub struct Hub {
 #[derive(Debug)]
 pub struct App {
     name: String,
+    /// The epoch of its log. A name that returns after it was forgotten begins a new log, whose numbers must not be taken for
+    /// those of the old one.
+    epoch: u64,
     log: Mutex<Log>,
 }
 
@@ -127,7 +130,8 @@ impl Hub {
             return Err(Reject::LimitApps);
         }
         let log = Log::new(Feed::new(self.feed_number(), Filter::All));
-        let app = Arc::new(App { name: name.to_owned(), log: Mutex::new(log) });
+        let epoch = self.epoch + self.forgotten.load(Relaxed);
+        let app = Arc::new(App { name: name.to_owned(), epoch, log: Mutex::new(log) });
         apps.insert(name.to_owned(), app.clone());
         drop(apps);
         app.log.lock().changed = self.catalogue_changed();
@@ -144,9 +148,7 @@ impl Hub {
         let series = if let Some(number) = known {
             number
         } else {
-            if log.series().len() >= self.config.series_per_app_max
-                || self.series.fetch_add(1, Relaxed) >= self.config.series_max as u64
-            {
+            if log.series().len() >= self.config.series_per_app_max || !self.take_series_place() {
                 log.limited += 1;
                 log.changed = self.catalogue_changed();
                 return Err(Reject::LimitSeries);
@@ -167,6 +169,15 @@ impl Hub {
             self.work.notify_one();
         }
         Ok(())
+    }
+
+    /// Takes one of the places for series, unless all are taken.
+    fn take_series_place(&self) -> bool {
+        let is_free = self.series.fetch_add(1, Relaxed) < self.config.series_max as u64;
+        if !is_free {
+            self.series.fetch_sub(1, Relaxed);
+        }
+        is_free
     }
 
     /// A connection of `worker` is open.
@@ -225,13 +236,15 @@ impl Hub {
     }
 
     fn forget(&self, name: &str) {
-        let Some(app) = self.apps.write().remove(name) else { return };
+        let mut apps = self.apps.write();
+        let Some(app) = apps.remove(name) else { return };
+        let version = self.catalogue_changed();
+        self.forgotten.store(version, Relaxed);
+        drop(apps);
         let mut log = app.log.lock();
         self.series.fetch_sub(log.series().len() as u64, Relaxed);
         self.ring_bytes.fetch_sub(log.evict_older(u64::MAX), Relaxed);
         drop(log);
-        let version = self.catalogue_changed();
-        self.forgotten.store(version, Relaxed);
         tracing::info!(app = name, "forgotten: nobody sends or watches");
     }
 
@@ -302,11 +315,11 @@ impl Hub {
         (full, entries.collect(), now)
     }
 
-    /// Every series of an application; empty when there is none.
+    /// The epoch of an application's log and every series in it; none when there is no such application.
     #[must_use]
-    pub fn series_of(&self, app: &str) -> Vec<SeriesEntry> {
+    pub fn series_of(&self, app: &str) -> (u64, Vec<SeriesEntry>) {
         let app = self.apps.read().get(app).cloned();
-        app.map_or_else(Vec::new, |app| app.log.lock().series().to_vec())
+        app.map_or((self.epoch, Vec::new()), |app| (app.epoch, app.log.lock().series().to_vec()))
     }
 
     fn feed_number(&self) -> u32 {
@@ -375,7 +388,7 @@ impl Viewer {
         hub.cut(&app, &mut log, now_ns);
         if !log.has_feed(&topic.filter) {
             // Filtering five minutes of history takes a while; producers shall not wait for it.
-            let whole = log.batches();
+            let whole = log.history();
             let series = log.series().to_vec();
             drop(log);
             let feed = Feed::filtered(hub.feed_number(), topic.filter.clone(), &whole, &series);
@@ -388,13 +401,13 @@ impl Viewer {
         let (oldest, newest) = (feed.oldest(), feed.newest());
         let (next, missing) = match start {
             Start::Live => (head + 1, 0),
-            Start::After { epoch, seq } if epoch == hub.epoch => {
+            Start::After { epoch, seq } if epoch == app.epoch => {
                 let wanted = seq.saturating_add(1).min(head + 1);
                 (wanted.max(oldest), oldest.saturating_sub(wanted))
             }
             Start::History | Start::After { .. } => (oldest, 0),
         };
-        let subscribed = Subscribed { sub, feed: feed.number(), epoch: hub.epoch, next, head: newest, missing };
+        let subscribed = Subscribed { sub, feed: feed.number(), epoch: app.epoch, next, head: newest, missing };
         drop(log);
         hub.counters.subscribed.inc();
         if missing > 0 {
@@ -485,6 +498,12 @@ impl Subscription {
     #[must_use]
     pub fn app(&self) -> &str {
         &self.app.name
+    }
+
+    /// The epoch of its log.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.app.epoch
     }
 }
 

@@ -328,7 +328,7 @@ impl Viewer {
     fn announce(&mut self, app: &str, epoch: u64, series: Vec<SeriesEntry>) {
         let seconds = self.seconds;
         self.apps.entry(app.to_string()).or_insert_with(|| AppStore::new(seconds)).announce(epoch, &series);
-        self.names.retain(|(known, _), _| *known == epoch);
+        self.names.retain(|(known, name), _| *known == epoch || name != app);
         let names = self.names.entry((epoch, app.to_string())).or_default();
         names.extend(series.into_iter().map(|entry| (entry.number, entry)));
     }

@@ -36,6 +36,14 @@ pub(super) struct Batch {
     bytes: Bytes,
 }
 
+/// What a feed holds at one moment.
+#[derive(Clone, Debug)]
+pub(super) struct History {
+    /// The first number held, or the next one when nothing is.
+    oldest: u64,
+    batches: Vec<Batch>,
+}
+
 impl Feed {
     /// An empty feed from the log's first number on.
     pub(super) const fn new(number: u32, filter: Filter) -> Self {
@@ -52,19 +60,20 @@ impl Feed {
     }
 
     /// The feed of a part of an application, with the history that `whole` holds.
-    pub(super) fn filtered(number: u32, filter: Filter, whole: &[Batch], series: &[SeriesEntry]) -> Self {
+    pub(super) fn filtered(number: u32, filter: Filter, whole: &History, series: &[SeriesEntry]) -> Self {
         let mut feed = Self::new(number, filter);
         feed.catch_up(whole, series);
         feed
     }
 
-    /// Takes over what `whole`, batches of the whole application, holds beyond this feed.
-    pub(super) fn catch_up(&mut self, whole: &[Batch], series: &[SeriesEntry]) {
-        if let Some(first) = whole.first().filter(|_| self.ring.is_empty()) {
-            self.next = self.next.max(first.from);
+    /// Takes over what `whole`, the history of the whole application, holds beyond this feed.
+    pub(super) fn catch_up(&mut self, whole: &History, series: &[SeriesEntry]) {
+        if self.ring.is_empty() {
+            // What the whole no longer holds, its part does not hold either, and must not claim to.
+            self.next = self.next.max(whole.oldest);
         }
         let next = self.next;
-        for batch in whole.iter().filter(|batch| batch.to >= next) {
+        for batch in whole.batches.iter().filter(|batch| batch.to >= next) {
             if let Ok(ServerMessage::Batch { head, updates }) = ServerMessage::decode(&batch.bytes) {
                 let updates: Vec<Update> = head.read(updates).filter_map(Result::ok).collect();
                 self.cut(&updates, series, head.to, head.cut_ns);
@@ -122,9 +131,9 @@ impl Feed {
         self.next - 1
     }
 
-    /// Every batch held.
-    pub(super) fn batches(&self) -> Vec<Batch> {
-        self.ring.iter().cloned().collect()
+    /// Everything held.
+    pub(super) fn history(&self) -> History {
+        History { oldest: self.oldest(), batches: self.ring.iter().cloned().collect() }
     }
 
     /// Up to `batches_max` messages that reach to `next` or beyond; moves `next` past them.

@@ -9,7 +9,7 @@ use joey_shared::series::{Filter, SeriesKey};
 use joey_shared::wire::{AppEntry, SeriesEntry, Update, WorkerEntry};
 use tokio::sync::Notify;
 
-use super::feed::{Batch, Feed};
+use super::feed::{Feed, History};
 use crate::ingest::wallaroo::Metrics;
 
 /// A batch is cut early when it holds this many updates: some 40 KB, which no viewer's buffer refuses.
@@ -175,18 +175,18 @@ impl Log {
         self.feed(filter).is_some()
     }
 
-    /// The batches of the feed of everything.
-    pub(super) fn batches(&self) -> Vec<Batch> {
-        self.whole.batches()
+    /// What the feed of everything holds.
+    pub(super) fn history(&self) -> History {
+        self.whole.history()
     }
 
-    /// Adds a feed that was made from an earlier look at [`Log::batches`], unless somebody else was faster; gives the bytes
+    /// Adds a feed that was made from an earlier look at [`Log::history`], unless somebody else was faster; gives the bytes
     /// that it takes.
     pub(super) fn insert_feed(&mut self, mut feed: Feed) -> u64 {
         if self.has_feed(feed.filter()) {
             return 0;
         }
-        feed.catch_up(&self.whole.batches(), &self.series);
+        feed.catch_up(&self.whole.history(), &self.series);
         let bytes = feed.bytes();
         self.parts.push(feed);
         bytes
