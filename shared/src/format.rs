@@ -56,10 +56,10 @@ fn three_digits(value: u128, unit: u128) -> String {
     if unit == 1 || value == 0 {
         return value.to_string();
     }
-    for (decimals, scale, limit) in [(3, 1_000, 100), (2, 100, 1_000), (1, 10, 1_000)] {
-        // Below 0.1 three decimals must do: the other end of the range sets the unit.
+    // Below a tenth three decimals must do: the other end of a range has set the unit.
+    for (decimals, scale) in [(3, 1_000), (2, 100), (1, 10)] {
         let scaled = (value * scale + unit / 2) / unit;
-        if scaled < limit || (decimals < 3 && scaled < 1_000) || (decimals == 3 && scaled < 1_000 && value < unit) {
+        if scaled < 1_000 {
             return decimal(scaled, decimals, scale);
         }
     }
@@ -71,31 +71,34 @@ fn decimal(scaled: u128, decimals: usize, scale: u128) -> String {
     format!("{whole}.{fraction:0decimals$}")
 }
 
-/// Units of large numbers, largest last.
-const THOUSANDS: [(f64, &str); 5] = [(1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T")];
+/// Units of large numbers in thousandths, smallest first.
+const THOUSANDS: [(u128, &str); 5] =
+    [(1_000, ""), (1_000_000, "k"), (1_000_000_000, "M"), (1_000_000_000_000, "G"), (1_000_000_000_000_000, "T")];
+
+/// A rate in whole thousandths. Integers do for the screen, and keep the printing of floats out of the bundle.
+fn thousandths(per_second: f64) -> u128 {
+    (per_second * 1_000.0 + 0.5) as u128
+}
 
 /// Events per second: `0`, `12.5`, `141 k`, `2.50 M`; the unit of a rate is left to its surroundings.
 #[must_use]
 pub fn rate(per_second: f64) -> Quantity {
+    let rate = thousandths(per_second);
     let (size, unit) =
-        THOUSANDS.into_iter().rev().find(|&(size, _)| per_second >= size * 0.9995).unwrap_or(THOUSANDS[0]);
-    let scaled = per_second / size;
-    let number = if scaled >= 99.95 || (size == 1.0 && scaled == scaled as u64 as f64) {
-        format!("{scaled:.0}")
-    } else if scaled >= 9.995 {
-        format!("{scaled:.1}")
-    } else {
-        format!("{scaled:.2}")
-    };
-    Quantity { number, unit }
+        THOUSANDS.into_iter().rev().find(|&(size, _)| rate * 2_000 >= size * 1_999).unwrap_or(THOUSANDS[0]);
+    let is_whole = size == 1_000 && rate.is_multiple_of(size);
+    Quantity { number: if is_whole { (rate / size).to_string() } else { three_digits(rate, size) }, unit }
 }
 
-/// A rate in full: `28 920.5`.
+/// A rate in full, to the thousandth: `28 920.5`.
 #[must_use]
 pub fn exact_rate(per_second: f64) -> String {
-    let whole = count(per_second as u128);
-    let tenths = ((per_second - (per_second as u128) as f64) * 1_000.0) as u64;
-    if tenths == 0 { whole } else { format!("{whole}.{}", format!("{tenths:03}").trim_end_matches('0')) }
+    let rate = thousandths(per_second);
+    let whole = count(rate / 1_000);
+    match rate % 1_000 {
+        0 => whole,
+        fraction => format!("{whole}.{}", format!("{fraction:03}").trim_end_matches('0')),
+    }
 }
 
 /// A count in full, its thousands apart by narrow no-break spaces: `57 841`.
@@ -169,7 +172,7 @@ mod tests {
     fn rates_counts_and_ages() {
         for (value, text) in [
             (0.0, "0"),
-            (0.5, "0.50"),
+            (0.5, "0.500"),
             (1.5, "1.50"),
             (12.5, "12.5"),
             (999.0, "999"),

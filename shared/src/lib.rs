@@ -32,3 +32,4 @@ pub mod backoff;
 pub mod close;
 
 mod seqset;
+mod vecmap;

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 use crate::histogram::Histogram;
 use crate::seqset::SeqSet;
 use crate::series::SeriesKey;
+use crate::vecmap::VecMap;
 use crate::view::ViewKey;
 use crate::window::{Added, Throughput, Window, second_of};
 use crate::wire::{SeriesEntry, Update};
@@ -105,7 +106,7 @@ struct Open {
 #[derive(Clone, Debug, Default)]
 struct Log {
     epoch: u64,
-    series: BTreeMap<u32, Announced>,
+    series: VecMap<u32, Announced>,
     merged: SeqSet,
 }
 

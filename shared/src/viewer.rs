@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 
 use crate::series::{SeriesKey, Topic};
 use crate::store::{AppStore, Applied, Hole, WINDOW_SECONDS};
+use crate::vecmap::VecMap;
 use crate::wire::{
     AppEntry, BatchHead, Blob, ClientMessage, Refusal, SeriesEntry, ServerMessage, Start, Subscribed, Update, VERSION,
     WireError,
@@ -84,12 +85,12 @@ pub struct Viewer {
     relay: Option<RelayInfo>,
     catalogue: BTreeMap<String, AppEntry>,
     has_catalogue: bool,
-    apps: BTreeMap<String, AppStore>,
-    subscriptions: BTreeMap<u32, Subscription>,
+    apps: VecMap<String, AppStore>,
+    subscriptions: VecMap<u32, Subscription>,
     next_sub: u32,
-    progress: BTreeMap<Topic, Progress>,
+    progress: VecMap<Topic, Progress>,
     /// Names behind numbers, by `(epoch, app)`.
-    names: BTreeMap<(u64, String), BTreeMap<u32, SeriesEntry>>,
+    names: VecMap<(u64, String), VecMap<u32, SeriesEntry>>,
     outgoing: Vec<Vec<u8>>,
     connected: bool,
     /// `(relay clock, local clock)` at the same instant, in ns.
@@ -114,11 +115,11 @@ impl Viewer {
             relay: None,
             catalogue: BTreeMap::new(),
             has_catalogue: false,
-            apps: BTreeMap::new(),
-            subscriptions: BTreeMap::new(),
+            apps: VecMap::new(),
+            subscriptions: VecMap::new(),
             next_sub: 1,
-            progress: BTreeMap::new(),
-            names: BTreeMap::new(),
+            progress: VecMap::new(),
+            names: VecMap::new(),
             outgoing: Vec::new(),
             connected: false,
             clock: None,
@@ -315,7 +316,7 @@ impl Viewer {
         subscription.live = Some(Live { feed, epoch, next, head });
         let topic = subscription.topic.clone();
         let seconds = self.seconds;
-        self.apps.entry(topic.app.clone()).or_insert_with(|| AppStore::new(seconds));
+        self.apps.get_or_insert_with(topic.app.clone(), || AppStore::new(seconds));
         match self.progress.get(&topic) {
             Some(progress) if progress.epoch != epoch => self.missed(sub, None),
             _ if missing > 0 => self.missed(sub, Some(missing)),
@@ -327,10 +328,10 @@ impl Viewer {
 
     fn announce(&mut self, app: &str, epoch: u64, series: Vec<SeriesEntry>) {
         let seconds = self.seconds;
-        self.apps.entry(app.to_string()).or_insert_with(|| AppStore::new(seconds)).announce(epoch, &series);
+        self.apps.get_or_insert_with(app.to_string(), || AppStore::new(seconds)).announce(epoch, &series);
         self.names.retain(|(known, name), _| *known == epoch || name != app);
-        let names = self.names.entry((epoch, app.to_string())).or_default();
-        names.extend(series.into_iter().map(|entry| (entry.number, entry)));
+        let names = self.names.get_or_insert_with((epoch, app.to_string()), VecMap::new);
+        series.into_iter().for_each(|entry| names.insert(entry.number, entry));
     }
 
     fn live_feed(&self, feed: u32) -> Option<(u32, Live)> {
@@ -388,7 +389,7 @@ impl Viewer {
         else {
             return;
         };
-        for (&other, subscription) in &mut self.subscriptions {
+        for (&other, subscription) in self.subscriptions.iter_mut() {
             let Some(live) = subscription.live.as_mut() else { continue };
             let shares = subscription.topic.app == topic.app
                 && live.epoch == epoch
@@ -398,7 +399,7 @@ impl Viewer {
                 live.next = live.next.max(to.saturating_add(1));
                 let next = live.next;
                 let progress =
-                    self.progress.entry(subscription.topic.clone()).or_insert(Progress { epoch, next, cut_ns: 0 });
+                    self.progress.get_or_insert_with(subscription.topic.clone(), || Progress { epoch, next, cut_ns: 0 });
                 *progress = Progress { epoch, next, cut_ns: cut_ns.unwrap_or(progress.cut_ns) };
             }
         }
