@@ -14,7 +14,9 @@ use bytes::Bytes;
 use futures_util::SinkExt as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use joey_shared::close;
-use joey_shared::wire::{AppEntry, CLIENT_BYTES_MAX, ClientMessage, Hello, Refusal, SeriesEntry, ServerMessage, VERSION};
+use joey_shared::wire::{
+    AppEntry, CLIENT_BYTES_MAX, ClientMessage, Hello, Refusal, SeriesEntry, ServerMessage, VERSION,
+};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 

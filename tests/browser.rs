@@ -1,0 +1,20 @@
+//! In a real browser: what the page shows equals what was sent, whatever the names are, and the page outlives its relay.
+//!
+//! - `numbers`: every figure on the dashboard and on the detail pages, against the oracle and `joey stats --json`.
+//! - `names`: names that hold markup or what means something in an address.
+//! - `life`: no data yet, a relay that ends and returns, what was missed.
+//! - `controls`: window, pause, filter, order, colours.
+//! - `looks`: every page at two sizes in two colour schemes, and nothing wider than a phone.
+
+#[path = "browser/controls.rs"]
+mod controls;
+#[path = "browser/life.rs"]
+mod life;
+#[path = "browser/looks.rs"]
+mod looks;
+#[path = "browser/names.rs"]
+mod names;
+#[path = "browser/numbers.rs"]
+mod numbers;
+#[path = "browser/page.rs"]
+mod page;

@@ -1,0 +1,104 @@
+//! Every page at two sizes in two colour schemes: kept as pictures to be looked at, and never wider than the screen.
+
+use joey_tests::browser::Browser;
+use joey_tests::{eventually, eventually_is};
+use serde_json::json;
+
+use crate::page::{address, relay, send, world};
+
+const SIZES: [(u32, u32); 2] = [(1440, 900), (390, 844)];
+
+fn pages(app: &str) -> Vec<(&'static str, String)> {
+    let of = |rest: &str| format!("/applications/{app}/{rest}");
+    vec![
+        ("landing", "/".to_owned()),
+        ("dashboard", of("dashboard")),
+        ("workers", of("workers-dashboard")),
+        ("pipeline", of("start-to-end/Orders")),
+        ("pipeline-by-worker", of("start-to-end-by-worker/Orders/worker-2")),
+        ("worker", of("node-ingress-egress/worker-2")),
+        ("worker-by-pipeline", of("node-ingress-egress-by-pipeline/Orders/worker-2")),
+        ("computation", of("computation/Check%20order")),
+        ("computation-by-worker", of("computation-by-worker/Orders/worker-2/Check%20order")),
+        ("ingestion", of("pipeline-ingestion/Orders/Orders%20source")),
+        ("other", of("other/gc-pause/young")),
+        ("unknown", "/no/such/page".to_owned()),
+    ]
+}
+
+#[test]
+fn every_page_fits_its_screen_in_either_colours() {
+    let empty = relay(&[]);
+    let relay = relay(&[]);
+    let oracle = world("Market-Spread");
+    let _open = send(&relay, &oracle);
+    let browser = Browser::start();
+    let check = |name: &str| {
+        for (width, height) in SIZES {
+            browser.resize(width, height);
+            for colours in ["light", "dark"] {
+                browser.prefer(colours);
+                settle(&browser);
+                let widest = browser.ask("return document.documentElement.scrollWidth", &[]);
+                assert!(widest.as_u64().unwrap() <= u64::from(width), "{name} is {widest} wide on a screen of {width}");
+                browser.picture(&format!("{name}-{width}-{colours}"));
+                let squeezed = browser.ask(SQUEEZED, &[]);
+                assert_eq!(squeezed, json!([]), "{name}: buttons whose words do not fit on a screen of {width}");
+            }
+        }
+    };
+    browser.open(&address(&empty, "/"));
+    eventually_is("the empty page", &1, || browser.count("[data-testid=empty]"));
+    check("empty");
+    browser.open(&address(&relay, "/"));
+    eventually_is("applications", &1, || browser.count("[data-testid=application]"));
+    for (name, hash) in pages("Market-Spread") {
+        browser.go(&hash);
+        if name != "unknown" {
+            eventually("numbers", || (browser.count(".n") > 0).then_some(()));
+            eventually("every table", || (!browser.text("main").contains("None yet.")).then_some(()));
+        }
+        check(name);
+    }
+    assert_eq!(browser.complaints(), [] as [String; 0]);
+}
+
+#[test]
+fn every_chart_has_a_name_and_paints_something() {
+    let relay = relay(&[]);
+    let oracle = world("App");
+    let _open = send(&relay, &oracle);
+    let browser = Browser::start();
+    // Only what is in sight is painted: so tall a screen shows it all.
+    browser.resize(1440, 4000);
+    browser.open(&address(&relay, "/applications/App/computation/Check%20order"));
+    let script = "
+        return [...document.querySelectorAll('canvas')].map(canvas => {
+            const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+            return [canvas.getAttribute('aria-label') ?? '', pixels.some(byte => byte !== 0)];
+        })";
+    let charts = eventually("charts", || {
+        let charts = browser.ask(script, &[]);
+        let charts = charts.as_array().unwrap().clone();
+        (charts.len() >= 3 && charts.iter().all(|chart| chart[1] == json!(true))).then_some(charts)
+    });
+    for chart in charts {
+        assert!(!chart[0].as_str().unwrap().is_empty(), "a chart without a name");
+    }
+    assert_eq!(browser.complaints(), [] as [String; 0]);
+}
+
+/// The buttons of the bar that are on screen and narrower than what they say.
+const SQUEEZED: &str = "
+    const cut = one => one.clientWidth > 0 && one.scrollWidth > one.clientWidth + 1;
+    const bar = [...document.querySelectorAll('header.bar button, header.bar summary, header.bar [role=group]')];
+    return bar.filter(cut).map(one => one.textContent.trim())";
+
+/// Waits until the page was laid out and painted twice.
+fn settle(browser: &Browser) {
+    let script = "
+        window.__painted = false;
+        requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => { window.__painted = true; }, 120)));";
+    let _ = browser.ask(script, &[]);
+    eventually("the page is painted", || (browser.ask("return window.__painted", &[]) == json!(true)).then_some(()));
+}

@@ -1,0 +1,282 @@
+//! Every number of `joey stats --json`, recomputed from the frames that were sent, in the order in which they were sent.
+//!
+//! Slow and plain on purpose: no window slides here, every view is summed from scratch. Where the very durations are known,
+//! the truth is checked too: the value of the right rank among all of them, sorted, lies in the range that is reported.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Number, Value, json};
+
+use super::{Frame, S};
+
+/// The longest span that anything is kept, in seconds.
+const KEPT_S: u64 = 900;
+
+/// The quantiles of the interface, in ten-thousandths.
+const QUANTILES: [(&str, u128); 6] =
+    [("0.5", 5_000), ("0.9", 9_000), ("0.95", 9_500), ("0.99", 9_900), ("0.999", 9_990), ("0.9999", 9_999)];
+
+/// What identifies a view: its kind, and the names that apply.
+pub type ViewId = (String, [Option<String>; 3]);
+
+/// What was sent for one application.
+#[derive(Clone, Debug, Default)]
+pub struct Oracle {
+    /// Every well-formed frame in order of arrival.
+    pub frames: Vec<Frame>,
+}
+
+impl Oracle {
+    /// An oracle that knows what was sent.
+    #[must_use]
+    pub fn of(frames: &[Frame]) -> Self {
+        Self { frames: frames.to_vec() }
+    }
+
+    /// The newest period end.
+    #[must_use]
+    pub fn clock_ns(&self) -> u64 {
+        self.frames.iter().map(|frame| frame.end_ns).max().unwrap_or(0)
+    }
+
+    /// The end of the newest complete period while the newest one is still open: where that one begins.
+    #[must_use]
+    pub fn through_ns(&self) -> u64 {
+        let (mut clock_ns, mut start_ns, mut through_ns) = (0, 0, 0);
+        for frame in &self.frames {
+            let start = frame.end_ns - frame.period_ns;
+            if frame.end_ns > clock_ns {
+                (clock_ns, start_ns) = (frame.end_ns, start);
+            } else if frame.end_ns == clock_ns {
+                start_ns = start_ns.min(start);
+            }
+            through_ns = through_ns.max(start_ns);
+        }
+        through_ns
+    }
+
+    /// The frames of each view, but for those that came when their period was no longer kept, and how many those were.
+    fn by_view(&self) -> (BTreeMap<ViewId, Vec<&Frame>>, usize) {
+        let (mut views, mut late, mut clock_ns) = (BTreeMap::<ViewId, Vec<&Frame>>::new(), 0, 0);
+        for frame in &self.frames {
+            clock_ns = frame.end_ns.max(clock_ns);
+            let is_late = second(frame.end_ns) + KEPT_S <= second(clock_ns);
+            late += usize::from(is_late);
+            for id in views_of(frame) {
+                let frames = views.entry(id).or_default();
+                if !is_late {
+                    frames.push(frame);
+                }
+            }
+        }
+        (views, late)
+    }
+
+    /// What `joey stats` must say of a window of `window_s`, complete up to `through_ns`.
+    #[must_use]
+    pub fn expected(&self, window_s: u64, through_ns: u64) -> BTreeMap<ViewId, Value> {
+        let clock_s = second(self.clock_ns());
+        let (views, _) = self.by_view();
+        let line = |(id, frames): (ViewId, Vec<&Frame>)| {
+            let view = view(&id, &frames, clock_s, window_s, through_ns);
+            (id, view)
+        };
+        views.into_iter().map(line).collect()
+    }
+
+    /// Checks every number of `stats`, and the truth of every quantile whose durations are known.
+    ///
+    /// # Panics
+    /// When anything differs.
+    pub fn check(&self, stats: &Value) {
+        let window_s = stats["window_s"].as_u64().expect("a window");
+        let through_ns = stats["through_ns"].as_u64().expect("an end");
+        // The newest period is complete two periods after it arrived; whether that is so already, only the clock knows.
+        let (open, complete) = (self.through_ns(), self.clock_ns());
+        assert!([open, complete].contains(&through_ns), "through {through_ns}, expected {open} or {complete}");
+        if let Some(frame) = self.frames.first() {
+            assert_eq!(stats["app"], frame.app.as_str());
+        }
+        let found = by_id(stats);
+        let expected = self.expected(window_s, through_ns);
+        let ids = |views: &BTreeMap<ViewId, Value>| views.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(ids(&found), ids(&expected), "the views themselves");
+        for (id, expected) in &expected {
+            assert_eq!(&found[id], expected, "view {id:?} over {window_s} s");
+        }
+        self.check_truth(window_s, &found);
+    }
+
+    /// Checks that the durations themselves, sorted, have the reported ranges around the right ranks.
+    fn check_truth(&self, window_s: u64, found: &BTreeMap<ViewId, Value>) {
+        let clock_s = second(self.clock_ns());
+        for (id, frames) in self.by_view().0 {
+            let in_window = frames.iter().filter(|frame| second(frame.end_ns) + window_s > clock_s);
+            let values: Option<Vec<&Vec<u64>>> = in_window.map(|frame| frame.values.as_ref()).collect();
+            let Some(values) = values else { continue };
+            let mut values: Vec<u64> = values.into_iter().flatten().copied().collect();
+            if values.is_empty() || found[&id]["quantiles"].is_null() {
+                continue;
+            }
+            values.sort_unstable();
+            for (name, q) in QUANTILES {
+                let rank = (q * values.len() as u128).div_ceil(10_000).max(1);
+                let truth = u128::from(values[usize::try_from(rank).expect("a rank fits") - 1]);
+                let range = &found[&id]["quantiles"][name];
+                let bound = |at: usize| range[at].to_string().parse::<u128>().expect("a bound is a number");
+                assert!((bound(0)..=bound(1)).contains(&truth), "{id:?}: {name} is {truth}, said {range}");
+            }
+        }
+    }
+
+    /// How many frames came too late for every window.
+    #[must_use]
+    pub fn late(&self) -> usize {
+        self.by_view().1
+    }
+}
+
+/// The views of `stats` by what identifies them.
+///
+/// # Panics
+/// When one occurs twice.
+#[must_use]
+pub fn by_id(stats: &Value) -> BTreeMap<ViewId, Value> {
+    let mut views = BTreeMap::new();
+    for view in stats["views"].as_array().expect("views") {
+        let name = |field: &str| view.get(field).map(|name| name.as_str().expect("names are text").to_owned());
+        let id = (name("kind").expect("a kind"), ["pipeline", "worker", "name"].map(name));
+        assert!(views.insert(id.clone(), view.clone()).is_none(), "{id:?} twice");
+    }
+    views
+}
+
+/// The second to which a period end belongs: seconds are named by their ends.
+const fn second(ns: u64) -> u64 {
+    ns.div_ceil(S)
+}
+
+/// Which views a frame is counted in.
+fn views_of(frame: &Frame) -> Vec<ViewId> {
+    let [pipeline, worker, name] = [&frame.pipeline, &frame.worker, &frame.name].map(|name| Some(name.clone()));
+    let id = |kind: &str, names| (kind.to_owned(), names);
+    match frame.category.as_str() {
+        "start-to-end" => {
+            vec![
+                id("start-to-end", [pipeline.clone(), None, None]),
+                id("start-to-end-by-worker", [pipeline, worker, None]),
+            ]
+        }
+        "node-ingress-egress" => vec![
+            id("node-ingress-egress", [None, worker.clone(), None]),
+            id("node-ingress-egress-by-pipeline", [pipeline, worker, None]),
+        ],
+        "computation" => {
+            vec![id("computation", [None, None, name.clone()]), id("computation-by-worker", [pipeline, worker, name])]
+        }
+        "pipeline-ingestion" => vec![id("pipeline-ingestion", [pipeline, None, name])],
+        other => vec![id(other, [None, None, name])],
+    }
+}
+
+fn view((kind, names): &ViewId, frames: &[&Frame], clock_s: u64, window_s: u64, through_ns: u64) -> Value {
+    let in_window = || frames.iter().filter(|frame| second(frame.end_ns) + window_s > clock_s && frame.count() > 0);
+    let mut wide = [0_u128; 65];
+    let (mut min_ns, mut max_ns) = (u64::MAX, 0);
+    for frame in in_window() {
+        for (sum, &count) in wide.iter_mut().zip(&frame.bins) {
+            *sum += u128::from(count);
+        }
+        min_ns = min_ns.min(frame.min_ns);
+        max_ns = max_ns.max(frame.max_ns);
+    }
+    let bins = wide.map(|sum| u64::try_from(sum).unwrap_or(u64::MAX));
+    let count: u128 = bins.iter().map(|&count| u128::from(count)).sum();
+    let has_latency = kind != "pipeline-ingestion" && count > 0;
+    let mut view = Map::new();
+    view.insert("kind".to_owned(), kind.as_str().into());
+    for (field, name) in ["pipeline", "worker", "name"].into_iter().zip(names) {
+        if let Some(name) = name {
+            view.insert(field.to_owned(), name.as_str().into());
+        }
+    }
+    let occupied = bins.iter().enumerate().filter(|&(_, &count)| count > 0);
+    view.insert("count".to_owned(), number(count));
+    view.insert(
+        "bins".to_owned(),
+        occupied.map(|(bin, &count)| (bin.to_string(), count.into())).collect::<Map<_, _>>().into(),
+    );
+    view.insert("min_ns".to_owned(), if has_latency { min_ns.into() } else { Value::Null });
+    view.insert("max_ns".to_owned(), if has_latency { max_ns.into() } else { Value::Null });
+    let quantiles = QUANTILES.into_iter().map(|(name, q)| (name.to_owned(), range(&bins, count, q, min_ns, max_ns)));
+    view.insert(
+        "quantiles".to_owned(),
+        if has_latency { quantiles.collect::<Map<_, _>>().into() } else { Value::Null },
+    );
+    view.insert("throughput".to_owned(), throughput(frames, clock_s, window_s, through_ns));
+    view.into()
+}
+
+/// The bin that holds rank `ceil(q * count)`, drawn in to the extremes where they lie in it.
+fn range(bins: &[u64; 65], count: u128, q: u128, min_ns: u64, max_ns: u64) -> Value {
+    let rank = (count * q).div_ceil(10_000).max(1);
+    let mut seen = 0;
+    let holds = |&bin: &usize| {
+        seen += u128::from(bins[bin]);
+        seen >= rank
+    };
+    let bin = (0..65).find(holds).expect("the rank is at most the count");
+    let (mut low, mut high) = (if bin == 0 { 0 } else { 1_u128 << (bin - 1) }, 1_u128 << bin);
+    let is_inside = |ns: u64| low <= u128::from(ns) && u128::from(ns) < high;
+    let (min_inside, max_inside) = (is_inside(min_ns), is_inside(max_ns));
+    if min_inside && min_ns <= max_ns {
+        low = min_ns.into();
+    }
+    if max_inside && min_ns <= max_ns {
+        high = max_ns.into();
+    }
+    json!([number(low), number(high)])
+}
+
+/// Least, middle and most events per second over the complete seconds of the window, from the first one that was ever seen.
+fn throughput(frames: &[&Frame], clock_s: u64, window_s: u64, through_ns: u64) -> Value {
+    let begins = |frame: &&Frame| ((frame.end_ns - frame.period_ns) / S + 1).min(second(frame.end_ns));
+    let Some(first) = frames.iter().map(begins).min() else { return Value::Null };
+    let seconds = first.max((clock_s + 1).saturating_sub(window_s))..=(through_ns / S).min(clock_s);
+    let mut rates: Vec<f64> = seconds.map(|second| rate(frames, second)).collect();
+    rates.sort_by(f64::total_cmp);
+    let (Some(min), Some(max)) = (rates.first(), rates.last()) else { return Value::Null };
+    let median = (rates[(rates.len() - 1) / 2] + rates[rates.len() / 2]) / 2.0;
+    json!({"min": min, "median": median, "max": max})
+}
+
+/// Events of one second: each frame gives its share, added as fractions and divided once.
+fn rate(frames: &[&Frame], second: u64) -> f64 {
+    let (from_ns, to_ns) = ((second - 1) * S, second * S);
+    let (mut over, mut under) = (0_u128, 1_u128);
+    for frame in frames {
+        let start_ns = frame.end_ns - frame.period_ns;
+        let overlap_ns = to_ns.min(frame.end_ns).saturating_sub(from_ns.max(start_ns));
+        if overlap_ns > 0 {
+            let common = gcd(overlap_ns, frame.period_ns);
+            let (part, parts) = (u128::from(overlap_ns / common), u128::from(frame.period_ns / common));
+            (over, under) = (over * parts + frame.count() * part * under, under * parts);
+            let common = gcd_wide(over, under);
+            (over, under) = (over / common, under / common);
+        }
+    }
+    // A second holds at most 2^64 events; beyond that it stays full.
+    (over as f64 / under as f64).min(18_446_744_073_709_551_616.0)
+}
+
+const fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+const fn gcd_wide(a: u128, b: u128) -> u128 {
+    if b == 0 { a } else { gcd_wide(b, a % b) }
+}
+
+fn number(value: u128) -> Value {
+    Value::Number(Number::from_u128(value).expect("JSON has numbers of any length"))
+}

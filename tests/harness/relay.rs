@@ -1,0 +1,233 @@
+//! `joey serve` as a child process: the real program, on free ports, with its log in a file.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{PATIENCE, Producer, checkout, eventually, eventually_is, joey};
+
+/// The program under test: `JOEY_BIN`, or the workspace's own, built once.
+///
+/// # Panics
+/// When it cannot be built.
+#[must_use]
+pub fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        if let Some(program) = std::env::var_os("JOEY_BIN") {
+            return PathBuf::from(program);
+        }
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let built = Command::new(cargo).args(["build", "--quiet", "-p", "joey"]).current_dir(checkout()).status();
+        assert!(built.expect("cargo runs").success(), "the relay does not build");
+        // Test programs are in target/debug/deps.
+        let own = std::env::current_exe().expect("a test knows its program");
+        own.ancestors().nth(2).expect("a test's program is in a folder of the target folder").join("joey")
+    })
+}
+
+/// One run, or several on the same ports, of `joey serve`.
+#[derive(Debug)]
+pub struct Relay {
+    folder: TempDir,
+    words: Vec<String>,
+    child: Child,
+    /// Where producers connect.
+    pub ingest: SocketAddr,
+    /// Where viewers connect.
+    pub http: SocketAddr,
+}
+
+impl Relay {
+    /// Starts a relay on free ports.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts a relay on free ports, with more words on its command line.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_with(words: &[&str]) -> Self {
+        let folder = TempDir::new().expect("there is room for a log");
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut child = spawn(folder.path(), &words, any, any);
+        let (ingest, http) = eventually("the relay listens", || listening(folder.path(), &mut child));
+        Self { folder, words, child, ingest, http }
+    }
+
+    /// Ends the relay as a crash would: at once, without a word to anybody.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the relay is ours");
+        self.child.wait().expect("the relay is ours");
+    }
+
+    /// Starts it again where it was.
+    pub fn restart_on_same_ports(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        eventually("the relay is back on its ports", || {
+            self.child = spawn(self.folder.path(), &self.words, self.ingest, self.http);
+            // A port that somebody else has for a moment ends this run; the next one tries again.
+            loop {
+                if let Some(addresses) = listening(self.folder.path(), &mut self.child) {
+                    assert_eq!(addresses, (self.ingest, self.http));
+                    return Some(());
+                }
+                if self.child.try_wait().expect("the relay is ours").is_some() {
+                    return None;
+                }
+                std::thread::yield_now();
+            }
+        });
+    }
+
+    /// Sends a signal, such as `TERM` or `STOP`.
+    ///
+    /// # Panics
+    /// When there is no shell.
+    pub fn signal(&self, name: &str) {
+        // The shell's own `kill` is there on every machine; the program of that name is not.
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status();
+        assert!(sent.expect("there is a shell").success());
+    }
+
+    /// Waits for the end of the program.
+    ///
+    /// # Panics
+    /// When it does not end.
+    #[must_use]
+    pub fn wait(&mut self) -> ExitStatus {
+        eventually("the relay exits", || self.child.try_wait().expect("the relay is ours"))
+    }
+
+    /// Everything it has logged.
+    ///
+    /// # Panics
+    /// When the log is gone.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).expect("the log is ours")
+    }
+
+    /// A connected producer.
+    #[must_use]
+    pub fn producer(&self, app: &str, worker: &str) -> Producer {
+        Producer::joined(self.ingest, app, worker)
+    }
+
+    /// What a plain HTTP request gives: status, head and body.
+    ///
+    /// # Panics
+    /// When nobody answers.
+    #[must_use]
+    pub fn get(&self, path: &str) -> (u16, String, String) {
+        let mut stream = TcpStream::connect(self.http).expect("the relay listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("the socket is open");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.http);
+        stream.write_all(request.as_bytes()).expect("the relay reads");
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).expect("the relay answers");
+        let text = String::from_utf8_lossy(&bytes);
+        let (head, body) = text.split_once("\r\n\r\n").expect("an answer has a head");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        (status.expect("an answer has a status"), head.to_owned(), body.to_owned())
+    }
+
+    /// The text of `/metrics`.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.get("/metrics").2
+    }
+
+    /// One figure of `/metrics`, by its whole name with labels; 0 where it is not there yet.
+    ///
+    /// # Panics
+    /// When it is not a whole number.
+    #[must_use]
+    pub fn metric(&self, name: &str) -> u64 {
+        let metrics = self.metrics();
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().expect("figures are whole numbers"))
+    }
+
+    /// Frames refused for `reason`.
+    #[must_use]
+    pub fn rejected(&self, reason: &str) -> u64 {
+        self.metric(&format!("joey_frames_rejected_total{{reason=\"{reason}\"}}"))
+    }
+
+    /// Waits until this many frames were accepted in all.
+    pub fn accepts(&self, frames: u64) {
+        eventually_is("frames accepted", &frames, || self.metric("joey_frames_accepted_total"));
+    }
+
+    /// `joey stats APP --json --once` over `window`.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn stats_over(&self, app: &str, window: &str) -> Value {
+        let address = self.http.to_string();
+        let done = joey(&["stats", app, "--json", "--once", "--relay", &address, "--window", window]);
+        assert_eq!(done.code, 0, "{}", done.err);
+        serde_json::from_str(&done.out).expect("it prints JSON")
+    }
+
+    /// `joey stats APP --json --once` over five minutes.
+    #[must_use]
+    pub fn stats(&self, app: &str) -> Value {
+        self.stats_over(app, "5m")
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- the relay's log\n{}", self.log());
+        }
+    }
+}
+
+fn spawn(folder: &Path, words: &[String], ingest: SocketAddr, http: SocketAddr) -> Child {
+    let log = File::create(folder.join("log")).expect("there is room for a log");
+    Command::new(program())
+        .arg("serve")
+        .args(["--ingest", &ingest.to_string(), "--http", &http.to_string(), "--log-format", "json"])
+        .args(words)
+        // What the surroundings set is not part of the test.
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("the program runs")
+}
+
+/// The addresses in the log, once they are there.
+fn listening(folder: &Path, child: &mut Child) -> Option<(SocketAddr, SocketAddr)> {
+    let log = std::fs::read_to_string(folder.join("log")).ok()?;
+    let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let address = |event: &Value, field: &str| event["fields"][field].as_str()?.parse().ok();
+    let found = events
+        .filter(|event| event["fields"]["message"] == "listening")
+        .find_map(|event| Some((address(&event, "ingest")?, address(&event, "http")?)));
+    if found.is_none()
+        && let Ok(Some(status)) = child.try_wait()
+        && !log.contains("cannot listen")
+    {
+        panic!("the relay ended with {status}:\n{log}");
+    }
+    found
+}

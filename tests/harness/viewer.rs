@@ -1,0 +1,267 @@
+//! A viewer's WebSocket, message by message, without the viewer that the page and the command line share.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use joey_shared::series::{Filter, SeriesKey, Topic};
+use joey_shared::wire::{
+    AppEntry, BatchHead, ClientMessage, Refusal, SeriesEntry, ServerMessage, Start, Subscribed, Update, WorkerEntry,
+};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
+
+use super::{PATIENCE, Relay};
+
+/// A message from the relay, or the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Who the relay is: its epoch.
+    Hello(u64),
+    /// Applications; whether it is all of them.
+    Catalogue(bool, Vec<AppEntry>),
+    /// A subscription was made.
+    Subscribed(Subscribed),
+    /// Updates, and the very bytes.
+    Batch(BatchHead, Vec<Update>, Vec<u8>),
+    /// Numbers that will not come, first and last.
+    Gap(u32, u64, u64),
+    /// The connection lives.
+    Heartbeat(Vec<(u32, u64)>),
+    /// A subscription was not made.
+    Refused(u32, Refusal),
+    /// Names of series; whether they are the last.
+    Series(String, Vec<SeriesEntry>, bool),
+    /// The end: its code, 1006 where there was none.
+    Closed(u16),
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Viewer {
+    socket: WebSocket<TcpStream>,
+    next_sub: u32,
+    /// What is known of each application.
+    pub catalogue: BTreeMap<String, AppEntry>,
+    /// Everything heard that was not asked for yet.
+    heard: Vec<Heard>,
+}
+
+impl Viewer {
+    /// Connects and takes the hello.
+    ///
+    /// # Panics
+    /// When the relay refuses.
+    #[must_use]
+    pub fn connect(relay: &Relay) -> Self {
+        let socket = open(relay.http, &[]).expect("the relay takes viewers");
+        let mut viewer = Self { socket, next_sub: 1, catalogue: BTreeMap::new(), heard: Vec::new() };
+        assert!(matches!(viewer.hear(), Heard::Hello(_)), "the hello comes first");
+        viewer
+    }
+
+    /// Sends a message.
+    ///
+    /// # Panics
+    /// When the connection fails.
+    pub fn say(&mut self, message: &ClientMessage) {
+        self.say_raw(Message::from(message.encode()));
+    }
+
+    /// Sends anything.
+    ///
+    /// # Panics
+    /// When the connection fails.
+    pub fn say_raw(&mut self, message: Message) {
+        self.socket.send(message).expect("the relay reads");
+    }
+
+    /// Subscribes; gives the number of the subscription. What comes before the answer stays to be heard.
+    pub fn follow(&mut self, app: &str, filter: Filter, start: Start) -> (u32, Subscribed) {
+        let sub = self.ask(app, filter, start);
+        let answer = self.wait_for(|heard| match heard {
+            Heard::Subscribed(subscribed) if subscribed.sub == sub => Some(subscribed.clone()),
+            Heard::Refused(refused, reason) if *refused == sub => panic!("refused: {reason:?}"),
+            _ => None,
+        });
+        (sub, answer)
+    }
+
+    /// Asks for a subscription, without waiting.
+    pub fn ask(&mut self, app: &str, filter: Filter, start: Start) -> u32 {
+        let sub = self.next_sub;
+        self.next_sub += 1;
+        self.say(&ClientMessage::Subscribe { sub, topic: Topic { app: app.to_owned(), filter }, start });
+        sub
+    }
+
+    /// The first thing heard, now or earlier, that `wanted` makes something of. It is taken; the rest stays.
+    ///
+    /// # Panics
+    /// When it never comes.
+    pub fn wait_for<T>(&mut self, mut wanted: impl FnMut(&Heard) -> Option<T>) -> T {
+        let mut at = 0;
+        let start = Instant::now();
+        loop {
+            if at == self.heard.len() {
+                let heard = self.hear();
+                self.heard.push(heard);
+            }
+            if let Some(found) = wanted(&self.heard[at]) {
+                self.heard.remove(at);
+                return found;
+            }
+            assert!(
+                self.heard[at] != Heard::Closed(1006) && start.elapsed() < PATIENCE,
+                "never heard: {:?}",
+                self.heard
+            );
+            at += 1;
+        }
+    }
+
+    /// The next message, whatever it is.
+    ///
+    /// # Panics
+    /// When none comes, or none that can be read.
+    pub fn take(&mut self) -> Heard {
+        if self.heard.is_empty() { self.hear() } else { self.heard.remove(0) }
+    }
+
+    /// The next message from the socket.
+    fn hear(&mut self) -> Heard {
+        loop {
+            let bytes = match self.socket.read() {
+                Ok(Message::Binary(bytes)) => bytes,
+                Ok(Message::Close(frame)) => return Heard::Closed(frame.map_or(1005, |frame| frame.code.into())),
+                Ok(Message::Ping(_) | Message::Pong(_)) => continue,
+                Ok(other) => panic!("the relay sends binary messages only, not {other:?}"),
+                Err(tungstenite::Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    panic!("the relay has gone silent")
+                }
+                Err(_) => return Heard::Closed(1006),
+            };
+            let message = ServerMessage::decode(&bytes).expect("the relay speaks the protocol");
+            return match message {
+                ServerMessage::Hello(hello) => Heard::Hello(hello.epoch),
+                ServerMessage::Catalogue { full, apps } => {
+                    if full {
+                        self.catalogue.clear();
+                    }
+                    self.catalogue.extend(apps.iter().map(|entry| (entry.app.clone(), entry.clone())));
+                    Heard::Catalogue(full, apps)
+                }
+                ServerMessage::Subscribed(subscribed) => Heard::Subscribed(subscribed),
+                ServerMessage::Batch { head, updates } => {
+                    let updates = head.read(updates).collect::<Result<_, _>>().expect("batches can be read");
+                    Heard::Batch(head, updates, bytes.to_vec())
+                }
+                ServerMessage::Gap { feed, from, to } => Heard::Gap(feed, from, to),
+                ServerMessage::Heartbeat { sent, .. } => Heard::Heartbeat(sent),
+                ServerMessage::Refused { sub, reason } => Heard::Refused(sub, reason),
+                ServerMessage::Series { app, series, last, .. } => Heard::Series(app, series, last),
+            };
+        }
+    }
+
+    /// Collects what comes until each of `feeds` has covered `last`.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    pub fn collect(&mut self, feeds: &[u32], last: u64) -> Collected {
+        let mut collected = Collected::default();
+        let mut reached: BTreeMap<u32, u64> = feeds.iter().map(|&feed| (feed, 0)).collect();
+        let start = Instant::now();
+        while reached.values().any(|&reached| reached < last) {
+            assert!(start.elapsed() < PATIENCE, "came no farther than {reached:?}, wanted {last}: {collected:?}");
+            match self.take() {
+                Heard::Batch(head, updates, bytes) => {
+                    reached.entry(head.feed).and_modify(|reached| *reached = head.to);
+                    collected.numbers.extend(updates.iter().map(|update| update.seq));
+                    collected.updates.extend(updates);
+                    collected.batches.push(bytes);
+                }
+                Heard::Gap(feed, from, to) => {
+                    reached.entry(feed).and_modify(|reached| *reached = to);
+                    collected.gaps.push((from, to));
+                }
+                Heard::Closed(code) => panic!("closed with {code}; so far {collected:?}"),
+                _ => {}
+            }
+        }
+        collected
+    }
+
+    /// Waits until the catalogue has a worker in a state that `right` accepts.
+    pub fn wait_for_worker(&mut self, app: &str, worker: &str, right: impl Fn(&WorkerEntry) -> bool) {
+        let start = Instant::now();
+        loop {
+            let entry = self.catalogue.get(app);
+            if entry.is_some_and(|entry| entry.workers.iter().any(|entry| entry.worker == worker && right(entry))) {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "the catalogue says {entry:?}");
+            let heard = self.hear();
+            assert!(!matches!(heard, Heard::Closed(_)), "closed");
+            self.heard.push(heard);
+        }
+    }
+
+    /// Waits for the end; gives its code.
+    pub fn closes(&mut self) -> u16 {
+        self.wait_for(|heard| match heard {
+            Heard::Closed(code) => Some(*code),
+            _ => None,
+        })
+    }
+}
+
+/// What a viewer got.
+#[derive(Clone, Debug, Default)]
+pub struct Collected {
+    /// The number of every update, in order of arrival.
+    pub numbers: Vec<u64>,
+    /// Every update.
+    pub updates: Vec<Update>,
+    /// The bytes of every batch.
+    pub batches: Vec<Vec<u8>>,
+    /// First and last number of every gap.
+    pub gaps: Vec<(u64, u64)>,
+}
+
+/// Opens a WebSocket with more headers.
+///
+/// # Errors
+/// The status, when the relay answers otherwise.
+///
+/// # Panics
+/// When nobody listens.
+pub fn open(http: SocketAddr, headers: &[(&'static str, &str)]) -> Result<WebSocket<TcpStream>, u16> {
+    let mut request = format!("ws://{http}/ws").into_client_request().expect("it is an address");
+    let fixed = [("Sec-WebSocket-Protocol", joey_shared::wire::SUBPROTOCOL)];
+    for &(name, value) in fixed.iter().chain(headers) {
+        request.headers_mut().append(name, value.parse().expect("it is a header"));
+    }
+    let stream = TcpStream::connect(http).expect("the relay listens");
+    stream.set_read_timeout(Some(Duration::from_secs(15))).expect("the socket is open");
+    match tungstenite::client(request, stream) {
+        Ok((socket, _)) => Ok(socket),
+        Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response))) => {
+            Err(response.status().as_u16())
+        }
+        Err(error) => panic!("the handshake fails: {error}"),
+    }
+}
+
+/// The filter of one category.
+#[must_use]
+pub fn category(name: &str) -> Filter {
+    Filter::Category(name.to_owned())
+}
+
+/// The filter of one series.
+#[must_use]
+pub fn series(category: &str, pipeline: &str, worker: &str, name: &str) -> Filter {
+    let [category, pipeline, worker, name] = [category, pipeline, worker, name].map(str::to_owned);
+    Filter::Series(SeriesKey { category, pipeline, worker, name })
+}

@@ -1,0 +1,19 @@
+//! Bytes in, numbers out: the real relay over real sockets, from a producer's TCP stream to what viewers and the command line
+//! make of it.
+//!
+//! - `numbers`: what `joey stats` says is exact, whatever the frames and however their bytes are cut.
+//! - `hostile`: what a broken or hostile producer can do, and what it cannot.
+//! - `time`: late, far ahead, not there yet.
+//! - `viewers`: subscriptions, batches, gaps and the ends of WebSockets.
+//! - `commands`: exit codes, `joey tap`, and the relay's own end.
+
+#[path = "pipeline/commands.rs"]
+mod commands;
+#[path = "pipeline/hostile.rs"]
+mod hostile;
+#[path = "pipeline/numbers.rs"]
+mod numbers;
+#[path = "pipeline/time.rs"]
+mod time;
+#[path = "pipeline/viewers.rs"]
+mod viewers;

@@ -1,0 +1,262 @@
+//! The command line against a real relay: exit codes, `joey tap`, health, and what survives a restart.
+
+use joey_shared::series::Filter;
+use joey_shared::wire::Start;
+use joey_tests::proxy::Proxy;
+use joey_tests::{Frame, Oracle, Relay, S, Tap, Viewer, eventually, eventually_is, joey};
+use serde_json::json;
+
+const THEN_S: u64 = 1_700_000_000;
+
+/// A frame whose one duration is its number.
+fn numbered(app: &str, number: u64) -> Frame {
+    Frame::new(app, "computation", ["p", "w", "n"], THEN_S + 2 * number).with(&[number])
+}
+
+fn send(relay: &Relay, app: &str, numbers: std::ops::RangeInclusive<u64>) {
+    let frames: Vec<Frame> = numbers.map(|number| numbered(app, number)).collect();
+    relay.producer(app, "w").send_all(&frames);
+}
+
+/// An address where nobody listens.
+fn nobody() -> String {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    listener.local_addr().expect("it is bound").to_string()
+}
+
+#[test]
+fn health_and_figures() {
+    let relay = Relay::start();
+    for path in ["/livez", "/readyz", "/healthz"] {
+        assert_eq!((relay.get(path).0, relay.get(path).2.trim()), (200, "ok"), "{path}");
+    }
+    send(&relay, "App", 1..=3);
+    relay.accepts(3);
+    let mut viewer = Viewer::connect(&relay);
+    viewer.follow("App", Filter::All, Start::History);
+    let (status, head, metrics) = relay.get("/metrics");
+    assert!(status == 200 && head.to_lowercase().contains("content-type: application/openmetrics-text"), "{head}");
+    assert!(metrics.ends_with("# EOF\n"));
+    for (figure, value) in [
+        ("joey_frames_accepted_total", 3),
+        ("joey_viewers", 1),
+        ("joey_apps", 1),
+        ("joey_series", 1),
+        ("joey_topics", 1),
+    ] {
+        assert_eq!(relay.metric(figure), value, "{figure}");
+    }
+    for figure in ["joey_ring_bytes", "joey_batches_total", "joey_sent_bytes_total", "joey_ingest_bytes_total"] {
+        assert!(relay.metric(figure) > 0, "{figure}");
+    }
+    for figure in ["joey_frames_late_total", "joey_gaps_total", "joey_gap_updates_total"] {
+        assert!(metrics.contains(&format!("\n{figure} 0\n")), "{figure}");
+    }
+    assert_eq!(relay.get("/no-such-page").0, 404);
+}
+
+#[test]
+fn the_log_is_one_json_object_a_line() {
+    let relay = Relay::start();
+    relay.producer("App", "w").finish();
+    eventually("the log says so", || relay.log().contains("producer gone").then_some(()));
+    // The two lines for people in front of a terminal are no part of the log.
+    let log = relay.log();
+    let lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
+    let events = lines.filter(|line| !line.starts_with("Joey is at") && !line.starts_with("Producers"));
+    for line in events {
+        assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{line}");
+    }
+}
+
+#[test]
+fn stats_exits_with_a_code_for_each_outcome() {
+    let relay = Relay::start();
+    let address = relay.http.to_string();
+    let check = |words: &[&str], code: i32, message: &str| {
+        let done = joey(&[words, &["--relay", &address]].concat());
+        assert_eq!(done.code, code, "{words:?}: {}", done.err);
+        assert!(
+            done.err.contains(message) && (code == 0 || done.out.is_empty()),
+            "{words:?}: {} {}",
+            done.out,
+            done.err
+        );
+        if code == 1 || code == 3 {
+            assert_eq!(done.err.trim().lines().count(), 1, "one clear line: {}", done.err);
+        }
+    };
+    check(&["stats", "App", "--once"], 3, "no such application: App");
+    let producer = relay.producer("App", "w");
+    eventually_is("applications", &1, || relay.metric("joey_apps"));
+    check(&["stats", "App", "--once"], 3, "no data for App");
+    check(&["stats", "App"], 3, "no data for App");
+    drop(producer);
+    send(&relay, "App", 1..=1);
+    relay.accepts(1);
+    check(&["stats", "App", "--once"], 0, "");
+    check(&["stats", "App", "--json"], 0, "");
+    check(&["stats", "app"], 3, "no such application: app");
+    check(&["stats"], 2, "Usage");
+    check(&["stats", "App", "--window", "16m"], 2, "--window");
+    check(&["stats", "App", "--no-such-flag"], 2, "--no-such-flag");
+    check(&["no-such-command"], 2, "no-such-command");
+    let nobody = nobody();
+    let done = joey(&["stats", "App", "--once", "--relay", &nobody]);
+    assert_eq!((done.code, done.err.trim().lines().count()), (1, 1), "{}", done.err);
+    assert!(done.err.contains(&nobody), "{}", done.err);
+    assert_eq!(joey(&["tap", "--once", "--relay", &nobody]).code, 1);
+    assert_eq!(joey(&["stats", "App", "--once", "--relay", "ftp://nowhere"]).code, 1);
+}
+
+#[test]
+fn a_relay_beyond_loopback_needs_a_word() {
+    let done = joey(&["serve", "--http", "0.0.0.0:0", "--ingest", "127.0.0.1:0"]);
+    assert!(done.code == 1 && done.err.contains("--insecure-open"), "{}", done.err);
+    let relay = Relay::start();
+    let done = joey(&["serve", "--http", "127.0.0.1:0", "--ingest", &relay.ingest.to_string()]);
+    assert!(done.code == 1 && done.err.contains(&relay.ingest.to_string()), "{}", done.err);
+}
+
+#[test]
+fn stats_as_a_table_names_every_view() {
+    let relay = Relay::start();
+    send(&relay, "App", 1..=5);
+    relay.accepts(5);
+    let done = joey(&["stats", "App", "--once", "--relay", &relay.http.to_string()]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let lines: Vec<&str> = done.out.lines().collect();
+    assert!(lines[0].starts_with("VIEW") && lines.len() == 3, "{}", done.out);
+    assert!(lines.iter().any(|line| line.starts_with("computation-by-worker")), "{}", done.out);
+}
+
+#[test]
+fn tap_prints_each_update_once_from_now_on() {
+    let relay = Relay::start();
+    send(&relay, "App", 1..=3);
+    send(&relay, "Other", 1..=3);
+    relay.accepts(6);
+    let address = relay.http.to_string();
+    let tap = Tap::start(&["App", "--relay", &address]);
+    tap.follows(&relay, 1);
+    send(&relay, "App", 4..=200);
+    send(&relay, "Other", 4..=5);
+    tap.prints(4..=200);
+    let lines = tap.lines();
+    let mut expected = json!({
+        "app": "App", "category": "computation", "pipeline": "p", "worker": "w", "name": "n", "id": 1,
+        "period_ns": 2 * S, "period_end_ns": (THEN_S + 8) * S, "count": 1, "bins": {"3": 1}, "min_ns": 4, "max_ns": 4,
+        "seq": 4
+    });
+    expected["epoch"] = lines[0]["epoch"].clone();
+    assert_eq!(lines[0], expected);
+    let numbers: Vec<u64> = lines.iter().filter_map(|line| line["seq"].as_u64()).collect();
+    assert_eq!(numbers, (4..=200).collect::<Vec<_>>());
+}
+
+#[test]
+fn tap_with_history_first_prints_what_the_ring_holds() {
+    let relay = Relay::start();
+    send(&relay, "App", 1..=50);
+    relay.accepts(50);
+    let address = relay.http.to_string();
+    let tap = Tap::start(&["--history", "--relay", &address]);
+    tap.prints(1..=50);
+    send(&relay, "App", 51..=60);
+    tap.prints(1..=60);
+    // An application that is new to it is followed from its beginning, history or not.
+    let live = Tap::start(&["--relay", &address]);
+    live.follows(&relay, 2);
+    send(&relay, "New", 100..=110);
+    live.prints(100..=110);
+    tap.prints((1..=60).chain(100..=110));
+}
+
+#[test]
+fn tap_waits_for_a_relay_that_is_not_there_and_then_takes_everything() {
+    let mut relay = Relay::start();
+    relay.kill();
+    let mut tap = Tap::start(&["App", "--relay", &relay.http.to_string()]);
+    eventually("the tap says that it waits", || tap.complaints().contains("waiting for it").then_some(()));
+    relay.restart_on_same_ports();
+    send(&relay, "App", 1..=5);
+    tap.prints(1..=5);
+    assert!(tap.runs());
+}
+
+#[test]
+fn tap_follows_an_application_that_is_not_there_yet() {
+    let relay = Relay::start();
+    let tap = Tap::start(&["App", "--relay", &relay.http.to_string()]);
+    eventually_is("viewers", &1, || relay.metric("joey_viewers"));
+    send(&relay, "App", 1..=5);
+    tap.prints(1..=5);
+}
+
+#[test]
+fn tap_resumes_over_a_restarted_relay_and_takes_its_log_from_the_beginning() {
+    let mut relay = Relay::start();
+    send(&relay, "App", 1..=10);
+    relay.accepts(10);
+    let mut tap = Tap::start(&["App", "--relay", &relay.http.to_string()]);
+    tap.follows(&relay, 1);
+    send(&relay, "App", 11..=20);
+    tap.prints(11..=20);
+    for round in 1..=2 {
+        relay.kill();
+        relay.restart_on_same_ports();
+        // Before the tap is back, and after.
+        send(&relay, "App", 100 * round..=100 * round + 9);
+        relay.accepts(10);
+        tap.follows(&relay, 1);
+        send(&relay, "App", 100 * round + 10..=100 * round + 19);
+        let before = (11..=20).chain((1..round).flat_map(|round| 100 * round..=100 * round + 19));
+        tap.prints(before.chain(100 * round..=100 * round + 19));
+    }
+    assert!(tap.runs());
+    let epochs: std::collections::BTreeSet<String> = tap.lines().iter().map(|line| line["epoch"].to_string()).collect();
+    assert_eq!(epochs.len(), 3);
+}
+
+#[test]
+fn tap_continues_where_it_was_when_only_the_wire_was_cut() {
+    let relay = Relay::start();
+    let wire = Proxy::to(relay.http);
+    send(&relay, "App", 1..=5);
+    relay.accepts(5);
+    let tap = Tap::start(&["App", "--relay", &wire.address.to_string()]);
+    tap.follows(&relay, 1);
+    for round in 1..=3 {
+        send(&relay, "App", 100 * round..=100 * round + 9);
+        let until = move |last: u64| {
+            (1..=round).flat_map(|round| 100 * round..=100 * round + 19).take_while(move |&n| n <= last)
+        };
+        tap.prints(until(100 * round + 9));
+        wire.cut();
+        eventually_is("viewers", &0, || relay.metric("joey_viewers"));
+        send(&relay, "App", 100 * round + 10..=100 * round + 19);
+        relay.accepts(5 + 20 * round);
+        wire.mend();
+        tap.prints(until(100 * round + 19));
+    }
+    assert!(tap.complaints().contains("coming back"), "{}", tap.complaints());
+}
+
+#[test]
+fn a_restarted_relay_begins_anew_and_says_so() {
+    let mut relay = Relay::start();
+    send(&relay, "App", 1..=10);
+    relay.accepts(10);
+    let first = Viewer::connect(&relay).follow("App", Filter::All, Start::History).1;
+    relay.kill();
+    relay.restart_on_same_ports();
+    assert_eq!(relay.metric("joey_apps"), 0);
+    let frames: Vec<Frame> = (11..=20).map(|number| numbered("App", number)).collect();
+    relay.producer("App", "w").send_all(&frames);
+    relay.accepts(10);
+    let mut viewer = Viewer::connect(&relay);
+    let (_, second) = viewer.follow("App", Filter::All, Start::After { epoch: first.epoch, seq: 10 });
+    assert_ne!(first.epoch, second.epoch);
+    assert_eq!((second.next, second.head), (1, 10));
+    Oracle::of(&frames).check(&relay.stats("App"));
+}

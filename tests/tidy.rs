@@ -1,0 +1,306 @@
+//! The rules of the architecture, as tests: who may import whom, what every file says first, what is never written.
+//!
+//! They read the sources as text. That is cruder than a compiler and good enough: whoever wants to get around a rule can,
+//! and whoever breaks it by accident is told which one it was.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use joey_tests::checkout;
+
+/// Longest source file in lines. One that outgrows it holds two ideas.
+const LINES_MAX: usize = 700;
+
+/// A file of the checkout: its path from the top, and its text.
+struct Source {
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// The lines that are compiled into the program: no comments, and nothing from the unit tests on, which stand last.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        let own =
+            self.text.lines().enumerate().take_while(|(_, line)| !line.starts_with("#[cfg(test)]") || line.len() > 12);
+        own.filter(|(_, line)| !line.trim_start().starts_with("//"))
+            .map(|(at, line)| (at + 1, line.split(" // ").next().unwrap_or(line)))
+    }
+
+    fn is_test(&self) -> bool {
+        self.path.ends_with("/tests.rs") || self.path.contains("/tests/") || self.path.ends_with("testing.rs")
+    }
+}
+
+/// Every file below `folder` whose name ends like this, but for what is built and what git keeps.
+fn files(folder: &str, ending: &str) -> Vec<Source> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).expect("folders can be read") {
+            let path = entry.expect("folders can be read").path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            if path.is_dir() && !["target", "dist", ".git", "node_modules"].contains(&name.as_str()) {
+                walk(&path, found);
+            } else if path.is_file() {
+                found.push(path);
+            }
+        }
+    }
+    let top = checkout();
+    let mut found = Vec::new();
+    walk(&top.join(folder), &mut found);
+    found.sort();
+    let read = |path: PathBuf| {
+        let name =
+            path.strip_prefix(&top).expect("it is in the checkout").to_str().expect("names are UTF-8").to_owned();
+        name.ends_with(ending)
+            .then(|| Source { path: name, text: fs::read_to_string(&path).expect("sources are UTF-8") })
+    };
+    found.into_iter().filter_map(read).collect()
+}
+
+fn rust(folders: &[&str]) -> Vec<Source> {
+    folders.iter().flat_map(|folder| files(folder, ".rs")).collect()
+}
+
+const ALL: [&str; 6] = ["shared", "relay", "ui", "tests", "tools", "xtask"];
+
+/// No line of code of these sources holds any of these words.
+fn never(sources: impl IntoIterator<Item = Source>, words: &[&str], why: &str) {
+    let mut found = Vec::new();
+    for source in sources {
+        for (at, line) in source.code() {
+            if let Some(word) = words.iter().find(|word| line.contains(**word)) {
+                found.push(format!("{}:{at}: {word}", source.path));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{why}:\n{}", found.join("\n"));
+}
+
+fn manifest(package: &str) -> String {
+    fs::read_to_string(checkout().join(package).join("Cargo.toml")).expect("every package has a manifest")
+}
+
+/// The entries of every table of a manifest whose name ends like this.
+fn tables<'a>(manifest: &'a str, ending: &'a str) -> impl Iterator<Item = &'a str> {
+    let mut inside = false;
+    manifest.lines().filter(move |line| {
+        if line.starts_with('[') {
+            inside = line.trim_end_matches(']').ends_with(ending);
+            return false;
+        }
+        inside && !line.starts_with('#') && !line.trim().is_empty() && !line.starts_with([' ', ']'])
+    })
+}
+
+#[test]
+fn every_source_file_says_first_what_it_is_for() {
+    let silent = rust(&ALL).into_iter().filter(|source| !source.text.starts_with("//! "));
+    assert_eq!(silent.map(|source| source.path).collect::<Vec<_>>(), [] as [String; 0], "no `//!` at the top");
+}
+
+#[test]
+fn no_source_file_is_too_long_for_one_idea() {
+    let long = rust(&ALL).into_iter().filter(|source| source.text.lines().count() > LINES_MAX);
+    assert_eq!(long.map(|source| source.path).collect::<Vec<_>>(), [] as [String; 0], "more than {LINES_MAX} lines");
+}
+
+#[test]
+fn nothing_is_left_to_be_done_later() {
+    let words =
+        [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("unimple", "mented!"), "todo!("];
+    let mut found = Vec::new();
+    for source in rust(&ALL).into_iter().chain(files("", ".md")).chain(files("", ".toml")).chain(files("", ".css")) {
+        for (at, line) in source.text.lines().enumerate() {
+            let is_whole = |word: &str| {
+                let word = word.trim_end_matches(['!', '(']);
+                line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|other| other == word)
+            };
+            if words.iter().any(|word| line.contains(word) && is_whole(word)) && !line.contains("concat!") {
+                // The lint of this name is how the compiler helps.
+                if !line.starts_with("todo = ") {
+                    found.push(format!("{}:{}: {line}", source.path, at + 1));
+                }
+            }
+        }
+    }
+    assert_eq!(found, [] as [String; 0]);
+}
+
+#[test]
+fn shared_knows_no_standard_library_and_two_crates() {
+    let lib = fs::read_to_string(checkout().join("shared/src/lib.rs")).expect("shared is a library");
+    assert!(lib.lines().any(|line| line == "#![no_std]"));
+    let words = ["std::", "tokio", "web_sys", "js_sys", "wasm_bindgen", "leptos"];
+    let sources = rust(&["shared/src"]).into_iter().filter(|source| !source.is_test());
+    never(sources, &words, "shared is arithmetic on plain data");
+    let manifest = manifest("shared");
+    assert_eq!(
+        tables(&manifest, "[dependencies").collect::<Vec<_>>(),
+        ["serde.workspace = true", "postcard.workspace = true"]
+    );
+}
+
+#[test]
+fn the_relay_routes_and_never_computes() {
+    let own = || rust(&["relay/src"]).into_iter().filter(|source| !source.is_test());
+    never(own(), &["leptos", "web_sys", "joey_ui"], "the relay knows nothing of the page's code");
+    assert!(!manifest("relay").contains("leptos"));
+    let routing = own().filter(|source| !source.path.starts_with("relay/src/client"));
+    let words = ["quantile", "Quantile", "percentile", "AppStore", "shared::window::W", "throughput("];
+    never(routing, &words, "statistics are the viewer's work");
+}
+
+#[test]
+fn data_flows_one_way_through_the_relay() {
+    let within = |path: &str| {
+        let found: Vec<Source> = rust(&["relay/src"])
+            .into_iter()
+            .filter(|source| !source.is_test())
+            .filter(|source| {
+                source.path == format!("relay/src/{path}.rs") || source.path.starts_with(&format!("relay/src/{path}/"))
+            })
+            .collect();
+        assert!(!found.is_empty(), "{path} is gone: what does this rule say now?");
+        found
+    };
+    let why = "nothing on the left names anything on the right";
+    never(within("ingest/wallaroo"), &["crate::hub", "crate::fanout", "crate::http", "crate::client", "tokio"], why);
+    never(within("hub"), &["crate::fanout", "crate::http", "crate::server", "crate::client", "axum"], why);
+    never(within("ingest"), &["crate::fanout", "crate::http", "crate::server", "crate::client", "axum"], why);
+    never(within("fanout"), &["crate::ingest", "crate::http", "crate::server", "crate::client"], why);
+    never(
+        within("client"),
+        &["crate::hub", "crate::ingest", "crate::fanout", "crate::http", "crate::server"],
+        "a client is outside",
+    );
+    never(within("demo"), &["crate::hub", "crate::fanout", "crate::http"], "made-up producers enter by the real door");
+}
+
+#[test]
+fn the_relay_asks_for_the_time_on_the_wall_in_one_place() {
+    let others =
+        rust(&["relay/src"]).into_iter().filter(|source| !source.is_test() && source.path != "relay/src/lib.rs");
+    never(others, &["SystemTime::now", "UNIX_EPOCH"], "`now_ns` is that place");
+}
+
+/// The files of the browser app that may know the browser.
+fn knows_the_browser(path: &str) -> bool {
+    let impure = ["browser", "clock", "kept", "link", "main", "chart/canvas"].map(|name| format!("ui/src/{name}.rs"));
+    impure.iter().any(|other| other == path) || path.starts_with("ui/src/view/")
+}
+
+#[test]
+fn what_the_page_shows_is_worked_out_without_a_browser() {
+    let sources = rust(&["ui/src"]);
+    let pure = sources.into_iter().filter(|source| !knows_the_browser(&source.path));
+    let words = [
+        "leptos",
+        "web_sys",
+        "js_sys",
+        "wasm_bindgen",
+        "gloo",
+        "crate::browser",
+        "crate::view",
+        "crate::link",
+        "crate::clock",
+    ];
+    never(pure, &words, "only the shell of the page knows the browser");
+}
+
+#[test]
+fn one_file_paints() {
+    let others = rust(&["ui/src"]).into_iter().filter(|source| source.path != "ui/src/chart/canvas.rs");
+    never(
+        others,
+        &["CanvasRenderingContext2d", "fill_rect", "begin_path"],
+        "charts are lists of shapes until the last step",
+    );
+}
+
+#[test]
+fn names_from_outside_are_only_ever_text() {
+    let words = ["inner_html", "outer_html", "insert_adjacent_html", "document.write", "eval(", "Function::new"];
+    never(rust(&["ui/src"]), &words, "a name must never be parsed as markup");
+    // The policy that the relay sends forbids them too; the page would look wrong without anybody knowing why.
+    never(rust(&["ui/src/view"]), &["style=", "\"style\"", "set_attribute(\"style"], "looks are in the style sheet");
+}
+
+#[test]
+fn every_queue_has_a_bound() {
+    let words = ["unbounded", "mpsc::channel()", "std::sync::mpsc"];
+    let own = rust(&["shared/src", "relay/src", "ui/src"]);
+    never(own, &words, "what can grow without end will");
+    let root = fs::read_to_string(checkout().join("clippy.toml")).expect("there are lints");
+    let ui = fs::read_to_string(checkout().join("ui/clippy.toml")).expect("there are lints");
+    // The browser app has no tokio, and Clippy would complain about a path that leads nowhere.
+    for line in root.lines().filter(|line| line.trim_start().starts_with("{ path = \"std::")) {
+        let path = line.split(',').next().unwrap_or(line);
+        assert!(ui.contains(path), "Clippy reads only the nearest file; ui/clippy.toml lacks {path}");
+    }
+    assert!(root.contains("unbounded_channel"));
+}
+
+#[test]
+fn every_package_keeps_the_workspaces_rules() {
+    for package in ALL {
+        let manifest = manifest(package);
+        assert!(manifest.contains("[lints]\nworkspace = true"), "{package} has no lints");
+        let loose: Vec<&str> =
+            tables(&manifest, "dependencies").filter(|line| !line.contains("workspace = true")).collect();
+        assert!(loose.is_empty(), "{package} names versions of its own: {loose:?}");
+    }
+    let root = fs::read_to_string(checkout().join("Cargo.toml")).expect("there is a workspace");
+    assert!(root.contains("unsafe_code = \"forbid\"") && root.contains("panic = \"unwind\""));
+}
+
+#[test]
+fn nothing_points_outside_the_checkout() {
+    let words = [
+        concat!("/work/", "shared"),
+        concat!("/work/", "main"),
+        concat!("reference/", "wallaroo"),
+        concat!("reference/", "reliab"),
+        concat!("desi", "gn.md"),
+    ];
+    let texts = rust(&ALL)
+        .into_iter()
+        .chain([".md", ".toml", ".css", ".html"].into_iter().flat_map(|ending| files("", ending)));
+    for source in texts {
+        let found = source.text.lines().find(|line| words.iter().any(|word| line.contains(word)));
+        assert_eq!(found, None, "{}", source.path);
+    }
+}
+
+#[test]
+fn every_word_of_xtask_in_the_documents_exists() {
+    let help = fs::read_to_string(checkout().join("xtask/src/main.rs")).expect("xtask is there");
+    let verbs: Vec<&str> = help
+        .lines()
+        .skip_while(|line| !line.starts_with("Usage: cargo xtask"))
+        .take_while(|line| !line.starts_with("Tools are"))
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .collect();
+    assert!(verbs.contains(&"run") && verbs.contains(&"test"), "{verbs:?}");
+    let mut mentioned = 0;
+    for source in files("", ".md").into_iter().chain(rust(&["relay", "tests", "xtask"])) {
+        for rest in source.text.split("cargo xtask ").skip(1) {
+            let word: String = rest.chars().take_while(char::is_ascii_lowercase).collect();
+            assert!(word.is_empty() || verbs.contains(&word.as_str()), "{}: cargo xtask {word}", source.path);
+            mentioned += 1;
+        }
+    }
+    assert!(mentioned > 0);
+}
+
+#[test]
+fn every_link_in_the_documents_leads_somewhere() {
+    for source in files("", ".md") {
+        let folder = checkout().join(&source.path).parent().expect("a file is in a folder").to_path_buf();
+        for rest in source.text.split("](").skip(1) {
+            let target = rest.split([')', ' ', '#']).next().unwrap_or_default();
+            if !target.is_empty() && !target.contains("://") && !target.starts_with("mailto:") {
+                assert!(folder.join(target).exists(), "{}: {target}", source.path);
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The one front door: `cargo xtask VERB`. From a bare checkout each verb first gets whatever it lacks, so `cargo xtask run`
+//! and `cargo xtask test` are the only commands anybody has to know.
+//!
+//! The modules follow the way a build goes: `setup` gets tools, `ui` makes the bundle, `relay` the binary around it, and
+//! `test` checks it all.
+
+mod checkout;
+mod relay;
+mod setup;
+mod test;
+mod ui;
+
+use std::{env, ffi::OsString, process::ExitCode};
+
+use anyhow::Result;
+
+use checkout::Checkout;
+
+const HELP: &str = "\
+Usage: cargo xtask VERB
+
+  run [WORDS…]    build everything, then start `joey demo`, or `joey WORDS…` when there are words
+  build           build all that is released: the browser bundle in dist/, and target/release/joey with it inside
+  ui              build the browser bundle in dist/ and weigh it
+  trunk WORDS…    run Trunk with the right tools, such as `cargo xtask trunk serve` beside a running `joey serve`
+  test            check everything: format, lints, unit and browser tests, and the end-to-end tests
+  ci              the same, and the documentation
+  setup           only install what the other verbs would install when they need it
+  help            this page
+
+Tools are built once and kept in $JOEY_TOOLS_DIR, else $XDG_CACHE_HOME/joey-tools, else ~/.cache/joey-tools.
+The browser tests use $CHROME and $CHROMEDRIVER, else what is on PATH, else Debian's, which `test` installs.";
+
+fn main() -> ExitCode {
+    let mut words = env::args_os().skip(1);
+    let verb = words.next().unwrap_or_else(|| "help".into());
+    let words: Vec<OsString> = words.collect();
+    let outcome = match (verb.to_str(), words.as_slice()) {
+        (Some("run"), words) => in_checkout(|here| relay::run(here, words)),
+        (Some("build"), []) => in_checkout(relay::build),
+        (Some("ui"), []) => in_checkout(ui::build),
+        (Some("trunk"), words) => in_checkout(|here| ui::trunk(here, words)),
+        (Some("test"), []) => in_checkout(test::test),
+        (Some("ci"), []) => in_checkout(test::ci),
+        (Some("setup"), []) => in_checkout(setup::everything),
+        (Some("help" | "--help" | "-h"), _) => {
+            println!("{HELP}");
+            Ok(())
+        }
+        _ => {
+            eprintln!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn in_checkout(verb: impl FnOnce(&Checkout) -> Result<()>) -> Result<()> {
+    verb(&Checkout::find()?)
+}

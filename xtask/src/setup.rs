@@ -1,0 +1,63 @@
+//! What a build needs and a fresh machine lacks. Each need is met only when something is about to use it, only if it is
+//! missing, and with one line that says so. Nothing is downloaded but crates, Rust's own components and Debian packages.
+
+mod browser;
+mod cache;
+mod rust;
+mod trunk;
+mod wasm_bindgen;
+
+use std::{ffi::OsString, path::PathBuf};
+
+use anyhow::Result;
+
+pub(crate) use browser::{Browser, is_root};
+
+use crate::checkout::{Checkout, before_path};
+use cache::Cache;
+
+/// What building the bundle takes.
+pub(crate) struct BundleTools {
+    pub(crate) trunk: PathBuf,
+    /// `PATH` with our wasm-bindgen first: Trunk takes the one it finds if its version is the lockfile's, and would
+    /// otherwise download one.
+    pub(crate) path: OsString,
+    /// What Cargo runs browser tests with.
+    pub(crate) test_runner: PathBuf,
+}
+
+/// Everything that any verb needs.
+pub(crate) fn everything(here: &Checkout) -> Result<()> {
+    let tools = for_bundle(here)?;
+    let browser = for_tests(here)?;
+    println!("everything is there:");
+    println!("  trunk         {}", tools.trunk.display());
+    println!("  wasm-bindgen  {}", tools.test_runner.with_file_name("wasm-bindgen").display());
+    println!("  chrome        {}", browser.chrome.display());
+    println!("  chromedriver  {}", browser.driver.display());
+    Ok(())
+}
+
+/// What `run`, `build`, `ui` and `trunk` need.
+pub(crate) fn for_bundle(here: &Checkout) -> Result<BundleTools> {
+    rust::target(here, "wasm32-unknown-unknown")?;
+    let cache = Cache::open(&here.shell)?;
+    let trunk = trunk::find_or_install(here, &cache)?;
+    let wasm_bindgen = wasm_bindgen::find_or_build(here, &cache)?;
+    Ok(BundleTools {
+        trunk,
+        path: before_path(&wasm_bindgen)?,
+        test_runner: wasm_bindgen.join("wasm-bindgen-test-runner"),
+    })
+}
+
+/// What `test` needs beside [`for_bundle`].
+pub(crate) fn for_tests(here: &Checkout) -> Result<Browser> {
+    rust::component(here, "rustfmt", "fmt")?;
+    rust::component(here, "clippy", "clippy")?;
+    rust::target(here, BARE_TARGET)?;
+    browser::find_or_install(here)
+}
+
+/// A target that has no standard library at all, so that `no_std` is a fact and not an attribute.
+pub(crate) const BARE_TARGET: &str = "thumbv7em-none-eabi";
