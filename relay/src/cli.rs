@@ -52,8 +52,9 @@ struct Serve {
     #[arg(long, env = "JOEY_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
     /// How much to log: error, warn, info, debug, trace, or a filter as RUST_LOG takes
-    #[arg(long, env = "JOEY_LOG", default_value = "info", value_name = "LEVEL")]
-    log_level: String,
+    /// [default: RUST_LOG, else info]
+    #[arg(long, env = "JOEY_LOG", value_name = "LEVEL")]
+    log_level: Option<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -150,7 +151,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 }
 
 async fn relay(serve: Serve, with_demo: bool) -> anyhow::Result<()> {
-    start_log(serve.log_format, &serve.log_level)?;
+    start_log(serve.log_format, serve.log_level)?;
     let file = serve.config.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
     let config = Config::settle(serve.options, file, with_demo)?;
     tracing::debug!(?config, "configuration");
@@ -173,11 +174,9 @@ async fn relay(serve: Serve, with_demo: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start_log(format: LogFormat, level: &str) -> anyhow::Result<()> {
-    let filter = match std::env::var("RUST_LOG") {
-        Ok(filter) if !filter.is_empty() => EnvFilter::try_new(filter)?,
-        _ => EnvFilter::try_new(level)?,
-    };
+fn start_log(format: LogFormat, level: Option<String>) -> anyhow::Result<()> {
+    let from_environment = || std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
+    let filter = EnvFilter::try_new(level.or_else(from_environment).unwrap_or_else(|| "info".to_owned()))?;
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -186,6 +186,13 @@ impl Config {
             forget_after: options.forget_secs.or(file.forget_secs).map_or(defaults.forget_after, Duration::from_secs),
             ..defaults
         };
+        for (option, value, allowed) in [
+            ("ring_secs", config.ring.as_secs(), 1..=86_400),
+            ("batch_ms", u64::try_from(config.batch_delay.as_millis()).unwrap_or(u64::MAX), 0..=1_000),
+            ("frame_bytes", config.frame_bytes_max as u64, 1_024..=1_048_576),
+        ] {
+            anyhow::ensure!(allowed.contains(&value), "{option} = {value} is not in {allowed:?}");
+        }
         for (flag, address) in [("--ingest", config.ingest), ("--http", config.http)] {
             anyhow::ensure!(
                 config.insecure_open || address.ip().is_loopback(),

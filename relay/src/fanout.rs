@@ -35,10 +35,11 @@ const CATALOGUE_PAUSE: Duration = Duration::from_millis(250);
 
 /// How often a viewer is pinged. Most proxies give a connection up after a minute without a byte.
 const PING: Duration = Duration::from_secs(20);
-/// A viewer that was not heard for this long when the next ping is due is gone: two pings without an answer.
-const SILENCE: Duration = Duration::from_secs(35);
-/// Commands of one viewer: 20 a second, 200 at once. A page that comes back asks again for everything that it follows.
-const COMMANDS: Quota = Quota::per_second(at_least_one(20)).allow_burst(at_least_one(200));
+/// A viewer that leaves this many pings without an answer is gone.
+const UNANSWERED_MAX: u32 = 2;
+/// Commands of one viewer: 50 a second, 2,500 at once, since whoever comes back asks again for everything that it follows.
+/// What exceeds it waits.
+const COMMANDS: Quota = Quota::per_second(at_least_one(50)).allow_burst(at_least_one(2_500));
 
 /// Serves one viewer until it leaves, fails, or the relay stops.
 pub async fn serve(socket: WebSocket, hub: Arc<Hub>, stop: CancellationToken) {
@@ -54,8 +55,8 @@ pub async fn serve(socket: WebSocket, hub: Arc<Hub>, stop: CancellationToken) {
         catalogue: 0,
         catalogue_due: Instant::now(),
         heartbeat_due: Instant::now() + hub.config().heartbeat,
-        heard: Instant::now(),
         ping_due: Instant::now() + PING,
+        unanswered: 0,
         commands: RateLimiter::direct(COMMANDS),
         hub,
     };
@@ -87,16 +88,19 @@ struct Session {
     catalogue: u64,
     catalogue_due: Instant,
     heartbeat_due: Instant,
-    /// When the viewer was last heard: a command, or the answer to a ping.
-    heard: Instant,
     ping_due: Instant,
+    /// Pings since the viewer was last heard.
+    unanswered: u32,
     commands: DefaultDirectRateLimiter,
 }
 
-/// A subscription, and whether another one brings the same at present.
+/// A subscription, and which others would bring the same.
 struct Following {
     subscription: Subscription,
-    tied: bool,
+    /// Subscriptions that cover this one; of two equal ones the older covers.
+    wider: Vec<u32>,
+    /// The one of them that does bring the same at present.
+    tied_to: Option<u32>,
 }
 
 impl Session {
@@ -116,7 +120,11 @@ impl Session {
             let next_timer = self.heartbeat_due.min(catalogue_due).min(self.ping_due);
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Break(Ended::Close(close::RESTART, "restart")),
+                () = stop.cancelled() => {
+                    // What was cut before the end goes out first.
+                    while self.send_news().await? {}
+                    return Break(Ended::Close(close::RESTART, "restart"));
+                }
                 message = self.socket.recv() => self.hear(message).await?,
                 () = std::future::ready(()), if more => {}
                 () = self.viewer.woken() => {}
@@ -134,6 +142,7 @@ impl Session {
             now_ns: now_ns(),
             ring_ns: u64::try_from(config.ring.as_nanos()).unwrap_or(u64::MAX),
             demo: config.demo,
+            ingest_port: config.ingest.port(),
         };
         self.say(&ServerMessage::Hello(hello)).await
     }
@@ -152,10 +161,11 @@ impl Session {
             self.say(&ServerMessage::Heartbeat { now_ns: now_ns(), sent }).await?;
         }
         if now >= self.ping_due {
-            if now.duration_since(self.heard) > SILENCE {
+            if self.unanswered >= UNANSWERED_MAX {
                 self.hub.counters().close("silent");
                 return Break(Ended::Gone);
             }
+            self.unanswered += 1;
             self.ping_due = now + PING;
             self.write(Message::Ping(Bytes::new())).await?;
         }
@@ -166,9 +176,9 @@ impl Session {
     async fn send_catalogue(&mut self) -> ControlFlow<Ended> {
         let (full, apps, version) = self.hub.catalogue_since(self.catalogue);
         self.catalogue = version;
-        let mut full = full;
+        let (mut full, mut is_last) = (full, false);
         let mut apps = apps.into_iter().peekable();
-        while full || apps.peek().is_some() {
+        while !is_last && (full || apps.peek().is_some()) {
             let mut workers = 0;
             let mut fits = |entry: &AppEntry| {
                 workers += 1 + entry.workers.len();
@@ -178,7 +188,8 @@ impl Session {
             while let Some(entry) = apps.next_if(&mut fits) {
                 part.push(entry);
             }
-            self.say(&ServerMessage::Catalogue { full, apps: part }).await?;
+            is_last = apps.peek().is_none();
+            self.say(&ServerMessage::Catalogue { full, apps: part, last: is_last }).await?;
             // Only the first message of a whole catalogue replaces what the viewer knows.
             full = false;
         }
@@ -205,31 +216,43 @@ impl Session {
         Continue(more)
     }
 
+    fn enter(&mut self, sub: u32, subscription: Subscription) {
+        let mut wider = Vec::new();
+        for (&other, following) in &mut self.subscriptions {
+            if following.subscription.covers(&subscription) {
+                wider.push(other);
+            } else if subscription.covers(&following.subscription) {
+                following.wider.push(sub);
+            }
+        }
+        self.subscriptions.insert(sub, Following { subscription, wider, tied_to: None });
+    }
+
     /// Whether another subscription brings everything that this one would. It does from when it has come no farther than
     /// this one: before that there is a stretch that only this one still has to bring.
     fn is_tied(&mut self, sub: u32) -> bool {
         let Some(own) = self.subscriptions.get(&sub) else { return false };
-        let wider = self.subscriptions.iter().find(|(other, following)| {
-            **other != sub
-                && following.subscription.covers(&own.subscription)
-                // Of two equal ones the older brings.
-                && (!own.subscription.covers(&following.subscription) || **other < sub)
-        });
-        let wider = wider.map(|(_, following)| following.subscription.position());
+        let position = |wider: &u32| Some((*wider, self.subscriptions.get(wider)?.subscription.position()));
+        let tied_to = own
+            .wider
+            .iter()
+            .filter_map(position)
+            .find(|&(wider, position)| own.tied_to == Some(wider) || position <= own.subscription.position());
         let Some(own) = self.subscriptions.get_mut(&sub) else { return false };
-        own.tied = wider.is_some_and(|position| own.tied || position <= own.subscription.position());
-        if let Some(position) = wider.filter(|_| own.tied) {
+        own.tied_to = tied_to.map(|(wider, _)| wider);
+        if let Some((_, position)) = tied_to {
             own.subscription.skip_to(position);
         }
-        own.tied
+        own.tied_to.is_some()
     }
 
     async fn hear(&mut self, message: Option<Result<Message, axum::Error>>) -> ControlFlow<Ended> {
-        self.heard = Instant::now();
+        self.unanswered = 0;
+        // Not reading on is what slows a hasty viewer down; its batches wait as well, which is its own affair.
+        while self.commands.check().is_err() {
+            tokio::time::sleep(COMMANDS.replenish_interval()).await;
+        }
         match message {
-            Some(Ok(Message::Binary(_))) if self.commands.check().is_err() => {
-                Break(Ended::Close(close::TOO_MANY, "too_many_commands"))
-            }
             Some(Ok(Message::Binary(bytes))) if bytes.len() > CLIENT_BYTES_MAX => {
                 Break(Ended::Close(close::TOO_BIG, "too_big"))
             }
@@ -259,14 +282,17 @@ impl Session {
                     Ok((subscription, subscribed)) => {
                         let series = subscription.series();
                         self.name(subscription.app().to_owned(), subscription.epoch(), &series).await?;
-                        self.subscriptions.insert(sub, Following { subscription, tied: false });
+                        self.enter(sub, subscription);
                         self.say(&ServerMessage::Subscribed(subscribed)).await
                     }
                 }
             }
             ClientMessage::Unsubscribe { sub } => {
-                // What others were tied to may be gone: each finds out anew.
                 self.subscriptions.remove(&sub);
+                for following in self.subscriptions.values_mut() {
+                    following.wider.retain(|&wider| wider != sub);
+                    following.tied_to = following.tied_to.filter(|&tied_to| tied_to != sub);
+                }
                 Continue(())
             }
             ClientMessage::Describe { app } => {

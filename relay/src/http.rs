@@ -6,16 +6,16 @@ mod page;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{State, WebSocketUpgrade};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
+use axum::{Extension, Router};
 use joey_shared::wire::{CLIENT_BYTES_MAX, SUBPROTOCOL};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::door::Places;
+use crate::door::{Place, Places};
 use crate::fanout;
 use crate::guard::contained;
 use crate::hub::Hub;
@@ -27,6 +27,8 @@ struct Shared {
     producers: Arc<Places>,
     viewers: TaskTracker,
     stop: CancellationToken,
+    /// Cancelled when everything that was read is on its way, and viewers shall leave.
+    goodbye: CancellationToken,
 }
 
 /// Bytes read from a viewer at once. The library's default of 128 KiB would be the largest part of a viewer's cost.
@@ -39,10 +41,16 @@ const WRITE_BYTES: usize = 16 * 1024;
 /// Bytes that may wait for a viewer: more than the largest single message.
 const WRITE_BYTES_MAX: usize = 4 << 20;
 
-/// Every route. Viewers' tasks run in `viewers` and end at `stop`.
-pub fn router(hub: Arc<Hub>, producers: Arc<Places>, viewers: TaskTracker, stop: CancellationToken) -> Router {
+/// Every route. Viewers' tasks run in `viewers` and end at `goodbye`; from `stop` on the relay is not ready.
+pub fn router(
+    hub: Arc<Hub>,
+    producers: Arc<Places>,
+    viewers: TaskTracker,
+    stop: CancellationToken,
+    goodbye: CancellationToken,
+) -> Router {
     let pages = page::routes(hub.config());
-    let shared = Shared { hub, producers, viewers, stop };
+    let shared = Shared { hub, producers, viewers, stop, goodbye };
     Router::new()
         .route("/ws", any(websocket))
         .route("/livez", get(async || "ok\n"))
@@ -53,9 +61,14 @@ pub fn router(hub: Arc<Hub>, producers: Arc<Places>, viewers: TaskTracker, stop:
         .merge(pages)
 }
 
-async fn websocket(State(shared): State<Shared>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
-    let Shared { hub, viewers, stop, .. } = shared;
-    if !origin::is_allowed(&headers, &hub.config().origins) {
+async fn websocket(
+    State(shared): State<Shared>,
+    Extension(place): Extension<Arc<Place>>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let Shared { hub, viewers, goodbye, .. } = shared;
+    if !origin::is_allowed(&headers, hub.config()) {
         hub.counters().close("origin");
         return (StatusCode::FORBIDDEN, "this origin may not connect; see --origin\n").into_response();
     }
@@ -67,8 +80,9 @@ async fn websocket(State(shared): State<Shared>, headers: HeaderMap, upgrade: We
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX);
     upgrade.on_upgrade(move |socket| async move {
+        let _place = place;
         let counters = hub.counters().clone();
-        viewers.track_future(contained(counters, "viewer", fanout::serve(socket, hub, stop))).await;
+        viewers.track_future(contained(counters, "viewer", fanout::serve(socket, hub, goodbye))).await;
     })
 }
 

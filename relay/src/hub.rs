@@ -132,9 +132,8 @@ impl Hub {
         let log = Log::new(Feed::new(self.feed_number(), Filter::All));
         let epoch = self.epoch + self.forgotten.load(Relaxed);
         let app = Arc::new(App { name: name.to_owned(), epoch, log: Mutex::new(log) });
-        apps.insert(name.to_owned(), app.clone());
-        drop(apps);
         app.log.lock().changed = self.catalogue_changed();
+        apps.insert(name.to_owned(), app.clone());
         Ok(app)
     }
 
@@ -149,8 +148,9 @@ impl Hub {
             number
         } else {
             if log.series().len() >= self.config.series_per_app_max || !self.take_series_place() {
+                // The catalogue says so with its next beat; one producer must not make it beat faster.
                 log.limited += 1;
-                log.changed = self.catalogue_changed();
+                log.heard_ns = now_ns;
                 return Err(Reject::LimitSeries);
             }
             log.changed = self.catalogue_changed();
@@ -203,7 +203,8 @@ impl Hub {
 
     /// Cuts a batch of every application that has something to send.
     pub fn cut_all(&self, now_ns: u64) {
-        for app in std::mem::take(&mut *self.dirty.lock()) {
+        let dirty = std::mem::take(&mut *self.dirty.lock());
+        for app in dirty {
             self.cut(&app, &mut app.log.lock(), now_ns);
         }
         self.evict_bytes();
@@ -226,6 +227,9 @@ impl Hub {
         for app in apps {
             let mut log = app.log.lock();
             self.ring_bytes.fetch_sub(log.evict_older(oldest_ns), Relaxed);
+            if log.is_entry_stale(now_ns) {
+                log.changed = self.catalogue_changed();
+            }
             if log.is_forgettable(silent_since_ns) {
                 silent.push(app.name.clone());
             }
@@ -237,6 +241,10 @@ impl Hub {
 
     fn forget(&self, name: &str) {
         let mut apps = self.apps.write();
+        // Somebody who has just come for it holds it too; then it is not forgotten.
+        if apps.get(name).is_none_or(|app| Arc::strong_count(app) > 1) {
+            return;
+        }
         let Some(app) = apps.remove(name) else { return };
         let version = self.catalogue_changed();
         self.forgotten.store(version, Relaxed);
@@ -255,7 +263,7 @@ impl Hub {
             let Some(largest) = apps.iter().max_by_key(|app| app.log.lock().ring_bytes()) else { return };
             let mut log = largest.log.lock();
             // A hundredth at a time, so that the search for the largest is not made for every batch.
-            let target = log.ring_bytes() - (log.ring_bytes() / 100).max(1);
+            let target = log.ring_bytes().saturating_sub((log.ring_bytes() / 100).max(1));
             let mut freed = 0;
             while log.ring_bytes() > target {
                 let bytes = log.evict_oldest();
@@ -305,9 +313,15 @@ impl Hub {
     /// What changed in the catalogue since `version`: whether it is everything, the entries, and the version reached.
     #[must_use]
     pub fn catalogue_since(&self, version: u64) -> (bool, Vec<AppEntry>, u64) {
+        // Read under the lock under which applications come and go, so that none of them falls between.
+        let apps = self.apps.read();
         let now = self.catalogue_version();
         let full = version == 0 || self.forgotten.load(Relaxed) > version;
-        let apps: Vec<Arc<App>> = self.apps.read().values().cloned().collect();
+        let apps: Vec<Arc<App>> = {
+            let all = apps.values().cloned().collect();
+            drop(apps);
+            all
+        };
         let entries = apps.iter().filter_map(|app| {
             let log = app.log.lock();
             (full || log.changed > version).then(|| log.entry(&app.name))
@@ -384,9 +398,15 @@ impl Viewer {
     ) -> Result<(Subscription, Subscribed), Refusal> {
         let hub = &self.hub;
         let app = hub.apps.read().get(&topic.app).cloned().ok_or(Refusal::NoSuchApp)?;
+        if !topic.filter.is_well_named() {
+            return Err(Refusal::NoSuchApp);
+        }
         let mut log = app.log.lock();
         hub.cut(&app, &mut log, now_ns);
         if !log.has_feed(&topic.filter) {
+            if !log.has_room_for_feed() {
+                return Err(Refusal::TooMany);
+            }
             // Filtering five minutes of history takes a while; producers shall not wait for it.
             let whole = log.history();
             let series = log.series().to_vec();
@@ -409,6 +429,7 @@ impl Viewer {
         };
         let subscribed = Subscribed { sub, feed: feed.number(), epoch: app.epoch, next, head: newest, missing };
         drop(log);
+        hub.evict_bytes();
         hub.counters.subscribed.inc();
         if missing > 0 {
             hub.counters.gaps.inc();

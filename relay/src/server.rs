@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::door::{Door, Labels, Places};
+use crate::guard::contained;
 use crate::hub::Hub;
 use crate::{http, ingest, now_ns};
 
@@ -18,6 +19,9 @@ use crate::{http, ingest, now_ns};
 const SWEEP: Duration = Duration::from_secs(1);
 /// HTTP connections that are not viewers: the page's files, health checks, scrapes.
 const PLACES_BESIDES_VIEWERS: usize = 512;
+
+/// A task of the relay's own.
+type Work = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 const PRODUCER_LABELS: Labels =
     Labels { full: "producer_limit", address: "producer_address_limit", descriptors: "producer_descriptors" };
@@ -45,6 +49,8 @@ impl Relay {
         let http = open("viewers", config.http).await?;
         // Zero is never an epoch; more than 53 bits would not survive a JavaScript number.
         let epoch = fastrand::u64(1..1 << 53);
+        // Where port 0 was asked for, viewers are told the one that it became.
+        let config = Config { ingest: ingest.local_addr()?, http: http.local_addr()?, ..config };
         Ok(Self { hub: Arc::new(Hub::new(config, epoch)), ingest, http })
     }
 
@@ -78,14 +84,26 @@ impl Relay {
         };
         let ingest = door(ingest, &producers, PRODUCER_LABELS);
         let http = door(http, &connections, VIEWER_LABELS);
+        let goodbye = CancellationToken::new();
         let (tasks, viewers) = (TaskTracker::new(), TaskTracker::new());
-        tasks.spawn(ingest::run(hub.clone(), ingest, stop.clone()));
-        tasks.spawn(cut_batches(hub.clone(), stop.clone()));
-        tasks.spawn(sweep(hub.clone(), stop.clone()));
-        let router = http::router(hub.clone(), producers, viewers.clone(), stop.clone());
-        tasks.spawn(http::accept::serve(http, router, hub.clone(), stop.clone()));
-        stop.cancelled().await;
+        let ingest = tasks.spawn(ingest::run(hub.clone(), ingest, stop.clone()));
+        // Without either of these nothing would reach a viewer; should one fail, the relay stops for all to see.
+        let guard = |what, work| contained(hub.counters().clone(), what, work);
+        let cutter = tasks.spawn(guard("cutter", Box::pin(cut_batches(hub.clone(), goodbye.clone())) as Work));
+        let sweeper = tasks.spawn(guard("sweeper", Box::pin(sweep(hub.clone(), goodbye.clone())) as Work));
+        let router = http::router(hub.clone(), producers, viewers.clone(), stop.clone(), goodbye.clone());
+        tasks.spawn(http::accept::serve(http, router, hub.clone(), goodbye.clone()));
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = cutter => tracing::error!("batches are no longer cut"),
+            _ = sweeper => tracing::error!("history is no longer swept"),
+        }
+        stop.cancel();
         let drain = hub.config().drain;
+        // What producers had sent is taken and cut before viewers are told to leave.
+        tokio::time::timeout(drain, ingest).await.ok();
+        hub.cut_all(now_ns());
+        goodbye.cancel();
         tasks.close();
         viewers.close();
         let graceful = tokio::time::timeout(drain, async { tokio::join!(tasks.wait(), viewers.wait()) }).await.is_ok();

@@ -12,15 +12,13 @@ pub const TOO_BIG: u16 = 1009;
 pub const UNREADABLE: u16 = 1008;
 /// The viewer took nothing for 30 s although data was waiting. Come back and resume.
 pub const STALLED: u16 = 4008;
-/// The viewer sent more commands than it may. Coming back with the same program cannot help.
-pub const TOO_MANY: u16 = 4029;
 /// The relay has as many viewers as it may. Come back later.
 pub const FULL: u16 = 4013;
 
 /// Whether a viewer that was closed with `code` should come back.
 #[must_use]
 pub const fn may_return(code: u16) -> bool {
-    !matches!(code, NOT_BINARY | TOO_BIG | UNREADABLE | TOO_MANY)
+    !matches!(code, NOT_BINARY | TOO_BIG | UNREADABLE)
 }
 
 #[cfg(test)]
@@ -28,8 +26,6 @@ mod tests {
     #[test]
     fn only_the_viewers_own_mistakes_are_final() {
         assert!([super::RESTART, super::STALLED, super::FULL, 1006, 1001].into_iter().all(super::may_return));
-        assert!(
-            ![super::NOT_BINARY, super::TOO_BIG, super::UNREADABLE, super::TOO_MANY].into_iter().any(super::may_return)
-        );
+        assert!(![super::NOT_BINARY, super::TOO_BIG, super::UNREADABLE].into_iter().any(super::may_return));
     }
 }

@@ -62,6 +62,19 @@ impl Filter {
         }
     }
 
+    /// Whether its names are such as a series can have; one that is not passes nothing.
+    #[must_use]
+    pub fn is_well_named(&self) -> bool {
+        let names = match self {
+            Self::All => return true,
+            Self::Category(category) => [category.as_str(), "", "", ""],
+            Self::Series(SeriesKey { category, pipeline, worker, name }) => {
+                [category, pipeline, worker, name].map(String::as_str)
+            }
+        };
+        names.iter().all(|name| check_name(name.as_bytes()).is_ok())
+    }
+
     /// Whether everything that passes `other` passes this filter too. Filters nest: two overlap only if one covers the other.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {

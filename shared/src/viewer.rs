@@ -33,6 +33,8 @@ pub struct RelayInfo {
     pub ring_ns: u64,
     /// Whether it makes up its own producers.
     pub demo: bool,
+    /// The TCP port where producers connect.
+    pub ingest_port: u16,
 }
 
 /// One update as it comes in, with the names that its numbers stand for.
@@ -74,6 +76,8 @@ struct Live {
 #[derive(Clone, Copy, Debug)]
 struct Progress {
     epoch: u64,
+    /// The first number that it is about; 0 when it began with everything there was.
+    from: u64,
     next: u64,
     cut_ns: u64,
 }
@@ -85,6 +89,7 @@ pub struct Viewer {
     relay: Option<RelayInfo>,
     catalogue: BTreeMap<String, AppEntry>,
     has_catalogue: bool,
+    catalogue_revision: u64,
     apps: VecMap<String, AppStore>,
     subscriptions: VecMap<u32, Subscription>,
     next_sub: u32,
@@ -115,6 +120,7 @@ impl Viewer {
             relay: None,
             catalogue: BTreeMap::new(),
             has_catalogue: false,
+            catalogue_revision: 0,
             apps: VecMap::new(),
             subscriptions: VecMap::new(),
             next_sub: 1,
@@ -155,10 +161,8 @@ impl Viewer {
         self.apps.remove(app);
         self.progress.retain(|topic, _| topic.app != app);
         // The relay names a series once in a connection, so the names must outlive the numbers.
-        let named = self.names.iter().filter(|((_, name), _)| name == app);
-        let named: Vec<(u64, Vec<SeriesEntry>)> =
-            named.map(|((epoch, _), series)| (*epoch, series.values().cloned().collect())).collect();
-        named.into_iter().for_each(|(epoch, series)| self.announce(app, epoch, series));
+        let epochs: Vec<u64> = self.names.keys().filter(|(_, name)| name == app).map(|(epoch, _)| *epoch).collect();
+        epochs.into_iter().for_each(|epoch| self.announce_known(app, epoch));
         let topics = self.subscriptions.iter().filter(|(_, subscription)| subscription.topic.app == app);
         let subs: Vec<u32> = topics.map(|(&sub, _)| sub).collect();
         for sub in subs {
@@ -198,22 +202,28 @@ impl Viewer {
         subscription.waiting = false;
         let topic = subscription.topic.clone();
         let mut start = subscription.start;
-        self.catch_up_with_wider(&topic);
+        self.catch_up_with_wider(&topic, start);
         if let Some(progress) = self.progress.get(&topic) {
-            start = Start::After { epoch: progress.epoch, seq: progress.next - 1 };
+            start = Start::After { epoch: progress.epoch, seq: progress.next.saturating_sub(1) };
         }
         self.send(&ClientMessage::Subscribe { sub, topic, start });
     }
 
     /// What a wider topic brought, a narrower one need not ask for: without this, going from a whole application back to
     /// one of its categories would report everything in between as missing.
-    fn catch_up_with_wider(&mut self, topic: &Topic) {
-        let wider = |known: &Topic| known.app == topic.app && known != topic && known.filter.covers(&topic.filter);
-        let wider = self.progress.iter().filter(|(known, _)| wider(known)).map(|(_, progress)| *progress);
-        if let Some(best) = wider.max_by_key(|progress| progress.cut_ns)
-            && self.progress.get(topic).is_none_or(|mine| mine.cut_ns < best.cut_ns)
-        {
-            self.progress.insert(topic.clone(), best);
+    ///
+    /// It did bring it only if it goes on from where the narrower one was, or began with everything.
+    fn catch_up_with_wider(&mut self, topic: &Topic, start: Start) {
+        let mine = self.progress.get(topic).copied();
+        let is_wider = |known: &Topic| known.app == topic.app && known != topic && known.filter.covers(&topic.filter);
+        let goes_on = |wider: &Progress| match mine {
+            Some(mine) => wider.epoch == mine.epoch && wider.from <= mine.next && wider.next > mine.next,
+            None => wider.from == 0 || start == Start::Live,
+        };
+        let wider = self.progress.iter().filter(|(known, _)| is_wider(known)).map(|(_, progress)| *progress);
+        if let Some(best) = wider.filter(goes_on).max_by_key(|progress| progress.next) {
+            let from = mine.map_or(best.from, |mine| mine.from);
+            self.progress.insert(topic.clone(), Progress { from, ..best });
         }
     }
 
@@ -265,9 +275,10 @@ impl Viewer {
                     epoch: hello.epoch,
                     ring_ns: hello.ring_ns,
                     demo: hello.demo,
+                    ingest_port: hello.ingest_port,
                 });
             }
-            ServerMessage::Catalogue { full, apps } => self.learn(full, apps),
+            ServerMessage::Catalogue { full, apps, last } => self.learn(full, apps, last),
             ServerMessage::Subscribed(subscribed) => self.subscribed(subscribed),
             ServerMessage::Batch { head, updates } => return self.batch(&head, updates, incoming),
             ServerMessage::Gap { feed, from, to } => {
@@ -283,7 +294,7 @@ impl Viewer {
                         && last >= live.next
                         && !self.ask_again(sub, live.next)
                     {
-                        self.missed(sub, Some(last - live.next + 1));
+                        self.missed(sub, Some((last - live.next).saturating_add(1)));
                         self.progressed(sub, live.next, last, None);
                     }
                 }
@@ -298,17 +309,33 @@ impl Viewer {
         Ok(())
     }
 
-    fn learn(&mut self, full: bool, apps: Vec<AppEntry>) {
+    fn learn(&mut self, full: bool, apps: Vec<AppEntry>, last: bool) {
+        self.catalogue_revision += 1;
         if full {
             self.catalogue.clear();
-            self.has_catalogue = true;
+            self.has_catalogue = false;
         }
         self.catalogue.extend(apps.into_iter().map(|entry| (entry.app.clone(), entry)));
+        if last && !self.has_catalogue {
+            self.has_catalogue = true;
+            self.drop_strangers();
+        }
         let ready = |(&sub, subscription): (&u32, &Subscription)| {
             (subscription.waiting && self.catalogue.contains_key(&subscription.topic.app)).then_some(sub)
         };
         let subs: Vec<u32> = self.subscriptions.iter().filter_map(ready).collect();
         subs.into_iter().for_each(|sub| self.subscribe(sub));
+    }
+
+    /// Drops what is known of applications that the relay has forgotten and nobody here follows.
+    fn drop_strangers(&mut self) {
+        let Self { catalogue, subscriptions, apps, names, progress, .. } = self;
+        let is_known = |app: &String| {
+            catalogue.contains_key(app) || subscriptions.values().any(|subscription| subscription.topic.app == *app)
+        };
+        apps.retain(|app, _| is_known(app));
+        names.retain(|(_, app), _| is_known(app));
+        progress.retain(|topic, _| is_known(&topic.app));
     }
 
     fn subscribed(&mut self, Subscribed { sub, feed, epoch, next, head, missing }: Subscribed) {
@@ -317,13 +344,28 @@ impl Viewer {
         let topic = subscription.topic.clone();
         let seconds = self.seconds;
         self.apps.get_or_insert_with(topic.app.clone(), || AppStore::new(seconds));
-        match self.progress.get(&topic) {
-            Some(progress) if progress.epoch != epoch => self.missed(sub, None),
-            _ if missing > 0 => self.missed(sub, Some(missing)),
-            _ => {}
+        let before = self.progress.get(&topic).copied();
+        let has_restarted = before.is_some_and(|progress| progress.epoch != epoch);
+        if has_restarted && self.relay.as_ref().is_some_and(|relay| relay.demo) {
+            // Made-up producers tell their past again, which would count twice.
+            self.apps.insert(topic.app.clone(), AppStore::new(seconds));
+            self.announce_known(&topic.app, epoch);
+        } else if has_restarted {
+            self.missed(sub, None);
+        } else if missing > 0 {
+            self.missed(sub, Some(missing));
         }
-        let cut_ns = self.progress.get(&topic).map_or(0, |progress| progress.cut_ns);
-        self.progress.insert(topic, Progress { epoch, next, cut_ns });
+        let began = if self.subscriptions.get(&sub).is_some_and(|own| own.start == Start::Live) { next } else { 0 };
+        let from = before.filter(|_| !has_restarted).map_or(began, |progress| progress.from);
+        let cut_ns = before.map_or(0, |progress| progress.cut_ns);
+        self.progress.insert(topic, Progress { epoch, from, next, cut_ns });
+    }
+
+    /// Tells a new store of `app` the series that the relay has named already; it names each once in a connection.
+    fn announce_known(&mut self, app: &str, epoch: u64) {
+        let named = self.names.iter().find(|((known, name), _)| *known == epoch && name == app);
+        let named: Vec<SeriesEntry> = named.map_or_else(Vec::new, |(_, series)| series.values().cloned().collect());
+        self.announce(app, epoch, named);
     }
 
     fn announce(&mut self, app: &str, epoch: u64, series: Vec<SeriesEntry>) {
@@ -398,9 +440,13 @@ impl Viewer {
             if other == sub || shares {
                 live.next = live.next.max(to.saturating_add(1));
                 let next = live.next;
-                let progress =
-                    self.progress.get_or_insert_with(subscription.topic.clone(), || Progress { epoch, next, cut_ns: 0 });
-                *progress = Progress { epoch, next, cut_ns: cut_ns.unwrap_or(progress.cut_ns) };
+                let progress = self.progress.get_or_insert_with(subscription.topic.clone(), || Progress {
+                    epoch,
+                    from: 0,
+                    next,
+                    cut_ns: 0,
+                });
+                *progress = Progress { epoch, next, cut_ns: cut_ns.unwrap_or(progress.cut_ns), ..*progress };
             }
         }
     }
@@ -418,7 +464,7 @@ impl Viewer {
 
     fn missed(&mut self, sub: u32, updates: Option<u64>) {
         let Some(topic) = self.subscriptions.get(&sub).map(|subscription| &subscription.topic) else { return };
-        self.missing += updates.unwrap_or(0);
+        self.missing = self.missing.saturating_add(updates.unwrap_or(0));
         let from_ns = self.progress.get(topic).map_or(0, |progress| progress.cut_ns);
         if let Some(store) = self.apps.get_mut(&topic.app) {
             store.note_hole(Hole { from_ns, to_ns: 0, updates });
@@ -472,6 +518,12 @@ impl Viewer {
     #[must_use]
     pub const fn has_catalogue(&self) -> bool {
         self.has_catalogue
+    }
+
+    /// Goes up with every change of the catalogue.
+    #[must_use]
+    pub const fn catalogue_revision(&self) -> u64 {
+        self.catalogue_revision
     }
 
     /// What is known about one application.

@@ -120,6 +120,8 @@ impl Window {
             return Added::Late;
         }
         let start_ns = update.end_ns.saturating_sub(update.period_ns);
+        // Second 0 is the instant of the epoch itself; nothing honest ends there.
+        let second = second.max(1);
         let first = (start_ns / SLOT_NS + 1).min(second);
         self.first = Some(self.first.map_or(first, |known| known.min(first)));
         let count = update.histogram.count();

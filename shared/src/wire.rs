@@ -34,6 +34,8 @@ pub enum ServerMessage<'a> {
         full: bool,
         /// The applications.
         apps: Vec<AppEntry>,
+        /// Whether this message ends the list.
+        last: bool,
     },
     /// Answer to a subscription: what will come, from where on, and what is missing.
     Subscribed(Subscribed),
@@ -97,6 +99,8 @@ pub struct Hello<'a> {
     pub ring_ns: u64,
     /// Whether the relay makes up its own producers (`joey demo`).
     pub demo: bool,
+    /// The TCP port where producers connect.
+    pub ingest_port: u16,
 }
 
 /// One application in the catalogue.

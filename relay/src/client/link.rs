@@ -64,7 +64,7 @@ impl Link {
         let Some(socket) = &mut self.socket else { return self.connect().await };
         for message in self.viewer.outgoing() {
             if let Err(error) = socket.send(Message::from(message)).await {
-                return self.lost(&error.to_string());
+                return self.lost(&error.to_string()).await;
             }
         }
         match tokio::time::timeout(SILENCE, socket.next()).await {
@@ -85,19 +85,20 @@ impl Link {
                 let (code, reason) =
                     frame.map_or((1005, String::new()), |frame| (frame.code.into(), frame.reason.to_string()));
                 anyhow::ensure!(close::may_return(code), "the relay refuses this client: {reason} ({code})");
-                self.lost(&format!("the relay closed the connection: {reason} ({code})"))
+                self.lost(&format!("the relay closed the connection: {reason} ({code})")).await
             }
             Ok(Some(Ok(_))) => Ok(()),
-            Ok(Some(Err(error))) => self.lost(&error.to_string()),
-            Ok(None) => self.lost("the connection ended"),
-            Err(_) => self.lost("the relay has gone silent"),
+            Ok(Some(Err(error))) => self.lost(&error.to_string()).await,
+            Ok(None) => self.lost("the connection ended").await,
+            Err(_) => self.lost("the relay has gone silent").await,
         }
     }
 
     async fn connect(&mut self) -> anyhow::Result<()> {
         let mut request = self.address.as_str().into_client_request().context("not an address of a relay")?;
         request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static(SUBPROTOCOL));
-        match connect_async(request).await {
+        let connected = tokio::time::timeout(SILENCE, connect_async(request)).await;
+        match connected.unwrap_or_else(|_| Err(Error::Io(std::io::ErrorKind::TimedOut.into()))) {
             Ok((socket, _)) => {
                 self.socket = Some(socket);
                 self.has_been_connected = true;
@@ -113,20 +114,25 @@ impl Link {
                 if self.attempt == 0 {
                     eprintln!("joey: no relay at {} ({error}); waiting for it", self.address);
                 }
-                tokio::time::sleep(Duration::from_millis(backoff::delay_ms(self.attempt, fastrand::u32(..)).into()))
-                    .await;
-                self.attempt = self.attempt.saturating_add(1);
+                self.pause().await;
                 Ok(())
             }
         }
     }
 
-    fn lost(&mut self, why: &str) -> anyhow::Result<()> {
+    async fn lost(&mut self, why: &str) -> anyhow::Result<()> {
         self.socket = None;
         self.viewer.disconnected();
         anyhow::ensure!(!self.once, "{why}");
         eprintln!("joey: {why}; coming back");
+        self.pause().await;
         Ok(())
+    }
+
+    async fn pause(&mut self) {
+        let delay_ms = backoff::delay_ms(self.attempt, fastrand::u32(..));
+        self.attempt = self.attempt.saturating_add(1);
+        tokio::time::sleep(Duration::from_millis(delay_ms.into())).await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! `joey stats`: one snapshot of every view of an application, from the same store that the page uses.
 
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use joey_shared::format;
@@ -53,6 +54,12 @@ pub(crate) async fn run(stats: Stats) -> anyhow::Result<Outcome> {
     tokio::time::timeout(PATIENCE, caught_up)
         .await
         .map_err(|_| anyhow::anyhow!("the relay does not send its history"))??;
+    if link.viewer.is_waiting() {
+        return no_such_app;
+    }
+    if link.viewer.missing() > 0 {
+        eprintln!("joey: {} updates are missing: the relay no longer holds them", link.viewer.missing());
+    }
     let now_ns = link.now_ns();
     link.viewer.advance(now_ns);
     let Some(store) = link.viewer.app_mut(&stats.app) else { return no_such_app };
@@ -60,16 +67,18 @@ pub(crate) async fn run(stats: Stats) -> anyhow::Result<Outcome> {
         return Ok(Outcome::NoData(format!("no data for {} yet", stats.app)));
     }
     let views = snapshot(store);
-    if stats.json {
+    let text = if stats.json {
         let views: Vec<Value> = views.iter().map(Line::as_json).collect();
-        println!(
-            "{}",
-            json!({"app": stats.app, "window_s": stats.window, "through_ns": store.through_ns(), "views": views})
-        );
+        let through_ns = store.through_ns();
+        format!("{}\n", json!({"app": stats.app, "window_s": stats.window, "through_ns": through_ns, "views": views}))
     } else {
-        print!("{}", table(&views));
+        table(&views)
+    };
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // Whoever read this has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Outcome::Done),
+        outcome => Ok(outcome.map(|()| Outcome::Done)?),
     }
-    Ok(Outcome::Done)
 }
 
 /// One view's numbers.
@@ -100,7 +109,7 @@ impl Line {
         view.insert("count".to_owned(), number(histogram.count()));
         view.insert("bins".to_owned(), bins.into());
         let has_latency = key.kind.has_latency();
-        let extremes = (has_latency && !histogram.is_empty()).then_some((histogram.min_ns, histogram.max_ns));
+        let extremes = histogram.extremes().filter(|_| has_latency);
         view.insert("min_ns".to_owned(), extremes.map(|(min_ns, _)| min_ns).into());
         view.insert("max_ns".to_owned(), extremes.map(|(_, max_ns)| max_ns).into());
         let quantile = |(name, q)| {

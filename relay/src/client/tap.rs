@@ -19,6 +19,7 @@ pub(crate) async fn run(tap: Tap) -> anyhow::Result<Outcome> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     // Before the first catalogue nobody knows what exists already; what appears later is followed from its beginning.
     let mut has_catalogue = false;
+    let mut seen = 0;
     loop {
         let mut printed = Ok(());
         link.step(|incoming| {
@@ -36,6 +37,10 @@ pub(crate) async fn run(tap: Tap) -> anyhow::Result<Outcome> {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Outcome::Done),
             outcome => outcome?,
         }
+        if !link.viewer.has_catalogue() || link.viewer.catalogue_revision() == seen {
+            continue;
+        }
+        seen = link.viewer.catalogue_revision();
         let apps: Vec<String> = link.viewer.catalogue().keys().cloned().collect();
         let is_old = !has_catalogue && !link.had_to_wait();
         let wanted = |app: &String| tap.app.as_ref().is_none_or(|only| only == app);
@@ -43,7 +48,7 @@ pub(crate) async fn run(tap: Tap) -> anyhow::Result<Outcome> {
             let start = if is_old && !tap.history { Start::Live } else { Start::History };
             link.viewer.follow(Topic { app, filter: Filter::All }, start);
         }
-        has_catalogue |= link.viewer.has_catalogue();
+        has_catalogue = true;
     }
 }
 
@@ -77,11 +82,7 @@ fn as_json(incoming: &Incoming<'_>) -> Value {
     let key = &series.key;
     let histogram = &update.histogram;
     let bins: Map<String, Value> = histogram.occupied().map(|(bin, count)| (bin.to_string(), count.into())).collect();
-    let (min_ns, max_ns) = if histogram.is_empty() {
-        (Value::Null, Value::Null)
-    } else {
-        (histogram.min_ns.into(), histogram.max_ns.into())
-    };
+    let extremes = histogram.extremes();
     json!({
         "app": app,
         "category": key.category,
@@ -93,8 +94,8 @@ fn as_json(incoming: &Incoming<'_>) -> Value {
         "period_end_ns": update.end_ns.saturating_add(update.skew_ns),
         "count": number(histogram.count()),
         "bins": bins,
-        "min_ns": min_ns,
-        "max_ns": max_ns,
+        "min_ns": extremes.map(|(min_ns, _)| min_ns),
+        "max_ns": extremes.map(|(_, max_ns)| max_ns),
         "epoch": epoch,
         "seq": update.seq,
     })

@@ -9,15 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
 
-use crate::door::Door;
+use crate::door::{Door, Place};
 use crate::guard::contained;
 use crate::hub::Hub;
 
@@ -35,16 +38,17 @@ pub async fn serve(mut door: Door, router: Router, hub: Arc<Hub>, stop: Cancella
     let connections = TaskTracker::new();
     while let Some((stream, peer, place)) = stop.run_until_cancelled(door.next()).await {
         let (router, stop) = (router.clone(), stop.clone());
+        // A WebSocket keeps the place when it leaves this task.
+        let place = Arc::new(place);
         connections.spawn(contained(hub.counters().clone(), "http", async move {
-            let _place = place;
-            converse(stream, peer, router, &stop).await;
+            converse(stream, peer, router, place, &stop).await;
         }));
     }
     connections.close();
     connections.wait().await;
 }
 
-async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, stop: &CancellationToken) {
+async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, place: Arc<Place>, stop: &CancellationToken) {
     prepare(&stream);
     // hyper's own deadline begins with the first byte.
     let mut byte = [0];
@@ -53,11 +57,15 @@ async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, stop: &Ca
         tracing::debug!(%peer, "said nothing");
         return;
     }
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(place.clone());
+        router.clone().oneshot(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
     tokio::select! {

@@ -1,12 +1,23 @@
 //! Which pages may connect. A browser lets any page open a WebSocket anywhere and says where the page came from; it is
 //! the server that must look (RFC 6455 section 10.2).
 
+use std::net::IpAddr;
+
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, header};
+
+use crate::config::Config;
 
 /// Whether a page of the origin in `headers` may connect: the relay's own, one on the list, or no page at all.
 ///
 /// An origin is compared whole: scheme, host and port. `null`, which sandboxed frames and files have, is never the relay's own.
-pub(super) fn is_allowed(headers: &HeaderMap, origins: &[String]) -> bool {
+/// A relay on a loopback address is known by an address or as `localhost` only: any other name may be one that its owner
+/// has pointed at this machine after serving a page under it.
+pub(super) fn is_allowed(headers: &HeaderMap, config: &Config) -> bool {
+    is_listed_or_own(headers, &config.origins, config.http.ip())
+}
+
+fn is_listed_or_own(headers: &HeaderMap, origins: &[String], own: IpAddr) -> bool {
     let mut sent = headers.get_all(header::ORIGIN).iter();
     let Some(origin) = sent.next() else { return true };
     let Some(origin) = origin.to_str().ok().filter(|_| sent.next().is_none()) else { return false };
@@ -15,7 +26,16 @@ pub(super) fn is_allowed(headers: &HeaderMap, origins: &[String]) -> bool {
     }
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let origin_host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-    origin_host.is_some() && origin_host.map(str::to_ascii_lowercase) == host.map(str::to_ascii_lowercase)
+    origin_host.is_some()
+        && origin_host.map(str::to_ascii_lowercase) == host.map(str::to_ascii_lowercase)
+        && (!own.is_loopback() || host.is_some_and(is_this_machine))
+}
+
+/// Whether `host`, with or without a port, is an address or `localhost`.
+fn is_this_machine(host: &str) -> bool {
+    let Ok(authority) = host.parse::<Authority>() else { return false };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
 }
 
 #[cfg(test)]
@@ -29,7 +49,7 @@ mod tests {
             headers.insert(header::ORIGIN, origin.parse().unwrap());
         }
         let list = ["https://ui.example".to_owned()];
-        assert_eq!(is_allowed(&headers, &list), allowed, "{origin:?}");
+        assert_eq!(is_listed_or_own(&headers, &list, [10, 0, 0, 1].into()), allowed, "{origin:?}");
     }
 
     #[test]
@@ -61,6 +81,20 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.append(header::ORIGIN, "https://ui.example".parse().unwrap());
         headers.append(header::ORIGIN, "https://evil.net".parse().unwrap());
-        assert!(!is_allowed(&headers, &["https://ui.example".to_owned()]));
+        assert!(!is_listed_or_own(&headers, &["https://ui.example".to_owned()], [10, 0, 0, 1].into()));
+    }
+
+    #[test]
+    fn a_relay_on_loopback_is_not_known_by_names_that_others_can_point_at_it() {
+        let check = |host: &str, allowed| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, host.parse().unwrap());
+            headers.insert(header::ORIGIN, format!("http://{host}").parse().unwrap());
+            assert_eq!(is_listed_or_own(&headers, &[], [127, 0, 0, 1].into()), allowed, "{host}");
+        };
+        ["127.0.0.1:4000", "localhost:4000", "LOCALHOST", "[::1]:4000"].into_iter().for_each(|host| check(host, true));
+        ["evil.example:4000", "localhost.evil.example", "127.0.0.1.evil.example"]
+            .into_iter()
+            .for_each(|host| check(host, false));
     }
 }

@@ -2,6 +2,7 @@
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
@@ -11,28 +12,36 @@ use crate::config::Config;
 
 /// The routes of the page.
 pub(super) fn routes(config: &Config) -> Router {
-    let (router, index) = match &config.ui_dir {
-        Some(dir) => {
-            // Without an index there is no page, and so no script to allow.
-            let index = std::fs::read_to_string(dir.join("index.html")).unwrap_or_default();
-            (Router::new().fallback_service(tower_http::services::ServeDir::new(dir)), index)
+    let router = match config.ui_dir.clone() {
+        // Read anew each time, since the directory may be built anew while the relay runs.
+        Some(dir) => Router::new()
+            .fallback_service(tower_http::services::ServeDir::new(&dir))
+            .layer(policy_layer(move || policy(&std::fs::read_to_string(dir.join("index.html")).unwrap_or_default()))),
+        None => {
+            let policy = policy(INDEX);
+            embedded().layer(policy_layer(move || policy.clone()))
         }
-        None => (embedded(), INDEX.to_owned()),
     };
-    let set = |name: HeaderName, value: &str| HeaderValue::from_str(value).ok().map(|value| (name, value));
     let headers = [
-        set(header::CONTENT_SECURITY_POLICY, &policy(&index)),
-        set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        set(header::REFERRER_POLICY, "no-referrer"),
-        set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
-        set(HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
         // Names of other files change with their content; the page that names them must be asked for again.
-        set(header::CACHE_CONTROL, "no-cache"),
+        (header::CACHE_CONTROL, "no-cache"),
     ];
-    headers
-        .into_iter()
-        .flatten()
-        .fold(router, |router, (name, value)| router.layer(SetResponseHeaderLayer::if_not_present(name, value)))
+    headers.into_iter().fold(router, |router, (name, value)| {
+        router.layer(SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value)))
+    })
+}
+
+/// Adds the policy that `policy` gives to every answer.
+fn policy_layer<F: Fn() -> String + Clone>(
+    policy: F,
+) -> SetResponseHeaderLayer<impl Fn(&Response) -> Option<HeaderValue> + Clone> {
+    SetResponseHeaderLayer::overriding(header::CONTENT_SECURITY_POLICY, move |_: &Response| {
+        HeaderValue::from_str(&policy()).ok()
+    })
 }
 
 /// What the page may do: run its own code and the inline scripts that its build wrote into `index`, named by their hashes;

@@ -8,6 +8,10 @@ use joey_shared::series::Filter;
 use joey_shared::wire::{BatchHead, SeriesEntry, ServerMessage, Update, UpdatesWriter};
 use tokio::sync::Notify;
 
+/// How long a feed may go without a batch while its application has updates, in ns: 10 s. Then an empty one says that the
+/// numbers since did not pass, so that a viewer that comes back later is not told that it missed them.
+const COVER_NS: u64 = 10_000_000_000;
+
 /// What a batch costs beyond its bytes.
 const BATCH_OVERHEAD: u64 = 64;
 
@@ -19,6 +23,8 @@ pub(super) struct Feed {
     ring: VecDeque<Batch>,
     /// The number after the last one that any batch covered.
     next: u64,
+    /// When the last batch was cut.
+    covered_ns: u64,
     /// For each of the log's series, whether its updates pass.
     admitted: Vec<bool>,
     /// How many of them were announced in some batch, as far as they pass.
@@ -52,6 +58,7 @@ impl Feed {
             filter,
             ring: VecDeque::new(),
             next: 1,
+            covered_ns: 0,
             admitted: Vec::new(),
             announced: 0,
             bytes: 0,
@@ -62,6 +69,8 @@ impl Feed {
     /// The feed of a part of an application, with the history that `whole` holds.
     pub(super) fn filtered(number: u32, filter: Filter, whole: &History, series: &[SeriesEntry]) -> Self {
         let mut feed = Self::new(number, filter);
+        // Whoever subscribes has just been told the names so far.
+        feed.announced = series.len();
         feed.catch_up(whole, series);
         feed
     }
@@ -79,23 +88,32 @@ impl Feed {
                 self.cut(&updates, series, head.to, head.cut_ns);
             }
         }
+        if let Some(last) = whole.batches.last().filter(|last| last.to >= self.next) {
+            // Looked through to the end, so that nobody has to do it again.
+            self.covered_ns = 0;
+            self.cut(&[], series, last.to, last.cut_ns.max(COVER_NS));
+        }
     }
 
-    /// Encodes those of `updates` that pass as one batch that covers everything up to `to`, and wakes the viewers.
-    /// Gives the bytes that it takes; 0 when none passed.
+    /// Encodes those of `updates` that pass as one batch that covers everything up to `to`, and wakes the viewers. Where none
+    /// passes there is a batch only once in a while. Gives the bytes that it takes.
     pub(super) fn cut(&mut self, updates: &[Update], series: &[SeriesEntry], to: u64, cut_ns: u64) -> u64 {
         let passes = series[self.admitted.len()..].iter().map(|entry| self.filter.admits(&entry.key));
         self.admitted.extend(passes);
         let passed = |update: &&Update| self.admitted.get(update.series as usize).copied().unwrap_or(false);
-        let Some(first) = updates.iter().find(passed) else { return 0 };
+        let first = updates.iter().find(passed);
+        if first.is_none() && cut_ns < self.covered_ns.saturating_add(COVER_NS) {
+            return 0;
+        }
+        let (end_ns, period_ns) = first.map_or((0, 0), |first| (first.end_ns, first.period_ns));
         let new = series.iter().zip(&self.admitted).skip(self.announced);
         let head = BatchHead {
             feed: self.number,
             from: self.next,
             to,
             cut_ns,
-            end_ns: first.end_ns,
-            period_ns: first.period_ns,
+            end_ns,
+            period_ns,
             series: new.filter(|&(_, &admitted)| admitted).map(|(entry, _)| entry.clone()).collect(),
         };
         let mut writer = UpdatesWriter::new(&head);
@@ -105,6 +123,7 @@ impl Feed {
         let cost = bytes.len() as u64 + BATCH_OVERHEAD;
         self.ring.push_back(Batch { from, to, cut_ns, bytes });
         self.announced = series.len();
+        self.covered_ns = cut_ns;
         self.next = to + 1;
         self.bytes += cost;
         self.viewers.iter().for_each(|(_, wake)| wake.notify_one());

@@ -15,6 +15,12 @@ use crate::ingest::wallaroo::Metrics;
 /// A batch is cut early when it holds this many updates: some 40 KB, which no viewer's buffer refuses.
 const BATCH_UPDATES_MAX: usize = 1_000;
 
+/// Topics of one application that may be watched at once besides the whole. Each is looked at whenever a batch is cut.
+const FEEDS_MAX: usize = 1_000;
+
+/// The least time between two changes of the catalogue that only say how things go on: 10 s.
+const ENTRY_NS: u64 = 10_000_000_000;
+
 /// How far a period may end in the future before its producer's clock is called wrong, at least: 5 s.
 const SKEW_NS_MIN: u64 = 5_000_000_000;
 
@@ -30,13 +36,16 @@ pub(super) struct Log {
     pending: Vec<Update>,
     /// The newest plausible period end.
     clock_ns: u64,
-    heard_ns: u64,
+    /// When the newest frame arrived.
+    pub(super) heard_ns: u64,
     late: u64,
     /// The feed of everything.
     whole: Feed,
     /// The feeds of parts that somebody watches.
     parts: Vec<Feed>,
     workers: BTreeMap<String, Worker>,
+    /// When the catalogue last changed only because time went on.
+    told_ns: u64,
     /// Frames refused because of a limit.
     pub(super) limited: u64,
     /// The catalogue's version when this entry last changed.
@@ -84,6 +93,7 @@ impl Log {
             whole,
             parts: Vec::new(),
             workers: BTreeMap::new(),
+            told_ns: 0,
             limited: 0,
             changed: 0,
         }
@@ -221,6 +231,11 @@ impl Log {
         std::iter::once(&self.whole).chain(&self.parts).map(Feed::bytes).sum()
     }
 
+    /// Whether there may be one more feed.
+    pub(super) fn has_room_for_feed(&self) -> bool {
+        self.parts.len() < FEEDS_MAX
+    }
+
     /// Drops the oldest batch of the largest feed; gives the bytes freed.
     pub(super) fn evict_oldest(&mut self) -> u64 {
         let feeds = std::iter::once(&mut self.whole).chain(&mut self.parts);
@@ -268,6 +283,15 @@ impl Log {
                 worker.since_ns = now_ns;
             }
         }
+    }
+
+    /// Whether its line in the catalogue, told at `told_ns`, should be told again though nobody came or went.
+    pub(super) fn is_entry_stale(&mut self, now_ns: u64) -> bool {
+        let is_stale = self.heard_ns > self.told_ns && now_ns >= self.told_ns.saturating_add(ENTRY_NS);
+        if is_stale {
+            self.told_ns = now_ns;
+        }
+        is_stale
     }
 
     /// This application's line in the catalogue.

@@ -101,8 +101,29 @@ fn a_topic_without_updates_is_caught_up_at_once() {
     let hub = hub(Config::default());
     publish(&hub, &["a"], NOW);
     let viewer = hub.enter().unwrap();
-    let (_part, subscribed) = viewer.subscribe(1, &topic(only("nobody")), Start::History, NOW).unwrap();
-    assert!(subscribed.next > subscribed.head);
+    let (mut part, subscribed) = viewer.subscribe(1, &topic(only("nobody")), Start::History, NOW).unwrap();
+    assert_eq!(seqs(&mut part), []);
+    assert!(part.position() > subscribed.head);
+}
+
+#[test]
+fn a_quiet_topic_is_not_told_that_it_missed_what_was_not_for_it() {
+    let hub = hub(Config { ring: Duration::from_secs(10), ..Config::default() });
+    publish(&hub, &["quiet"], NOW);
+    let viewer = hub.enter().unwrap();
+    let (mut part, _) = viewer.subscribe(1, &topic(only("quiet")), Start::History, NOW).unwrap();
+    let _other = viewer.subscribe(2, &topic(only("quiet")), Start::Live, NOW).unwrap();
+    assert_eq!(seqs(&mut part), [1]);
+    for second in 1..100 {
+        publish(&hub, &["busy"; 7], NOW + second * S);
+        hub.evict_old(NOW + second * S);
+        assert_eq!(seqs(&mut part), []);
+    }
+    let position = part.position();
+    drop(part);
+    let start = Start::After { epoch: 7, seq: position - 1 };
+    let (_, subscribed) = viewer.subscribe(3, &topic(only("quiet")), start, NOW + 100 * S).unwrap();
+    assert_eq!((subscribed.missing, hub.counters().gaps.get()), (0, 0));
 }
 
 #[test]

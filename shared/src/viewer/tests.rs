@@ -19,7 +19,15 @@ fn entry() -> SeriesEntry {
 }
 
 fn hello(epoch: u64) -> Vec<u8> {
-    let hello = Hello { version: VERSION, release: "test", epoch, now_ns: 1_000 * S, ring_ns: 300 * S, demo: false };
+    let hello = Hello {
+        version: VERSION,
+        release: "test",
+        epoch,
+        now_ns: 1_000 * S,
+        ring_ns: 300 * S,
+        demo: false,
+        ingest_port: 5001,
+    };
     ServerMessage::Hello(hello).encode()
 }
 
@@ -160,7 +168,7 @@ fn waits_for_an_application_that_does_not_exist_yet() {
     take(&mut viewer, &[hello(9), ServerMessage::Refused { sub: 1, reason: Refusal::NoSuchApp }.encode()]);
     assert!(viewer.is_waiting() && asked(&mut viewer).len() == 1);
     let apps = vec![AppEntry { app: "app".to_string(), ..AppEntry::default() }];
-    take(&mut viewer, &[ServerMessage::Catalogue { full: false, apps }.encode()]);
+    take(&mut viewer, &[ServerMessage::Catalogue { full: false, apps, last: true }.encode()]);
     assert!(!viewer.is_waiting());
     assert!(matches!(asked(&mut viewer)[..], [ClientMessage::Subscribe { sub: 1, .. }]));
 }

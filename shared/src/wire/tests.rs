@@ -48,6 +48,7 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
         now_ns: 1_544_101_820_000_000_000,
         ring_ns: 300_000_000_000,
         demo: false,
+        ingest_port: 5001,
     };
     let worker = WorkerEntry {
         worker: "initializer".to_string(),
@@ -67,7 +68,7 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
     let subscribe = |sub, filter, start| ClientMessage::Subscribe { sub, topic: topic(filter), start }.encode();
     BTreeMap::from([
         ("hello", ServerMessage::Hello(hello).encode()),
-        ("catalogue", ServerMessage::Catalogue { full: true, apps: vec![app] }.encode()),
+        ("catalogue", ServerMessage::Catalogue { full: true, apps: vec![app], last: true }.encode()),
         (
             "series",
             ServerMessage::Series { app: "Alerts".to_string(), epoch: 77, series: vec![check_series()], last: true }
