@@ -206,8 +206,10 @@ fn view((kind, names): &ViewId, frames: &[&Frame], clock_s: u64, window_s: u64, 
         "bins".to_owned(),
         occupied.map(|(bin, &count)| (bin.to_string(), count.into())).collect::<Map<_, _>>().into(),
     );
-    view.insert("min_ns".to_owned(), if has_latency { min_ns.into() } else { Value::Null });
-    view.insert("max_ns".to_owned(), if has_latency { max_ns.into() } else { Value::Null });
+    // Extremes the wrong way round are no extremes.
+    let is_known = has_latency && min_ns <= max_ns;
+    view.insert("min_ns".to_owned(), if is_known { min_ns.into() } else { Value::Null });
+    view.insert("max_ns".to_owned(), if is_known { max_ns.into() } else { Value::Null });
     let quantiles = QUANTILES.into_iter().map(|(name, q)| (name.to_owned(), range(&bins, count, q, min_ns, max_ns)));
     view.insert(
         "quantiles".to_owned(),

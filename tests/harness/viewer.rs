@@ -144,7 +144,7 @@ impl Viewer {
             let message = ServerMessage::decode(&bytes).expect("the relay speaks the protocol");
             return match message {
                 ServerMessage::Hello(hello) => Heard::Hello(hello.epoch),
-                ServerMessage::Catalogue { full, apps } => {
+                ServerMessage::Catalogue { full, apps, last: _ } => {
                     if full {
                         self.catalogue.clear();
                     }

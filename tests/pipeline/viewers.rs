@@ -336,7 +336,7 @@ fn a_viewer_that_takes_nothing_does_not_hold_up_the_end() {
 
 #[test]
 fn an_application_that_was_forgotten_and_returns_is_told_apart_from_its_past() {
-    let relay = Relay::start_with(&["--ring-bytes", "1", "--forget-secs", "1"]);
+    let relay = Relay::start_with(&["--forget-secs", "1"]);
     relay.producer("App", "w").send_all(&frames(1, 10));
     relay.accepts(10);
     let mut viewer = Viewer::connect(&relay);

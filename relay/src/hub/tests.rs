@@ -102,7 +102,7 @@ fn a_topic_without_updates_is_caught_up_at_once() {
     publish(&hub, &["a"], NOW);
     let viewer = hub.enter().unwrap();
     let (mut part, subscribed) = viewer.subscribe(1, &topic(only("nobody")), Start::History, NOW).unwrap();
-    assert_eq!(seqs(&mut part), []);
+    assert!(seqs(&mut part).is_empty());
     assert!(part.position() > subscribed.head);
 }
 
@@ -117,7 +117,7 @@ fn a_quiet_topic_is_not_told_that_it_missed_what_was_not_for_it() {
     for second in 1..100 {
         publish(&hub, &["busy"; 7], NOW + second * S);
         hub.evict_old(NOW + second * S);
-        assert_eq!(seqs(&mut part), []);
+        assert!(seqs(&mut part).is_empty());
     }
     let position = part.position();
     drop(part);
