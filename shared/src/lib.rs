@@ -30,6 +30,6 @@ pub mod viewer;
 pub mod format;
 pub mod backoff;
 pub mod close;
+pub mod vecmap;
 
 mod seqset;
-mod vecmap;

@@ -3,8 +3,7 @@
 //! The same store runs in the browser, behind `joey stats` and in the tests. Its clock is the newest plausible period end
 //! that was seen, not the time on anybody's wall, so a recording from last year looks as it did then.
 
-use alloc::collections::BTreeMap;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::histogram::Histogram;
@@ -78,7 +77,7 @@ pub struct Hole {
 #[derive(Clone, Debug)]
 pub struct AppStore {
     views: Vec<View>,
-    index: BTreeMap<ViewKey, usize>,
+    index: VecMap<ViewKey, usize>,
     logs: Vec<Log>,
     seconds: u64,
     clock_ns: u64,
@@ -88,7 +87,7 @@ pub struct AppStore {
     revision: u64,
     heard_ns: u64,
     late: u64,
-    skews: BTreeMap<String, Skew>,
+    skews: VecMap<String, Skew>,
     holes: Vec<Hole>,
 }
 
@@ -129,7 +128,7 @@ impl AppStore {
     pub const fn new(seconds: u64) -> Self {
         Self {
             views: Vec::new(),
-            index: BTreeMap::new(),
+            index: VecMap::new(),
             logs: Vec::new(),
             seconds,
             clock_ns: 0,
@@ -138,7 +137,7 @@ impl AppStore {
             revision: 0,
             heard_ns: 0,
             late: 0,
-            skews: BTreeMap::new(),
+            skews: VecMap::new(),
             holes: Vec::new(),
         }
     }
@@ -330,7 +329,7 @@ impl AppStore {
 
     /// Workers whose clock is implausibly far ahead; their periods are placed by arrival.
     #[must_use]
-    pub const fn skews(&self) -> &BTreeMap<String, Skew> {
+    pub const fn skews(&self) -> &VecMap<String, Skew> {
         &self.skews
     }
 
@@ -353,15 +352,6 @@ impl AppStore {
     pub fn holes(&self) -> &[Hole] {
         &self.holes
     }
-
-    /// The names of `field` over all views, each once, sorted: for example every pipeline.
-    #[must_use]
-    pub fn names_of(&self, field: impl Fn(&ViewKey) -> Option<&str>) -> Vec<String> {
-        let mut names: Vec<String> = self.index.keys().filter_map(field).map(ToString::to_string).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
-    }
 }
 
 /// Announcing a series.
@@ -378,6 +368,7 @@ mod tests {
     use super::*;
     use crate::series::{COMPUTATION, START_TO_END};
     use crate::view::Kind;
+    use alloc::string::ToString;
 
     const S: u64 = 1_000_000_000;
 

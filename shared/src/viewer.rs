@@ -8,7 +8,6 @@
 //! after a jump between the ranges of two batches, or a heartbeat that speaks of more than came, the viewer asks once for
 //! what is missing; what does not come then either becomes a [`Hole`] that names how much it is.
 
-use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
@@ -87,7 +86,7 @@ struct Progress {
 pub struct Viewer {
     seconds: u64,
     relay: Option<RelayInfo>,
-    catalogue: BTreeMap<String, AppEntry>,
+    catalogue: VecMap<String, AppEntry>,
     has_catalogue: bool,
     catalogue_revision: u64,
     apps: VecMap<String, AppStore>,
@@ -118,7 +117,7 @@ impl Viewer {
         Self {
             seconds,
             relay: None,
-            catalogue: BTreeMap::new(),
+            catalogue: VecMap::new(),
             has_catalogue: false,
             catalogue_revision: 0,
             apps: VecMap::new(),
@@ -315,7 +314,7 @@ impl Viewer {
             self.catalogue.clear();
             self.has_catalogue = false;
         }
-        self.catalogue.extend(apps.into_iter().map(|entry| (entry.app.clone(), entry)));
+        apps.into_iter().for_each(|entry| self.catalogue.insert(entry.app.clone(), entry));
         if last && !self.has_catalogue {
             self.has_catalogue = true;
             self.drop_strangers();
@@ -510,7 +509,7 @@ impl Viewer {
 
     /// The applications that the relay knows.
     #[must_use]
-    pub const fn catalogue(&self) -> &BTreeMap<String, AppEntry> {
+    pub const fn catalogue(&self) -> &VecMap<String, AppEntry> {
         &self.catalogue
     }
 

@@ -45,7 +45,9 @@ fn check(here: &Checkout, steps: &mut Steps) -> Result<()> {
         Ok(cmd!(sh, "cargo clippy -p joey-ui --target wasm32-unknown-unknown --all-targets -- -D warnings").run()?)
     })?;
     steps.run("unit tests", || unit_tests(here))?;
-    steps.run("examples in the documentation", || Ok(cmd!(sh, "cargo test --doc -p joey-shared").run()?))?;
+    steps.run("examples in the documentation", || {
+        Ok(cmd!(sh, "cargo test --doc -p joey-shared -p joey -p joey-ui").run()?)
+    })?;
     steps.run("no standard library in shared", || {
         Ok(cmd!(sh, "cargo check -p joey-shared --target {BARE_TARGET}").run()?)
     })?;

@@ -35,10 +35,13 @@ fn find() -> Option<Browser> {
 }
 
 fn apt_install(sh: &Shell, packages: &[&str]) -> Result<()> {
-    let as_root: &[&str] = if is_root(sh) { &["env"] } else { &["sudo", "env"] };
-    let apt: Vec<_> = as_root.iter().chain(&["DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes"]).collect();
-    let (program, words) = apt.split_first().context("no words")?;
-    cmd!(sh, "{program} {words...} update").run()?;
+    let as_root: &[&str] = if is_root(sh) { &[] } else { &["sudo"] };
+    // It waits, in seconds, for whoever else is installing something.
+    let apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--option=DPkg::Lock::Timeout=300"];
+    let words: Vec<&str> = as_root.iter().copied().chain(apt).collect();
+    let (program, words) = words.split_first().context("there are words")?;
+    // A list that cannot be renewed, perhaps somebody else's, need not be one of those that matter.
+    cmd!(sh, "{program} {words...} update").ignore_status().run()?;
     cmd!(sh, "{program} {words...} install --no-install-recommends {packages...}").run()?;
     Ok(())
 }

@@ -22,14 +22,12 @@ pub(crate) fn find_or_install(here: &Checkout, cache: &Cache) -> Result<PathBuf>
         |work, result| {
             println!("setup: building Trunk {VERSION}, once, about 3 minutes on 2 cores");
             let target = work.join("target");
-            // Unoptimised, it builds in a third of the time and bundles an app of our size as
-            // fast. Its default features are TLS and an update check, which we have no use for.
-            // Without `--locked` it does not compile.
+            // Unoptimised, it builds in a third of the time and bundles an app of our size as fast. Its default features
+            // are TLS and an update check, which we have no use for. Without `--locked` it does not compile.
             let options = ["--locked", "--no-default-features", "--profile", "dev"];
             // Cargo complains about an installed program that is not on PATH.
             let path = before_path(&result.join("bin"))?;
-            cmd!(sh, "cargo install trunk --version {VERSION} {options...} --root {result}")
-                .args(["--target-dir".as_ref(), target.as_os_str()])
+            cmd!(sh, "cargo install trunk --version {VERSION} {options...} --root {result} --target-dir {target}")
                 .env("CARGO_PROFILE_DEV_DEBUG", "false")
                 .env("PATH", path)
                 .quiet()

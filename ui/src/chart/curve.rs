@@ -1,0 +1,135 @@
+//! The percentile curve: how long the slowest tenth, hundredth, thousandth take.
+//!
+//! The axis counts nines (`1 / (1 - q)` on a logarithm, as HdrHistogram draws it), so the tail has room. With bins twice as
+//! wide as the one before, the curve is steps with a band: the value lies somewhere in the band, its upper edge is the bound.
+
+use joey_shared::histogram::{Histogram, bin_high, bin_low, bin_of};
+
+use super::heat::shown_bins;
+use super::scale::{Scale, duration_ticks, nines};
+use super::{Anchor, Draw, Ink, Rect, Size};
+
+/// The percentiles on the axis.
+const MARKS: [(f64, &str); 7] =
+    [(0.0, "0"), (0.5, "50"), (0.9, "90"), (0.99, "99"), (0.999, "99.9"), (0.9999, "99.99"), (0.99999, "99.999")];
+
+/// Nines shown at least (the last percentile of the figures) and at most.
+const NINES: (f64, f64) = (4.0, 5.3);
+
+/// One step: from one share of events to another, between two durations (as powers of two).
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Step {
+    from: f64,
+    to: f64,
+    low: f64,
+    high: f64,
+}
+
+/// The steps of `histogram`, ascending.
+fn steps(histogram: &Histogram) -> Vec<Step> {
+    let count = histogram.count() as f64;
+    let extremes = histogram.extremes();
+    let mut seen = 0_u128;
+    let step = |(bin, events): (usize, u64)| {
+        let from = seen as f64 / count;
+        seen += u128::from(events);
+        // As in a quantile's range, the recorded extremes draw in the bins that they lie in.
+        let low = extremes.map(|(min, _)| min).filter(|min| bin_of(*min) == bin).unwrap_or_else(|| bin_low(bin));
+        let high =
+            extremes.map(|(_, max)| max).filter(|max| bin_of(*max) == bin).map_or_else(|| bin_high(bin), u128::from);
+        let log2 = |ns: f64| if ns < 1.0 { -1.0 } else { ns.log2() };
+        Step { from, to: seen as f64 / count, low: log2(low as f64), high: log2(high as f64) }
+    };
+    histogram.occupied().map(step).collect()
+}
+
+/// The curve of `histogram`.
+#[must_use]
+pub fn draw(histogram: &Histogram, size: Size) -> Vec<Draw> {
+    let plot = Rect {
+        x: 62.0,
+        y: 10.0,
+        width: (size.width - 62.0 - 16.0).max(1.0),
+        height: (size.height - 10.0 - 38.0).max(1.0),
+    };
+    let count = histogram.count() as f64;
+    let known = if count > 0.0 { count.log10() } else { 0.0 };
+    let x = Scale { from: 0.0, to: (known + 0.3).max(NINES.0 + 0.2).min(NINES.1), start: plot.x, end: plot.right() };
+    let (low, high) = shown_bins(histogram);
+    let y = Scale { from: low as f64 - 1.0, to: high as f64, start: plot.bottom(), end: plot.y };
+    let mut list = Vec::new();
+    for (log2, label) in duration_ticks(y.from, y.to, (plot.height / 26.0) as usize) {
+        list.push(Draw::hairline(Ink::Grid, [plot.x, y.at(log2)], [plot.right(), y.at(log2)]));
+        list.push(Draw::text(Ink::Muted, [plot.x - 8.0, y.at(log2)], Anchor::End, label));
+    }
+    for (quantile, label) in MARKS.into_iter().filter(|(quantile, _)| nines(*quantile) <= x.to) {
+        let at = x.at(nines(quantile));
+        list.push(Draw::hairline(Ink::Grid, [at, plot.y], [at, plot.bottom()]));
+        list.push(Draw::text(Ink::Muted, [at, plot.bottom() + 12.0], Anchor::Middle, label));
+    }
+    let middle = f64::midpoint(plot.x, plot.right());
+    list.push(Draw::text(
+        Ink::Muted,
+        [middle, plot.bottom() + 28.0],
+        Anchor::Middle,
+        "percent of events that take at most this long",
+    ));
+    list.push(Draw::hairline(Ink::Axis, [plot.x, plot.bottom()], [plot.right(), plot.bottom()]));
+    if known < x.to {
+        list.push(Draw::Hatched(Rect::between(x.at(known), plot.y, plot.right(), plot.bottom())));
+    }
+    let limit = x.to.min(known.max(0.01));
+    let (mut bands, mut bound) = (Vec::new(), Vec::new());
+    for step in steps(histogram) {
+        let (from, to) = (nines(step.from), nines(step.to).min(limit));
+        if from < to {
+            bands.push(Rect::between(x.at(from), y.at(step.low), x.at(to), y.at(step.high)));
+            bound.extend([[x.at(from), y.at(step.high)], [x.at(to), y.at(step.high)]]);
+        }
+    }
+    list.push(Draw::Rects { ink: Ink::Band, rects: bands });
+    list.push(Draw::Line { ink: Ink::Out, width: 2.0, dashed: false, points: bound });
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: Size = Size { width: 600.0, height: 300.0 };
+
+    fn histogram_of(counts: &[(u64, u64)]) -> Histogram {
+        let mut histogram = Histogram::default();
+        for &(ns, count) in counts {
+            histogram.record(ns);
+            histogram.bins[bin_of(ns)] += count - 1;
+        }
+        histogram
+    }
+
+    #[test]
+    fn steps_cover_all_events_and_keep_to_the_extremes() {
+        let steps = steps(&histogram_of(&[(40, 90), (1_024, 10)]));
+        assert_eq!(steps.iter().map(|step| (step.from, step.to)).collect::<Vec<_>>(), [(0.0, 0.9), (0.9, 1.0)]);
+        assert_eq!((steps[0].low, steps[1].high), (40_f64.log2(), 10.0));
+    }
+
+    #[test]
+    fn nines_that_the_count_does_not_support_are_hatched() {
+        let hatched =
+            |count| draw(&histogram_of(&[(40, count)]), SIZE).iter().any(|draw| matches!(draw, Draw::Hatched(_)));
+        assert!(hatched(100));
+        assert!(!hatched(1_000_000));
+    }
+
+    #[test]
+    fn nothing_and_the_largest_counts_are_harmless() {
+        let mut full = Histogram::default();
+        full.bins = [u64::MAX; 65];
+        for histogram in [Histogram::default(), full, histogram_of(&[(0, 1)])] {
+            for size in [SIZE, Size { width: 0.0, height: 0.0 }] {
+                draw(&histogram, size);
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! From values to positions: round numbers for an axis of rates, decades for one of durations, clock times for one of time.
+
+use joey_shared::format;
+
+use crate::moment::Zone;
+
+/// A linear map from `from..=to` to `start..=end`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    /// The value at `start`.
+    pub from: f64,
+    /// The value at `end`.
+    pub to: f64,
+    /// The position of `from`.
+    pub start: f64,
+    /// The position of `to`.
+    pub end: f64,
+}
+
+impl Scale {
+    /// Where `value` is.
+    #[must_use]
+    pub fn at(&self, value: f64) -> f64 {
+        let span = self.to - self.from;
+        if span == 0.0 { self.start } else { self.start + (value - self.from) / span * (self.end - self.start) }
+    }
+
+    /// What is at `position`.
+    #[must_use]
+    pub fn value(&self, position: f64) -> f64 {
+        let span = self.end - self.start;
+        if span == 0.0 { self.from } else { self.from + (position - self.start) / span * (self.to - self.from) }
+    }
+}
+
+/// A round top for values up to `most`, and the step between its about `lines` lines: 1, 2 or 5 times a power of ten.
+#[must_use]
+pub fn round_steps(most: f64, lines: f64) -> (f64, f64) {
+    if most.is_nan() || most <= 0.0 || most.is_infinite() {
+        return (1.0, 1.0);
+    }
+    let rough = most / lines;
+    let power = 10_f64.powf(rough.log10().floor());
+    let step =
+        [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|step| *step >= rough).unwrap_or(rough);
+    ((most / step).ceil() * step, step)
+}
+
+/// Durations to label between two bins' edges (as powers of two): decades, and 2 and 5 times them where there is room.
+///
+/// Gives `(log2 of the duration, label)`, ascending. A label stands at its exact place, not at the next bin's edge.
+#[must_use]
+pub fn duration_ticks(from_log2: f64, to_log2: f64, labels_max: usize) -> Vec<(f64, String)> {
+    for factors in [&[1_u64, 2, 5][..], &[1]] {
+        for every in 1..=4_u32 {
+            let ticks = ticks_of(factors, every, from_log2, to_log2);
+            if ticks.len() <= labels_max.max(1) {
+                return ticks;
+            }
+            // Halves of decades only make sense for every decade.
+            if factors.len() > 1 {
+                break;
+            }
+        }
+    }
+    Vec::new()
+}
+
+fn ticks_of(factors: &[u64], every: u32, from_log2: f64, to_log2: f64) -> Vec<(f64, String)> {
+    let decades = (0..20).filter(|decade| decade % every == 0).filter_map(|decade| 10_u64.checked_pow(decade));
+    let values = decades.flat_map(|decade| factors.iter().filter_map(move |factor| decade.checked_mul(*factor)));
+    let near = |log2: f64| log2 >= from_log2 - 1e-9 && log2 <= to_log2 + 1e-9;
+    values.map(|ns| ((ns as f64).log2(), plain_duration(ns))).filter(|(log2, _)| near(*log2)).collect()
+}
+
+/// A round duration without decimals: `10 µs`.
+fn plain_duration(ns: u64) -> String {
+    let units = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"), (1, "ns")];
+    units
+        .into_iter()
+        .find(|(length, _)| ns >= *length)
+        .map_or_else(String::new, |(length, unit)| format!("{}\u{2009}{unit}", ns / length))
+}
+
+/// A round rate without needless decimals: `0`, `500`, `20 k`, `1.5 M`.
+#[must_use]
+pub fn plain_rate(rate: f64) -> String {
+    let format::Quantity { number, unit } = format::rate(rate);
+    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
+    if unit.is_empty() { number.to_owned() } else { format!("{number}\u{2009}{unit}") }
+}
+
+/// Steps between the labels of a time axis, in seconds.
+const TIME_STEPS: [u64; 10] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 900];
+
+/// Clock times to label between two seconds, at most `labels_max`: `(second, label)`.
+#[must_use]
+pub fn time_ticks(from: u64, to: u64, labels_max: usize, zone: Zone) -> Vec<(u64, String)> {
+    let span = to.saturating_sub(from);
+    let fits = |step: &u64| span / step < labels_max.max(1) as u64;
+    let step = TIME_STEPS.into_iter().find(fits).unwrap_or(900);
+    // Labels stand at round local times, which are not round UTC ones everywhere.
+    let shift = zone.0.rem_euclid(i64::try_from(step).unwrap_or(1)).cast_unsigned();
+    // The product is at least `from + shift`.
+    let first = (from + shift).div_ceil(step) * step - shift;
+    let label = |second: u64| {
+        let ns = second.saturating_mul(1_000_000_000);
+        if step >= 60 { zone.short_time(ns) } else { zone.time(ns) }
+    };
+    (0..).map(|at| first + at * step).take_while(|second| *second <= to).map(|second| (second, label(second))).collect()
+}
+
+/// How many nines `quantile` has: 0.9 has one, 0.999 three. The percentile curve's axis.
+#[must_use]
+pub fn nines(quantile: f64) -> f64 {
+    -(1.0 - quantile).max(1e-12).log10()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_goes_both_ways() {
+        let scale = Scale { from: 10.0, to: 20.0, start: 100.0, end: 0.0 };
+        assert_eq!((scale.at(15.0), scale.value(50.0)), (50.0, 15.0));
+        let flat = Scale { from: 1.0, to: 1.0, start: 3.0, end: 3.0 };
+        assert_eq!((flat.at(9.0), flat.value(9.0)), (3.0, 1.0));
+    }
+
+    #[test]
+    fn axes_end_on_round_numbers() {
+        assert_eq!(round_steps(141_200.0, 4.0), (150_000.0, 50_000.0));
+        assert_eq!(round_steps(3.0, 4.0), (3.0, 1.0));
+        assert_eq!(round_steps(0.7, 3.0), (1.0, 0.5));
+        for nothing in [0.0, f64::NAN, f64::INFINITY, -1.0] {
+            assert_eq!(round_steps(nothing, 4.0), (1.0, 1.0));
+        }
+        assert_eq!([0.0, 500.0, 20_000.0, 1_500_000.0].map(plain_rate), ["0", "500", "20\u{2009}k", "1.5\u{2009}M"]);
+    }
+
+    fn labels(ticks: Vec<(f64, String)>) -> Vec<String> {
+        ticks.into_iter().map(|(_, label)| label.replace('\u{2009}', " ")).collect()
+    }
+
+    #[test]
+    fn durations_are_labelled_by_decades() {
+        assert_eq!(
+            labels(duration_ticks(5.0, 27.0, 8)),
+            ["100 ns", "1 µs", "10 µs", "100 µs", "1 ms", "10 ms", "100 ms"]
+        );
+        assert_eq!(labels(duration_ticks(5.0, 9.0, 8)), ["50 ns", "100 ns", "200 ns", "500 ns"]);
+        assert_eq!(labels(duration_ticks(0.0, 64.0, 6)), ["1 ns", "10 µs", "100 ms", "1000 s", "10000000 s"]);
+    }
+
+    fn times(from: u64, to: u64, labels_max: usize, zone: i64) -> Vec<String> {
+        time_ticks(from, to, labels_max, Zone(zone)).into_iter().map(|(_, label)| label).collect()
+    }
+
+    #[test]
+    fn times_are_labelled_by_the_local_clock() {
+        assert_eq!(times(36_001, 36_300, 6, 0), ["10:01", "10:02", "10:03", "10:04", "10:05"]);
+        assert_eq!(times(36_001, 36_010, 4, 0), ["10:00:05", "10:00:10"]);
+        assert_eq!(times(36_001, 36_300, 2, 1_800), ["10:35"]);
+        assert_eq!(times(0, 0, 0, 0), ["00:00:00"]);
+    }
+
+    #[test]
+    fn nines_count_nines() {
+        for (quantile, expected) in [(0.0, 0.0), (0.9, 1.0), (0.999, 3.0), (1.0, 12.0)] {
+            assert!((nines(quantile) - expected).abs() < 1e-9, "{quantile}");
+        }
+    }
+}

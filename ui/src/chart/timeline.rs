@@ -1,0 +1,331 @@
+//! Time: the latency heatmap and, under it on the same axis, events per second; one crosshair through both.
+//!
+//! Second `k` is drawn from `k - 1` to `k`, since periods are named by their ends. Rates are steps, not slopes: a producer
+//! tells one number for a period and nothing about its inside. What is not complete, not yet seen or lost is hatched.
+
+use joey_shared::histogram::{BINS, Histogram};
+
+use super::heat;
+use super::scale::{Scale, plain_rate, round_steps, time_ticks};
+use super::{Anchor, Draw, Ink, Rect, Size, text_width};
+use crate::figures::Rates;
+use crate::moment::Zone;
+
+/// What the chart shows.
+#[derive(Clone, Debug)]
+pub struct Timeline {
+    /// First second of the window.
+    pub from: u64,
+    /// Last second of the window.
+    pub to: u64,
+    /// Last complete second.
+    pub through: u64,
+    /// First second in which there was data.
+    pub first: Option<u64>,
+    /// Whether there are latencies to show, or rates only.
+    pub latency: bool,
+    /// Periods with counts, ascending.
+    pub columns: Vec<Column>,
+    /// All of them together.
+    pub total: Histogram,
+    /// Events per second, complete ones.
+    pub rates: Rates,
+    /// Events per second after those, still growing.
+    pub partial: Rates,
+    /// Events per second taken in, where that is known.
+    pub ingestion: Option<Rates>,
+    /// Seconds for which updates are missing, as inclusive ranges.
+    pub lost: Vec<(u64, u64)>,
+    /// Whose clock the axis shows.
+    pub zone: Zone,
+    /// The second under the crosshair.
+    pub hover: Option<u64>,
+}
+
+/// The latencies of one period.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// The second in which it ended.
+    pub second: u64,
+    /// How many seconds it is drawn wide.
+    pub width: u64,
+    /// Its counts.
+    pub bins: [u64; BINS],
+}
+
+/// Where the parts of the chart are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Layout {
+    /// The heatmap; without height where there are no latencies.
+    pub heat: Rect,
+    /// The window's histogram beside it; without width where there is no room.
+    pub rail: Rect,
+    /// The rates.
+    pub rates: Rect,
+}
+
+/// Room for the labels of the vertical axes.
+const GUTTER: f64 = 62.0;
+
+impl Layout {
+    /// The layout for a canvas of `size`.
+    #[must_use]
+    pub fn of(size: Size, latency: bool) -> Self {
+        let rail_width = if latency && size.width >= 720.0 { 104.0 } else { 0.0 };
+        let right = if rail_width > 0.0 { rail_width + 16.0 } else { 12.0 };
+        let width = (size.width - GUTTER - right).max(1.0);
+        let (top, axis) = (24.0, 24.0);
+        let rates_height =
+            if latency { ((size.height - top - axis) * 0.28).max(40.0) } else { size.height - 12.0 - axis };
+        let rates = Rect { x: GUTTER, y: size.height - axis - rates_height, width, height: rates_height.max(1.0) };
+        let heat_height = if latency { (rates.y - 18.0 - top).max(1.0) } else { 0.0 };
+        let heat = Rect { x: GUTTER, y: top, width, height: heat_height };
+        Self { heat, rail: Rect { x: heat.right() + 8.0, width: rail_width, ..heat }, rates }
+    }
+}
+
+impl Timeline {
+    fn time(&self, layout: &Layout) -> Scale {
+        let start = self.from.saturating_sub(1);
+        Scale { from: start as f64, to: self.to as f64, start: layout.rates.x, end: layout.rates.right() }
+    }
+
+    /// The second at horizontal position `x` of a canvas of `size`; `None` outside the plot.
+    #[must_use]
+    pub fn second_at(&self, x: f64, size: Size) -> Option<u64> {
+        let layout = Layout::of(size, self.latency);
+        let inside = x >= layout.rates.x && x <= layout.rates.right();
+        inside.then(|| (self.time(&layout).value(x).ceil() as u64).clamp(self.from, self.to))
+    }
+
+    /// The period that covers `second`.
+    #[must_use]
+    pub fn column_at(&self, second: u64) -> Option<&Column> {
+        self.columns.iter().find(|column| column.second >= second && column.second < second + column.width)
+    }
+
+    /// The rate of `second`, and whether that second is complete.
+    #[must_use]
+    pub fn rate_at(&self, second: u64) -> Option<(f64, bool)> {
+        let of = |rates: &Rates| {
+            second.checked_sub(rates.start).and_then(|at| rates.values.get(usize::try_from(at).ok()?).copied())
+        };
+        of(&self.rates).map(|rate| (rate, true)).or_else(|| of(&self.partial).map(|rate| (rate, false)))
+    }
+
+    /// What the pipeline took in in `second`.
+    #[must_use]
+    pub fn ingestion_at(&self, second: u64) -> Option<f64> {
+        let rates = self.ingestion.as_ref()?;
+        rates.values.get(usize::try_from(second.checked_sub(rates.start)?).ok()?).copied()
+    }
+
+    /// The chart.
+    #[must_use]
+    pub fn draw(&self, size: Size) -> Vec<Draw> {
+        let layout = Layout::of(size, self.latency);
+        let time = self.time(&layout);
+        let mut list = Vec::new();
+        self.unknown(&mut list, &layout, &time);
+        if self.latency {
+            heat::draw(&mut list, self, &layout, &time);
+        }
+        self.draw_rates(&mut list, &layout, &time);
+        self.time_axis(&mut list, &layout, &time);
+        self.crosshair(&mut list, &layout, &time);
+        list
+    }
+
+    /// Hatches what is not complete, what came before everything, and what was lost.
+    fn unknown(&self, list: &mut Vec<Draw>, layout: &Layout, time: &Scale) {
+        let mut hatch = |from: u64, to: u64| {
+            let (x0, x1) = (time.at(from.saturating_sub(1) as f64), time.at(to as f64));
+            for plot in [layout.heat, layout.rates] {
+                if plot.height > 0.0 && x1 > x0 {
+                    list.push(Draw::Hatched(Rect::between(x0, plot.y, x1, plot.bottom())));
+                }
+            }
+        };
+        match self.first {
+            Some(first) if first > self.from => hatch(self.from, (first - 1).min(self.to)),
+            Some(_) => {}
+            None => hatch(self.from, self.to),
+        }
+        if self.first.is_some() && self.through < self.to {
+            hatch((self.through + 1).max(self.from), self.to);
+        }
+        self.lost.iter().for_each(|&(from, to)| hatch(from.max(self.from), to.min(self.to)));
+        if let Some(first) = self.first
+            && time.at(first as f64) - layout.rates.x > 170.0
+        {
+            let middle = f64::midpoint(layout.rates.x, time.at(first as f64 - 1.0));
+            let plot = if self.latency { layout.heat } else { layout.rates };
+            let text = format!("nothing known before {}", self.zone.time((first - 1).saturating_mul(1_000_000_000)));
+            list.push(Draw::text(Ink::Muted, [middle, plot.y + plot.height / 2.0], Anchor::Middle, text));
+        }
+    }
+
+    fn draw_rates(&self, list: &mut Vec<Draw>, layout: &Layout, time: &Scale) {
+        let plot = layout.rates;
+        let all = self.rates.values.iter().chain(&self.partial.values);
+        let most = all.chain(self.ingestion.iter().flat_map(|rates| &rates.values)).copied().fold(0.0, f64::max);
+        let (top, step) = round_steps(most, (plot.height / 34.0).max(1.0).min(4.0));
+        let scale = Scale { from: 0.0, to: top, start: plot.bottom(), end: plot.y };
+        for line in 0..=((top / step).round() as u32) {
+            let value = f64::from(line) * step;
+            let y = scale.at(value);
+            let ink = if line == 0 { Ink::Axis } else { Ink::Grid };
+            list.push(Draw::hairline(ink, [plot.x, y], [plot.right(), y]));
+            let label = if line == 0 { "0".to_owned() } else { format!("{}/s", plain_rate(value)) };
+            list.push(Draw::text(Ink::Muted, [plot.x - 8.0, y], Anchor::End, label));
+        }
+        let steps = |rates: &Rates| {
+            let mut points = Vec::with_capacity(rates.values.len() * 2);
+            for (second, &rate) in (rates.start..).zip(&rates.values) {
+                let y = scale.at(rate);
+                points.push([time.at(second.saturating_sub(1) as f64), y]);
+                points.push([time.at(second as f64), y]);
+            }
+            points
+        };
+        let line = steps(&self.rates);
+        if let (Some(first), Some(last)) = (line.first().copied(), line.last().copied()) {
+            let mut area = line.clone();
+            area.extend([[last[0], plot.bottom()], [first[0], plot.bottom()]]);
+            list.push(Draw::Area { ink: Ink::OutArea, points: area });
+        }
+        if let Some(ingestion) = &self.ingestion {
+            list.push(Draw::Line { ink: Ink::In, width: 1.5, dashed: true, points: steps(ingestion) });
+        }
+        list.push(Draw::Line { ink: Ink::Out, width: 1.5, dashed: false, points: line });
+        list.push(Draw::Line { ink: Ink::Out, width: 1.0, dashed: true, points: steps(&self.partial) });
+    }
+
+    fn time_axis(&self, list: &mut Vec<Draw>, layout: &Layout, time: &Scale) {
+        let plot = layout.rates;
+        let labels_max = (plot.width / 84.0).max(1.0) as usize;
+        for (second, label) in time_ticks(self.from, self.to, labels_max, self.zone) {
+            let x = time.at(second as f64);
+            list.push(Draw::hairline(Ink::Axis, [x, plot.bottom()], [x, plot.bottom() + 4.0]));
+            let half = text_width(label.chars().count()) / 2.0;
+            let at = x.min(plot.right() - half + 8.0).max(plot.x + half - 24.0);
+            list.push(Draw::text(Ink::Muted, [at, plot.bottom() + 14.0], Anchor::Middle, label));
+        }
+    }
+
+    fn crosshair(&self, list: &mut Vec<Draw>, layout: &Layout, time: &Scale) {
+        let Some(second) = self.hover.filter(|second| (self.from..=self.to).contains(second)) else { return };
+        let x = f64::midpoint(time.at(second.saturating_sub(1) as f64), time.at(second as f64));
+        let top = if self.latency { layout.heat.y } else { layout.rates.y };
+        list.push(Draw::hairline(Ink::Cross, [x, top], [x, layout.rates.bottom()]));
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Ten seconds with a period of two, at one o'clock UTC.
+    pub(crate) fn timeline() -> Timeline {
+        let column = |second, bin: usize, count| {
+            let mut bins = [0; BINS];
+            bins[bin] = count;
+            Column { second, width: 2, bins }
+        };
+        let columns = vec![column(3_602, 10, 5), column(3_604, 12, 900), column(3_608, 10, 1)];
+        let mut total = Histogram::default();
+        for column in &columns {
+            for (sum, count) in total.bins.iter_mut().zip(column.bins) {
+                *sum += count;
+            }
+        }
+        Timeline {
+            from: 3_601,
+            to: 3_610,
+            through: 3_608,
+            first: Some(3_601),
+            latency: true,
+            columns,
+            total,
+            rates: Rates { start: 3_601, values: vec![2.5, 2.5, 450.0, 450.0, 0.0, 0.0, 0.5, 0.5] },
+            partial: Rates { start: 3_609, values: vec![1.0, 0.0] },
+            ingestion: None,
+            lost: vec![],
+            zone: Zone(0),
+            hover: None,
+        }
+    }
+
+    pub(crate) const SIZE: Size = Size { width: 1_000.0, height: 400.0 };
+
+    fn texts(list: &[Draw]) -> Vec<String> {
+        let text =
+            |draw: &Draw| if let Draw::Text { text, .. } = draw { Some(text.replace('\u{2009}', " ")) } else { None };
+        list.iter().filter_map(text).collect()
+    }
+
+    #[test]
+    fn positions_and_seconds_are_inverse() {
+        let chart = timeline();
+        let layout = Layout::of(SIZE, true);
+        for second in chart.from..=chart.to {
+            let x = chart.time(&layout).at(second as f64 - 0.5);
+            assert_eq!(chart.second_at(x, SIZE), Some(second));
+        }
+        assert_eq!((chart.second_at(3.0, SIZE), chart.second_at(999.0, SIZE)), (None, None));
+    }
+
+    #[test]
+    fn a_second_reads_what_its_period_says() {
+        let chart = timeline();
+        assert_eq!(chart.column_at(3_603).map(|column| column.second), Some(3_604));
+        assert!(chart.column_at(3_605).is_none());
+        assert_eq!(
+            (chart.rate_at(3_604), chart.rate_at(3_609), chart.rate_at(9)),
+            (Some((450.0, true)), Some((1.0, false)), None)
+        );
+    }
+
+    #[test]
+    fn the_axes_are_labelled_and_the_partial_end_is_hatched() {
+        let list = timeline().draw(SIZE);
+        let texts = texts(&list);
+        for label in ["600/s", "01:00:04", "0"] {
+            assert!(texts.iter().any(|text| text == label), "{label} in {texts:?}");
+        }
+        let hatched = list.iter().filter(|draw| matches!(draw, Draw::Hatched(_))).count();
+        assert_eq!(hatched, 2);
+    }
+
+    #[test]
+    fn holes_and_the_time_before_are_hatched_too() {
+        let mut chart = timeline();
+        chart.first = Some(3_605);
+        chart.lost = vec![(3_606, 3_607)];
+        let list = chart.draw(SIZE);
+        assert_eq!(list.iter().filter(|draw| matches!(draw, Draw::Hatched(_))).count(), 6);
+        assert!(texts(&list).iter().any(|text| text == "nothing known before 01:00:04"));
+    }
+
+    #[test]
+    fn counts_alone_have_no_heatmap_and_nothing_is_harmless() {
+        let mut chart = timeline();
+        chart.latency = false;
+        assert!(!chart.draw(SIZE).iter().any(|draw| matches!(draw, Draw::Rects { ink: Ink::Heat(_), .. })));
+        let empty = Timeline {
+            from: 0,
+            to: 0,
+            through: 0,
+            first: None,
+            columns: vec![],
+            total: Histogram::default(),
+            rates: Rates::default(),
+            partial: Rates::default(),
+            hover: Some(0),
+            ..timeline()
+        };
+        for size in [SIZE, Size { width: 0.0, height: 0.0 }, Size { width: 300.0, height: 50.0 }] {
+            empty.draw(size);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What each chart draws, read out of a store.
+
+use joey_shared::store::AppStore;
+use joey_shared::view::Kind;
+use joey_shared::window::{SLOT_NS, second_of};
+
+use crate::chart::timeline::{Column, Timeline};
+use crate::figures::{Rates, ingestion_of, lost_seconds, rates};
+use crate::moment::Zone;
+
+/// The first and last second of the window.
+#[must_use]
+pub fn span(store: &AppStore) -> (u64, u64) {
+    let to = second_of(store.clock_ns());
+    ((to + 1).saturating_sub(store.seconds()), to)
+}
+
+/// The timeline of view `at`.
+pub fn timeline(store: &mut AppStore, at: usize, zone: Zone, hover: Option<u64>) -> Option<Timeline> {
+    let view = store.views().get(at)?;
+    let (key, period) = (view.key.clone(), (view.period_ns / SLOT_NS).max(1));
+    let (from, to) = span(store);
+    let through = store.through_second();
+    let complete = rates(store, &[at]);
+    let ingestion = (key.kind == Kind::StartToEnd)
+        .then(|| ingestion_of(store, key.pipeline.as_deref()))
+        .filter(|views| !views.is_empty())
+        .map(|views| rates(store, &views));
+    let lost = lost_seconds(store, from, to);
+    let total = store.histogram(at);
+    let window = store.slid(at);
+    let first = window.first_second();
+    let mut partial = Rates { start: (through + 1).max(from), values: Vec::new() };
+    if first.is_some_and(|first| first <= to) && through < to {
+        window.for_each_rate(partial.start..=to, |_, rate| partial.values.push(rate));
+    }
+    let mut columns: Vec<Column> = Vec::new();
+    let mut before = from.saturating_sub(1);
+    window.for_each_column(from..=to, |second, bins| {
+        columns.push(Column { second, width: period.min(second.saturating_sub(before)).max(1), bins: *bins });
+        before = second;
+    });
+    let latency = key.kind.has_latency();
+    Some(Timeline {
+        from,
+        to,
+        through,
+        first,
+        latency,
+        columns,
+        total,
+        rates: complete,
+        partial,
+        ingestion,
+        lost,
+        zone,
+        hover,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{store_of, update};
+    use joey_shared::view::ViewKey;
+
+    #[test]
+    fn a_timeline_has_periods_rates_and_a_partial_end() {
+        let mut store = store_of(&[
+            update(1, 2, 100, &[5; 4]),
+            update(2, 2, 102, &[5, 9]),
+            update(3, 2, 110, &[9]),
+            update(4, 3, 110, &[1; 6]),
+        ]);
+        let at = store.find(&ViewKey::pipeline("p")).unwrap();
+        let chart = timeline(&mut store, at, Zone(0), None).unwrap();
+        assert_eq!((chart.to, chart.through, chart.first), (110, 108, Some(99)));
+        let columns: Vec<_> = chart.columns.iter().map(|column| (column.second, column.width)).collect();
+        assert_eq!(columns, [(100, 2), (102, 2), (110, 2)]);
+        assert_eq!(chart.rates.values, [2.0, 2.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!((chart.partial.start, chart.partial.values.as_slice()), (109, &[0.5, 0.5][..]));
+        assert_eq!(chart.ingestion_at(109), None);
+        assert!(timeline(&mut store, 99, Zone(0), None).is_none());
+    }
+
+    #[test]
+    fn counts_have_a_timeline_without_latency() {
+        let mut store = store_of(&[update(1, 3, 100, &[5; 4])]);
+        let at = ingestion_of(&store, Some("p"))[0];
+        assert!(!timeline(&mut store, at, Zone(0), None).unwrap().latency);
+        assert_eq!(span(&store), (0, 100));
+    }
+}

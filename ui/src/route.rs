@@ -1,0 +1,227 @@
+//! Addresses: the part after `#` names a page, and every page has one.
+//!
+//! Pure text in both directions. Each name is percent-encoded on its own, so a name may hold `/`, `?`, `#`, `%` or nothing
+//! at all and its address still leads back to it. The window is part of the address (`?w=60`), so that a link shows what
+//! its sender saw.
+
+use joey_shared::view::{Kind, ViewKey};
+
+/// A page and how it is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// What is shown.
+    pub page: Page,
+    /// Length of the window in seconds, where the address says it.
+    pub window: Option<u64>,
+}
+
+/// Everything that can be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// All applications.
+    Landing,
+    /// One application.
+    Dashboard(String),
+    /// The workers of one application.
+    Workers(String),
+    /// One view of one application.
+    Detail(String, ViewKey),
+    /// No page; the address as it was typed.
+    Unknown(String),
+}
+
+impl Page {
+    /// The application that the page is about.
+    #[must_use]
+    pub fn app(&self) -> Option<&str> {
+        match self {
+            Self::Dashboard(app) | Self::Workers(app) | Self::Detail(app, _) => Some(app),
+            Self::Landing | Self::Unknown(_) => None,
+        }
+    }
+}
+
+impl Route {
+    /// Reads what stands in the address bar from `#` on.
+    #[must_use]
+    pub fn parse(hash: &str) -> Self {
+        let rest = hash.strip_prefix('#').unwrap_or(hash);
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let window = query.split('&').find_map(|pair| pair.strip_prefix("w=")).and_then(|seconds| seconds.parse().ok());
+        Self { page: page_of(path).unwrap_or_else(|| Page::Unknown(rest.to_owned())), window }
+    }
+
+    /// The address of this route, from `#` on.
+    #[must_use]
+    pub fn address(&self) -> String {
+        let path = path_of(&self.page);
+        match self.window {
+            Some(seconds) => format!("#{path}?w={seconds}"),
+            None => format!("#{path}"),
+        }
+    }
+}
+
+fn page_of(path: &str) -> Option<Page> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    if path.is_empty() {
+        return Some(Page::Landing);
+    }
+    let segments = path.split('/').map(decode).collect::<Option<Vec<String>>>()?;
+    let [first, app, section, names @ ..] = segments.as_slice() else { return None };
+    if first != "applications" {
+        return None;
+    }
+    let app = app.clone();
+    match (section.as_str(), names) {
+        ("dashboard", []) => Some(Page::Dashboard(app)),
+        ("workers-dashboard", []) => Some(Page::Workers(app)),
+        (section, names) => key_of(section, names).map(|key| Page::Detail(app, key)),
+    }
+}
+
+fn key_of(section: &str, names: &[String]) -> Option<ViewKey> {
+    let key = |kind, pipeline: Option<&String>, worker: Option<&String>, name: Option<&String>| {
+        Some(ViewKey { kind, pipeline: pipeline.cloned(), worker: worker.cloned(), name: name.cloned() })
+    };
+    match (section, names) {
+        ("start-to-end", [pipeline]) => key(Kind::StartToEnd, Some(pipeline), None, None),
+        ("start-to-end-by-worker", [pipeline, worker]) => {
+            key(Kind::StartToEndByWorker, Some(pipeline), Some(worker), None)
+        }
+        ("node-ingress-egress", [worker]) => key(Kind::NodeIngressEgress, None, Some(worker), None),
+        ("node-ingress-egress-by-pipeline", [pipeline, worker]) => {
+            key(Kind::NodeIngressEgressByPipeline, Some(pipeline), Some(worker), None)
+        }
+        ("computation", [name]) => key(Kind::Computation, None, None, Some(name)),
+        ("computation-by-worker", [pipeline, worker, name]) => {
+            key(Kind::ComputationByWorker, Some(pipeline), Some(worker), Some(name))
+        }
+        ("pipeline-ingestion", [pipeline, name]) => key(Kind::PipelineIngestion, Some(pipeline), None, Some(name)),
+        ("other", [category, name]) => key(Kind::Other(category.clone()), None, None, Some(name)),
+        _ => None,
+    }
+}
+
+fn path_of(page: &Page) -> String {
+    match page {
+        Page::Landing => "/".to_owned(),
+        Page::Dashboard(app) => format!("/applications/{}/dashboard", encode(app)),
+        Page::Workers(app) => format!("/applications/{}/workers-dashboard", encode(app)),
+        Page::Detail(app, key) => {
+            let mut path = format!("/applications/{}/", encode(app));
+            match &key.kind {
+                Kind::Other(category) => {
+                    path.push_str("other/");
+                    path.push_str(&encode(category));
+                }
+                known => path.push_str(known.as_str()),
+            }
+            for name in [&key.pipeline, &key.worker, &key.name].into_iter().flatten() {
+                path.push('/');
+                path.push_str(&encode(name));
+            }
+            path
+        }
+        Page::Unknown(typed) => typed.clone(),
+    }
+}
+
+/// `text` with everything but letters, digits and `-._~` of ASCII written as `%XX`.
+#[must_use]
+pub fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push('%');
+            for digit in [byte >> 4, byte & 15] {
+                encoded.push(char::from(b"0123456789ABCDEF"[usize::from(digit)]));
+            }
+        }
+    }
+    encoded
+}
+
+/// The text that [`encode`] made `encoded` from; `None` where an escape is broken or the bytes are not UTF-8.
+#[must_use]
+pub fn decode(encoded: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(encoded.len());
+    let mut rest = encoded.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
+            let (high, low) = (digit()?, digit()?);
+            bytes.push(u8::try_from(high * 16 + low).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: [&str; 9] =
+        ["plain", "a/b?c#d%e@f:g*h i", "", "%2F", "Décodage · 解码 🚀", "<b>bold</b>&amp;", "مرحبا", "..", "?w=9"];
+
+    fn some(name: &str) -> Option<String> {
+        Some(name.to_owned())
+    }
+
+    fn check(page: Page) {
+        for window in [None, Some(60)] {
+            let route = Route { page: page.clone(), window };
+            assert_eq!(Route::parse(&route.address()), route, "{}", route.address());
+        }
+    }
+
+    #[test]
+    fn every_page_of_any_name_has_an_address_that_leads_back() {
+        check(Page::Landing);
+        for (a, b) in NAMES.iter().flat_map(|a| NAMES.iter().map(move |b| (*a, *b))) {
+            check(Page::Dashboard(a.to_owned()));
+            check(Page::Workers(a.to_owned()));
+            let key = |kind, pipeline, worker, name| {
+                check(Page::Detail(b.to_owned(), ViewKey { kind, pipeline, worker, name }))
+            };
+            key(Kind::StartToEnd, some(a), None, None);
+            key(Kind::StartToEndByWorker, some(a), some(b), None);
+            key(Kind::NodeIngressEgress, None, some(a), None);
+            key(Kind::NodeIngressEgressByPipeline, some(a), some(b), None);
+            key(Kind::Computation, None, None, some(a));
+            key(Kind::ComputationByWorker, some(a), some(b), some(a));
+            key(Kind::PipelineIngestion, some(a), None, some(b));
+            key(Kind::Other(a.to_owned()), None, None, some(b));
+        }
+    }
+
+    #[test]
+    fn addresses_are_those_of_the_original_hub() {
+        let page = |hash| Route::parse(hash).page;
+        assert_eq!(page(""), Page::Landing);
+        assert_eq!(page("#/"), Page::Landing);
+        assert_eq!(page("#/applications/Alerts/dashboard"), Page::Dashboard("Alerts".to_owned()));
+        assert_eq!(
+            page("#/applications/Alerts/computation/Check%20Transaction?w=60"),
+            Page::Detail("Alerts".to_owned(), ViewKey::computation("Check Transaction"))
+        );
+    }
+
+    #[test]
+    fn what_is_no_page_is_shown_as_it_was_typed() {
+        for typed in [
+            "/nowhere",
+            "/applications",
+            "/applications/a",
+            "/applications/a/computation",
+            "/applications/%/dashboard",
+            "x",
+        ] {
+            assert_eq!(Route::parse(&format!("#{typed}")).page, Page::Unknown(typed.to_owned()));
+        }
+    }
+}

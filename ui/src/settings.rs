@@ -1,0 +1,158 @@
+//! What a person may choose, and which relay the page talks to.
+//!
+//! Pure: where the choices are kept is decided in `browser.rs`.
+
+/// Lengths of a window on offer, in seconds, with their names.
+pub const WINDOWS: [(u64, &str); 4] = [(10, "10 s"), (60, "1 m"), (300, "5 m"), (900, "15 m")];
+
+/// The window until somebody chooses: that of the original Metrics UI.
+pub const WINDOW_DEFAULT: u64 = 300;
+
+/// Which colours to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Theme {
+    /// Those of the system.
+    #[default]
+    Auto,
+    /// Dark ones.
+    Dark,
+    /// Light ones.
+    Light,
+}
+
+impl Theme {
+    /// The theme called `name`; the system's for any other word.
+    #[must_use]
+    pub fn parse(name: &str) -> Self {
+        match name {
+            "dark" => Self::Dark,
+            "light" => Self::Light,
+            _ => Self::Auto,
+        }
+    }
+
+    /// Its name, as kept and as written into the document.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Dark => "dark",
+            Self::Light => "light",
+        }
+    }
+
+    /// The one that comes next when somebody presses the button.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        match self {
+            Self::Auto => Self::Dark,
+            Self::Dark => Self::Light,
+            Self::Light => Self::Auto,
+        }
+    }
+}
+
+/// The window of `seconds` if it is on offer.
+#[must_use]
+pub fn window_on_offer(seconds: u64) -> Option<u64> {
+    WINDOWS.iter().map(|&(length, _)| length).find(|&length| length == seconds)
+}
+
+/// The value of every `relay=` in the address bar's query, decoded, in order.
+#[must_use]
+pub fn relays_in_query(query: &str) -> Vec<String> {
+    let pairs = query.strip_prefix('?').unwrap_or(query).split('&');
+    pairs
+        .filter_map(|pair| pair.strip_prefix("relay="))
+        .filter_map(crate::route::decode)
+        .filter(|relay| !relay.is_empty())
+        .collect()
+}
+
+/// The WebSocket address meant by `relay`, which may be a bare `host:port`, on a page whose own protocol is `page_protocol`
+/// (`https:` or other). `None` where it is not an address.
+///
+/// ```
+/// use joey_ui::settings::socket_address;
+/// assert_eq!(socket_address("relay.example:4000", "http:").as_deref(), Some("ws://relay.example:4000/ws"));
+/// assert_eq!(socket_address("https://relay.example/joey/ws", "http:").as_deref(), Some("wss://relay.example/joey/ws"));
+/// ```
+#[must_use]
+pub fn socket_address(relay: &str, page_protocol: &str) -> Option<String> {
+    let relay = relay.trim();
+    let with_scheme = relay.split_once(':').and_then(|(scheme, rest)| Some((scheme, rest.strip_prefix("//")?)));
+    let (scheme, rest) = match with_scheme {
+        Some(("ws" | "http", rest)) => ("ws", rest),
+        Some(("wss" | "https", rest)) => ("wss", rest),
+        Some(_) => return None,
+        None => (if page_protocol == "https:" { "wss" } else { "ws" }, relay),
+    };
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if host.is_empty() || host.contains(|c: char| c.is_whitespace() || "?#@\"'<>".contains(c)) {
+        return None;
+    }
+    let path = if path.is_empty() { "ws" } else { path };
+    Some(format!("{scheme}://{host}/{path}"))
+}
+
+/// The first of `candidates` (address bar, saved, meta tag, own host) that is an address.
+#[must_use]
+pub fn relay_address<'a>(candidates: impl IntoIterator<Item = &'a str>, page_protocol: &str) -> Option<String> {
+    candidates.into_iter().find_map(|relay| socket_address(relay, page_protocol))
+}
+
+/// The host name in `host:port`, for the line that a producer is started with.
+#[must_use]
+pub fn host_name(host: &str) -> &str {
+    // The colons of a numeric address stand in brackets.
+    let start = host.find(']').unwrap_or(0);
+    let port = host.bytes().skip(start).position(|byte| byte == b':');
+    port.and_then(|port| host.get(..start + port)).unwrap_or(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_may_be_written_in_many_ways() {
+        let cases = [
+            ("ws://h:1/ws", Some("ws://h:1/ws")),
+            ("wss://h", Some("wss://h/ws")),
+            ("http://h:1/", Some("ws://h:1/ws")),
+            ("h:1", Some("ws://h:1/ws")),
+            ("[::1]:4000", Some("ws://[::1]:4000/ws")),
+            (" h ", Some("ws://h/ws")),
+            ("", None),
+            ("javascript://x", None),
+            ("ftp://h", None),
+            ("a b", None),
+            ("user@h", None),
+        ];
+        for (relay, expected) in cases {
+            assert_eq!(socket_address(relay, "http:").as_deref(), expected, "{relay}");
+        }
+        assert_eq!(socket_address("h:1", "https:").as_deref(), Some("wss://h:1/ws"));
+    }
+
+    #[test]
+    fn the_address_bar_wins_and_nonsense_is_passed_over() {
+        assert_eq!(relay_address(["", "saved:1", "meta:1", "own:1"], "http:").as_deref(), Some("ws://saved:1/ws"));
+        assert_eq!(relays_in_query("?x=1&relay=wss%3A%2F%2Fa&relay=b:2&relay="), ["wss://a", "b:2"]);
+        assert_eq!(relay_address([], "http:"), None);
+    }
+
+    #[test]
+    fn themes_go_round_and_survive_being_kept() {
+        for theme in [Theme::Auto, Theme::Dark, Theme::Light] {
+            assert_eq!(Theme::parse(theme.name()), theme);
+            assert_eq!(theme.next().next().next(), theme);
+        }
+    }
+
+    #[test]
+    fn host_names_lose_their_port() {
+        assert_eq!(["a:1", "a", "[::1]:2"].map(host_name), ["a", "a", "[::1]"]);
+        assert_eq!((window_on_offer(60), window_on_offer(61)), (Some(60), None));
+    }
+}

@@ -1,0 +1,134 @@
+//! Notes above the numbers: what is stale, missing, late or skewed, in words.
+
+use joey_shared::format;
+use joey_shared::store::AppStore;
+use leptos::prelude::Get;
+
+use super::node::{El, Node, derived, el, live, with_class};
+use super::{Ctx, address, status};
+use crate::browser;
+use crate::figures::silent_for;
+use crate::link::LinkState;
+use crate::moment::Zone;
+use crate::route::Page;
+
+/// One note.
+struct Note {
+    /// How it looks.
+    class: &'static str,
+    text: String,
+}
+
+/// Whether what is shown of `app` is older than it should be.
+fn is_stale(ctx: Ctx, app: &str) -> bool {
+    let model = ctx.read();
+    let now_ns = model.relay_ns(browser::now_ns()).unwrap_or(0);
+    model.app(app).and_then(|store| silent_for(store, now_ns)).is_some()
+}
+
+/// The element that holds what is shown of `app`: it fades while that is stale.
+pub(super) fn fading(ctx: Ctx, app: &str, class: &'static str) -> El {
+    let app = app.to_owned();
+    el("div").live("class", move || if is_stale(ctx, &app) { format!("{class} stale") } else { class.to_owned() })
+}
+
+/// The notes on an application.
+fn notes(ctx: Ctx, app: &str) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let mut note = |class, text: String| notes.push(Note { class, text });
+    if let Some(obstacle) = status::obstacle(ctx) {
+        note("note stopped", obstacle);
+    }
+    if let Some(since_ns) = ctx.paused.get() {
+        note("note paused", format!("Paused at {}. Data keeps coming in.", ctx.zone(since_ns).time(since_ns)));
+    }
+    let model = ctx.read();
+    let (Some(now_ns), Some(store)) = (model.relay_ns(browser::now_ns()), model.app(app)) else { return notes };
+    if let Some(silent_ns) = silent_for(store, now_ns).filter(|_| !model.is_paused()) {
+        let (silent, end) = (format::age(silent_ns / 1_000_000_000), ctx.zone(store.clock_ns()).time(store.clock_ns()));
+        note("note stale", format!("No data for {silent}. What is shown ends at {end}."));
+    }
+    for text in lost(store, ctx.zone(now_ns)) {
+        note("note lost", text);
+    }
+    if store.late() > 0 {
+        note("note odd", format!("{} updates came too late for any window.", format::count(store.late().into())));
+    }
+    for (worker, skew) in store.skews().iter() {
+        let ahead = format::duration(skew.ahead_ns.into());
+        note("note odd", format!("The clock of {worker} is {ahead} ahead; its periods are placed by arrival."));
+    }
+    let limited = model.catalogue().get(app).map_or(0, |entry| entry.limited);
+    if limited > 0 {
+        note(
+            "note odd",
+            format!("{} frames were refused because of a limit of the relay.", format::count(limited.into())),
+        );
+    }
+    notes
+}
+
+/// What is missing in the window, hole by hole.
+fn lost(store: &AppStore, zone: Zone) -> Vec<String> {
+    let start_ns = store.clock_ns().saturating_sub(store.seconds() * 1_000_000_000);
+    let holes = store.holes().iter().filter(|hole| hole.from_ns > 0 && (hole.to_ns == 0 || hole.to_ns > start_ns));
+    let mut notes: Vec<String> = holes
+        .map(|hole| {
+            let between = match hole.to_ns {
+                0 => format!("after {}", zone.time(hole.from_ns)),
+                to_ns => format!("between {} and {}", zone.time(hole.from_ns), zone.time(to_ns)),
+            };
+            match hole.updates {
+                Some(1) => format!("Missed 1 update {between}."),
+                Some(updates) => format!("Missed {} updates {between}.", format::count(updates.into())),
+                None => format!("The relay restarted; what it alone held {between} is lost."),
+            }
+        })
+        .collect();
+    notes.dedup();
+    notes
+}
+
+/// The notes on `app`, as they are now.
+pub(super) fn banner(ctx: Ctx, app: String) -> El {
+    let notes = move || {
+        notes(ctx, &app).into_iter().map(|note| el("p").attr("class", note.class).attr("dir", "auto").child(note.text))
+    };
+    with_class("div", "notes").attr("role", "status").child(live(move || notes().collect::<Vec<El>>()))
+}
+
+/// Why there may be nothing to show.
+const ABSENCES: [&str; 4] = [
+    "",
+    "The relay does not know this application. It appears here as soon as it is heard from.",
+    "Connected; no measurements yet.",
+    "Waiting for the relay.",
+];
+
+/// Why there is nothing to show of `app`, as a position in [`ABSENCES`]; 0 if there is something.
+fn absence(ctx: Ctx, app: &str) -> u64 {
+    let state = ctx.link.state.get();
+    let model = ctx.read();
+    let known = model.app(app).is_some_and(|store| !store.views().is_empty()) || model.catalogue().contains_key(app);
+    match state {
+        _ if known => 0,
+        LinkState::Connected if model.seen().is_waiting() => 1,
+        LinkState::Connected => 2,
+        _ => 3,
+    }
+}
+
+/// `content`, or in its place why there is nothing to show of `app`.
+pub(super) fn unless_absent(ctx: Ctx, app: String, content: impl Fn() -> Node + 'static) -> Node {
+    let absence = derived(move || absence(ctx, &app));
+    live(move || match absence.get() {
+        0 => content(),
+        why => with_class("div", "notice")
+            .attr("data-testid", "empty")
+            .child(
+                el("p").child(usize::try_from(why).ok().and_then(|why| ABSENCES.get(why)).copied().unwrap_or_default()),
+            )
+            .child(el("p").child(el("a").attr("href", address(Page::Landing)).child("All applications")))
+            .into(),
+    })
+}

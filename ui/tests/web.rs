@@ -1,0 +1,167 @@
+//! What needs a real browser: pixels, text nodes, the address bar, names of canvases.
+//!
+//! Run by `cargo xtask test` in Chromium; compiled to nothing on the host.
+
+#![cfg(target_arch = "wasm32")]
+
+use joey_shared::histogram::Histogram;
+use joey_shared::series::{COMPUTATION, Filter, SeriesKey, Topic};
+use joey_shared::view::ViewKey;
+use joey_shared::wire::{
+    AppEntry, BatchHead, Hello, SeriesEntry, ServerMessage, Subscribed, Update, UpdatesWriter, VERSION,
+};
+use joey_ui::chart::canvas::{Palette, paint};
+use joey_ui::chart::{Draw, Ink, Rect, Size};
+use joey_ui::route::{Page, Route};
+use joey_ui::rows::Listing;
+use joey_ui::view::{App, Ctx, table};
+use leptos::prelude::*;
+use wasm_bindgen::JsCast;
+use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
+use web_sys::{Document, Element, HtmlCanvasElement};
+
+wasm_bindgen_test_configure!(run_in_browser);
+
+const S: u64 = 1_000_000_000;
+const HOSTILE: &str = "<b id=\"injected\">bold</b>&lt;script&gt;";
+
+fn document() -> Document {
+    web_sys::window().unwrap().document().unwrap()
+}
+
+fn stage() -> Element {
+    let stage = document().create_element("div").unwrap();
+    document().body().unwrap().append_child(&stage).unwrap();
+    stage
+}
+
+async fn sleep(ms: u32) {
+    gloo_timers::future::TimeoutFuture::new(ms).await;
+}
+
+/// The colour at a point of a canvas.
+fn pixel(canvas: &HtmlCanvasElement, x: f64, y: f64) -> [u8; 4] {
+    let context = canvas.get_context("2d").unwrap().unwrap();
+    let context = context.dyn_into::<web_sys::CanvasRenderingContext2d>().unwrap();
+    let data = context.get_image_data(x, y, 1.0, 1.0).unwrap().data();
+    [data[0], data[1], data[2], data[3]]
+}
+
+#[wasm_bindgen_test]
+fn a_draw_list_becomes_pixels_in_the_style_sheets_colours() {
+    let stage = stage();
+    let style = document().create_element("style").unwrap();
+    style.set_text_content(Some(
+        ":root { --ink-bar: rgb(10, 20, 30); --heat-0: rgb(0, 0, 0); --heat-7: rgb(0, 200, 0); }",
+    ));
+    stage.append_child(&style).unwrap();
+    let canvas = document().create_element("canvas").unwrap().dyn_into::<HtmlCanvasElement>().unwrap();
+    stage.append_child(&canvas).unwrap();
+    let palette = Palette::read(&stage).unwrap();
+    let list = [
+        Draw::rect(Ink::Bar, Rect { x: 0.0, y: 0.0, width: 10.0, height: 10.0 }),
+        Draw::rect(Ink::Heat(255), Rect { x: 20.0, y: 0.0, width: 10.0, height: 10.0 }),
+    ];
+    paint(&canvas, &list, &palette, Size { width: 40.0, height: 20.0 }, 2.0);
+    assert_eq!((canvas.width(), canvas.height()), (80, 40));
+    assert_eq!(pixel(&canvas, 5.0, 5.0), [10, 20, 30, 255]);
+    assert_eq!(pixel(&canvas, 50.0, 5.0), [0, 200, 0, 255]);
+    assert_eq!(pixel(&canvas, 70.0, 35.0), [0, 0, 0, 0]);
+    stage.remove();
+}
+
+/// Messages of a relay with one application of one computation, both called [`HOSTILE`].
+fn messages() -> Vec<Vec<u8>> {
+    let [category, pipeline, worker, name] = [COMPUTATION, "p", "w", HOSTILE].map(str::to_owned);
+    let entry = SeriesEntry::new(0, 1, SeriesKey { category, pipeline, worker, name });
+    let hello = Hello {
+        version: VERSION,
+        release: "test",
+        epoch: 9,
+        now_ns: 100 * S,
+        ring_ns: 300 * S,
+        demo: false,
+        ingest_port: 5001,
+    };
+    let head =
+        BatchHead { feed: 1, from: 1, to: 1, cut_ns: 100 * S, end_ns: 100 * S, period_ns: 2 * S, series: vec![entry] };
+    let mut writer = UpdatesWriter::new(&head);
+    let mut histogram = Histogram::default();
+    (0..1000).for_each(|ns| histogram.record(ns));
+    writer.push(&Update { seq: 1, series: 0, period_ns: 2 * S, end_ns: 100 * S, skew_ns: 0, histogram });
+    vec![
+        ServerMessage::Hello(hello).encode(),
+        ServerMessage::Catalogue {
+            full: true,
+            apps: vec![AppEntry { app: HOSTILE.to_owned(), ..AppEntry::default() }],
+        }
+        .encode(),
+        ServerMessage::Subscribed(Subscribed { sub: 1, feed: 1, epoch: 9, next: 1, head: 1, missing: 0 }).encode(),
+        ServerMessage::Batch { head, updates: writer.finish() }.encode(),
+    ]
+}
+
+#[wasm_bindgen_test]
+async fn names_stay_text_and_canvases_have_names() {
+    let stage = stage();
+    let inside = stage.clone().dyn_into().unwrap();
+    let handle = leptos::mount::mount_to(inside, || {
+        let ctx = Ctx::start(None);
+        ctx.model.update_value(|model| {
+            model.show(&Page::Dashboard(HOSTILE.to_owned()), 0);
+            model.viewer().connected();
+            for message in messages() {
+                model.viewer().receive(&message, 0, |_| {}).unwrap();
+            }
+        });
+        table(ctx, HOSTILE, Listing::Computations, true)
+    });
+    sleep(400).await;
+    assert!(document().get_element_by_id("injected").is_none());
+    let link = stage.query_selector("a.row-link").unwrap().unwrap();
+    assert_eq!(link.text_content().as_deref(), Some(HOSTILE));
+    let route = Route::parse(&link.get_attribute("href").unwrap());
+    assert_eq!(route.page, Page::Detail(HOSTILE.to_owned(), ViewKey::computation(HOSTILE)));
+    let cell = stage.query_selector("td[data-col=p99]").unwrap().unwrap();
+    assert_eq!(["data-low", "data-high"].map(|name| cell.get_attribute(name).unwrap()), ["512", "999"]);
+    let canvases = stage.query_selector_all("canvas").unwrap();
+    assert_eq!(canvases.length(), 2);
+    for at in 0..canvases.length() {
+        let canvas = canvases.get(at).unwrap().dyn_into::<Element>().unwrap();
+        assert_eq!(canvas.get_attribute("role").as_deref(), Some("img"));
+        assert!(
+            canvas.get_attribute("aria-label").unwrap().contains("p99"),
+            "{:?}",
+            canvas.get_attribute("aria-label")
+        );
+    }
+    drop(handle);
+    stage.remove();
+}
+
+#[wasm_bindgen_test]
+async fn the_address_bar_leads_to_pages_of_any_name() {
+    let location = web_sys::window().unwrap().location();
+    let before = location.hash().unwrap();
+    let stage = stage();
+    let handle = leptos::mount::mount_to(stage.clone().dyn_into().unwrap(), App);
+    for name in ["a/b?c#d%e@f:g*h i", "Décodage · 解码 🚀", HOSTILE, ""] {
+        let route = Route { page: Page::Detail(name.to_owned(), ViewKey::computation(name)), window: Some(60) };
+        location.set_hash(&route.address()).unwrap();
+        sleep(60).await;
+        assert_eq!(Route::parse(&location.hash().unwrap()), route);
+        if !name.is_empty() {
+            assert_eq!(document().title(), format!("{name} · {name} · Joey"));
+        }
+        let pressed = stage.query_selector(".segments button[aria-pressed=true]").unwrap().unwrap();
+        assert_eq!(pressed.text_content().as_deref(), Some("1 m"));
+    }
+    location.set_hash("#/no/such/page").unwrap();
+    sleep(60).await;
+    assert!(stage.text_content().unwrap().contains("There is no such page"));
+    location.set_hash(&before).unwrap();
+    // The page must still be there when the browser tells it.
+    sleep(60).await;
+    drop(handle);
+    stage.remove();
+}
