@@ -27,8 +27,23 @@ const BEAT_MS: u32 = 250;
 /// The page's one model.
 pub type Handle = Kept<Model>;
 
+/// What paints a chart. A trait of its own, since `dyn Fn` brings two calls along that nobody makes.
+pub trait Draws {
+    /// The chart at this size.
+    fn list(&self, size: Size) -> Option<Vec<Draw>>;
+}
+
+impl<F: Fn(Size) -> Option<Vec<Draw>>> Draws for F {
+    fn list(&self, size: Size) -> Option<Vec<Draw>> {
+        self(size)
+    }
+}
+
 /// What paints a chart of a given size.
-pub type Paint = Rc<dyn Fn(Size) -> Option<Vec<Draw>>>;
+pub type Paint = Rc<dyn Draws>;
+
+/// A chart that is to be painted: where, how, and how large.
+type Due = (HtmlCanvasElement, Paint, Size);
 
 /// The clock. Copies are the same clock.
 #[derive(Clone, Copy)]
@@ -148,7 +163,7 @@ impl Clock {
         let (due, palette) = self.charts.get().due();
         let ratio = web_sys::window().map_or(1.0, |window| window.device_pixel_ratio());
         for (canvas, draw, size) in due {
-            if let (Some(list), Some(palette)) = (draw(size), &palette) {
+            if let (Some(list), Some(palette)) = (draw.list(size), &palette) {
                 paint(&canvas, &list, palette, size, ratio);
             }
         }
@@ -169,7 +184,7 @@ impl Charts {
     }
 
     /// What is to be painted now, and in which colours.
-    fn due(&mut self) -> (Vec<(HtmlCanvasElement, Paint, Size)>, Option<Rc<Palette>>) {
+    fn due(&mut self) -> (Vec<Due>, Option<Rc<Palette>>) {
         if self.palette.is_none() {
             let body = browser::document().and_then(|document| document.body());
             self.palette = body.and_then(|body| Palette::read(&body)).map(Rc::new);

@@ -223,7 +223,8 @@ pub fn arrange(
     // Folding the case of every script would cost more than the whole table.
     let wanted = filter.trim().to_ascii_lowercase().into_bytes();
     if !wanted.is_empty() {
-        let holds = |text: &str| text.to_ascii_lowercase().into_bytes().windows(wanted.len()).any(|part| part == wanted);
+        let holds =
+            |text: &str| text.to_ascii_lowercase().into_bytes().windows(wanted.len()).any(|part| part == wanted);
         rows.retain(|row| holds(&row.label) || row.aside.as_deref().is_some_and(holds));
     }
     let Some((column, descending)) = order else { return rows };

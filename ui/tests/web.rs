@@ -3,9 +3,10 @@
 //! Run by `cargo xtask test` in Chromium; compiled to nothing on the host.
 
 #![cfg(target_arch = "wasm32")]
+#![allow(clippy::unwrap_used, reason = "a test may; Clippy does not take its helpers for tests")]
 
 use joey_shared::histogram::Histogram;
-use joey_shared::series::{COMPUTATION, Filter, SeriesKey, Topic};
+use joey_shared::series::{COMPUTATION, SeriesKey};
 use joey_shared::view::ViewKey;
 use joey_shared::wire::{
     AppEntry, BatchHead, Hello, SeriesEntry, ServerMessage, Subscribed, Update, UpdatesWriter, VERSION,
@@ -14,8 +15,7 @@ use joey_ui::chart::canvas::{Palette, paint};
 use joey_ui::chart::{Draw, Ink, Rect, Size};
 use joey_ui::route::{Page, Route};
 use joey_ui::rows::Listing;
-use joey_ui::view::{App, Ctx, table};
-use leptos::prelude::*;
+use joey_ui::view::{Ctx, app, table};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
 use web_sys::{Document, Element, HtmlCanvasElement};
@@ -94,6 +94,7 @@ fn messages() -> Vec<Vec<u8>> {
         ServerMessage::Catalogue {
             full: true,
             apps: vec![AppEntry { app: HOSTILE.to_owned(), ..AppEntry::default() }],
+            last: true,
         }
         .encode(),
         ServerMessage::Subscribed(Subscribed { sub: 1, feed: 1, epoch: 9, next: 1, head: 1, missing: 0 }).encode(),
@@ -104,16 +105,16 @@ fn messages() -> Vec<Vec<u8>> {
 #[wasm_bindgen_test]
 async fn names_stay_text_and_canvases_have_names() {
     let stage = stage();
-    let inside = stage.clone().dyn_into().unwrap();
-    let handle = leptos::mount::mount_to(inside, || {
+    let handle = leptos::mount::mount_to_renderer(&stage, || {
         let ctx = Ctx::start(None);
-        ctx.model.update_value(|model| {
+        {
+            let mut model = ctx.model.get();
             model.show(&Page::Dashboard(HOSTILE.to_owned()), 0);
             model.viewer().connected();
             for message in messages() {
                 model.viewer().receive(&message, 0, |_| {}).unwrap();
             }
-        });
+        }
         table(ctx, HOSTILE, Listing::Computations, true)
     });
     sleep(400).await;
@@ -144,7 +145,7 @@ async fn the_address_bar_leads_to_pages_of_any_name() {
     let location = web_sys::window().unwrap().location();
     let before = location.hash().unwrap();
     let stage = stage();
-    let handle = leptos::mount::mount_to(stage.clone().dyn_into().unwrap(), App);
+    let handle = leptos::mount::mount_to_renderer(&stage, app);
     for name in ["a/b?c#d%e@f:g*h i", "Décodage · 解码 🚀", HOSTILE, ""] {
         let route = Route { page: Page::Detail(name.to_owned(), ViewKey::computation(name)), window: Some(60) };
         location.set_hash(&route.address()).unwrap();

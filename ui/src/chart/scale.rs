@@ -40,9 +40,16 @@ pub fn round_steps(most: f64, lines: f64) -> (f64, f64) {
         return (1.0, 1.0);
     }
     let rough = most / lines;
-    let power = 10_f64.powf(rough.log10().floor());
-    let step =
-        [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|step| *step >= rough).unwrap_or(rough);
+    // Multiplying is exact enough here, and a power function is not worth its size.
+    let mut power = 1.0;
+    while power * 10.0 <= rough {
+        power *= 10.0;
+    }
+    while power > rough {
+        power /= 10.0;
+    }
+    let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power >= rough);
+    let step = factor.unwrap_or(10.0) * power;
     ((most / step).ceil() * step, step)
 }
 

@@ -169,7 +169,7 @@ impl Timeline {
         let plot = layout.rates;
         let all = self.rates.values.iter().chain(&self.partial.values);
         let most = all.chain(self.ingestion.iter().flat_map(|rates| &rates.values)).copied().fold(0.0, f64::max);
-        let (top, step) = round_steps(most, (plot.height / 34.0).max(1.0).min(4.0));
+        let (top, step) = round_steps(most, (plot.height / 34.0).clamp(1.0, 4.0));
         let scale = Scale { from: 0.0, to: top, start: plot.bottom(), end: plot.y };
         for line in 0..=((top / step).round() as u32) {
             let value = f64::from(line) * step;

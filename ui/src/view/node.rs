@@ -29,11 +29,11 @@ pub enum Node {
     /// An element.
     Element(El),
     /// Several pieces, or none.
-    Many(Vec<Node>),
+    Many(Vec<Self>),
     /// A piece that is made again when a signal that it read has changed.
-    Live(Box<dyn FnMut() -> Node>),
+    Live(Box<dyn Make>),
     /// Elements that stay themselves while their order changes.
-    Each(Box<dyn FnMut() -> Vec<Item>>),
+    Each(Box<dyn List>),
 }
 
 /// One element of a [`Node::Each`]: what it is known by, and how it is made when it is new.
@@ -47,15 +47,66 @@ pub struct Item {
 #[allow(missing_debug_implementations, reason = "it holds closures")]
 pub struct El(Box<Making>);
 
+/// What is done with an element once it exists.
+type WhenBuilt = Box<dyn FnOnce(&Element)>;
+
 struct Making {
     tag: &'static str,
     svg: bool,
     fixed: Vec<(&'static str, Words)>,
-    live: Vec<(&'static str, Box<dyn FnMut() -> String>)>,
-    listeners: Vec<(&'static str, Box<dyn FnMut(Event)>)>,
-    built: Option<Box<dyn FnOnce(&Element)>>,
+    live: Vec<(&'static str, Box<dyn Say>)>,
+    listeners: Vec<(&'static str, Box<dyn Act>)>,
+    built: Option<WhenBuilt>,
     gone: Option<Box<dyn FnOnce()>>,
     children: Vec<Node>,
+}
+
+// What closures do, as traits of our own: `dyn FnMut` would bring along every closure's `FnOnce`, which nobody calls.
+
+/// Makes a piece.
+pub trait Make {
+    /// The piece, now.
+    fn make(&mut self) -> Node;
+}
+
+impl<N: Into<Node>, F: FnMut() -> N> Make for F {
+    fn make(&mut self) -> Node {
+        self().into()
+    }
+}
+
+/// Lists elements.
+pub trait List {
+    /// The elements, now.
+    fn list(&mut self) -> Vec<Item>;
+}
+
+impl<F: FnMut() -> Vec<Item>> List for F {
+    fn list(&mut self) -> Vec<Item> {
+        self()
+    }
+}
+
+/// Says what an attribute is.
+trait Say {
+    fn say(&mut self) -> String;
+}
+
+impl<F: FnMut() -> String> Say for F {
+    fn say(&mut self) -> String {
+        self()
+    }
+}
+
+/// Does something about an event.
+trait Act {
+    fn act(&mut self, event: Event);
+}
+
+impl<F: FnMut(Event)> Act for F {
+    fn act(&mut self, event: Event) {
+        self(event);
+    }
 }
 
 /// An element called `tag`.
@@ -87,8 +138,8 @@ pub fn svg(tag: &'static str) -> El {
 
 /// A piece that is made again when a signal that it read has changed.
 #[must_use]
-pub fn live<N: Into<Node>>(mut make: impl FnMut() -> N + 'static) -> Node {
-    Node::Live(Box::new(move || make().into()))
+pub fn live<N: Into<Node> + 'static>(make: impl FnMut() -> N + 'static) -> Node {
+    Node::Live(Box::new(make))
 }
 
 /// Elements that stay themselves while their order changes.
@@ -114,7 +165,7 @@ pub const fn nothing() -> Node {
 pub fn derived(mut value: impl FnMut() -> u64 + 'static) -> RwSignal<u64> {
     let signal = RwSignal::new(u64::MAX);
     let effect = RenderEffect::new(move |_| {
-        let now = value();
+        let now = value.say();
         if signal.get_untracked() != now {
             signal.set(now);
         }
@@ -236,7 +287,7 @@ enum Built {
     Element(BuiltEl),
     /// What it is now, the place where it ends, and the effect that keeps it so.
     Live(
-        Rc<RefCell<Vec<Built>>>,
+        Rc<RefCell<Vec<Self>>>,
         web_sys::Node,
         #[allow(dead_code, reason = "dropping it ends the effect")] RenderEffect<()>,
     ),
@@ -308,7 +359,7 @@ impl Builder {
         let children = self.build_all(children);
         children.iter().for_each(|child| child.mount(&element, None));
         let listeners = listeners.into_iter().map(|(event, act)| {
-            let listener = Closure::<dyn FnMut(Event)>::wrap(act);
+            let listener = listener(act);
             let _ = element.add_event_listener_with_callback(event, listener.as_ref().unchecked_ref());
             listener
         });
@@ -316,7 +367,7 @@ impl Builder {
         let effects = live.into_iter().map(|(name, mut value)| {
             let (element, mut before) = (element.clone(), None);
             RenderEffect::new(move |_| {
-                let now = value();
+                let now = value.say();
                 if before.as_ref() != Some(&now) {
                     let _ = element.set_attribute(name, &now);
                     before = Some(now);
@@ -330,20 +381,20 @@ impl Builder {
         Some(BuiltEl { element, tag, plain, fixed, children, gone, _listeners: listeners, _effects: effects })
     }
 
-    fn live(&self, mut make: Box<dyn FnMut() -> Node>) -> Built {
+    fn live(&self, mut make: Box<dyn Make>) -> Built {
         let (builder, end) = (self.clone(), self.end());
         let content = Rc::new(RefCell::new(Vec::new()));
         let effect = RenderEffect::new({
             let (content, end) = (Rc::clone(&content), end.clone());
             move |_| {
-                let nodes = flat(make());
+                let nodes = flat(make.make());
                 builder.replace(&mut content.borrow_mut(), nodes, end.parent_node().as_ref(), Some(&end));
             }
         });
         Built::Live(content, end, effect)
     }
 
-    fn each(&self, mut items: Box<dyn FnMut() -> Vec<Item>>) -> Built {
+    fn each(&self, mut items: Box<dyn List>) -> Built {
         let (builder, end) = (self.clone(), self.end());
         // What an item owns lives as long as the item, not only until the list is made again.
         let owner = Owner::current();
@@ -351,7 +402,7 @@ impl Builder {
         let effect = RenderEffect::new({
             let (content, end) = (Rc::clone(&content), end.clone());
             move |_| {
-                let items = items();
+                let items = items.list();
                 untrack(|| builder.reorder(&mut content.borrow_mut(), items, owner.as_ref(), &end));
             }
         });
@@ -434,6 +485,10 @@ impl Builder {
             next = node.clone();
         }
     }
+}
+
+fn listener(mut act: Box<dyn Act>) -> Closure<dyn FnMut(Event)> {
+    Closure::new(move |event| act.act(event))
 }
 
 fn flat(node: Node) -> Vec<Node> {
