@@ -28,6 +28,7 @@ impl<T> Kept<T> {
 
     /// The value. Nobody may hold it while calling what may ask for it too.
     #[must_use]
+    #[inline(never)]
     pub fn get(self) -> RefMut<'static, T> {
         self.0.borrow_mut()
     }

@@ -325,7 +325,7 @@ pub(crate) mod tests {
             ..timeline()
         };
         for size in [SIZE, Size { width: 0.0, height: 0.0 }, Size { width: 300.0, height: 50.0 }] {
-            empty.draw(size);
+            drop(empty.draw(size));
         }
     }
 }

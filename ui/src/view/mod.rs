@@ -85,6 +85,7 @@ impl Ctx {
 
     /// The model, with the clock's next tick as a reason to read again. Nobody may hold it while asking for it again.
     #[must_use]
+    #[inline(never)]
     pub fn read(self) -> RefMut<'static, Model> {
         self.clock.tick.track();
         self.model.get()
@@ -92,6 +93,7 @@ impl Ctx {
 
     /// The zone in which the instant `ns` is shown.
     #[must_use]
+    #[inline(never)]
     pub fn zone(self, ns: u64) -> Zone {
         if self.utc.get() { Zone(0) } else { browser::zone_at(ns) }
     }

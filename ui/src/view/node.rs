@@ -165,7 +165,7 @@ pub const fn nothing() -> Node {
 pub fn derived(mut value: impl FnMut() -> u64 + 'static) -> RwSignal<u64> {
     let signal = RwSignal::new(u64::MAX);
     let effect = RenderEffect::new(move |_| {
-        let now = value.say();
+        let now = value();
         if signal.get_untracked() != now {
             signal.set(now);
         }
