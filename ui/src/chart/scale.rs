@@ -77,7 +77,7 @@ fn ticks_of(factors: &[u64], every: u32, from_log2: f64, to_log2: f64) -> Vec<(f
     let decades = (0..20).filter(|decade| decade % every == 0).filter_map(|decade| 10_u64.checked_pow(decade));
     let values = decades.flat_map(|decade| factors.iter().filter_map(move |factor| decade.checked_mul(*factor)));
     let near = |log2: f64| log2 >= from_log2 - 1e-9 && log2 <= to_log2 + 1e-9;
-    values.map(|ns| ((ns as f64).log2(), plain_duration(ns))).filter(|(log2, _)| near(*log2)).collect()
+    values.map(|ns| (log2(ns as f64), plain_duration(ns))).filter(|(log2, _)| near(*log2)).collect()
 }
 
 /// A round duration without decimals: `10 µs`.
@@ -117,10 +117,22 @@ pub fn time_ticks(from: u64, to: u64, labels_max: usize, zone: Zone) -> Vec<(u64
     (0..).map(|at| first + at * step).take_while(|second| *second <= to).map(|second| (second, label(second))).collect()
 }
 
+/// The logarithm of `value` to base two. The page knows one logarithm; each further one would bring its own code.
+#[must_use]
+pub fn log2(value: f64) -> f64 {
+    value.ln() / core::f64::consts::LN_2
+}
+
+/// The logarithm of `value` to base ten.
+#[must_use]
+pub fn log10(value: f64) -> f64 {
+    value.ln() / core::f64::consts::LN_10
+}
+
 /// How many nines `quantile` has: 0.9 has one, 0.999 three. The percentile curve's axis.
 #[must_use]
 pub fn nines(quantile: f64) -> f64 {
-    -(1.0 - quantile).max(1e-12).log10()
+    -log10((1.0 - quantile).max(1e-12))
 }
 
 #[cfg(test)]

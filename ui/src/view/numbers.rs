@@ -153,6 +153,18 @@ pub(super) fn rate_sentence(rate: Option<f64>) -> String {
     rate.map_or_else(|| "no rate yet".to_owned(), |rate| format!("{} events per second lately", format::rate(rate)))
 }
 
+/// `items` with `between` between them.
+pub(super) fn joined(items: impl IntoIterator<Item = String>, between: &str) -> String {
+    let mut text = String::new();
+    for item in items {
+        if !text.is_empty() {
+            text.push_str(between);
+        }
+        text.push_str(&item);
+    }
+    text
+}
+
 /// A name to show: an empty one would be invisible.
 pub(super) fn shown(name: &str) -> String {
     if name.is_empty() { "(no name)".to_owned() } else { name.to_owned() }

@@ -165,7 +165,7 @@ pub(super) fn distribution(ctx: Ctx, app: &Rc<str>, at: usize) -> El {
         let bars = bars::bars(&named_counts(), chosen(set.get())).into_iter().filter(|bar| bar.count > 0);
         let bars =
             bars.map(|bar| format!("{} {}", bar.label, bars::percent_text(bar.percent))).collect::<Vec<String>>();
-        format!("Percent of events by latency: {}", bars.join(", "))
+        format!("Percent of events by latency: {}", joined(bars, ", "))
     };
     let bars = numbered(ctx, bars_number, "bars", bars_label, move |size| {
         Some(bars::draw(&bars::bars(&bars_counts(), chosen(set.get_untracked())), size))
