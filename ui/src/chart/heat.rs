@@ -52,6 +52,10 @@ pub(super) fn draw(list: &mut Vec<Draw>, chart: &Timeline, layout: &Layout, time
     axis(list, layout, &scale);
     let most = chart.columns.iter().flat_map(|column| column.bins).max().unwrap_or(0);
     legend(list, plot, most);
+    if let Some(first) = chart.first.filter(|_| most == 0) {
+        let known = f64::midpoint(time.at(first.max(chart.from) as f64), plot.right());
+        list.push(Draw::text(Ink::Muted, [known, plot.y + plot.height / 2.0], Anchor::Middle, "no events"));
+    }
     if layout.rail.width > 0.0 {
         rail(list, chart, layout.rail, &scale);
     }
@@ -120,7 +124,7 @@ fn rail(list: &mut Vec<Draw>, chart: &Timeline, rail: Rect, scale: &Scale) {
         };
         bins.iter().enumerate().filter_map(bar).collect::<Vec<Rect>>()
     };
-    list.push(Draw::text(Ink::Muted, [rail.x, rail.y - 12.0], Anchor::Start, "window, √"));
+    list.push(Draw::text(Ink::Muted, [rail.x, rail.y - 12.0], Anchor::Start, "whole window"));
     list.push(Draw::Rects { ink: Ink::Bar, rects: bars(&chart.total.bins) });
     if let Some(column) = chart.hover.and_then(|second| chart.column_at(second)) {
         for bar in bars(&column.bins) {

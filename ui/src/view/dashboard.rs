@@ -6,7 +6,7 @@ use web_sys::{Event, HtmlInputElement, KeyboardEvent};
 
 use super::charts::chart;
 use super::node::{El, Node, el, live, named, with_class};
-use super::numbers::{exact_range, exact_rates, in_and_out, range, rate_sentence, shown};
+use super::numbers::{exact_range, exact_rates, in_and_out, joined, range, rate_sentence, shown};
 use super::{Ctx, address, notes, table};
 use crate::chart::spark;
 use crate::figures::{AppFigures, Extreme};
@@ -131,8 +131,11 @@ fn extreme(app: &str, title: &'static str, extreme: Option<&Extreme>, with_media
 
 fn workers(app: &str, strip: &Strip) -> El {
     let all = strip.workers_up + strip.gone.len();
-    let words =
-        if strip.gone.is_empty() { "all connected".to_owned() } else { format!("gone: {}", strip.gone.join(", ")) };
+    let words = if strip.gone.is_empty() {
+        "all connected".to_owned()
+    } else {
+        format!("gone: {}", joined(strip.gone.clone(), ", "))
+    };
     let to = address(Page::Workers(app.to_owned()));
     let link = named("a", "ellipsis", words).attr("href", to);
     el("div")

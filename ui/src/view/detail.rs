@@ -138,9 +138,12 @@ fn strip(ctx: Ctx, app: &Rc<str>, at: usize, key: ViewKey) -> El {
 fn percentiles(figures: &Figures) -> Vec<El> {
     let figure = |at: usize| {
         let (value, supported) = percentile(el("dd"), Some(figures), at);
-        with_class("div", if supported { "figure" } else { "figure faint" })
-            .child(el("dt").child(SHOWN[at].label))
-            .child(value)
+        let class = match (supported, figures.count) {
+            (true, _) => "figure",
+            (false, 0) => "figure faint empty",
+            _ => "figure faint",
+        };
+        with_class("div", class).child(el("dt").child(SHOWN[at].label)).child(value)
     };
     (0..SHOWN.len()).map(figure).collect()
 }

@@ -14,7 +14,6 @@ use crate::browser;
 use crate::chart::spark;
 use crate::figures::{AppFigures, silent_for};
 use crate::gather;
-use crate::link::LinkState;
 use crate::route::Page;
 use crate::settings::host_name;
 
@@ -29,15 +28,26 @@ struct Line {
 
 /// The page.
 pub(super) fn page(ctx: Ctx) -> Node {
-    let is_empty = derived(move || ctx.read().catalogue().is_empty().into());
+    let known = derived(move || {
+        let model = ctx.read();
+        match (model.seen().relay().is_some(), model.catalogue().is_empty()) {
+            (_, false) => 2,
+            (true, true) => 1,
+            (false, true) => 0,
+        }
+    });
     let obstacle = move || {
-        status::obstacle(ctx).map(|text| with_class("div", "notes").child(with_class("p", "note stopped").child(text)))
+        let note = |text: String| with_class("div", "notes").child(with_class("p", "note stopped").child(text));
+        status::obstacle(ctx).map(note)
     };
-    Node::Many(vec![
-        with_class("h1", "visually-hidden").child("Applications").into(),
-        live(obstacle),
-        live(move || if is_empty.get() == 1 { welcome(ctx) } else { list(ctx) }),
-    ])
+    let content = move || match known.get() {
+        0 => searching(),
+        1 => welcome(),
+        _ => el("div")
+            .child(list(ctx))
+            .child(with_class("p", "below").child("One more: start it with ").child(el("code").child(producer_line()))),
+    };
+    Node::Many(vec![with_class("h1", "visually-hidden").child("Applications").into(), live(obstacle), live(content)])
 }
 
 fn list(ctx: Ctx) -> El {
@@ -150,31 +160,39 @@ fn rest(line: &Line) -> Vec<El> {
     ]
 }
 
-/// What somebody sees who has just started a relay.
-fn welcome(ctx: Ctx) -> El {
+/// What a producer is started with, to be seen here.
+fn producer_line() -> String {
     let host = browser::host();
     let host = match host_name(&host) {
         "" | "localhost" => "127.0.0.1",
         name => name,
     };
-    let producer = format!("--metrics {host}:5001");
-    let text = producer.clone();
-    let title = move || {
-        if ctx.link.state.get() == LinkState::Connected {
-            "Ready. Nothing is sending yet."
-        } else {
-            "Looking for the relay."
-        }
-    };
+    format!("--metrics {host}:5001")
+}
+
+/// What stands here before the relay has said anything.
+fn searching() -> El {
+    let address = browser::relay_address().unwrap_or_else(|| "no address".to_owned());
+    with_class("div", "notice")
+        .child(el("p").child("Looking for the relay at ").child(el("code").child(address)).child("."))
+}
+
+/// What somebody sees who has just started a relay.
+fn welcome() -> El {
+    let text = producer_line();
     let copy = el("button").attr("type", "button").on("click", move |_| browser::copy(&text)).child("Copy");
     with_class("section", "welcome")
         .attr("data-testid", "empty")
-        .child(el("h2").child(live(title)))
+        .child(el("h2").child("Ready. Nothing is sending yet."))
         .child(el("p").child(
             "Joey shows, live, how long every step of a running stream processor takes and how much goes through it. Point a \
              Wallaroo application at this relay; it shows up here within seconds, and needs no other change:",
         ))
-        .child(with_class("div", "copy").child(el("code").attr("data-testid", "producer-line").child(producer)).child(copy))
+        .child(
+            with_class("div", "copy")
+                .child(el("code").attr("data-testid", "producer-line").child(producer_line()))
+                .child(copy),
+        )
         .child(
             el("p")
                 .child("Just looking? ")

@@ -223,9 +223,8 @@ fn title(page: &Page) -> String {
         Page::Dashboard(app) => format!("{app} · Joey"),
         Page::Workers(app) => format!("{app}: workers · Joey"),
         Page::Detail(app, key) => {
-            let names: Vec<&str> =
-                [&key.name, &key.pipeline, &key.worker].into_iter().flatten().map(String::as_str).collect();
-            format!("{} · {app} · Joey", names.join(" on "))
+            let names = [&key.name, &key.pipeline, &key.worker].into_iter().flatten().cloned();
+            format!("{} · {app} · Joey", numbers::joined(names, " on "))
         }
         Page::Unknown(_) => "No such page · Joey".to_owned(),
     }

@@ -13,7 +13,7 @@ use super::Ctx;
 use super::bar::{choice, folding};
 use super::charts::numbered;
 use super::node::{El, el, live, with_class};
-use super::numbers::{NONE, exact_range, range_text, sentence};
+use super::numbers::{NONE, exact_range, joined, range_text, sentence};
 use crate::chart::bars::{self, BinSet};
 use crate::chart::timeline::Timeline;
 use crate::chart::{Size, curve};
@@ -163,8 +163,7 @@ pub(super) fn distribution(ctx: Ctx, app: &Rc<str>, at: usize) -> El {
     let bars_label = move || {
         ctx.clock.tick.track();
         let bars = bars::bars(&named_counts(), chosen(set.get())).into_iter().filter(|bar| bar.count > 0);
-        let bars =
-            bars.map(|bar| format!("{} {}", bar.label, bars::percent_text(bar.percent))).collect::<Vec<String>>();
+        let bars = bars.map(|bar| format!("{} {}", bar.label, bars::percent_text(bar.percent)));
         format!("Percent of events by latency: {}", joined(bars, ", "))
     };
     let bars = numbered(ctx, bars_number, "bars", bars_label, move |size| {

@@ -281,7 +281,7 @@ fn mark(ctx: Ctx, numbers: &Numbers) -> Option<El> {
     } else {
         return None;
     };
-    Some(with_class("span", "mark").attr("title", title).child(text))
+    Some(with_class("span", "flag").attr("title", title).child(text))
 }
 
 fn cells(numbers: &Numbers) -> Vec<El> {
