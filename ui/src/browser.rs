@@ -3,7 +3,7 @@
 //! Every answer may be refused (private windows have no storage, old browsers no clipboard); then a setting is simply not kept.
 
 use wasm_bindgen::JsCast;
-use web_sys::{Document, Element, HtmlElement, HtmlMetaElement, Storage};
+use web_sys::{Document, Element, HtmlElement, Storage};
 
 use crate::moment::Zone;
 use crate::settings::{self, Theme};
@@ -158,8 +158,7 @@ pub fn relay_address() -> Option<String> {
     let location = web_sys::window()?.location();
     let query = settings::relays_in_query(&location.search().unwrap_or_default());
     let meta = document()?.query_selector("meta[name=joey-relay]").ok().flatten();
-    let meta =
-        meta.and_then(|meta| meta.dyn_into::<HtmlMetaElement>().ok()).map(|meta| meta.content()).unwrap_or_default();
+    let meta = meta.and_then(|meta| meta.get_attribute("content")).unwrap_or_default();
     let (kept, host) = (kept_relay(), host());
     let candidates = query.iter().map(String::as_str).chain([kept.as_str(), meta.as_str(), host.as_str()]);
     settings::relay_address(candidates, &location.protocol().unwrap_or_default())

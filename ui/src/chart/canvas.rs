@@ -44,6 +44,7 @@ impl Palette {
     pub fn read(within: &Element) -> Option<Self> {
         let window = web_sys::window()?;
         let probe = window.document()?.create_element("span").ok()?.dyn_into::<HtmlElement>().ok()?;
+        probe.set_class_name("chart-type");
         within.append_child(&probe).ok()?;
         let style = window.get_computed_style(&probe).ok()??;
         let color = |property: &str| {
@@ -54,9 +55,10 @@ impl Palette {
         let stops: Vec<[f64; 3]> =
             HEAT_STOPS.iter().map(|property| channels(&color(property).unwrap_or_default())).collect();
         let family = style.get_property_value("font-family").unwrap_or_default();
+        let size = style.get_property_value("font-size").unwrap_or_default();
         probe.remove();
         let heat = (0..=255).map(|level| between(&stops, f64::from(level) / 255.0)).collect();
-        Some(Self { inks, heat, font: format!("11px {family}") })
+        Some(Self { inks, heat, font: format!("{size} {family}") })
     }
 
     fn color(&self, ink: Ink) -> &str {
@@ -108,7 +110,7 @@ pub fn paint(canvas: &HtmlCanvasElement, list: &[Draw], palette: &Palette, size:
         canvas.set_height(height);
     }
     let context =
-        canvas.get_context("2d").ok().flatten().and_then(|context| context.dyn_into::<CanvasRenderingContext2d>().ok());
+        canvas.get_context("2d").ok().flatten().map(|context| context.unchecked_into::<CanvasRenderingContext2d>());
     let Some(context) = context else { return };
     // A refused transform or clip leaves a chart that looks odd; there is nothing better to do about it.
     let _ = context.set_transform(ratio, 0.0, 0.0, ratio, 0.0, 0.0);

@@ -126,10 +126,11 @@ impl Timeline {
         let layout = Layout::of(size, self.latency);
         let time = self.time(&layout);
         let mut list = Vec::new();
-        self.unknown(&mut list, &layout, &time);
         if self.latency {
             heat::draw(&mut list, self, &layout, &time);
         }
+        // Over the cells: a period that is not complete shows what it has, and that it is not complete.
+        self.unknown(&mut list, &layout, &time);
         self.draw_rates(&mut list, &layout, &time);
         self.time_axis(&mut list, &layout, &time);
         self.crosshair(&mut list, &layout, &time);

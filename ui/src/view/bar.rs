@@ -57,7 +57,8 @@ fn mark() -> El {
 pub(super) fn folding(class: &'static str, summary: El, body: El, content: impl Fn() -> Node + 'static) -> El {
     let open = RwSignal::new(0);
     let toggled = move |event: Event| {
-        let details = event.target().and_then(|target| target.dyn_into::<HtmlDetailsElement>().ok());
+        // Only this element toggles.
+        let details = event.target().map(|target| target.unchecked_into::<HtmlDetailsElement>());
         open.set(details.is_some_and(|details| details.open()).into());
     };
     let content = live(move || if open.get() == 1 { content() } else { nothing() });
@@ -93,7 +94,7 @@ fn items(ctx: Ctx) -> Node {
         sections.push(section("Workers", of(&Listing::Workers)));
         sections.push(section("Computations", of(&Listing::Computations)));
     }
-    sections.into()
+    with_class("div", "columns").children(sections).into()
 }
 
 fn section(title: &'static str, items: Vec<(String, String)>) -> El {

@@ -33,9 +33,7 @@ pub(super) fn numbered(
 
 fn mounted(ctx: Ctx, number: u64, canvas: El, paint: Paint) -> El {
     let add = move |canvas: &web_sys::Element| {
-        if let Ok(canvas) = canvas.clone().dyn_into::<HtmlCanvasElement>() {
-            ctx.clock.add(number, canvas, paint);
-        }
+        ctx.clock.add(number, canvas.clone().unchecked_into::<HtmlCanvasElement>(), paint);
     };
     canvas.built(add).gone(move || ctx.clock.remove(number))
 }

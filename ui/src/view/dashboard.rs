@@ -25,7 +25,7 @@ struct Strip {
 pub(super) fn page(ctx: Ctx, app: String) -> Node {
     let of = app.clone();
     Node::Many(vec![
-        notes::banner(ctx, app.clone()).into(),
+        notes::banner(ctx, Some(app.clone())).into(),
         notes::unless_absent(ctx, app, move || content(ctx, &of).into()),
     ])
 }
@@ -43,7 +43,8 @@ fn content(ctx: Ctx, app: &str) -> El {
 
 /// The box that filters every table of the page.
 fn filter(ctx: Ctx) -> El {
-    let input = |event: &Event| event.target().and_then(|target| target.dyn_into::<HtmlInputElement>().ok());
+    // Only the input listens.
+    let input = |event: &Event| event.target().map(|target| target.unchecked_into::<HtmlInputElement>());
     let typed = move |event: Event| ctx.filter.set(input(&event).map(|input| input.value()).unwrap_or_default());
     let pressed = move |event: Event| {
         let escape = event.dyn_ref::<KeyboardEvent>().is_some_and(|event| event.key() == "Escape");

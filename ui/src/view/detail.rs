@@ -27,7 +27,7 @@ struct Numbers {
 pub(super) fn page(ctx: Ctx, app: String, key: ViewKey) -> Node {
     let of = app.clone();
     let content = move || content(ctx, &of, &key).into();
-    Node::Many(vec![notes::banner(ctx, app.clone()).into(), notes::unless_absent(ctx, app, content)])
+    Node::Many(vec![notes::banner(ctx, Some(app.clone())).into(), notes::unless_absent(ctx, app, content)])
 }
 
 fn content(ctx: Ctx, app: &str, key: &ViewKey) -> El {

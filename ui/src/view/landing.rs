@@ -9,7 +9,7 @@ use super::charts::chart;
 use super::node::{El, Node, derived, each, el, item, live, named, with_class};
 use super::numbers::{exact_range, exact_rates, in_and_out, range, rate_sentence, shown};
 use super::table::open;
-use super::{Ctx, address, status};
+use super::{Ctx, address, notes};
 use crate::browser;
 use crate::chart::spark;
 use crate::figures::{AppFigures, silent_for};
@@ -36,18 +36,20 @@ pub(super) fn page(ctx: Ctx) -> Node {
             (false, true) => 0,
         }
     });
-    let obstacle = move || {
-        let note = |text: String| with_class("div", "notes").child(with_class("p", "note stopped").child(text));
-        status::obstacle(ctx).map(note)
-    };
     let content = move || match known.get() {
         0 => searching(),
         1 => welcome(),
-        _ => el("div")
-            .child(list(ctx))
-            .child(with_class("p", "below").child("One more: start it with ").child(el("code").child(producer_line()))),
+        _ => el("div").child(list(ctx)).child(
+            with_class("p", "below")
+                .child("To add an application, start it with ")
+                .child(el("code").child(producer_line())),
+        ),
     };
-    Node::Many(vec![with_class("h1", "visually-hidden").child("Applications").into(), live(obstacle), live(content)])
+    Node::Many(vec![
+        with_class("h1", "visually-hidden").child("Applications").into(),
+        notes::banner(ctx, None).into(),
+        live(content),
+    ])
 }
 
 fn list(ctx: Ctx) -> El {

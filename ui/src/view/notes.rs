@@ -32,16 +32,23 @@ pub(super) fn fading(ctx: Ctx, app: &str, class: &'static str) -> El {
     el("div").live("class", move || if is_stale(ctx, &app) { format!("{class} stale") } else { class.to_owned() })
 }
 
-/// The notes on an application.
-fn notes(ctx: Ctx, app: &str) -> Vec<Note> {
+/// The notes on any page.
+fn general(ctx: Ctx) -> Vec<Note> {
     let mut notes = Vec::new();
-    let mut note = |class, text: String| notes.push(Note { class, text });
-    if let Some(obstacle) = status::obstacle(ctx) {
-        note("note stopped", obstacle);
+    if let Some(text) = status::obstacle(ctx) {
+        notes.push(Note { class: "note stopped", text });
     }
     if let Some(since_ns) = ctx.paused.get() {
-        note("note paused", format!("Paused at {}. Data keeps coming in.", ctx.zone(since_ns).time(since_ns)));
+        let text = format!("Paused at {}. Data keeps coming in.", ctx.zone(since_ns).time(since_ns));
+        notes.push(Note { class: "note paused", text });
     }
+    notes
+}
+
+/// The notes on an application.
+fn notes(ctx: Ctx, app: &str) -> Vec<Note> {
+    let mut notes = general(ctx);
+    let mut note = |class, text: String| notes.push(Note { class, text });
     let model = ctx.read();
     let (Some(now_ns), Some(store)) = (model.relay_ns(browser::now_ns()), model.app(app)) else { return notes };
     if let Some(silent_ns) = silent_for(store, now_ns).filter(|_| !model.is_paused()) {
@@ -89,12 +96,17 @@ fn lost(store: &AppStore, zone: Zone) -> Vec<String> {
     notes
 }
 
-/// The notes on `app`, as they are now.
-pub(super) fn banner(ctx: Ctx, app: String) -> El {
-    let notes = move || {
-        notes(ctx, &app).into_iter().map(|note| el("p").attr("class", note.class).attr("dir", "auto").child(note.text))
+/// The notes on `app`, or only those on any page, as they are now.
+pub(super) fn banner(ctx: Ctx, app: Option<String>) -> El {
+    let notes = move || match &app {
+        Some(app) => notes(ctx, app),
+        None => general(ctx),
     };
-    with_class("div", "notes").attr("role", "status").child(live(move || notes().collect::<Vec<El>>()))
+    let shown = move || {
+        let note = |note: Note| el("p").attr("class", note.class).attr("dir", "auto").child(note.text);
+        notes().into_iter().map(note).collect::<Vec<El>>()
+    };
+    with_class("div", "notes").attr("role", "status").child(live(shown))
 }
 
 /// Why there may be nothing to show.

@@ -57,10 +57,11 @@ pub(super) fn time(ctx: Ctx, app: &Rc<str>, at: usize, kind: &Kind) -> El {
     };
     let (moved_over, pressed_on, painted, read) = (chart_at.clone(), chart_at.clone(), chart_at.clone(), chart_at);
     let moved = move |event: Event| {
-        let canvas = event.target().and_then(|target| target.dyn_into::<HtmlElement>().ok());
+        // What listens here is a canvas, and what it hears is a pointer.
+        let canvas = event.target().map(|target| target.unchecked_into::<HtmlElement>());
         let size =
             canvas.map(|canvas| Size { width: canvas.client_width().into(), height: canvas.client_height().into() });
-        let x = event.dyn_ref::<PointerEvent>().map_or(0.0, |event| f64::from(event.offset_x()));
+        let x = f64::from(event.unchecked_ref::<PointerEvent>().offset_x());
         point(size.and_then(|size| moved_over(0)?.second_at(x, size)));
     };
     let pressed = move |event: Event| {
@@ -114,7 +115,7 @@ pub(super) fn time(ctx: Ctx, app: &Rc<str>, at: usize, kind: &Kind) -> El {
 
 /// What there is to read at `hover`, or at the newest complete second.
 fn reading(chart: &Timeline, hover: Option<u64>) -> Reading {
-    let second = hover.unwrap_or(chart.through);
+    let second = hover.filter(|second| (chart.from..=chart.to).contains(second)).unwrap_or(chart.through);
     let mut reading = vec![("", chart.zone.time(second.saturating_mul(1_000_000_000)))];
     if chart.ingestion.is_some() {
         let rate = chart.ingestion_at(second);

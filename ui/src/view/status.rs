@@ -78,7 +78,6 @@ fn facts(ctx: Ctx) -> Node {
             facts.push(("Release", relay.release));
             facts.push(("Protocol", format!("{} (this page: {VERSION})", relay.version)));
             facts.push(("Remembers", format::age(relay.ring_ns / 1_000_000_000)));
-            facts.push(("Run", format!("{:016x}", relay.epoch)));
             if relay.demo {
                 facts.push(("Producers", "made up (joey demo)".to_owned()));
             }
@@ -90,7 +89,7 @@ fn facts(ctx: Ctx) -> Node {
     });
     let save = move |event: Event| {
         event.prevent_default();
-        if let Some(Ok(relay)) = browser::all("#relay").pop().map(|relay| relay.dyn_into::<HtmlInputElement>()) {
+        if let Some(relay) = browser::all("#relay").pop().map(|relay| relay.unchecked_into::<HtmlInputElement>()) {
             browser::keep_relay(relay.value().trim());
         }
     };

@@ -24,7 +24,7 @@ struct Line {
 pub(super) fn page(ctx: Ctx, app: String) -> Node {
     let of = app.clone();
     Node::Many(vec![
-        notes::banner(ctx, app.clone()).into(),
+        notes::banner(ctx, Some(app.clone())).into(),
         notes::unless_absent(ctx, app, move || content(ctx, &of).into()),
     ])
 }
