@@ -446,6 +446,7 @@ mod tests {
     use crate::series::{COMPUTATION, START_TO_END};
     use crate::view::Kind;
     use alloc::string::ToString;
+    use proptest::prelude::*;
 
     const S: u64 = 1_000_000_000;
 
@@ -525,5 +526,39 @@ mod tests {
         assert_eq!(store.skews().get("a"), Some(&Skew { ahead_ns: 9 * S, seen_ns: 100 * S }));
         store.apply(1, &update(2, 0, 102, &[5]), 102 * S);
         assert!(store.skews().is_empty());
+    }
+
+    /// Updates of three series within a window's length, some of them of quiet or saturated periods.
+    fn any_updates() -> impl Strategy<Value = Vec<Update>> {
+        let one = (0..3_u32, 1000..1290_u64, 1..5_u64, prop::collection::vec(any::<u64>(), 0..4), any::<u8>());
+        let built = |(at, (series, end_s, period_s, durations, full)): (usize, (u32, u64, u64, Vec<u64>, u8))| {
+            let mut update = Update { period_ns: period_s * S, ..update(at as u64 + 1, series, end_s, &durations) };
+            if full < 9 {
+                update.histogram.bins[usize::from(full)] = u64::MAX;
+            }
+            update
+        };
+        prop::collection::vec(one, 1..60).prop_map(move |all| all.into_iter().enumerate().map(built).collect())
+    }
+
+    /// What each view shows once all its periods are complete.
+    fn shown(mut store: AppStore) -> Vec<(ViewKey, Histogram, Option<Throughput>)> {
+        store.advance(u64::MAX);
+        let views: Vec<(usize, ViewKey)> = store.views_by_key().map(|(at, view)| (at, view.key.clone())).collect();
+        views.into_iter().map(|(at, key)| (key, store.histogram(at), store.throughput(at))).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_and_any_repetition_show_the_same(
+            (updates, shuffled) in any_updates().prop_flat_map(|updates| {
+                let twice = [&updates[..], &updates[..]].concat();
+                (Just(updates), Just(twice).prop_shuffle())
+            }),
+        ) {
+            let (once, again) = (store_of(&updates), store_of(&shuffled));
+            prop_assert_eq!((once.clock_ns(), once.late()), (again.clock_ns(), again.late()));
+            prop_assert_eq!(shown(once), shown(again));
+        }
     }
 }

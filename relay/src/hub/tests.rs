@@ -1,5 +1,7 @@
 //! Publish, read, leave: what a viewer gets, and what it is told when it cannot get it.
 
+mod model;
+
 use std::time::Duration;
 
 use joey_shared::histogram::Histogram;
