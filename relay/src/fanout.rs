@@ -296,6 +296,8 @@ impl Session {
                 Continue(())
             }
             ClientMessage::Describe { app } => {
+                #[cfg(test)]
+                assert_ne!(app, crate::guard::BROKEN);
                 let (epoch, series) = self.hub.series_of(&app);
                 self.name(app, epoch, &series).await
             }
