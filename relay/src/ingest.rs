@@ -80,10 +80,10 @@ impl Producer {
             let deadline = partial_since.map(|since: Instant| since + self.hub.config().frame_deadline);
             match read_some(&mut stream, &mut buffer, deadline).await {
                 Ok(0) if buffer.is_empty() => break "closed",
-                Ok(0) => break "truncated",
+                Err(Ended::Socket) if buffer.is_empty() => break "reset",
+                Ok(0) | Err(Ended::Socket) => break "truncated",
                 Ok(bytes) => self.hub.counters().bytes_in.inc_by(bytes as u64),
                 Err(Ended::Deadline) => break "slow_frame",
-                Err(Ended::Socket) => break "reset",
             };
             match self.take_frames(&mut buffer).await {
                 Ok(0) if !buffer.is_empty() => _ = partial_since.get_or_insert_with(Instant::now),

@@ -143,3 +143,6 @@ async fn sweep(hub: Arc<Hub>, stop: CancellationToken) {
     };
     stop.run_until_cancelled(work).await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+use socket2::SockRef;
+
 use super::{Frame, PATIENCE, frame};
 
 /// How a stream of bytes is cut into writes.
@@ -64,6 +66,20 @@ impl Producer {
         self.stream.write_all(bytes).expect("the relay reads on");
     }
 
+    /// Writes bytes as long as the relay takes them; says whether it took all.
+    #[must_use]
+    pub fn tries_to_write(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
+    /// Ends the connection with a reset.
+    ///
+    /// # Panics
+    /// When the socket is gone.
+    pub fn reset(self) {
+        SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).expect("the socket is open");
+    }
+
     /// Writes bytes in pieces, each in a segment of its own as far as the kernel plays along.
     pub fn write_cut(&mut self, bytes: &[u8], cut: Cut) {
         let mut rest = bytes;
@@ -105,7 +121,8 @@ impl Producer {
 
     /// Says that nothing more will come, and waits until the relay has read everything and closed as well.
     pub fn finish(self) {
-        self.stream.shutdown(Shutdown::Write).expect("the socket is open");
+        // The relay may have been first.
+        let _ = self.stream.shutdown(Shutdown::Write);
         self.is_cut_off();
     }
 }

@@ -48,6 +48,8 @@ enum From {
     History,
     Live,
     Back(u64),
+    /// So many seconds back.
+    Span(u64),
     OtherEpoch,
 }
 
@@ -56,6 +58,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(From::History),
         1 => Just(From::Live),
         3 => (0..40_u64).prop_map(From::Back),
+        2 => (0..150_u64).prop_map(From::Span),
         1 => Just(From::OtherEpoch),
     ];
     prop_oneof![
@@ -105,8 +108,9 @@ struct World {
     sent: Vec<Sent>,
     /// The series' numbers, by worker, in the order in which they came.
     numbers: Vec<usize>,
-    /// Batches cut before this may be gone.
+    /// Batches cut before this may be gone, and sums of those cut before that.
     dropped_ns: u64,
+    dropped_sums_ns: u64,
     is_short_of_room: bool,
     followed: Vec<(Subscription, usize)>,
     /// Goes up with every update ever, and is what its histogram counts.
@@ -115,10 +119,11 @@ struct World {
 }
 
 impl World {
-    fn new(ring_bytes_max: Option<u64>) -> Self {
+    fn new(ring_bytes_max: Option<u64>, sums_s: u64) -> Self {
         let defaults = Config::default();
         let hub = hub(Config {
             ring: Duration::from_secs(RING_S),
+            sums: Duration::from_secs(sums_s),
             forget_after: Duration::from_secs(FORGET_S),
             ring_bytes_max: ring_bytes_max.unwrap_or(defaults.ring_bytes_max),
             ..defaults
@@ -131,6 +136,7 @@ impl World {
             sent: Vec::new(),
             numbers: Vec::new(),
             dropped_ns: 0,
+            dropped_sums_ns: 0,
             is_short_of_room: ring_bytes_max.is_some(),
             followed: Vec::new(),
             total: 0,
@@ -148,8 +154,9 @@ impl World {
             Op::Pass { seconds } => {
                 self.now_ns += seconds * S;
                 self.hub.evict_old(self.now_ns);
-                let kept = u64::try_from((self.hub.config().ring + SLACK).as_nanos()).unwrap();
-                self.dropped_ns = self.now_ns.saturating_sub(kept);
+                let Config { ring, sums, .. } = *self.hub.config();
+                self.dropped_ns = self.now_ns.saturating_sub(nanos(ring + SLACK));
+                self.dropped_sums_ns = self.now_ns.saturating_sub(nanos(sums.max(ring) + SLACK));
             }
             Op::Follow { topic, start } => self.follow(topic, start),
             Op::Read { which, batches } if !self.followed.is_empty() => {
@@ -168,7 +175,7 @@ impl World {
         let app = self.hub.app("app").unwrap();
         if app.epoch != self.epoch {
             assert!(self.followed.is_empty(), "an application that somebody watches is not forgotten");
-            (self.epoch, self.dropped_ns) = (app.epoch, 0);
+            (self.epoch, self.dropped_ns, self.dropped_sums_ns) = (app.epoch, 0, 0);
             self.sent.clear();
             self.numbers.clear();
         }
@@ -205,6 +212,7 @@ impl World {
             From::History => Start::History,
             From::Live => Start::Live,
             From::Back(back) => Start::After { epoch: self.epoch, seq: head.saturating_sub(back) },
+            From::Span(seconds) => Start::Back { span_ns: seconds * S },
             From::OtherEpoch => Start::After { epoch: self.epoch ^ 1, seq: head },
         };
         let subscribed = self.viewer.subscribe(1, &topic(filter(at)), start, self.now_ns);
@@ -217,9 +225,27 @@ impl World {
         let wanted = match from {
             From::Live => head + 1,
             From::Back(back) => head.saturating_sub(back) + 1,
+            From::Span(seconds) => {
+                let since_ns = self.now_ns.saturating_sub(seconds * S + nanos(SLACK));
+                self.sent.partition_point(|sent| sent.cut_ns.is_some_and(|cut_ns| cut_ns < since_ns)) as u64 + 1
+            }
             From::History | From::OtherEpoch => 1,
         };
-        assert!((1..=head + 1).contains(&subscribed.next) && subscribed.next >= wanted);
+        assert!((1..=head + 1).contains(&subscribed.next));
+        match from {
+            // It may begin with a batch or a sum that began earlier.
+            From::Span(_) if subscribed.next < wanted => {
+                self.followed.push((subscription, at));
+                return;
+            }
+            // Single updates only.
+            From::History => {
+                self.has_rightly_left_the_ring(1, subscribed.next - 1);
+                self.followed.push((subscription, at));
+                return;
+            }
+            _ => assert!(subscribed.next >= wanted),
+        }
         match from {
             From::Back(_) => {
                 assert_eq!(subscribed.missing, subscribed.next - wanted, "what is missing is told exactly")
@@ -235,7 +261,7 @@ impl World {
         let (subscription, topic) = &mut self.followed[at];
         let filter = filter(*topic);
         let mut expected = subscription.position();
-        let read = subscription.read(batches);
+        let read = subscription.read(batches, self.now_ns);
         let position = subscription.position();
         assert!(read.batches.len() <= batches);
         if let Some((from, to)) = read.gap {
@@ -245,9 +271,10 @@ impl World {
             expected = to + 1;
         }
         for bytes in &read.batches {
-            let (from, to, counted) = covered(bytes);
+            let (from, to, counted, is_sum) = covered(bytes);
             // Where a viewer resumes within a batch it gets the whole batch, whose stamps say what it has.
             assert!(from <= expected && expected <= to, "{from}..={to} follows {expected}");
+            assert!(from == expected || !is_sum, "a sum cannot be taken apart");
             assert_eq!(counted, self.counted(from, to, &filter), "{from}..={to} of {filter:?}");
             expected = to + 1;
         }
@@ -278,11 +305,24 @@ impl World {
         filter.admits(&SeriesKey { category, pipeline, worker, name })
     }
 
-    /// History may be dropped once it is too old, or where there is too much of it.
-    fn is_rightly_gone(&self, from: u64, to: u64) {
-        let gone = from..=to;
+    /// Batches may be dropped once they are too old, or where there is too much of them.
+    fn has_rightly_left_the_ring(&self, from: u64, to: u64) {
+        let mut gone = from..=to;
         let is_old = |seq: u64| self.sent[seq as usize - 1].cut_ns.is_some_and(|cut_ns| cut_ns < self.dropped_ns);
-        assert!(self.is_short_of_room || gone.clone().all(is_old), "{gone:?} is gone too early");
+        assert!(self.is_short_of_room || gone.all(is_old), "{from}..={to} is gone too early");
+    }
+
+    /// As above, and not even there as a sum.
+    fn is_rightly_gone(&self, from: u64, to: u64) {
+        self.has_rightly_left_the_ring(from, to);
+        let mut gone = from..=to;
+        // Where there are sums, all that is lost before they go is what is left of the one that the viewer was in.
+        let span = |seq: u64| self.sent[seq as usize - 1].cut_ns.map(|cut_ns| cut_ns / sum::SPAN_NS);
+        let is_left_over = |seq: u64| span(seq) == span(from);
+        let is_very_old =
+            |seq: u64| self.sent[seq as usize - 1].cut_ns.is_some_and(|cut_ns| cut_ns < self.dropped_sums_ns);
+        let is_lost = |seq: u64| self.hub.config().sums.is_zero() || is_left_over(seq) || is_very_old(seq);
+        assert!(self.is_short_of_room || gone.all(is_lost), "{from}..={to} is not even there as a sum");
     }
 
     /// What is counted as held is what is held.
@@ -295,10 +335,13 @@ impl World {
     }
 }
 
-/// The range that a message covers, and what it counts there. The stamps of a batch lie in its range and ascend.
-fn covered(bytes: &[u8]) -> (u64, u64, Counted) {
-    let ServerMessage::Batch { head, updates } = ServerMessage::decode(bytes).unwrap() else {
-        panic!("a ring holds nothing but batches")
+/// The range that a message covers, what it counts there, and whether it is a sum. The stamps of a batch lie in its range
+/// and ascend.
+fn covered(bytes: &[u8]) -> (u64, u64, Counted, bool) {
+    let (head, updates, is_sum) = match ServerMessage::decode(bytes).unwrap() {
+        ServerMessage::Batch { head, updates } => (head, updates, false),
+        ServerMessage::Sum { head, updates } => (head, updates, true),
+        other => panic!("a ring holds batches and sums, not {other:?}"),
     };
     let (mut counted, mut last) = (Counted::new(), head.from - 1);
     for update in head.read(updates).map(Result::unwrap) {
@@ -306,16 +349,17 @@ fn covered(bytes: &[u8]) -> (u64, u64, Counted) {
         last = update.seq;
         counted.entry(update.series).or_default().merge(&update.histogram);
     }
-    (head.from, head.to, counted)
+    (head.from, head.to, counted, is_sum)
 }
 
 proptest! {
     #[test]
     fn every_number_is_delivered_once_or_told_missing(
         ring_bytes_max in prop_oneof![Just(None), (1_000..8_000_u64).prop_map(Some)],
+        sums_s in prop_oneof![Just(0), Just(100)],
         ops in prop::collection::vec(op(), 1..120),
     ) {
-        let mut world = World::new(ring_bytes_max);
+        let mut world = World::new(ring_bytes_max, sums_s);
         for op in &ops {
             world.run(op);
         }
