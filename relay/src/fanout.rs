@@ -203,7 +203,7 @@ impl Session {
         for sub in untied {
             let Some(following) = self.subscriptions.get_mut(&sub) else { continue };
             let feed = following.subscription.feed();
-            let read = following.subscription.read(BATCHES_PER_TURN);
+            let read = following.subscription.read(BATCHES_PER_TURN, now_ns());
             if let Some((from, to)) = read.gap {
                 self.say(&ServerMessage::Gap { feed, from, to }).await?;
             }
