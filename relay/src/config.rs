@@ -126,6 +126,8 @@ pub struct Config {
     pub stall_deadline: Duration,
     /// How long stopping waits for viewers to say goodbye: 5 s.
     pub drain: Duration,
+    /// The time on the wall in ns since the Unix epoch. A simulation has its own.
+    pub clock: fn() -> u64,
 }
 
 impl Default for Config {
@@ -156,11 +158,18 @@ impl Default for Config {
             heartbeat: Duration::from_secs(5),
             stall_deadline: Duration::from_secs(30),
             drain: Duration::from_secs(5),
+            clock: crate::now_ns,
         }
     }
 }
 
 impl Config {
+    /// The time on the wall in ns since the Unix epoch, as the relay knows it.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        (self.clock)()
+    }
+
     /// Settles `options`, with `file` behind them and the defaults behind that.
     ///
     /// # Errors

@@ -24,7 +24,6 @@ use crate::config::at_least_one;
 use crate::door::Door;
 use crate::guard::contained;
 use crate::hub::{App, Hub};
-use crate::now_ns;
 
 /// Room for one read: some 25 frames.
 const READ_BYTES: usize = 16 * 1024;
@@ -104,7 +103,7 @@ impl Producer {
 
     /// Takes every whole frame off the front of `buffer`; gives how many, or the length that no frame has.
     async fn take_frames(&mut self, buffer: &mut Vec<u8>) -> Result<usize, u32> {
-        let now_ns = now_ns();
+        let now_ns = self.hub.config().now_ns();
         let (mut taken, mut frames) = (0, 0);
         let outcome = loop {
             match front(&buffer[taken..], self.hub.config().frame_bytes_max) {
@@ -168,7 +167,7 @@ impl Producer {
 impl Drop for Producer {
     fn drop(&mut self) {
         for (app, worker) in &self.workers {
-            self.hub.worker_left(app, worker, now_ns());
+            self.hub.worker_left(app, worker, self.hub.config().now_ns());
         }
     }
 }
