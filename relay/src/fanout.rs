@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow::{self, Break, Continue};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::at_least_one;
 use crate::hub::{Hub, Subscription, Viewer};
+use crate::metered::Written;
 
 /// Batches taken from one feed before the next gets its turn.
 const BATCHES_PER_TURN: usize = 64;
@@ -42,7 +44,7 @@ const UNANSWERED_MAX: u32 = 2;
 const COMMANDS: Quota = Quota::per_second(at_least_one(50)).allow_burst(at_least_one(2_500));
 
 /// Serves one viewer until it leaves, fails, or the relay stops.
-pub async fn serve(socket: WebSocket, hub: Arc<Hub>, stop: CancellationToken) {
+pub async fn serve(socket: WebSocket, written: Written, hub: Arc<Hub>, stop: CancellationToken) {
     let Some(viewer) = hub.enter() else {
         hub.counters().close("viewer_limit");
         say_goodbye(socket, close::FULL, "as many viewers as there may be").await;
@@ -50,6 +52,7 @@ pub async fn serve(socket: WebSocket, hub: Arc<Hub>, stop: CancellationToken) {
     };
     let mut session = Session {
         socket,
+        written,
         viewer,
         subscriptions: BTreeMap::new(),
         catalogue: 0,
@@ -81,6 +84,7 @@ enum Ended {
 
 struct Session {
     socket: WebSocket,
+    written: Written,
     hub: Arc<Hub>,
     viewer: Viewer,
     subscriptions: BTreeMap<u32, Following>,
@@ -197,14 +201,14 @@ impl Session {
     }
 
     async fn send_batches(&mut self) -> ControlFlow<Ended, bool> {
-        let mut more = false;
+        let (mut more, now_ns) = (false, self.hub.config().now_ns());
         let subs: Vec<u32> = self.subscriptions.keys().copied().collect();
         // Settled for all before any of them moves on: whoever reads first would always look farther than the rest.
         let untied: Vec<u32> = subs.into_iter().filter(|&sub| !self.is_tied(sub)).collect();
         for sub in untied {
             let Some(following) = self.subscriptions.get_mut(&sub) else { continue };
             let feed = following.subscription.feed();
-            let read = following.subscription.read(BATCHES_PER_TURN, now_ns());
+            let read = following.subscription.read(BATCHES_PER_TURN, now_ns);
             if let Some((from, to)) = read.gap {
                 self.say(&ServerMessage::Gap { feed, from, to }).await?;
             }
@@ -327,24 +331,42 @@ impl Session {
     }
 
     async fn write(&mut self, message: Message) -> ControlFlow<Ended> {
-        let fed = timeout(self.hub.config().stall_deadline, self.socket.feed(message)).await;
-        self.written(fed)
+        let stall = self.hub.config().stall_deadline;
+        let fed = while_it_moves(self.socket.feed(message), &self.written, stall).await;
+        self.settled(fed)
     }
 
     async fn flush(&mut self) -> ControlFlow<Ended> {
-        let flushed = timeout(self.hub.config().stall_deadline, self.socket.flush()).await;
-        self.written(flushed)
+        let stall = self.hub.config().stall_deadline;
+        let flushed = while_it_moves(self.socket.flush(), &self.written, stall).await;
+        self.settled(flushed)
     }
 
-    fn written(&self, outcome: Result<Result<(), axum::Error>, tokio::time::error::Elapsed>) -> ControlFlow<Ended> {
+    fn settled(&self, outcome: Option<Result<(), axum::Error>>) -> ControlFlow<Ended> {
         match outcome {
-            Ok(Ok(())) => Continue(()),
-            Ok(Err(_)) => Break(Ended::Gone),
-            Err(_) => {
+            Some(Ok(())) => Continue(()),
+            Some(Err(_)) => Break(Ended::Gone),
+            None => {
                 self.hub.counters().close("stalled");
                 // Nothing gets through, so neither would a reason.
                 Break(Ended::Gone)
             }
+        }
+    }
+}
+
+/// Waits for `write` for as long as the socket takes something every `stall`; a long message may take a slow viewer longer.
+async fn while_it_moves<T>(write: impl Future<Output = T>, written: &Written, stall: Duration) -> Option<T> {
+    let mut write = pin!(write);
+    let (mut bytes, mut moved) = (written.bytes(), Instant::now());
+    loop {
+        if let Ok(outcome) = timeout(stall / 8, write.as_mut()).await {
+            return Some(outcome);
+        }
+        if written.bytes() > bytes {
+            (bytes, moved) = (written.bytes(), Instant::now());
+        } else if moved.elapsed() >= stall {
+            return None;
         }
     }
 }

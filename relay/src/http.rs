@@ -19,6 +19,7 @@ use crate::door::{Place, Places};
 use crate::fanout;
 use crate::guard::contained;
 use crate::hub::Hub;
+use crate::metered::Written;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -64,6 +65,7 @@ pub fn router(
 async fn websocket(
     State(shared): State<Shared>,
     Extension(place): Extension<Arc<Place>>,
+    Extension(written): Extension<Written>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
@@ -82,7 +84,7 @@ async fn websocket(
     upgrade.on_upgrade(move |socket| async move {
         let _place = place;
         let counters = hub.counters().clone();
-        viewers.track_future(contained(counters, "viewer", fanout::serve(socket, hub, goodbye))).await;
+        viewers.track_future(contained(counters, "viewer", fanout::serve(socket, written, hub, goodbye))).await;
     })
 }
 

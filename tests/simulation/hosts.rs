@@ -166,7 +166,7 @@ async fn witness(hub: Arc<Hub>, logs: Rc<RefCell<Vec<Log>>>) {
     let (mut all, _) = viewer.subscribe(1, &topic(Filter::All), Start::History, now_ns()).expect("it exists");
     loop {
         viewer.woken().await;
-        let read = all.read(usize::MAX);
+        let read = all.read(usize::MAX, 0);
         assert_eq!(read.gap, None, "the ring holds what was just cut");
         let mut logs = logs.borrow_mut();
         let log = logs.last_mut().expect("this relay's is the last");
