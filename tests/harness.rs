@@ -8,6 +8,7 @@
 //! - [`client`]: `joey stats` and `joey tap`, as a shell would run them.
 //! - [`viewer`]: a WebSocket, message by message.
 //! - [`proxy`]: a wire that can be cut.
+//! - [`token`] and [`tls`]: keys, tokens and certificates of every kind.
 //! - [`browser`]: Chromium, through ChromeDriver.
 //!
 //! Nothing here sleeps and hopes: [`eventually`] asks again until the answer is right, or a generous time is over. No test
@@ -27,6 +28,10 @@ pub mod producer;
 pub mod proxy;
 #[path = "harness/relay.rs"]
 pub mod relay;
+#[path = "harness/tls.rs"]
+pub mod tls;
+#[path = "harness/token.rs"]
+pub mod token;
 #[path = "harness/viewer.rs"]
 pub mod viewer;
 
@@ -35,7 +40,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-pub use self::client::{Finished, Tap, joey};
+pub use self::client::{Finished, Tap, joey, joey_in};
 pub use self::frame::{Frame, S};
 pub use self::oracle::Oracle;
 pub use self::producer::{Cut, Producer};
