@@ -9,6 +9,7 @@
 //! - [`viewer`]: a WebSocket, message by message.
 //! - [`ledger`]: what a viewer was told, against what was sent.
 //! - [`proxy`]: a wire that fails as networks do.
+//! - [`token`] and [`tls`]: keys, tokens and certificates of every kind.
 //! - [`browser`]: Chromium, through ChromeDriver.
 //!
 //! Nothing here sleeps and hopes: [`eventually`] asks again until the answer is right, or a generous time is over. No test
@@ -30,6 +31,10 @@ pub mod producer;
 pub mod proxy;
 #[path = "harness/relay.rs"]
 pub mod relay;
+#[path = "harness/tls.rs"]
+pub mod tls;
+#[path = "harness/token.rs"]
+pub mod token;
 #[path = "harness/viewer.rs"]
 pub mod viewer;
 
@@ -38,7 +43,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-pub use self::client::{Finished, Tap, joey};
+pub use self::client::{Finished, Tap, joey, joey_in};
 pub use self::frame::{Frame, S};
 pub use self::ledger::{Ledger, Witness};
 pub use self::oracle::Oracle;

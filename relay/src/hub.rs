@@ -596,6 +596,12 @@ impl Subscription {
         &self.app.name
     }
 
+    /// Which of its updates.
+    #[must_use]
+    pub const fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
     /// The epoch of its log.
     #[must_use]
     pub fn epoch(&self) -> u64 {

@@ -108,7 +108,7 @@ impl Ledger {
                 }
             }
             Heard::Closed(_) => self.feeds.clear(),
-            Heard::Hello(_) | Heard::Catalogue(..) | Heard::Refused(..) | Heard::Series(..) => {}
+            Heard::Hello(_) | Heard::Catalogue(..) | Heard::Refused(..) | Heard::Series(..) | Heard::Expires(_) => {}
         }
     }
 

@@ -33,7 +33,15 @@ impl Producer {
     /// When nobody listens.
     #[must_use]
     pub fn connect(ingest: SocketAddr) -> Self {
-        let stream = TcpStream::connect(ingest).expect("the relay listens for producers");
+        Self::over(TcpStream::connect(ingest).expect("the relay listens for producers"))
+    }
+
+    /// Uses a connection that is there.
+    ///
+    /// # Panics
+    /// When it has failed.
+    #[must_use]
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("the socket is open");
         Self { stream, chance: fastrand::Rng::with_seed(7) }
     }

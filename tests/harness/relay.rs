@@ -148,12 +148,23 @@ impl Relay {
     /// When nobody answers.
     #[must_use]
     pub fn get(&self, path: &str) -> (u16, String, String) {
+        self.get_with(path, "")
+    }
+
+    /// The same with more lines in the head, each with its end.
+    ///
+    /// # Panics
+    /// When nobody answers.
+    #[must_use]
+    pub fn get_with(&self, path: &str, lines: &str) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.http).expect("the relay listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("the socket is open");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.http);
-        stream.write_all(request.as_bytes()).expect("the relay reads");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{lines}\r\n", self.http);
+        // A request that is far too long is answered before its end.
+        let _ = stream.write_all(request.as_bytes());
         let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).expect("the relay answers");
+        let read = stream.read_to_end(&mut bytes);
+        assert!(read.is_ok() || !bytes.is_empty(), "the relay answers");
         let text = String::from_utf8_lossy(&bytes);
         let (head, body) = text.split_once("\r\n\r\n").expect("an answer has a head");
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -195,6 +206,12 @@ impl Relay {
             figures.map(|(_, value)| value.parse::<u64>().expect("figures are whole numbers")).sum()
         };
         (sum("joey_frames_accepted_total"), sum("joey_frames_rejected_total{"))
+    }
+
+    /// Connections that the relay ended for `reason`.
+    #[must_use]
+    pub fn closed(&self, reason: &str) -> u64 {
+        self.metric(&format!("joey_connections_closed_total{{reason=\"{reason}\"}}"))
     }
 
     /// Waits until this many frames were accepted in all.

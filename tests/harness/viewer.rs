@@ -37,6 +37,8 @@ pub enum Heard {
     Refused(u32, Refusal),
     /// Names of series; whether they are the last.
     Series(String, Vec<SeriesEntry>, bool),
+    /// When the token ends.
+    Expires(u64),
     /// The end: its code, 1006 where there was none.
     Closed(u16),
 }
@@ -80,6 +82,31 @@ impl Viewer {
         let mut viewer = Self { socket, next_sub: 1, catalogue: BTreeMap::new(), heard: Vec::new() };
         assert!(matches!(viewer.hear(), Heard::Hello(_)), "the hello comes first");
         viewer
+    }
+
+    /// Connects and shows `token` with the request.
+    #[must_use]
+    pub fn with_token(relay: &Relay, token: &str) -> Self {
+        let mut viewer = Self::opened(relay, Some(token));
+        assert!(matches!(viewer.hear(), Heard::Hello(_)), "the hello comes first");
+        viewer
+    }
+
+    /// Connects, with or without a token, and takes nothing.
+    ///
+    /// # Panics
+    /// When the relay refuses.
+    #[must_use]
+    pub fn opened(relay: &Relay, token: Option<&str>) -> Self {
+        let shown = token.map(|token| ("Sec-WebSocket-Protocol", format!("bearer.{token}")));
+        let headers: Vec<_> = shown.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let socket = open(relay.http, &headers).expect("the relay takes viewers");
+        Self { socket, next_sub: 1, catalogue: BTreeMap::new(), heard: Vec::new() }
+    }
+
+    /// Shows `token` in a message.
+    pub fn show(&mut self, token: &str) {
+        self.say(&ClientMessage::Token { token: token.to_owned() });
     }
 
     /// Sends a message.
@@ -254,6 +281,7 @@ fn heard(catalogue: &mut BTreeMap<String, AppEntry>, bytes: &[u8]) -> Heard {
         ServerMessage::Heartbeat { sent, .. } => Heard::Heartbeat(sent),
         ServerMessage::Refused { sub, reason } => Heard::Refused(sub, reason),
         ServerMessage::Series { app, series, last, .. } => Heard::Series(app, series, last),
+        ServerMessage::Expires { at_ns } => Heard::Expires(at_ns),
     }
 }
 
