@@ -67,7 +67,11 @@ impl Places {
         self.taken.lock().values().sum()
     }
 
-    fn take(self: &Arc<Self>, address: IpAddr, labels: Labels) -> Result<Place, &'static str> {
+    /// Takes one for a connection from `address`.
+    ///
+    /// # Errors
+    /// The label of what there is no more of.
+    pub fn take(self: &Arc<Self>, address: IpAddr, labels: Labels) -> Result<Place, &'static str> {
         let mut taken = self.taken.lock();
         if taken.values().sum::<usize>() >= self.places_max {
             return Err(labels.full);

@@ -22,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::at_least_one;
 use crate::hub::{Hub, Subscription, Viewer};
-use crate::now_ns;
 
 /// Batches taken from one feed before the next gets its turn.
 const BATCHES_PER_TURN: usize = 64;
@@ -140,7 +139,7 @@ impl Session {
             version: VERSION,
             release: env!("CARGO_PKG_VERSION"),
             epoch: self.hub.epoch(),
-            now_ns: now_ns(),
+            now_ns: config.now_ns(),
             ring_ns: u64::try_from(config.ring.as_nanos()).unwrap_or(u64::MAX),
             demo: config.demo,
             ingest_port: config.ingest.port(),
@@ -159,7 +158,7 @@ impl Session {
         if now >= self.heartbeat_due {
             let sent = self.subscriptions.values().map(|following| &following.subscription);
             let sent = sent.map(|subscription| (subscription.feed(), subscription.position() - 1)).collect();
-            self.say(&ServerMessage::Heartbeat { now_ns: now_ns(), sent }).await?;
+            self.say(&ServerMessage::Heartbeat { now_ns: self.hub.config().now_ns(), sent }).await?;
         }
         if now >= self.ping_due {
             if self.unanswered >= UNANSWERED_MAX {
@@ -205,7 +204,7 @@ impl Session {
         for sub in untied {
             let Some(following) = self.subscriptions.get_mut(&sub) else { continue };
             let feed = following.subscription.feed();
-            let read = following.subscription.read(BATCHES_PER_TURN);
+            let read = following.subscription.read(BATCHES_PER_TURN, now_ns());
             if let Some((from, to)) = read.gap {
                 self.say(&ServerMessage::Gap { feed, from, to }).await?;
             }
@@ -276,7 +275,7 @@ impl Session {
                 } else if self.subscriptions.len() >= self.hub.config().subscriptions_max {
                     Err(Refusal::TooMany)
                 } else {
-                    self.viewer.subscribe(sub, &topic, start, now_ns())
+                    self.viewer.subscribe(sub, &topic, start, self.hub.config().now_ns())
                 };
                 match made {
                     Err(reason) => self.say(&ServerMessage::Refused { sub, reason }).await,

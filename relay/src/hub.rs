@@ -10,6 +10,7 @@
 
 mod feed;
 mod log;
+mod sum;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use joey_shared::wire::{AppEntry, Refusal, SeriesEntry, Start, Subscribed};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use self::feed::Feed;
+use self::feed::{Feed, Next};
 use self::log::Log;
 use crate::config::Config;
 use crate::ingest::wallaroo::{Metrics, Reject};
@@ -31,6 +32,9 @@ use crate::metrics::Counters;
 /// How much longer than asked for history is kept, so that a window as long as the ring is whole: its newest period began a
 /// while ago, and the oldest one arrived a while after its end.
 const SLACK: Duration = Duration::from_secs(15);
+
+/// A viewer that has not taken a batch for this long, in ns, is given sums: 10 s, the shortest after which one can exist.
+const LATE_NS: u64 = sum::SPAN_NS;
 
 /// Every application, and the viewers that want to hear of new ones.
 #[derive(Debug)]
@@ -221,14 +225,21 @@ impl Hub {
 
     /// Drops history that is too old, and applications that nobody sends or watches.
     pub fn evict_old(&self, now_ns: u64) {
-        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let oldest_ns = now_ns.saturating_sub(nanos(self.config.ring + SLACK));
+        let oldest_sum_ns = now_ns.saturating_sub(nanos(self.config.sums + SLACK));
         let silent_since_ns = now_ns.saturating_sub(nanos(self.config.forget_after));
         let apps: Vec<Arc<App>> = self.apps.read().values().cloned().collect();
         let mut silent = Vec::new();
         for app in apps {
+            if self.config.sums > Duration::ZERO {
+                self.sum_up(&app, oldest_ns);
+            }
             let mut log = app.log.lock();
-            self.ring_bytes.fetch_sub(log.evict_older(oldest_ns), Relaxed);
+            let mut freed = log.evict_sums(oldest_sum_ns);
+            if self.config.sums == Duration::ZERO {
+                freed += log.evict_older(oldest_ns);
+            }
+            self.ring_bytes.fetch_sub(freed, Relaxed);
             if log.is_entry_stale(now_ns) {
                 log.changed = self.catalogue_changed();
             }
@@ -239,6 +250,21 @@ impl Hub {
         for name in silent {
             self.forget(&name);
         }
+    }
+
+    /// Puts sums in the place of batches that were over before `oldest_ns`. Adding up takes a while; producers do not wait.
+    fn sum_up(&self, app: &App, oldest_ns: u64) {
+        loop {
+            let Some((number, batches)) = app.log.lock().due(oldest_ns) else { break };
+            let sums = sum::of(number, &batches);
+            let mut log = app.log.lock();
+            let (Some(feed), Some(last)) = (log.feed_mut(number), batches.last()) else { continue };
+            let (taken, freed) = (feed.insert_sums(sums), feed.evict_through(last.to));
+            drop(log);
+            self.ring_bytes.fetch_add(taken, Relaxed);
+            self.ring_bytes.fetch_sub(freed, Relaxed);
+        }
+        self.evict_bytes();
     }
 
     fn forget(&self, name: &str) {
@@ -253,7 +279,7 @@ impl Hub {
         drop(apps);
         let mut log = app.log.lock();
         self.series.fetch_sub(log.series().len() as u64, Relaxed);
-        self.ring_bytes.fetch_sub(log.evict_older(u64::MAX), Relaxed);
+        self.ring_bytes.fetch_sub(log.evict_older(u64::MAX) + log.evict_sums(u64::MAX), Relaxed);
         drop(log);
         tracing::info!(app = name, "forgotten: nobody sends or watches");
     }
@@ -418,16 +444,30 @@ impl Viewer {
             hub.cut(&app, &mut log, now_ns);
             hub.ring_bytes.fetch_add(log.insert_feed(feed), Relaxed);
         }
+        if let Some(feed) =
+            log.feed(&topic.filter).filter(|feed| feed.lacks_past() && looks_back(start, feed, app.epoch, now_ns))
+        {
+            let number = feed.number();
+            let (whole, series) = (log.history(), log.series().to_vec());
+            drop(log);
+            let past = Feed::past_of(number, &topic.filter, &whole, &series);
+            log = app.log.lock();
+            let taken = log.feed_mut(number).map_or(0, |feed| feed.insert_past(past));
+            hub.ring_bytes.fetch_add(taken, Relaxed);
+        }
         let head = log.head();
         let feed = log.enter_feed(&topic.filter, self.number, self.wake.clone());
-        let (oldest, newest) = (feed.oldest(), feed.newest());
+        let newest = feed.newest();
         let (next, missing) = match start {
             Start::Live => (head + 1, 0),
             Start::After { epoch, seq } if epoch == app.epoch => {
                 let wanted = seq.saturating_add(1).min(head + 1);
-                (wanted.max(oldest), oldest.saturating_sub(wanted))
+                let next = feed.begin(wanted);
+                (next, next - wanted)
             }
-            Start::History | Start::After { .. } => (oldest, 0),
+            Start::Back { span_ns } => (feed.since(now_ns.saturating_sub(span_ns.saturating_add(nanos(SLACK)))), 0),
+            Start::History => (feed.oldest(), 0),
+            Start::After { .. } => (feed.oldest_of_all(), 0),
         };
         let subscribed = Subscribed { sub, feed: feed.number(), epoch: app.epoch, next, head: newest, missing };
         drop(log);
@@ -438,7 +478,8 @@ impl Viewer {
             hub.counters.missed.inc_by(missing);
         }
         let (viewer, feed) = (self.number, subscribed.feed);
-        let subscription = Subscription { hub: hub.clone(), app, filter: topic.filter.clone(), viewer, feed, next };
+        let filter = topic.filter.clone();
+        let subscription = Subscription { hub: hub.clone(), app, filter, viewer, feed, next, single_through: newest };
         Ok((subscription, subscribed))
     }
 }
@@ -459,6 +500,8 @@ pub struct Subscription {
     feed: u32,
     /// The next number that the viewer has not got.
     next: u64,
+    /// Up to here it gets single updates however slow it is, as long as they are held: this is the history that it asked for.
+    single_through: u64,
 }
 
 /// What a subscription gives.
@@ -471,20 +514,50 @@ pub struct Read {
 }
 
 impl Subscription {
-    /// Takes up to `batches_max` batches from where this viewer is.
-    pub fn read(&mut self, batches_max: usize) -> Read {
-        let log = self.app.log.lock();
-        let Some(feed) = log.feed(&self.filter) else { return Read::default() };
-        let oldest = feed.oldest();
-        let gap = (self.next < oldest).then(|| (self.next, oldest - 1));
-        self.next = self.next.max(oldest);
-        let batches: Vec<Bytes> = feed.after(self.next, batches_max, &mut self.next);
-        drop(log);
-        if let Some((from, to)) = gap {
-            self.hub.counters.gaps.inc();
-            self.hub.counters.missed.inc_by(to - from + 1);
+    /// Takes up to `pieces_max` batches, or sums of them, from where this viewer is; `now_ns` tells whether it is late.
+    pub fn read(&mut self, pieces_max: usize, now_ns: u64) -> Read {
+        let mut read = Read::default();
+        while let Some(span) = self.read_until_sum(&mut read, pieces_max, now_ns) {
+            let sums = sum::of(self.feed, &span);
+            let mut log = self.app.log.lock();
+            let taken = log.feed_mut(self.feed).map_or(0, |feed| feed.insert_sums(sums));
+            drop(log);
+            self.hub.ring_bytes.fetch_add(taken, Relaxed);
+            if taken == 0 {
+                break;
+            }
         }
-        Read { gap, batches }
+        read
+    }
+
+    /// Reads on; gives the batches whose sum comes next where nobody has made it yet.
+    fn read_until_sum(&mut self, read: &mut Read, pieces_max: usize, now_ns: u64) -> Option<Vec<feed::Batch>> {
+        let counters = &self.hub.counters;
+        let log = self.app.log.lock();
+        let feed = log.feed(&self.filter)?;
+        while read.batches.len() < pieces_max {
+            let begin = feed.begin(self.next);
+            if begin > self.next {
+                if !read.batches.is_empty() {
+                    break;
+                }
+                read.gap = Some((self.next, begin - 1));
+                counters.gaps.inc();
+                counters.missed.inc_by(begin - self.next);
+                self.next = begin;
+            }
+            let gets_sums = self.hub.config.sums > Duration::ZERO && self.next > self.single_through;
+            let late_ns = if gets_sums { now_ns.saturating_sub(LATE_NS) } else { 0 };
+            match feed.piece(self.next, late_ns) {
+                Next::Piece(piece) => {
+                    self.next = piece.to + 1;
+                    read.batches.push(piece.bytes.clone());
+                }
+                Next::SumOf(batches) => return Some(batches),
+                Next::Nothing => break,
+            }
+        }
+        None
     }
 
     /// The relay's number for the feed.
@@ -535,6 +608,22 @@ impl Drop for Subscription {
         let freed = self.app.log.lock().leave_feed(&self.filter, self.viewer);
         self.hub.ring_bytes.fetch_sub(freed, Relaxed);
     }
+}
+
+/// Whether `start` reaches back beyond the batches of `feed`, in a log of `epoch`.
+fn looks_back(start: Start, feed: &Feed, epoch: u64, now_ns: u64) -> bool {
+    match start {
+        Start::Live | Start::History => false,
+        Start::After { epoch: known, seq } => known != epoch || seq.saturating_add(1) < feed.oldest(),
+        Start::Back { span_ns } => {
+            let since_ns = now_ns.saturating_sub(span_ns.saturating_add(nanos(SLACK)));
+            feed.is_younger_than(since_ns)
+        }
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,6 @@ use crate::config::at_least_one;
 use crate::door::Door;
 use crate::guard::contained;
 use crate::hub::{App, Hub};
-use crate::now_ns;
 
 /// Room for one read: some 25 frames.
 const READ_BYTES: usize = 16 * 1024;
@@ -43,11 +42,17 @@ pub async fn run(hub: Arc<Hub>, mut door: Door, stop: CancellationToken) {
         let (hub, stop) = (hub.clone(), stop.clone());
         tasks.spawn(contained(hub.counters().clone(), "producer", async move {
             let _place = place;
-            stop.run_until_cancelled(Producer::new(hub, peer).read(stream)).await;
+            keep_alive(&stream);
+            stop.run_until_cancelled(read(hub, peer, stream)).await;
         }));
     }
     tasks.close();
     tasks.wait().await;
+}
+
+/// Reads what one producer sends, whatever carries it, until it ends or has to be ended.
+pub async fn read(hub: Arc<Hub>, peer: SocketAddr, stream: impl AsyncRead + Unpin) {
+    Producer::new(hub, peer).read(stream).await;
 }
 
 /// One connection, and the workers that it speaks for. Dropping it says that they are gone.
@@ -65,9 +70,8 @@ impl Producer {
         Self { hub, peer, workers: Vec::new(), rate: RateLimiter::direct(Quota::per_second(frames).allow_burst(burst)) }
     }
 
-    async fn read(mut self, mut stream: TcpStream) {
+    async fn read(mut self, mut stream: impl AsyncRead + Unpin) {
         tracing::debug!(peer = %self.peer, "producer connected");
-        keep_alive(&stream);
         let mut buffer = Vec::with_capacity(READ_BYTES);
         // When the frame that is now incomplete began.
         let mut partial_since = None;
@@ -99,7 +103,7 @@ impl Producer {
 
     /// Takes every whole frame off the front of `buffer`; gives how many, or the length that no frame has.
     async fn take_frames(&mut self, buffer: &mut Vec<u8>) -> Result<usize, u32> {
-        let now_ns = now_ns();
+        let now_ns = self.hub.config().now_ns();
         let (mut taken, mut frames) = (0, 0);
         let outcome = loop {
             match front(&buffer[taken..], self.hub.config().frame_bytes_max) {
@@ -163,7 +167,7 @@ impl Producer {
 impl Drop for Producer {
     fn drop(&mut self) {
         for (app, worker) in &self.workers {
-            self.hub.worker_left(app, worker, now_ns());
+            self.hub.worker_left(app, worker, self.hub.config().now_ns());
         }
     }
 }
@@ -174,7 +178,11 @@ enum Ended {
     Socket,
 }
 
-async fn read_some(stream: &mut TcpStream, buffer: &mut Vec<u8>, deadline: Option<Instant>) -> Result<usize, Ended> {
+async fn read_some(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
+    deadline: Option<Instant>,
+) -> Result<usize, Ended> {
     buffer.reserve(READ_BYTES);
     let read = stream.read_buf(buffer);
     match deadline {

@@ -92,6 +92,10 @@ impl Ledger {
                 }
                 log.next = head.to + 1;
             }
+            Heard::Sum(head, items) => {
+                let sum = items.iter().map(|item| u128::from(number_in(item))).sum();
+                self.enter_sum(head.feed, head.from, head.to, sum);
+            }
             Heard::Gap(feed, from, to) => {
                 let log = self.log(*feed);
                 assert_eq!(*from, log.next, "a gap begins where the viewer is");

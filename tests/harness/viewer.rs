@@ -27,6 +27,8 @@ pub enum Heard {
     Subscribed(Subscribed),
     /// Updates, and the very bytes.
     Batch(BatchHead, Vec<Update>, Vec<u8>),
+    /// Sums in place of batches.
+    Sum(BatchHead, Vec<Update>),
     /// Numbers that will not come, first and last.
     Gap(u32, u64, u64),
     /// The connection lives.
@@ -243,6 +245,10 @@ fn heard(catalogue: &mut BTreeMap<String, AppEntry>, bytes: &[u8]) -> Heard {
         ServerMessage::Batch { head, updates } => {
             let updates = head.read(updates).collect::<Result<_, _>>().expect("batches can be read");
             Heard::Batch(head, updates, bytes.to_vec())
+        }
+        ServerMessage::Sum { head, updates } => {
+            let items = head.read(updates).collect::<Result<_, _>>().expect("sums can be read");
+            Heard::Sum(head, items)
         }
         ServerMessage::Gap { feed, from, to } => Heard::Gap(feed, from, to),
         ServerMessage::Heartbeat { sent, .. } => Heard::Heartbeat(sent),

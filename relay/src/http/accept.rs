@@ -15,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, BufReader};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -40,6 +41,7 @@ pub async fn serve(mut door: Door, router: Router, hub: Arc<Hub>, stop: Cancella
         let (router, stop) = (router.clone(), stop.clone());
         // A WebSocket keeps the place when it leaves this task.
         let place = Arc::new(place);
+        prepare(&stream);
         connections.spawn(contained(hub.counters().clone(), "http", async move {
             converse(stream, peer, router, place, &stop).await;
         }));
@@ -48,12 +50,15 @@ pub async fn serve(mut door: Door, router: Router, hub: Arc<Hub>, stop: Cancella
     connections.wait().await;
 }
 
-async fn converse(stream: TcpStream, peer: SocketAddr, router: Router, place: Arc<Place>, stop: &CancellationToken) {
-    prepare(&stream);
-    // hyper's own deadline begins with the first byte.
-    let mut byte = [0];
-    let first = tokio::time::timeout(HEAD_DEADLINE, stream.peek(&mut byte));
-    if !matches!(stop.run_until_cancelled(first).await, Some(Ok(Ok(1)))) {
+/// Answers what comes over one connection, whatever carries it, until `stop`.
+pub async fn converse<S>(stream: S, peer: SocketAddr, router: Router, place: Arc<Place>, stop: &CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    // hyper's own deadline begins with the first byte. A buffer of one byte holds it back; larger reads go past the buffer.
+    let mut stream = BufReader::with_capacity(1, stream);
+    let first = tokio::time::timeout(HEAD_DEADLINE, stream.fill_buf());
+    if !matches!(stop.run_until_cancelled(first).await, Some(Ok(Ok([_])))) {
         tracing::debug!(%peer, "said nothing");
         return;
     }
