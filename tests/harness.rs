@@ -15,6 +15,7 @@
 //! Nothing here sleeps and hopes: [`eventually`] asks again until the answer is right, or a generous time is over. No test
 //! says how fast anything is.
 
+#[cfg(feature = "browser")]
 #[path = "harness/browser.rs"]
 pub mod browser;
 #[path = "harness/client.rs"]

@@ -55,6 +55,15 @@ impl Producer {
         producer
     }
 
+    /// The same where it may be that nobody listens.
+    #[must_use]
+    pub fn tries_to_join(ingest: SocketAddr, app: &str, worker: &str) -> Option<Self> {
+        let stream = TcpStream::connect(ingest).ok()?;
+        let mut producer = Self { stream, chance: fastrand::Rng::with_seed(7) };
+        let greeting = [frame::connect(), frame::join(app, Some(worker))].concat();
+        producer.tries_to_write(&greeting).then_some(producer)
+    }
+
     /// Sends one frame.
     pub fn send(&mut self, frame: &Frame) {
         self.write(&frame.encode());
