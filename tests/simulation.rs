@@ -74,7 +74,7 @@ fn run(seed: u64) -> World {
         .tick_duration(TICK)
         .min_message_latency(Duration::from_millis(1))
         .max_message_latency(Duration::from_millis(chance.u64(2..300)))
-        .tcp_capacity(chance.usize(4..64))
+        .tcp_capacity(chance.usize(32..96))
         .enable_random_order()
         .simulation_duration(TROUBLE + PEACE + PEACE)
         .build();
