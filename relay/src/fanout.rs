@@ -273,6 +273,10 @@ impl Session {
             let feed = following.subscription.feed();
             let read = following.subscription.read(BATCHES_PER_TURN, now_ns);
             if let Some((from, to)) = read.gap {
+                // Series may have been named for the first time in what is gone.
+                let series = following.subscription.series();
+                let (app, epoch) = (following.subscription.app().to_owned(), following.subscription.epoch());
+                self.name(app, epoch, &series).await?;
                 self.say(&ServerMessage::Gap { feed, from, to }).await?;
             }
             more |= read.batches.len() == BATCHES_PER_TURN;

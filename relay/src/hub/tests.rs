@@ -1,7 +1,5 @@
 //! Publish, read, leave: what a viewer gets, and what it is told when it cannot get it.
 
-mod model;
-
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +10,7 @@ use joey_shared::wire::{ClientMessage, ServerMessage, Start, Update};
 
 use super::*;
 
+mod model;
 mod sums;
 
 const S: u64 = 1_000_000_000;
