@@ -5,8 +5,11 @@
 //! - `hostile`: what a broken or hostile producer can do, and what it cannot.
 //! - `time`: late, far ahead, not there yet.
 //! - `viewers`: subscriptions, batches, gaps and the ends of WebSockets.
+//! - `access`: who may watch and who may send.
 //! - `commands`: exit codes, `joey tap`, and the relay's own end.
 
+#[path = "pipeline/access.rs"]
+mod access;
 #[path = "pipeline/commands.rs"]
 mod commands;
 #[path = "pipeline/hostile.rs"]

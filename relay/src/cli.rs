@@ -4,16 +4,20 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+use crate::access::{self, Access};
 use crate::client::{self, Outcome};
-use crate::config::{self, Config, Options};
+use crate::config::{self, AUDIENCE, Config, Options};
 use crate::demo;
 use crate::door;
+use crate::now_ns;
 use crate::server::Relay;
 
 /// Live latency and throughput of stream processors, straight into the browser.
@@ -39,6 +43,8 @@ enum Command {
     Tap(Tap),
     /// Print one snapshot of every view of an application
     Stats(Stats),
+    /// Mint a token for a viewer and print it
+    Token(Token),
 }
 
 #[derive(Args)]
@@ -66,12 +72,41 @@ enum LogFormat {
 /// Which relay a client talks to, and how it waits.
 #[derive(Args)]
 pub(crate) struct Target {
-    /// The relay: ws://, wss:// is for a proxy in front; host:port is enough
+    /// The relay: ws:// or wss://, host:port is enough
     #[arg(long, env = "JOEY_RELAY", default_value = "ws://127.0.0.1:4000", value_name = "URL")]
     pub(crate) relay: String,
     /// Fail at once when the relay is not there, instead of waiting for it
     #[arg(long)]
     pub(crate) once: bool,
+    /// The token to show, read again when it changes [default: the environment's JOEY_TOKEN]
+    #[arg(long, env = "JOEY_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Believe relays that this authority vouches for too: a certificate in PEM
+    #[arg(long, env = "JOEY_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+}
+
+/// A token's words. It goes to standard output: a file, or a program that hands it on.
+#[derive(Args)]
+struct Token {
+    /// The key: a file with a secret, or an Ed25519 private key in PEM
+    #[arg(long, env = "JOEY_TOKEN_KEY", value_name = "FILE")]
+    token_key: PathBuf,
+    /// Applications that it covers: exact names, beginnings that end in *, or * [default: all]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    apps: Option<Vec<String>>,
+    /// Categories that it covers: exact names, or * [default: all]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    categories: Option<Vec<String>>,
+    /// How long it counts: 90s, 15m, 12h, 30d
+    #[arg(long, default_value = "15m", value_name = "SPAN", value_parser = parse_life)]
+    ttl: Duration,
+    /// Whose it is, for the relay's log
+    #[arg(long, value_name = "NAME")]
+    subject: Option<String>,
+    /// Whom it is for
+    #[arg(long, env = "JOEY_TOKEN_AUDIENCE", default_value = AUDIENCE, value_name = "NAME")]
+    audience: String,
 }
 
 #[derive(Args)]
@@ -115,6 +150,15 @@ fn parse_span(text: &str) -> Result<u64, String> {
     }
 }
 
+/// How long a token counts: `90s`, `15m`, `12h`, `30d`, or plain seconds.
+fn parse_life(text: &str) -> Result<Duration, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400), ("", 1)];
+    let seconds = units.into_iter().find_map(|(unit, seconds)| {
+        text.strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(seconds).filter(|&seconds| seconds > 0)
+    });
+    seconds.map(Duration::from_secs).ok_or_else(|| "a life is a span such as 90s, 15m, 12h or 30d".to_owned())
+}
+
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -129,6 +173,7 @@ pub fn main() -> ExitCode {
             Command::Demo(serve) => relay(serve, true).await.map(|()| Outcome::Done),
             Command::Tap(tap) => client::tap::run(tap).await,
             Command::Stats(stats) => client::stats::run(stats).await,
+            Command::Token(token) => mint(&token).map(|()| Outcome::Done),
         }
     });
     // A blocked read or write of standard streams must not hold the exit up.
@@ -151,19 +196,26 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 async fn relay(serve: Serve, with_demo: bool) -> anyhow::Result<()> {
     start_log(serve.log_format, serve.log_level)?;
     let file = serve.config.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
-    let config = Config::settle(serve.options, file, with_demo)?;
+    let config = Config::settle(serve.options.clone(), file, with_demo)?;
+    if config.tls.is_none() && !config.token_keys.is_empty() && !config.http.ip().is_loopback() {
+        tracing::warn!(
+            "tokens cross the network unencrypted: set --tls-cert, or let only a proxy with TLS reach this port"
+        );
+    }
     tracing::debug!(?config, "configuration");
     let descriptors = door::raise_descriptor_limit();
     let wanted = (config.viewers_max + config.producers_max) as u64;
     if descriptors < wanted {
         tracing::warn!(descriptors, wanted, "fewer open files are allowed than there may be connections");
     }
-    let relay = Relay::bind(config).await?;
+    let relay = Relay::bind(config.clone()).await?;
     let (ingest, http) = (relay.ingest_addr()?, relay.http_addr()?);
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    renew_on_signal(relay.access().clone(), serve.options, serve.config, config)?;
     tracing::info!(release = env!("CARGO_PKG_VERSION"), %ingest, %http, "listening");
-    eprintln!("\n  Joey is at   http://{http}\n  Producers    --metrics {ingest}\n");
+    eprintln!("\n  Joey is at   {scheme}://{http}\n  Producers    --metrics {ingest}\n");
     let demo = with_demo.then(|| tokio::spawn(demo::run(ingest, stop.clone())));
     relay.run(stop).await;
     if let Some(demo) = demo {
@@ -206,9 +258,69 @@ fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// SIGHUP has keys, certificate, origins and producers' networks read again. Everything else stays as it was at the start.
+fn renew_on_signal(
+    access: Arc<Access>,
+    options: Options,
+    file: Option<PathBuf>,
+    running: Config,
+) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hangup = signal(SignalKind::hangup())?;
+    let renew = move || {
+        let file = file.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
+        let config = Config::settle(options.clone(), file, running.demo)?;
+        let Config { ingest, http, insecure_open, .. } = running;
+        let config = Config { ingest, http, insecure_open, ..config };
+        access::check_exposure(&config)?;
+        access.renew(&config)
+    };
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            match renew() {
+                Ok(()) => tracing::info!("read again: keys, certificate, origins, networks of producers"),
+                Err(error) => tracing::error!("nothing changes: {error:#}"),
+            }
+        }
+    });
+    Ok(())
+}
+
+fn mint(token: &Token) -> anyhow::Result<()> {
+    let now_s = now_ns() / 1_000_000_000;
+    let mut claims = json!({
+        "aud": token.audience,
+        "iat": now_s,
+        "exp": now_s.saturating_add(token.ttl.as_secs()),
+    });
+    let names = |names: &Vec<String>| json!(names);
+    let subject = token.subject.as_ref().map(|subject| json!(subject));
+    let rest = [
+        ("sub", subject),
+        ("apps", token.apps.as_ref().map(names)),
+        ("categories", token.categories.as_ref().map(names)),
+    ];
+    for (claim, value) in rest {
+        if let Some(value) = value {
+            claims[claim] = value;
+        }
+    }
+    println!("{}", access::token::mint(&token.token_key, &claims)?);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lives() {
+        let lives = ["90s", "15m", "12h", "30d", "7"].map(|life| parse_life(life).map(|life| life.as_secs()));
+        assert_eq!(lives, [90, 900, 43_200, 2_592_000, 7].map(Ok));
+        for wrong in ["", "0", "0s", "-1s", "1w", "m", "1.5h", "99999999999999999999s", "999999999999999999d"] {
+            assert!(parse_life(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_sound() {

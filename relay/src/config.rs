@@ -12,6 +12,11 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Deserialize;
 
+use crate::access::{self, tls};
+
+/// Whom tokens are for, unless something else was agreed.
+pub(crate) const AUDIENCE: &str = "joey";
+
 /// What may be set, each as a flag, as an environment variable and in the file.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -25,9 +30,28 @@ pub struct Options {
     /// Serve the page from this directory instead of the built-in one
     #[arg(long, env = "JOEY_UI_DIR", value_name = "DIR")]
     pub ui_dir: Option<PathBuf>,
-    /// Pages from this origin may connect too, for example https://ui.example.com; repeatable
+    /// Pages from this origin may connect too, for example https://ui.example.com or https://*.example.com; repeatable
     #[arg(long = "origin", env = "JOEY_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub origins: Option<Vec<String>>,
+    /// Viewers need a token that this key has signed: a file with a secret of 32 bytes or more (HS256), or an Ed25519 key in
+    /// PEM (EdDSA); repeatable while one key takes another's place
+    #[arg(long = "token-key", env = "JOEY_TOKEN_KEY", value_name = "FILE", value_delimiter = ',')]
+    pub token_keys: Option<Vec<PathBuf>>,
+    /// Whom tokens must be for, their claim `aud` [default: joey]
+    #[arg(long, env = "JOEY_TOKEN_AUDIENCE", value_name = "NAME")]
+    pub token_audience: Option<String>,
+    /// Only producers in these networks may send, for example 10.0.0.0/8,192.0.2.7
+    #[arg(long, env = "JOEY_PRODUCERS_ALLOW", value_name = "CIDR,…", value_delimiter = ',')]
+    pub producers_allow: Option<Vec<String>>,
+    /// Encrypt the viewers' port with this certificate, in PEM
+    #[arg(long, env = "JOEY_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, in PEM
+    #[arg(long, env = "JOEY_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Encrypt the producers' port too (no Wallaroo worker can; a tunnel in front of it can)
+    #[arg(long, env = "JOEY_INGEST_TLS", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub ingest_tls: Option<bool>,
     /// Listen beyond loopback although anybody who reaches the ports may then send and watch
     #[arg(long, env = "JOEY_INSECURE_OPEN", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub insecure_open: Option<bool>,
@@ -83,6 +107,16 @@ pub struct Config {
     pub ui_dir: Option<PathBuf>,
     /// Origins that may connect besides the relay's own, as `scheme://host[:port]`.
     pub origins: Vec<String>,
+    /// Files of the keys that viewers' tokens are signed with. Default: none, and no viewer needs a token.
+    pub token_keys: Vec<PathBuf>,
+    /// Whom tokens must be for. Default: `joey`.
+    pub token_audience: String,
+    /// Networks that producers may send from. Default: any.
+    pub producers_allow: Option<Vec<String>>,
+    /// Certificate of the viewers' port. Default: none, and nothing is encrypted.
+    pub tls: Option<tls::Files>,
+    /// Whether the producers' port is encrypted too. Default: no.
+    pub ingest_tls: bool,
     /// Whether addresses beyond loopback are allowed without access rules. Default: no.
     pub insecure_open: bool,
     /// Whether this relay makes up its own producers.
@@ -137,6 +171,11 @@ impl Default for Config {
             http: SocketAddr::from(([127, 0, 0, 1], 4000)),
             ui_dir: None,
             origins: Vec::new(),
+            token_keys: Vec::new(),
+            token_audience: AUDIENCE.to_owned(),
+            producers_allow: None,
+            tls: None,
+            ingest_tls: false,
             insecure_open: false,
             demo: false,
             ring: Duration::from_secs(300),
@@ -173,14 +212,25 @@ impl Config {
     /// Settles `options`, with `file` behind them and the defaults behind that.
     ///
     /// # Errors
-    /// When an address is not loopback and nothing says that this is wanted.
+    /// When a value is out of its range, half of a pair is missing, or an address is not loopback and nothing says who may
+    /// come in there.
     pub fn settle(options: Options, file: Options, demo: bool) -> anyhow::Result<Self> {
         let defaults = Self::default();
+        let tls = match (options.tls_cert.or(file.tls_cert), options.tls_key.or(file.tls_key)) {
+            (Some(cert), Some(key)) => Some(tls::Files { cert, key }),
+            (None, None) => None,
+            _ => anyhow::bail!("tls_cert and tls_key go together"),
+        };
         let config = Self {
             ingest: options.ingest.or(file.ingest).unwrap_or(defaults.ingest),
             http: options.http.or(file.http).unwrap_or(defaults.http),
             ui_dir: options.ui_dir.or(file.ui_dir),
             origins: options.origins.or(file.origins).unwrap_or_default(),
+            token_keys: options.token_keys.or(file.token_keys).unwrap_or_default(),
+            token_audience: options.token_audience.or(file.token_audience).unwrap_or(defaults.token_audience),
+            producers_allow: options.producers_allow.or(file.producers_allow),
+            tls,
+            ingest_tls: options.ingest_tls.or(file.ingest_tls).unwrap_or(false),
             insecure_open: options.insecure_open.or(file.insecure_open).unwrap_or(false),
             demo,
             ring: options.ring_secs.or(file.ring_secs).map_or(defaults.ring, Duration::from_secs),
@@ -210,13 +260,9 @@ impl Config {
         ] {
             anyhow::ensure!(allowed.contains(&value), "{option} = {value} is not in {allowed:?}");
         }
-        for (flag, address) in [("--ingest", config.ingest), ("--http", config.http)] {
-            anyhow::ensure!(
-                config.insecure_open || address.ip().is_loopback(),
-                "{flag} {address} is not a loopback address: anybody who reaches it could send and watch; \
-                 put a proxy with access rules in front, or say --insecure-open"
-            );
-        }
+        anyhow::ensure!(!config.ingest_tls || config.tls.is_some(), "ingest_tls needs tls_cert and tls_key");
+        anyhow::ensure!(!config.ingest_tls || !demo, "made-up producers do not encrypt; leave ingest_tls out");
+        access::check_exposure(&config)?;
         Ok(config)
     }
 }
@@ -264,5 +310,14 @@ mod tests {
         };
         assert!(open(None).unwrap_err().to_string().contains("--insecure-open"));
         assert!(open(Some(true)).is_ok());
+    }
+
+    #[test]
+    fn half_a_certificate_is_an_error() {
+        let settle = |file: &str| Config::settle(Options::default(), toml::from_str(file).unwrap(), false);
+        assert!(settle("tls_cert = 'cert.pem'").is_err() && settle("tls_key = 'key.pem'").is_err());
+        assert!(settle("ingest_tls = true").is_err());
+        let whole = settle("tls_cert = 'cert.pem'\ntls_key = 'key.pem'\ningest_tls = true").unwrap();
+        assert_eq!(whole.tls, Some(tls::Files { cert: "cert.pem".into(), key: "key.pem".into() }));
     }
 }

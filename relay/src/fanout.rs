@@ -3,9 +3,14 @@
 //! The task sleeps until a feed has something, takes what is there from where this viewer is, and writes it in one go.
 //! It holds positions, no queue. While a write waits, nothing is read for this viewer either: its positions stay, and when
 //! the ring has moved on beyond them it is told what it missed.
+//!
+//! What its [`Pass`] does not allow does not exist for this viewer, and it is answered as if it did not.
+
+mod pass;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow::{self, Break, Continue};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +25,11 @@ use joey_shared::wire::{
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::pass::{Pass, Turn};
+use crate::access::Access;
 use crate::config::at_least_one;
 use crate::hub::{Hub, Subscription, Viewer};
+use crate::metered::Written;
 
 /// Batches taken from one feed before the next gets its turn.
 const BATCHES_PER_TURN: usize = 64;
@@ -32,16 +40,29 @@ const WORKERS_PER_MESSAGE: usize = 1_000;
 /// Shortest time between two messages of the catalogue.
 const CATALOGUE_PAUSE: Duration = Duration::from_millis(250);
 
-/// How often a viewer is pinged. Most proxies give a connection up after a minute without a byte.
-const PING: Duration = Duration::from_secs(20);
+/// How often a viewer is pinged. Most proxies give a connection up after a minute without a byte, and one that has vanished
+/// is to be gone in three quarters of a minute.
+const PING: Duration = Duration::from_secs(15);
 /// A viewer that leaves this many pings without an answer is gone.
 const UNANSWERED_MAX: u32 = 2;
 /// Commands of one viewer: 50 a second, 2,500 at once, since whoever comes back asks again for everything that it follows.
 /// What exceeds it waits.
 const COMMANDS: Quota = Quota::per_second(at_least_one(50)).allow_burst(at_least_one(2_500));
 
-/// Serves one viewer until it leaves, fails, or the relay stops.
-pub async fn serve(socket: WebSocket, hub: Arc<Hub>, stop: CancellationToken) {
+/// Serves one viewer, whose request may have brought a `token`, until it leaves, fails, or the relay stops.
+pub async fn serve(
+    mut socket: WebSocket,
+    written: Written,
+    hub: Arc<Hub>,
+    access: Arc<Access>,
+    token: Option<String>,
+    stop: CancellationToken,
+) {
+    let pass = match stop.run_until_cancelled(Pass::admit(&mut socket, &access, token)).await {
+        Some(Ok(pass)) => pass,
+        Some(Err(ended)) => return finish(socket, &hub, ended).await,
+        None => return finish(socket, &hub, Ended::Close(close::RESTART, "restart")).await,
+    };
     let Some(viewer) = hub.enter() else {
         hub.counters().close("viewer_limit");
         say_goodbye(socket, close::FULL, "as many viewers as there may be").await;
@@ -49,7 +70,9 @@ pub async fn serve(socket: WebSocket, hub: Arc<Hub>, stop: CancellationToken) {
     };
     let mut session = Session {
         socket,
+        written,
         viewer,
+        pass,
         subscriptions: BTreeMap::new(),
         catalogue: 0,
         catalogue_due: Instant::now(),
@@ -61,6 +84,10 @@ pub async fn serve(socket: WebSocket, hub: Arc<Hub>, stop: CancellationToken) {
     };
     let ended = session.run(&stop).await;
     let Session { socket, hub, .. } = session;
+    finish(socket, &hub, ended).await;
+}
+
+async fn finish(socket: WebSocket, hub: &Hub, ended: Ended) {
     match ended {
         Ended::Gone => {}
         Ended::Close(code, reason) => {
@@ -80,8 +107,10 @@ enum Ended {
 
 struct Session {
     socket: WebSocket,
+    written: Written,
     hub: Arc<Hub>,
     viewer: Viewer,
+    pass: Pass,
     subscriptions: BTreeMap<u32, Following>,
     /// The version of the catalogue that the viewer has.
     catalogue: u64,
@@ -117,6 +146,7 @@ impl Session {
             let has_news = self.hub.catalogue_version() > self.catalogue;
             let catalogue_due = if has_news { self.catalogue_due } else { self.heartbeat_due };
             let next_timer = self.heartbeat_due.min(catalogue_due).min(self.ping_due);
+            let next_timer = self.pass.due().map_or(next_timer, |due| next_timer.min(due));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {
@@ -127,6 +157,7 @@ impl Session {
                 message = self.socket.recv() => self.hear(message).await?,
                 () = std::future::ready(()), if more => {}
                 () = self.viewer.woken() => {}
+                () = self.pass.rules_changed() => self.review().await?,
                 () = tokio::time::sleep_until(next_timer) => {}
             }
         }
@@ -143,12 +174,48 @@ impl Session {
             demo: config.demo,
             ingest_port: config.ingest.port(),
         };
-        self.say(&ServerMessage::Hello(hello)).await
+        self.say(&ServerMessage::Hello(hello)).await?;
+        self.say_end_of_pass().await
+    }
+
+    /// Says until when the viewer's token is good, if it needs one.
+    async fn say_end_of_pass(&mut self) -> ControlFlow<Ended> {
+        match self.pass.claims.expires_ns() {
+            Some(at_ns) => self.say(&ServerMessage::Expires { at_ns }).await,
+            None => Continue(()),
+        }
+    }
+
+    /// The rules have changed: whoever they no longer let in has to go, and others may see less or more.
+    async fn review(&mut self) -> ControlFlow<Ended> {
+        match self.pass.review() {
+            Ok(()) => self.keep_to_pass().await,
+            Err(ended) => Break(ended),
+        }
+    }
+
+    /// Ends what the pass no longer allows, and tells anew what there is.
+    async fn keep_to_pass(&mut self) -> ControlFlow<Ended> {
+        let claims = &self.pass.claims;
+        let is_covered = |subscription: &Subscription| claims.cover(subscription.app(), subscription.filter());
+        let ended = self.subscriptions.iter().filter(|(_, following)| !is_covered(&following.subscription));
+        let ended: Vec<u32> = ended.map(|(&sub, _)| sub).collect();
+        for sub in ended {
+            self.leave(sub);
+            self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp }).await?;
+        }
+        (self.catalogue, self.catalogue_due) = (0, Instant::now());
+        self.say_end_of_pass().await
     }
 
     /// Sends what is new; says whether there is more already.
     async fn send_news(&mut self) -> ControlFlow<Ended, bool> {
         let now = Instant::now();
+        match self.pass.turn(now) {
+            Some(Turn::Over) => return Break(Ended::Close(close::TOKEN, "token_expired")),
+            Some(Turn::Notice) => self.say_end_of_pass().await?,
+            None => {}
+        }
         if now >= self.catalogue_due && self.hub.catalogue_version() > self.catalogue {
             self.catalogue_due = now + CATALOGUE_PAUSE;
             self.send_catalogue().await?;
@@ -173,8 +240,9 @@ impl Session {
     }
 
     async fn send_catalogue(&mut self) -> ControlFlow<Ended> {
-        let (full, apps, version) = self.hub.catalogue_since(self.catalogue);
+        let (full, mut apps, version) = self.hub.catalogue_since(self.catalogue);
         self.catalogue = version;
+        apps.retain(|entry| self.pass.claims.cover_app(&entry.app));
         let (mut full, mut is_last) = (full, false);
         let mut apps = apps.into_iter().peekable();
         while !is_last && (full || apps.peek().is_some()) {
@@ -196,14 +264,14 @@ impl Session {
     }
 
     async fn send_batches(&mut self) -> ControlFlow<Ended, bool> {
-        let mut more = false;
+        let (mut more, now_ns) = (false, self.hub.config().now_ns());
         let subs: Vec<u32> = self.subscriptions.keys().copied().collect();
         // Settled for all before any of them moves on: whoever reads first would always look farther than the rest.
         let untied: Vec<u32> = subs.into_iter().filter(|&sub| !self.is_tied(sub)).collect();
         for sub in untied {
             let Some(following) = self.subscriptions.get_mut(&sub) else { continue };
             let feed = following.subscription.feed();
-            let read = following.subscription.read(BATCHES_PER_TURN, self.hub.config().now_ns());
+            let read = following.subscription.read(BATCHES_PER_TURN, now_ns);
             if let Some((from, to)) = read.gap {
                 // Series may have been named for the first time in what is gone.
                 let series = following.subscription.series();
@@ -277,6 +345,8 @@ impl Session {
                     Err(Refusal::NumberTaken)
                 } else if self.subscriptions.len() >= self.hub.config().subscriptions_max {
                     Err(Refusal::TooMany)
+                } else if !self.pass.claims.cover(&topic.app, &topic.filter) {
+                    Err(Refusal::NoSuchApp)
                 } else {
                     self.viewer.subscribe(sub, &topic, start, self.hub.config().now_ns())
                 };
@@ -291,17 +361,31 @@ impl Session {
                 }
             }
             ClientMessage::Unsubscribe { sub } => {
-                self.subscriptions.remove(&sub);
-                for following in self.subscriptions.values_mut() {
-                    following.wider.retain(|&wider| wider != sub);
-                    following.tied_to = following.tied_to.filter(|&tied_to| tied_to != sub);
-                }
+                self.leave(sub);
                 Continue(())
             }
             ClientMessage::Describe { app } => {
-                let (epoch, series) = self.hub.series_of(&app);
+                #[cfg(test)]
+                assert_ne!(app, crate::guard::BROKEN);
+                let claims = &self.pass.claims;
+                // As for an application that nobody has heard of.
+                let nothing = (self.hub.epoch(), Vec::new());
+                let (epoch, mut series) = if claims.cover_app(&app) { self.hub.series_of(&app) } else { nothing };
+                series.retain(|entry| claims.cover_category(&entry.key.category));
                 self.name(app, epoch, &series).await
             }
+            ClientMessage::Token { token } => match self.pass.renew(token) {
+                Ok(()) => self.keep_to_pass().await,
+                Err(ended) => Break(ended),
+            },
+        }
+    }
+
+    fn leave(&mut self, sub: u32) {
+        self.subscriptions.remove(&sub);
+        for following in self.subscriptions.values_mut() {
+            following.wider.retain(|&wider| wider != sub);
+            following.tied_to = following.tied_to.filter(|&tied_to| tied_to != sub);
         }
     }
 
@@ -328,24 +412,42 @@ impl Session {
     }
 
     async fn write(&mut self, message: Message) -> ControlFlow<Ended> {
-        let fed = timeout(self.hub.config().stall_deadline, self.socket.feed(message)).await;
-        self.written(fed)
+        let stall = self.hub.config().stall_deadline;
+        let fed = while_it_moves(self.socket.feed(message), &self.written, stall).await;
+        self.settled(fed)
     }
 
     async fn flush(&mut self) -> ControlFlow<Ended> {
-        let flushed = timeout(self.hub.config().stall_deadline, self.socket.flush()).await;
-        self.written(flushed)
+        let stall = self.hub.config().stall_deadline;
+        let flushed = while_it_moves(self.socket.flush(), &self.written, stall).await;
+        self.settled(flushed)
     }
 
-    fn written(&self, outcome: Result<Result<(), axum::Error>, tokio::time::error::Elapsed>) -> ControlFlow<Ended> {
+    fn settled(&self, outcome: Option<Result<(), axum::Error>>) -> ControlFlow<Ended> {
         match outcome {
-            Ok(Ok(())) => Continue(()),
-            Ok(Err(_)) => Break(Ended::Gone),
-            Err(_) => {
+            Some(Ok(())) => Continue(()),
+            Some(Err(_)) => Break(Ended::Gone),
+            None => {
                 self.hub.counters().close("stalled");
                 // Nothing gets through, so neither would a reason.
                 Break(Ended::Gone)
             }
+        }
+    }
+}
+
+/// Waits for `write` for as long as the socket takes something every `stall`; a long message may take a slow viewer longer.
+async fn while_it_moves<T>(write: impl Future<Output = T>, written: &Written, stall: Duration) -> Option<T> {
+    let mut write = pin!(write);
+    let (mut bytes, mut moved) = (written.bytes(), Instant::now());
+    loop {
+        if let Ok(outcome) = timeout(stall / 8, write.as_mut()).await {
+            return Some(outcome);
+        }
+        if written.bytes() > bytes {
+            (bytes, moved) = (written.bytes(), Instant::now());
+        } else if moved.elapsed() >= stall {
+            return None;
         }
     }
 }

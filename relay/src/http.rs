@@ -1,29 +1,34 @@
 //! The HTTP side: the page, the viewers' WebSocket, health and figures.
 
 pub mod accept;
-mod origin;
 mod page;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{State, WebSocketUpgrade};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
 use axum::{Extension, Router};
 use joey_shared::wire::{CLIENT_BYTES_MAX, SUBPROTOCOL};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::set_header::SetResponseHeaderLayer;
 
+use crate::access::Access;
 use crate::door::{Place, Places};
 use crate::fanout;
 use crate::guard::contained;
 use crate::hub::Hub;
+use crate::metered::Written;
 
 /// What the handlers share.
 #[derive(Clone)]
 struct Shared {
     hub: Arc<Hub>,
+    access: Arc<Access>,
     producers: Arc<Places>,
     viewers: TaskTracker,
     stop: CancellationToken,
@@ -41,37 +46,57 @@ const WRITE_BYTES: usize = 16 * 1024;
 /// Bytes that may wait for a viewer: more than the largest single message.
 const WRITE_BYTES_MAX: usize = 4 << 20;
 
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
 /// Every route. Viewers' tasks run in `viewers` and end at `goodbye`; from `stop` on the relay is not ready.
 pub fn router(
     hub: Arc<Hub>,
+    access: Arc<Access>,
     producers: Arc<Places>,
     viewers: TaskTracker,
     stop: CancellationToken,
     goodbye: CancellationToken,
 ) -> Router {
     let pages = page::routes(hub.config());
-    let shared = Shared { hub, producers, viewers, stop, goodbye };
+    let (for_pages, for_strict) = (access.clone(), access.clone());
+    let listed = move |origin: &HeaderValue, _: &_| origin.to_str().is_ok_and(|origin| for_pages.rules().lists(origin));
+    let cors = CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(listed))
+        .allow_methods([Method::GET])
+        .allow_headers([header::AUTHORIZATION]);
+    // Whoever came over TLS once shall not be led to come without it.
+    let strict = SetResponseHeaderLayer::if_not_present(header::STRICT_TRANSPORT_SECURITY, move |_: &Response| {
+        for_strict.rules().tls().map(|_| HeaderValue::from_static("max-age=31536000"))
+    });
+    let shared = Shared { hub, access, producers, viewers, stop, goodbye };
     Router::new()
-        .route("/ws", any(websocket))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/healthz", get(ready))
         .route("/metrics", get(metrics))
+        .layer(cors)
+        .route("/ws", any(websocket))
         .with_state(shared)
         .merge(pages)
+        .layer(strict)
 }
 
 async fn websocket(
     State(shared): State<Shared>,
     Extension(place): Extension<Arc<Place>>,
+    Extension(written): Extension<Written>,
+    Extension(Peer(peer)): Extension<Peer>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    let Shared { hub, viewers, goodbye, .. } = shared;
-    if !origin::is_allowed(&headers, hub.config()) {
+    let Shared { hub, access, viewers, goodbye, .. } = shared;
+    if !access.rules().admits_page(&headers, peer.ip()) {
         hub.counters().close("origin");
         return (StatusCode::FORBIDDEN, "this origin may not connect; see --origin\n").into_response();
     }
+    let token = token_in(&headers);
     let upgrade = upgrade
         .protocols([SUBPROTOCOL])
         .read_buffer_size(READ_BYTES)
@@ -82,8 +107,15 @@ async fn websocket(
     upgrade.on_upgrade(move |socket| async move {
         let _place = place;
         let counters = hub.counters().clone();
-        viewers.track_future(contained(counters, "viewer", fanout::serve(socket, hub, goodbye))).await;
+        let serving = fanout::serve(socket, written, hub, access, token, goodbye);
+        viewers.track_future(contained(counters, "viewer", serving)).await;
     })
+}
+
+/// The token that a request brings as a subprotocol, since a browser can add no other header to a WebSocket.
+fn token_in(headers: &HeaderMap) -> Option<String> {
+    let lists = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|list| list.to_str().ok());
+    lists.flat_map(|list| list.split(',')).find_map(|name| name.trim().strip_prefix("bearer.")).map(str::to_owned)
 }
 
 async fn ready(State(shared): State<Shared>) -> Response {
@@ -94,7 +126,11 @@ async fn ready(State(shared): State<Shared>) -> Response {
     }
 }
 
-async fn metrics(State(shared): State<Shared>) -> Response {
+async fn metrics(State(shared): State<Shared>, Extension(Peer(peer)): Extension<Peer>, headers: HeaderMap) -> Response {
+    if !shared.access.rules().admits_reader(&headers, peer.ip()) {
+        let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+        return (StatusCode::UNAUTHORIZED, challenge, "figures want a token\n").into_response();
+    }
     let text = crate::metrics::render(&shared.hub, shared.producers.taken());
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }

@@ -147,6 +147,8 @@ impl Hub {
     /// [`Reject::LimitSeries`] when it is of a new series and there are as many as there may be.
     pub fn publish(&self, app: &Arc<App>, metrics: &Metrics<'_>, now_ns: u64) -> Result<(), Reject> {
         let mut log = app.log.lock();
+        #[cfg(test)]
+        assert_ne!(metrics.name, crate::guard::BROKEN);
         let known = log.series_number(metrics);
         let series = if let Some(number) = known {
             number
@@ -592,6 +594,12 @@ impl Subscription {
     #[must_use]
     pub fn app(&self) -> &str {
         &self.app.name
+    }
+
+    /// Which of its updates.
+    #[must_use]
+    pub const fn filter(&self) -> &Filter {
+        &self.filter
     }
 
     /// The epoch of its log.

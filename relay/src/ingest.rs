@@ -7,7 +7,7 @@
 
 pub mod wallaroo;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::wallaroo::{Frame, Front, Metrics, Reject, decode, front};
+use crate::access::{Access, tls};
 use crate::config::at_least_one;
 use crate::door::Door;
 use crate::guard::contained;
@@ -35,19 +36,48 @@ const BURST_SECS: NonZeroU32 = at_least_one(10);
 const FRAMES_PER_TURN: usize = 64;
 
 /// Takes producers in until `stop`.
-pub async fn run(hub: Arc<Hub>, mut door: Door, stop: CancellationToken) {
+pub async fn run(hub: Arc<Hub>, access: Arc<Access>, mut door: Door, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     while let Some((stream, peer, place)) = stop.run_until_cancelled(door.next()).await {
+        if !access.rules().admits_producer(peer.ip()) {
+            hub.counters().close("producer_network");
+            tracing::debug!(%peer, "producer turned away: see --producers-allow");
+            continue;
+        }
         hub.counters().producers.inc();
-        let (hub, stop) = (hub.clone(), stop.clone());
+        let (hub, access, stop) = (hub.clone(), access.clone(), stop.clone());
         tasks.spawn(contained(hub.counters().clone(), "producer", async move {
             let _place = place;
             keep_alive(&stream);
-            stop.run_until_cancelled(read(hub, peer, stream)).await;
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = banned(&access, peer.ip()) => {
+                    hub.counters().close("producer_network");
+                    tracing::warn!(%peer, "producer closed: its network is no longer allowed");
+                }
+                () = converse(&hub, &access, peer, stream) => {}
+            }
         }));
     }
     tasks.close();
     tasks.wait().await;
+}
+
+/// Reads from one connection, behind TLS where that is asked for.
+async fn converse(hub: &Arc<Hub>, access: &Access, peer: SocketAddr, stream: TcpStream) {
+    let tls = access.rules().tls().cloned().filter(|_| hub.config().ingest_tls);
+    let Some(tls) = tls else { return read(hub.clone(), peer, stream).await };
+    match tls::accept(tls, stream).await {
+        Some(stream) => read(hub.clone(), peer, stream).await,
+        None => hub.counters().close("producer_tls_handshake"),
+    }
+}
+
+/// Waits until producers at `peer` may no longer send.
+async fn banned(access: &Access, peer: IpAddr) {
+    if access.watch().wait_for(|rules| !rules.admits_producer(peer)).await.is_err() {
+        std::future::pending().await
+    }
 }
 
 /// Reads what one producer sends, whatever carries it, until it ends or has to be ended.
@@ -79,10 +109,10 @@ impl Producer {
             let deadline = partial_since.map(|since: Instant| since + self.hub.config().frame_deadline);
             match read_some(&mut stream, &mut buffer, deadline).await {
                 Ok(0) if buffer.is_empty() => break "closed",
-                Ok(0) => break "truncated",
+                Err(Ended::Socket) if buffer.is_empty() => break "reset",
+                Ok(0) | Err(Ended::Socket) => break "truncated",
                 Ok(bytes) => self.hub.counters().bytes_in.inc_by(bytes as u64),
                 Err(Ended::Deadline) => break "slow_frame",
-                Err(Ended::Socket) => break "reset",
             };
             match self.take_frames(&mut buffer).await {
                 Ok(0) if !buffer.is_empty() => _ = partial_since.get_or_insert_with(Instant::now),

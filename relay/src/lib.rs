@@ -6,9 +6,11 @@
 //! The modules in the direction in which data flows:
 //!
 //! - [`config`]: every address, limit and default, in one place.
-//! - [`door`]: who may come in, and how many; [`guard`]: a panic stays where it happens.
+//! - [`access`]: who may come in, and what for: origins, networks, tokens, the certificate.
+//! - [`door`]: how many may come in; [`guard`]: a panic stays where it happens.
 //! - [`ingest`]: producers' TCP connections; foreign formats end here.
 //! - [`hub`]: who hears what; the log and the ring of every application.
+//! - [`metered`]: a connection that counts what it has written.
 //! - [`fanout`]: one task for each viewer's WebSocket.
 //! - [`http`]: the few HTTP endpoints, and the page itself.
 //! - [`metrics`]: what the relay says about itself.
@@ -18,10 +20,12 @@
 //! - [`cli`]: words in, exit code out.
 
 pub mod config;
+pub mod access;
 pub mod door;
 pub mod guard;
 pub mod ingest;
 pub mod hub;
+pub mod metered;
 pub mod fanout;
 pub mod http;
 pub mod metrics;

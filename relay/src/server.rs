@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::Access;
 use crate::config::Config;
 use crate::door::{Door, Labels, Places};
 use crate::guard::contained;
@@ -32,6 +33,7 @@ const VIEWER_LABELS: Labels =
 #[derive(Debug)]
 pub struct Relay {
     hub: Arc<Hub>,
+    access: Arc<Access>,
     ingest: TcpListener,
     http: TcpListener,
 }
@@ -40,8 +42,9 @@ impl Relay {
     /// Opens both ports. Port 0 takes any free one.
     ///
     /// # Errors
-    /// When a port cannot be had.
+    /// When a port cannot be had, or what decides who may come in cannot be read.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
+        let access = Access::new(&config)?;
         let open = async |what, address: SocketAddr| {
             TcpListener::bind(address).await.with_context(|| format!("cannot listen for {what} on {address}"))
         };
@@ -51,7 +54,13 @@ impl Relay {
         let epoch = fastrand::u64(1..1 << 53);
         // Where port 0 was asked for, viewers are told the one that it became.
         let config = Config { ingest: ingest.local_addr()?, http: http.local_addr()?, ..config };
-        Ok(Self { hub: Arc::new(Hub::new(config, epoch)), ingest, http })
+        Ok(Self { hub: Arc::new(Hub::new(config, epoch)), access, ingest, http })
+    }
+
+    /// Who may come in; the rules may change while the relay runs.
+    #[must_use]
+    pub const fn access(&self) -> &Arc<Access> {
+        &self.access
     }
 
     /// Where producers connect.
@@ -72,7 +81,7 @@ impl Relay {
 
     /// Runs until `stop` is cancelled; then every viewer gets a close code, and this returns.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { hub, ingest, http } = self;
+        let Self { hub, access, ingest, http } = self;
         let config = hub.config();
         let (producers, connections) = (
             Places::new(config.producers_max, config.per_address_max),
@@ -86,13 +95,14 @@ impl Relay {
         let http = door(http, &connections, VIEWER_LABELS);
         let goodbye = CancellationToken::new();
         let (tasks, viewers) = (TaskTracker::new(), TaskTracker::new());
-        let ingest = tasks.spawn(ingest::run(hub.clone(), ingest, stop.clone()));
+        let ingest = tasks.spawn(ingest::run(hub.clone(), access.clone(), ingest, stop.clone()));
         // Without either of these nothing would reach a viewer; should one fail, the relay stops for all to see.
         let guard = |what, work| contained(hub.counters().clone(), what, work);
         let cutter = tasks.spawn(guard("cutter", Box::pin(cut_batches(hub.clone(), goodbye.clone())) as Work));
         let sweeper = tasks.spawn(guard("sweeper", Box::pin(sweep(hub.clone(), goodbye.clone())) as Work));
-        let router = http::router(hub.clone(), producers, viewers.clone(), stop.clone(), goodbye.clone());
-        tasks.spawn(http::accept::serve(http, router, hub.clone(), goodbye.clone()));
+        let router =
+            http::router(hub.clone(), access.clone(), producers, viewers.clone(), stop.clone(), goodbye.clone());
+        tasks.spawn(http::accept::serve(http, router, hub.clone(), access, goodbye.clone()));
         tokio::select! {
             () = stop.cancelled() => {}
             _ = cutter => tracing::error!("batches are no longer cut"),
@@ -143,3 +153,6 @@ pub async fn sweep(hub: Arc<Hub>, stop: CancellationToken) {
     };
     stop.run_until_cancelled(work).await;
 }
+
+#[cfg(test)]
+mod tests;

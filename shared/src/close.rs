@@ -14,11 +14,21 @@ pub const UNREADABLE: u16 = 1008;
 pub const STALLED: u16 = 4008;
 /// The relay has as many viewers as it may. Come back later.
 pub const FULL: u16 = 4013;
+/// The token is not accepted, or no longer. Come back with another one only.
+pub const TOKEN: u16 = 4401;
+/// No token came in time. Come back with one only.
+pub const NO_TOKEN: u16 = 4408;
 
-/// Whether a viewer that was closed with `code` should come back.
+/// Whether a viewer that was closed with `code` should come back as it is.
 #[must_use]
 pub const fn may_return(code: u16) -> bool {
-    !matches!(code, NOT_BINARY | TOO_BIG | UNREADABLE)
+    !matches!(code, NOT_BINARY | TOO_BIG | UNREADABLE) && !wants_token(code)
+}
+
+/// Whether a viewer that was closed with `code` may come back with another token.
+#[must_use]
+pub const fn wants_token(code: u16) -> bool {
+    matches!(code, TOKEN | NO_TOKEN)
 }
 
 #[cfg(test)]
@@ -27,5 +37,12 @@ mod tests {
     fn only_the_viewers_own_mistakes_are_final() {
         assert!([super::RESTART, super::STALLED, super::FULL, 1006, 1001].into_iter().all(super::may_return));
         assert!(![super::NOT_BINARY, super::TOO_BIG, super::UNREADABLE].into_iter().any(super::may_return));
+    }
+
+    #[test]
+    fn without_another_token_coming_back_cannot_help() {
+        let codes = [super::TOKEN, super::NO_TOKEN];
+        assert!(codes.into_iter().all(super::wants_token) && !codes.into_iter().any(super::may_return));
+        assert!(!super::wants_token(super::UNREADABLE));
     }
 }

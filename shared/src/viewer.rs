@@ -102,6 +102,8 @@ pub struct Viewer {
     connected: bool,
     /// `(relay clock, local clock)` at the same instant, in ns.
     clock: Option<(u64, u64)>,
+    /// When the token ends, by the relay's clock in ns since the Unix epoch.
+    expires_ns: Option<u64>,
     unreadable: u64,
     missing: u64,
     revision: u64,
@@ -131,6 +133,7 @@ impl Viewer {
             outgoing: Vec::new(),
             connected: false,
             clock: None,
+            expires_ns: None,
             unreadable: 0,
             missing: 0,
             revision: 0,
@@ -305,9 +308,12 @@ impl Viewer {
             ServerMessage::Refused { sub, reason } => {
                 if let Some(subscription) = self.subscriptions.get_mut(&sub) {
                     subscription.waiting = reason == Refusal::NoSuchApp;
+                    // A token that covers less ends a subscription that was made.
+                    subscription.live = None;
                 }
             }
             ServerMessage::Series { app, epoch, series, last: _ } => self.announce(&app, epoch, series),
+            ServerMessage::Expires { at_ns } => self.expires_ns = Some(at_ns),
         }
         Ok(())
     }
@@ -516,6 +522,17 @@ impl Viewer {
     #[must_use]
     pub fn is_waiting(&self) -> bool {
         self.subscriptions.values().any(|subscription| subscription.waiting)
+    }
+
+    /// Shows the relay another token in place of the one that this connection began with.
+    pub fn show_token(&mut self, token: &str) {
+        self.send(&ClientMessage::Token { token: token.to_string() });
+    }
+
+    /// When the token ends, by the relay's clock in ns since the Unix epoch; nothing where it asks for none.
+    #[must_use]
+    pub const fn expires_ns(&self) -> Option<u64> {
+        self.expires_ns
     }
 
     /// The relay, once it has said hello.

@@ -92,6 +92,11 @@ pub enum ServerMessage<'a> {
         #[serde(borrow)]
         updates: Blob<'a>,
     },
+    /// Until when the viewer's token is good: said once it is accepted, and again when a third of its life is left.
+    Expires {
+        /// The end, in ns since the Unix epoch.
+        at_ns: u64,
+    },
 }
 
 /// Who the relay is.
@@ -174,7 +179,7 @@ pub struct Subscribed {
 /// Why a subscription was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
-    /// No such application yet; it will be in the catalogue once there is one.
+    /// No such application yet, as far as this viewer may know; it will be in the catalogue once there is one.
     NoSuchApp,
     /// The viewer has as many subscriptions as it may.
     TooMany,
@@ -203,6 +208,11 @@ pub enum ClientMessage {
     Describe {
         /// The application.
         app: String,
+    },
+    /// Show a token: the first message, unless the request brought one, and later a newer token in its place.
+    Token {
+        /// The token, a JWT in its compact form.
+        token: String,
     },
 }
 

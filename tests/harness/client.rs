@@ -21,13 +21,33 @@ pub struct Finished {
     pub err: String,
 }
 
+/// What the surroundings may say to a client, and tests must not hear.
+const ENVIRONMENT: [&str; 4] = ["JOEY_RELAY", "JOEY_TOKEN", "JOEY_TOKEN_FILE", "JOEY_CA"];
+
+/// The program with these words, in no surroundings.
+fn command(words: &[&str]) -> Command {
+    let mut command = Command::new(program());
+    ENVIRONMENT.iter().for_each(|variable| _ = command.env_remove(variable));
+    command.args(words).stdin(Stdio::null());
+    command
+}
+
 /// Runs `joey` with these words to its end.
 ///
 /// # Panics
 /// When it does not run or a signal ends it.
 #[must_use]
 pub fn joey(words: &[&str]) -> Finished {
-    let done = Command::new(program()).args(words).env_remove("JOEY_RELAY").stdin(Stdio::null()).output();
+    joey_in(words, &[])
+}
+
+/// Runs `joey` with these words in these surroundings to its end.
+///
+/// # Panics
+/// When it does not run or a signal ends it.
+#[must_use]
+pub fn joey_in(words: &[&str], environment: &[(&str, &str)]) -> Finished {
+    let done = command(words).envs(environment.iter().copied()).output();
     let done = done.expect("the program runs");
     let [out, err] = [done.stdout, done.stderr].map(|bytes| String::from_utf8(bytes).expect("it writes UTF-8"));
     Finished { code: done.status.code().expect("it ends by itself"), out, err }
@@ -49,11 +69,8 @@ impl Tap {
     pub fn start(words: &[&str]) -> Self {
         let folder = TempDir::new().expect("there is room for its lines");
         let file = |name| File::create(folder.path().join(name)).expect("there is room for its lines");
-        let child = Command::new(program())
-            .args(["tap", "--json"])
+        let child = command(&["tap", "--json"])
             .args(words)
-            .env_remove("JOEY_RELAY")
-            .stdin(Stdio::null())
             .stdout(file("out"))
             .stderr(file("err"))
             .spawn()

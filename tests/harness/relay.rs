@@ -36,6 +36,7 @@ pub fn program() -> &'static Path {
 #[derive(Debug)]
 pub struct Relay {
     folder: TempDir,
+    wrapper: Vec<String>,
     words: Vec<String>,
     child: Child,
     /// Where producers connect.
@@ -57,12 +58,22 @@ impl Relay {
     /// When it does not start.
     #[must_use]
     pub fn start_with(words: &[&str]) -> Self {
+        Self::start_in(&[], words)
+    }
+
+    /// Starts a relay whose program is run by another: its words come first, such as those of `sh -c`.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_in(wrapper: &[&str], words: &[&str]) -> Self {
+        let wrapper: Vec<String> = wrapper.iter().map(|word| (*word).to_owned()).collect();
         let folder = TempDir::new().expect("there is room for a log");
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut child = spawn(folder.path(), &words, any, any);
+        let mut child = spawn(folder.path(), &wrapper, &words, any, any);
         let (ingest, http) = eventually("the relay listens", || listening(folder.path(), &mut child));
-        Self { folder, words, child, ingest, http }
+        Self { folder, wrapper, words, child, ingest, http }
     }
 
     /// Ends the relay as a crash would: at once, without a word to anybody.
@@ -76,7 +87,7 @@ impl Relay {
         let _ = self.child.kill();
         let _ = self.child.wait();
         eventually("the relay is back on its ports", || {
-            self.child = spawn(self.folder.path(), &self.words, self.ingest, self.http);
+            self.child = spawn(self.folder.path(), &self.wrapper, &self.words, self.ingest, self.http);
             // A port that somebody else has for a moment ends this run; the next one tries again.
             loop {
                 if let Some(addresses) = listening(self.folder.path(), &mut self.child) {
@@ -99,6 +110,12 @@ impl Relay {
         // The shell's own `kill` is there on every machine; the program of that name is not.
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status();
         assert!(sent.expect("there is a shell").success());
+    }
+
+    /// The number of its process, while it runs.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits for the end of the program.
@@ -131,12 +148,23 @@ impl Relay {
     /// When nobody answers.
     #[must_use]
     pub fn get(&self, path: &str) -> (u16, String, String) {
+        self.get_with(path, "")
+    }
+
+    /// The same with more lines in the head, each with its end.
+    ///
+    /// # Panics
+    /// When nobody answers.
+    #[must_use]
+    pub fn get_with(&self, path: &str, lines: &str) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.http).expect("the relay listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("the socket is open");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.http);
-        stream.write_all(request.as_bytes()).expect("the relay reads");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{lines}\r\n", self.http);
+        // A request that is far too long is answered before its end.
+        let _ = stream.write_all(request.as_bytes());
         let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).expect("the relay answers");
+        let read = stream.read_to_end(&mut bytes);
+        assert!(read.is_ok() || !bytes.is_empty(), "the relay answers");
         let text = String::from_utf8_lossy(&bytes);
         let (head, body) = text.split_once("\r\n\r\n").expect("an answer has a head");
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -164,6 +192,26 @@ impl Relay {
     #[must_use]
     pub fn rejected(&self, reason: &str) -> u64 {
         self.metric(&format!("joey_frames_rejected_total{{reason=\"{reason}\"}}"))
+    }
+
+    /// Frames accepted, and frames refused for any reason.
+    ///
+    /// # Panics
+    /// When a figure is not a whole number.
+    #[must_use]
+    pub fn counted(&self) -> (u64, u64) {
+        let metrics = self.metrics();
+        let sum = |name: &str| {
+            let figures = metrics.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' '));
+            figures.map(|(_, value)| value.parse::<u64>().expect("figures are whole numbers")).sum()
+        };
+        (sum("joey_frames_accepted_total"), sum("joey_frames_rejected_total{"))
+    }
+
+    /// Connections that the relay ended for `reason`.
+    #[must_use]
+    pub fn closed(&self, reason: &str) -> u64 {
+        self.metric(&format!("joey_connections_closed_total{{reason=\"{reason}\"}}"))
     }
 
     /// Waits until this many frames were accepted in all.
@@ -200,9 +248,17 @@ impl Drop for Relay {
     }
 }
 
-fn spawn(folder: &Path, words: &[String], ingest: SocketAddr, http: SocketAddr) -> Child {
+fn spawn(folder: &Path, wrapper: &[String], words: &[String], ingest: SocketAddr, http: SocketAddr) -> Child {
     let log = File::create(folder.join("log")).expect("there is room for a log");
-    Command::new(program())
+    let mut command = match wrapper {
+        [] => Command::new(program()),
+        [first, rest @ ..] => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program());
+            command
+        }
+    };
+    command
         .arg("serve")
         .args(["--ingest", &ingest.to_string(), "--http", &http.to_string(), "--log-format", "json"])
         .args(words)

@@ -1,5 +1,6 @@
 //! The socket of a command-line client: connects, waits, comes back.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -11,12 +12,15 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
+use crate::access::tls;
 use crate::cli::Target;
 
 /// A relay that says nothing for this long is gone: it beats every 5 s.
 const SILENCE: Duration = Duration::from_secs(15);
+/// How often the file of the token is looked into while its token counts for a while only.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A viewer and its connection.
 pub(super) struct Link {
@@ -24,6 +28,13 @@ pub(super) struct Link {
     pub(super) viewer: Viewer,
     address: String,
     once: bool,
+    connector: Connector,
+    token_file: Option<PathBuf>,
+    /// The token that was shown last.
+    token: Option<String>,
+    /// Whether the relay has refused it.
+    is_refused: bool,
+    looked: Instant,
     socket: Option<WebSocketStream<MaybeTlsStream<TcpStream>>>,
     started: Instant,
     attempt: u32,
@@ -34,10 +45,20 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(target: &Target, viewer: Viewer) -> anyhow::Result<Self> {
+        let address = address_of(&target.relay)?;
+        let connector = match address.starts_with("wss") {
+            true => Connector::Rustls(tls::client(target.ca.as_deref())?),
+            false => Connector::Plain,
+        };
         Ok(Self {
             viewer,
-            address: address_of(&target.relay)?,
+            address,
             once: target.once,
+            connector,
+            token_file: target.token_file.clone(),
+            token: None,
+            is_refused: false,
+            looked: Instant::now(),
             socket: None,
             started: Instant::now(),
             attempt: 0,
@@ -61,6 +82,7 @@ impl Link {
     /// # Errors
     /// When the relay is not there and the client is not to wait, or when waiting cannot help.
     pub(super) async fn step(&mut self, incoming: impl FnMut(&Incoming<'_>)) -> anyhow::Result<()> {
+        self.look_for_newer_token();
         let Some(socket) = &mut self.socket else { return self.connect().await };
         for message in self.viewer.outgoing() {
             if let Err(error) = socket.send(Message::from(message)).await {
@@ -84,6 +106,11 @@ impl Link {
             Ok(Some(Ok(Message::Close(frame)))) => {
                 let (code, reason) =
                     frame.map_or((1005, String::new()), |frame| (frame.code.into(), frame.reason.to_string()));
+                self.is_refused = close::wants_token(code);
+                if let Some(file) = self.token_file.as_ref().filter(|_| self.is_refused) {
+                    let why = format!("the relay wants another token than that in {} ({code})", file.display());
+                    return self.lost(&why).await;
+                }
                 anyhow::ensure!(close::may_return(code), "the relay refuses this client: {reason} ({code})");
                 self.lost(&format!("the relay closed the connection: {reason} ({code})")).await
             }
@@ -94,10 +121,49 @@ impl Link {
         }
     }
 
+    /// Shows the relay the token in the file, if that has changed since the last one was shown.
+    fn look_for_newer_token(&mut self) {
+        if self.socket.is_none() || self.viewer.expires_ns().is_none() || self.looked.elapsed() < LOOK {
+            return;
+        }
+        self.looked = Instant::now();
+        // A file that is just being replaced may not be there; there is time to look again.
+        if let Ok(Some(token)) = self.read_token()
+            && self.token.as_ref() != Some(&token)
+        {
+            self.viewer.show_token(&token);
+            self.token = Some(token);
+        }
+    }
+
+    fn read_token(&self) -> anyhow::Result<Option<String>> {
+        let token = match &self.token_file {
+            Some(file) => {
+                let token = std::fs::read_to_string(file);
+                Some(token.with_context(|| format!("cannot read the token in {}", file.display()))?)
+            }
+            None => std::env::var("JOEY_TOKEN").ok(),
+        };
+        Ok(token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()))
+    }
+
     async fn connect(&mut self) -> anyhow::Result<()> {
         let mut request = self.address.as_str().into_client_request().context("not an address of a relay")?;
-        request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static(SUBPROTOCOL));
-        let connected = tokio::time::timeout(SILENCE, connect_async(request)).await;
+        let token = self.read_token()?;
+        if self.is_refused && token == self.token {
+            self.pause().await;
+            return Ok(());
+        }
+        (self.token, self.is_refused) = (token, false);
+        let protocols = match &self.token {
+            Some(token) => format!("{SUBPROTOCOL}, bearer.{token}"),
+            None => SUBPROTOCOL.to_owned(),
+        };
+        let mut protocols = HeaderValue::from_str(&protocols).context("the token is none")?;
+        protocols.set_sensitive(true);
+        request.headers_mut().insert("Sec-WebSocket-Protocol", protocols);
+        let connecting = connect_async_tls_with_config(request, None, false, Some(self.connector.clone()));
+        let connected = tokio::time::timeout(SILENCE, connecting).await;
         match connected.unwrap_or_else(|_| Err(Error::Io(std::io::ErrorKind::TimedOut.into()))) {
             Ok((socket, _)) => {
                 self.socket = Some(socket);
@@ -141,9 +207,7 @@ fn address_of(typed: &str) -> anyhow::Result<String> {
     let (scheme, rest) = typed.split_once("://").unwrap_or(("ws", typed));
     let scheme = match scheme {
         "ws" | "http" => "ws",
-        "wss" | "https" => {
-            anyhow::bail!("{typed}: this program has no TLS; connect to the relay itself, or through a tunnel")
-        }
+        "wss" | "https" => "wss",
         _ => anyhow::bail!("{typed} is not the address of a relay"),
     };
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -161,6 +225,7 @@ mod tests {
             assert_eq!(address_of(typed).unwrap(), "ws://127.0.0.1:4000/ws");
         }
         assert_eq!(address_of("ws://host/joey/ws").unwrap(), "ws://host/joey/ws");
-        assert!(["", "ftp://host", "ws://", "wss://host"].into_iter().all(|typed| address_of(typed).is_err()));
+        assert_eq!(address_of("https://host").unwrap(), "wss://host/ws");
+        assert!(["", "ftp://host", "ws://", "wss://"].into_iter().all(|typed| address_of(typed).is_err()));
     }
 }

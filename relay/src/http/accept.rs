@@ -21,9 +21,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
+use super::Peer;
+use crate::access::{Access, tls};
 use crate::door::{Door, Place};
 use crate::guard::contained;
 use crate::hub::Hub;
+use crate::metered::Metered;
 
 /// How long a connection may take to send the head of a request, from its first byte or from the last answer.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -35,15 +38,21 @@ const SEND_BYTES: usize = 128 * 1024;
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Serves connections until `stop`, and then those that are open until they have answered.
-pub async fn serve(mut door: Door, router: Router, hub: Arc<Hub>, stop: CancellationToken) {
+pub async fn serve(mut door: Door, router: Router, hub: Arc<Hub>, access: Arc<Access>, stop: CancellationToken) {
     let connections = TaskTracker::new();
     while let Some((stream, peer, place)) = stop.run_until_cancelled(door.next()).await {
         let (router, stop) = (router.clone(), stop.clone());
         // A WebSocket keeps the place when it leaves this task.
         let place = Arc::new(place);
         prepare(&stream);
+        let (counters, tls) = (hub.counters().clone(), access.rules().tls().cloned());
         connections.spawn(contained(hub.counters().clone(), "http", async move {
-            converse(stream, peer, router, place, &stop).await;
+            let Some(tls) = tls else { return converse(stream, peer, router, place, &stop).await };
+            match stop.run_until_cancelled(tls::accept(tls, stream)).await {
+                Some(Some(stream)) => converse(stream, peer, router, place, &stop).await,
+                Some(None) => counters.close("tls_handshake"),
+                None => {}
+            }
         }));
     }
     connections.close();
@@ -56,6 +65,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     // hyper's own deadline begins with the first byte. A buffer of one byte holds it back; larger reads go past the buffer.
+    let (stream, written) = Metered::new(stream);
     let mut stream = BufReader::with_capacity(1, stream);
     let first = tokio::time::timeout(HEAD_DEADLINE, stream.fill_buf());
     if !matches!(stop.run_until_cancelled(first).await, Some(Ok(Ok([_])))) {
@@ -64,6 +74,8 @@ where
     }
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(place.clone());
+        request.extensions_mut().insert(written.clone());
+        request.extensions_mut().insert(Peer(peer));
         router.clone().oneshot(request)
     });
     let connection = http1::Builder::new()

@@ -85,6 +85,7 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
         ("batch", ServerMessage::Batch { head: head.clone(), updates: writer.finish() }.encode()),
         ("gap", ServerMessage::Gap { feed: 1, from: 3, to: 300 }.encode()),
         ("heartbeat", ServerMessage::Heartbeat { now_ns: 1_544_101_820_000_000_000, sent: vec![(1, 300)] }.encode()),
+        ("expires", ServerMessage::Expires { at_ns: 1_544_101_820_000_000_000 }.encode()),
         ("refused", ServerMessage::Refused { sub: 1, reason: Refusal::NoSuchApp }.encode()),
         ("subscribe-app", subscribe(1, Filter::All, Start::History)),
         ("subscribe-category", subscribe(2, Filter::Category(COMPUTATION.to_string()), Start::Live)),
@@ -92,6 +93,7 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
         ("subscribe-back", subscribe(4, Filter::All, Start::Back { span_ns: 3_600_000_000_000 })),
         ("unsubscribe", ClientMessage::Unsubscribe { sub: 1 }.encode()),
         ("describe", ClientMessage::Describe { app: "Alerts".to_string() }.encode()),
+        ("token", ClientMessage::Token { token: "e30.e30.c2ln".to_string() }.encode()),
     ])
 }
 
@@ -110,7 +112,7 @@ fn specification() -> BTreeMap<&'static str, Vec<u8>> {
 }
 
 fn is_from_viewer(name: &str) -> bool {
-    name.starts_with("subscribe-") || name == "unsubscribe" || name == "describe"
+    name.starts_with("subscribe-") || ["unsubscribe", "describe", "token"].contains(&name)
 }
 
 #[test]

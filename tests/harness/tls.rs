@@ -1,0 +1,111 @@
+//! An authority of our own, certificates that it vouches for, and connections that believe nobody else.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tempfile::TempDir;
+
+use super::PATIENCE;
+
+/// A connection over TLS.
+pub type Secure = StreamOwned<ClientConnection, TcpStream>;
+
+/// Somebody who vouches for certificates, and the folder of their files.
+#[derive(Debug)]
+pub struct Authority {
+    folder: TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Authority {
+    /// A new one.
+    ///
+    /// # Panics
+    /// When there is no room for its files.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new([]).expect("it has no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("there is chance");
+        let issuer = CertifiedIssuer::self_signed(params, key).expect("it vouches for itself");
+        let authority = Self { folder: TempDir::new().expect("there is room for files"), issuer };
+        authority.write("ca.pem", &authority.issuer.pem());
+        authority
+    }
+
+    /// The path of one of its files: `ca.pem`, and `cert.pem` and `key.pem` once there are some.
+    #[must_use]
+    pub fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    /// Writes a file into its folder.
+    ///
+    /// # Panics
+    /// When there is no room for it.
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).expect("there is room for files");
+    }
+
+    /// Makes a new certificate of this machine.
+    ///
+    /// # Panics
+    /// When there is no room for it.
+    pub fn certify(&self) {
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let key = KeyPair::generate().expect("there is chance");
+        let params = CertificateParams::new(names).expect("these are names");
+        let certificate = params.signed_by(&key, &self.issuer).expect("it vouches for it");
+        self.write("cert.pem", &certificate.pem());
+        self.write("key.pem", &key.serialize_pem());
+    }
+
+    /// Connects, believing this authority alone.
+    ///
+    /// # Panics
+    /// When nobody listens or the other end has no certificate of this authority.
+    #[must_use]
+    pub fn connect(&self, address: SocketAddr) -> Secure {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.path("ca.pem")).expect("it is ours")).expect("it is one");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("there are versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = ServerName::try_from("localhost").expect("it is a name");
+        let mut session = ClientConnection::new(Arc::new(config), name).expect("it is a name");
+        let mut stream = TcpStream::connect(address).expect("the relay listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("the socket is open");
+        while session.is_handshaking() {
+            session.complete_io(&mut stream).expect("the relay shows a certificate of this authority");
+        }
+        StreamOwned::new(session, stream)
+    }
+
+    /// Head and body of what a GET request gets.
+    ///
+    /// # Panics
+    /// When nobody answers.
+    #[must_use]
+    pub fn get(&self, address: SocketAddr, path: &str) -> String {
+        let mut stream = self.connect(address);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("the relay reads");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("the relay answers");
+        text
+    }
+}
