@@ -117,7 +117,7 @@ impl World {
         let ring_bytes_max = if chance.bool() { 64 << 20 } else { chance.u64(6_000..20_000) };
         let ring = Duration::from_secs(chance.u64(1..20));
         let sums = if chance.bool() { Duration::ZERO } else { Duration::from_secs(chance.u64(10..120)) };
-        let config = Config { clock: now_ns, insecure_open: true, ring, sums, ring_bytes_max, ..Config::default() };
+        let config = Config { clock: now_ns, ring, sums, ring_bytes_max, insecure_open: true, ..Config::default() };
         Self { seed, config, shared: Shared::default(), seen: std::array::from_fn(|_| Rc::default()) }
     }
 
@@ -140,7 +140,7 @@ impl World {
 /// What `joey serve` does, but for what it takes from the operating system.
 async fn relay(config: Config, Shared { logs, .. }: Shared) -> turmoil::Result {
     let epoch = logs.borrow().len() as u64 + 1;
-    let access = Access::new(&config).expect("no rules are good rules");
+    let access = Access::new(&config)?;
     let hub = Arc::new(Hub::new(config, epoch));
     let _app = hub.app(APP).expect("there is room");
     logs.borrow_mut().push(Log { hub: hub.clone(), numbers: BTreeMap::new() });

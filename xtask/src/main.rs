@@ -2,9 +2,10 @@
 //! and `cargo xtask test` are the only commands anybody has to know.
 //!
 //! The modules follow the way a build goes: `setup` gets tools, `ui` makes the bundle, `relay` the binary around it, and
-//! `test` checks it all.
+//! `test` checks it all; `proof` is what `ci` checks besides.
 
 mod checkout;
+mod proof;
 mod relay;
 mod setup;
 mod test;
@@ -24,7 +25,8 @@ Usage: cargo xtask VERB
   ui              build the browser bundle in dist/ and weigh it
   trunk WORDS…    run Trunk with the right tools, such as `cargo xtask trunk serve` beside a running `joey serve`
   test            check everything: format, lints, unit and browser tests, and the end-to-end tests
-  ci              the same, and the documentation
+  ci              the same, the documentation, the fuzzers, and what the crates are that everything is built from
+  fuzz            only the fuzzers, half a minute each
   setup           only install what the other verbs would install when they need it
   help            this page
 
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         (Some("trunk"), words) => in_checkout(|here| ui::trunk(here, words)),
         (Some("test"), []) => in_checkout(test::test),
         (Some("ci"), []) => in_checkout(test::ci),
+        (Some("fuzz"), []) => in_checkout(proof::fuzz),
         (Some("setup"), []) => in_checkout(setup::everything),
         (Some("help" | "--help" | "-h"), _) => {
             println!("{HELP}");

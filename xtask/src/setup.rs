@@ -3,6 +3,7 @@
 
 mod browser;
 mod cache;
+pub(crate) mod crates;
 mod rust;
 mod trunk;
 mod wasm_bindgen;
