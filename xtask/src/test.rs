@@ -10,7 +10,7 @@ use xshell::cmd;
 
 use crate::{
     checkout::Checkout,
-    relay,
+    conformance, relay,
     setup::{self, BARE_TARGET, Browser, BundleTools},
     ui,
 };
@@ -23,11 +23,12 @@ pub(crate) fn test(here: &Checkout) -> Result<()> {
     Ok(())
 }
 
-/// All checks, and the documentation.
+/// All checks, the documentation, and the WebSocket's conformance.
 pub(crate) fn ci(here: &Checkout) -> Result<()> {
     let mut steps = Steps::default();
     check(here, &mut steps)?;
     steps.run("documentation", || documentation(here))?;
+    steps.run("conformance of the WebSocket", || conformance::check(here))?;
     steps.print();
     Ok(())
 }
