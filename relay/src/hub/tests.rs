@@ -4,10 +4,11 @@ mod model;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use joey_shared::histogram::Histogram;
-use joey_shared::series::{COMPUTATION, SeriesKey};
+use joey_shared::series::{COMPUTATION, SeriesKey, Topic};
 use joey_shared::viewer::Viewer as Client;
-use joey_shared::wire::{ClientMessage, ServerMessage, Update};
+use joey_shared::wire::{ClientMessage, ServerMessage, Start, Update};
 
 use super::*;
 
