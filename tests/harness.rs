@@ -7,19 +7,23 @@
 //! - [`relay`]: `joey serve`, started, killed, stopped, scraped.
 //! - [`client`]: `joey stats` and `joey tap`, as a shell would run them.
 //! - [`viewer`]: a WebSocket, message by message.
-//! - [`proxy`]: a wire that can be cut.
+//! - [`ledger`]: what a viewer was told, against what was sent.
+//! - [`proxy`]: a wire that fails as networks do.
 //! - [`token`] and [`tls`]: keys, tokens and certificates of every kind.
 //! - [`browser`]: Chromium, through ChromeDriver.
 //!
 //! Nothing here sleeps and hopes: [`eventually`] asks again until the answer is right, or a generous time is over. No test
 //! says how fast anything is.
 
+#[cfg(feature = "browser")]
 #[path = "harness/browser.rs"]
 pub mod browser;
 #[path = "harness/client.rs"]
 pub mod client;
 #[path = "harness/frame.rs"]
 pub mod frame;
+#[path = "harness/ledger.rs"]
+pub mod ledger;
 #[path = "harness/oracle.rs"]
 pub mod oracle;
 #[path = "harness/producer.rs"]
@@ -42,6 +46,7 @@ use std::time::{Duration, Instant};
 
 pub use self::client::{Finished, Tap, joey, joey_in};
 pub use self::frame::{Frame, S};
+pub use self::ledger::{Ledger, Witness};
 pub use self::oracle::Oracle;
 pub use self::producer::{Cut, Producer};
 pub use self::relay::Relay;
@@ -54,14 +59,22 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Panics
 /// When there is none in [`PATIENCE`]; the message names `what`.
-pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn eventually<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    eventually_within(PATIENCE, what, ask)
+}
+
+/// Asks until there is an answer, for something that the relay itself waits with.
+///
+/// # Panics
+/// When there is none in `patience`; the message names `what`.
+pub fn eventually_within<T>(patience: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     let mut pause = Duration::from_millis(2);
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(start.elapsed() < PATIENCE, "it never came about: {what}");
+        assert!(start.elapsed() < patience, "it never came about: {what}");
         sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(100));
     }

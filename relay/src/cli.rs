@@ -129,7 +129,7 @@ pub(crate) struct Stats {
     pub(crate) app: String,
     #[command(flatten)]
     pub(crate) target: Target,
-    /// The span to look at, up to 15m: 10s, 5m, 300
+    /// The span to look at, up to 1h: 10s, 5m, 300
     #[arg(long, default_value = "5m", value_name = "SPAN", value_parser = parse_span)]
     pub(crate) window: u64,
     /// Print JSON instead of a table
@@ -137,18 +137,16 @@ pub(crate) struct Stats {
     pub(crate) json: bool,
 }
 
-/// A span of time in seconds: `10s`, `5m`, or plain seconds.
+/// A span of time in seconds: `10s`, `5m`, `1h`, or plain seconds.
 fn parse_span(text: &str) -> Result<u64, String> {
-    let (number, unit) = match text.strip_suffix(['s', 'm']) {
-        Some(number) if text.ends_with('m') => (number, 60),
-        Some(number) => (number, 1),
-        None => (text, 1),
-    };
+    let units = [('s', 1), ('m', 60), ('h', 3_600)];
+    let with_unit = units.into_iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)));
+    let (number, unit) = with_unit.unwrap_or((text, 1));
     let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
     let longest = joey_shared::window::SECONDS_MAX;
     match seconds {
         Some(seconds) if (1..=longest).contains(&seconds) => Ok(seconds),
-        _ => Err(format!("a span is 1s to {}m, like 10s or 5m", longest / 60)),
+        _ => Err(format!("a span is 1s to {}h, like 10s or 5m", longest / 3_600)),
     }
 }
 
@@ -332,8 +330,8 @@ mod tests {
 
     #[test]
     fn spans() {
-        assert_eq!(["10s", "5m", "15m", "300", "1"].map(parse_span), [10, 300, 900, 300, 1].map(Ok));
-        for wrong in ["", "0", "16m", "1h", "-5", "5 m", "m"] {
+        assert_eq!(["10s", "5m", "1h", "300", "1"].map(parse_span), [10, 300, 3_600, 300, 1].map(Ok));
+        for wrong in ["", "0", "61m", "2h", "-5", "5 m", "m"] {
             assert!(parse_span(wrong).is_err(), "{wrong}");
         }
     }

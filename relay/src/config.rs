@@ -58,6 +58,9 @@ pub struct Options {
     /// How many seconds of history to keep [default: 300]
     #[arg(long, env = "JOEY_RING_SECS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub ring_secs: Option<u64>,
+    /// How many seconds of sums over ten seconds to keep behind that, for long windows and slow viewers; 0 is none [default: 3600]
+    #[arg(long, env = "JOEY_SUM_SECS", value_name = "N", value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub sum_secs: Option<u64>,
     /// How many bytes of history to keep, over all applications [default: 67108864]
     #[arg(long, env = "JOEY_RING_BYTES", value_name = "N")]
     pub ring_bytes: Option<u64>,
@@ -120,6 +123,8 @@ pub struct Config {
     pub demo: bool,
     /// Age at which history is dropped. Default: 300 s, the longest window of the original page.
     pub ring: Duration,
+    /// Age at which the sums of what has left the ring are dropped. Default: 1 h, the longest window of the page. Zero: no sums.
+    pub sums: Duration,
     /// Bytes of history over all applications, oldest of the largest dropped first. Default: 64 MiB.
     pub ring_bytes_max: u64,
     /// How long an update waits for company. Default: 50 ms, invisible beside a period of two seconds.
@@ -155,6 +160,8 @@ pub struct Config {
     pub stall_deadline: Duration,
     /// How long stopping waits for viewers to say goodbye: 5 s.
     pub drain: Duration,
+    /// The time on the wall in ns since the Unix epoch. A simulation has its own.
+    pub clock: fn() -> u64,
 }
 
 impl Default for Config {
@@ -172,6 +179,7 @@ impl Default for Config {
             insecure_open: false,
             demo: false,
             ring: Duration::from_secs(300),
+            sums: Duration::from_secs(3_600),
             ring_bytes_max: 64 << 20,
             batch_delay: Duration::from_millis(50),
             frame_bytes_max: 16 << 10,
@@ -189,11 +197,18 @@ impl Default for Config {
             heartbeat: Duration::from_secs(5),
             stall_deadline: Duration::from_secs(30),
             drain: Duration::from_secs(5),
+            clock: crate::now_ns,
         }
     }
 }
 
 impl Config {
+    /// The time on the wall in ns since the Unix epoch, as the relay knows it.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        (self.clock)()
+    }
+
     /// Settles `options`, with `file` behind them and the defaults behind that.
     ///
     /// # Errors
@@ -219,6 +234,7 @@ impl Config {
             insecure_open: options.insecure_open.or(file.insecure_open).unwrap_or(false),
             demo,
             ring: options.ring_secs.or(file.ring_secs).map_or(defaults.ring, Duration::from_secs),
+            sums: options.sum_secs.or(file.sum_secs).map_or(defaults.sums, Duration::from_secs),
             ring_bytes_max: options.ring_bytes.or(file.ring_bytes).unwrap_or(defaults.ring_bytes_max),
             batch_delay: options.batch_ms.or(file.batch_ms).map_or(defaults.batch_delay, Duration::from_millis),
             frame_bytes_max: options
@@ -238,6 +254,7 @@ impl Config {
         };
         for (option, value, allowed) in [
             ("ring_secs", config.ring.as_secs(), 1..=86_400),
+            ("sum_secs", config.sums.as_secs(), 0..=86_400),
             ("batch_ms", u64::try_from(config.batch_delay.as_millis()).unwrap_or(u64::MAX), 0..=1_000),
             ("frame_bytes", config.frame_bytes_max as u64, 1_024..=1_048_576),
         ] {

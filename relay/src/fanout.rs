@@ -10,6 +10,7 @@ mod pass;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow::{self, Break, Continue};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ use self::pass::{Pass, Turn};
 use crate::access::Access;
 use crate::config::at_least_one;
 use crate::hub::{Hub, Subscription, Viewer};
-use crate::now_ns;
+use crate::metered::Written;
 
 /// Batches taken from one feed before the next gets its turn.
 const BATCHES_PER_TURN: usize = 64;
@@ -39,8 +40,9 @@ const WORKERS_PER_MESSAGE: usize = 1_000;
 /// Shortest time between two messages of the catalogue.
 const CATALOGUE_PAUSE: Duration = Duration::from_millis(250);
 
-/// How often a viewer is pinged. Most proxies give a connection up after a minute without a byte.
-const PING: Duration = Duration::from_secs(20);
+/// How often a viewer is pinged. Most proxies give a connection up after a minute without a byte, and one that has vanished
+/// is to be gone in three quarters of a minute.
+const PING: Duration = Duration::from_secs(15);
 /// A viewer that leaves this many pings without an answer is gone.
 const UNANSWERED_MAX: u32 = 2;
 /// Commands of one viewer: 50 a second, 2,500 at once, since whoever comes back asks again for everything that it follows.
@@ -50,6 +52,7 @@ const COMMANDS: Quota = Quota::per_second(at_least_one(50)).allow_burst(at_least
 /// Serves one viewer, whose request may have brought a `token`, until it leaves, fails, or the relay stops.
 pub async fn serve(
     mut socket: WebSocket,
+    written: Written,
     hub: Arc<Hub>,
     access: Arc<Access>,
     token: Option<String>,
@@ -67,6 +70,7 @@ pub async fn serve(
     };
     let mut session = Session {
         socket,
+        written,
         viewer,
         pass,
         subscriptions: BTreeMap::new(),
@@ -103,6 +107,7 @@ enum Ended {
 
 struct Session {
     socket: WebSocket,
+    written: Written,
     hub: Arc<Hub>,
     viewer: Viewer,
     pass: Pass,
@@ -164,7 +169,7 @@ impl Session {
             version: VERSION,
             release: env!("CARGO_PKG_VERSION"),
             epoch: self.hub.epoch(),
-            now_ns: now_ns(),
+            now_ns: config.now_ns(),
             ring_ns: u64::try_from(config.ring.as_nanos()).unwrap_or(u64::MAX),
             demo: config.demo,
             ingest_port: config.ingest.port(),
@@ -220,7 +225,7 @@ impl Session {
         if now >= self.heartbeat_due {
             let sent = self.subscriptions.values().map(|following| &following.subscription);
             let sent = sent.map(|subscription| (subscription.feed(), subscription.position() - 1)).collect();
-            self.say(&ServerMessage::Heartbeat { now_ns: now_ns(), sent }).await?;
+            self.say(&ServerMessage::Heartbeat { now_ns: self.hub.config().now_ns(), sent }).await?;
         }
         if now >= self.ping_due {
             if self.unanswered >= UNANSWERED_MAX {
@@ -260,15 +265,19 @@ impl Session {
     }
 
     async fn send_batches(&mut self) -> ControlFlow<Ended, bool> {
-        let mut more = false;
+        let (mut more, now_ns) = (false, self.hub.config().now_ns());
         let subs: Vec<u32> = self.subscriptions.keys().copied().collect();
         // Settled for all before any of them moves on: whoever reads first would always look farther than the rest.
         let untied: Vec<u32> = subs.into_iter().filter(|&sub| !self.is_tied(sub)).collect();
         for sub in untied {
             let Some(following) = self.subscriptions.get_mut(&sub) else { continue };
             let feed = following.subscription.feed();
-            let read = following.subscription.read(BATCHES_PER_TURN);
+            let read = following.subscription.read(BATCHES_PER_TURN, now_ns);
             if let Some((from, to)) = read.gap {
+                // Series may have been named for the first time in what is gone.
+                let series = following.subscription.series();
+                let (app, epoch) = (following.subscription.app().to_owned(), following.subscription.epoch());
+                self.name(app, epoch, &series).await?;
                 self.say(&ServerMessage::Gap { feed, from, to }).await?;
             }
             more |= read.batches.len() == BATCHES_PER_TURN;
@@ -340,7 +349,7 @@ impl Session {
                 } else if !self.pass.claims.cover(&topic.app, &topic.filter) {
                     Err(Refusal::NoSuchApp)
                 } else {
-                    self.viewer.subscribe(sub, &topic, start, now_ns())
+                    self.viewer.subscribe(sub, &topic, start, self.hub.config().now_ns())
                 };
                 match made {
                     Err(reason) => self.say(&ServerMessage::Refused { sub, reason }).await,
@@ -357,6 +366,8 @@ impl Session {
                 Continue(())
             }
             ClientMessage::Describe { app } => {
+                #[cfg(test)]
+                assert_ne!(app, crate::guard::BROKEN);
                 let claims = &self.pass.claims;
                 // As for an application that nobody has heard of.
                 let nothing = (self.hub.epoch(), Vec::new());
@@ -402,24 +413,42 @@ impl Session {
     }
 
     async fn write(&mut self, message: Message) -> ControlFlow<Ended> {
-        let fed = timeout(self.hub.config().stall_deadline, self.socket.feed(message)).await;
-        self.written(fed)
+        let stall = self.hub.config().stall_deadline;
+        let fed = while_it_moves(self.socket.feed(message), &self.written, stall).await;
+        self.settled(fed)
     }
 
     async fn flush(&mut self) -> ControlFlow<Ended> {
-        let flushed = timeout(self.hub.config().stall_deadline, self.socket.flush()).await;
-        self.written(flushed)
+        let stall = self.hub.config().stall_deadline;
+        let flushed = while_it_moves(self.socket.flush(), &self.written, stall).await;
+        self.settled(flushed)
     }
 
-    fn written(&self, outcome: Result<Result<(), axum::Error>, tokio::time::error::Elapsed>) -> ControlFlow<Ended> {
+    fn settled(&self, outcome: Option<Result<(), axum::Error>>) -> ControlFlow<Ended> {
         match outcome {
-            Ok(Ok(())) => Continue(()),
-            Ok(Err(_)) => Break(Ended::Gone),
-            Err(_) => {
+            Some(Ok(())) => Continue(()),
+            Some(Err(_)) => Break(Ended::Gone),
+            None => {
                 self.hub.counters().close("stalled");
                 // Nothing gets through, so neither would a reason.
                 Break(Ended::Gone)
             }
+        }
+    }
+}
+
+/// Waits for `write` for as long as the socket takes something every `stall`; a long message may take a slow viewer longer.
+async fn while_it_moves<T>(write: impl Future<Output = T>, written: &Written, stall: Duration) -> Option<T> {
+    let mut write = pin!(write);
+    let (mut bytes, mut moved) = (written.bytes(), Instant::now());
+    loop {
+        if let Ok(outcome) = timeout(stall / 8, write.as_mut()).await {
+            return Some(outcome);
+        }
+        if written.bytes() > bytes {
+            (bytes, moved) = (written.bytes(), Instant::now());
+        } else if moved.elapsed() >= stall {
+            return None;
         }
     }
 }

@@ -6,6 +6,10 @@ use futures_util::FutureExt as _;
 
 use crate::metrics::Counters;
 
+/// A name at which tests make a producer's task panic under a lock, and a viewer's task.
+#[cfg(test)]
+pub(crate) const BROKEN: &str = "broken on purpose";
+
 /// Runs `work`; a panic in it goes no further than here. What it shared is behind locks that a panic does not poison.
 pub async fn contained(counters: Counters, what: &'static str, work: impl Future<Output = ()>) {
     if AssertUnwindSafe(work).catch_unwind().await.is_err() {

@@ -22,6 +22,7 @@ use crate::door::{Place, Places};
 use crate::fanout;
 use crate::guard::contained;
 use crate::hub::Hub;
+use crate::metered::Written;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -85,6 +86,7 @@ pub fn router(
 async fn websocket(
     State(shared): State<Shared>,
     Extension(place): Extension<Arc<Place>>,
+    Extension(written): Extension<Written>,
     Extension(Peer(peer)): Extension<Peer>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
@@ -95,18 +97,22 @@ async fn websocket(
         return (StatusCode::FORBIDDEN, "this origin may not connect; see --origin\n").into_response();
     }
     let token = token_in(&headers);
-    let upgrade = upgrade
-        .protocols([SUBPROTOCOL])
+    bounded(upgrade).protocols([SUBPROTOCOL]).on_upgrade(move |socket| async move {
+        let _place = place;
+        let counters = hub.counters().clone();
+        let serving = fanout::serve(socket, written, hub, access, token, goodbye);
+        viewers.track_future(contained(counters, "viewer", serving)).await;
+    })
+}
+
+/// A WebSocket with our limits on what is read, gathered and held.
+pub fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    upgrade
         .read_buffer_size(READ_BYTES)
         .write_buffer_size(WRITE_BYTES)
         .max_write_buffer_size(WRITE_BYTES_MAX)
         .max_message_size(MESSAGE_BYTES_MAX)
-        .max_frame_size(MESSAGE_BYTES_MAX);
-    upgrade.on_upgrade(move |socket| async move {
-        let _place = place;
-        let counters = hub.counters().clone();
-        viewers.track_future(contained(counters, "viewer", fanout::serve(socket, hub, access, token, goodbye))).await;
-    })
+        .max_frame_size(MESSAGE_BYTES_MAX)
 }
 
 /// The token that a request brings as a subprotocol, since a browser can add no other header to a WebSocket.

@@ -9,20 +9,22 @@
 //! The locks are `parking_lot`'s, which a panic does not poison, and nothing is awaited under them.
 
 mod feed;
+mod follow;
 mod log;
+mod sum;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use bytes::Bytes;
-use joey_shared::series::{Filter, Topic};
-use joey_shared::wire::{AppEntry, Refusal, SeriesEntry, Start, Subscribed};
+use joey_shared::series::Filter;
+use joey_shared::wire::{AppEntry, SeriesEntry};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use self::feed::Feed;
+pub use self::follow::{Read, Subscription, Viewer};
 use self::log::Log;
 use crate::config::Config;
 use crate::ingest::wallaroo::{Metrics, Reject};
@@ -143,6 +145,8 @@ impl Hub {
     /// [`Reject::LimitSeries`] when it is of a new series and there are as many as there may be.
     pub fn publish(&self, app: &Arc<App>, metrics: &Metrics<'_>, now_ns: u64) -> Result<(), Reject> {
         let mut log = app.log.lock();
+        #[cfg(test)]
+        assert_ne!(metrics.name, crate::guard::BROKEN);
         let known = log.series_number(metrics);
         let series = if let Some(number) = known {
             number
@@ -219,14 +223,21 @@ impl Hub {
 
     /// Drops history that is too old, and applications that nobody sends or watches.
     pub fn evict_old(&self, now_ns: u64) {
-        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let oldest_ns = now_ns.saturating_sub(nanos(self.config.ring + SLACK));
+        let oldest_sum_ns = now_ns.saturating_sub(nanos(self.config.sums + SLACK));
         let silent_since_ns = now_ns.saturating_sub(nanos(self.config.forget_after));
         let apps: Vec<Arc<App>> = self.apps.read().values().cloned().collect();
         let mut silent = Vec::new();
         for app in apps {
+            if self.config.sums > Duration::ZERO {
+                self.sum_up(&app, oldest_ns);
+            }
             let mut log = app.log.lock();
-            self.ring_bytes.fetch_sub(log.evict_older(oldest_ns), Relaxed);
+            let mut freed = log.evict_sums(oldest_sum_ns);
+            if self.config.sums == Duration::ZERO {
+                freed += log.evict_older(oldest_ns);
+            }
+            self.ring_bytes.fetch_sub(freed, Relaxed);
             if log.is_entry_stale(now_ns) {
                 log.changed = self.catalogue_changed();
             }
@@ -237,6 +248,21 @@ impl Hub {
         for name in silent {
             self.forget(&name);
         }
+    }
+
+    /// Puts sums in the place of batches that were over before `oldest_ns`. Adding up takes a while; producers do not wait.
+    fn sum_up(&self, app: &App, oldest_ns: u64) {
+        loop {
+            let Some((number, batches)) = app.log.lock().due(oldest_ns) else { break };
+            let sums = sum::of(number, &batches);
+            let mut log = app.log.lock();
+            let (Some(feed), Some(last)) = (log.feed_mut(number), batches.last()) else { continue };
+            let (taken, freed) = (feed.insert_sums(sums), feed.evict_through(last.to));
+            drop(log);
+            self.ring_bytes.fetch_add(taken, Relaxed);
+            self.ring_bytes.fetch_sub(freed, Relaxed);
+        }
+        self.evict_bytes();
     }
 
     fn forget(&self, name: &str) {
@@ -251,7 +277,7 @@ impl Hub {
         drop(apps);
         let mut log = app.log.lock();
         self.series.fetch_sub(log.series().len() as u64, Relaxed);
-        self.ring_bytes.fetch_sub(log.evict_older(u64::MAX), Relaxed);
+        self.ring_bytes.fetch_sub(log.evict_older(u64::MAX) + log.evict_sums(u64::MAX), Relaxed);
         drop(log);
         tracing::info!(app = name, "forgotten: nobody sends or watches");
     }
@@ -292,7 +318,7 @@ impl Hub {
         let wake = Arc::new(Notify::new());
         viewers.insert(number, wake.clone());
         drop(viewers);
-        Some(Viewer { hub: self.clone(), number, wake })
+        Some(Viewer::new(self.clone(), number, wake))
     }
 
     /// Wakes every viewer that waits for news of the catalogue.
@@ -371,174 +397,8 @@ pub struct Figures {
     pub ring_bytes: u64,
 }
 
-/// A registered viewer. Dropping it leaves.
-#[derive(Debug)]
-pub struct Viewer {
-    hub: Arc<Hub>,
-    number: u64,
-    wake: Arc<Notify>,
-}
-
-impl Viewer {
-    /// Waits until there may be something to read.
-    pub async fn woken(&self) {
-        self.wake.notified().await;
-    }
-
-    /// Follows `topic` from `start` on; `now_ns` stamps the batch that is cut so that the history is complete.
-    ///
-    /// # Errors
-    /// [`Refusal::NoSuchApp`] when nobody has sent anything for it yet.
-    pub fn subscribe(
-        &self,
-        sub: u32,
-        topic: &Topic,
-        start: Start,
-        now_ns: u64,
-    ) -> Result<(Subscription, Subscribed), Refusal> {
-        let hub = &self.hub;
-        let app = hub.apps.read().get(&topic.app).cloned().ok_or(Refusal::NoSuchApp)?;
-        if !topic.filter.is_well_named() {
-            return Err(Refusal::NoSuchApp);
-        }
-        let mut log = app.log.lock();
-        hub.cut(&app, &mut log, now_ns);
-        if !log.has_feed(&topic.filter) {
-            if !log.has_room_for_feed() {
-                return Err(Refusal::TooMany);
-            }
-            // Filtering five minutes of history takes a while; producers shall not wait for it.
-            let whole = log.history();
-            let series = log.series().to_vec();
-            drop(log);
-            let feed = Feed::filtered(hub.feed_number(), topic.filter.clone(), &whole, &series);
-            log = app.log.lock();
-            hub.cut(&app, &mut log, now_ns);
-            hub.ring_bytes.fetch_add(log.insert_feed(feed), Relaxed);
-        }
-        let head = log.head();
-        let feed = log.enter_feed(&topic.filter, self.number, self.wake.clone());
-        let (oldest, newest) = (feed.oldest(), feed.newest());
-        let (next, missing) = match start {
-            Start::Live => (head + 1, 0),
-            Start::After { epoch, seq } if epoch == app.epoch => {
-                let wanted = seq.saturating_add(1).min(head + 1);
-                (wanted.max(oldest), oldest.saturating_sub(wanted))
-            }
-            Start::History | Start::After { .. } => (oldest, 0),
-        };
-        let subscribed = Subscribed { sub, feed: feed.number(), epoch: app.epoch, next, head: newest, missing };
-        drop(log);
-        hub.evict_bytes();
-        hub.counters.subscribed.inc();
-        if missing > 0 {
-            hub.counters.gaps.inc();
-            hub.counters.missed.inc_by(missing);
-        }
-        let (viewer, feed) = (self.number, subscribed.feed);
-        let subscription = Subscription { hub: hub.clone(), app, filter: topic.filter.clone(), viewer, feed, next };
-        Ok((subscription, subscribed))
-    }
-}
-
-impl Drop for Viewer {
-    fn drop(&mut self) {
-        self.hub.viewers.lock().remove(&self.number);
-    }
-}
-
-/// One viewer's position in one feed. Dropping it stops following.
-#[derive(Debug)]
-pub struct Subscription {
-    hub: Arc<Hub>,
-    app: Arc<App>,
-    filter: Filter,
-    viewer: u64,
-    feed: u32,
-    /// The next number that the viewer has not got.
-    next: u64,
-}
-
-/// What a subscription gives.
-#[derive(Debug, Default)]
-pub struct Read {
-    /// Numbers that the ring no longer held, first and last.
-    pub gap: Option<(u64, u64)>,
-    /// Encoded messages, in order.
-    pub batches: Vec<Bytes>,
-}
-
-impl Subscription {
-    /// Takes up to `batches_max` batches from where this viewer is.
-    pub fn read(&mut self, batches_max: usize) -> Read {
-        let log = self.app.log.lock();
-        let Some(feed) = log.feed(&self.filter) else { return Read::default() };
-        let oldest = feed.oldest();
-        let gap = (self.next < oldest).then(|| (self.next, oldest - 1));
-        self.next = self.next.max(oldest);
-        let batches: Vec<Bytes> = feed.after(self.next, batches_max, &mut self.next);
-        drop(log);
-        if let Some((from, to)) = gap {
-            self.hub.counters.gaps.inc();
-            self.hub.counters.missed.inc_by(to - from + 1);
-        }
-        Read { gap, batches }
-    }
-
-    /// The relay's number for the feed.
-    #[must_use]
-    pub const fn feed(&self) -> u32 {
-        self.feed
-    }
-
-    /// The next number that the viewer has not got.
-    #[must_use]
-    pub const fn position(&self) -> u64 {
-        self.next
-    }
-
-    /// Another subscription has brought the viewer to `position`.
-    pub fn skip_to(&mut self, position: u64) {
-        self.next = self.next.max(position);
-    }
-
-    /// Whether everything that `other` brings comes over this one as well.
-    #[must_use]
-    pub fn covers(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.app, &other.app) && self.filter.covers(&other.filter)
-    }
-
-    /// The series of this feed so far.
-    #[must_use]
-    pub fn series(&self) -> Vec<SeriesEntry> {
-        let log = self.app.log.lock();
-        log.series().iter().filter(|entry| self.filter.admits(&entry.key)).cloned().collect()
-    }
-
-    /// The application's name.
-    #[must_use]
-    pub fn app(&self) -> &str {
-        &self.app.name
-    }
-
-    /// Which of its updates.
-    #[must_use]
-    pub const fn filter(&self) -> &Filter {
-        &self.filter
-    }
-
-    /// The epoch of its log.
-    #[must_use]
-    pub fn epoch(&self) -> u64 {
-        self.app.epoch
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        let freed = self.app.log.lock().leave_feed(&self.filter, self.viewer);
-        self.hub.ring_bytes.fetch_sub(freed, Relaxed);
-    }
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

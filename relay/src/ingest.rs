@@ -25,7 +25,6 @@ use crate::config::at_least_one;
 use crate::door::Door;
 use crate::guard::contained;
 use crate::hub::{App, Hub};
-use crate::now_ns;
 
 /// Room for one read: some 25 frames.
 const READ_BYTES: usize = 16 * 1024;
@@ -110,10 +109,10 @@ impl Producer {
             let deadline = partial_since.map(|since: Instant| since + self.hub.config().frame_deadline);
             match read_some(&mut stream, &mut buffer, deadline).await {
                 Ok(0) if buffer.is_empty() => break "closed",
-                Ok(0) => break "truncated",
+                Err(Ended::Socket) if buffer.is_empty() => break "reset",
+                Ok(0) | Err(Ended::Socket) => break "truncated",
                 Ok(bytes) => self.hub.counters().bytes_in.inc_by(bytes as u64),
                 Err(Ended::Deadline) => break "slow_frame",
-                Err(Ended::Socket) => break "reset",
             };
             match self.take_frames(&mut buffer).await {
                 Ok(0) if !buffer.is_empty() => _ = partial_since.get_or_insert_with(Instant::now),
@@ -134,7 +133,7 @@ impl Producer {
 
     /// Takes every whole frame off the front of `buffer`; gives how many, or the length that no frame has.
     async fn take_frames(&mut self, buffer: &mut Vec<u8>) -> Result<usize, u32> {
-        let now_ns = now_ns();
+        let now_ns = self.hub.config().now_ns();
         let (mut taken, mut frames) = (0, 0);
         let outcome = loop {
             match front(&buffer[taken..], self.hub.config().frame_bytes_max) {
@@ -198,7 +197,7 @@ impl Producer {
 impl Drop for Producer {
     fn drop(&mut self) {
         for (app, worker) in &self.workers {
-            self.hub.worker_left(app, worker, now_ns());
+            self.hub.worker_left(app, worker, self.hub.config().now_ns());
         }
     }
 }

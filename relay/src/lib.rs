@@ -10,6 +10,7 @@
 //! - [`door`]: how many may come in; [`guard`]: a panic stays where it happens.
 //! - [`ingest`]: producers' TCP connections; foreign formats end here.
 //! - [`hub`]: who hears what; the log and the ring of every application.
+//! - [`metered`]: a connection that counts what it has written.
 //! - [`fanout`]: one task for each viewer's WebSocket.
 //! - [`http`]: the few HTTP endpoints, and the page itself.
 //! - [`metrics`]: what the relay says about itself.
@@ -24,6 +25,7 @@ pub mod door;
 pub mod guard;
 pub mod ingest;
 pub mod hub;
+pub mod metered;
 pub mod fanout;
 pub mod http;
 pub mod metrics;

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::door::{Door, Labels, Places};
 use crate::guard::contained;
 use crate::hub::Hub;
-use crate::{http, ingest, now_ns};
+use crate::{http, ingest};
 
 /// How often old history is looked for.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -112,7 +112,7 @@ impl Relay {
         let drain = hub.config().drain;
         // What producers had sent is taken and cut before viewers are told to leave.
         tokio::time::timeout(drain, ingest).await.ok();
-        hub.cut_all(now_ns());
+        hub.cut_all(hub.config().now_ns());
         goodbye.cancel();
         tasks.close();
         viewers.close();
@@ -122,19 +122,19 @@ impl Relay {
 }
 
 /// Cuts batches: at most one delay after the first update that waits, and never while nothing does.
-async fn cut_batches(hub: Arc<Hub>, stop: CancellationToken) {
+pub async fn cut_batches(hub: Arc<Hub>, stop: CancellationToken) {
     let work = async {
         loop {
             hub.wait_for_work().await;
             tokio::time::sleep(hub.config().batch_delay).await;
-            hub.cut_all(now_ns());
+            hub.cut_all(hub.config().now_ns());
         }
     };
     stop.run_until_cancelled(work).await;
 }
 
 /// Drops what is too old, and tells viewers that wait of changes in the catalogue.
-async fn sweep(hub: Arc<Hub>, stop: CancellationToken) {
+pub async fn sweep(hub: Arc<Hub>, stop: CancellationToken) {
     let work = async {
         let mut told = 0;
         let mut evicted = tokio::time::Instant::now();
@@ -142,7 +142,7 @@ async fn sweep(hub: Arc<Hub>, stop: CancellationToken) {
             tokio::time::sleep(SWEEP / 4).await;
             if evicted.elapsed() >= SWEEP {
                 evicted = tokio::time::Instant::now();
-                hub.evict_old(now_ns());
+                hub.evict_old(hub.config().now_ns());
             }
             let version = hub.catalogue_version();
             if version != told {
@@ -153,3 +153,6 @@ async fn sweep(hub: Arc<Hub>, stop: CancellationToken) {
     };
     stop.run_until_cancelled(work).await;
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use crate::histogram::Histogram;
 use crate::seqset::SeqSet;
-use crate::series::SeriesKey;
+use crate::series::{Filter, SeriesKey};
 use crate::vecmap::VecMap;
 use crate::view::ViewKey;
 use crate::window::{Added, Throughput, Window, second_of};
@@ -19,6 +19,9 @@ pub const WINDOW_SECONDS: u64 = 300;
 
 /// Logs remembered for one application. A log ends when its relay restarts; nothing more comes from older ones.
 const LOGS_MAX: usize = 8;
+
+/// Stretches remembered for one log. A viewer follows a few topics, each without a break or nearly so.
+const STRETCHES_MAX: usize = 4_096;
 
 /// Holes remembered for one application; older ones are forgotten first.
 const HOLES_MAX: usize = 64;
@@ -107,6 +110,28 @@ struct Log {
     epoch: u64,
     series: VecMap<u32, Announced>,
     merged: SeqSet,
+    /// Which stretches have come for which topics. Few, since neighbours are joined.
+    covered: Vec<Stretch>,
+}
+
+/// A stretch of a log that has come for one topic.
+#[derive(Clone, Debug)]
+struct Stretch {
+    filter: Filter,
+    /// First and last number.
+    from: u64,
+    to: u64,
+    /// Whether it came added up, so that which of its updates are counted cannot be seen from their numbers.
+    is_sum: bool,
+}
+
+/// Series that have come already for some of a stretch.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    /// Which.
+    pub(crate) filter: Filter,
+    /// Whether they came for all of it.
+    pub(crate) is_whole: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -180,12 +205,64 @@ impl AppStore {
     /// Counts an update of the log of `epoch` that arrived at the relay at `arrival_ns`, once.
     pub fn apply(&mut self, epoch: u64, update: &Update, arrival_ns: u64) -> Applied {
         let log = self.log(epoch);
-        let Some(Announced { worker, own, total }) = log.series.get(&update.series).cloned() else {
+        if log.series.get(&update.series).is_none() {
             return Applied::Unknown;
-        };
+        }
         if !log.merged.insert(update.seq) {
             return Applied::Again;
         }
+        self.add(epoch, update, arrival_ns)
+    }
+
+    /// Notes that the stretch `from..=to` of the log of `epoch` has come for the topic that `filter` describes.
+    pub(crate) fn cover(&mut self, epoch: u64, filter: &Filter, from: u64, to: u64, is_sum: bool) {
+        let covered = &mut self.log(epoch).covered;
+        // Most often it follows what came last.
+        let joins = |stretch: &Stretch| {
+            stretch.is_sum == is_sum
+                && stretch.filter == *filter
+                && from <= stretch.to.saturating_add(1)
+                && stretch.from <= to.saturating_add(1)
+        };
+        if let Some(stretch) = covered.iter_mut().rev().find(|stretch| joins(stretch)) {
+            (stretch.from, stretch.to) = (stretch.from.min(from), stretch.to.max(to));
+            return;
+        }
+        if covered.len() == STRETCHES_MAX {
+            covered.remove(0);
+        }
+        covered.push(Stretch { filter: filter.clone(), from, to, is_sum });
+    }
+
+    /// Which series of the topic that `filter` describes have come for some of `from..=to` already.
+    pub(crate) fn known(&mut self, epoch: u64, filter: &Filter, from: u64, to: u64) -> Vec<Known> {
+        let overlapping = self.log(epoch).covered.iter().filter(|stretch| stretch.from <= to && from <= stretch.to);
+        overlapping
+            .filter_map(|stretch| {
+                // Topics contain one another or have nothing in common.
+                let filter = if stretch.filter.covers(filter) {
+                    filter
+                } else if filter.covers(&stretch.filter) {
+                    &stretch.filter
+                } else {
+                    return None;
+                };
+                Some(Known { filter: filter.clone(), is_whole: stretch.from <= from && to <= stretch.to })
+            })
+            .collect()
+    }
+
+    /// Whether number `seq`, of series `key`, is part of a sum that has come.
+    pub(crate) fn is_summed(&mut self, epoch: u64, seq: u64, key: &SeriesKey) -> bool {
+        let mut sums = self.log(epoch).covered.iter().filter(|stretch| stretch.is_sum);
+        sums.any(|sum| (sum.from..=sum.to).contains(&seq) && sum.filter.admits(key))
+    }
+
+    /// Counts an update, or a sum of several, of which the caller knows that it was not here before.
+    pub(crate) fn add(&mut self, epoch: u64, update: &Update, arrival_ns: u64) -> Applied {
+        let Some(Announced { worker, own, total }) = self.log(epoch).series.get(&update.series).cloned() else {
+            return Applied::Unknown;
+        };
         self.heard_ns = self.heard_ns.max(arrival_ns);
         if update.skew_ns > 0 {
             self.skews.insert(worker, Skew { ahead_ns: update.skew_ns, seen_ns: arrival_ns });
@@ -369,6 +446,7 @@ mod tests {
     use crate::series::{COMPUTATION, START_TO_END};
     use crate::view::Kind;
     use alloc::string::ToString;
+    use proptest::prelude::*;
 
     const S: u64 = 1_000_000_000;
 
@@ -448,5 +526,39 @@ mod tests {
         assert_eq!(store.skews().get("a"), Some(&Skew { ahead_ns: 9 * S, seen_ns: 100 * S }));
         store.apply(1, &update(2, 0, 102, &[5]), 102 * S);
         assert!(store.skews().is_empty());
+    }
+
+    /// Updates of three series within a window's length, some of them of quiet or saturated periods.
+    fn any_updates() -> impl Strategy<Value = Vec<Update>> {
+        let one = (0..3_u32, 1000..1290_u64, 1..5_u64, prop::collection::vec(any::<u64>(), 0..4), any::<u8>());
+        let built = |(at, (series, end_s, period_s, durations, full)): (usize, (u32, u64, u64, Vec<u64>, u8))| {
+            let mut update = Update { period_ns: period_s * S, ..update(at as u64 + 1, series, end_s, &durations) };
+            if full < 9 {
+                update.histogram.bins[usize::from(full)] = u64::MAX;
+            }
+            update
+        };
+        prop::collection::vec(one, 1..60).prop_map(move |all| all.into_iter().enumerate().map(built).collect())
+    }
+
+    /// What each view shows once all its periods are complete.
+    fn shown(mut store: AppStore) -> Vec<(ViewKey, Histogram, Option<Throughput>)> {
+        store.advance(u64::MAX);
+        let views: Vec<(usize, ViewKey)> = store.views_by_key().map(|(at, view)| (at, view.key.clone())).collect();
+        views.into_iter().map(|(at, key)| (key, store.histogram(at), store.throughput(at))).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_and_any_repetition_show_the_same(
+            (updates, shuffled) in any_updates().prop_flat_map(|updates| {
+                let twice = [&updates[..], &updates[..]].concat();
+                (Just(updates), Just(twice).prop_shuffle())
+            }),
+        ) {
+            let (once, again) = (store_of(&updates), store_of(&shuffled));
+            prop_assert_eq!((once.clock_ns(), once.late()), (again.clock_ns(), again.late()));
+            prop_assert_eq!(shown(once), shown(again));
+        }
     }
 }

@@ -47,6 +47,9 @@ pub struct Incoming<'a> {
     pub series: &'a SeriesEntry,
     /// The update.
     pub update: &'a Update,
+    /// Where it is a sum of several updates: the last number of the stretch of the log that it stands for. The first is the
+    /// update's own, and of that stretch it counts what its series has there.
+    pub sum_to: Option<u64>,
 }
 
 /// A subscription that the viewer wants, across connections.
@@ -282,7 +285,8 @@ impl Viewer {
             }
             ServerMessage::Catalogue { full, apps, last } => self.learn(full, apps, last),
             ServerMessage::Subscribed(subscribed) => self.subscribed(subscribed),
-            ServerMessage::Batch { head, updates } => return self.batch(&head, updates, incoming),
+            ServerMessage::Batch { head, updates } => return self.batch(&head, updates, false, incoming),
+            ServerMessage::Sum { head, updates } => return self.batch(&head, updates, true, incoming),
             ServerMessage::Gap { feed, from, to } => {
                 if let Some((sub, _)) = self.live_feed(feed) {
                     self.missed(sub, Some(to.saturating_sub(from).saturating_add(1)));
@@ -391,11 +395,12 @@ impl Viewer {
         &mut self,
         head: &BatchHead,
         updates: Blob<'_>,
+        is_sum: bool,
         incoming: &mut impl FnMut(&Incoming<'_>),
     ) -> Result<(), WireError> {
         // A batch that was on its way when its subscription ended.
         let Some((sub, live)) = self.live_feed(head.feed) else { return Ok(()) };
-        let Some(app) = self.subscriptions.get(&sub).map(|subscription| subscription.topic.app.clone()) else {
+        let Some(topic) = self.subscriptions.get(&sub).map(|subscription| subscription.topic.clone()) else {
             return Ok(());
         };
         if head.from > live.next {
@@ -405,24 +410,42 @@ impl Viewer {
             }
             self.missed(sub, Some(head.from - live.next));
         }
-        self.announce(&app, live.epoch, head.series.clone());
-        let names = self.names.get(&(live.epoch, app.clone()));
-        let Some(store) = self.apps.get_mut(&app) else { return Ok(()) };
+        let app = topic.app.as_str();
+        self.announce(app, live.epoch, head.series.clone());
+        let names = self.names.get(&(live.epoch, topic.app.clone()));
+        let Some(store) = self.apps.get_mut(app) else { return Ok(()) };
         store.close_holes(head.cut_ns);
+        let known = if is_sum { store.known(live.epoch, &topic.filter, head.from, head.to) } else { Vec::new() };
+        // Of a series that came for a part of the stretch already nobody can say what the sum adds.
+        let in_doubt = known.iter().any(|known| !known.is_whole);
         let mut outcome = Ok(());
         for update in head.read(updates) {
             match update {
-                Ok(update) => {
-                    let applied = store.apply(live.epoch, &update, head.cut_ns);
+                Ok(mut update) => {
                     let series = names.and_then(|names| names.get(&update.series));
+                    let applied = match series {
+                        None => Applied::Unknown,
+                        Some(series) if is_sum => {
+                            update.seq = head.from;
+                            let is_known = known.iter().any(|known| known.filter.admits(&series.key));
+                            if is_known { Applied::Again } else { store.add(live.epoch, &update, head.cut_ns) }
+                        }
+                        Some(series) if store.is_summed(live.epoch, update.seq, &series.key) => Applied::Again,
+                        Some(_) => store.apply(live.epoch, &update, head.cut_ns),
+                    };
                     if let (Applied::Merged | Applied::Late, Some(series)) = (applied, series) {
-                        incoming(&Incoming { app: &app, epoch: live.epoch, series, update: &update });
+                        let sum_to = is_sum.then_some(head.to);
+                        incoming(&Incoming { app, epoch: live.epoch, series, update: &update, sum_to });
                     } else if applied == Applied::Unknown {
                         outcome = Err(WireError::Malformed);
                     }
                 }
                 Err(error) => outcome = Err(error),
             }
+        }
+        store.cover(live.epoch, &topic.filter, head.from, head.to, is_sum);
+        if in_doubt {
+            self.missed(sub, Some(head.to.saturating_sub(head.from).saturating_add(1)));
         }
         self.progressed(sub, head.from, head.to, Some(head.cut_ns));
         outcome

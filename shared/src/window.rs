@@ -1,4 +1,5 @@
-//! One view's seconds: which latencies were counted and how many events there were in each, over the last 15 minutes.
+//! One view's seconds: which latencies were counted and how many events there were in each, over the last hour. What is older
+//! than 15 minutes is kept in steps of ten seconds, as coarse as the relay's own sums.
 //!
 //! The contract:
 //! - A histogram belongs, whole, to the second in which its period ended; its events are spread evenly over its period.
@@ -17,12 +18,22 @@ use crate::wire::{PackedBins, Update};
 /// Nanoseconds in one slot.
 pub const SLOT_NS: u64 = 1_000_000_000;
 /// Longest window, in seconds; what is older is forgotten.
-pub const SECONDS_MAX: u64 = 900;
+pub const SECONDS_MAX: u64 = 3_600;
+/// How long single seconds are told apart.
+const FINE_SECONDS: u64 = 900;
+/// Seconds in one step of what is older.
+const STEP: u64 = 10;
 
 /// The second to which the instant `ns` belongs.
 #[must_use]
 pub const fn second_of(ns: u64) -> u64 {
     ns.div_ceil(SLOT_NS)
+}
+
+/// The last second that is part of a step of ten when the newest is `clock`.
+const fn coarse_through(clock: u64) -> u64 {
+    let oldest_fine = clock.saturating_sub(FINE_SECONDS);
+    oldest_fine - oldest_fine % STEP
 }
 
 /// Events per second: the least, the middle and the most of a window's complete seconds.
@@ -48,7 +59,7 @@ pub enum Added {
 /// The recent seconds of one view, and the sum over its window.
 #[derive(Clone, Debug)]
 pub struct Window {
-    /// Seconds with data, ascending.
+    /// Seconds with data, ascending; steps of ten, by their last second, up to [`coarse_through`].
     slots: VecDeque<Slot>,
     /// How many of `slots`, from the front, are older than the window.
     outside: usize,
@@ -56,6 +67,8 @@ pub struct Window {
     sum: [u128; BINS],
     /// The newest second of the application, where the window ends.
     clock: u64,
+    /// The last second that is part of a step of ten.
+    coarse: u64,
     /// Length of the window in seconds.
     seconds: u64,
     /// The first second in which this view existed.
@@ -75,6 +88,25 @@ struct Slot {
     events: u128,
 }
 
+impl Slot {
+    /// Adds counts that belong here.
+    fn count(&mut self, bins: &[u64; BINS], min_ns: u64, max_ns: u64) {
+        let mut sum = self.bins.unpack();
+        for (mine, theirs) in sum.iter_mut().zip(bins) {
+            *mine = mine.saturating_add(*theirs);
+        }
+        self.bins = PackedBins::pack(&sum);
+        self.min_ns = self.min_ns.min(min_ns);
+        self.max_ns = self.max_ns.max(max_ns);
+    }
+
+    /// Adds another slot.
+    fn absorb(&mut self, other: &Self) {
+        self.count(&other.bins.unpack(), other.min_ns, other.max_ns);
+        self.events = self.events.saturating_add(other.events);
+    }
+}
+
 impl Window {
     /// An empty window of `seconds`, which is held to `1..=`[`SECONDS_MAX`].
     #[must_use]
@@ -84,6 +116,7 @@ impl Window {
             outside: 0,
             sum: [0; BINS],
             clock: 0,
+            coarse: 0,
             seconds: seconds.clamp(1, SECONDS_MAX),
             first: None,
             last: None,
@@ -107,16 +140,48 @@ impl Window {
             slot.bins.for_each(|bin, count| self.sum[bin] -= u128::from(count));
             self.outside += 1;
         }
+        if coarse_through(self.clock) > self.coarse {
+            self.coarsen();
+        }
         while self.slots.front().is_some_and(|slot| slot.second + SECONDS_MAX <= self.clock) {
             self.slots.pop_front();
             self.outside -= 1;
         }
     }
 
+    /// Merges the seconds that have become too old to be told apart into steps of ten.
+    fn coarsen(&mut self) {
+        let from = self.slots.partition_point(|slot| slot.second <= self.coarse);
+        self.coarse = coarse_through(self.clock);
+        let to = self.slots.partition_point(|slot| slot.second <= self.coarse);
+        if from == to {
+            return;
+        }
+        let fine: Vec<Slot> = self.slots.drain(from..to).collect();
+        let mut at = from;
+        for slot in fine {
+            let second = slot.second.next_multiple_of(STEP);
+            match self.slots.get_mut(at.wrapping_sub(1)).filter(|step| step.second == second) {
+                Some(step) => step.absorb(&slot),
+                None => {
+                    self.slots.insert(at, Slot { second, ..slot });
+                    at += 1;
+                }
+            }
+        }
+        // Where a long window ends among the steps, a second that had left it is back until its whole step leaves.
+        self.set_seconds(self.seconds);
+    }
+
+    /// The second by which the slot of `second` goes.
+    const fn slot_second(&self, second: u64) -> u64 {
+        if second <= self.coarse { second.next_multiple_of(STEP) } else { second }
+    }
+
     /// Adds an update. Slide first: the window never ends before an update that is in it.
     pub fn add(&mut self, update: &Update) -> Added {
         let second = second_of(update.end_ns);
-        if second + SECONDS_MAX <= self.clock {
+        if self.slot_second(second) + SECONDS_MAX <= self.clock {
             return Added::Late;
         }
         let start_ns = update.end_ns.saturating_sub(update.period_ns);
@@ -128,7 +193,9 @@ impl Window {
         if count > 0 {
             self.last = self.last.max(Some(second));
             self.add_latency(second, &update.histogram);
-            for second in first.max((self.clock + 1).saturating_sub(SECONDS_MAX))..=second {
+            // A step of ten goes when its last second does.
+            let gone = self.clock.saturating_sub(SECONDS_MAX);
+            for second in first.max(gone - gone % STEP + 1)..=second {
                 let overlap_ns =
                     second.saturating_mul(SLOT_NS).min(update.end_ns) - ((second - 1) * SLOT_NS).max(start_ns);
                 let slot = self.slot(second);
@@ -139,16 +206,11 @@ impl Window {
     }
 
     fn add_latency(&mut self, second: u64, histogram: &Histogram) {
-        let counted = second + self.seconds > self.clock;
+        let counted = self.slot_second(second) + self.seconds > self.clock;
         let slot = self.slot(second);
         let before = slot.bins.unpack();
-        let mut after = before;
-        for (mine, theirs) in after.iter_mut().zip(&histogram.bins) {
-            *mine = mine.saturating_add(*theirs);
-        }
-        slot.bins = PackedBins::pack(&after);
-        slot.min_ns = slot.min_ns.min(histogram.min_ns);
-        slot.max_ns = slot.max_ns.max(histogram.max_ns);
+        slot.count(&histogram.bins, histogram.min_ns, histogram.max_ns);
+        let after = slot.bins.unpack();
         if counted {
             for (bin, (before, after)) in before.iter().zip(&after).enumerate() {
                 self.sum[bin] += u128::from(after - before);
@@ -158,6 +220,7 @@ impl Window {
 
     /// The slot of `second`, made if need be.
     fn slot(&mut self, second: u64) -> &mut Slot {
+        let second = self.slot_second(second);
         let at = self.slots.partition_point(|slot| slot.second < second);
         if self.slots.get(at).is_none_or(|slot| slot.second != second) {
             let slot = Slot { second, bins: PackedBins::default(), min_ns: u64::MAX, max_ns: 0, events: 0 };
@@ -209,18 +272,26 @@ impl Window {
     fn visit_events(&self, seconds: core::ops::RangeInclusive<u64>, mut visit: impl FnMut(u64, u128)) {
         let mut at = self.slots.partition_point(|slot| slot.second < *seconds.start());
         for second in seconds {
-            let slot = self.slots.get(at).filter(|slot| slot.second == second);
-            at += usize::from(slot.is_some());
-            visit(second, slot.map_or(0, |slot| slot.events));
+            let is_coarse = second <= self.coarse;
+            let slot = self.slots.get(at).filter(|slot| slot.second == self.slot_second(second));
+            at += usize::from(slot.is_some_and(|slot| slot.second == second));
+            let events = slot.map_or(0, |slot| slot.events);
+            visit(second, if is_coarse { events / u128::from(STEP) } else { events });
         }
     }
 
-    /// Calls `visit(second, bins)` for each of `seconds` whose end closed a period with counts, ascending.
-    pub fn for_each_column(&self, seconds: core::ops::RangeInclusive<u64>, mut visit: impl FnMut(u64, &[u64; BINS])) {
+    /// Calls `visit(second, width, bins)` for each of `seconds` whose end closed a period with counts, ascending; `width` is
+    /// how many seconds are not told apart from it.
+    pub fn for_each_column(
+        &self,
+        seconds: core::ops::RangeInclusive<u64>,
+        mut visit: impl FnMut(u64, u64, &[u64; BINS]),
+    ) {
         let at = self.slots.partition_point(|slot| slot.second < *seconds.start());
         for slot in self.slots.range(at..).take_while(|slot| slot.second <= *seconds.end()) {
             if !slot.bins.is_empty() {
-                visit(slot.second, &slot.bins.unpack());
+                let width = if slot.second <= self.coarse { STEP } else { 1 };
+                visit(slot.second, width, &slot.bins.unpack());
             }
         }
     }
@@ -331,10 +402,29 @@ mod tests {
 
     #[test]
     fn what_is_older_than_everything_kept_is_late() {
-        let mut window = window_of(10, &[update(2000, 2, &[7])]);
-        assert_eq!(window.add(&update(2000 - SECONDS_MAX, 2, &[7])), Added::Late);
-        assert_eq!(window.add(&update(2001 - SECONDS_MAX, 2, &[7])), Added::Counted);
+        let mut window = window_of(10, &[update(5000, 2, &[7])]);
+        assert_eq!(window.add(&update(5000 - SECONDS_MAX, 2, &[7])), Added::Late);
+        assert_eq!(window.add(&update(5001 - SECONDS_MAX, 2, &[7])), Added::Counted);
         assert_eq!(window.histogram().count(), 1);
+    }
+
+    #[test]
+    fn what_is_older_than_fifteen_minutes_is_kept_in_steps_of_ten_seconds() {
+        let mut window = window_of(3_600, &[update(1_001, 1, &[7; 3]), update(1_009, 1, &[7]), update(1_010, 1, &[9])]);
+        window.slide(1_915);
+        let mut columns = vec![];
+        window.for_each_column(1..=1_915, |second, width, bins| columns.push((second, width, bins[3], bins[4])));
+        assert_eq!(columns, [(1_010, 10, 4, 1)]);
+        let mut rates = vec![];
+        window.for_each_rate(1_000..=1_011, |_, rate| rates.push(rate));
+        assert_eq!(rates[0], 0.0);
+        assert!(rates[1..=10].iter().all(|rate| (rate - 0.5).abs() < 1e-9) && rates[11] == 0.0);
+        // What comes late goes where it would have gone.
+        window.add(&update(1_002, 1, &[7]));
+        window.slide(4_609);
+        assert_eq!(window.histogram().count(), 6);
+        window.slide(4_610);
+        assert_eq!((window.histogram().count(), window.slots.len()), (0, 0));
     }
 
     #[test]
@@ -369,7 +459,42 @@ mod tests {
         )
     }
 
+    /// An update of the last two hours of a clock at 9000 s.
+    fn any_old_update() -> impl Strategy<Value = Update> {
+        (2_000..9_000_u64, 1..40_u64, prop::collection::vec(any::<u64>(), 0..3))
+            .prop_map(|(end, period, ns)| update(end, period, &ns))
+    }
+
     proptest! {
+        #[test]
+        fn an_hour_is_the_same_in_any_order(
+            updates in prop::collection::vec(any_old_update(), 1..60),
+            seconds in 1..=SECONDS_MAX,
+            slides in prop::collection::vec(0..3_000_u64, 0..4),
+        ) {
+            let mut forth = window_of(seconds, &updates);
+            let clock = forth.clock + slides.iter().sum::<u64>();
+            slides.iter().for_each(|by| forth.slide(forth.clock + by));
+            let mut back = Window::new(seconds);
+            back.slide(clock);
+            updates.iter().rev().for_each(|update| { back.add(update); });
+            let mut sum = Histogram::default();
+            let kept = |update: &&Update| {
+                let end = second_of(update.end_ns);
+                let end = if end <= coarse_through(clock) { end.next_multiple_of(STEP) } else { end };
+                end + seconds > clock
+            };
+            updates.iter().filter(kept).for_each(|update| sum.merge(&update.histogram));
+            prop_assert_eq!(forth.histogram(), sum.clone());
+            prop_assert_eq!(back.histogram(), sum);
+            let rates = |window: &Window| {
+                let mut rates = vec![];
+                window.for_each_rate(clock.saturating_sub(SECONDS_MAX)..=clock, |second, rate| rates.push((second, rate)));
+                rates
+            };
+            prop_assert_eq!(rates(&forth), rates(&back));
+        }
+
         #[test]
         fn a_rank_is_what_sorting_says(mut values in prop::collection::vec(0..20_u128, 1..60), rank in 0..60_usize) {
             let rank = rank % values.len();

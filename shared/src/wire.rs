@@ -82,6 +82,16 @@ pub enum ServerMessage<'a> {
         /// Whether this message ends the list.
         last: bool,
     },
+    /// What a stretch of a feed adds up to, in place of its batches: for a viewer that reads too slowly for them, and for the
+    /// time before the batches that the relay still holds. No count is lost, only which update it came with.
+    Sum {
+        /// As in a batch: which part of the log this covers.
+        head: BatchHead,
+        /// One item for each series and ten seconds of period ends: the sum of its updates, from the start of the first to the
+        /// end of the last. An item's number means nothing.
+        #[serde(borrow)]
+        updates: Blob<'a>,
+    },
     /// Until when the viewer's token is good: said once it is accepted, and again when a third of its life is left.
     Expires {
         /// The end, in ns since the Unix epoch.
@@ -209,16 +219,21 @@ pub enum ClientMessage {
 /// Where a subscription begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Start {
-    /// With everything that the relay holds.
+    /// With every single update that the relay holds.
     History,
     /// With what arrives from now on.
     Live,
-    /// After a stamp that the viewer has. Under another epoch: with everything that the relay holds.
+    /// After a stamp that the viewer has. Under another epoch: with everything that the relay holds, sums as well.
     After {
         /// The epoch of the stamp.
         epoch: u64,
         /// The number of the stamp.
         seq: u64,
+    },
+    /// With what the relay holds of this span up to now: single updates where it has them, sums of what is older.
+    Back {
+        /// The span, in ns.
+        span_ns: u64,
     },
 }
 

@@ -22,7 +22,9 @@ fn without_data_the_page_says_what_to_do_next() {
     let browser = Browser::start();
     browser.open(&address(&relay, "/"));
     eventually_is("the state", &"connected".to_owned(), || state(&browser));
-    eventually_is("the line", &"--metrics 127.0.0.1:5001".to_owned(), || browser.text("[data-testid=producer-line]"));
+    eventually_is("the line", &format!("--metrics 127.0.0.1:{}", relay.ingest.port()), || {
+        browser.text("[data-testid=producer-line]")
+    });
     assert_eq!(browser.count("[data-testid=empty]"), 1);
     // Then somebody does it.
     let oracle = world("App");

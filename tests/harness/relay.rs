@@ -36,6 +36,7 @@ pub fn program() -> &'static Path {
 #[derive(Debug)]
 pub struct Relay {
     folder: TempDir,
+    wrapper: Vec<String>,
     words: Vec<String>,
     child: Child,
     /// Where producers connect.
@@ -57,12 +58,22 @@ impl Relay {
     /// When it does not start.
     #[must_use]
     pub fn start_with(words: &[&str]) -> Self {
+        Self::start_in(&[], words)
+    }
+
+    /// Starts a relay whose program is run by another: its words come first, such as those of `sh -c`.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_in(wrapper: &[&str], words: &[&str]) -> Self {
+        let wrapper: Vec<String> = wrapper.iter().map(|word| (*word).to_owned()).collect();
         let folder = TempDir::new().expect("there is room for a log");
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut child = spawn(folder.path(), &words, any, any);
+        let mut child = spawn(folder.path(), &wrapper, &words, any, any);
         let (ingest, http) = eventually("the relay listens", || listening(folder.path(), &mut child));
-        Self { folder, words, child, ingest, http }
+        Self { folder, wrapper, words, child, ingest, http }
     }
 
     /// Ends the relay as a crash would: at once, without a word to anybody.
@@ -76,7 +87,7 @@ impl Relay {
         let _ = self.child.kill();
         let _ = self.child.wait();
         eventually("the relay is back on its ports", || {
-            self.child = spawn(self.folder.path(), &self.words, self.ingest, self.http);
+            self.child = spawn(self.folder.path(), &self.wrapper, &self.words, self.ingest, self.http);
             // A port that somebody else has for a moment ends this run; the next one tries again.
             loop {
                 if let Some(addresses) = listening(self.folder.path(), &mut self.child) {
@@ -99,6 +110,12 @@ impl Relay {
         // The shell's own `kill` is there on every machine; the program of that name is not.
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status();
         assert!(sent.expect("there is a shell").success());
+    }
+
+    /// The number of its process, while it runs.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits for the end of the program.
@@ -177,6 +194,20 @@ impl Relay {
         self.metric(&format!("joey_frames_rejected_total{{reason=\"{reason}\"}}"))
     }
 
+    /// Frames accepted, and frames refused for any reason.
+    ///
+    /// # Panics
+    /// When a figure is not a whole number.
+    #[must_use]
+    pub fn counted(&self) -> (u64, u64) {
+        let metrics = self.metrics();
+        let sum = |name: &str| {
+            let figures = metrics.lines().filter_map(|line| line.strip_prefix(name)?.rsplit_once(' '));
+            figures.map(|(_, value)| value.parse::<u64>().expect("figures are whole numbers")).sum()
+        };
+        (sum("joey_frames_accepted_total"), sum("joey_frames_rejected_total{"))
+    }
+
     /// Connections that the relay ended for `reason`.
     #[must_use]
     pub fn closed(&self, reason: &str) -> u64 {
@@ -217,9 +248,17 @@ impl Drop for Relay {
     }
 }
 
-fn spawn(folder: &Path, words: &[String], ingest: SocketAddr, http: SocketAddr) -> Child {
+fn spawn(folder: &Path, wrapper: &[String], words: &[String], ingest: SocketAddr, http: SocketAddr) -> Child {
     let log = File::create(folder.join("log")).expect("there is room for a log");
-    Command::new(program())
+    let mut command = match wrapper {
+        [] => Command::new(program()),
+        [first, rest @ ..] => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program());
+            command
+        }
+    };
+    command
         .arg("serve")
         .args(["--ingest", &ingest.to_string(), "--http", &http.to_string(), "--log-format", "json"])
         .args(words)

@@ -13,6 +13,9 @@ use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
 use super::{PATIENCE, Relay};
 
+/// What a [`narrow`] connection's kernel takes, in bytes.
+const NARROW_BYTES: usize = 16 * 1024;
+
 /// A message from the relay, or the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
@@ -24,6 +27,8 @@ pub enum Heard {
     Subscribed(Subscribed),
     /// Updates, and the very bytes.
     Batch(BatchHead, Vec<Update>, Vec<u8>),
+    /// Sums in place of batches.
+    Sum(BatchHead, Vec<Update>),
     /// Numbers that will not come, first and last.
     Gap(u32, u64, u64),
     /// The connection lives.
@@ -56,7 +61,25 @@ impl Viewer {
     /// When the relay refuses.
     #[must_use]
     pub fn connect(relay: &Relay) -> Self {
-        let mut viewer = Self::opened(relay, None);
+        Self::connect_to(relay.http)
+    }
+
+    /// Connects to an address, of a relay or of a wire to one, and takes the hello.
+    ///
+    /// # Panics
+    /// When the relay refuses.
+    #[must_use]
+    pub fn connect_to(http: SocketAddr) -> Self {
+        Self::over(open(http, &[]).expect("the relay takes viewers"))
+    }
+
+    /// Takes the hello from an open WebSocket.
+    ///
+    /// # Panics
+    /// When something else comes.
+    #[must_use]
+    pub fn over(socket: WebSocket<TcpStream>) -> Self {
+        let mut viewer = Self { socket, next_sub: 1, catalogue: BTreeMap::new(), heard: Vec::new() };
         assert!(matches!(viewer.hear(), Heard::Hello(_)), "the hello comes first");
         viewer
     }
@@ -167,28 +190,19 @@ impl Viewer {
                 }
                 Err(_) => return Heard::Closed(1006),
             };
-            let message = ServerMessage::decode(&bytes).expect("the relay speaks the protocol");
-            return match message {
-                ServerMessage::Hello(hello) => Heard::Hello(hello.epoch),
-                ServerMessage::Catalogue { full, apps, last: _ } => {
-                    if full {
-                        self.catalogue.clear();
-                    }
-                    self.catalogue.extend(apps.iter().map(|entry| (entry.app.clone(), entry.clone())));
-                    Heard::Catalogue(full, apps)
-                }
-                ServerMessage::Subscribed(subscribed) => Heard::Subscribed(subscribed),
-                ServerMessage::Batch { head, updates } => {
-                    let updates = head.read(updates).collect::<Result<_, _>>().expect("batches can be read");
-                    Heard::Batch(head, updates, bytes.to_vec())
-                }
-                ServerMessage::Gap { feed, from, to } => Heard::Gap(feed, from, to),
-                ServerMessage::Heartbeat { sent, .. } => Heard::Heartbeat(sent),
-                ServerMessage::Refused { sub, reason } => Heard::Refused(sub, reason),
-                ServerMessage::Series { app, series, last, .. } => Heard::Series(app, series, last),
-                ServerMessage::Expires { at_ns } => Heard::Expires(at_ns),
-            };
+            return heard(&mut self.catalogue, &bytes);
         }
+    }
+
+    /// Answers the pings that have come, as a program that goes on reading does. Nothing is lost: it stays to be heard.
+    pub fn answers_pings(&mut self) {
+        let _ = self.socket.get_ref().set_nonblocking(true);
+        while let Ok(message) = self.socket.read() {
+            if let Message::Binary(bytes) = message {
+                self.heard.push(heard(&mut self.catalogue, &bytes));
+            }
+        }
+        let _ = self.socket.get_ref().set_nonblocking(false);
     }
 
     /// Collects what comes until each of `feeds` has covered `last`.
@@ -243,6 +257,34 @@ impl Viewer {
     }
 }
 
+/// What one message says; the catalogue learns from it.
+fn heard(catalogue: &mut BTreeMap<String, AppEntry>, bytes: &[u8]) -> Heard {
+    match ServerMessage::decode(bytes).expect("the relay speaks the protocol") {
+        ServerMessage::Hello(hello) => Heard::Hello(hello.epoch),
+        ServerMessage::Catalogue { full, apps, last: _ } => {
+            if full {
+                catalogue.clear();
+            }
+            catalogue.extend(apps.iter().map(|entry| (entry.app.clone(), entry.clone())));
+            Heard::Catalogue(full, apps)
+        }
+        ServerMessage::Subscribed(subscribed) => Heard::Subscribed(subscribed),
+        ServerMessage::Batch { head, updates } => {
+            let updates = head.read(updates).collect::<Result<_, _>>().expect("batches can be read");
+            Heard::Batch(head, updates, bytes.to_vec())
+        }
+        ServerMessage::Sum { head, updates } => {
+            let items = head.read(updates).collect::<Result<_, _>>().expect("sums can be read");
+            Heard::Sum(head, items)
+        }
+        ServerMessage::Gap { feed, from, to } => Heard::Gap(feed, from, to),
+        ServerMessage::Heartbeat { sent, .. } => Heard::Heartbeat(sent),
+        ServerMessage::Refused { sub, reason } => Heard::Refused(sub, reason),
+        ServerMessage::Series { app, series, last, .. } => Heard::Series(app, series, last),
+        ServerMessage::Expires { at_ns } => Heard::Expires(at_ns),
+    }
+}
+
 /// What a viewer got.
 #[derive(Clone, Debug, Default)]
 pub struct Collected {
@@ -264,12 +306,26 @@ pub struct Collected {
 /// # Panics
 /// When nobody listens.
 pub fn open(http: SocketAddr, headers: &[(&'static str, &str)]) -> Result<WebSocket<TcpStream>, u16> {
+    open_over(TcpStream::connect(http).expect("the relay listens"), http, headers)
+}
+
+/// Opens a WebSocket over a connection that is there already.
+///
+/// # Errors
+/// The status, when the relay answers otherwise.
+///
+/// # Panics
+/// When nobody answers.
+pub fn open_over(
+    stream: TcpStream,
+    http: SocketAddr,
+    headers: &[(&'static str, &str)],
+) -> Result<WebSocket<TcpStream>, u16> {
     let mut request = format!("ws://{http}/ws").into_client_request().expect("it is an address");
     let fixed = [("Sec-WebSocket-Protocol", joey_shared::wire::SUBPROTOCOL)];
     for &(name, value) in fixed.iter().chain(headers) {
         request.headers_mut().append(name, value.parse().expect("it is a header"));
     }
-    let stream = TcpStream::connect(http).expect("the relay listens");
     stream.set_read_timeout(Some(Duration::from_secs(15))).expect("the socket is open");
     match tungstenite::client(request, stream) {
         Ok((socket, _)) => Ok(socket),
@@ -278,6 +334,23 @@ pub fn open(http: SocketAddr, headers: &[(&'static str, &str)]) -> Result<WebSoc
         }
         Err(error) => panic!("the handshake fails: {error}"),
     }
+}
+
+/// A connection whose kernel takes little for who does not read, from an address of its own if one is given.
+///
+/// # Panics
+/// When nobody listens.
+#[must_use]
+pub fn narrow(to: SocketAddr, from: Option<[u8; 4]>) -> TcpStream {
+    let socket =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("sockets are to be had");
+    // Before connecting: the window that the relay is offered is made from it.
+    socket.set_recv_buffer_size(NARROW_BYTES).expect("buffers can be small");
+    if let Some(from) = from {
+        socket.bind(&SocketAddr::from((from, 0)).into()).expect("all of 127/8 is ours");
+    }
+    socket.connect(&to.into()).expect("the relay listens");
+    socket.into()
 }
 
 /// The filter of one category.

@@ -98,7 +98,7 @@ fn stats_exits_with_a_code_for_each_outcome() {
     check(&["stats", "App", "--json"], 0, "");
     check(&["stats", "app"], 3, "no such application: app");
     check(&["stats"], 2, "Usage");
-    check(&["stats", "App", "--window", "16m"], 2, "--window");
+    check(&["stats", "App", "--window", "61m"], 2, "--window");
     check(&["stats", "App", "--no-such-flag"], 2, "--no-such-flag");
     check(&["no-such-command"], 2, "no-such-command");
     let nobody = nobody();

@@ -36,8 +36,9 @@ pub fn timeline(store: &mut AppStore, at: usize, zone: Zone, hover: Option<u64>)
     }
     let mut columns: Vec<Column> = Vec::new();
     let mut before = from.saturating_sub(1);
-    window.for_each_column(from..=to, |second, bins| {
-        columns.push(Column { second, width: period.min(second.saturating_sub(before)).max(1), bins: *bins });
+    window.for_each_column(from..=to, |second, width, bins| {
+        let width = period.max(width).min(second.saturating_sub(before)).max(1);
+        columns.push(Column { second, width, bins: *bins });
         before = second;
     });
     let latency = key.kind.has_latency();

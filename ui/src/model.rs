@@ -6,9 +6,10 @@
 //! the pipelines of every application on the landing page.
 
 use joey_shared::series::{Filter, PIPELINE_INGESTION, START_TO_END, Topic};
-use joey_shared::store::AppStore;
+use joey_shared::store::{AppStore, WINDOW_SECONDS};
 use joey_shared::vecmap::VecMap;
 use joey_shared::viewer::Viewer;
+use joey_shared::window::SLOT_NS;
 use joey_shared::wire::{AppEntry, Start};
 
 use crate::figures::{AppFigures, Figures, of_app, of_view};
@@ -17,8 +18,8 @@ use crate::route::Page;
 /// Applications followed at once on the landing page; the others are listed without numbers.
 const FOLLOWED_APPS_MAX: usize = 50;
 
-/// How long a relay remembers until it says so itself, in ns.
-const RING_NS: u64 = 300 * 1_000_000_000;
+/// How long a relay remembers at least the sums of what it has heard, in ns, unless it was told otherwise.
+const REMEMBERED_NS: u64 = 3_600 * SLOT_NS;
 
 /// Everything that the page knows.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Model {
     viewer: Viewer,
     held: Option<Held>,
     page: Page,
+    /// How far back everything that is followed was asked for, in seconds.
+    asked: u64,
     /// When each application was last followed by anything, by the local clock in ns.
     left: Vec<(String, u64)>,
     cache: Cache,
@@ -58,6 +61,7 @@ impl Model {
             viewer: Viewer::new(seconds),
             held: None,
             page: Page::Landing,
+            asked: seconds.max(WINDOW_SECONDS),
             left: Vec::new(),
             cache: Cache::default(),
         }
@@ -93,13 +97,13 @@ impl Model {
                 self.left.push((topic.app, now_ns));
             }
         }
-        let remembered_ns = self.viewer.relay().map_or(RING_NS, |relay| relay.ring_ns);
+        let start = Start::Back { span_ns: self.asked * SLOT_NS };
         for topic in wanted {
             let left = self.left.iter().position(|(app, _)| *app == topic.app).map(|at| self.left.swap_remove(at));
-            if left.is_some_and(|(_, left_ns)| now_ns.saturating_sub(left_ns) > remembered_ns) {
+            if left.is_some_and(|(_, left_ns)| now_ns.saturating_sub(left_ns) > REMEMBERED_NS) {
                 self.viewer.forget(&topic.app);
             }
-            self.viewer.follow(topic, Start::History);
+            self.viewer.follow(topic, start);
         }
     }
 
@@ -168,9 +172,22 @@ impl Model {
         }
     }
 
-    /// Changes the length of every window.
-    pub fn set_seconds(&mut self, seconds: u64) {
+    /// Changes the length of every window, at local time `now_ns`. One that reaches farther back than anything was asked for
+    /// so far is asked for anew.
+    pub fn set_seconds(&mut self, seconds: u64, now_ns: u64) {
         self.viewer.set_seconds(seconds);
+        if seconds > self.asked {
+            self.asked = seconds;
+            let followed: Vec<Topic> = self.viewer.followed().cloned().collect();
+            for topic in &followed {
+                self.viewer.unfollow(topic);
+            }
+            for app in self.viewer.catalogue().keys().cloned().collect::<Vec<String>>() {
+                self.viewer.forget(&app);
+            }
+            self.left.clear();
+            self.refollow(now_ns);
+        }
         if let Some(held) = &mut self.held {
             held.stores.iter_mut().for_each(|(_, store)| store.set_seconds(seconds));
         }
@@ -285,7 +302,7 @@ mod tests {
         model.show(&Page::Dashboard("a".to_owned()), 100 * S);
         assert_eq!(model.seen().revision(), revision);
         model.show(&Page::Unknown("x".to_owned()), 101 * S);
-        model.show(&Page::Dashboard("a".to_owned()), 500 * S);
+        model.show(&Page::Dashboard("a".to_owned()), 4_000 * S);
         assert_eq!(model.seen().revision(), revision + 1);
     }
 

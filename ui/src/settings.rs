@@ -3,7 +3,7 @@
 //! Pure: where the choices are kept is decided in `browser.rs`.
 
 /// Lengths of a window on offer, in seconds, with their names.
-pub const WINDOWS: [(u64, &str); 4] = [(10, "10 s"), (60, "1 m"), (300, "5 m"), (900, "15 m")];
+pub const WINDOWS: [(u64, &str); 5] = [(10, "10 s"), (60, "1 m"), (300, "5 m"), (900, "15 m"), (3_600, "1 h")];
 
 /// The window until somebody chooses: that of the original Metrics UI.
 pub const WINDOW_DEFAULT: u64 = 300;

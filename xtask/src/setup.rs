@@ -3,6 +3,8 @@
 
 mod browser;
 mod cache;
+pub(crate) mod crates;
+mod kosoku;
 mod rust;
 mod trunk;
 mod wasm_bindgen;
@@ -12,6 +14,7 @@ use std::{ffi::OsString, path::PathBuf};
 use anyhow::Result;
 
 pub(crate) use browser::{Browser, is_root};
+pub(crate) use kosoku::find_or_install as kosoku;
 
 use crate::checkout::{Checkout, before_path};
 use cache::Cache;

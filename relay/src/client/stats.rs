@@ -6,10 +6,10 @@ use std::time::Duration;
 use joey_shared::format;
 use joey_shared::histogram::{Histogram, Quantile};
 use joey_shared::series::{Filter, Topic};
-use joey_shared::store::AppStore;
+use joey_shared::store::{AppStore, WINDOW_SECONDS};
 use joey_shared::view::ViewKey;
 use joey_shared::viewer::Viewer;
-use joey_shared::window::Throughput;
+use joey_shared::window::{SLOT_NS, Throughput};
 use joey_shared::wire::Start;
 use serde_json::{Map, Value, json};
 
@@ -41,7 +41,8 @@ pub(crate) async fn run(stats: Stats) -> anyhow::Result<Outcome> {
     if !link.viewer.catalogue().contains_key(&stats.app) {
         return no_such_app;
     }
-    link.viewer.follow(Topic { app: stats.app.clone(), filter: Filter::All }, Start::History);
+    let topic = Topic { app: stats.app.clone(), filter: Filter::All };
+    link.viewer.follow(topic, Start::Back { span_ns: stats.window.max(WINDOW_SECONDS) * SLOT_NS });
     let caught_up = async {
         while !link.viewer.is_caught_up() {
             link.step(|_| {}).await?;

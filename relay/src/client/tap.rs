@@ -78,12 +78,12 @@ fn utc_time(ns: u64) -> String {
 }
 
 fn as_json(incoming: &Incoming<'_>) -> Value {
-    let Incoming { app, epoch, series, update } = incoming;
+    let Incoming { app, epoch, series, update, sum_to } = incoming;
     let key = &series.key;
     let histogram = &update.histogram;
     let bins: Map<String, Value> = histogram.occupied().map(|(bin, count)| (bin.to_string(), count.into())).collect();
     let extremes = histogram.extremes();
-    json!({
+    let mut line = json!({
         "app": app,
         "category": key.category,
         "pipeline": key.pipeline,
@@ -98,7 +98,11 @@ fn as_json(incoming: &Incoming<'_>) -> Value {
         "max_ns": extremes.map(|(_, max_ns)| max_ns),
         "epoch": epoch,
         "seq": update.seq,
-    })
+    });
+    if let Some(to) = sum_to {
+        line["sum_to_seq"] = (*to).into();
+    }
+    line
 }
 
 /// A count as a JSON number, whatever its length.

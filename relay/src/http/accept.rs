@@ -26,6 +26,7 @@ use crate::access::{Access, tls};
 use crate::door::{Door, Place};
 use crate::guard::contained;
 use crate::hub::Hub;
+use crate::metered::Metered;
 
 /// How long a connection may take to send the head of a request, from its first byte or from the last answer.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -64,6 +65,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     // hyper's own deadline begins with the first byte. A buffer of one byte holds it back; larger reads go past the buffer.
+    let (stream, written) = Metered::new(stream);
     let mut stream = BufReader::with_capacity(1, stream);
     let first = tokio::time::timeout(HEAD_DEADLINE, stream.fill_buf());
     if !matches!(stop.run_until_cancelled(first).await, Some(Ok(Ok([_])))) {
@@ -72,6 +74,7 @@ where
     }
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(place.clone());
+        request.extensions_mut().insert(written.clone());
         request.extensions_mut().insert(Peer(peer));
         router.clone().oneshot(request)
     });

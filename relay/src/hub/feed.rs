@@ -1,4 +1,4 @@
-//! One topic's ring: the batches that its viewers get, each encoded once when it is cut.
+//! One topic's ring: the batches that its viewers get, each encoded once when it is cut, and the sums of those that are gone.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,6 +7,8 @@ use bytes::Bytes;
 use joey_shared::series::Filter;
 use joey_shared::wire::{BatchHead, SeriesEntry, ServerMessage, Update, UpdatesWriter};
 use tokio::sync::Notify;
+
+use super::sum::{self, SPAN_NS};
 
 /// How long a feed may go without a batch while its application has updates, in ns: 10 s. Then an empty one says that the
 /// numbers since did not pass, so that a viewer that comes back later is not told that it missed them.
@@ -21,6 +23,10 @@ pub(super) struct Feed {
     number: u32,
     filter: Filter,
     ring: VecDeque<Batch>,
+    /// Sums of batches that have left the ring, and of some that are still in it, in order and apart from one another.
+    sums: VecDeque<Batch>,
+    /// Whether `sums` reach as far back as those of the whole application.
+    has_past: bool,
     /// The number after the last one that any batch covered.
     next: u64,
     /// When the last batch was cut.
@@ -36,10 +42,22 @@ pub(super) struct Feed {
 /// One message as it goes over every socket.
 #[derive(Clone, Debug)]
 pub(super) struct Batch {
-    from: u64,
-    to: u64,
-    cut_ns: u64,
-    bytes: Bytes,
+    pub(super) from: u64,
+    pub(super) to: u64,
+    pub(super) cut_ns: u64,
+    pub(super) bytes: Bytes,
+}
+
+impl Batch {
+    /// What it costs.
+    const fn cost(&self) -> u64 {
+        self.bytes.len() as u64 + BATCH_OVERHEAD
+    }
+
+    /// Which ten seconds it was cut in.
+    const fn span(&self) -> u64 {
+        self.cut_ns / SPAN_NS
+    }
 }
 
 /// What a feed holds at one moment.
@@ -48,6 +66,18 @@ pub(super) struct History {
     /// The first number held, or the next one when nothing is.
     oldest: u64,
     batches: Vec<Batch>,
+    sums: Vec<Batch>,
+}
+
+/// What comes next for a viewer.
+#[derive(Debug)]
+pub(super) enum Next<'a> {
+    /// This message.
+    Piece(&'a Batch),
+    /// The sum of these, which is not made yet.
+    SumOf(Vec<Batch>),
+    /// It has everything.
+    Nothing,
 }
 
 impl Feed {
@@ -55,8 +85,10 @@ impl Feed {
     pub(super) const fn new(number: u32, filter: Filter) -> Self {
         Self {
             number,
+            has_past: matches!(filter, Filter::All),
             filter,
             ring: VecDeque::new(),
+            sums: VecDeque::new(),
             next: 1,
             covered_ns: 0,
             admitted: Vec::new(),
@@ -120,8 +152,9 @@ impl Feed {
         updates.iter().filter(passed).for_each(|update| writer.push(update));
         let (from, to) = (head.from, head.to);
         let bytes = Bytes::from(ServerMessage::Batch { head, updates: writer.finish() }.encode());
-        let cost = bytes.len() as u64 + BATCH_OVERHEAD;
-        self.ring.push_back(Batch { from, to, cut_ns, bytes });
+        let batch = Batch { from, to, cut_ns, bytes };
+        let cost = batch.cost();
+        self.ring.push_back(batch);
         self.announced = series.len();
         self.covered_ns = cut_ns;
         self.next = to + 1;
@@ -140,9 +173,32 @@ impl Feed {
         &self.filter
     }
 
-    /// The first number that is still held, or the next one when nothing is.
+    /// The first number of the batches held, or the next one when there is none.
     pub(super) fn oldest(&self) -> u64 {
         self.ring.front().map_or(self.next, |batch| batch.from)
+    }
+
+    /// The first number that anything held covers, sums as well.
+    pub(super) fn oldest_of_all(&self) -> u64 {
+        self.sums.front().map_or(u64::MAX, |sum| sum.from).min(self.oldest())
+    }
+
+    /// The first number from `wanted` on that a viewer can begin with. It can begin inside a batch, since updates have their
+    /// stamps, but not inside a sum.
+    pub(super) fn begin(&self, wanted: u64) -> u64 {
+        let at = self.ring.partition_point(|batch| batch.to < wanted);
+        let single = self.ring.get(at).map_or(self.next, |batch| batch.from);
+        let at = self.sums.partition_point(|sum| sum.from < wanted);
+        let sum = self.sums.get(at).map_or(u64::MAX, |sum| sum.from);
+        single.min(sum).max(wanted)
+    }
+
+    /// Where to begin so that nothing cut since `since_ns` is left out, as far as it is held.
+    pub(super) fn since(&self, since_ns: u64) -> u64 {
+        let first_of = |pieces: &VecDeque<Batch>| {
+            pieces.get(pieces.partition_point(|piece| piece.cut_ns < since_ns)).map_or(self.next, |piece| piece.from)
+        };
+        first_of(&self.ring).min(first_of(&self.sums))
     }
 
     /// The last number that any batch covered.
@@ -152,24 +208,93 @@ impl Feed {
 
     /// Everything held.
     pub(super) fn history(&self) -> History {
-        History { oldest: self.oldest(), batches: self.ring.iter().cloned().collect() }
+        let (batches, sums) = (self.ring.iter().cloned().collect(), self.sums.iter().cloned().collect());
+        History { oldest: self.oldest(), batches, sums }
     }
 
-    /// Up to `batches_max` messages that reach to `next` or beyond; moves `next` past them.
-    pub(super) fn after(&self, from: u64, batches_max: usize, next: &mut u64) -> Vec<Bytes> {
-        let at = self.ring.partition_point(|batch| batch.to < from);
-        let batches = self.ring.range(at..).take(batches_max);
-        batches
-            .map(|batch| {
-                *next = batch.to + 1;
-                batch.bytes.clone()
-            })
-            .collect()
+    /// What follows for a viewer that has everything before `position`: a batch; or a sum where the batch is gone, or was cut
+    /// before `late_ns` and the viewer stands where ten seconds begin.
+    pub(super) fn piece(&self, position: u64, late_ns: u64) -> Next<'_> {
+        let sum = || self.sums.iter().find(|sum| sum.from == position);
+        let at = self.ring.partition_point(|batch| batch.to < position);
+        let Some(batch) = self.ring.get(at).filter(|batch| batch.from <= position) else {
+            return sum().map_or(Next::Nothing, Next::Piece);
+        };
+        let begins_span = at == 0 || self.ring[at - 1].span() != batch.span();
+        if batch.cut_ns >= late_ns || batch.from != position || !begins_span {
+            return Next::Piece(batch);
+        }
+        match sum() {
+            Some(sum) => Next::Piece(sum),
+            None => Next::SumOf(self.span_at(at)),
+        }
     }
 
-    /// Drops the oldest batch; gives the bytes freed, 0 when there was none.
+    /// The batch at `at` and those after it of the same ten seconds.
+    fn span_at(&self, at: usize) -> Vec<Batch> {
+        let span = self.ring.get(at).map(Batch::span);
+        self.ring.range(at..).take_while(|batch| Some(batch.span()) == span).cloned().collect()
+    }
+
+    /// Keeps `sums` of batches of this feed, unless somebody else was faster; gives the bytes that they take.
+    pub(super) fn insert_sums(&mut self, sums: Vec<Batch>) -> u64 {
+        let mut taken = 0;
+        for sum in sums {
+            let at = self.sums.partition_point(|known| known.to < sum.from);
+            if self.sums.get(at).is_none_or(|known| known.from > sum.to) {
+                taken += sum.cost();
+                self.sums.insert(at, sum);
+            }
+        }
+        self.bytes += taken;
+        taken
+    }
+
+    /// Whether its oldest batch was cut after `since_ns`.
+    pub(super) fn is_younger_than(&self, since_ns: u64) -> bool {
+        self.ring.front().is_none_or(|batch| batch.cut_ns > since_ns)
+    }
+
+    /// Whether it lacks the sums of the time before it was first watched.
+    pub(super) const fn lacks_past(&self) -> bool {
+        !self.has_past
+    }
+
+    /// The sums that `whole` holds from before its batches, as far as they pass.
+    pub(super) fn past_of(number: u32, filter: &Filter, whole: &History, series: &[SeriesEntry]) -> Vec<Batch> {
+        let admitted: Vec<bool> = series.iter().map(|entry| filter.admits(&entry.key)).collect();
+        let passes = |series: u32| admitted.get(series as usize).copied().unwrap_or(false);
+        let past = whole.sums.iter().filter(|sum| sum.to < whole.oldest);
+        past.filter_map(|sum| sum::filtered(number, sum, passes)).collect()
+    }
+
+    /// Takes over the sums of [`Feed::past_of`]; gives the bytes that they take.
+    pub(super) fn insert_past(&mut self, sums: Vec<Batch>) -> u64 {
+        self.has_past = true;
+        let oldest = self.oldest();
+        self.insert_sums(sums.into_iter().filter(|sum| sum.to < oldest).collect())
+    }
+
+    /// The oldest ten seconds of batches, if all of them were over before `oldest_ns`.
+    pub(super) fn due(&self, oldest_ns: u64) -> Option<Vec<Batch>> {
+        let span = self.ring.front()?.span();
+        ((span + 1).saturating_mul(SPAN_NS) <= oldest_ns).then(|| self.span_at(0))
+    }
+
+    /// Drops batches up to number `through`; gives the bytes freed.
+    pub(super) fn evict_through(&mut self, through: u64) -> u64 {
+        let mut freed = 0;
+        while let Some(batch) = self.ring.pop_front_if(|batch| batch.to <= through) {
+            freed += batch.cost();
+        }
+        self.bytes -= freed;
+        freed
+    }
+
+    /// Drops the oldest sum, or the oldest batch where there is no sum; gives the bytes freed, 0 when there was nothing.
     pub(super) fn evict_oldest(&mut self) -> u64 {
-        let freed = self.ring.pop_front().map_or(0, |batch| batch.bytes.len() as u64 + BATCH_OVERHEAD);
+        let oldest = self.sums.pop_front().or_else(|| self.ring.pop_front());
+        let freed = oldest.map_or(0, |piece| piece.cost());
         self.bytes -= freed;
         freed
     }
@@ -177,9 +302,20 @@ impl Feed {
     /// Drops batches cut before `oldest_ns`; gives the bytes freed.
     pub(super) fn evict_older(&mut self, oldest_ns: u64) -> u64 {
         let mut freed = 0;
-        while self.ring.front().is_some_and(|batch| batch.cut_ns < oldest_ns) {
-            freed += self.evict_oldest();
+        while let Some(batch) = self.ring.pop_front_if(|batch| batch.cut_ns < oldest_ns) {
+            freed += batch.cost();
         }
+        self.bytes -= freed;
+        freed
+    }
+
+    /// Drops sums cut before `oldest_ns`; gives the bytes freed.
+    pub(super) fn evict_sums(&mut self, oldest_ns: u64) -> u64 {
+        let mut freed = 0;
+        while let Some(sum) = self.sums.pop_front_if(|sum| sum.cut_ns < oldest_ns) {
+            freed += sum.cost();
+        }
+        self.bytes -= freed;
         freed
     }
 

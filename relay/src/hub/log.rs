@@ -9,7 +9,7 @@ use joey_shared::series::{Filter, SeriesKey};
 use joey_shared::wire::{AppEntry, SeriesEntry, Update, WorkerEntry};
 use tokio::sync::Notify;
 
-use super::feed::{Feed, History};
+use super::feed::{Batch, Feed, History};
 use crate::ingest::wallaroo::Metrics;
 
 /// A batch is cut early when it holds this many updates: some 40 KB, which no viewer's buffer refuses.
@@ -242,8 +242,29 @@ impl Log {
         feeds.max_by_key(|feed| feed.bytes()).map_or(0, Feed::evict_oldest)
     }
 
+    /// Drops batches cut before `oldest_ns`; gives the bytes freed.
     pub(super) fn evict_older(&mut self, oldest_ns: u64) -> u64 {
-        std::iter::once(&mut self.whole).chain(&mut self.parts).map(|feed| feed.evict_older(oldest_ns)).sum()
+        self.feeds_mut().map(|feed| feed.evict_older(oldest_ns)).sum()
+    }
+
+    /// Drops sums cut before `oldest_ns`; gives the bytes freed.
+    pub(super) fn evict_sums(&mut self, oldest_ns: u64) -> u64 {
+        self.feeds_mut().map(|feed| feed.evict_sums(oldest_ns)).sum()
+    }
+
+    /// Ten seconds of some feed's batches that were over before `oldest_ns`, and the feed's number.
+    pub(super) fn due(&self, oldest_ns: u64) -> Option<(u32, Vec<Batch>)> {
+        let mut feeds = std::iter::once(&self.whole).chain(&self.parts);
+        feeds.find_map(|feed| Some((feed.number(), feed.due(oldest_ns)?)))
+    }
+
+    /// The feed of this number, while it exists.
+    pub(super) fn feed_mut(&mut self, number: u32) -> Option<&mut Feed> {
+        self.feeds_mut().find(|feed| feed.number() == number)
+    }
+
+    fn feeds_mut(&mut self) -> impl Iterator<Item = &mut Feed> {
+        std::iter::once(&mut self.whole).chain(&mut self.parts)
     }
 
     /// Whether nobody is connected, nobody watches, and nothing came since `since_ns`.

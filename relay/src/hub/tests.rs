@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use joey_shared::histogram::Histogram;
-use joey_shared::series::{COMPUTATION, SeriesKey};
+use joey_shared::series::{COMPUTATION, SeriesKey, Topic};
 use joey_shared::viewer::Viewer as Client;
-use joey_shared::wire::{ClientMessage, ServerMessage, Update};
+use joey_shared::wire::{ClientMessage, ServerMessage, Start, Update};
 
 use super::*;
+
+mod model;
+mod sums;
 
 const S: u64 = 1_000_000_000;
 const NOW: u64 = 1_000 * S;
@@ -52,7 +56,7 @@ fn only(worker: &str) -> Filter {
 
 /// The numbers of all updates that `subscription` has to give.
 fn seqs(subscription: &mut Subscription) -> Vec<u64> {
-    let read = subscription.read(usize::MAX);
+    let read = subscription.read(usize::MAX, 0);
     read.batches.iter().flat_map(|bytes| updates(bytes)).map(|update| update.seq).collect()
 }
 
@@ -141,13 +145,13 @@ fn a_viewer_resumes_after_its_stamp_unless_it_is_of_another_epoch() {
 
 #[test]
 fn what_the_ring_dropped_is_told_exactly() {
-    let hub = hub(Config { ring: Duration::from_secs(10), ..Config::default() });
+    let hub = hub(Config { ring: Duration::from_secs(10), sums: Duration::ZERO, ..Config::default() });
     publish(&hub, &["a", "a"], NOW);
     let viewer = hub.enter().unwrap();
     let (mut slow, _) = viewer.subscribe(1, &topic(Filter::All), Start::History, NOW).unwrap();
     publish(&hub, &["a"], NOW + 30 * S);
     hub.evict_old(NOW + 30 * S);
-    let read = slow.read(usize::MAX);
+    let read = slow.read(usize::MAX, 0);
     assert_eq!((read.gap, read.batches.len()), (Some((1, 2)), 1));
     let (_, late) = viewer.subscribe(2, &topic(Filter::All), Start::After { epoch: 7, seq: 1 }, NOW).unwrap();
     assert_eq!((late.next, late.missing), (3, 1));
@@ -189,7 +193,7 @@ fn a_clock_far_ahead_is_placed_by_arrival() {
     hub.publish(&app, &metrics("a", COMPUTATION, 1_004), NOW + S).unwrap();
     let viewer = hub.enter().unwrap();
     let (mut all, _) = viewer.subscribe(1, &topic(Filter::All), Start::History, NOW).unwrap();
-    let updates = updates(&all.read(1).batches[0]);
+    let updates = updates(&all.read(1, 0).batches[0]);
     assert_eq!((updates[0].end_ns, updates[0].skew_ns), (1_000 * S, 399_999_000 * S));
     assert_eq!((updates[1].end_ns, updates[1].skew_ns), (1_004 * S, 0));
     assert_eq!(hub.counters().skewed.get(), 1);
@@ -251,7 +255,7 @@ fn a_whole_client_counts_every_update_once() {
     publish(&hub, &["b", "a", "c"], NOW);
     let mut seen = vec![];
     for subscription in &mut subscriptions {
-        for batch in subscription.read(usize::MAX).batches {
+        for batch in subscription.read(usize::MAX, 0).batches {
             client.receive(&batch, 0, |incoming| seen.push(incoming.update.seq)).unwrap();
         }
     }

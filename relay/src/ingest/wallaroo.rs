@@ -155,7 +155,7 @@ pub fn front(bytes: &[u8], frame_bytes_max: usize) -> Front<'_> {
 pub fn decode(body: &[u8]) -> Result<Frame<'_>, Reject> {
     let mut rest = Reader(body);
     match rest.byte()? {
-        1 => Ok(Frame::Connect),
+        1 => rest.end().map(|()| Frame::Connect),
         2 => {
             let app = app_of(rest.string()?)?;
             let worker = if rest.0.is_empty() { None } else { Some(check_name(rest.string()?)?) };
@@ -302,6 +302,8 @@ mod tests {
     #[test]
     fn connect_and_both_forms_of_join() {
         assert_eq!(decode(&hex("01")), Ok(Frame::Connect));
+        // A payload whose type is wrong in one bit.
+        assert_eq!(decode(&hex("01 00000007 6d657472696373")), Err(Reject::BadLength));
         let long = hex("02 0000000e 6d6574726963733a416c65727473 0000000b 696e697469616c697a6572");
         assert_eq!(decode(&long), Ok(Frame::Join { app: "Alerts", worker: Some("initializer") }));
         let short = hex("02 0000000e 6d6574726963733a416c65727473");

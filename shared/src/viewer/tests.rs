@@ -1,5 +1,7 @@
 //! A viewer against scripted relays.
 
+mod lossy;
+
 use super::*;
 use crate::histogram::Histogram;
 use crate::series::{COMPUTATION, Filter};

@@ -41,6 +41,12 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
     let mut writer = UpdatesWriter::new(&head);
     writer.push(&example_update(1));
     writer.push(&example_update(2));
+    // The same two, added up.
+    let sum_head = BatchHead { series: vec![], cut_ns: 1_544_101_829_000_000_000, ..example_head() };
+    let mut sum = UpdatesWriter::new(&sum_head);
+    let mut both = example_update(1);
+    both.histogram.merge(&example_update(2).histogram);
+    sum.push(&both);
     let hello = Hello {
         version: 1,
         release: "0.1.0",
@@ -75,6 +81,7 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
                 .encode(),
         ),
         ("subscribed", ServerMessage::Subscribed(subscribed).encode()),
+        ("sum", ServerMessage::Sum { head: sum_head.clone(), updates: sum.finish() }.encode()),
         ("batch", ServerMessage::Batch { head: head.clone(), updates: writer.finish() }.encode()),
         ("gap", ServerMessage::Gap { feed: 1, from: 3, to: 300 }.encode()),
         ("heartbeat", ServerMessage::Heartbeat { now_ns: 1_544_101_820_000_000_000, sent: vec![(1, 300)] }.encode()),
@@ -83,6 +90,7 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
         ("subscribe-app", subscribe(1, Filter::All, Start::History)),
         ("subscribe-category", subscribe(2, Filter::Category(COMPUTATION.to_string()), Start::Live)),
         ("subscribe-series", subscribe(3, Filter::Series(check_series().key), Start::After { epoch: 77, seq: 300 })),
+        ("subscribe-back", subscribe(4, Filter::All, Start::Back { span_ns: 3_600_000_000_000 })),
         ("unsubscribe", ClientMessage::Unsubscribe { sub: 1 }.encode()),
         ("describe", ClientMessage::Describe { app: "Alerts".to_string() }.encode()),
         ("token", ClientMessage::Token { token: "e30.e30.c2ln".to_string() }.encode()),

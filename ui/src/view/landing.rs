@@ -38,11 +38,11 @@ pub(super) fn page(ctx: Ctx) -> Node {
     });
     let content = move || match known.get() {
         0 => searching(),
-        1 => welcome(),
+        1 => welcome(ctx),
         _ => el("div").child(list(ctx)).child(
             with_class("p", "below")
                 .child("To add an application, start it with ")
-                .child(el("code").child(producer_line())),
+                .child(el("code").child(producer_line(ctx))),
         ),
     };
     Node::Many(vec![
@@ -163,13 +163,14 @@ fn rest(line: &Line) -> Vec<El> {
 }
 
 /// What a producer is started with, to be seen here.
-fn producer_line() -> String {
+fn producer_line(ctx: Ctx) -> String {
     let host = browser::host();
     let host = match host_name(&host) {
         "" | "localhost" => "127.0.0.1",
         name => name,
     };
-    format!("--metrics {host}:5001")
+    let port = ctx.read().seen().relay().map_or(5001, |relay| relay.ingest_port);
+    format!("--metrics {host}:{port}")
 }
 
 /// What stands here before the relay has said anything.
@@ -180,8 +181,8 @@ fn searching() -> El {
 }
 
 /// What somebody sees who has just started a relay.
-fn welcome() -> El {
-    let text = producer_line();
+fn welcome(ctx: Ctx) -> El {
+    let text = producer_line(ctx);
     let copy = el("button").attr("type", "button").on("click", move |_| browser::copy(&text)).child("Copy");
     with_class("section", "welcome")
         .attr("data-testid", "empty")
@@ -192,7 +193,7 @@ fn welcome() -> El {
         ))
         .child(
             with_class("div", "copy")
-                .child(el("code").attr("data-testid", "producer-line").child(producer_line()))
+                .child(el("code").attr("data-testid", "producer-line").child(producer_line(ctx)))
                 .child(copy),
         )
         .child(

@@ -147,7 +147,8 @@ impl Ctx {
     pub fn set_window(self, seconds: u64) {
         if seconds != self.window.get_untracked() {
             self.window.set(seconds);
-            self.model.get().set_seconds(seconds);
+            self.model.get().set_seconds(seconds, browser::now_ns());
+            self.link.send();
             browser::keep_window(seconds);
             self.say_window();
             self.clock.now();

@@ -18,7 +18,8 @@ pub(crate) fn find_or_build(here: &Checkout, cache: &Cache) -> Result<PathBuf> {
     let lockfile = sh.read_file(here.root.join("Cargo.lock"))?;
     let version = version_in(&lockfile).context("Cargo.lock has no wasm-bindgen")?;
     cache.folder(
-        &format!("wasm-bindgen-{version}"),
+        // Goes up with what `joey-tools` does besides.
+        &format!("wasm-bindgen-{version}-1"),
         |folder| PROGRAMS.iter().all(|program| runs(sh, &folder.join(program), version)),
         |work, result| {
             println!("setup: building wasm-bindgen {version}, once, about 1 minute on 2 cores");

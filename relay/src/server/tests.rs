@@ -1,0 +1,91 @@
+//! A whole relay in the test's own process, so that its tasks can be broken on purpose.
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use joey_shared::histogram::Histogram;
+use joey_shared::series::{Filter, Topic};
+use joey_shared::viewer::Viewer;
+use joey_shared::wire::Start;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use super::*;
+use crate::demo::emitter;
+use crate::guard::BROKEN;
+use crate::ingest::wallaroo::Metrics;
+
+/// A frame of the series `name` of `App`.
+fn frame(name: &str) -> Vec<u8> {
+    let histogram = Histogram::default();
+    let [app, category, worker, pipeline] = ["App", "computation", "w", "p"];
+    let (period_ns, end_ns) = (2_000_000_000, 1_700_000_000_000_000_000);
+    emitter::metrics(&Metrics { app, name, category, worker, pipeline, id: 1, histogram, period_ns, end_ns })
+}
+
+/// A viewer and its socket.
+struct Watcher {
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    viewer: Viewer,
+    /// How many updates came.
+    updates: u64,
+}
+
+impl Watcher {
+    async fn connect(http: SocketAddr) -> Self {
+        let mut request = format!("ws://{http}/ws").into_client_request().unwrap();
+        request.headers_mut().insert("Sec-WebSocket-Protocol", joey_shared::wire::SUBPROTOCOL.parse().unwrap());
+        let (socket, _) = connect_async(request).await.unwrap();
+        let mut viewer = Viewer::default();
+        viewer.connected();
+        Self { socket, viewer, updates: 0 }
+    }
+
+    /// Sends what there is to say and takes one message; says whether there was one.
+    async fn step(&mut self) -> bool {
+        for message in self.viewer.outgoing() {
+            self.socket.send(Message::from(message)).await.unwrap();
+        }
+        let Some(Ok(Message::Binary(bytes))) = self.socket.next().await else { return false };
+        self.viewer.receive(&bytes, 0, |_| self.updates += 1).unwrap();
+        true
+    }
+
+    async fn gets(&mut self, updates: u64) {
+        while self.updates < updates {
+            assert!(self.step().await, "closed after {} updates", self.updates);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_panic_ends_one_connection_and_nobody_else_notices() {
+    let [ingest, http] = [SocketAddr::from(([127, 0, 0, 1], 0)); 2];
+    let relay = Relay::bind(Config { ingest, http, ..Config::default() }).await.unwrap();
+    let (ingest, http, hub, stop) =
+        (relay.ingest_addr().unwrap(), relay.http_addr().unwrap(), relay.hub.clone(), CancellationToken::new());
+    let run = tokio::spawn(relay.run(stop.clone()));
+    let mut sound = TcpStream::connect(ingest).await.unwrap();
+    sound.write_all(&frame("sound")).await.unwrap();
+    let mut watcher = Watcher::connect(http).await;
+    watcher.viewer.follow(Topic { app: "App".to_owned(), filter: Filter::All }, Start::History);
+    watcher.gets(1).await;
+    for round in 1..=3 {
+        // Under the lock that the other producer needs, and everybody who watches.
+        let mut broken = TcpStream::connect(ingest).await.unwrap();
+        broken.write_all(&frame(BROKEN)).await.unwrap();
+        assert_eq!(broken.read(&mut [0]).await.unwrap(), 0, "its connection ends");
+        let mut neighbour = Watcher::connect(http).await;
+        neighbour.viewer.describe(BROKEN);
+        while neighbour.step().await {}
+        sound.write_all(&frame("sound")).await.unwrap();
+        watcher.gets(1 + round).await;
+        assert_eq!(hub.counters().panics.get(), 2 * round);
+    }
+    assert_eq!((hub.counters().accepted.get(), watcher.viewer.missing()), (4, 0));
+    assert_eq!(hub.figures().viewers, 1, "those that broke have left");
+    stop.cancel();
+    while watcher.step().await {}
+    run.await.unwrap();
+}

@@ -1,0 +1,336 @@
+//! Who is on the network: a relay made of its real parts, producers, and viewers around the viewer that page and command line
+//! share.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fastrand::Rng;
+use futures_util::{SinkExt as _, StreamExt as _};
+use joey::access::Access;
+use joey::config::Config;
+use joey::door::{Labels, Places};
+use joey::guard::contained;
+use joey::http::accept::converse;
+use joey::hub::Hub;
+use joey::{http, ingest, server};
+use joey_shared::histogram::Histogram;
+use joey_shared::series::{Filter, SeriesKey, Topic};
+use joey_shared::viewer::Viewer;
+use joey_shared::wire::{SUBPROTOCOL, ServerMessage, Start};
+use joey_tests::{Frame, S, frame};
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use turmoil::Sim;
+use turmoil::net::{TcpListener, TcpStream};
+
+/// The hosts. Of the viewers one follows all, one a category, and one all and now and then parts of it besides.
+pub(crate) const RELAY: &str = "relay";
+pub(crate) const PRODUCERS: [&str; 2] = ["producer-a", "producer-b"];
+pub(crate) const VIEWERS: [&str; 3] = ["whole", "part", "both"];
+
+const APP: &str = "app";
+const CATEGORIES: [&str; 2] = ["computation", "start-to-end"];
+const INGEST: u16 = 5001;
+const HTTP: u16 = 4000;
+/// When the simulated world began, in ns since the Unix epoch.
+const BEGAN_NS: u64 = 1_544_101_820 * S;
+/// A relay that says nothing for this long is given up: three of its heartbeats.
+const SILENCE: Duration = Duration::from_secs(15);
+/// As long as a connection may take to open.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Period ends that one item of a sum counts.
+const SUM_NS: u64 = 10 * S;
+const LABELS: Labels = Labels { full: "full", address: "address", descriptors: "descriptors" };
+
+pub(crate) struct World {
+    seed: u64,
+    config: Config,
+    pub(crate) shared: Shared,
+    pub(crate) seen: [Rc<RefCell<Seen>>; 3],
+}
+
+/// What the hosts share with the test; all of them run on one thread.
+#[derive(Clone, Default)]
+pub(crate) struct Shared {
+    /// One for each run of the relay; its epoch is its position, from 1 on.
+    pub(crate) logs: Rc<RefCell<Vec<Log>>>,
+    /// The number of the last frame that any producer sent.
+    frames: Rc<Cell<u64>>,
+    /// Nobody sends any more, and nobody leaves.
+    pub(crate) is_peace: Rc<Cell<bool>>,
+}
+
+/// What one run of the relay has cut, as somebody saw it who sits beside the hub.
+pub(crate) struct Log {
+    pub(crate) hub: Arc<Hub>,
+    /// What is behind each number.
+    pub(crate) numbers: BTreeMap<u64, Cut>,
+}
+
+/// One update as it was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    pub(crate) frame: u64,
+    series: u32,
+    end_ns: u64,
+}
+
+/// What a viewer was told.
+#[derive(Default)]
+pub(crate) struct Seen {
+    /// By epoch, the frame behind each number that came, be it in a sum.
+    pub(crate) got: BTreeMap<u64, BTreeMap<u64, u64>>,
+    /// How many sums came.
+    pub(crate) sums: u64,
+    /// The first number that each relay still had when this viewer came to it.
+    pub(crate) began: BTreeMap<u64, u64>,
+    /// How many numbers of each epoch were reported missing.
+    pub(crate) missing: BTreeMap<u64, u64>,
+    /// Breaks of which nobody can know the size, and how often there was one.
+    pub(crate) unknown_holes: usize,
+    pub(crate) restarts: usize,
+    frames: BTreeSet<u64>,
+}
+
+/// Which category a frame is of.
+pub(crate) const fn category(frame: u64) -> &'static str {
+    CATEGORIES[(frame % 2) as usize]
+}
+
+/// The time in the simulated world.
+fn now_ns() -> u64 {
+    let elapsed = turmoil::sim_elapsed().unwrap_or_default();
+    BEGAN_NS + u64::try_from(elapsed.as_nanos()).expect("a simulation is short")
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, chance: &mut Rng) -> Self {
+        let ring_bytes_max = if chance.bool() { 64 << 20 } else { chance.u64(6_000..20_000) };
+        let ring = Duration::from_secs(chance.u64(1..20));
+        let sums = if chance.bool() { Duration::ZERO } else { Duration::from_secs(chance.u64(10..120)) };
+        let config = Config { clock: now_ns, ring, sums, ring_bytes_max, insecure_open: true, ..Config::default() };
+        Self { seed, config, shared: Shared::default(), seen: std::array::from_fn(|_| Rc::default()) }
+    }
+
+    /// Puts everybody on the network.
+    pub(crate) fn populate(&self, sim: &mut Sim<'_>) {
+        let (config, shared) = (self.config.clone(), self.shared.clone());
+        sim.host(RELAY, move || relay(config.clone(), shared.clone()));
+        let mut chance = Rng::with_seed(self.seed);
+        for name in PRODUCERS {
+            let (shared, chance) = (self.shared.clone(), chance.fork());
+            sim.host(name, move || produce(name, shared.clone(), chance.clone()));
+        }
+        for (name, seen) in VIEWERS.into_iter().zip(&self.seen) {
+            let (shared, seen, chance) = (self.shared.clone(), seen.clone(), chance.fork());
+            sim.host(name, move || watch(name, shared.clone(), seen.clone(), chance.clone()));
+        }
+    }
+}
+
+/// What `joey serve` does, but for what it takes from the operating system.
+async fn relay(config: Config, Shared { logs, .. }: Shared) -> turmoil::Result {
+    let epoch = logs.borrow().len() as u64 + 1;
+    let access = Access::new(&config)?;
+    let hub = Arc::new(Hub::new(config, epoch));
+    let _app = hub.app(APP).expect("there is room");
+    logs.borrow_mut().push(Log { hub: hub.clone(), numbers: BTreeMap::new() });
+    tokio::task::spawn_local(witness(hub.clone(), logs));
+    let stop = CancellationToken::new();
+    tokio::spawn(server::cut_batches(hub.clone(), stop.clone()));
+    tokio::spawn(server::sweep(hub.clone(), stop.clone()));
+    let places = Places::new(1_000, 0);
+    let router = http::router(hub.clone(), access, places.clone(), TaskTracker::new(), stop.clone(), stop.clone());
+    let producers = TcpListener::bind((Ipv4Addr::UNSPECIFIED, INGEST)).await?;
+    let viewers = TcpListener::bind((Ipv4Addr::UNSPECIFIED, HTTP)).await?;
+    loop {
+        tokio::select! {
+            producer = producers.accept() => {
+                let (stream, peer) = producer?;
+                tokio::spawn(contained(hub.counters().clone(), "producer", ingest::read(hub.clone(), peer, stream)));
+            }
+            viewer = viewers.accept() => {
+                let (stream, peer) = viewer?;
+                let place = places.take(IpAddr::from(Ipv4Addr::LOCALHOST), LABELS).expect("there is room");
+                let (router, stop) = (router.clone(), stop.clone());
+                let conversation = async move { converse(stream, peer, router, Arc::new(place), &stop).await };
+                tokio::spawn(contained(hub.counters().clone(), "http", conversation));
+            }
+        }
+    }
+}
+
+/// Writes down what is cut, at once.
+async fn witness(hub: Arc<Hub>, logs: Rc<RefCell<Vec<Log>>>) {
+    let viewer = hub.enter().expect("there is room");
+    let (mut all, _) = viewer.subscribe(1, &topic(Filter::All), Start::History, now_ns()).expect("it exists");
+    loop {
+        viewer.woken().await;
+        let read = all.read(usize::MAX, 0);
+        assert_eq!(read.gap, None, "the ring holds what was just cut");
+        let mut logs = logs.borrow_mut();
+        let log = logs.last_mut().expect("this relay's is the last");
+        for bytes in read.batches {
+            let Ok(ServerMessage::Batch { head, updates }) = ServerMessage::decode(&bytes) else {
+                panic!("a ring holds batches")
+            };
+            for update in head.read(updates).map(|update| update.expect("what was written can be read")) {
+                let cut = Cut { frame: update.histogram.max_ns, series: update.series, end_ns: update.end_ns };
+                log.numbers.insert(update.seq, cut);
+            }
+        }
+    }
+}
+
+/// Sends frames, each with its own number as the one duration that it counts, in pieces of any size, over connections that
+/// end when it likes.
+async fn produce(name: &str, shared: Shared, mut chance: Rng) -> turmoil::Result {
+    while !shared.is_peace.get() {
+        if let Ok(Ok(mut stream)) = timeout(PATIENCE, TcpStream::connect((RELAY, INGEST))).await {
+            let until = Instant::now() + Duration::from_secs(chance.u64(3..30));
+            // A link that lost something never carries anything again; nor does a real one for minutes.
+            let _ = timeout_at(until, send(name, &mut stream, &shared, &mut chance)).await;
+        }
+        sleep(Duration::from_millis(chance.u64(1..2_000))).await;
+    }
+    Ok(())
+}
+
+async fn send(name: &str, stream: &mut TcpStream, shared: &Shared, chance: &mut Rng) -> std::io::Result<()> {
+    stream.write_all(&[frame::connect(), frame::join(APP, Some(name))].concat()).await?;
+    while !shared.is_peace.get() {
+        let mut bytes = Vec::new();
+        for _ in 0..chance.u8(1..5) {
+            let number = shared.frames.get() + 1;
+            shared.frames.set(number);
+            let next = Frame::new(APP, category(number), ["p", name, "n"], now_ns() / S);
+            bytes.extend(next.with(&[number]).encode());
+        }
+        let cut = chance.usize(..bytes.len());
+        stream.write_all(&bytes[..cut]).await?;
+        sleep(Duration::from_millis(chance.u64(0..100))).await;
+        stream.write_all(&bytes[cut..]).await?;
+        sleep(Duration::from_millis(chance.u64(20..700))).await;
+    }
+    stream.shutdown().await
+}
+
+/// What `joey tap` does: a socket around the shared viewer. It reads slowly at times, and leaves and comes back.
+async fn watch(name: &str, shared: Shared, seen: Rc<RefCell<Seen>>, mut chance: Rng) -> turmoil::Result {
+    let mut viewer = Viewer::default();
+    let filter = if name == "part" { Filter::Category(CATEGORIES[0].to_owned()) } else { Filter::All };
+    viewer.follow(topic(filter), Start::History);
+    loop {
+        let stream = timeout(PATIENCE, TcpStream::connect((RELAY, HTTP))).await;
+        if let Ok(Ok(stream)) = stream {
+            converse_as(name, stream, &mut viewer, &shared, &seen, &mut chance).await;
+            viewer.disconnected();
+        }
+        sleep(Duration::from_millis(chance.u64(100..3_000))).await;
+    }
+}
+
+/// One connection, until it fails, falls silent, or the viewer has had enough.
+async fn converse_as(
+    name: &str,
+    stream: TcpStream,
+    viewer: &mut Viewer,
+    shared: &Shared,
+    seen: &RefCell<Seen>,
+    chance: &mut Rng,
+) -> Option<()> {
+    let mut request = format!("ws://{RELAY}:{HTTP}/ws").into_client_request().expect("it is an address");
+    request.headers_mut().insert("Sec-WebSocket-Protocol", SUBPROTOCOL.parse().expect("it is a header"));
+    let (mut socket, _) = timeout(SILENCE, client_async(request, stream)).await.ok()?.ok()?;
+    viewer.connected();
+    loop {
+        for message in viewer.outgoing() {
+            timeout(SILENCE, socket.send(Message::from(message))).await.ok()?.ok()?;
+        }
+        let message = timeout(SILENCE, socket.next()).await.ok()??.ok()?;
+        if let Message::Binary(bytes) = message {
+            seen.borrow_mut().hear(viewer, &bytes, &shared.logs.borrow());
+        }
+        if shared.is_peace.get() {
+            continue;
+        }
+        match chance.u8(..200) {
+            0 => return None,
+            1..3 => sleep(Duration::from_millis(chance.u64(..28_000))).await,
+            3..10 if name == "both" => change_mind(viewer, chance),
+            _ => {}
+        }
+    }
+}
+
+/// Follows a part of what is followed anyway, or no longer.
+fn change_mind(viewer: &mut Viewer, chance: &mut Rng) {
+    let [category, pipeline, worker, name] = [CATEGORIES[1], "p", PRODUCERS[0], "n"].map(str::to_owned);
+    let parts = [
+        Filter::Category(CATEGORIES[0].to_owned()),
+        Filter::Category(category.clone()),
+        Filter::Series(SeriesKey { category, pipeline, worker, name }),
+    ];
+    let part = topic(parts[chance.usize(..parts.len())].clone());
+    if viewer.followed().any(|topic| *topic == part) {
+        viewer.unfollow(&part);
+    } else {
+        viewer.follow(part, if chance.bool() { Start::History } else { Start::Live });
+    }
+}
+
+fn topic(filter: Filter) -> Topic {
+    Topic { app: APP.to_owned(), filter }
+}
+
+impl Seen {
+    /// Takes one message and writes down what became of it.
+    fn hear(&mut self, viewer: &mut Viewer, bytes: &[u8], logs: &[Log]) {
+        let Self { got, frames, sums, .. } = self;
+        let missing = viewer.missing();
+        let heard = viewer.receive(bytes, 0, |incoming| {
+            let (epoch, update) = (incoming.epoch, incoming.update);
+            let mut came = |number, frame| {
+                assert!(frames.insert(frame), "frame {frame} came twice");
+                let is_new = got.entry(epoch).or_default().insert(number, frame).is_none();
+                assert!(is_new, "number {number} of {epoch} came twice");
+            };
+            let Some(to) = incoming.sum_to else {
+                came(update.seq, update.histogram.max_ns);
+                return;
+            };
+            *sums += 1;
+            let mut sum = Histogram::default();
+            for (&number, cut) in logs[epoch as usize - 1].numbers.range(update.seq..=to) {
+                let is_in = cut.end_ns.div_ceil(SUM_NS) == update.end_ns.div_ceil(SUM_NS);
+                if is_in && cut.series == incoming.series.number {
+                    sum.record(cut.frame);
+                    came(number, cut.frame);
+                }
+            }
+            assert_eq!(update.histogram, sum, "a sum counts what it stands for");
+        });
+        heard.expect("the relay speaks the protocol");
+        let epoch = viewer.relay().expect("the hello comes first").epoch;
+        if let Ok(ServerMessage::Subscribed(subscribed)) = ServerMessage::decode(bytes)
+            // The first subscription, to the widest topic.
+            && subscribed.sub == 1
+            && !self.began.contains_key(&subscribed.epoch)
+        {
+            self.restarts += usize::from(!self.began.is_empty());
+            self.began.insert(subscribed.epoch, subscribed.next);
+        }
+        *self.missing.entry(epoch).or_default() += viewer.missing() - missing;
+        let holes = viewer.app(APP).map_or(&[][..], |store| store.holes());
+        self.unknown_holes = holes.iter().filter(|hole| hole.updates.is_none()).count();
+    }
+}
