@@ -204,7 +204,8 @@ impl Session {
             self.leave(sub);
             self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp }).await?;
         }
-        (self.catalogue, self.catalogue_due) = (0, Instant::now());
+        // After the usual pause, however many tokens come.
+        self.catalogue = 0;
         self.say_end_of_pass().await
     }
 
