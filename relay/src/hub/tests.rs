@@ -12,6 +12,7 @@ use super::*;
 
 mod model;
 mod sums;
+mod threads;
 
 const S: u64 = 1_000_000_000;
 const NOW: u64 = 1_000 * S;
