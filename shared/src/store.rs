@@ -17,8 +17,9 @@ use crate::wire::{SeriesEntry, Update};
 /// Length of a window unless somebody chooses another, in seconds: that of the original Metrics UI.
 pub const WINDOW_SECONDS: u64 = 300;
 
-/// Logs remembered for one application. A log ends when its relay restarts; nothing more comes from older ones.
-const LOGS_MAX: usize = 8;
+/// Logs remembered for one application, one of each relay that has it. A log ends when its relay restarts; nothing more comes
+/// from older ones.
+const LOGS_MAX: usize = 64;
 
 /// Stretches remembered for one log. A viewer follows a few topics, each without a break or nearly so.
 const STRETCHES_MAX: usize = 4_096;

@@ -56,11 +56,15 @@ pub struct Incoming<'a> {
 #[derive(Clone, Debug)]
 struct Subscription {
     topic: Topic,
+    /// The log that it is about, where the relay is one of several; the relay's own log of the application otherwise.
+    log: Option<u64>,
     start: Start,
     /// Whether the relay has answered on this connection.
     live: Option<Live>,
     /// Refused because the application does not exist yet.
     waiting: bool,
+    /// The relay has named the logs to follow instead.
+    sees_logs: bool,
     /// The number from which on this viewer has asked again for what did not come. It asks once.
     asked: Option<u64>,
 }
@@ -95,7 +99,10 @@ pub struct Viewer {
     apps: VecMap<String, AppStore>,
     subscriptions: VecMap<u32, Subscription>,
     next_sub: u32,
-    progress: VecMap<Topic, Progress>,
+    /// By topic and, where the relay is one of several, by log.
+    progress: VecMap<(Topic, Option<u64>), Progress>,
+    /// The logs of each application that is followed, as far as the relay has named them on this connection.
+    logs: VecMap<String, Vec<u64>>,
     /// Names behind numbers, by `(epoch, app)`.
     names: VecMap<(u64, String), VecMap<u32, SeriesEntry>>,
     outgoing: Vec<Vec<u8>>,
@@ -129,6 +136,7 @@ impl Viewer {
             subscriptions: VecMap::new(),
             next_sub: 1,
             progress: VecMap::new(),
+            logs: VecMap::new(),
             names: VecMap::new(),
             outgoing: Vec::new(),
             connected: false,
@@ -145,26 +153,37 @@ impl Viewer {
         if self.subscriptions.values().any(|subscription| subscription.topic == topic) {
             return;
         }
+        self.follow_log(topic, start, None);
+    }
+
+    fn follow_log(&mut self, topic: Topic, start: Start, log: Option<u64>) {
         let sub = self.next_sub;
         self.next_sub += 1;
-        self.subscriptions.insert(sub, Subscription { topic, start, live: None, waiting: false, asked: None });
+        let (live, waiting, sees_logs, asked) = (None, false, false, None);
+        self.subscriptions.insert(sub, Subscription { topic, log, start, live, waiting, sees_logs, asked });
         self.subscribe(sub);
     }
 
     /// Stops following `topic`. What is known stays, and following it again resumes.
     pub fn unfollow(&mut self, topic: &Topic) {
-        let Some((&sub, _)) = self.subscriptions.iter().find(|(_, subscription)| subscription.topic == *topic) else {
-            return;
-        };
-        self.subscriptions.remove(&sub);
-        self.send(&ClientMessage::Unsubscribe { sub });
+        self.leave(|subscription| subscription.topic == *topic);
+    }
+
+    /// Ends those subscriptions for which `ends` holds.
+    fn leave(&mut self, ends: impl Fn(&Subscription) -> bool) {
+        let ended = self.subscriptions.iter().filter(|(_, subscription)| ends(subscription));
+        let ended: Vec<u32> = ended.map(|(&sub, _)| sub).collect();
+        for sub in ended {
+            self.subscriptions.remove(&sub);
+            self.send(&ClientMessage::Unsubscribe { sub });
+        }
     }
 
     /// Forgets an application's windows and how far its topics had come. For a return after so long that the time between
     /// can no longer be had: a window that leaves it out is right, one that counts it as zero is not.
     pub fn forget(&mut self, app: &str) {
         self.apps.remove(app);
-        self.progress.retain(|topic, _| topic.app != app);
+        self.progress.retain(|(topic, _), _| topic.app != app);
         // The relay names a series once in a connection, so the names must outlive the numbers.
         let epochs: Vec<u64> = self.names.keys().filter(|(_, name)| name == app).map(|(epoch, _)| *epoch).collect();
         epochs.into_iter().for_each(|epoch| self.announce_known(app, epoch));
@@ -179,13 +198,15 @@ impl Viewer {
 
     /// What is followed.
     pub fn followed(&self) -> impl Iterator<Item = &Topic> {
-        self.subscriptions.values().map(|subscription| &subscription.topic)
+        self.subscriptions.values().filter(|own| own.log.is_none()).map(|own| &own.topic)
     }
 
     /// A connection is open: asks again for everything that is followed, each from where it had come to.
     pub fn connected(&mut self) {
         self.connected = true;
         self.outgoing.clear();
+        // Whether there are several logs is this relay's to say.
+        self.subscriptions.retain(|_, subscription| subscription.log.is_none());
         let subs: Vec<u32> = self.subscriptions.keys().copied().collect();
         subs.into_iter().for_each(|sub| self.subscribe(sub));
     }
@@ -197,7 +218,9 @@ impl Viewer {
         for subscription in self.subscriptions.values_mut() {
             subscription.live = None;
             subscription.waiting = false;
+            subscription.sees_logs = false;
         }
+        self.logs.clear();
         self.revision += 1;
     }
 
@@ -205,22 +228,31 @@ impl Viewer {
         let Some(subscription) = self.subscriptions.get_mut(&sub) else { return };
         subscription.live = None;
         subscription.waiting = false;
-        let topic = subscription.topic.clone();
+        let (topic, log) = (subscription.topic.clone(), subscription.log);
         let mut start = subscription.start;
-        self.catch_up_with_wider(&topic, start);
-        if let Some(progress) = self.progress.get(&topic) {
+        let key = (topic.clone(), log);
+        self.catch_up_with_wider(&key, start);
+        // From a relay that is one of several: what of this log came over a relay that was not.
+        let before = self.progress.get(&key).or_else(|| self.progress.get(&(key.0, None)));
+        if let Some(progress) = before.filter(|progress| log.is_none_or(|epoch| progress.epoch == epoch)) {
             start = Start::After { epoch: progress.epoch, seq: progress.next.saturating_sub(1) };
         }
-        self.send(&ClientMessage::Subscribe { sub, topic, start });
+        self.send(&match log {
+            None => ClientMessage::Subscribe { sub, topic, start },
+            Some(epoch) => ClientMessage::SubscribeLog { sub, epoch, topic, start },
+        });
     }
 
     /// What a wider topic brought, a narrower one need not ask for: without this, going from a whole application back to
     /// one of its categories would report everything in between as missing.
     ///
     /// It did bring it only if it goes on from where the narrower one was, or began with everything.
-    fn catch_up_with_wider(&mut self, topic: &Topic, start: Start) {
-        let mine = self.progress.get(topic).copied();
-        let is_wider = |known: &Topic| known.app == topic.app && known != topic && known.filter.covers(&topic.filter);
+    fn catch_up_with_wider(&mut self, key: &(Topic, Option<u64>), start: Start) {
+        let (topic, log) = key;
+        let mine = self.progress.get(key).copied();
+        let is_wider = |(known, of): &(Topic, Option<u64>)| {
+            of == log && known.app == topic.app && known != topic && known.filter.covers(&topic.filter)
+        };
         let goes_on = |wider: &Progress| match mine {
             Some(mine) => wider.epoch == mine.epoch && wider.from <= mine.next && wider.next > mine.next,
             None => wider.from == 0 || start == Start::Live,
@@ -228,7 +260,7 @@ impl Viewer {
         let wider = self.progress.iter().filter(|(known, _)| is_wider(known)).map(|(_, progress)| *progress);
         if let Some(best) = wider.filter(goes_on).max_by_key(|progress| progress.next) {
             let from = mine.map_or(best.from, |mine| mine.from);
-            self.progress.insert(topic.clone(), Progress { from, ..best });
+            self.progress.insert(key.clone(), Progress { from, ..best });
         }
     }
 
@@ -310,7 +342,16 @@ impl Viewer {
                     subscription.waiting = reason == Refusal::NoSuchApp;
                     // A token that covers less ends a subscription that was made.
                     subscription.live = None;
+                    if reason == Refusal::SeeLogs {
+                        subscription.sees_logs = true;
+                        let app = subscription.topic.app.clone();
+                        self.follow_logs(&app);
+                    }
                 }
+            }
+            ServerMessage::Logs { app, epochs } => {
+                self.logs.insert(app.clone(), epochs);
+                self.follow_logs(&app);
             }
             ServerMessage::Series { app, epoch, series, last: _ } => self.announce(&app, epoch, series),
             ServerMessage::Expires { at_ns } => self.expires_ns = Some(at_ns),
@@ -336,6 +377,34 @@ impl Viewer {
         subs.into_iter().for_each(|sub| self.subscribe(sub));
     }
 
+    /// Follows each log that the relay has named of what is followed of `app`, and leaves those that have ended.
+    fn follow_logs(&mut self, app: &str) {
+        let epochs = self.logs.get(app).cloned().unwrap_or_default();
+        self.leave(|own| own.topic.app == app && own.log.is_some_and(|log| !epochs.contains(&log)));
+        let templates = self.subscriptions.iter().filter(|(_, own)| own.topic.app == app && own.sees_logs);
+        let templates: Vec<(u32, Topic, Start)> =
+            templates.map(|(&sub, own)| (sub, own.topic.clone(), own.start)).collect();
+        for (sub, topic, start) in templates {
+            self.miss_ended_logs(sub, &topic, &epochs);
+            for &epoch in &epochs {
+                let is_followed = |own: &Subscription| own.topic == topic && own.log == Some(epoch);
+                if !self.subscriptions.values().any(is_followed) {
+                    self.follow_log(topic.clone(), start, Some(epoch));
+                }
+            }
+        }
+    }
+
+    /// What was still to come of logs that nobody has any more is missing, however much it was.
+    fn miss_ended_logs(&mut self, sub: u32, topic: &Topic, epochs: &[u64]) {
+        let ended = self.progress.iter().filter(|((known, _), progress)| known == topic && !epochs.contains(&progress.epoch));
+        let ended: Vec<(Topic, Option<u64>)> = ended.map(|(key, _)| key.clone()).collect();
+        if !ended.is_empty() {
+            self.missed(sub, None);
+        }
+        self.progress.retain(|key, _| !ended.contains(key));
+    }
+
     /// Drops what is known of applications that the relay has forgotten and nobody here follows.
     fn drop_strangers(&mut self) {
         let Self { catalogue, subscriptions, apps, names, progress, .. } = self;
@@ -344,16 +413,18 @@ impl Viewer {
         };
         apps.retain(|app, _| is_known(app));
         names.retain(|(_, app), _| is_known(app));
-        progress.retain(|topic, _| is_known(&topic.app));
+        progress.retain(|(topic, _), _| is_known(&topic.app));
     }
 
     fn subscribed(&mut self, Subscribed { sub, feed, epoch, next, head, missing }: Subscribed) {
         let Some(subscription) = self.subscriptions.get_mut(&sub) else { return };
         subscription.live = Some(Live { feed, epoch, next, head });
-        let topic = subscription.topic.clone();
+        let key = (subscription.topic.clone(), subscription.log);
+        let topic = &key.0;
         let seconds = self.seconds;
         self.apps.get_or_insert_with(topic.app.clone(), || AppStore::new(seconds));
-        let before = self.progress.get(&topic).copied();
+        let before = self.progress.get(&key).or_else(|| self.progress.get(&(topic.clone(), None))).copied();
+        let before = before.filter(|progress| key.1.is_none() || progress.epoch == epoch);
         let has_restarted = before.is_some_and(|progress| progress.epoch != epoch);
         if has_restarted && self.relay.as_ref().is_some_and(|relay| relay.demo) {
             // Made-up producers tell their past again, which would count twice.
@@ -367,7 +438,7 @@ impl Viewer {
         let began = if self.subscriptions.get(&sub).is_some_and(|own| own.start == Start::Live) { next } else { 0 };
         let from = before.filter(|_| !has_restarted).map_or(began, |progress| progress.from);
         let cut_ns = before.map_or(0, |progress| progress.cut_ns);
-        self.progress.insert(topic, Progress { epoch, from, next, cut_ns });
+        self.progress.insert(key, Progress { epoch, from, next, cut_ns });
     }
 
     /// Tells a new store of `app` the series that the relay has named already; it names each once in a connection.
@@ -380,7 +451,8 @@ impl Viewer {
     fn announce(&mut self, app: &str, epoch: u64, series: Vec<SeriesEntry>) {
         let seconds = self.seconds;
         self.apps.get_or_insert_with(app.to_string(), || AppStore::new(seconds)).announce(epoch, &series);
-        self.names.retain(|(known, name), _| *known == epoch || name != app);
+        let logs = self.logs.get(app).map_or(&[][..], Vec::as_slice);
+        self.names.retain(|(known, name), _| *known == epoch || name != app || logs.contains(known));
         let names = self.names.get_or_insert_with((epoch, app.to_string()), VecMap::new);
         series.into_iter().for_each(|entry| names.insert(entry.number, entry));
     }
@@ -468,7 +540,8 @@ impl Viewer {
             if other == sub || shares {
                 live.next = live.next.max(to.saturating_add(1));
                 let next = live.next;
-                let progress = self.progress.get_or_insert_with(subscription.topic.clone(), || Progress {
+                let key = (subscription.topic.clone(), subscription.log);
+                let progress = self.progress.get_or_insert_with(key, || Progress {
                     epoch,
                     from: 0,
                     next,
@@ -491,10 +564,14 @@ impl Viewer {
     }
 
     fn missed(&mut self, sub: u32, updates: Option<u64>) {
-        let Some(topic) = self.subscriptions.get(&sub).map(|subscription| &subscription.topic) else { return };
+        let Some(own) = self.subscriptions.get(&sub) else { return };
         self.missing = self.missing.saturating_add(updates.unwrap_or(0));
-        let from_ns = self.progress.get(topic).map_or(0, |progress| progress.cut_ns);
-        if let Some(store) = self.apps.get_mut(&topic.app) {
+        let of_topic = self.progress.iter().filter(|((topic, log), _)| *topic == own.topic && *log == own.log);
+        // Of logs that have ended there is no saying which; the last that came of any was before.
+        let of_any = self.progress.iter().filter(|((topic, _), _)| *topic == own.topic);
+        let last = of_topic.map(|(_, progress)| progress.cut_ns).max();
+        let from_ns = last.or_else(|| of_any.map(|(_, progress)| progress.cut_ns).max()).unwrap_or(0);
+        if let Some(store) = self.apps.get_mut(&own.topic.app) {
             store.note_hole(Hole { from_ns, to_ns: 0, updates });
         }
     }
@@ -515,7 +592,10 @@ impl Viewer {
     /// Whether everything that is followed has all the history that there was when it was subscribed.
     #[must_use]
     pub fn is_caught_up(&self) -> bool {
-        self.subscriptions.values().all(|subscription| subscription.live.is_some_and(|live| live.next > live.head))
+        self.subscriptions.values().all(|own| {
+            let has_logs = own.sees_logs && self.logs.get(&own.topic.app).is_some();
+            has_logs || own.live.is_some_and(|live| live.next > live.head)
+        })
     }
 
     /// Whether a followed application does not exist.

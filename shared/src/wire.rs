@@ -97,6 +97,14 @@ pub enum ServerMessage<'a> {
         /// The end, in ns since the Unix epoch.
         at_ns: u64,
     },
+    /// Which logs there are of an application, here and in other relays; said before a subscription to it is answered with
+    /// [`Refusal::SeeLogs`], and again when it changes. What is no longer named has ended.
+    Logs {
+        /// The application.
+        app: String,
+        /// The logs, by their epochs.
+        epochs: Vec<u64>,
+    },
 }
 
 /// Who the relay is.
@@ -185,6 +193,8 @@ pub enum Refusal {
     TooMany,
     /// The viewer uses this number already.
     NumberTaken,
+    /// The application has a log in each of several relays: follow those that [`ServerMessage::Logs`] names.
+    SeeLogs,
 }
 
 /// From viewer to relay. New kinds are added at the end.
@@ -213,6 +223,17 @@ pub enum ClientMessage {
     Token {
         /// The token, a JWT in its compact form.
         token: String,
+    },
+    /// Follow a topic in one log of its application.
+    SubscribeLog {
+        /// The viewer's own number for this subscription.
+        sub: u32,
+        /// The log's epoch.
+        epoch: u64,
+        /// What to follow.
+        topic: Topic,
+        /// Where to begin.
+        start: Start,
     },
 }
 
