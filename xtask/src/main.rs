@@ -4,6 +4,7 @@
 //! The modules follow the way a build goes: `setup` gets tools, `ui` makes the bundle, `relay` the binary around it, and
 //! `test` checks it all.
 
+mod bench;
 mod checkout;
 mod relay;
 mod setup;
@@ -25,6 +26,7 @@ Usage: cargo xtask VERB
   trunk WORDS…    run Trunk with the right tools, such as `cargo xtask trunk serve` beside a running `joey serve`
   test            check everything: format, lints, unit and browser tests, and the end-to-end tests
   ci              the same, and the documentation
+  bench [--quick] measure the relay beside its peers; --install-peers gets these first
   setup           only install what the other verbs would install when they need it
   help            this page
 
@@ -42,6 +44,8 @@ fn main() -> ExitCode {
         (Some("trunk"), words) => in_checkout(|here| ui::trunk(here, words)),
         (Some("test"), []) => in_checkout(test::test),
         (Some("ci"), []) => in_checkout(test::ci),
+        (Some("bench"), [word]) if word == "--install-peers" => in_checkout(bench::install_peers),
+        (Some("bench"), words) => in_checkout(|here| bench::run(here, words)),
         (Some("setup"), []) => in_checkout(setup::everything),
         (Some("help" | "--help" | "-h"), _) => {
             println!("{HELP}");
