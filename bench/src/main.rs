@@ -37,6 +37,11 @@ fn main() -> Result<()> {
     match words.as_slice() {
         ["--quick"] => quick::run(&[System::Joey, System::Uws, System::Axum], cores),
         [] => quick::run(&[System::Joey, System::Uws, System::Axum, System::Ws], cores),
-        _ => bail!("usage: cargo xtask bench [--quick]"),
+        ["burst"] => quick::burst(&[System::Joey, System::Uws], cores).map(drop),
+        ["spaced"] => quick::spaced(cores).map(drop),
+        ["idle"] => quick::idle(cores).map(drop),
+        ["ingest"] => quick::ingest(cores).map(drop),
+        ["join"] => quick::join(cores).map(drop),
+        _ => bail!("usage: cargo xtask bench [--quick | burst | spaced | idle | ingest | join]"),
     }
 }

@@ -120,11 +120,11 @@ mod tests {
     fn a_round_has_every_series_once_and_bears_its_moment() {
         let mut records = Records::new("bench", 10);
         for number in [0, 1, VARIANTS] {
-            let frames: Vec<Vec<u8>> = records.round(number, 77).map(<[u8]>::to_vec).collect();
+            let frames: Vec<Vec<u8>> = records.round(number, 1_544_101_820_000_000_077).map(<[u8]>::to_vec).collect();
             assert_eq!(frames.len(), 10);
             for frame in &frames {
                 assert!(joey::ingest::wallaroo::decode(&frame[LENGTH..]).is_ok());
-                assert_eq!(stamp(frame), 77);
+                assert_eq!(stamp(frame), 1_544_101_820_000_000_077);
             }
         }
     }
