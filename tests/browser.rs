@@ -4,8 +4,11 @@
 //! - `names`: names that hold markup or what means something in an address.
 //! - `life`: no data yet, a relay that ends and returns, what was missed.
 //! - `controls`: window, pause, filter, order, colours.
+//! - `access`: a token from the address.
 //! - `looks`: every page at two sizes in two colour schemes, and nothing wider than a phone.
 
+#[path = "browser/access.rs"]
+mod access;
 #[path = "browser/controls.rs"]
 mod controls;
 #[path = "browser/life.rs"]

@@ -5,13 +5,16 @@
 //! - `hostile`: what a broken or hostile producer can do, and what it cannot.
 //! - `time`: late, far ahead, not there yet.
 //! - `viewers`: subscriptions, batches, gaps and the ends of WebSockets.
-//! - `access`: who may watch and who may send.
+//! - `access`: who may watch.
+//! - `doors`: who may send, and over what.
 //! - `commands`: exit codes, `joey tap`, and the relay's own end.
 
 #[path = "pipeline/access.rs"]
 mod access;
 #[path = "pipeline/commands.rs"]
 mod commands;
+#[path = "pipeline/doors.rs"]
+mod doors;
 #[path = "pipeline/hostile.rs"]
 mod hostile;
 #[path = "pipeline/numbers.rs"]

@@ -77,7 +77,7 @@ fn ingested(bytes: &[u8], piece: usize) -> (Vec<String>, Vec<SeriesEntry>, Vec<T
         series.extend(hub.series_of(&app.app).1);
         let topic = Topic { app: app.app, filter: Filter::All };
         let (mut all, _) = viewer.subscribe(1, &topic, Start::History, 0).expect("it exists");
-        for batch in all.read(usize::MAX).batches {
+        for batch in all.read(usize::MAX, 0).batches {
             told.extend(updates(&batch).1.into_iter().map(Told::from));
         }
     }
@@ -130,7 +130,7 @@ pub fn message(bytes: &[u8]) {
     let Ok(message) = ServerMessage::decode(bytes) else { return };
     let again = message.encode();
     assert_eq!(ServerMessage::decode(&again), Ok(message.clone()));
-    if let ServerMessage::Batch { head, updates } = message {
+    if let ServerMessage::Batch { head, updates } | ServerMessage::Sum { head, updates } = message {
         assert!(head.read(updates).count() <= updates.0.len());
     }
 }
@@ -201,7 +201,7 @@ fn look_at(store: &mut AppStore) {
             assert!(0.0 <= rate.min && rate.min <= rate.median && rate.median <= rate.max, "{rate:?}");
         }
         let mut columns = 0;
-        store.slid(at).for_each_column(0..=u64::MAX, |_, _| columns += 1);
+        store.slid(at).for_each_column(0..=u64::MAX, |_, _, _| columns += 1);
         assert!(columns <= SECONDS_MAX, "{columns} seconds are kept");
     }
 }
@@ -220,6 +220,7 @@ fn series() -> Vec<SeriesEntry> {
 pub fn hub(bytes: &[u8]) {
     let config = Config {
         ring: Duration::from_secs(10),
+        sums: Duration::from_secs(60),
         forget_after: Duration::from_secs(60),
         ring_bytes_max: 4_000,
         apps_max: 3,
@@ -245,6 +246,7 @@ pub fn hub(bytes: &[u8]) {
                 let start = match number / 32 {
                     0..=2 => Start::History,
                     3 => Start::Live,
+                    4 => Start::Back { span_ns: number as u64 * S },
                     back => Start::After { epoch: 7, seq: back as u64 },
                 };
                 if let Ok((subscription, subscribed)) = viewer.subscribe(1, &topic, start, now_ns) {
@@ -254,7 +256,7 @@ pub fn hub(bytes: &[u8]) {
             }
             4 if !followed.is_empty() => {
                 let at = number % followed.len();
-                read(&mut followed[at], number / 16);
+                _ = read(&mut followed[at], number / 16, now_ns);
             }
             5 if !followed.is_empty() => drop(followed.swap_remove(number % followed.len())),
             _ => {}
@@ -263,7 +265,9 @@ pub fn hub(bytes: &[u8]) {
     }
     hub.cut_all(now_ns);
     assert!(hub.figures().ring_bytes <= 4_000);
-    followed.iter_mut().for_each(|subscription| read(subscription, usize::MAX));
+    for subscription in &mut followed {
+        while read(subscription, usize::MAX, now_ns) {}
+    }
     followed.clear();
     hub.evict_old(now_ns + 1_000 * S);
     let figures = hub.figures();
@@ -295,32 +299,35 @@ fn filter(number: usize) -> Filter {
     }
 }
 
-fn read(subscription: &mut Subscription, batches: usize) {
+/// Reads; says whether there was anything.
+fn read(subscription: &mut Subscription, batches: usize, now_ns: u64) -> bool {
     let mut next = subscription.position();
-    let read = subscription.read(batches);
+    let read = subscription.read(batches, now_ns);
     if let Some((from, to)) = read.gap {
         assert!(from == next && to >= from);
         next = to + 1;
     }
-    for batch in &read.batches {
-        let (head, updates) = updates(batch);
-        assert!(head.from <= next && next <= head.to, "{next} comes next, not {head:?}");
+    for piece in &read.batches {
+        let (head, updates, is_sum) = updates(piece);
+        assert!(head.from == next || !is_sum && head.from < next && next <= head.to, "{next} comes next, not {head:?}");
         let mut last = head.from - 1;
-        for update in updates {
+        for update in updates.into_iter().filter(|_| !is_sum) {
             assert!(update.seq > last && update.seq <= head.to);
             last = update.seq;
         }
         next = head.to + 1;
     }
     assert_eq!(next, subscription.position());
+    read.gap.is_some() || !read.batches.is_empty()
 }
 
-fn updates(batch: &[u8]) -> (BatchHead, Vec<Update>) {
-    match ServerMessage::decode(batch) {
-        Ok(ServerMessage::Batch { head, updates }) => {
-            let updates = head.read(updates).collect::<Result<_, _>>().expect("what was written can be read");
-            (head, updates)
-        }
-        other => panic!("a ring holds batches, not {other:?}"),
-    }
+/// What a piece of a ring says, and whether it is a sum.
+fn updates(piece: &[u8]) -> (BatchHead, Vec<Update>, bool) {
+    let (head, updates, is_sum) = match ServerMessage::decode(piece) {
+        Ok(ServerMessage::Batch { head, updates }) => (head, updates, false),
+        Ok(ServerMessage::Sum { head, updates }) => (head, updates, true),
+        other => panic!("nobody asked for {other:?}"),
+    };
+    let updates = head.read(updates).collect::<Result<_, _>>().expect("what was written can be read");
+    (head, updates, is_sum)
 }

@@ -204,7 +204,8 @@ impl Session {
             self.leave(sub);
             self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp }).await?;
         }
-        (self.catalogue, self.catalogue_due) = (0, Instant::now());
+        // After the usual pause, however many tokens come.
+        self.catalogue = 0;
         self.say_end_of_pass().await
     }
 
@@ -273,6 +274,10 @@ impl Session {
             let feed = following.subscription.feed();
             let read = following.subscription.read(BATCHES_PER_TURN, now_ns);
             if let Some((from, to)) = read.gap {
+                // Series may have been named for the first time in what is gone.
+                let series = following.subscription.series();
+                let (app, epoch) = (following.subscription.app().to_owned(), following.subscription.epoch());
+                self.name(app, epoch, &series).await?;
                 self.say(&ServerMessage::Gap { feed, from, to }).await?;
             }
             more |= read.batches.len() == BATCHES_PER_TURN;

@@ -97,19 +97,22 @@ async fn websocket(
         return (StatusCode::FORBIDDEN, "this origin may not connect; see --origin\n").into_response();
     }
     let token = token_in(&headers);
-    let upgrade = upgrade
-        .protocols([SUBPROTOCOL])
-        .read_buffer_size(READ_BYTES)
-        .write_buffer_size(WRITE_BYTES)
-        .max_write_buffer_size(WRITE_BYTES_MAX)
-        .max_message_size(MESSAGE_BYTES_MAX)
-        .max_frame_size(MESSAGE_BYTES_MAX);
-    upgrade.on_upgrade(move |socket| async move {
+    bounded(upgrade).protocols([SUBPROTOCOL]).on_upgrade(move |socket| async move {
         let _place = place;
         let counters = hub.counters().clone();
         let serving = fanout::serve(socket, written, hub, access, token, goodbye);
         viewers.track_future(contained(counters, "viewer", serving)).await;
     })
+}
+
+/// A WebSocket with our limits on what is read, gathered and held.
+pub fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    upgrade
+        .read_buffer_size(READ_BYTES)
+        .write_buffer_size(WRITE_BYTES)
+        .max_write_buffer_size(WRITE_BYTES_MAX)
+        .max_message_size(MESSAGE_BYTES_MAX)
+        .max_frame_size(MESSAGE_BYTES_MAX)
 }
 
 /// The token that a request brings as a subprotocol, since a browser can add no other header to a WebSocket.

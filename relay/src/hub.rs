@@ -9,6 +9,7 @@
 //! The locks are `parking_lot`'s, which a panic does not poison, and nothing is awaited under them.
 
 mod feed;
+mod follow;
 mod log;
 mod sum;
 
@@ -17,13 +18,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use bytes::Bytes;
-use joey_shared::series::{Filter, Topic};
-use joey_shared::wire::{AppEntry, Refusal, SeriesEntry, Start, Subscribed};
+use joey_shared::series::Filter;
+use joey_shared::wire::{AppEntry, SeriesEntry};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use self::feed::{Feed, Next};
+use self::feed::Feed;
+pub use self::follow::{Read, Subscription, Viewer};
 use self::log::Log;
 use crate::config::Config;
 use crate::ingest::wallaroo::{Metrics, Reject};
@@ -32,9 +33,6 @@ use crate::metrics::Counters;
 /// How much longer than asked for history is kept, so that a window as long as the ring is whole: its newest period began a
 /// while ago, and the oldest one arrived a while after its end.
 const SLACK: Duration = Duration::from_secs(15);
-
-/// A viewer that has not taken a batch for this long, in ns, is given sums: 10 s, the shortest after which one can exist.
-const LATE_NS: u64 = sum::SPAN_NS;
 
 /// Every application, and the viewers that want to hear of new ones.
 #[derive(Debug)]
@@ -320,7 +318,7 @@ impl Hub {
         let wake = Arc::new(Notify::new());
         viewers.insert(number, wake.clone());
         drop(viewers);
-        Some(Viewer { hub: self.clone(), number, wake })
+        Some(Viewer::new(self.clone(), number, wake))
     }
 
     /// Wakes every viewer that waits for news of the catalogue.
@@ -397,235 +395,6 @@ pub struct Figures {
     pub viewers: usize,
     /// Bytes of history.
     pub ring_bytes: u64,
-}
-
-/// A registered viewer. Dropping it leaves.
-#[derive(Debug)]
-pub struct Viewer {
-    hub: Arc<Hub>,
-    number: u64,
-    wake: Arc<Notify>,
-}
-
-impl Viewer {
-    /// Waits until there may be something to read.
-    pub async fn woken(&self) {
-        self.wake.notified().await;
-    }
-
-    /// Follows `topic` from `start` on; `now_ns` stamps the batch that is cut so that the history is complete.
-    ///
-    /// # Errors
-    /// [`Refusal::NoSuchApp`] when nobody has sent anything for it yet.
-    pub fn subscribe(
-        &self,
-        sub: u32,
-        topic: &Topic,
-        start: Start,
-        now_ns: u64,
-    ) -> Result<(Subscription, Subscribed), Refusal> {
-        let hub = &self.hub;
-        let app = hub.apps.read().get(&topic.app).cloned().ok_or(Refusal::NoSuchApp)?;
-        if !topic.filter.is_well_named() {
-            return Err(Refusal::NoSuchApp);
-        }
-        let mut log = app.log.lock();
-        hub.cut(&app, &mut log, now_ns);
-        if !log.has_feed(&topic.filter) {
-            if !log.has_room_for_feed() {
-                return Err(Refusal::TooMany);
-            }
-            // Filtering five minutes of history takes a while; producers shall not wait for it.
-            let whole = log.history();
-            let series = log.series().to_vec();
-            drop(log);
-            let feed = Feed::filtered(hub.feed_number(), topic.filter.clone(), &whole, &series);
-            log = app.log.lock();
-            hub.cut(&app, &mut log, now_ns);
-            hub.ring_bytes.fetch_add(log.insert_feed(feed), Relaxed);
-        }
-        if let Some(feed) =
-            log.feed(&topic.filter).filter(|feed| feed.lacks_past() && looks_back(start, feed, app.epoch, now_ns))
-        {
-            let number = feed.number();
-            let (whole, series) = (log.history(), log.series().to_vec());
-            drop(log);
-            let past = Feed::past_of(number, &topic.filter, &whole, &series);
-            log = app.log.lock();
-            let taken = log.feed_mut(number).map_or(0, |feed| feed.insert_past(past));
-            hub.ring_bytes.fetch_add(taken, Relaxed);
-        }
-        let head = log.head();
-        let feed = log.enter_feed(&topic.filter, self.number, self.wake.clone());
-        let newest = feed.newest();
-        let (next, missing) = match start {
-            Start::Live => (head + 1, 0),
-            Start::After { epoch, seq } if epoch == app.epoch => {
-                let wanted = seq.saturating_add(1).min(head + 1);
-                let next = feed.begin(wanted);
-                (next, next - wanted)
-            }
-            Start::Back { span_ns } => (feed.since(now_ns.saturating_sub(span_ns.saturating_add(nanos(SLACK)))), 0),
-            Start::History => (feed.oldest(), 0),
-            Start::After { .. } => (feed.oldest_of_all(), 0),
-        };
-        let subscribed = Subscribed { sub, feed: feed.number(), epoch: app.epoch, next, head: newest, missing };
-        drop(log);
-        hub.evict_bytes();
-        hub.counters.subscribed.inc();
-        if missing > 0 {
-            hub.counters.gaps.inc();
-            hub.counters.missed.inc_by(missing);
-        }
-        let (viewer, feed) = (self.number, subscribed.feed);
-        let filter = topic.filter.clone();
-        let subscription = Subscription { hub: hub.clone(), app, filter, viewer, feed, next, single_through: newest };
-        Ok((subscription, subscribed))
-    }
-}
-
-impl Drop for Viewer {
-    fn drop(&mut self) {
-        self.hub.viewers.lock().remove(&self.number);
-    }
-}
-
-/// One viewer's position in one feed. Dropping it stops following.
-#[derive(Debug)]
-pub struct Subscription {
-    hub: Arc<Hub>,
-    app: Arc<App>,
-    filter: Filter,
-    viewer: u64,
-    feed: u32,
-    /// The next number that the viewer has not got.
-    next: u64,
-    /// Up to here it gets single updates however slow it is, as long as they are held: this is the history that it asked for.
-    single_through: u64,
-}
-
-/// What a subscription gives.
-#[derive(Debug, Default)]
-pub struct Read {
-    /// Numbers that the ring no longer held, first and last.
-    pub gap: Option<(u64, u64)>,
-    /// Encoded messages, in order.
-    pub batches: Vec<Bytes>,
-}
-
-impl Subscription {
-    /// Takes up to `pieces_max` batches, or sums of them, from where this viewer is; `now_ns` tells whether it is late.
-    pub fn read(&mut self, pieces_max: usize, now_ns: u64) -> Read {
-        let mut read = Read::default();
-        while let Some(span) = self.read_until_sum(&mut read, pieces_max, now_ns) {
-            let sums = sum::of(self.feed, &span);
-            let mut log = self.app.log.lock();
-            let taken = log.feed_mut(self.feed).map_or(0, |feed| feed.insert_sums(sums));
-            drop(log);
-            self.hub.ring_bytes.fetch_add(taken, Relaxed);
-            if taken == 0 {
-                break;
-            }
-        }
-        read
-    }
-
-    /// Reads on; gives the batches whose sum comes next where nobody has made it yet.
-    fn read_until_sum(&mut self, read: &mut Read, pieces_max: usize, now_ns: u64) -> Option<Vec<feed::Batch>> {
-        let counters = &self.hub.counters;
-        let log = self.app.log.lock();
-        let feed = log.feed(&self.filter)?;
-        while read.batches.len() < pieces_max {
-            let begin = feed.begin(self.next);
-            if begin > self.next {
-                if !read.batches.is_empty() {
-                    break;
-                }
-                read.gap = Some((self.next, begin - 1));
-                counters.gaps.inc();
-                counters.missed.inc_by(begin - self.next);
-                self.next = begin;
-            }
-            let gets_sums = self.hub.config.sums > Duration::ZERO && self.next > self.single_through;
-            let late_ns = if gets_sums { now_ns.saturating_sub(LATE_NS) } else { 0 };
-            match feed.piece(self.next, late_ns) {
-                Next::Piece(piece) => {
-                    self.next = piece.to + 1;
-                    read.batches.push(piece.bytes.clone());
-                }
-                Next::SumOf(batches) => return Some(batches),
-                Next::Nothing => break,
-            }
-        }
-        None
-    }
-
-    /// The relay's number for the feed.
-    #[must_use]
-    pub const fn feed(&self) -> u32 {
-        self.feed
-    }
-
-    /// The next number that the viewer has not got.
-    #[must_use]
-    pub const fn position(&self) -> u64 {
-        self.next
-    }
-
-    /// Another subscription has brought the viewer to `position`.
-    pub fn skip_to(&mut self, position: u64) {
-        self.next = self.next.max(position);
-    }
-
-    /// Whether everything that `other` brings comes over this one as well.
-    #[must_use]
-    pub fn covers(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.app, &other.app) && self.filter.covers(&other.filter)
-    }
-
-    /// The series of this feed so far.
-    #[must_use]
-    pub fn series(&self) -> Vec<SeriesEntry> {
-        let log = self.app.log.lock();
-        log.series().iter().filter(|entry| self.filter.admits(&entry.key)).cloned().collect()
-    }
-
-    /// The application's name.
-    #[must_use]
-    pub fn app(&self) -> &str {
-        &self.app.name
-    }
-
-    /// Which of its updates.
-    #[must_use]
-    pub const fn filter(&self) -> &Filter {
-        &self.filter
-    }
-
-    /// The epoch of its log.
-    #[must_use]
-    pub fn epoch(&self) -> u64 {
-        self.app.epoch
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        let freed = self.app.log.lock().leave_feed(&self.filter, self.viewer);
-        self.hub.ring_bytes.fetch_sub(freed, Relaxed);
-    }
-}
-
-/// Whether `start` reaches back beyond the batches of `feed`, in a log of `epoch`.
-fn looks_back(start: Start, feed: &Feed, epoch: u64, now_ns: u64) -> bool {
-    match start {
-        Start::Live | Start::History => false,
-        Start::After { epoch: known, seq } => known != epoch || seq.saturating_add(1) < feed.oldest(),
-        Start::Back { span_ns } => {
-            let since_ns = now_ns.saturating_sub(span_ns.saturating_add(nanos(SLACK)));
-            feed.is_younger_than(since_ns)
-        }
-    }
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -3,6 +3,7 @@
 use joey_tests::browser::Browser;
 use joey_tests::proxy::Proxy;
 use joey_tests::{Frame, Oracle, eventually, eventually_is};
+use serde_json::json;
 
 use crate::page::{address, now_s, relay, rows_are, send, world};
 
@@ -111,6 +112,55 @@ fn a_page_that_was_cut_off_too_long_says_how_many_updates_it_missed() {
         browser.attribute(".figures [data-col=count]", "data-value")
     });
     assert_eq!(complaints_but_for_the_socket(&browser), [] as [String; 0]);
+}
+
+/// The page is away for ten seconds in which updates come, and back: nothing is missing, and nothing counts twice.
+fn check_absence(leave: impl FnOnce(&Browser), come_back: impl FnOnce(&Browser)) {
+    let relay = relay(&[]);
+    let mut all = world("App");
+    let _open = send(&relay, &all);
+    let browser = Browser::start();
+    browser.open(&address(&relay, "/applications/App/dashboard"));
+    let totals = |id: &joey_tests::oracle::ViewId| {
+        ["start-to-end", "node-ingress-egress", "computation", "gc-pause"].contains(&id.0.as_str())
+    };
+    rows_are(&browser, "[data-testid=row]", &all, 300, totals);
+    leave(&browser);
+    let mut producer = relay.producer("App", "worker-2");
+    for _ in 0..5 {
+        // Time is what passes here: whatever the browser gives up after a while, it is to give up.
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        let end = now_s();
+        let names = ["Orders", "worker-2", "Check order"];
+        let closing = Frame::new("App", "computation", names, end + 1).with(&[5]).lasting(10_000_000);
+        let frames = [Frame::new("App", "computation", names, end).with(&[1 << 20; 7]), closing];
+        producer.send_all(&frames);
+        all.frames.extend(frames);
+    }
+    relay.accepts(all.frames.len() as u64);
+    come_back(&browser);
+    eventually_is("the state", &"connected".to_owned(), || state(&browser));
+    rows_are(&browser, "[data-testid=row]", &all, 300, totals);
+    assert_eq!(relay.metric("joey_gap_updates_total"), 0);
+    all.check(&relay.stats("App"));
+}
+
+#[test]
+fn a_page_that_was_offline_is_whole_again_afterwards() {
+    let network = |offline: bool| {
+        move |browser: &Browser| {
+            browser.command("Network.enable", json!({}));
+            let unlimited = json!({"offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1});
+            browser.command("Network.emulateNetworkConditions", unlimited);
+        }
+    };
+    check_absence(network(true), network(false));
+}
+
+#[test]
+fn a_page_behind_another_tab_is_whole_again_afterwards() {
+    // A window in front of it would do the same; a tab needs no screen.
+    check_absence(|browser| browser.hide(), Browser::show);
 }
 
 #[test]

@@ -114,6 +114,31 @@ impl Browser {
         self.runtime.block_on(self.page().cdp().send_raw(name, parameters)).expect("Chromium knows the command");
     }
 
+    /// Puts an empty tab in front of the page.
+    ///
+    /// # Panics
+    /// When the browser fails.
+    pub fn hide(&self) {
+        let front = async {
+            let tab = self.page().new_tab().await?;
+            self.page().switch_to_window(tab).await
+        };
+        self.runtime.block_on(front).expect("there is room for a tab");
+    }
+
+    /// Closes the tab in front of the page.
+    ///
+    /// # Panics
+    /// When the browser fails.
+    pub fn show(&self) {
+        let back = async {
+            self.page().close_window().await?;
+            let tabs = self.page().windows().await?;
+            self.page().switch_to_window(tabs[0].clone()).await
+        };
+        self.runtime.block_on(back).expect("the page is there");
+    }
+
     /// Makes the page this large, in CSS pixels; narrower than a window can be if need be.
     pub fn resize(&self, width: u32, height: u32) {
         let phone = width < 500;

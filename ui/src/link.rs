@@ -65,6 +65,8 @@ pub struct Link {
 struct Bell {
     send: bool,
     retry: bool,
+    /// Shown to the relay by whatever connection comes next; empty for none.
+    token: String,
     waker: Option<Waker>,
 }
 
@@ -72,7 +74,8 @@ impl Link {
     /// Connects to the relay at `address`, for the life of the page.
     #[must_use]
     pub fn start(model: Handle, clock: Clock, address: Option<String>) -> Self {
-        let link = Self { model, clock, bell: Kept::new(Bell::default()), state: Told::new(LinkState::NoAddress) };
+        let bell = Bell { token: browser::kept_token(), ..Bell::default() };
+        let link = Self { model, clock, bell: Kept::new(bell), state: Told::new(LinkState::NoAddress) };
         if let Some(address) = address {
             wasm_bindgen_futures::spawn_local(link.run(address));
         }
@@ -83,6 +86,15 @@ impl Link {
     pub fn send(self) {
         self.bell.get().send = true;
         self.ring();
+    }
+
+    /// Shows the relay `token` in place of the one before, over the connection that there is or by coming back.
+    pub fn show_token(self, token: &str) {
+        browser::keep_token(token);
+        token.clone_into(&mut self.bell.get().token);
+        self.model.get().viewer().show_token(token);
+        self.send();
+        self.retry();
     }
 
     /// Tries again now, if the connection is gone.
@@ -167,7 +179,7 @@ impl Link {
 
     /// One connection, from opening to its end.
     async fn converse(self, address: &str) -> End {
-        let Ok(mut socket) = WebSocket::open_with_protocol(address, SUBPROTOCOL) else { return End::Lost };
+        let Some(mut socket) = self.open(address) else { return End::Lost };
         let mut heard_ns = browser::now_ns();
         let mut greeted = false;
         loop {
@@ -194,6 +206,16 @@ impl Link {
                 }
             }
         }
+    }
+
+    /// Opens a connection. A browser adds no header to a WebSocket, so a token goes along as one more subprotocol.
+    fn open(self, address: &str) -> Option<WebSocket> {
+        let protocols = js_sys::Array::of1(&SUBPROTOCOL.into());
+        let token = self.bell.get().token.clone();
+        if !token.is_empty() {
+            protocols.push(&format!("bearer.{token}").into());
+        }
+        web_sys::WebSocket::new_with_str_sequence(address, &protocols).ok()?.try_into().ok()
     }
 
     /// Merges one message. What makes no sense is counted by the viewer and shown.

@@ -45,10 +45,10 @@ impl Route {
     /// Reads what stands in the address bar from `#` on.
     #[must_use]
     pub fn parse(hash: &str) -> Self {
-        let rest = hash.strip_prefix('#').unwrap_or(hash);
-        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let window = query.split('&').find_map(|pair| pair.strip_prefix("w=")).and_then(|seconds| seconds.parse().ok());
-        Self { page: page_of(path).unwrap_or_else(|| Page::Unknown(rest.to_owned())), window }
+        let (path, query) = parts(hash);
+        let window = value(query, "w=").and_then(|seconds| seconds.parse().ok());
+        let typed = || hash.strip_prefix('#').unwrap_or(hash).to_owned();
+        Self { page: page_of(path).unwrap_or_else(|| Page::Unknown(typed())), window }
     }
 
     /// The address of this route, from `#` on.
@@ -60,6 +60,24 @@ impl Route {
             None => format!("#{path}"),
         }
     }
+}
+
+/// The token in what stands in the address bar from `#` on: `#token=…`, or `token=…` beside the window.
+#[must_use]
+pub fn token_in(hash: &str) -> Option<&str> {
+    let token = value(parts(hash).1, "token=")?;
+    // A subprotocol may hold no more than a token does.
+    token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)).then_some(token)
+}
+
+/// The path and the query of what stands from `#` on. A token may stand there alone.
+fn parts(hash: &str) -> (&str, &str) {
+    let rest = hash.strip_prefix('#').unwrap_or(hash);
+    if rest.starts_with("token=") { ("", rest) } else { rest.split_once('?').unwrap_or((rest, "")) }
+}
+
+fn value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+    query.split('&').find_map(|pair| pair.strip_prefix(name))
 }
 
 fn page_of(path: &str) -> Option<Page> {
@@ -164,6 +182,22 @@ pub fn decode(encoded: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_is_read_out_of_any_address_and_written_into_none() {
+        for (hash, token, address) in [
+            ("#token=a", "a", "#/"),
+            ("#token=a&w=60", "a", "#/?w=60"),
+            ("#/applications/x/dashboard?token=a", "a", "#/applications/x/dashboard"),
+            ("#/?w=60&token=a-_.9&y=1", "a-_.9", "#/?w=60"),
+            ("#token=", "", "#/"),
+        ] {
+            assert_eq!((token_in(hash), Route::parse(hash).address().as_str()), (Some(token), address), "{hash}");
+        }
+        for hash in ["", "#", "#/x", "#/?nottoken=a", "#token=a%20b", "#token=a,b", "#token=\u{e9}"] {
+            assert_eq!(token_in(hash), None, "{hash}");
+        }
+    }
 
     const NAMES: [&str; 9] =
         ["plain", "a/b?c#d%e@f:g*h i", "", "%2F", "Décodage · 解码 🚀", "<b>bold</b>&amp;", "مرحبا", "..", "?w=9"];

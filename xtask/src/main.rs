@@ -2,11 +2,14 @@
 //! and `cargo xtask test` are the only commands anybody has to know.
 //!
 //! The modules follow the way a build goes: `setup` gets tools, `ui` makes the bundle, `relay` the binary around it, and
-//! `test` checks it all.
+//! `test` checks it all; `proof` and `conformance` are what `ci` checks besides, `reliability` measures what takes longer.
 
 mod bench;
 mod checkout;
+mod conformance;
+mod proof;
 mod relay;
+mod reliability;
 mod setup;
 mod test;
 mod ui;
@@ -25,7 +28,10 @@ Usage: cargo xtask VERB
   ui              build the browser bundle in dist/ and weigh it
   trunk WORDS…    run Trunk with the right tools, such as `cargo xtask trunk serve` beside a running `joey serve`
   test            check everything: format, lints, unit and browser tests, and the end-to-end tests
-  ci              the same, and the documentation
+  ci              the same, the documentation, the fuzzers, what the crates are that everything is built from, and the
+                  WebSocket's conformance to its standard
+  fuzz            only the fuzzers, half a minute each
+  reliability [NAMES…]  measure the released relay while things go wrong; all figures, or those of these names
   bench [--quick] measure the relay beside its peers; --install-peers gets these first
   setup           only install what the other verbs would install when they need it
   help            this page
@@ -46,6 +52,8 @@ fn main() -> ExitCode {
         (Some("ci"), []) => in_checkout(test::ci),
         (Some("bench"), [word]) if word == "--install-peers" => in_checkout(bench::install_peers),
         (Some("bench"), words) => in_checkout(|here| bench::run(here, words)),
+        (Some("fuzz"), []) => in_checkout(proof::fuzz),
+        (Some("reliability"), words) => in_checkout(|here| reliability::measure(here, words)),
         (Some("setup"), []) => in_checkout(setup::everything),
         (Some("help" | "--help" | "-h"), _) => {
             println!("{HELP}");

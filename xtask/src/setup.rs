@@ -3,6 +3,8 @@
 
 mod browser;
 mod cache;
+pub(crate) mod crates;
+mod kosoku;
 mod rust;
 mod trunk;
 mod wasm_bindgen;
@@ -13,6 +15,7 @@ use anyhow::Result;
 
 pub(crate) use browser::{Browser, is_root};
 pub(crate) use cache::Cache;
+pub(crate) use kosoku::find_or_install as kosoku;
 
 use crate::checkout::{Checkout, before_path};
 

@@ -10,7 +10,7 @@ use xshell::cmd;
 
 use crate::{
     checkout::Checkout,
-    relay,
+    conformance, proof, relay,
     setup::{self, BARE_TARGET, Browser, BundleTools},
     ui,
 };
@@ -23,11 +23,14 @@ pub(crate) fn test(here: &Checkout) -> Result<()> {
     Ok(())
 }
 
-/// All checks, and the documentation.
+/// All checks, the documentation, what [`proof`] has, and the WebSocket's conformance.
 pub(crate) fn ci(here: &Checkout) -> Result<()> {
     let mut steps = Steps::default();
     check(here, &mut steps)?;
     steps.run("documentation", || documentation(here))?;
+    steps.run("supply chain", || proof::supply_chain(here))?;
+    steps.run("fuzzers", || proof::fuzz(here))?;
+    steps.run("conformance of the WebSocket", || conformance::check(here))?;
     steps.print();
     Ok(())
 }

@@ -1,17 +1,18 @@
 //! Publish, read, leave: what a viewer gets, and what it is told when it cannot get it.
 
-mod model;
-
 use std::time::Duration;
 
+use bytes::Bytes;
 use joey_shared::histogram::Histogram;
-use joey_shared::series::{COMPUTATION, SeriesKey};
+use joey_shared::series::{COMPUTATION, SeriesKey, Topic};
 use joey_shared::viewer::Viewer as Client;
-use joey_shared::wire::{ClientMessage, ServerMessage, Update};
+use joey_shared::wire::{ClientMessage, ServerMessage, Start, Update};
 
 use super::*;
 
+mod model;
 mod sums;
+mod threads;
 
 const S: u64 = 1_000_000_000;
 const NOW: u64 = 1_000 * S;

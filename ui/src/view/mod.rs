@@ -27,7 +27,7 @@ use crate::kept::{Kept, Told};
 use crate::link::Link;
 use crate::model::Model;
 use crate::moment::Zone;
-use crate::route::{Page, Route};
+use crate::route::{Page, Route, token_in};
 use crate::settings::{self, Theme, WINDOW_DEFAULT};
 
 pub use self::table::table;
@@ -62,7 +62,12 @@ impl Ctx {
     /// Everything that a page needs, connected to the relay at `address`.
     #[must_use]
     pub fn start(address: Option<String>) -> Self {
-        let route = Route::parse(&browser::hash());
+        let hash = browser::hash();
+        let route = Route::parse(&hash);
+        if let Some(token) = token_in(&hash) {
+            browser::keep_token(token);
+            browser::rewrite(&route.address());
+        }
         let window =
             route.window.and_then(settings::window_on_offer).or_else(browser::kept_window).unwrap_or(WINDOW_DEFAULT);
         let model = Kept::new(Model::new(window));
@@ -106,7 +111,16 @@ impl Ctx {
 
     /// Follows the address bar.
     fn moved(self) {
-        let route = Route::parse(&browser::hash());
+        let hash = browser::hash();
+        let mut route = Route::parse(&hash);
+        if let Some(token) = token_in(&hash) {
+            // A token alone leads nowhere else.
+            if hash.starts_with("#token=") {
+                route.page = self.page.peek();
+            }
+            browser::rewrite(&route.address());
+            self.link.show_token(token);
+        }
         if let Some(seconds) = route.window.and_then(settings::window_on_offer) {
             self.set_window(seconds);
         }

@@ -1,7 +1,7 @@
 //! The status pill: how the page stands with its relay, in words beside a shape, and behind it what there is to know.
 
-use joey_shared::format;
 use joey_shared::wire::VERSION;
+use joey_shared::{close, format};
 use leptos::prelude::Get;
 use wasm_bindgen::JsCast;
 use web_sys::{Event, HtmlInputElement};
@@ -24,6 +24,8 @@ pub(super) fn words(ctx: Ctx) -> (&'static str, String) {
             ("reconnecting", words)
         }
         LinkState::OtherVersion(..) => ("stopped", "other version".to_owned()),
+        LinkState::Refused(close::NO_TOKEN, _) => ("stopped", "no token".to_owned()),
+        LinkState::Refused(close::TOKEN, _) => ("stopped", "token refused".to_owned()),
         LinkState::Refused(..) => ("stopped", "refused".to_owned()),
         LinkState::Connected if missing > 0 => {
             ("connected", format!("missed {} updates", format::count(missing.into())))
@@ -111,6 +113,14 @@ pub(super) fn obstacle(ctx: Ctx) -> Option<String> {
         LinkState::OtherVersion(theirs, release) => {
             let advice = if theirs > VERSION { "Reload the page to get the newer one." } else { "The relay is older than this page." };
             Some(format!("This page speaks protocol {VERSION}, the relay {theirs} (release {release}). {advice}"))
+        }
+        LinkState::Refused(code, _) if close::wants_token(code) => {
+            let why = if code == close::NO_TOKEN {
+                "The relay asks for a token, and this page has none."
+            } else {
+                "The token of this page has expired, or this relay does not accept it."
+            };
+            Some(format!("{why} Open the page with a new one: #token=… at the end of its address."))
         }
         LinkState::Refused(code, reason) => Some(format!("The relay refused this page (code {code}): {reason}. It will not try again by itself.")),
         _ => None,

@@ -1,7 +1,8 @@
 //! Random operations on a hub beside a model that keeps everything: whatever is published, cut, dropped, followed and left in
 //! whatever order, every number reaches each subscription exactly once or lies in a gap that it is told of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use proptest::prelude::*;
 
@@ -11,8 +12,9 @@ use super::*;
 const WORKERS: [&str; 3] = ["a", "b", "c"];
 /// Every kind of topic: the whole, a category, a series, and a series that nobody sends.
 const TOPICS: usize = 5;
-/// Longest history, in seconds, and the hour after which a silent application is forgotten.
+/// Seconds of single updates, and of sums behind them; those after which a silent application is forgotten.
 const RING_S: u64 = 20;
+const SUMS_S: u64 = 70;
 const FORGET_S: u64 = 60;
 
 #[derive(Clone, Debug)]
@@ -27,7 +29,7 @@ enum Op {
     Pass {
         seconds: u64,
     },
-    /// Follow a topic: with history, from now on, or so far back from the newest number.
+    /// Follow a topic.
     Follow {
         topic: usize,
         start: From,
@@ -47,10 +49,11 @@ enum Op {
 enum From {
     History,
     Live,
+    /// After the stamp that is so far from the newest.
     Back(u64),
-    /// So many seconds back.
-    Span(u64),
     OtherEpoch,
+    /// With so many seconds.
+    Seconds(u64),
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -58,8 +61,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(From::History),
         1 => Just(From::Live),
         3 => (0..40_u64).prop_map(From::Back),
-        2 => (0..150_u64).prop_map(From::Span),
         1 => Just(From::OtherEpoch),
+        1 => (1..90_u64).prop_map(From::Seconds),
     ];
     prop_oneof![
         // More than 1,000 make a batch full before it is cut.
@@ -108,9 +111,9 @@ struct World {
     sent: Vec<Sent>,
     /// The series' numbers, by worker, in the order in which they came.
     numbers: Vec<usize>,
-    /// Batches cut before this may be gone, and sums of those cut before that.
+    /// Batches cut before this may be gone, and sums of batches cut before that.
     dropped_ns: u64,
-    dropped_sums_ns: u64,
+    dropped_sum_ns: u64,
     is_short_of_room: bool,
     followed: Vec<(Subscription, usize)>,
     /// Goes up with every update ever, and is what its histogram counts.
@@ -119,11 +122,11 @@ struct World {
 }
 
 impl World {
-    fn new(ring_bytes_max: Option<u64>, sums_s: u64) -> Self {
+    fn new(ring_bytes_max: Option<u64>, has_sums: bool) -> Self {
         let defaults = Config::default();
         let hub = hub(Config {
             ring: Duration::from_secs(RING_S),
-            sums: Duration::from_secs(sums_s),
+            sums: Duration::from_secs(if has_sums { SUMS_S } else { 0 }),
             forget_after: Duration::from_secs(FORGET_S),
             ring_bytes_max: ring_bytes_max.unwrap_or(defaults.ring_bytes_max),
             ..defaults
@@ -136,7 +139,7 @@ impl World {
             sent: Vec::new(),
             numbers: Vec::new(),
             dropped_ns: 0,
-            dropped_sums_ns: 0,
+            dropped_sum_ns: 0,
             is_short_of_room: ring_bytes_max.is_some(),
             followed: Vec::new(),
             total: 0,
@@ -154,14 +157,16 @@ impl World {
             Op::Pass { seconds } => {
                 self.now_ns += seconds * S;
                 self.hub.evict_old(self.now_ns);
-                let Config { ring, sums, .. } = *self.hub.config();
-                self.dropped_ns = self.now_ns.saturating_sub(nanos(ring + SLACK));
-                self.dropped_sums_ns = self.now_ns.saturating_sub(nanos(sums.max(ring) + SLACK));
+                let kept = |span| self.now_ns.saturating_sub(nanos(span + SLACK));
+                (self.dropped_ns, self.dropped_sum_ns) = (kept(self.hub.config().ring), kept(self.hub.config().sums));
+                if !self.has_sums() {
+                    self.dropped_sum_ns = self.dropped_ns;
+                }
             }
             Op::Follow { topic, start } => self.follow(topic, start),
             Op::Read { which, batches } if !self.followed.is_empty() => {
                 let at = which % self.followed.len();
-                self.read(at, batches);
+                _ = self.read(at, batches);
             }
             Op::Leave { which } if !self.followed.is_empty() => {
                 drop(self.followed.swap_remove(which % self.followed.len()));
@@ -175,7 +180,7 @@ impl World {
         let app = self.hub.app("app").unwrap();
         if app.epoch != self.epoch {
             assert!(self.followed.is_empty(), "an application that somebody watches is not forgotten");
-            (self.epoch, self.dropped_ns, self.dropped_sums_ns) = (app.epoch, 0, 0);
+            (self.epoch, self.dropped_ns, self.dropped_sum_ns) = (app.epoch, 0, 0);
             self.sent.clear();
             self.numbers.clear();
         }
@@ -212,8 +217,8 @@ impl World {
             From::History => Start::History,
             From::Live => Start::Live,
             From::Back(back) => Start::After { epoch: self.epoch, seq: head.saturating_sub(back) },
-            From::Span(seconds) => Start::Back { span_ns: seconds * S },
             From::OtherEpoch => Start::After { epoch: self.epoch ^ 1, seq: head },
+            From::Seconds(seconds) => Start::Back { span_ns: seconds * S },
         };
         let subscribed = self.viewer.subscribe(1, &topic(filter(at)), start, self.now_ns);
         let Ok((subscription, subscribed)) = subscribed else {
@@ -225,27 +230,9 @@ impl World {
         let wanted = match from {
             From::Live => head + 1,
             From::Back(back) => head.saturating_sub(back) + 1,
-            From::Span(seconds) => {
-                let since_ns = self.now_ns.saturating_sub(seconds * S + nanos(SLACK));
-                self.sent.partition_point(|sent| sent.cut_ns.is_some_and(|cut_ns| cut_ns < since_ns)) as u64 + 1
-            }
-            From::History | From::OtherEpoch => 1,
+            From::History | From::OtherEpoch | From::Seconds(_) => 1,
         };
-        assert!((1..=head + 1).contains(&subscribed.next));
-        match from {
-            // It may begin with a batch or a sum that began earlier.
-            From::Span(_) if subscribed.next < wanted => {
-                self.followed.push((subscription, at));
-                return;
-            }
-            // Single updates only.
-            From::History => {
-                self.has_rightly_left_the_ring(1, subscribed.next - 1);
-                self.followed.push((subscription, at));
-                return;
-            }
-            _ => assert!(subscribed.next >= wanted),
-        }
+        assert!((1..=head + 1).contains(&subscribed.next) && subscribed.next >= wanted);
         match from {
             From::Back(_) => {
                 assert_eq!(subscribed.missing, subscribed.next - wanted, "what is missing is told exactly")
@@ -253,11 +240,21 @@ impl World {
             _ => assert_eq!(subscribed.missing, 0, "nothing is missed by whoever asks for what there is"),
         }
         self.told_missing += subscribed.missing;
-        self.is_rightly_gone(wanted, subscribed.next - 1);
+        let (filter, before) = (filter(at), wanted..=subscribed.next - 1);
+        match from {
+            From::Live | From::Back(_) => self.is_rightly_gone(before, &filter),
+            From::OtherEpoch => self.was_cut_before(self.dropped_sum_ns, before, &filter),
+            From::History => self.was_cut_before(self.dropped_ns, before, &filter),
+            From::Seconds(seconds) => {
+                let since_ns = self.now_ns.saturating_sub(seconds * S);
+                self.was_cut_before(since_ns.max(self.dropped_sum_ns), before, &filter);
+            }
+        }
         self.followed.push((subscription, at));
     }
 
-    fn read(&mut self, at: usize, batches: usize) {
+    /// Reads; says whether there was anything.
+    fn read(&mut self, at: usize, batches: usize) -> bool {
         let (subscription, topic) = &mut self.followed[at];
         let filter = filter(*topic);
         let mut expected = subscription.position();
@@ -267,23 +264,25 @@ impl World {
         if let Some((from, to)) = read.gap {
             assert!(from == expected && from <= to, "a gap begins where the viewer is");
             self.told_missing += to - from + 1;
-            self.is_rightly_gone(from, to);
+            self.is_rightly_gone(from..=to, &filter);
             expected = to + 1;
         }
         for bytes in &read.batches {
             let (from, to, counted, is_sum) = covered(bytes);
-            // Where a viewer resumes within a batch it gets the whole batch, whose stamps say what it has.
-            assert!(from <= expected && expected <= to, "{from}..={to} follows {expected}");
-            assert!(from == expected || !is_sum, "a sum cannot be taken apart");
+            // Where a viewer resumes within a batch it gets the whole batch, whose stamps say what it has. A sum has none.
+            assert!(from == expected || !is_sum && from < expected && expected <= to, "{from}..={to} after {expected}");
+            assert!(!is_sum || self.has_sums());
             assert_eq!(counted, self.counted(from, to, &filter), "{from}..={to} of {filter:?}");
             expected = to + 1;
         }
         assert_eq!(expected, position);
-        if read.batches.len() < batches {
+        if read.gap.is_none() && read.batches.is_empty() {
             // Everything that was cut has been read; what is beyond did not pass.
             let cut = (self.sent.len() - self.pending()) as u64;
             assert_eq!(self.counted(expected, cut, &filter), Counted::new(), "beyond {expected} of {filter:?}");
+            return false;
         }
+        true
     }
 
     /// What the updates with these numbers that pass add up to.
@@ -305,24 +304,31 @@ impl World {
         filter.admits(&SeriesKey { category, pipeline, worker, name })
     }
 
-    /// Batches may be dropped once they are too old, or where there is too much of them.
-    fn has_rightly_left_the_ring(&self, from: u64, to: u64) {
-        let mut gone = from..=to;
-        let is_old = |seq: u64| self.sent[seq as usize - 1].cut_ns.is_some_and(|cut_ns| cut_ns < self.dropped_ns);
-        assert!(self.is_short_of_room || gone.all(is_old), "{from}..={to} is gone too early");
+    fn has_sums(&self) -> bool {
+        self.hub.config().sums > Duration::ZERO
     }
 
-    /// As above, and not even there as a sum.
-    fn is_rightly_gone(&self, from: u64, to: u64) {
-        self.has_rightly_left_the_ring(from, to);
-        let mut gone = from..=to;
-        // Where there are sums, all that is lost before they go is what is left of the one that the viewer was in.
-        let span = |seq: u64| self.sent[seq as usize - 1].cut_ns.map(|cut_ns| cut_ns / sum::SPAN_NS);
-        let is_left_over = |seq: u64| span(seq) == span(from);
-        let is_very_old =
-            |seq: u64| self.sent[seq as usize - 1].cut_ns.is_some_and(|cut_ns| cut_ns < self.dropped_sums_ns);
-        let is_lost = |seq: u64| self.hub.config().sums.is_zero() || is_left_over(seq) || is_very_old(seq);
-        assert!(self.is_short_of_room || gone.all(is_lost), "{from}..={to} is not even there as a sum");
+    /// What a viewer goes on without was old enough to be gone: its sums as well, or its single updates if the viewer comes
+    /// back in the middle of ten seconds of which only the sum is left.
+    fn is_rightly_gone(&self, gone: RangeInclusive<u64>, filter: &Filter) {
+        let spans: BTreeSet<u64> = self
+            .cut_times(gone.clone(), filter)
+            .filter(|&cut_ns| cut_ns >= self.dropped_sum_ns)
+            .map(|ns| ns / sum::SPAN_NS)
+            .collect();
+        assert!(self.is_short_of_room || spans.len() <= usize::from(self.has_sums()), "{gone:?} is gone too early");
+        self.was_cut_before(self.dropped_ns, gone, filter);
+    }
+
+    /// What passes `filter` of these numbers was cut before `before_ns`, unless there is too much history anyway.
+    fn was_cut_before(&self, before_ns: u64, numbers: RangeInclusive<u64>, filter: &Filter) {
+        let is_old = self.cut_times(numbers.clone(), filter).all(|cut_ns| cut_ns < before_ns);
+        assert!(self.is_short_of_room || is_old, "{numbers:?} should be held");
+    }
+
+    fn cut_times(&self, numbers: RangeInclusive<u64>, filter: &Filter) -> impl Iterator<Item = u64> {
+        let sent = numbers.map(|seq| &self.sent[seq as usize - 1]).filter(|sent| self.passes(sent, filter));
+        sent.map(|sent| sent.cut_ns.expect("nobody gets past what waits"))
     }
 
     /// What is counted as held is what is held.
@@ -335,17 +341,17 @@ impl World {
     }
 }
 
-/// The range that a message covers, what it counts there, and whether it is a sum. The stamps of a batch lie in its range
-/// and ascend.
+/// The range that a message covers, what it counts there, and whether it is a sum. The stamps of a batch lie in its range and
+/// ascend.
 fn covered(bytes: &[u8]) -> (u64, u64, Counted, bool) {
     let (head, updates, is_sum) = match ServerMessage::decode(bytes).unwrap() {
         ServerMessage::Batch { head, updates } => (head, updates, false),
         ServerMessage::Sum { head, updates } => (head, updates, true),
-        other => panic!("a ring holds batches and sums, not {other:?}"),
+        other => panic!("nobody asked for {other:?}"),
     };
     let (mut counted, mut last) = (Counted::new(), head.from - 1);
     for update in head.read(updates).map(Result::unwrap) {
-        assert!(update.seq > last && update.seq <= head.to, "{} after {last} in {head:?}", update.seq);
+        assert!(is_sum || update.seq > last && update.seq <= head.to, "{} after {last} in {head:?}", update.seq);
         last = update.seq;
         counted.entry(update.series).or_default().merge(&update.histogram);
     }
@@ -356,17 +362,17 @@ proptest! {
     #[test]
     fn every_number_is_delivered_once_or_told_missing(
         ring_bytes_max in prop_oneof![Just(None), (1_000..8_000_u64).prop_map(Some)],
-        sums_s in prop_oneof![Just(0), Just(100)],
+        has_sums in any::<bool>(),
         ops in prop::collection::vec(op(), 1..120),
     ) {
-        let mut world = World::new(ring_bytes_max, sums_s);
+        let mut world = World::new(ring_bytes_max, has_sums);
         for op in &ops {
             world.run(op);
         }
         // In the end everybody catches up, and leaves nothing behind.
         world.run(&Op::Cut);
         for at in 0..world.followed.len() {
-            world.read(at, usize::MAX);
+            while world.read(at, usize::MAX) {}
         }
         world.followed.clear();
         world.accounts_are_right();
