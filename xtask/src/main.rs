@@ -4,6 +4,7 @@
 //! The modules follow the way a build goes: `setup` gets tools, `ui` makes the bundle, `relay` the binary around it, and
 //! `test` checks it all; `proof` and `conformance` are what `ci` checks besides, `reliability` measures what takes longer.
 
+mod bench;
 mod checkout;
 mod conformance;
 mod proof;
@@ -31,6 +32,7 @@ Usage: cargo xtask VERB
                   WebSocket's conformance to its standard
   fuzz            only the fuzzers, half a minute each
   reliability [NAMES…]  measure the released relay while things go wrong; all figures, or those of these names
+  bench [--quick] measure the relay beside its peers; --install-peers gets these first
   setup           only install what the other verbs would install when they need it
   help            this page
 
@@ -48,6 +50,8 @@ fn main() -> ExitCode {
         (Some("trunk"), words) => in_checkout(|here| ui::trunk(here, words)),
         (Some("test"), []) => in_checkout(test::test),
         (Some("ci"), []) => in_checkout(test::ci),
+        (Some("bench"), [word]) if word == "--install-peers" => in_checkout(bench::install_peers),
+        (Some("bench"), words) => in_checkout(|here| bench::run(here, words)),
         (Some("fuzz"), []) => in_checkout(proof::fuzz),
         (Some("reliability"), words) => in_checkout(|here| reliability::measure(here, words)),
         (Some("setup"), []) => in_checkout(setup::everything),
