@@ -76,7 +76,7 @@ fn ingested(bytes: &[u8], piece: usize) -> (Vec<String>, Vec<SeriesEntry>, Vec<T
     for app in apps {
         series.extend(hub.series_of(&app.app).1);
         let topic = Topic { app: app.app, filter: Filter::All };
-        let (mut all, _) = viewer.subscribe(1, &topic, Start::History, 0).expect("it exists");
+        let (mut all, _) = viewer.subscribe(1, &topic, None, Start::History, 0).expect("it exists");
         for batch in all.read(usize::MAX, 0).batches {
             told.extend(updates(&batch).1.into_iter().map(Told::from));
         }
@@ -249,7 +249,7 @@ pub fn hub(bytes: &[u8]) {
                     4 => Start::Back { span_ns: number as u64 * S },
                     back => Start::After { epoch: 7, seq: back as u64 },
                 };
-                if let Ok((subscription, subscribed)) = viewer.subscribe(1, &topic, start, now_ns) {
+                if let Ok((subscription, subscribed)) = viewer.subscribe(1, &topic, None, start, now_ns) {
                     assert_eq!(subscription.position(), subscribed.next);
                     followed.push(subscription);
                 }

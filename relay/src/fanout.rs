@@ -6,6 +6,7 @@
 //!
 //! What its [`Pass`] does not allow does not exist for this viewer, and it is answered as if it did not.
 
+mod logs;
 mod pass;
 
 use std::collections::BTreeMap;
@@ -19,12 +20,14 @@ use bytes::Bytes;
 use futures_util::SinkExt as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use joey_shared::close;
+use joey_shared::series::Topic;
 use joey_shared::wire::{
-    AppEntry, CLIENT_BYTES_MAX, ClientMessage, Hello, Refusal, SeriesEntry, ServerMessage, VERSION,
+    AppEntry, CLIENT_BYTES_MAX, ClientMessage, Hello, Refusal, SeriesEntry, ServerMessage, Start, VERSION,
 };
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::logs::Logs;
 use self::pass::{Pass, Turn};
 use crate::access::Access;
 use crate::config::at_least_one;
@@ -74,6 +77,7 @@ pub async fn serve(
         viewer,
         pass,
         subscriptions: BTreeMap::new(),
+        logs: Logs::default(),
         catalogue: 0,
         catalogue_due: Instant::now(),
         heartbeat_due: Instant::now() + hub.config().heartbeat,
@@ -112,6 +116,7 @@ struct Session {
     viewer: Viewer,
     pass: Pass,
     subscriptions: BTreeMap<u32, Following>,
+    logs: Logs,
     /// The version of the catalogue that the viewer has.
     catalogue: u64,
     catalogue_due: Instant,
@@ -147,6 +152,7 @@ impl Session {
             let catalogue_due = if has_news { self.catalogue_due } else { self.heartbeat_due };
             let next_timer = self.heartbeat_due.min(catalogue_due).min(self.ping_due);
             let next_timer = self.pass.due().map_or(next_timer, |due| next_timer.min(due));
+            let next_timer = self.logs.due().map_or(next_timer, |due| next_timer.min(due));
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {
@@ -199,7 +205,8 @@ impl Session {
         let claims = &self.pass.claims;
         let is_covered = |subscription: &Subscription| claims.cover(subscription.app(), subscription.filter());
         let ended = self.subscriptions.iter().filter(|(_, following)| !is_covered(&following.subscription));
-        let ended: Vec<u32> = ended.map(|(&sub, _)| sub).collect();
+        let mut ended: Vec<u32> = ended.map(|(&sub, _)| sub).collect();
+        ended.extend(self.logs.uncovered(|topic| claims.cover(&topic.app, &topic.filter)));
         for sub in ended {
             self.leave(sub);
             self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp }).await?;
@@ -221,6 +228,7 @@ impl Session {
             self.catalogue_due = now + CATALOGUE_PAUSE;
             self.send_catalogue().await?;
         }
+        self.send_logs(now).await?;
         let more = self.send_batches().await?;
         if now >= self.heartbeat_due {
             let sent = self.subscriptions.values().map(|following| &following.subscription);
@@ -341,26 +349,15 @@ impl Session {
 
     async fn obey(&mut self, message: ClientMessage) -> ControlFlow<Ended> {
         match message {
-            ClientMessage::Subscribe { sub, topic, start } => {
-                let made = if self.subscriptions.contains_key(&sub) {
-                    Err(Refusal::NumberTaken)
-                } else if self.subscriptions.len() >= self.hub.config().subscriptions_max {
-                    Err(Refusal::TooMany)
-                } else if !self.pass.claims.cover(&topic.app, &topic.filter) {
-                    Err(Refusal::NoSuchApp)
-                } else {
-                    self.viewer.subscribe(sub, &topic, start, self.hub.config().now_ns())
-                };
-                match made {
-                    Err(reason) => self.say(&ServerMessage::Refused { sub, reason }).await,
-                    Ok((subscription, subscribed)) => {
-                        let series = subscription.series();
-                        self.name(subscription.app().to_owned(), subscription.epoch(), &series).await?;
-                        self.enter(sub, subscription);
-                        self.say(&ServerMessage::Subscribed(subscribed)).await
-                    }
-                }
-            }
+            ClientMessage::Subscribe { sub, topic, start } => match self.refusal(sub, &topic) {
+                Some(reason) => self.say(&ServerMessage::Refused { sub, reason }).await,
+                None if self.hub.is_clustered() => self.tell_logs(sub, topic).await,
+                None => self.follow(sub, topic, None, start).await,
+            },
+            ClientMessage::SubscribeLog { sub, epoch, topic, start } => match self.refusal(sub, &topic) {
+                Some(reason) => self.say(&ServerMessage::Refused { sub, reason }).await,
+                None => self.follow_log(sub, epoch, topic, start).await,
+            },
             ClientMessage::Unsubscribe { sub } => {
                 self.leave(sub);
                 Continue(())
@@ -382,7 +379,32 @@ impl Session {
         }
     }
 
+    /// Why a subscription of this number to this topic cannot be made, if so.
+    fn refusal(&self, sub: u32, topic: &Topic) -> Option<Refusal> {
+        if self.subscriptions.contains_key(&sub) || self.logs.holds(sub) {
+            Some(Refusal::NumberTaken)
+        } else if self.subscriptions.len() + self.logs.len() >= self.hub.config().subscriptions_max {
+            Some(Refusal::TooMany)
+        } else {
+            (!self.pass.claims.cover(&topic.app, &topic.filter)).then_some(Refusal::NoSuchApp)
+        }
+    }
+
+    /// Follows a topic in our own log of its application, or in that of the epoch `log`.
+    async fn follow(&mut self, sub: u32, topic: Topic, log: Option<u64>, start: Start) -> ControlFlow<Ended> {
+        match self.viewer.subscribe(sub, &topic, log, start, self.hub.config().now_ns()) {
+            Err(reason) => self.say(&ServerMessage::Refused { sub, reason }).await,
+            Ok((subscription, subscribed)) => {
+                let series = subscription.series();
+                self.name(subscription.app().to_owned(), subscription.epoch(), &series).await?;
+                self.enter(sub, subscription);
+                self.say(&ServerMessage::Subscribed(subscribed)).await
+            }
+        }
+    }
+
     fn leave(&mut self, sub: u32) {
+        self.logs.leave(sub);
         self.subscriptions.remove(&sub);
         for following in self.subscriptions.values_mut() {
             following.wider.retain(|&wider| wider != sub);

@@ -11,6 +11,7 @@
 mod feed;
 mod follow;
 mod log;
+mod peers;
 mod sum;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ use tokio::sync::Notify;
 use self::feed::Feed;
 pub use self::follow::{Read, Subscription, Viewer};
 use self::log::Log;
+use self::peers::Peers;
+pub use self::peers::{Accepted, NotTaken, Outgoing, RemoteLog, Standing, Want};
 use crate::config::Config;
 use crate::ingest::wallaroo::{Metrics, Reject};
 use crate::metrics::Counters;
@@ -55,6 +58,7 @@ pub struct Hub {
     catalogue: AtomicU64,
     /// The catalogue's value when an application was last forgotten.
     forgotten: AtomicU64,
+    peers: Peers,
 }
 
 /// One application.
@@ -93,6 +97,7 @@ impl Hub {
             ring_bytes: AtomicU64::new(0),
             catalogue: AtomicU64::new(1),
             forgotten: AtomicU64::new(0),
+            peers: Peers::default(),
         }
     }
 
@@ -131,12 +136,22 @@ impl Hub {
         if apps.len() >= self.config.apps_max {
             return Err(Reject::LimitApps);
         }
-        let log = Log::new(Feed::new(self.feed_number(), Filter::All));
-        let epoch = self.epoch + self.forgotten.load(Relaxed);
-        let app = Arc::new(App { name: name.to_owned(), epoch, log: Mutex::new(log) });
+        let app = Arc::new(self.empty_app(name, self.epoch + self.forgotten.load(Relaxed)));
         app.log.lock().changed = self.catalogue_changed();
         apps.insert(name.to_owned(), app.clone());
         Ok(app)
+    }
+
+    fn empty_app(&self, name: &str, epoch: u64) -> App {
+        let log = Log::new(Feed::new(self.feed_number(), Filter::All));
+        App { name: name.to_owned(), epoch, log: Mutex::new(log) }
+    }
+
+    /// Our own logs and the replicas of others.
+    fn all_logs(&self) -> Vec<Arc<App>> {
+        let mut all: Vec<Arc<App>> = self.apps.read().values().cloned().collect();
+        all.extend(self.peers.replicas.read().values().map(|replica| replica.app.clone()));
+        all
     }
 
     /// Stamps one histogram that was read at `now_ns` and puts it on its way.
@@ -218,6 +233,9 @@ impl Hub {
         let cut = log.cut(now_ns);
         self.counters.batches.inc_by(cut.batches);
         self.ring_bytes.fetch_add(cut.bytes, Relaxed);
+        if cut.batches > 0 {
+            self.hand_out(app, log.newest(), now_ns);
+        }
         tracing::trace!(app = app.name, batches = cut.batches, bytes = cut.bytes, "cut");
     }
 
@@ -226,7 +244,8 @@ impl Hub {
         let oldest_ns = now_ns.saturating_sub(nanos(self.config.ring + SLACK));
         let oldest_sum_ns = now_ns.saturating_sub(nanos(self.config.sums + SLACK));
         let silent_since_ns = now_ns.saturating_sub(nanos(self.config.forget_after));
-        let apps: Vec<Arc<App>> = self.apps.read().values().cloned().collect();
+        let apps = self.all_logs();
+        self.forget_listeners(now_ns);
         let mut silent = Vec::new();
         for app in apps {
             if self.config.sums > Duration::ZERO {
@@ -241,7 +260,8 @@ impl Hub {
             if log.is_entry_stale(now_ns) {
                 log.changed = self.catalogue_changed();
             }
-            if log.is_forgettable(silent_since_ns) {
+            let is_own = || self.apps.read().get(&app.name).is_some_and(|own| Arc::ptr_eq(own, &app));
+            if log.is_forgettable(silent_since_ns) && is_own() {
                 silent.push(app.name.clone());
             }
         }
@@ -285,7 +305,7 @@ impl Hub {
     /// While there is more history than there may be, drops the oldest batch of whoever has most.
     fn evict_bytes(&self) {
         while self.ring_bytes.load(Relaxed) > self.config.ring_bytes_max {
-            let apps: Vec<Arc<App>> = self.apps.read().values().cloned().collect();
+            let apps = self.all_logs();
             let Some(largest) = apps.iter().max_by_key(|app| app.log.lock().ring_bytes()) else { return };
             let mut log = largest.log.lock();
             // A hundredth at a time, so that the search for the largest is not made for every batch.
@@ -352,7 +372,9 @@ impl Hub {
             let log = app.log.lock();
             (full || log.changed > version).then(|| log.entry(&app.name))
         });
-        (full, entries.collect(), now)
+        let mut entries = entries.collect();
+        self.add_remote(&mut entries, full, version);
+        (full, entries, now)
     }
 
     /// The epoch of an application's log and every series in it; none when there is no such application.

@@ -51,6 +51,8 @@ pub struct Counters {
     pub gaps: Counter,
     /// Numbers of the log in those gaps.
     pub missed: Counter,
+    /// Batches that other relays wanted and that there was no room to send.
+    pub not_sent: Counter,
 }
 
 impl Counters {
@@ -93,6 +95,11 @@ pub fn render(hub: &Hub, producers: usize) -> String {
     registry.register("sent_messages", "Messages handed to viewers", counters.messages_out.clone());
     registry.register("gaps", "Gaps that viewers were told about", counters.gaps.clone());
     registry.register("gap_updates", "Numbers of the log in those gaps", counters.missed.clone());
+    registry.register(
+        "batches_not_sent",
+        "Batches for other relays dropped for want of room",
+        counters.not_sent.clone(),
+    );
     registry.register("producers", "Producers connected now", gauge(producers));
     registry.register("viewers", "Viewers connected now", gauge(viewers));
     registry.register("apps", "Applications known", gauge(apps));

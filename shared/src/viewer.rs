@@ -346,6 +346,8 @@ impl Viewer {
                         subscription.sees_logs = true;
                         let app = subscription.topic.app.clone();
                         self.follow_logs(&app);
+                    } else if subscription.waiting && subscription.log.is_some() {
+                        self.missed(sub, None);
                     }
                 }
             }
@@ -397,7 +399,8 @@ impl Viewer {
 
     /// What was still to come of logs that nobody has any more is missing, however much it was.
     fn miss_ended_logs(&mut self, sub: u32, topic: &Topic, epochs: &[u64]) {
-        let ended = self.progress.iter().filter(|((known, _), progress)| known == topic && !epochs.contains(&progress.epoch));
+        let ended =
+            self.progress.iter().filter(|((known, _), progress)| known == topic && !epochs.contains(&progress.epoch));
         let ended: Vec<(Topic, Option<u64>)> = ended.map(|(key, _)| key.clone()).collect();
         if !ended.is_empty() {
             self.missed(sub, None);
@@ -541,12 +544,7 @@ impl Viewer {
                 live.next = live.next.max(to.saturating_add(1));
                 let next = live.next;
                 let key = (subscription.topic.clone(), subscription.log);
-                let progress = self.progress.get_or_insert_with(key, || Progress {
-                    epoch,
-                    from: 0,
-                    next,
-                    cut_ns: 0,
-                });
+                let progress = self.progress.get_or_insert_with(key, || Progress { epoch, from: 0, next, cut_ns: 0 });
                 *progress = Progress { epoch, next, cut_ns: cut_ns.unwrap_or(progress.cut_ns), ..*progress };
             }
         }
@@ -594,14 +592,16 @@ impl Viewer {
     pub fn is_caught_up(&self) -> bool {
         self.subscriptions.values().all(|own| {
             let has_logs = own.sees_logs && self.logs.get(&own.topic.app).is_some();
-            has_logs || own.live.is_some_and(|live| live.next > live.head)
+            // A log that nobody can bring is a hole, and nothing to wait for.
+            let is_hole = own.waiting && own.log.is_some();
+            has_logs || is_hole || own.live.is_some_and(|live| live.next > live.head)
         })
     }
 
     /// Whether a followed application does not exist.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        self.subscriptions.values().any(|subscription| subscription.waiting)
+        self.subscriptions.values().any(|own| own.waiting && own.log.is_none())
     }
 
     /// Shows the relay another token in place of the one that this connection began with.

@@ -39,6 +39,8 @@ pub enum Heard {
     Series(String, Vec<SeriesEntry>, bool),
     /// When the token ends.
     Expires(u64),
+    /// Which logs there are of an application.
+    Logs(String, Vec<u64>),
     /// The end: its code, 1006 where there was none.
     Closed(u16),
 }
@@ -128,6 +130,28 @@ impl Viewer {
     /// Subscribes; gives the number of the subscription. What comes before the answer stays to be heard.
     pub fn follow(&mut self, app: &str, filter: Filter, start: Start) -> (u32, Subscribed) {
         let sub = self.ask(app, filter, start);
+        let answer = self.wait_for(|heard| match heard {
+            Heard::Subscribed(subscribed) if subscribed.sub == sub => Some(subscribed.clone()),
+            Heard::Refused(refused, reason) if *refused == sub => panic!("refused: {reason:?}"),
+            _ => None,
+        });
+        (sub, answer)
+    }
+
+    /// Asks which logs there are of an application; what comes before the answer stays to be heard.
+    pub fn logs(&mut self, app: &str) -> Vec<u64> {
+        self.ask(app, Filter::All, Start::Live);
+        self.wait_for(|heard| match heard {
+            Heard::Logs(name, epochs) if name == app => Some(epochs.clone()),
+            _ => None,
+        })
+    }
+
+    /// As [`Viewer::follow`], in one log.
+    pub fn follow_log(&mut self, app: &str, epoch: u64, filter: Filter, start: Start) -> (u32, Subscribed) {
+        let sub = self.next_sub;
+        self.next_sub += 1;
+        self.say(&ClientMessage::SubscribeLog { sub, epoch, topic: Topic { app: app.to_owned(), filter }, start });
         let answer = self.wait_for(|heard| match heard {
             Heard::Subscribed(subscribed) if subscribed.sub == sub => Some(subscribed.clone()),
             Heard::Refused(refused, reason) if *refused == sub => panic!("refused: {reason:?}"),
@@ -282,6 +306,7 @@ fn heard(catalogue: &mut BTreeMap<String, AppEntry>, bytes: &[u8]) -> Heard {
         ServerMessage::Refused { sub, reason } => Heard::Refused(sub, reason),
         ServerMessage::Series { app, series, last, .. } => Heard::Series(app, series, last),
         ServerMessage::Expires { at_ns } => Heard::Expires(at_ns),
+        ServerMessage::Logs { app, epochs } => Heard::Logs(app, epochs),
     }
 }
 

@@ -172,7 +172,7 @@ async fn relay(config: Config, Shared { logs, .. }: Shared) -> turmoil::Result {
 /// Writes down what is cut, at once.
 async fn witness(hub: Arc<Hub>, logs: Rc<RefCell<Vec<Log>>>) {
     let viewer = hub.enter().expect("there is room");
-    let (mut all, _) = viewer.subscribe(1, &topic(Filter::All), Start::History, now_ns()).expect("it exists");
+    let (mut all, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, now_ns()).expect("it exists");
     loop {
         viewer.woken().await;
         let read = all.read(usize::MAX, 0);

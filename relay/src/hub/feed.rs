@@ -58,6 +58,11 @@ impl Batch {
     const fn span(&self) -> u64 {
         self.cut_ns / SPAN_NS
     }
+
+    /// Whether `next` is of the same ten seconds and nothing is missing between the two.
+    const fn goes_on_in(&self, next: &Self) -> bool {
+        self.span() == next.span() && self.to + 1 == next.from
+    }
 }
 
 /// The updates of a batch, encoded, and what the first of them is relative to.
@@ -122,17 +127,38 @@ impl Feed {
             self.next = self.next.max(whole.oldest);
         }
         let next = self.next;
+        let mut before: Option<&Batch> = None;
         for batch in whole.batches.iter().filter(|batch| batch.to >= next) {
+            if let Some(before) = before.replace(batch).filter(|before| before.to + 1 < batch.from) {
+                // Between them there are sums, or nothing any more.
+                self.cover(series, before.to, before.cut_ns);
+                let is_between = |sum: &&Batch| sum.from > before.to && sum.to < batch.from;
+                let passes = |number: u32| self.admitted.get(number as usize).copied().unwrap_or(false);
+                let between = whole.sums.iter().filter(is_between);
+                let between: Vec<Batch> = between.filter_map(|sum| sum::part_of(self.number, sum, passes)).collect();
+                for sum in between {
+                    self.append_sum(sum);
+                }
+                self.skip_to(batch.from);
+            }
             if let Ok(ServerMessage::Batch { head, updates }) = ServerMessage::decode(&batch.bytes) {
                 let updates: Vec<Update> = head.read(updates).filter_map(Result::ok).collect();
                 self.cut(&updates, series, head.to, head.cut_ns);
             }
         }
-        if let Some(last) = whole.batches.last().filter(|last| last.to >= self.next) {
+        if let Some(last) = whole.batches.last() {
             // Looked through to the end, so that nobody has to do it again.
-            self.covered_ns = 0;
-            self.cut(&[], series, last.to, last.cut_ns.max(COVER_NS));
+            self.cover(series, last.to, last.cut_ns);
         }
+    }
+
+    /// Says that nothing up to number `to` passed that was not given, unless that was said.
+    pub(super) fn cover(&mut self, series: &[SeriesEntry], to: u64, cut_ns: u64) -> u64 {
+        if self.next > to {
+            return 0;
+        }
+        self.covered_ns = 0;
+        self.cut(&[], series, to, cut_ns.max(COVER_NS))
     }
 
     /// Encodes those of `updates` that pass as one batch that covers everything up to `to`, and wakes the viewers. Where none
@@ -246,7 +272,8 @@ impl Feed {
         let Some(batch) = self.ring.get(at).filter(|batch| batch.from <= position) else {
             return sum().map_or(Next::Nothing, Next::Piece);
         };
-        let begins_span = at == 0 || self.ring[at - 1].span() != batch.span();
+        let before = at.checked_sub(1).and_then(|before| self.ring.get(before));
+        let begins_span = before.is_none_or(|before| !before.goes_on_in(batch));
         if batch.cut_ns >= late_ns || batch.from != position || !begins_span {
             return Next::Piece(batch);
         }
@@ -256,10 +283,57 @@ impl Feed {
         }
     }
 
-    /// The batch at `at` and those after it of the same ten seconds.
+    /// The batch at `at` and those after it of the same ten seconds, as far as nothing is missing between them.
     fn span_at(&self, at: usize) -> Vec<Batch> {
-        let span = self.ring.get(at).map(Batch::span);
-        self.ring.range(at..).take_while(|batch| Some(batch.span()) == span).cloned().collect()
+        let mut batches: Vec<Batch> = Vec::new();
+        for batch in self.ring.range(at..) {
+            if batches.last().is_some_and(|last| !last.goes_on_in(batch)) {
+                break;
+            }
+            batches.push(batch.clone());
+        }
+        batches
+    }
+
+    /// Whether it has never held anything.
+    pub(super) fn is_blank(&self) -> bool {
+        self.next == 1 && self.ring.is_empty()
+    }
+
+    /// Goes on at number `next`, whatever lies between.
+    pub(super) fn skip_to(&mut self, next: u64) {
+        self.next = self.next.max(next);
+        self.viewers.iter().for_each(|(_, wake)| wake.notify_one());
+    }
+
+    /// Appends the sum of what follows, where its batches are gone; gives the bytes that it takes.
+    pub(super) fn append_sum(&mut self, sum: Batch) -> u64 {
+        let (to, cut_ns) = (sum.to, sum.cut_ns);
+        let taken = self.insert_sums(vec![sum]);
+        self.covered_ns = cut_ns;
+        self.skip_to(to + 1);
+        taken
+    }
+
+    /// The next batch is made however little passes.
+    pub(super) const fn must_cover(&mut self) {
+        self.covered_ns = 0;
+    }
+
+    /// The bytes of the newest batch.
+    pub(super) fn newest_bytes(&self) -> Option<Bytes> {
+        self.ring.back().map(|batch| batch.bytes.clone())
+    }
+
+    /// Everything from number `position` on, in order.
+    pub(super) fn pieces_from(&self, mut position: u64) -> Vec<Bytes> {
+        let mut pieces = Vec::new();
+        loop {
+            position = self.begin(position);
+            let Next::Piece(piece) = self.piece(position, 0) else { return pieces };
+            position = piece.to + 1;
+            pieces.push(piece.bytes.clone());
+        }
     }
 
     /// Keeps `sums` of batches of this feed, unless somebody else was faster; gives the bytes that they take.
@@ -291,7 +365,7 @@ impl Feed {
         let admitted: Vec<bool> = series.iter().map(|entry| filter.admits(&entry.key)).collect();
         let passes = |series: u32| admitted.get(series as usize).copied().unwrap_or(false);
         let past = whole.sums.iter().filter(|sum| sum.to < whole.oldest);
-        past.filter_map(|sum| sum::filtered(number, sum, passes)).collect()
+        past.filter_map(|sum| sum::part_of(number, sum, passes)).collect()
     }
 
     /// Takes over the sums of [`Feed::past_of`]; gives the bytes that they take.

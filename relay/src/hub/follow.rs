@@ -34,7 +34,8 @@ impl Viewer {
         self.wake.notified().await;
     }
 
-    /// Follows `topic` from `start` on; `now_ns` stamps the batch that is cut so that the history is complete.
+    /// Follows `topic` in our own log of its application, or in that of the epoch `log`, from `start` on; `now_ns` stamps the
+    /// batch that is cut so that the history is complete.
     ///
     /// # Errors
     /// [`Refusal::NoSuchApp`] when nobody has sent anything for it yet.
@@ -42,11 +43,14 @@ impl Viewer {
         &self,
         sub: u32,
         topic: &Topic,
+        log: Option<u64>,
         start: Start,
         now_ns: u64,
     ) -> Result<(Subscription, Subscribed), Refusal> {
         let hub = &self.hub;
-        let app = hub.apps.read().get(&topic.app).cloned().ok_or(Refusal::NoSuchApp)?;
+        let own = hub.apps.read().get(&topic.app).filter(|own| log.is_none_or(|log| own.epoch == log)).cloned();
+        let replica = || Some(hub.replica(&topic.app, log?)?.app.clone());
+        let app = own.or_else(replica).ok_or(Refusal::NoSuchApp)?;
         if !topic.filter.is_well_named() {
             return Err(Refusal::NoSuchApp);
         }

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use joey_shared::series::{Filter, SeriesKey};
-use joey_shared::wire::{AppEntry, SeriesEntry, UpdatesWriter, WorkerEntry};
+use joey_shared::wire::{AppEntry, BatchHead, Blob, SeriesEntry, Update, UpdatesWriter, WorkerEntry};
 use tokio::sync::Notify;
 
 use super::feed::{Batch, Feed, History, Written};
+use super::peers::{Accepted, NotTaken};
+use super::sum;
 use crate::ingest::wallaroo::Metrics;
 
 /// A batch is cut early when it holds this many updates: some 40 KB, which no viewer's buffer refuses.
@@ -181,6 +184,137 @@ impl Log {
         updates.shrink_to(PENDING_BYTES);
         cut
     }
+
+    /// The message of the newest batch of everything.
+    pub(super) fn newest(&self) -> Option<Bytes> {
+        self.whole.newest_bytes()
+    }
+
+    // === replicas ===
+
+    /// Learns names that another relay gives to the numbers of its log. They ascend without a hole.
+    pub(super) fn learn(
+        &mut self,
+        series: &[SeriesEntry],
+        take_place: impl Fn() -> bool,
+    ) -> Result<Accepted, NotTaken> {
+        let known = self.series.len();
+        for entry in series {
+            match self.series.get(entry.number as usize) {
+                Some(known) if known == entry => {}
+                Some(_) => return Err(NotTaken::Malformed),
+                None if entry.number as usize != self.series.len() => return Err(NotTaken::Malformed),
+                None if !take_place() => return Err(NotTaken::Limit),
+                None => self.series.push(entry.clone()),
+            }
+        }
+        Ok(if self.series.len() > known { Accepted::Taken } else { Accepted::Again })
+    }
+
+    /// Whether something that covers `from..=to` can be taken, as far as its numbers tell; a replica begins anywhere.
+    fn place(&mut self, from: u64, to: u64) -> Result<Accepted, NotTaken> {
+        if from == 0 || to < from || to == u64::MAX {
+            return Err(NotTaken::Malformed);
+        }
+        if self.head == 0 && self.whole.is_blank() {
+            self.head = from - 1;
+            self.feeds_mut().for_each(|feed| feed.skip_to(from));
+        }
+        Ok(match self.head + 1 {
+            next if to < next => Accepted::Again,
+            next if from > next => Accepted::Gap { from: next, to: from - 1 },
+            _ => Accepted::Taken,
+        })
+    }
+
+    /// Takes a batch of the log that this one is a replica of; gives the bytes that it takes.
+    pub(super) fn accept_batch(
+        &mut self,
+        head: &BatchHead,
+        updates: Blob<'_>,
+        take_place: impl Fn() -> bool,
+    ) -> Result<(Accepted, u64), NotTaken> {
+        let placed = self.place(head.from, head.to)?;
+        if placed != Accepted::Taken {
+            return Ok((placed, 0));
+        }
+        self.learn(&head.series, take_place)?;
+        let all: Vec<Update> = head.read(updates).collect::<Result<_, _>>().map_err(|_| NotTaken::Malformed)?;
+        let numbers = |update: &Update| (head.from..=head.to).contains(&update.seq);
+        let is_sound = |update: &Update| numbers(update) && (update.series as usize) < self.series.len();
+        if !all.iter().all(is_sound) || !all.is_sorted_by_key(|update| update.seq) {
+            return Err(NotTaken::Malformed);
+        }
+        let new: Vec<Update> = all.into_iter().filter(|update| update.seq > self.head).collect();
+        let mut bytes = if head.from == self.head + 1 {
+            let written = Written { end_ns: head.end_ns, period_ns: head.period_ns, updates };
+            self.whole.cut_written(&written, &self.series, head.to, head.cut_ns)
+        } else {
+            self.whole.must_cover();
+            self.whole.cut(&new, &self.series, head.to, head.cut_ns)
+        };
+        bytes += self.parts.iter_mut().map(|part| part.cut(&new, &self.series, head.to, head.cut_ns)).sum::<u64>();
+        self.head = head.to;
+        self.heard_ns = self.heard_ns.max(head.cut_ns);
+        Ok((Accepted::Taken, bytes))
+    }
+
+    /// Takes a sum of the log that this one is a replica of; gives the bytes that it takes. One that is known in part cannot be
+    /// taken apart: the rest of it is a gap.
+    pub(super) fn accept_sum(
+        &mut self,
+        head: &BatchHead,
+        updates: Blob<'_>,
+        take_place: impl Fn() -> bool,
+    ) -> Result<(Accepted, u64), NotTaken> {
+        let placed = self.place(head.from, head.to)?;
+        if placed != Accepted::Taken {
+            return Ok((placed, 0));
+        }
+        self.learn(&head.series, take_place)?;
+        if head.from <= self.head {
+            return Ok(self.accept_gap(self.head + 1, head.to));
+        }
+        if head.read(updates).any(|item| item.is_err()) {
+            return Err(NotTaken::Malformed);
+        }
+        let covered = self.head;
+        let Self { whole, parts, series, heard_ns, .. } = self;
+        let all = sum::filtered(whole.number(), head, updates, |_| true);
+        let mut bytes = whole.append_sum(all);
+        for part in parts {
+            let passes =
+                |number: u32| series.get(number as usize).is_some_and(|entry| part.filter().admits(&entry.key));
+            let sum = sum::filtered(part.number(), head, updates, passes);
+            bytes += part.cover(series, covered, *heard_ns);
+            bytes += part.append_sum(sum);
+        }
+        self.head = head.to;
+        Ok((Accepted::Taken, bytes))
+    }
+
+    /// Goes on behind numbers that nobody has any more.
+    pub(super) fn accept_gap(&mut self, from: u64, to: u64) -> (Accepted, u64) {
+        let accepted = match self.head + 1 {
+            next if to < next || self.whole.is_blank() => Accepted::Again,
+            next if from > next => Accepted::Gap { from: next, to: from - 1 },
+            next => {
+                let bytes = self.parts.iter_mut().map(|part| part.cover(&self.series, next - 1, self.heard_ns)).sum();
+                self.head = to;
+                self.feeds_mut().for_each(|feed| feed.skip_to(to + 1));
+                return (Accepted::Taken, bytes);
+            }
+        };
+        (accepted, 0)
+    }
+
+    /// Everything after number `after`, or everything for 0, as messages; and the first number that they cover.
+    pub(super) fn pieces_after(&self, after: u64) -> (Vec<Bytes>, u64) {
+        let begins = if after == 0 { self.whole.oldest_of_all() } else { self.whole.begin(after.saturating_add(1)) };
+        (self.whole.pieces_from(begins), begins)
+    }
+
+    // === what is there ===
 
     pub(super) fn series(&self) -> &[SeriesEntry] {
         &self.series

@@ -4,15 +4,15 @@
 //! that it stands for, when the first viewer needs it or the batches leave the ring.
 
 use hashbrown::HashMap;
-use joey_shared::wire::{BatchHead, ServerMessage, Update, UpdatesWriter};
+use joey_shared::wire::{BatchHead, Blob, ServerMessage, Update, UpdatesWriter};
 
 use super::feed::Batch;
 
 /// What one sum spans, by the time of arrival, and what its items are aligned to, by their period ends: 10 s, in ns.
 pub(super) const SPAN_NS: u64 = 10_000_000_000;
 
-/// Longest sum in bytes; what would be longer is two. A viewer's buffer holds four.
-const BYTES_MAX: usize = 1 << 20;
+/// Longest sum in bytes; what would be longer is two. A viewer's buffer holds eight, and a message of NATS two.
+const BYTES_MAX: usize = 1 << 19;
 
 /// The sums of `batches`, which follow one another in feed `feed`: one, or several where one would be too long.
 pub(super) fn of(feed: u32, batches: &[Batch]) -> Vec<Batch> {
@@ -62,12 +62,17 @@ const fn start_of(update: &Update) -> u64 {
 }
 
 /// Those items of the sum `whole` that `passes` lets through, as a sum of feed `feed`.
-pub(super) fn filtered(feed: u32, whole: &Batch, passes: impl Fn(u32) -> bool) -> Option<Batch> {
+pub(super) fn part_of(feed: u32, whole: &Batch, passes: impl Fn(u32) -> bool) -> Option<Batch> {
     let Ok(ServerMessage::Sum { head, updates }) = ServerMessage::decode(&whole.bytes) else { return None };
+    Some(filtered(feed, &head, updates, passes))
+}
+
+/// The same for a sum that is decoded already.
+pub(super) fn filtered(feed: u32, head: &BatchHead, updates: Blob<'_>, passes: impl Fn(u32) -> bool) -> Batch {
     let items: Vec<Update> = head.read(updates).filter_map(Result::ok).filter(|item| passes(item.series)).collect();
     let (end_ns, period_ns) = items.first().map_or((0, 0), |item| (item.end_ns, item.period_ns));
     // Whoever gets this subscribes after it was made, and is told all names before.
-    Some(encode(BatchHead { feed, end_ns, period_ns, series: Vec::new(), ..head }, items.into_iter()))
+    encode(BatchHead { feed, end_ns, period_ns, series: Vec::new(), ..*head }, items.into_iter())
 }
 
 fn encode(head: BatchHead, items: impl Iterator<Item = Update>) -> Batch {

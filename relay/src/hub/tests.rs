@@ -14,14 +14,14 @@ mod model;
 mod sums;
 mod threads;
 
-const S: u64 = 1_000_000_000;
-const NOW: u64 = 1_000 * S;
+pub(super) const S: u64 = 1_000_000_000;
+pub(super) const NOW: u64 = 1_000 * S;
 
-fn hub(config: Config) -> Arc<Hub> {
+pub(super) fn hub(config: Config) -> Arc<Hub> {
     Arc::new(Hub::new(config, 7))
 }
 
-fn metrics(worker: &'static str, category: &'static str, end_s: u64) -> Metrics<'static> {
+pub(super) fn metrics(worker: &'static str, category: &'static str, end_s: u64) -> Metrics<'static> {
     let mut histogram = Histogram::default();
     histogram.record(5);
     Metrics {
@@ -38,7 +38,7 @@ fn metrics(worker: &'static str, category: &'static str, end_s: u64) -> Metrics<
 }
 
 /// Publishes one update for each worker named and cuts them into one batch at `now_ns`.
-fn publish(hub: &Hub, workers: &[&'static str], now_ns: u64) {
+pub(super) fn publish(hub: &Hub, workers: &[&'static str], now_ns: u64) {
     let app = hub.app("app").unwrap();
     for worker in workers {
         hub.publish(&app, &metrics(worker, COMPUTATION, 1_000), now_ns).unwrap();
@@ -46,11 +46,11 @@ fn publish(hub: &Hub, workers: &[&'static str], now_ns: u64) {
     hub.cut_all(now_ns);
 }
 
-fn topic(filter: Filter) -> Topic {
+pub(super) fn topic(filter: Filter) -> Topic {
     Topic { app: "app".to_owned(), filter }
 }
 
-fn only(worker: &str) -> Filter {
+pub(super) fn only(worker: &str) -> Filter {
     let [category, pipeline, worker, name] = [COMPUTATION, "p", worker, "n"].map(str::to_owned);
     Filter::Series(SeriesKey { category, pipeline, worker, name })
 }
@@ -73,12 +73,12 @@ fn a_new_viewer_gets_the_history_and_then_what_comes() {
     let hub = hub(Config::default());
     publish(&hub, &["a", "b"], NOW);
     let viewer = hub.enter().unwrap();
-    let (mut all, subscribed) = viewer.subscribe(1, &topic(Filter::All), Start::History, NOW).unwrap();
+    let (mut all, subscribed) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, NOW).unwrap();
     assert_eq!((subscribed.next, subscribed.head, subscribed.missing), (1, 2, 0));
     assert_eq!(seqs(&mut all), [1, 2]);
     publish(&hub, &["a"], NOW);
     assert_eq!((seqs(&mut all), seqs(&mut all)), (vec![3], vec![]));
-    let (mut live, _) = viewer.subscribe(2, &topic(Filter::All), Start::Live, NOW).unwrap();
+    let (mut live, _) = viewer.subscribe(2, &topic(Filter::All), None, Start::Live, NOW).unwrap();
     publish(&hub, &["b"], NOW);
     assert_eq!(seqs(&mut live), [4]);
 }
@@ -88,7 +88,7 @@ fn a_part_has_the_numbers_of_the_whole() {
     let hub = hub(Config::default());
     publish(&hub, &["a", "b", "a"], NOW);
     let viewer = hub.enter().unwrap();
-    let (mut part, subscribed) = viewer.subscribe(1, &topic(only("a")), Start::History, NOW).unwrap();
+    let (mut part, subscribed) = viewer.subscribe(1, &topic(only("a")), None, Start::History, NOW).unwrap();
     assert_eq!((subscribed.next, subscribed.head), (1, 3));
     publish(&hub, &["b"], NOW);
     publish(&hub, &["b", "a"], NOW);
@@ -106,7 +106,7 @@ fn a_topic_without_updates_is_caught_up_at_once() {
     let hub = hub(Config::default());
     publish(&hub, &["a"], NOW);
     let viewer = hub.enter().unwrap();
-    let (mut part, subscribed) = viewer.subscribe(1, &topic(only("nobody")), Start::History, NOW).unwrap();
+    let (mut part, subscribed) = viewer.subscribe(1, &topic(only("nobody")), None, Start::History, NOW).unwrap();
     assert!(seqs(&mut part).is_empty());
     assert!(part.position() > subscribed.head);
 }
@@ -116,8 +116,8 @@ fn a_quiet_topic_is_not_told_that_it_missed_what_was_not_for_it() {
     let hub = hub(Config { ring: Duration::from_secs(10), ..Config::default() });
     publish(&hub, &["quiet"], NOW);
     let viewer = hub.enter().unwrap();
-    let (mut part, _) = viewer.subscribe(1, &topic(only("quiet")), Start::History, NOW).unwrap();
-    let _other = viewer.subscribe(2, &topic(only("quiet")), Start::Live, NOW).unwrap();
+    let (mut part, _) = viewer.subscribe(1, &topic(only("quiet")), None, Start::History, NOW).unwrap();
+    let _other = viewer.subscribe(2, &topic(only("quiet")), None, Start::Live, NOW).unwrap();
     assert_eq!(seqs(&mut part), [1]);
     for second in 1..100 {
         publish(&hub, &["busy"; 7], NOW + second * S);
@@ -127,7 +127,7 @@ fn a_quiet_topic_is_not_told_that_it_missed_what_was_not_for_it() {
     let position = part.position();
     drop(part);
     let start = Start::After { epoch: 7, seq: position - 1 };
-    let (_, subscribed) = viewer.subscribe(3, &topic(only("quiet")), start, NOW + 100 * S).unwrap();
+    let (_, subscribed) = viewer.subscribe(3, &topic(only("quiet")), None, start, NOW + 100 * S).unwrap();
     assert_eq!((subscribed.missing, hub.counters().gaps.get()), (0, 0));
 }
 
@@ -138,7 +138,7 @@ fn a_viewer_resumes_after_its_stamp_unless_it_is_of_another_epoch() {
     let viewer = hub.enter().unwrap();
     let next = |epoch, seq| {
         let start = Start::After { epoch, seq };
-        let (_, subscribed) = viewer.subscribe(1, &topic(Filter::All), start, NOW).unwrap();
+        let (_, subscribed) = viewer.subscribe(1, &topic(Filter::All), None, start, NOW).unwrap();
         (subscribed.next, subscribed.missing)
     };
     assert_eq!([next(7, 3), next(7, 5), next(7, 999), next(8, 3)], [(4, 0), (6, 0), (6, 0), (1, 0)]);
@@ -149,12 +149,12 @@ fn what_the_ring_dropped_is_told_exactly() {
     let hub = hub(Config { ring: Duration::from_secs(10), sums: Duration::ZERO, ..Config::default() });
     publish(&hub, &["a", "a"], NOW);
     let viewer = hub.enter().unwrap();
-    let (mut slow, _) = viewer.subscribe(1, &topic(Filter::All), Start::History, NOW).unwrap();
+    let (mut slow, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, NOW).unwrap();
     publish(&hub, &["a"], NOW + 30 * S);
     hub.evict_old(NOW + 30 * S);
     let read = slow.read(usize::MAX, 0);
     assert_eq!((read.gap, read.batches.len()), (Some((1, 2)), 1));
-    let (_, late) = viewer.subscribe(2, &topic(Filter::All), Start::After { epoch: 7, seq: 1 }, NOW).unwrap();
+    let (_, late) = viewer.subscribe(2, &topic(Filter::All), None, Start::After { epoch: 7, seq: 1 }, NOW).unwrap();
     assert_eq!((late.next, late.missing), (3, 1));
     assert_eq!((hub.counters().gaps.get(), hub.counters().missed.get()), (2, 3));
 }
@@ -170,8 +170,9 @@ fn history_is_held_to_its_bytes_at_the_expense_of_the_largest() {
     assert!(hub.figures().ring_bytes <= 20_000);
     assert!(hub.counters().evicted.get() > 0);
     let viewer = hub.enter().unwrap();
-    let (mut kept, _) =
-        viewer.subscribe(1, &Topic { app: "small".to_owned(), filter: Filter::All }, Start::History, NOW).unwrap();
+    let (mut kept, _) = viewer
+        .subscribe(1, &Topic { app: "small".to_owned(), filter: Filter::All }, None, Start::History, NOW)
+        .unwrap();
     assert_eq!(seqs(&mut kept), [1]);
 }
 
@@ -193,7 +194,7 @@ fn a_clock_far_ahead_is_placed_by_arrival() {
     hub.publish(&app, &metrics("a", COMPUTATION, 400_000_000), NOW + S).unwrap();
     hub.publish(&app, &metrics("a", COMPUTATION, 1_004), NOW + S).unwrap();
     let viewer = hub.enter().unwrap();
-    let (mut all, _) = viewer.subscribe(1, &topic(Filter::All), Start::History, NOW).unwrap();
+    let (mut all, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, NOW).unwrap();
     let updates = updates(&all.read(1, 0).batches[0]);
     assert_eq!((updates[0].end_ns, updates[0].skew_ns), (1_000 * S, 399_999_000 * S));
     assert_eq!((updates[1].end_ns, updates[1].skew_ns), (1_004 * S, 0));
@@ -225,7 +226,7 @@ fn an_application_that_nobody_sends_or_watches_is_forgotten() {
     publish(&hub, &["a"], NOW);
     let version = hub.catalogue_since(0).2;
     let viewer = hub.enter().unwrap();
-    let (watching, _) = viewer.subscribe(1, &topic(Filter::All), Start::Live, NOW).unwrap();
+    let (watching, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::Live, NOW).unwrap();
     hub.evict_old(NOW + 7_200 * S);
     assert_eq!(hub.figures().apps, 1);
     drop(watching);
@@ -249,7 +250,7 @@ fn a_whole_client_counts_every_update_once() {
     let mut subscriptions = vec![];
     for bytes in client.outgoing() {
         let ClientMessage::Subscribe { sub, topic, start } = ClientMessage::decode(&bytes).unwrap() else { panic!() };
-        let (subscription, subscribed) = viewer.subscribe(sub, &topic, start, NOW).unwrap();
+        let (subscription, subscribed) = viewer.subscribe(sub, &topic, None, start, NOW).unwrap();
         client.receive(&ServerMessage::Subscribed(subscribed).encode(), 0, |_| {}).unwrap();
         subscriptions.push(subscription);
     }

@@ -92,6 +92,17 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
         ("subscribe-series", subscribe(3, Filter::Series(check_series().key), Start::After { epoch: 77, seq: 300 })),
         ("subscribe-back", subscribe(4, Filter::All, Start::Back { span_ns: 3_600_000_000_000 })),
         ("unsubscribe", ClientMessage::Unsubscribe { sub: 1 }.encode()),
+        (
+            "subscribe-log",
+            ClientMessage::SubscribeLog {
+                sub: 5,
+                epoch: 300,
+                topic: topic(Filter::All),
+                start: Start::After { epoch: 300, seq: 9 },
+            }
+            .encode(),
+        ),
+        ("logs", ServerMessage::Logs { app: "Alerts".to_string(), epochs: vec![77, 300] }.encode()),
         ("describe", ClientMessage::Describe { app: "Alerts".to_string() }.encode()),
         ("token", ClientMessage::Token { token: "e30.e30.c2ln".to_string() }.encode()),
     ])

@@ -220,7 +220,7 @@ impl World {
             From::OtherEpoch => Start::After { epoch: self.epoch ^ 1, seq: head },
             From::Seconds(seconds) => Start::Back { span_ns: seconds * S },
         };
-        let subscribed = self.viewer.subscribe(1, &topic(filter(at)), start, self.now_ns);
+        let subscribed = self.viewer.subscribe(1, &topic(filter(at)), None, start, self.now_ns);
         let Ok((subscription, subscribed)) = subscribed else {
             assert!(self.hub.figures().apps == 0, "an application that exists can be followed");
             return;

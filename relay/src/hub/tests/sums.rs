@@ -38,7 +38,7 @@ fn a_late_viewer_gets_sums_from_the_next_boundary_on_and_is_up_to_date_at_the_en
     let hub = hub(Config::default());
     seconds(&hub, 1_000..1_004);
     let viewer = hub.enter().unwrap();
-    let (mut slow, _) = viewer.subscribe(1, &topic(Filter::All), Start::History, 1_004 * S).unwrap();
+    let (mut slow, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, 1_004 * S).unwrap();
     seconds(&hub, 1_004..1_036);
     let read = slow.read(usize::MAX, 1_036 * S);
     assert_eq!(read.gap, None);
@@ -50,7 +50,7 @@ fn a_late_viewer_gets_sums_from_the_next_boundary_on_and_is_up_to_date_at_the_en
     assert_eq!(pieces(&read), expected);
     // Made once: another one that is as late gets the very bytes.
     let bytes = hub.figures().ring_bytes;
-    let (mut other, _) = viewer.subscribe(2, &topic(Filter::All), Start::Live, 1_004 * S).unwrap();
+    let (mut other, _) = viewer.subscribe(2, &topic(Filter::All), None, Start::Live, 1_004 * S).unwrap();
     other.next = 11;
     other.single_through = 0;
     assert_eq!(other.read(1, 1_036 * S).batches[0].as_ptr(), read.batches[10].as_ptr());
@@ -62,7 +62,7 @@ fn whoever_asks_for_history_gets_single_updates_however_old() {
     let hub = hub(Config::default());
     seconds(&hub, 1_000..1_060);
     let viewer = hub.enter().unwrap();
-    let (mut history, _) = viewer.subscribe(1, &topic(Filter::All), Start::History, 1_060 * S).unwrap();
+    let (mut history, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, 1_060 * S).unwrap();
     assert!(pieces(&history.read(usize::MAX, 1_060 * S)).iter().all(|piece| matches!(piece, Piece::Single(..))));
 }
 
@@ -77,7 +77,7 @@ fn what_leaves_the_ring_stays_as_sums_for_as_long_as_they_are_kept() {
     let viewer = hub.enter().unwrap();
     for filter in [Filter::All, only("a"), only("nobody")] {
         let counted = |start| {
-            let (mut all, subscribed) = viewer.subscribe(1, &topic(filter.clone()), start, 1_200 * S).unwrap();
+            let (mut all, subscribed) = viewer.subscribe(1, &topic(filter.clone()), None, start, 1_200 * S).unwrap();
             let read = all.read(usize::MAX, 1_200 * S);
             assert!(read.gap.is_none() && all.position() == 201);
             let pieces = pieces(&read);
@@ -105,7 +105,7 @@ fn what_leaves_the_ring_stays_as_sums_for_as_long_as_they_are_kept() {
         assert_eq!(counted(Start::After { epoch: 6, seq: 190 }), (81, 0, 8, 120));
     }
     hub.evict_old(4_000 * S);
-    let (_, subscribed) = viewer.subscribe(2, &topic(Filter::All), Start::History, 4_000 * S).unwrap();
+    let (_, subscribed) = viewer.subscribe(2, &topic(Filter::All), None, Start::History, 4_000 * S).unwrap();
     assert_eq!((subscribed.next, hub.figures().ring_bytes), (201, 0));
 }
 
@@ -162,7 +162,7 @@ fn a_client_that_was_asleep_counts_all_of_it_and_overlapping_topics_count_once()
             let ClientMessage::Subscribe { sub, topic, start } = ClientMessage::decode(&bytes).unwrap() else {
                 continue;
             };
-            let (mut subscription, subscribed) = viewer.subscribe(sub, &topic, start, now_s * S).unwrap();
+            let (mut subscription, subscribed) = viewer.subscribe(sub, &topic, None, start, now_s * S).unwrap();
             client.receive(&ServerMessage::Subscribed(subscribed).encode(), 0, |_| {}).unwrap();
             for message in subscription.read(usize::MAX, now_s * S).batches {
                 client.receive(&message, 0, |_| {}).unwrap();

@@ -18,7 +18,7 @@ const VIEWERS: usize = 3;
 /// Follows everything until it has every number, sleeping until it is woken.
 async fn follow_to_the_end(hub: Arc<Hub>) {
     let viewer = hub.enter().unwrap();
-    let (mut all, subscribed) = viewer.subscribe(1, &topic(Filter::All), Start::History, NOW).unwrap();
+    let (mut all, subscribed) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, NOW).unwrap();
     assert_eq!(subscribed.next, 1);
     let mut seen = BTreeSet::new();
     while seen.len() < PRODUCERS * UPDATES as usize {
@@ -95,7 +95,7 @@ fn nothing_is_lost_between_threads_and_nobody_sleeps_for_ever() {
             let (hub, is_over) = others;
             while !is_over.load(SeqCst) {
                 let viewer = hub.enter().unwrap();
-                let (mut part, _) = viewer.subscribe(1, &topic(only("a")), Start::History, NOW).unwrap();
+                let (mut part, _) = viewer.subscribe(1, &topic(only("a")), None, Start::History, NOW).unwrap();
                 let seqs = seqs(&mut part);
                 assert!(seqs.is_sorted());
                 assert!(hub.figures().apps == 1);

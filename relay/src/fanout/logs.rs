@@ -1,0 +1,136 @@
+//! Applications that have a log in each of several relays: which ones there are, and those that are still on their way here.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use joey_shared::series::Topic;
+use joey_shared::wire::{Refusal, ServerMessage, Start};
+use tokio::time::Instant;
+
+use super::{Ended, Session};
+use crate::hub::{Standing, Want};
+
+/// How long a log of another relay may take to come before the viewer is told that it does not.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What one viewer was told of logs, and what it waits for.
+#[derive(Debug, Default)]
+pub(super) struct Logs {
+    /// The hub's version when it was last told.
+    version: u64,
+    /// Subscriptions that were answered with the logs to follow instead, and the logs named.
+    told: BTreeMap<u32, Told>,
+    coming: BTreeMap<u32, Coming>,
+}
+
+#[derive(Debug)]
+struct Told {
+    topic: Topic,
+    epochs: Vec<u64>,
+    _want: Want,
+}
+
+/// A subscription to a log that is being fetched.
+#[derive(Debug)]
+struct Coming {
+    topic: Topic,
+    epoch: u64,
+    start: Start,
+    deadline: Instant,
+    _want: Want,
+}
+
+impl Logs {
+    /// How many subscriptions are held here.
+    pub(super) fn len(&self) -> usize {
+        self.told.len() + self.coming.len()
+    }
+
+    /// Whether a subscription of this number is held here.
+    pub(super) fn holds(&self, sub: u32) -> bool {
+        self.told.contains_key(&sub) || self.coming.contains_key(&sub)
+    }
+
+    /// A subscription has ended.
+    pub(super) fn leave(&mut self, sub: u32) {
+        self.told.remove(&sub);
+        self.coming.remove(&sub);
+    }
+
+    /// When somebody has waited long enough.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.coming.values().map(|coming| coming.deadline).min()
+    }
+
+    /// The subscriptions that `is_covered` does not hold for.
+    pub(super) fn uncovered(&self, is_covered: impl Fn(&Topic) -> bool) -> Vec<u32> {
+        let told = self.told.iter().map(|(&sub, told)| (sub, &told.topic));
+        let coming = self.coming.iter().map(|(&sub, coming)| (sub, &coming.topic));
+        told.chain(coming).filter(|(_, topic)| !is_covered(topic)).map(|(sub, _)| sub).collect()
+    }
+}
+
+impl Session {
+    /// Answers a subscription with the logs to follow instead.
+    pub(super) async fn tell_logs(&mut self, sub: u32, topic: Topic) -> ControlFlow<Ended> {
+        let epochs = self.hub.logs_of(&topic.app);
+        if epochs.is_empty() {
+            return self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp }).await;
+        }
+        self.say(&ServerMessage::Logs { app: topic.app.clone(), epochs: epochs.clone() }).await?;
+        let want = self.hub.want(&topic.app);
+        self.logs.told.insert(sub, Told { topic, epochs, _want: want });
+        self.say(&ServerMessage::Refused { sub, reason: Refusal::SeeLogs }).await
+    }
+
+    /// Follows a topic in one log: at once if it is here, later if it is on its way.
+    pub(super) async fn follow_log(&mut self, sub: u32, epoch: u64, topic: Topic, start: Start) -> ControlFlow<Ended> {
+        match self.hub.standing(&topic.app, epoch) {
+            Standing::Here => self.follow(sub, topic, Some(epoch), start).await,
+            Standing::Coming => {
+                let want = self.hub.want(&topic.app);
+                let deadline = Instant::now() + PATIENCE;
+                self.logs.coming.insert(sub, Coming { topic, epoch, start, deadline, _want: want });
+                std::ops::ControlFlow::Continue(())
+            }
+            Standing::Unknown => self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp }).await,
+        }
+    }
+
+    /// Tells what has changed about logs, and answers whoever has waited for one.
+    pub(super) async fn send_logs(&mut self, now: Instant) -> ControlFlow<Ended> {
+        let version = self.hub.logs_version();
+        let is_due = self.logs.due().is_some_and(|due| now >= due);
+        if version == self.logs.version && !is_due {
+            return ControlFlow::Continue(());
+        }
+        self.logs.version = version;
+        let mut changed = BTreeMap::new();
+        for told in self.logs.told.values_mut() {
+            let epochs = self.hub.logs_of(&told.topic.app);
+            if epochs != told.epochs {
+                told.epochs.clone_from(&epochs);
+                changed.insert(told.topic.app.clone(), epochs);
+            }
+        }
+        for (app, epochs) in changed {
+            self.say(&ServerMessage::Logs { app, epochs }).await?;
+        }
+        let subs: Vec<u32> = self.logs.coming.keys().copied().collect();
+        for sub in subs {
+            let Some(coming) = self.logs.coming.get(&sub) else { continue };
+            let standing = self.hub.standing(&coming.topic.app, coming.epoch);
+            if standing == Standing::Coming && now < coming.deadline {
+                continue;
+            }
+            let Some(Coming { topic, epoch, start, .. }) = self.logs.coming.remove(&sub) else { continue };
+            if standing == Standing::Here {
+                self.follow(sub, topic, Some(epoch), start).await?;
+            } else {
+                self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp }).await?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,511 @@
+//! What other relays have, and what they are told: their logs and viewers, our replicas of what is watched here, and the
+//! batches of ours that somebody watches there.
+//!
+//! Nothing here knows how relays talk to one another. Whoever does hands in what it hears and takes out what is to be sent.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use bytes::Bytes;
+use joey_shared::wire::{AppEntry, ServerMessage, WorkerEntry};
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{Notify, mpsc};
+
+use super::{App, Hub};
+
+/// Batches that may wait to be sent to other relays. What is more is dropped and counted; who misses it asks for it.
+const OUTGOING_MAX: usize = 4_096;
+/// Relays that are listened to.
+const RELAYS_MAX: usize = 1_024;
+/// Series named in one message.
+const SERIES_PER_MESSAGE: usize = 500;
+/// How long an application that nobody here follows any more is still listened to, in ns: 30 s.
+const LINGER_NS: u64 = 30_000_000_000;
+
+/// What another relay says of one of its logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteLog {
+    /// The log's epoch.
+    pub epoch: u64,
+    /// The newest number in it.
+    pub head: u64,
+    /// Its line in the catalogue.
+    pub entry: AppEntry,
+}
+
+/// A batch of our own that somebody elsewhere watches.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// The application.
+    pub app: String,
+    /// The log's epoch.
+    pub epoch: u64,
+    /// The message as viewers of everything get it.
+    pub bytes: Bytes,
+}
+
+/// What became of a message about a replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// It was new.
+    Taken,
+    /// It was here already.
+    Again,
+    /// It does not follow what is here: these numbers lie between. It was not taken.
+    Gap {
+        /// The first of them.
+        from: u64,
+        /// The last of them.
+        to: u64,
+    },
+}
+
+/// Why a message about a replica was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// It makes no sense, or is about something else.
+    Malformed,
+    /// There are as many series or applications as there may be.
+    Limit,
+}
+
+/// What the hub knows of other relays.
+#[derive(Debug)]
+pub(super) struct Peers {
+    /// Whether there can be any.
+    is_clustered: AtomicBool,
+    relays: RwLock<BTreeMap<u64, Peer>>,
+    /// Replicas, by application and epoch.
+    pub(super) replicas: RwLock<BTreeMap<(String, u64), Arc<Replica>>>,
+    /// How many subscriptions here are about each application, and until when it lingers once there is none.
+    wants: Mutex<BTreeMap<String, (usize, u64)>>,
+    wants_changed: Notify,
+    /// Until when somebody elsewhere watches each application.
+    listeners: RwLock<HashMap<String, u64>>,
+    outgoing: mpsc::Sender<Outgoing>,
+    receiver: Mutex<Option<mpsc::Receiver<Outgoing>>>,
+    /// Goes up when a log appears, ends, or a replica becomes ready.
+    version: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Peer {
+    logs: BTreeMap<String, RemoteLog>,
+    /// The catalogue's version when each application was last heard of differently.
+    changed: BTreeMap<String, u64>,
+    viewers: BTreeMap<String, u32>,
+}
+
+/// Another relay's log, as far as it has come here.
+#[derive(Debug)]
+pub(super) struct Replica {
+    pub(super) app: Arc<App>,
+    is_ready: AtomicBool,
+}
+
+/// That somebody here follows an application. Dropping it says that nobody does any more, after a while.
+#[derive(Debug)]
+pub struct Want {
+    hub: Arc<Hub>,
+    app: String,
+}
+
+/// How a log that a viewer asks for stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It can be followed.
+    Here,
+    /// It is being fetched.
+    Coming,
+    /// Nobody has it.
+    Unknown,
+}
+
+impl Default for Peers {
+    fn default() -> Self {
+        let (outgoing, receiver) = mpsc::channel(OUTGOING_MAX);
+        Self {
+            is_clustered: AtomicBool::new(false),
+            relays: RwLock::default(),
+            replicas: RwLock::default(),
+            wants: Mutex::default(),
+            wants_changed: Notify::new(),
+            listeners: RwLock::default(),
+            outgoing,
+            receiver: Mutex::new(Some(receiver)),
+            version: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Hub {
+    // === what others say ===
+
+    /// There may be other relays from now on: viewers are told which logs there are.
+    pub fn join_cluster(&self) {
+        self.peers.is_clustered.store(true, Relaxed);
+    }
+
+    /// Whether there may be other relays.
+    #[must_use]
+    pub fn is_clustered(&self) -> bool {
+        self.peers.is_clustered.load(Relaxed)
+    }
+
+    /// Relay `relay` has these logs, besides those that it named before. Says whether there was room for it.
+    pub fn set_remote(&self, relay: u64, logs: Vec<RemoteLog>) -> bool {
+        let mut relays = self.peers.relays.write();
+        if relays.len() >= RELAYS_MAX && !relays.contains_key(&relay) {
+            return false;
+        }
+        let peer = relays.entry(relay).or_default();
+        for log in logs {
+            let app = log.entry.app.clone();
+            if !peer.logs.contains_key(&app) && peer.logs.len() >= self.config.apps_max {
+                continue;
+            }
+            let before = peer.logs.insert(app.clone(), log);
+            let now = &peer.logs[&app];
+            if before.as_ref().is_none_or(|before| before.entry != now.entry) {
+                peer.changed.insert(app, self.catalogue_changed());
+            }
+            if before.is_none_or(|before| before.epoch != now.epoch) {
+                self.logs_changed();
+            }
+        }
+        true
+    }
+
+    /// Relay `relay` is gone, or has forgotten `app` if one is named. What was replicated of it stays until it is too old.
+    pub fn drop_remote(&self, relay: u64, app: Option<&str>) {
+        let mut relays = self.peers.relays.write();
+        let gone = match app {
+            None => relays.remove(&relay).is_some(),
+            Some(app) => relays.get_mut(&relay).is_some_and(|peer| peer.logs.remove(app).is_some()),
+        };
+        if gone {
+            self.forgotten.store(self.catalogue_changed(), Relaxed);
+            self.logs_changed();
+        }
+    }
+
+    /// How many viewers of each application relay `relay` has.
+    pub fn set_presence(&self, relay: u64, viewers: Vec<(String, u32)>) {
+        if let Some(peer) = self.peers.relays.write().get_mut(&relay) {
+            peer.viewers = viewers.into_iter().take(self.config.apps_max).collect();
+        }
+    }
+
+    /// Viewers of each application in other relays.
+    #[must_use]
+    pub fn presence_elsewhere(&self) -> BTreeMap<String, u32> {
+        let mut all = BTreeMap::<String, u32>::new();
+        for peer in self.peers.relays.read().values() {
+            for (app, &viewers) in &peer.viewers {
+                let sum = all.entry(app.clone()).or_default();
+                *sum = sum.saturating_add(viewers);
+            }
+        }
+        all
+    }
+
+    /// Subscriptions of viewers here, by application.
+    #[must_use]
+    pub fn presence(&self) -> Vec<(String, u32)> {
+        let wants = self.peers.wants.lock();
+        let watched = wants.iter().filter(|(_, (count, _))| *count > 0);
+        watched.map(|(app, &(count, _))| (app.clone(), u32::try_from(count).unwrap_or(u32::MAX))).collect()
+    }
+
+    /// Our own logs, to tell others.
+    #[must_use]
+    pub fn own_logs(&self) -> Vec<RemoteLog> {
+        let apps: Vec<Arc<App>> = self.apps.read().values().cloned().collect();
+        let log = |app: &Arc<App>| {
+            let log = app.log.lock();
+            RemoteLog { epoch: app.epoch, head: log.head(), entry: log.entry(&app.name) }
+        };
+        apps.iter().map(log).collect()
+    }
+
+    /// What other relays have of `app`: their numbers and logs.
+    #[must_use]
+    pub fn remote_logs(&self, app: &str) -> Vec<(u64, RemoteLog)> {
+        let relays = self.peers.relays.read();
+        relays.iter().filter_map(|(&relay, peer)| Some((relay, peer.logs.get(app)?.clone()))).collect()
+    }
+
+    /// Adds what other relays say of `version` or later to the lines of our own catalogue.
+    pub(super) fn add_remote(&self, entries: &mut Vec<AppEntry>, full: bool, version: u64) {
+        let relays = self.peers.relays.read();
+        if relays.is_empty() {
+            return;
+        }
+        let mut by_app: BTreeMap<String, AppEntry> =
+            entries.drain(..).map(|entry| (entry.app.clone(), entry)).collect();
+        let changed = relays.values().flat_map(|peer| &peer.changed).filter(|&(_, &at)| full || at > version);
+        for (app, _) in changed {
+            if !by_app.contains_key(app) {
+                let own = self.apps.read().get(app).cloned();
+                let own = own.map(|own| own.log.lock().entry(app));
+                by_app.insert(app.clone(), own.unwrap_or_else(|| AppEntry { app: app.clone(), ..AppEntry::default() }));
+            }
+        }
+        for (app, entry) in &mut by_app {
+            relays.values().filter_map(|peer| peer.logs.get(app)).for_each(|log| add(entry, &log.entry));
+        }
+        by_app.retain(|app, _| {
+            self.apps.read().contains_key(app) || relays.values().any(|peer| peer.logs.contains_key(app))
+        });
+        entries.extend(by_app.into_values());
+    }
+
+    // === what is wanted here ===
+
+    /// Somebody here follows `app`, for as long as what is given lives.
+    #[must_use]
+    pub fn want(self: &Arc<Self>, app: &str) -> Want {
+        self.peers.wants.lock().entry(app.to_owned()).or_default().0 += 1;
+        self.peers.wants_changed.notify_one();
+        Want { hub: self.clone(), app: app.to_owned() }
+    }
+
+    /// The applications that are followed here, or were until a moment before `now_ns`.
+    #[must_use]
+    pub fn wanted(&self, now_ns: u64) -> Vec<String> {
+        let mut wants = self.peers.wants.lock();
+        wants.retain(|_, (count, until_ns)| *count > 0 || *until_ns > now_ns);
+        wants.keys().cloned().collect()
+    }
+
+    /// Waits until more or less may be wanted.
+    pub async fn wanted_changed(&self) {
+        self.peers.wants_changed.notified().await;
+    }
+
+    // === logs ===
+
+    fn logs_changed(&self) {
+        self.peers.version.fetch_add(1, Relaxed);
+        self.wake_all();
+    }
+
+    /// Goes up when a log appears or ends anywhere, or a replica can be followed.
+    #[must_use]
+    pub fn logs_version(&self) -> u64 {
+        self.peers.version.load(Relaxed)
+    }
+
+    /// The epochs of all logs of `app` that can be followed here or fetched.
+    #[must_use]
+    pub fn logs_of(&self, app: &str) -> Vec<u64> {
+        let mut epochs: Vec<u64> = self.apps.read().get(app).map(|app| app.epoch).into_iter().collect();
+        epochs.extend(self.remote_logs(app).into_iter().map(|(_, log)| log.epoch));
+        let replicas = self.peers.replicas.read();
+        epochs.extend(
+            replicas
+                .iter()
+                .filter(|((name, _), replica)| name == app && replica.is_ready())
+                .map(|((_, epoch), _)| *epoch),
+        );
+        drop(replicas);
+        epochs.sort_unstable();
+        epochs.dedup();
+        epochs
+    }
+
+    /// How the log of `epoch` of `app` stands.
+    #[must_use]
+    pub fn standing(&self, app: &str, epoch: u64) -> Standing {
+        if self.apps.read().get(app).is_some_and(|app| app.epoch == epoch) {
+            return Standing::Here;
+        }
+        match self.replica(app, epoch) {
+            Some(replica) if replica.is_ready() => Standing::Here,
+            Some(_) => Standing::Coming,
+            None if self.remote_logs(app).iter().any(|(_, log)| log.epoch == epoch) => Standing::Coming,
+            None => Standing::Unknown,
+        }
+    }
+
+    pub(super) fn replica(&self, app: &str, epoch: u64) -> Option<Arc<Replica>> {
+        self.peers.replicas.read().get(&(app.to_owned(), epoch)).cloned()
+    }
+
+    /// The newest number of our replica; none while there is no replica.
+    #[must_use]
+    pub fn replica_head(&self, app: &str, epoch: u64) -> Option<u64> {
+        self.replica(app, epoch).map(|replica| replica.app.log.lock().head())
+    }
+
+    /// Every replica: application, epoch, newest number.
+    #[must_use]
+    pub fn replicas(&self) -> Vec<(String, u64, u64)> {
+        let replicas = self.peers.replicas.read();
+        replicas.iter().map(|((app, epoch), replica)| (app.clone(), *epoch, replica.app.log.lock().head())).collect()
+    }
+
+    /// Takes one message of the log of `epoch` of `app` into our replica, which is made if need be: its names, batches, sums,
+    /// and gaps that nobody can fill.
+    ///
+    /// # Errors
+    /// When it makes no sense, or there is no room.
+    pub fn accept(&self, app: &str, epoch: u64, message: &[u8]) -> Result<Accepted, NotTaken> {
+        let message = ServerMessage::decode(message).map_err(|_| NotTaken::Malformed)?;
+        let replica = self.replica_made(app, epoch)?;
+        let mut log = replica.app.log.lock();
+        let before = log.series().len();
+        let take_place = || self.take_series_place();
+        let (accepted, bytes) = match message {
+            ServerMessage::Series { series, .. } => (log.learn(&series, take_place)?, 0),
+            ServerMessage::Batch { head, updates } => log.accept_batch(&head, updates, take_place)?,
+            ServerMessage::Sum { head, updates } => log.accept_sum(&head, updates, take_place)?,
+            ServerMessage::Gap { from, to, .. } => log.accept_gap(from, to),
+            _ => return Err(NotTaken::Malformed),
+        };
+        drop(log);
+        self.ring_bytes.fetch_add(bytes, Relaxed);
+        tracing::trace!(app, epoch, before, ?accepted, "accepted from another relay");
+        Ok(accepted)
+    }
+
+    fn replica_made(&self, app: &str, epoch: u64) -> Result<Arc<Replica>, NotTaken> {
+        if let Some(replica) = self.replica(app, epoch) {
+            return Ok(replica);
+        }
+        let mut replicas = self.peers.replicas.write();
+        let key = (app.to_owned(), epoch);
+        if let Some(replica) = replicas.get(&key) {
+            return Ok(replica.clone());
+        }
+        let is_ours = self.apps.read().get(app).is_some_and(|app| app.epoch == epoch);
+        if is_ours || replicas.len() >= self.config.apps_max {
+            return Err(NotTaken::Limit);
+        }
+        let app = self.empty_app(app, epoch);
+        let replica = Arc::new(Replica { app: Arc::new(app), is_ready: AtomicBool::new(false) });
+        replicas.insert(key, replica.clone());
+        Ok(replica)
+    }
+
+    /// The replica has the history that there was: whoever waits for it is answered.
+    pub fn replica_ready(&self, app: &str, epoch: u64) {
+        if let Ok(replica) = self.replica_made(app, epoch)
+            && !replica.is_ready.swap(true, Relaxed)
+        {
+            self.logs_changed();
+        }
+    }
+
+    /// Drops a replica that nobody here follows, and what it held.
+    pub fn drop_replica(&self, app: &str, epoch: u64) {
+        let mut replicas = self.peers.replicas.write();
+        let key = (app.to_owned(), epoch);
+        // Whoever follows it holds its application too.
+        if replicas.get(&key).is_none_or(|replica| Arc::strong_count(&replica.app) > 1) {
+            return;
+        }
+        let Some(replica) = replicas.remove(&key) else { return };
+        drop(replicas);
+        let mut log = replica.app.log.lock();
+        self.series.fetch_sub(log.series().len() as u64, Relaxed);
+        self.ring_bytes.fetch_sub(log.evict_older(u64::MAX) + log.evict_sums(u64::MAX), Relaxed);
+        drop(log);
+        self.logs_changed();
+    }
+
+    /// The log of `epoch` of `app`, ours or a replica, from after number `after` on, as messages to answer a request with:
+    /// names, then what is held in order, with a gap in front where it does not reach back so far.
+    #[must_use]
+    pub fn history(&self, app: &str, epoch: u64, after: u64) -> Option<Vec<Bytes>> {
+        let own = self.apps.read().get(app).filter(|app| app.epoch == epoch).cloned();
+        let app = own.or_else(|| Some(self.replica(app, epoch)?.app.clone()))?;
+        let log = app.log.lock();
+        let names = log.series().chunks(SERIES_PER_MESSAGE);
+        let name =
+            |series: &[_]| ServerMessage::Series { app: app.name.clone(), epoch, series: series.to_vec(), last: true };
+        let mut messages: Vec<Bytes> = names.map(|series| name(series).encode().into()).collect();
+        let (pieces, begins) = log.pieces_after(after);
+        if after > 0 && begins > after + 1 {
+            messages.push(ServerMessage::Gap { feed: 0, from: after + 1, to: begins - 1 }.encode().into());
+        }
+        messages.extend(pieces);
+        Some(messages)
+    }
+
+    // === what others want ===
+
+    /// Somebody elsewhere watches `app` until `until_ns`: batches of our own log of it are handed out from now on.
+    pub fn listen(&self, app: &str, until_ns: u64) {
+        let mut listeners = self.peers.listeners.write();
+        if listeners.len() < self.config.apps_max || listeners.contains_key(app) {
+            let until = listeners.entry(app.to_owned()).or_default();
+            *until = until_ns.max(*until);
+        }
+    }
+
+    /// The batches of our own logs that somebody elsewhere watches. Can be taken once.
+    #[must_use]
+    pub fn outgoing(&self) -> Option<mpsc::Receiver<Outgoing>> {
+        self.peers.receiver.lock().take()
+    }
+
+    /// Hands out the newest batch of `app`, if somebody elsewhere watches it at `now_ns`.
+    pub(super) fn hand_out(&self, app: &App, newest: Option<Bytes>, now_ns: u64) {
+        let is_heard = self.peers.listeners.read().get(&app.name).is_some_and(|&until_ns| until_ns > now_ns);
+        let Some(bytes) = newest.filter(|_| is_heard) else { return };
+        let batch = Outgoing { app: app.name.clone(), epoch: app.epoch, bytes };
+        if self.peers.outgoing.try_send(batch).is_err() {
+            self.counters.not_sent.inc();
+        }
+    }
+
+    /// Forgets listeners that have not said for a while that they still listen.
+    pub(super) fn forget_listeners(&self, now_ns: u64) {
+        self.peers.listeners.write().retain(|_, until_ns| *until_ns > now_ns);
+    }
+}
+
+impl Replica {
+    pub(super) fn is_ready(&self) -> bool {
+        self.is_ready.load(Relaxed)
+    }
+}
+
+impl Drop for Want {
+    fn drop(&mut self) {
+        let until_ns = self.hub.config.now_ns().saturating_add(LINGER_NS);
+        if let Some((count, linger_ns)) = self.hub.peers.wants.lock().get_mut(&self.app) {
+            *count -= 1;
+            *linger_ns = until_ns;
+        }
+        self.hub.peers.wants_changed.notify_one();
+    }
+}
+
+/// Adds what another relay says of an application to what is known of it.
+fn add(entry: &mut AppEntry, other: &AppEntry) {
+    for theirs in &other.workers {
+        match entry.workers.iter_mut().find(|mine| mine.worker == theirs.worker) {
+            None => entry.workers.push(theirs.clone()),
+            Some(mine) => merge(mine, theirs),
+        }
+    }
+    entry.workers.sort_by(|a, b| a.worker.cmp(&b.worker));
+    entry.series = entry.series.saturating_add(other.series);
+    entry.heard_ns = entry.heard_ns.max(other.heard_ns);
+    entry.late = entry.late.saturating_add(other.late);
+    entry.limited = entry.limited.saturating_add(other.limited);
+}
+
+/// A worker that has moved from one relay to another is where it is connected, or was last.
+fn merge(mine: &mut WorkerEntry, theirs: &WorkerEntry) {
+    if (theirs.connected, theirs.since_ns) > (mine.connected, mine.since_ns) {
+        (mine.connected, mine.since_ns) = (theirs.connected, theirs.since_ns);
+    }
+    mine.returns = mine.returns.saturating_add(theirs.returns);
+}
+
+#[cfg(test)]
+mod tests;
