@@ -61,7 +61,7 @@ fn rust(folders: &[&str]) -> Vec<Source> {
     folders.iter().flat_map(|folder| files(folder, ".rs")).collect()
 }
 
-const ALL: [&str; 6] = ["shared", "relay", "ui", "tests", "tools", "xtask"];
+const ALL: [&str; 7] = ["shared", "relay", "ui", "tests", "tools", "xtask", "bench"];
 
 /// No line of code of these sources holds any of these words.
 fn never(sources: impl IntoIterator<Item = Source>, words: &[&str], why: &str) {

@@ -28,12 +28,16 @@ use crate::hub::{App, Hub};
 
 /// Room for one read: some 25 frames.
 const READ_BYTES: usize = 16 * 1024;
+/// Room for one read of a producer that has just filled it: some 100 frames, for which the kernel is asked once.
+const BUSY_BYTES: usize = 64 * 1024;
 /// Workers that one connection may speak for; a Wallaroo connection speaks for one.
 const WORKERS_PER_CONNECTION: usize = 16;
 /// Seconds' worth of frames that a producer may send at once, for example when it has waited for the relay.
 const BURST_SECS: NonZeroU32 = at_least_one(10);
 /// Frames taken before other tasks get their turn.
-const FRAMES_PER_TURN: usize = 64;
+const FRAMES_PER_TURN: usize = 128;
+/// Frames for which a producer's rate is asked at once, since asking takes longer than decoding.
+const FRAMES_PER_RATE: NonZeroU32 = at_least_one(32);
 
 /// Takes producers in until `stop`.
 pub async fn run(hub: Arc<Hub>, access: Arc<Access>, mut door: Door, stop: CancellationToken) {
@@ -91,30 +95,39 @@ struct Producer {
     peer: SocketAddr,
     workers: Vec<(Arc<App>, String)>,
     rate: DefaultDirectRateLimiter,
+    /// Frames that the rate has allowed and that have not come yet.
+    allowed: u32,
 }
 
 impl Producer {
     fn new(hub: Arc<Hub>, peer: SocketAddr) -> Self {
         let frames = hub.config().frames_per_sec_max;
         let burst = frames.saturating_mul(BURST_SECS);
-        Self { hub, peer, workers: Vec::new(), rate: RateLimiter::direct(Quota::per_second(frames).allow_burst(burst)) }
+        let rate = RateLimiter::direct(Quota::per_second(frames).allow_burst(burst));
+        Self { hub, peer, workers: Vec::new(), rate, allowed: 0 }
     }
 
     async fn read(mut self, mut stream: impl AsyncRead + Unpin) {
         tracing::debug!(peer = %self.peer, "producer connected");
-        let mut buffer = Vec::with_capacity(READ_BYTES);
+        let (mut buffer, mut room) = (Vec::with_capacity(READ_BYTES), READ_BYTES);
         // When the frame that is now incomplete began.
         let mut partial_since = None;
         let ended = loop {
             let deadline = partial_since.map(|since: Instant| since + self.hub.config().frame_deadline);
-            match read_some(&mut stream, &mut buffer, deadline).await {
+            match read_some(&mut stream, &mut buffer, room, deadline).await {
                 Ok(0) if buffer.is_empty() => break "closed",
                 Err(Ended::Socket) if buffer.is_empty() => break "reset",
                 Ok(0) | Err(Ended::Socket) => break "truncated",
-                Ok(bytes) => self.hub.counters().bytes_in.inc_by(bytes as u64),
+                Ok(bytes) => {
+                    self.hub.counters().bytes_in.inc_by(bytes as u64);
+                    room = if bytes >= READ_BYTES { BUSY_BYTES } else { READ_BYTES };
+                }
                 Err(Ended::Deadline) => break "slow_frame",
             };
-            match self.take_frames(&mut buffer).await {
+            let taken = self.take_frames(&mut buffer).await;
+            // The room of a large frame, or of a busy moment, is given back.
+            buffer.shrink_to(room);
+            match taken {
                 Ok(0) if !buffer.is_empty() => _ = partial_since.get_or_insert_with(Instant::now),
                 Ok(_) if !buffer.is_empty() => partial_since = Some(Instant::now()),
                 Ok(_) => partial_since = None,
@@ -140,8 +153,7 @@ impl Producer {
                 Front::Partial => break Ok(frames),
                 Front::TooLong(length) => break Err(length),
                 Front::Whole(body, length) => {
-                    let taken_or_not =
-                        if self.rate.check().is_ok() { self.take(body, now_ns) } else { Err(Reject::Rate) };
+                    let taken_or_not = if self.is_allowed() { self.take(body, now_ns) } else { Err(Reject::Rate) };
                     if let Err(reason) = taken_or_not {
                         self.hub.counters().reject(reason.as_str());
                         tracing::debug!(peer = %self.peer, reason = reason.as_str(), "frame refused");
@@ -155,9 +167,20 @@ impl Producer {
             }
         };
         buffer.drain(..taken);
-        // A large frame's room is given back.
-        buffer.shrink_to(READ_BYTES);
         outcome
+    }
+
+    /// Whether the rate allows one more frame.
+    fn is_allowed(&mut self) -> bool {
+        if self.allowed == 0 {
+            self.allowed = match self.rate.check_n(FRAMES_PER_RATE) {
+                Ok(Ok(())) => FRAMES_PER_RATE.get(),
+                _ => u32::from(self.rate.check().is_ok()),
+            };
+        }
+        let is_allowed = self.allowed > 0;
+        self.allowed = self.allowed.saturating_sub(1);
+        is_allowed
     }
 
     fn take(&mut self, body: &[u8], now_ns: u64) -> Result<(), Reject> {
@@ -211,9 +234,11 @@ enum Ended {
 async fn read_some(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
+    room: usize,
     deadline: Option<Instant>,
 ) -> Result<usize, Ended> {
-    buffer.reserve(READ_BYTES);
+    // What is there already counts, so that a steady stream is read into the same memory again and again.
+    buffer.reserve(room.saturating_sub(buffer.len()).max(READ_BYTES / 4));
     let read = stream.read_buf(buffer);
     match deadline {
         Some(deadline) => timeout_at(deadline, read).await.map_err(|_| Ended::Deadline)?,

@@ -4,6 +4,7 @@
 //! The modules follow the way a build goes: `setup` gets tools, `ui` makes the bundle, `relay` the binary around it, and
 //! `test` checks it all; `proof` and `conformance` are what `ci` checks besides, `reliability` measures what takes longer.
 
+mod bench;
 mod checkout;
 mod conformance;
 mod proof;
@@ -33,6 +34,7 @@ Usage: cargo xtask VERB
   fuzz            the fuzzers, half a minute each
   conformance     the WebSocket against its standard
   reliability [NAMES…]  measure the released relay while things go wrong; all figures, or those of these names
+  bench [--quick] measure the relay beside its peers; --install-peers gets these first
   setup           only install what the other verbs would install when they need it
   help            this page
 
@@ -52,6 +54,8 @@ fn main() -> ExitCode {
         (Some("ci"), []) => in_checkout(test::ci),
         (Some("deny"), []) => in_checkout(proof::supply_chain),
         (Some("schedules"), []) => in_checkout(proof::schedules),
+        (Some("bench"), [word]) if word == "--install-peers" => in_checkout(bench::install_peers),
+        (Some("bench"), words) => in_checkout(|here| bench::run(here, words)),
         (Some("fuzz"), []) => in_checkout(proof::fuzz),
         (Some("conformance"), []) => in_checkout(conformance::check),
         (Some("reliability"), words) => in_checkout(|here| reliability::measure(here, words)),

@@ -15,10 +15,10 @@ use std::{ffi::OsString, path::PathBuf};
 use anyhow::Result;
 
 pub(crate) use browser::{Browser, is_root};
+pub(crate) use cache::Cache;
 pub(crate) use kosoku::find_or_install as kosoku;
 
 use crate::checkout::{Checkout, before_path};
-use cache::Cache;
 
 /// What building the bundle takes.
 pub(crate) struct BundleTools {

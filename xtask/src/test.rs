@@ -67,7 +67,7 @@ fn check(here: &Checkout, steps: &mut Steps) -> Result<()> {
 
 /// All unit and property tests that need no browser; those of the browser app's pure parts among them.
 fn unit_tests(here: &Checkout) -> Result<()> {
-    run_tests(here, &["joey-shared", "joey", "joey-ui", "xtask"], &[])
+    run_tests(here, &["joey-shared", "joey", "joey-ui", "joey-bench", "xtask"], &[])
 }
 
 /// Runs in real Chromium what `#[wasm_bindgen_test]` marks.

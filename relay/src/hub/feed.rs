@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use joey_shared::series::Filter;
-use joey_shared::wire::{BatchHead, SeriesEntry, ServerMessage, Update, UpdatesWriter};
+use joey_shared::wire::{BatchHead, Blob, SeriesEntry, ServerMessage, Update, UpdatesWriter};
 use tokio::sync::Notify;
 
 use super::sum::{self, SPAN_NS};
@@ -58,6 +58,14 @@ impl Batch {
     const fn span(&self) -> u64 {
         self.cut_ns / SPAN_NS
     }
+}
+
+/// The updates of a batch, encoded, and what the first of them is relative to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Written<'a> {
+    pub(super) end_ns: u64,
+    pub(super) period_ns: u64,
+    pub(super) updates: Blob<'a>,
 }
 
 /// What a feed holds at one moment.
@@ -130,28 +138,38 @@ impl Feed {
     /// Encodes those of `updates` that pass as one batch that covers everything up to `to`, and wakes the viewers. Where none
     /// passes there is a batch only once in a while. Gives the bytes that it takes.
     pub(super) fn cut(&mut self, updates: &[Update], series: &[SeriesEntry], to: u64, cut_ns: u64) -> u64 {
-        let passes = series[self.admitted.len()..].iter().map(|entry| self.filter.admits(&entry.key));
-        self.admitted.extend(passes);
+        self.admit(series);
         let passed = |update: &&Update| self.admitted.get(update.series as usize).copied().unwrap_or(false);
         let first = updates.iter().find(passed);
         if first.is_none() && cut_ns < self.covered_ns.saturating_add(COVER_NS) {
             return 0;
         }
         let (end_ns, period_ns) = first.map_or((0, 0), |first| (first.end_ns, first.period_ns));
-        let new = series.iter().zip(&self.admitted).skip(self.announced);
-        let head = BatchHead {
-            feed: self.number,
-            from: self.next,
-            to,
-            cut_ns,
-            end_ns,
-            period_ns,
-            series: new.filter(|&(_, &admitted)| admitted).map(|(entry, _)| entry.clone()).collect(),
-        };
-        let mut writer = UpdatesWriter::new(&head);
+        let mut writer = UpdatesWriter::default();
+        writer.begin(self.next, end_ns, period_ns);
         updates.iter().filter(passed).for_each(|update| writer.push(update));
-        let (from, to) = (head.from, head.to);
-        let bytes = Bytes::from(ServerMessage::Batch { head, updates: writer.finish() }.encode());
+        self.append(&Written { end_ns, period_ns, updates: writer.finish() }, series, to, cut_ns)
+    }
+
+    /// As [`Feed::cut`], for the feed of everything, of updates that are encoded already.
+    pub(super) fn cut_written(&mut self, written: &Written<'_>, series: &[SeriesEntry], to: u64, cut_ns: u64) -> u64 {
+        self.admit(series);
+        self.append(written, series, to, cut_ns)
+    }
+
+    /// Looks which of the series that are new pass.
+    fn admit(&mut self, series: &[SeriesEntry]) {
+        let passes = series[self.admitted.len()..].iter().map(|entry| self.filter.admits(&entry.key));
+        self.admitted.extend(passes);
+    }
+
+    fn append(&mut self, written: &Written<'_>, series: &[SeriesEntry], to: u64, cut_ns: u64) -> u64 {
+        let &Written { end_ns, period_ns, updates } = written;
+        let new = series.iter().zip(&self.admitted).skip(self.announced);
+        let new = new.filter(|&(_, &admitted)| admitted).map(|(entry, _)| entry.clone()).collect();
+        let (feed, from) = (self.number, self.next);
+        let head = BatchHead { feed, from, to, cut_ns, end_ns, period_ns, series: new };
+        let bytes = Bytes::from(ServerMessage::Batch { head, updates }.encode());
         let batch = Batch { from, to, cut_ns, bytes };
         let cost = batch.cost();
         self.ring.push_back(batch);
@@ -161,6 +179,14 @@ impl Feed {
         self.bytes += cost;
         self.viewers.iter().for_each(|(_, wake)| wake.notify_one());
         cost
+    }
+
+    /// The updates of the newest batch.
+    pub(super) fn last_batch(&self) -> Vec<Update> {
+        match self.ring.back().map(|batch| ServerMessage::decode(&batch.bytes)) {
+            Some(Ok(ServerMessage::Batch { head, updates })) => head.read(updates).filter_map(Result::ok).collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// The relay's number for this feed.

@@ -6,14 +6,17 @@ use std::sync::Arc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use joey_shared::series::{Filter, SeriesKey};
-use joey_shared::wire::{AppEntry, SeriesEntry, Update, WorkerEntry};
+use joey_shared::wire::{AppEntry, SeriesEntry, UpdatesWriter, WorkerEntry};
 use tokio::sync::Notify;
 
-use super::feed::{Batch, Feed, History};
+use super::feed::{Batch, Feed, History, Written};
 use crate::ingest::wallaroo::Metrics;
 
 /// A batch is cut early when it holds this many updates: some 40 KB, which no viewer's buffer refuses.
 const BATCH_UPDATES_MAX: usize = 1_000;
+
+/// Room that an application keeps for updates that wait, in bytes: some hundred of them.
+const PENDING_BYTES: usize = 4 * 1024;
 
 /// Topics of one application that may be watched at once besides the whole. Each is looked at whenever a batch is cut.
 const FEEDS_MAX: usize = 1_000;
@@ -33,7 +36,8 @@ pub(super) struct Log {
     hasher: DefaultHashBuilder,
     /// The newest number given.
     head: u64,
-    pending: Vec<Update>,
+    /// What is not cut yet, as the feed of everything will have it.
+    pending: Pending,
     /// The newest plausible period end.
     clock_ns: u64,
     /// When the newest frame arrived.
@@ -50,6 +54,16 @@ pub(super) struct Log {
     pub(super) limited: u64,
     /// The catalogue's version when this entry last changed.
     pub(super) changed: u64,
+}
+
+/// Updates that are encoded already and wait for company.
+#[derive(Debug, Default)]
+struct Pending {
+    count: usize,
+    /// Period end and period of the first one, which it is written relative to.
+    end_ns: u64,
+    period_ns: u64,
+    updates: UpdatesWriter,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +100,7 @@ impl Log {
             numbers: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             head: 0,
-            pending: Vec::new(),
+            pending: Pending::default(),
             clock_ns: 0,
             heard_ns: 0,
             late: 0,
@@ -130,36 +144,41 @@ impl Log {
         self.late += u64::from(is_late);
         self.heard_ns = now_ns;
         self.head += 1;
-        self.pending.push(Update {
-            seq: self.head,
-            series,
-            period_ns,
-            end_ns,
-            skew_ns: metrics.end_ns.saturating_sub(end_ns),
-            histogram: metrics.histogram.clone(),
-        });
-        Stamped {
-            is_first: self.pending.len() == 1,
-            is_full: self.pending.len() >= BATCH_UPDATES_MAX,
-            is_late,
-            is_skewed,
+        let Pending { count, end_ns: first_end_ns, period_ns: first_period_ns, updates } = &mut self.pending;
+        *count += 1;
+        let is_first = *count == 1;
+        if is_first {
+            (*first_end_ns, *first_period_ns) = (end_ns, period_ns);
+            updates.begin(self.head, end_ns, period_ns);
         }
+        let skew_ns = metrics.end_ns.saturating_sub(end_ns);
+        updates.push_parts([self.head, period_ns, end_ns, skew_ns], series, &metrics.histogram);
+        Stamped { is_first, is_full: *count >= BATCH_UPDATES_MAX, is_late, is_skewed }
     }
 
     /// Makes one batch for each feed of what was published since the last cut.
     pub(super) fn cut(&mut self, now_ns: u64) -> Cut {
         let mut cut = Cut::default();
-        if self.pending.is_empty() {
+        let Pending { count, end_ns, period_ns, updates } = &mut self.pending;
+        if *count == 0 {
             return cut;
         }
-        for feed in std::iter::once(&mut self.whole).chain(&mut self.parts) {
-            let bytes = feed.cut(&self.pending, &self.series, self.head, now_ns);
+        let written = Written { end_ns: *end_ns, period_ns: *period_ns, updates: updates.finish() };
+        let mut count_in = |bytes| {
             cut.batches += u64::from(bytes > 0);
             cut.bytes += bytes;
+        };
+        count_in(self.whole.cut_written(&written, &self.series, self.head, now_ns));
+        if !self.parts.is_empty() {
+            // Read back from the whole's bytes: what nobody watches in part need not be kept in another form.
+            let updates = self.whole.last_batch();
+            for part in &mut self.parts {
+                count_in(part.cut(&updates, &self.series, self.head, now_ns));
+            }
         }
-        self.pending.clear();
+        *count = 0;
         // A burst's room is given back; a steady stream keeps what it needs.
-        self.pending.shrink_to(BATCH_UPDATES_MAX / 8);
+        updates.shrink_to(PENDING_BYTES);
         cut
     }
 

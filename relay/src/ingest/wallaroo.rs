@@ -184,9 +184,10 @@ fn metrics<'a>(app: &'a str, data: &'a [u8]) -> Result<Frame<'a>, Reject> {
     rest.u32()?;
     let [name, category, worker, pipeline] = [rest.string()?, rest.string()?, rest.string()?, rest.string()?];
     let id = rest.u16()?;
+    let counts: [u8; 8 * BINS] = rest.array()?;
     let mut bins = [0; BINS];
-    for bin in &mut bins {
-        *bin = rest.u64()?;
+    for (bin, count) in bins.iter_mut().zip(counts.as_chunks().0) {
+        *bin = u64::from_be_bytes(*count);
     }
     let histogram = Histogram { bins, min_ns: rest.u64()?, max_ns: rest.u64()? };
     let (period_ns, end_ns) = (rest.u64()?, rest.u64()?);

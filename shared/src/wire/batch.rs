@@ -5,6 +5,7 @@ use core::fmt;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::bins::span;
 use super::{SeriesEntry, SparseBins, WireError};
 use crate::histogram::{BINS, Histogram, bin_low};
 
@@ -53,8 +54,8 @@ impl BatchHead {
     }
 }
 
-/// How one update is written. Differences wrap, so that every value a producer can send has exactly one form.
-#[derive(Serialize, Deserialize)]
+/// How one update is read. Differences wrap, so that every value a producer can send has exactly one form.
+#[derive(Deserialize)]
 struct Item {
     /// Numbers left out since the update before (or since the batch's `from`).
     skip: u64,
@@ -85,8 +86,8 @@ fn applied(base: u64, difference: i64) -> u64 {
     base.wrapping_add(difference.cast_unsigned())
 }
 
-/// Writes the updates of one batch.
-#[derive(Debug)]
+/// Writes the updates of one batch, each straight into its bytes: this is most of what an update costs a relay.
+#[derive(Debug, Default)]
 pub struct UpdatesWriter {
     bytes: Vec<u8>,
     next_seq: u64,
@@ -98,30 +99,42 @@ impl UpdatesWriter {
     /// Begins the batch that `head` describes.
     #[must_use]
     pub fn new(head: &BatchHead) -> Self {
-        Self { bytes: Vec::new(), next_seq: head.from, end_ns: head.end_ns, period_ns: head.period_ns }
+        let mut writer = Self::default();
+        writer.begin(head.from, head.end_ns, head.period_ns);
+        writer
+    }
+
+    /// Begins another batch, from number `from` on and relative to this period, in the room that there is.
+    pub fn begin(&mut self, from: u64, end_ns: u64, period_ns: u64) {
+        self.bytes.clear();
+        (self.next_seq, self.end_ns, self.period_ns) = (from, end_ns, period_ns);
     }
 
     /// Adds an update. Numbers must ascend.
     pub fn push(&mut self, update: &Update) {
-        let Histogram { bins, min_ns, max_ns } = &update.histogram;
-        let (lowest, highest) = anchors(bins);
-        let item = Item {
-            skip: update.seq.wrapping_sub(self.next_seq),
-            series: update.series,
-            end: difference(update.end_ns, self.end_ns),
-            period: difference(update.period_ns, self.period_ns),
-            skew_ns: update.skew_ns,
-            bins: SparseBins(*bins),
-            min: difference(*min_ns, lowest),
-            max: difference(*max_ns, highest),
-        };
-        self.next_seq = update.seq.wrapping_add(1);
-        self.end_ns = update.end_ns;
-        self.period_ns = update.period_ns;
-        // Writing to memory cannot fail; were it to, the batch would end here and stay readable.
-        if let Ok(bytes) = postcard::to_extend(&item, core::mem::take(&mut self.bytes)) {
-            self.bytes = bytes;
-        }
+        let Update { seq, series, period_ns, end_ns, skew_ns, ref histogram } = *update;
+        self.push_parts([seq, period_ns, end_ns, skew_ns], series, histogram);
+    }
+
+    /// Adds an update whose parts are in several places: its number, period, period end and skew, its series, what was counted.
+    pub fn push_parts(&mut self, [seq, period_ns, end_ns, skew_ns]: [u64; 4], series: u32, histogram: &Histogram) {
+        let Histogram { bins, min_ns, max_ns } = histogram;
+        let (first, counts) = span(bins);
+        let low = |bin: usize| if counts.is_empty() { 0 } else { bin_low(bin) };
+        let out = &mut self.bytes;
+        write(out, seq.wrapping_sub(self.next_seq));
+        write(out, u64::from(series));
+        write_signed(out, difference(end_ns, self.end_ns));
+        write_signed(out, difference(period_ns, self.period_ns));
+        write(out, skew_ns);
+        out.push(first as u8);
+        out.push(counts.len() as u8);
+        counts.iter().for_each(|&count| write(out, count));
+        write_signed(out, difference(*min_ns, low(first)));
+        write_signed(out, difference(*max_ns, low(first + counts.len().saturating_sub(1))));
+        self.next_seq = seq.wrapping_add(1);
+        self.end_ns = end_ns;
+        self.period_ns = period_ns;
     }
 
     /// The updates written.
@@ -129,6 +142,26 @@ impl UpdatesWriter {
     pub fn finish(&self) -> Blob<'_> {
         Blob(&self.bytes)
     }
+
+    /// Gives back all room but for `bytes`.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        self.bytes.clear();
+        self.bytes.shrink_to(bytes);
+    }
+}
+
+/// As postcard writes a number: seven bits a byte, the lowest first.
+fn write(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+/// As postcard writes a number that may be negative: small ones of either sign are short.
+fn write_signed(out: &mut Vec<u8>, number: i64) {
+    write(out, (number << 1 ^ number >> 63).cast_unsigned());
 }
 
 /// Reads the updates of one batch, one at a time. Ends at the first that makes no sense.

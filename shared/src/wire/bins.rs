@@ -15,19 +15,16 @@ use crate::histogram::BINS;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SparseBins(pub [u64; BINS]);
 
-impl SparseBins {
-    /// The first occupied bin and the counts from there to the last one.
-    #[must_use]
-    pub fn span(&self) -> (usize, &[u64]) {
-        let first = self.0.iter().position(|&count| count > 0).unwrap_or(0);
-        let end = self.0.iter().rposition(|&count| count > 0).map_or(first, |last| last + 1);
-        (first, &self.0[first..end])
-    }
+/// The first occupied bin and the counts from there to the last one.
+pub(super) fn span(bins: &[u64; BINS]) -> (usize, &[u64]) {
+    let first = bins.iter().position(|&count| count > 0).unwrap_or(0);
+    let end = bins.iter().rposition(|&count| count > 0).map_or(first, |last| last + 1);
+    (first, &bins[first..end])
 }
 
 impl Serialize for SparseBins {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (first, counts) = self.span();
+        let (first, counts) = span(&self.0);
         let mut tuple = serializer.serialize_tuple(2)?;
         tuple.serialize_element(&(first as u8))?;
         tuple.serialize_element(counts)?;

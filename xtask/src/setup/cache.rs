@@ -27,6 +27,11 @@ impl Cache {
         Ok(Self { folder })
     }
 
+    /// Where `name` is, or would be.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// The folder `name`, made by `build` unless it is there and sound. `build` is given a folder to work in, which is kept
     /// if it fails so that the next try goes on from there, and the folder to leave the result in.
     pub(crate) fn folder(
