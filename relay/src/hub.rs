@@ -15,12 +15,11 @@ mod sum;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use joey_shared::series::Filter;
 use joey_shared::wire::{AppEntry, SeriesEntry};
-use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use self::feed::Feed;
@@ -29,6 +28,7 @@ use self::log::Log;
 use crate::config::Config;
 use crate::ingest::wallaroo::{Metrics, Reject};
 use crate::metrics::Counters;
+use crate::sync::{AtomicU64, Mutex, RwLock};
 
 /// How much longer than asked for history is kept, so that a window as long as the ring is whole: its newest period began a
 /// while ago, and the oldest one arrived a while after its end.
@@ -246,7 +246,7 @@ impl Hub {
             }
         }
         for name in silent {
-            self.forget(&name);
+            self.forget(&name, silent_since_ns);
         }
     }
 
@@ -257,18 +257,17 @@ impl Hub {
             let sums = sum::of(number, &batches);
             let mut log = app.log.lock();
             let (Some(feed), Some(last)) = (log.feed_mut(number), batches.last()) else { continue };
-            let (taken, freed) = (feed.insert_sums(sums), feed.evict_through(last.to));
-            drop(log);
-            self.ring_bytes.fetch_add(taken, Relaxed);
-            self.ring_bytes.fetch_sub(freed, Relaxed);
+            self.ring_bytes.fetch_add(feed.insert_sums(sums), Relaxed);
+            self.ring_bytes.fetch_sub(feed.evict_through(last.to), Relaxed);
         }
         self.evict_bytes();
     }
 
-    fn forget(&self, name: &str) {
+    fn forget(&self, name: &str, since_ns: u64) {
         let mut apps = self.apps.write();
-        // Somebody who has just come for it holds it too; then it is not forgotten.
-        if apps.get(name).is_none_or(|app| Arc::strong_count(app) > 1) {
+        // Somebody who has just come for it holds it too, or has come, sent and gone; then it is not forgotten.
+        let is_silent = |app: &Arc<App>| Arc::strong_count(app) == 1 && app.log.lock().is_forgettable(since_ns);
+        if !apps.get(name).is_some_and(is_silent) {
             return;
         }
         let Some(app) = apps.remove(name) else { return };

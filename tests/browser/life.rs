@@ -158,6 +158,28 @@ fn a_page_that_was_offline_is_whole_again_afterwards() {
 }
 
 #[test]
+fn a_page_that_was_frozen_is_whole_again_afterwards() {
+    let become_ =
+        |browser: &Browser, state: &str| browser.command("Page.setWebLifecycleState", json!({"state": state}));
+    check_absence(
+        // A page is frozen behind others only, and comes to the front when somebody returns to it.
+        |browser| {
+            become_(browser, "frozen");
+            browser.hide();
+        },
+        |browser| {
+            browser.show();
+            become_(browser, "active");
+        },
+    );
+}
+
+#[test]
+fn a_browser_that_slept_is_whole_again_afterwards() {
+    check_absence(|browser| browser.signal("STOP"), |browser| browser.signal("CONT"));
+}
+
+#[test]
 fn a_page_behind_another_tab_is_whole_again_afterwards() {
     // A window in front of it would do the same; a tab needs no screen.
     check_absence(|browser| browser.hide(), Browser::show);
@@ -191,4 +213,17 @@ fn the_page_inside_the_program_works_as_well() {
     eventually_is("the state", &"connected".to_owned(), || state(&browser));
     eventually_is("the empty page", &1, || browser.count("[data-testid=empty]"));
     assert_eq!(browser.complaints(), [] as [String; 0]);
+}
+
+#[test]
+fn a_relay_that_hangs_is_noticed_by_its_silence() {
+    let relay = relay(&[]);
+    let browser = Browser::start();
+    browser.open(&address(&relay, "/"));
+    eventually_is("the state", &"connected".to_owned(), || state(&browser));
+    relay.signal("STOP");
+    // Its kernel still answers for it; only the heartbeat is missing.
+    eventually_is("whether the page has noticed", &false, || state(&browser) == "connected");
+    relay.signal("CONT");
+    eventually_is("the state", &"connected".to_owned(), || state(&browser));
 }

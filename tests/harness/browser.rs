@@ -114,6 +114,28 @@ impl Browser {
         self.runtime.block_on(self.page().cdp().send_raw(name, parameters)).expect("Chromium knows the command");
     }
 
+    /// Sends a signal, such as `STOP`, to the browser and all its processes, but not to ChromeDriver.
+    ///
+    /// # Panics
+    /// When there is no browser.
+    pub fn signal(&self, name: &str) {
+        let processes = std::fs::read_dir("/proc").expect("this is Linux");
+        let parent_of = |process: u32| {
+            let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+            // After the program's name, which may hold anything: state, parent.
+            stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<u32>().ok()
+        };
+        let all = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+        let ours = |&process: &u32| {
+            std::iter::successors(parent_of(process), |&parent| parent_of(parent))
+                .any(|parent| parent == self.driver.id())
+        };
+        let ours: Vec<String> = all.filter(ours).map(|process| process.to_string()).collect();
+        assert!(!ours.is_empty(), "the browser has processes");
+        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", ours.join(" "))).status();
+        assert!(sent.expect("there is a shell").success());
+    }
+
     /// Puts an empty tab in front of the page.
     ///
     /// # Panics

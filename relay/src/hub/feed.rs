@@ -241,19 +241,24 @@ impl Feed {
     /// What follows for a viewer that has everything before `position`: a batch; or a sum where the batch is gone, or was cut
     /// before `late_ns` and the viewer stands where ten seconds begin.
     pub(super) fn piece(&self, position: u64, late_ns: u64) -> Next<'_> {
-        let sum = || self.sums.iter().find(|sum| sum.from == position);
         let at = self.ring.partition_point(|batch| batch.to < position);
         let Some(batch) = self.ring.get(at).filter(|batch| batch.from <= position) else {
-            return sum().map_or(Next::Nothing, Next::Piece);
+            return self.sum_from(position).map_or(Next::Nothing, Next::Piece);
         };
         let begins_span = at == 0 || self.ring[at - 1].span() != batch.span();
         if batch.cut_ns >= late_ns || batch.from != position || !begins_span {
             return Next::Piece(batch);
         }
-        match sum() {
+        match self.sum_from(position) {
             Some(sum) => Next::Piece(sum),
             None => Next::SumOf(self.span_at(at)),
         }
+    }
+
+    /// The sum that begins with number `from`, where there is one.
+    pub(super) fn sum_from(&self, from: u64) -> Option<&Batch> {
+        let at = self.sums.partition_point(|sum| sum.from < from);
+        self.sums.get(at).filter(|sum| sum.from == from)
     }
 
     /// The batch at `at` and those after it of the same ten seconds.

@@ -11,7 +11,10 @@ use crate::browser;
 pub(super) fn listen(ctx: Ctx) {
     let Some(window) = web_sys::window() else { return };
     add(&window, "hashchange", move |_| ctx.moved());
-    add(&window, "online", move |_| ctx.link.retry());
+    // The network is back, the page was thawed, or it comes out of the browser's cache of pages left.
+    for event in ["online", "resume", "pageshow"] {
+        add(&window, event, move |_| ctx.link.retry());
+    }
     add(&window, "resize", move |_| ctx.clock.wake());
     add(&window, "keydown", |event| {
         if let Some(event) = event.dyn_ref::<KeyboardEvent>() {
