@@ -14,7 +14,7 @@ mod log;
 mod peers;
 mod sum;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -303,11 +303,18 @@ impl Hub {
 
     /// While there is more history than there may be, drops the oldest batch of whoever has most.
     fn evict_bytes(&self) {
-        while self.ring_bytes.load(Relaxed) > self.config.ring_bytes_max {
-            let apps = self.all_logs();
-            let Some(largest) = apps.iter().max_by_key(|app| app.log.lock().ring_bytes()) else { return };
-            let mut log = largest.log.lock();
-            // A hundredth at a time, so that the search for the largest is not made for every batch.
+        if self.ring_bytes.load(Relaxed) <= self.config.ring_bytes_max {
+            return;
+        }
+        let apps = self.all_logs();
+        // All are asked once. Asking a thousand applications for every batch of theirs that goes would keep the cutter busy.
+        let mut largest: BinaryHeap<(u64, usize)> =
+            apps.iter().enumerate().map(|(at, app)| (app.log.lock().ring_bytes(), at)).collect();
+        while self.ring_bytes.load(Relaxed) > self.config.ring_bytes_max
+            && let Some((_, at)) = largest.pop()
+        {
+            let mut log = apps[at].log.lock();
+            // A hundredth at a time.
             let target = log.ring_bytes().saturating_sub((log.ring_bytes() / 100).max(1));
             let mut freed = 0;
             while log.ring_bytes() > target {
@@ -319,8 +326,8 @@ impl Hub {
                 self.counters.evicted.inc();
             }
             self.ring_bytes.fetch_sub(freed, Relaxed);
-            if freed == 0 {
-                return;
+            if freed > 0 {
+                largest.push((log.ring_bytes(), at));
             }
         }
     }
