@@ -108,7 +108,12 @@ impl Ledger {
                 }
             }
             Heard::Closed(_) => self.feeds.clear(),
-            Heard::Hello(_) | Heard::Catalogue(..) | Heard::Refused(..) | Heard::Series(..) | Heard::Expires(_) => {}
+            Heard::Hello(_)
+            | Heard::Catalogue(..)
+            | Heard::Refused(..)
+            | Heard::Series(..)
+            | Heard::Expires(_)
+            | Heard::Relays(_) => {}
         }
     }
 
