@@ -31,7 +31,7 @@ pub struct Options {
     /// Serve the page from this directory instead of the built-in one
     #[arg(long, env = "JOEY_UI_DIR", value_name = "DIR")]
     pub ui_dir: Option<PathBuf>,
-    /// Pages from this origin may connect too, for example https://ui.example.com or https://*.example.com; repeatable
+    /// Pages from this origin may connect too, for example `https://ui.example.com` or `https://*.example.com`; repeatable
     #[arg(long = "origin", env = "JOEY_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub origins: Option<Vec<String>>,
     /// Tell viewers that they may come here too should this relay be gone, for example wss://relay.example; repeatable, this

@@ -4,7 +4,7 @@
 //! It holds positions, no queue. While a write waits, nothing is read for this viewer either: its positions stay, and when
 //! the ring has moved on beyond them it is told what it missed.
 //!
-//! What its [`Pass`] does not allow does not exist for this viewer, and it is answered as if it did not.
+//! What its pass does not allow does not exist for this viewer, and it is answered as if it did not.
 
 mod logs;
 mod pass;
