@@ -33,6 +33,8 @@ use crate::hub::{Hub, Subscription, Viewer};
 
 /// Batches taken from one feed before the next gets its turn.
 const BATCHES_PER_TURN: usize = 64;
+/// Wider subscriptions that one is held against. Any of them will do; a viewer with more only gets some things twice.
+const WIDER_MAX: usize = 8;
 /// Series named in one message.
 const SERIES_PER_MESSAGE: usize = 500;
 /// Applications and workers in one message of the catalogue; one application with more comes alone.
@@ -300,8 +302,10 @@ impl Session {
         let mut wider = Vec::new();
         for (&other, following) in self.subscriptions.iter_mut() {
             if following.subscription.covers(&subscription) {
-                wider.push(other);
-            } else if subscription.covers(&following.subscription) {
+                if wider.len() < WIDER_MAX {
+                    wider.push(other);
+                }
+            } else if subscription.covers(&following.subscription) && following.wider.len() < WIDER_MAX {
                 following.wider.push(sub);
             }
         }

@@ -116,7 +116,15 @@ impl Feed {
         let mut feed = Self::new(number, filter);
         // Whoever subscribes has just been told the names so far.
         feed.announced = series.len();
-        feed.catch_up(whole, series);
+        let passes = series.iter().any(|entry| feed.filter.admits(&entry.key));
+        let is_whole = whole.batches.is_sorted_by(|a, b| a.to + 1 == b.from);
+        if passes || !is_whole {
+            feed.catch_up(whole, series);
+        } else if let Some(last) = whole.batches.last() {
+            // Nothing of it can pass, and nobody needs to look.
+            feed.next = whole.oldest;
+            feed.cover(series, last.to, last.cut_ns);
+        }
         feed
     }
 
