@@ -76,10 +76,14 @@ impl Relay {
         now_ns < self.stream_until_ns || self.silent >= most
     }
 
-    /// Learns from a connection that has ended.
-    fn learn(&mut self, was_stream: bool, was_heard: bool, now_ns: u64) {
+    /// Learns from a connection that was opened at local time `opened_ns` and has ended.
+    fn learn(&mut self, was_stream: bool, was_heard: bool, opened_ns: u64) {
         match (was_stream, was_heard) {
-            (true, true) => self.stream_until_ns = now_ns + STREAM_NS,
+            // It was taken for want of a WebSocket. Later one more of these may fail before it is taken again.
+            (true, true) if opened_ns >= self.stream_until_ns => {
+                *self = Self { silent: SILENT_MAX - 1, was_heard: false, stream_until_ns: opened_ns + STREAM_NS };
+            }
+            (true, true) => {}
             (true, false) => (self.silent, self.stream_until_ns) = (0, 0),
             (false, true) => (self.silent, self.was_heard) = (0, true),
             (false, false) => self.silent += 1,
@@ -193,7 +197,7 @@ impl Link {
             self.model.get().viewer().disconnected();
             let now_ns = browser::now_ns();
             // Who is refused has been heard.
-            relay.learn(is_stream, greeted || matches!(end, End::Final(_)), now_ns);
+            relay.learn(is_stream, greeted || matches!(end, End::Final(_)), opened_ns);
             if now_ns.saturating_sub(opened_ns) > STEADY_NS {
                 (tried, round) = (0, 0);
             }
@@ -313,5 +317,43 @@ impl Link {
         }
         let relay = model.seen().relay().filter(|relay| relay.version != VERSION)?;
         Some(LinkState::OtherVersion(relay.version, relay.release.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plays connections at these times in seconds, a WebSocket being heard or not; gives which of them were streams.
+    fn play(relay: &mut Relay, hears_socket: bool, hears_stream: bool, times_s: &[u64]) -> Vec<bool> {
+        let connect = |time_s: &u64| {
+            let now_ns = time_s * 1_000_000_000;
+            let is_stream = relay.wants_stream(now_ns);
+            relay.learn(is_stream, if is_stream { hears_stream } else { hears_socket }, now_ns);
+            is_stream
+        };
+        times_s.iter().map(connect).collect()
+    }
+
+    #[test]
+    fn a_stream_is_taken_after_two_silent_sockets_and_a_socket_tried_again_after_a_while() {
+        let mut relay = Relay::default();
+        let taken = play(&mut relay, false, true, &[0, 1, 2, 100, 181, 183, 184, 362, 364]);
+        assert_eq!(taken, [false, false, true, true, true, false, true, true, false]);
+        assert_eq!(play(&mut relay, true, true, &[365, 600, 601]), [true, false, false]);
+    }
+
+    #[test]
+    fn where_neither_is_heard_both_are_tried() {
+        let taken = play(&mut Relay::default(), false, false, &[0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(taken, [false, false, true, false, false, true, false]);
+    }
+
+    #[test]
+    fn where_a_socket_was_heard_it_is_missed_for_longer() {
+        let mut relay = Relay::default();
+        assert_eq!(play(&mut relay, true, true, &[0]), [false]);
+        let taken = play(&mut relay, false, true, &(1..=11).collect::<Vec<_>>());
+        assert_eq!(taken, [[false; 10].to_vec(), vec![true]].concat());
     }
 }
