@@ -1,19 +1,23 @@
 //! What carries messages: a WebSocket, or, where a network lets none through, one HTTP answer that is read as it comes and
 //! requests that bring commands.
 //!
-//! Callbacks only put what has come into the link's inbox. A library's socket would do the same and weigh 3 KB more of the
-//! gzipped bundle.
+//! Whoever reads only puts what has come into the link's inbox.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::Poll;
+
+use futures_util::{Sink, Stream as _};
+use gloo_net::websocket::futures::WebSocket;
+use gloo_net::websocket::{Message, State, WebSocketError};
 use joey_shared::stream::{OPENED, RECORD_BYTES_MAX, Record, Records, head};
-use joey_shared::wire::SUBPROTOCOL;
+use joey_shared::wire::{ClientMessage, SUBPROTOCOL};
 use js_sys::{Array, Reflect, Uint8Array};
-use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
-use web_sys::{
-    AbortController, AbortSignal, BinaryType, CloseEvent, Event, MessageEvent, ReadableStreamDefaultReader,
-    RequestInit, Response, WebSocket,
-};
+use web_sys::{AbortController, AbortSignal, ReadableStreamDefaultReader, RequestInit, Response};
 
 use super::Link;
 
@@ -35,7 +39,7 @@ const ABNORMAL: u16 = 1006;
 
 /// A connection, open or about to be. Dropping it ends it.
 pub(super) enum Wire {
-    Socket { socket: WebSocket, _callbacks: [Closure<dyn FnMut(Event)>; 2] },
+    Socket(Rc<RefCell<WebSocket>>),
     Stream(Stream),
 }
 
@@ -53,7 +57,7 @@ pub(super) struct Stream {
 impl Wire {
     /// Opens connection `number`, as a stream where `address` is one's. Nothing where the browser refuses.
     ///
-    /// A browser adds no header to a WebSocket, so there the token goes along as one more subprotocol.
+    /// A browser adds no header to a WebSocket, so there the token is the first thing that is said.
     pub(super) fn open(link: Link, number: u32, address: &str, token: &str) -> Option<Self> {
         if address.starts_with("http") {
             let controller = AbortController::new().ok()?;
@@ -66,33 +70,17 @@ impl Wire {
             let address = address.to_owned();
             return Some(Self::Stream(Stream { link, number, address, controller, is_ready: false }));
         }
-        let protocols = Array::of1(&SUBPROTOCOL.into());
-        if !token.is_empty() {
-            protocols.push(&format!("bearer.{token}").into());
-        }
-        let socket = WebSocket::new_with_str_sequence(address, &protocols).ok()?;
-        socket.set_binary_type(BinaryType::Arraybuffer);
-        let callbacks = [true, false].map(|is_message| {
-            Closure::<dyn FnMut(Event)>::new(move |event: Event| {
-                let news = if is_message {
-                    let data = event.unchecked_into::<MessageEvent>().data();
-                    News::Message(Uint8Array::new(&data).to_vec())
-                } else {
-                    let event = event.unchecked_into::<CloseEvent>();
-                    News::Closed(event.code(), event.reason())
-                };
-                link.put(number, news);
-            })
-        });
-        socket.set_onmessage(Some(callbacks[0].as_ref().unchecked_ref()));
-        socket.set_onclose(Some(callbacks[1].as_ref().unchecked_ref()));
-        Some(Self::Socket { socket, _callbacks: callbacks })
+        let socket = WebSocket::open_with_protocol(address, SUBPROTOCOL).ok()?;
+        let socket = Rc::new(RefCell::new(socket));
+        let token = (!token.is_empty()).then(|| ClientMessage::Token { token: token.to_owned() }.encode());
+        spawn_local(hear(link, number, Rc::downgrade(&socket), token));
+        Some(Self::Socket(socket))
     }
 
     /// Whether something can be sent now.
     pub(super) fn is_ready(&self) -> bool {
         match self {
-            Self::Socket { socket, .. } => socket.ready_state() == WebSocket::OPEN,
+            Self::Socket(socket) => matches!(socket.borrow().state(), State::Open),
             Self::Stream(stream) => stream.is_ready,
         }
     }
@@ -116,7 +104,7 @@ impl Wire {
     /// Sends `messages`; a failure shows as the end.
     pub(super) fn send(&mut self, messages: &[Vec<u8>]) {
         match self {
-            Self::Socket { socket, .. } => messages.iter().for_each(|message| _ = socket.send_with_u8_array(message)),
+            Self::Socket(socket) => messages.iter().for_each(|message| say(socket, message.clone())),
             Self::Stream(_) if messages.is_empty() => {}
             Self::Stream(stream) => {
                 stream.is_ready = false;
@@ -140,14 +128,42 @@ impl Wire {
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        match self {
-            Self::Socket { socket, .. } => {
-                socket.set_onmessage(None);
-                socket.set_onclose(None);
-                let _ = socket.close();
-            }
-            Self::Stream(stream) => stream.controller.abort(),
+        // A socket closes when it is dropped, and whoever reads it notices.
+        if let Self::Stream(stream) = self {
+            stream.controller.abort();
         }
+    }
+}
+
+/// Hands one message to an open socket, which takes it at once; a failure shows as the end.
+fn say(socket: &RefCell<WebSocket>, message: Vec<u8>) {
+    let _ = Pin::new(&mut *socket.borrow_mut()).start_send(Message::Bytes(message));
+}
+
+/// Says `first` once the socket is open, and reads it to its end.
+async fn hear(link: Link, number: u32, socket: Weak<RefCell<WebSocket>>, first: Option<Vec<u8>>) {
+    if let Some(first) = first {
+        poll_fn(|context| match socket.upgrade() {
+            Some(socket) => Pin::new(&mut *socket.borrow_mut()).poll_ready(context).map(|_| ()),
+            None => Poll::Ready(()),
+        })
+        .await;
+        if let Some(socket) = socket.upgrade() {
+            say(&socket, first);
+        }
+    }
+    loop {
+        let next = poll_fn(|context| match socket.upgrade() {
+            Some(socket) => Pin::new(&mut *socket.borrow_mut()).poll_next(context),
+            None => Poll::Ready(None),
+        });
+        let news = match next.await {
+            Some(Ok(Message::Bytes(bytes))) => News::Message(bytes),
+            Some(Err(WebSocketError::ConnectionClose(event))) => News::Closed(event.code, event.reason),
+            Some(_) => continue,
+            None => return link.put(number, News::Closed(ABNORMAL, String::new())),
+        };
+        link.put(number, news);
     }
 }
 
