@@ -9,6 +9,7 @@
 //! - [`viewer`]: a WebSocket, message by message.
 //! - [`ledger`]: what a viewer was told, against what was sent.
 //! - [`proxy`]: a wire that fails as networks do.
+//! - [`nats`]: `nats-server`, one or three, started, killed, stopped.
 //! - [`token`] and [`tls`]: keys, tokens and certificates of every kind.
 //! - [`browser`]: Chromium, through ChromeDriver.
 //!
@@ -24,6 +25,8 @@ pub mod client;
 pub mod frame;
 #[path = "harness/ledger.rs"]
 pub mod ledger;
+#[path = "harness/nats.rs"]
+pub mod nats;
 #[path = "harness/oracle.rs"]
 pub mod oracle;
 #[path = "harness/producer.rs"]
@@ -47,6 +50,7 @@ use std::time::{Duration, Instant};
 pub use self::client::{Finished, Tap, joey, joey_in};
 pub use self::frame::{Frame, S};
 pub use self::ledger::{Ledger, Witness};
+pub use self::nats::{Ear, Nats};
 pub use self::oracle::Oracle;
 pub use self::producer::{Cut, Producer};
 pub use self::relay::Relay;

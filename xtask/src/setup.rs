@@ -1,10 +1,12 @@
 //! What a build needs and a fresh machine lacks. Each need is met only when something is about to use it, only if it is
 //! missing, and with one line that says so. Nothing is downloaded but crates, Rust's own components and Debian packages.
 
+mod apt;
 mod browser;
 mod cache;
 pub(crate) mod crates;
 mod kosoku;
+mod nats;
 mod rust;
 mod trunk;
 mod wasm_bindgen;
@@ -13,9 +15,11 @@ use std::{ffi::OsString, path::PathBuf};
 
 use anyhow::Result;
 
-pub(crate) use browser::{Browser, is_root};
+pub(crate) use apt::is_root;
+pub(crate) use browser::Browser;
 pub(crate) use cache::Cache;
 pub(crate) use kosoku::find_or_install as kosoku;
+pub(crate) use nats::find_or_install as nats;
 
 use crate::checkout::{Checkout, before_path};
 
@@ -33,11 +37,13 @@ pub(crate) struct BundleTools {
 pub(crate) fn everything(here: &Checkout) -> Result<()> {
     let tools = for_bundle(here)?;
     let browser = for_tests(here)?;
+    let nats = nats(here)?;
     println!("everything is there:");
     println!("  trunk         {}", tools.trunk.display());
     println!("  wasm-bindgen  {}", tools.test_runner.with_file_name("wasm-bindgen").display());
     println!("  chrome        {}", browser.chrome.display());
     println!("  chromedriver  {}", browser.driver.display());
+    println!("  nats-server   {}", nats.display());
     Ok(())
 }
 
