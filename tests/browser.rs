@@ -3,6 +3,7 @@
 //! - `numbers`: every figure on the dashboard and on the detail pages, against the oracle and `joey stats --json`.
 //! - `names`: names that hold markup or what means something in an address.
 //! - `life`: no data yet, a relay that ends and returns, what was missed.
+//! - `reach`: no WebSocket, and more than one relay.
 //! - `controls`: window, pause, filter, order, colours.
 //! - `access`: a token from the address.
 //! - `looks`: every page at two sizes in two colour schemes, and nothing wider than a phone.
@@ -21,3 +22,5 @@ mod names;
 mod numbers;
 #[path = "browser/page.rs"]
 mod page;
+#[path = "browser/reach.rs"]
+mod reach;

@@ -7,6 +7,7 @@
 //! - [`relay`]: `joey serve`, started, killed, stopped, scraped.
 //! - [`client`]: `joey stats` and `joey tap`, as a shell would run them.
 //! - [`viewer`]: a WebSocket, message by message.
+//! - [`stream`]: what stands in for a WebSocket, written by hand.
 //! - [`ledger`]: what a viewer was told, against what was sent.
 //! - [`proxy`]: a wire that fails as networks do.
 //! - [`nats`]: `nats-server`, one or three, started, killed, stopped.
@@ -35,6 +36,8 @@ pub mod producer;
 pub mod proxy;
 #[path = "harness/relay.rs"]
 pub mod relay;
+#[path = "harness/stream.rs"]
+pub mod stream;
 #[path = "harness/tls.rs"]
 pub mod tls;
 #[path = "harness/token.rs"]
@@ -54,6 +57,7 @@ pub use self::nats::{Ear, Nats};
 pub use self::oracle::Oracle;
 pub use self::producer::{Cut, Producer};
 pub use self::relay::Relay;
+pub use self::stream::Stream;
 pub use self::viewer::{Heard, Viewer};
 
 /// How long anything may take before it counts as never: long enough for a machine that is busy with other tests.

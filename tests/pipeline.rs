@@ -5,6 +5,7 @@
 //! - `hostile`: what a broken or hostile producer can do, and what it cannot.
 //! - `time`: late, far ahead, not there yet.
 //! - `viewers`: subscriptions, batches, gaps and the ends of WebSockets.
+//! - `streams`: the same without a WebSocket.
 //! - `access`: who may watch.
 //! - `doors`: who may send, and over what.
 //! - `commands`: exit codes, `joey tap`, and the relay's own end.
@@ -19,6 +20,8 @@ mod doors;
 mod hostile;
 #[path = "pipeline/numbers.rs"]
 mod numbers;
+#[path = "pipeline/streams.rs"]
+mod streams;
 #[path = "pipeline/time.rs"]
 mod time;
 #[path = "pipeline/viewers.rs"]

@@ -36,12 +36,16 @@ fn main() -> Result<()> {
     println!("{}; {files} open files; {cores:?}", machine::description());
     match words.as_slice() {
         ["--quick"] => quick::run(&[System::Joey, System::Uws, System::Axum], cores),
-        [] => quick::run(&[System::Joey, System::Uws, System::Axum, System::Ws], cores),
+        [] => {
+            quick::run(&[System::Joey, System::Uws, System::Axum, System::Ws], cores)?;
+            quick::monitoring_hub(cores)
+        }
         ["burst"] => quick::burst(&[System::Joey, System::Uws], cores).map(drop),
         ["spaced"] => quick::spaced(cores).map(drop),
         ["idle"] => quick::idle(cores).map(drop),
         ["ingest"] => quick::ingest(cores).map(drop),
+        ["hub"] => quick::monitoring_hub(cores),
         ["join"] => quick::join(cores).map(drop),
-        _ => bail!("usage: cargo xtask bench [--quick | burst | spaced | idle | ingest | join]"),
+        _ => bail!("usage: cargo xtask bench [--quick | burst | spaced | idle | ingest | join | hub]"),
     }
 }

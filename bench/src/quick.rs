@@ -115,6 +115,25 @@ pub(crate) fn join(cores: Cores) -> Result<Runs> {
     Ok(join)
 }
 
+/// What the original Monitoring Hub used at 50 components, one period a second, windows full: on two cores like these, Erlang/OTP
+/// 25, measured once: share of a core without a viewer and with 100, memory in MiB.
+const HUB: [(usize, f64, f64); 2] = [(0, 0.61, 1_152.0), (100, 0.58, 909.0)];
+
+/// The load of the original Monitoring Hub.
+pub(crate) fn monitoring_hub(cores: Cores) -> Result<()> {
+    println!("\noriginal hub: 50 series, one period a second, five minutes full");
+    for (viewers, cpu, mib) in HUB {
+        let (own_cpu, own_kib) = workload::monitoring_hub(50, viewers, cores)?;
+        let own_mib = own_kib as f64 / 1024.0;
+        println!(
+            "  {viewers} viewers: {own_cpu:.5} of a core, {own_mib:.1} MiB; the hub {:.0} times the CPU, {:.0} times the memory",
+            cpu / own_cpu,
+            mib / own_mib
+        );
+    }
+    Ok(())
+}
+
 fn ratio(name: &str, value: f64) {
     println!("ratio {name} {value:.4}");
 }

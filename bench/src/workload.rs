@@ -47,7 +47,7 @@ pub(crate) fn burst(
 ) -> Result<Vec<Burst>> {
     let mut records = Records::new("bench", series);
     let topics = ["bench".to_owned()];
-    let mut crowd = Crowd::new()?;
+    let mut crowd = Crowd::lazy()?;
     let mut stages = Vec::new();
     for &system in systems {
         let Some(server) = Server::start(system, &[], cores)? else {
@@ -199,7 +199,7 @@ pub(crate) fn idle(system: System, viewers: usize, cores: Cores) -> Result<Optio
     round(&mut publisher, &mut records, 0)?;
     thread::sleep(Duration::from_millis(200));
     let before = server.memory_kib()?;
-    let mut crowd = Crowd::new()?;
+    let mut crowd = Crowd::lazy()?;
     let group = crowd.bring(&server, Wish { viewers, topics: &["bench".to_owned()], start: Start::Live })?;
     crowd.until_ready(group)?;
     crowd.during(Duration::from_millis(500))?;
@@ -214,7 +214,7 @@ pub(crate) fn ingest(system: System, frames: usize, viewers: usize, cores: Cores
     let mut publisher = Publisher::connect(system, server.ingest, "bench")?;
     round(&mut publisher, &mut records, 0)?;
     thread::sleep(Duration::from_millis(200));
-    let mut crowd = Crowd::new()?;
+    let mut crowd = Crowd::lazy()?;
     let group = crowd.bring(&server, Wish { viewers, topics: &["bench".to_owned()], start: Start::Live })?;
     crowd.until_ready(group)?;
     let rounds = frames / records.series();
@@ -239,10 +239,26 @@ pub(crate) fn ingest(system: System, frames: usize, viewers: usize, cores: Cores
 /// Server CPU in ns for each byte that `viewers` viewers get who all come at once and want five minutes of `series` series;
 /// and how many bytes each of them got.
 pub(crate) fn join(viewers: usize, series: usize, cores: Cores) -> Result<(f64, f64)> {
-    const SECONDS: usize = 300;
     // Batches shall be as large as in those five minutes, which is why each round is cut by itself.
     let words = [&UNLIMITED[..], &["--batch-ms", "1"]].concat();
     let Some(server) = Server::start(System::Joey, &words, cores)? else { anyhow::bail!("joey is missing") };
+    let _publisher = with_history(&server, series)?;
+    let all = (SECONDS * series) as u64;
+    let mut crowd = Crowd::lazy()?;
+    let cpu = server.cpu()?;
+    let group = crowd.bring(&server, Wish { viewers, topics: &["bench".to_owned()], start: Start::History })?;
+    crowd.until("every viewer got everything", |groups| groups[group].updates >= all * viewers as u64)?;
+    let used = server.cpu()? - cpu;
+    crowd.ensure_each_got(group, all)?;
+    let bytes = crowd.groups[group].bytes as f64;
+    Ok((used.as_nanos() as f64 / bytes, bytes / viewers as f64))
+}
+
+/// Seconds of history that a relay holds, one period in each.
+const SECONDS: usize = 300;
+
+/// Sends `server` five minutes of `series` series, and waits until it has taken them.
+fn with_history(server: &Server, series: usize) -> Result<(Publisher, Records)> {
     let mut records = Records::new("bench", series);
     let mut publisher = Publisher::connect(System::Joey, server.ingest, "bench")?;
     let now_ns = now_ns();
@@ -260,12 +276,25 @@ pub(crate) fn join(viewers: usize, series: usize, cores: Cores) -> Result<(f64, 
         ensure!(began.elapsed() < Duration::from_secs(10), "joey takes no more");
         thread::sleep(Duration::from_millis(10));
     }
-    let mut crowd = Crowd::new()?;
-    let cpu = server.cpu()?;
-    let group = crowd.bring(&server, Wish { viewers, topics: &["bench".to_owned()], start: Start::History })?;
-    crowd.until("every viewer got everything", |groups| groups[group].updates >= all * viewers as u64)?;
+    Ok((publisher, records))
+}
+
+/// What the relay takes at the load under which the original Monitoring Hub was measured: `series` series, one period a second,
+/// windows of five minutes full. The share of a core that it uses, and its memory in KiB.
+pub(crate) fn monitoring_hub(series: usize, viewers: usize, cores: Cores) -> Result<(f64, u64)> {
+    const SPAN: Duration = Duration::from_secs(10);
+    let words = [&UNLIMITED[..], &["--batch-ms", "1"]].concat();
+    let Some(server) = Server::start(System::Joey, &words, cores)? else { anyhow::bail!("joey is missing") };
+    let (mut publisher, mut records) = with_history(&server, series)?;
+    let mut crowd = Crowd::lazy()?;
+    let group = crowd.bring(&server, Wish { viewers, topics: &["bench".to_owned()], start: Start::Live })?;
+    crowd.until_ready(group)?;
+    let (began, cpu) = (Instant::now(), server.cpu()?);
+    for number in 0..10 {
+        round(&mut publisher, &mut records, number)?;
+        crowd.during((PERIOD * (number as u32 + 1)).saturating_sub(began.elapsed()))?;
+    }
     let used = server.cpu()? - cpu;
-    crowd.ensure_each_got(group, all)?;
-    let bytes = crowd.groups[group].bytes as f64;
-    Ok((used.as_nanos() as f64 / bytes, bytes / viewers as f64))
+    crowd.ensure_each_got(group, 10 * series as u64)?;
+    Ok((used.as_secs_f64() / SPAN.as_secs_f64(), server.memory_kib()?))
 }

@@ -127,12 +127,9 @@ impl Rules {
     #[must_use]
     pub fn admits_reader(&self, headers: &HeaderMap, peer: IpAddr) -> bool {
         let is_proxied = ["forwarded", "x-forwarded-for"].into_iter().any(|name| headers.contains_key(name));
-        let shown = headers.get(axum::http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let bearer =
-            shown.and_then(|value| value.split_once(' ')).filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
         !self.needs_token()
             || (is_this_machine(peer) && !is_proxied)
-            || bearer.is_some_and(|(_, token)| self.claims(token.trim()).is_ok())
+            || bearer(headers).is_some_and(|token| self.claims(token).is_ok())
     }
 
     /// The certificate and its key, where connections are to be encrypted.
@@ -140,6 +137,12 @@ impl Rules {
     pub const fn tls(&self) -> Option<&Arc<ServerConfig>> {
         self.tls.as_ref()
     }
+}
+
+/// The token that a request brings in its head.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (kind, token) = headers.get(axum::http::header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    kind.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
 fn is_this_machine(peer: IpAddr) -> bool {

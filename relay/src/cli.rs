@@ -72,9 +72,9 @@ enum LogFormat {
 /// Which relay a client talks to, and how it waits.
 #[derive(Args)]
 pub(crate) struct Target {
-    /// The relay: ws:// or wss://, host:port is enough
-    #[arg(long, env = "JOEY_RELAY", default_value = "ws://127.0.0.1:4000", value_name = "URL")]
-    pub(crate) relay: String,
+    /// The relay: ws:// or wss://, host:port is enough; repeatable, and the next one is taken when one is gone
+    #[arg(long, env = "JOEY_RELAY", default_value = "ws://127.0.0.1:4000", value_name = "URL", value_delimiter = ',')]
+    pub(crate) relay: Vec<String>,
     /// Fail at once when the relay is not there, instead of waiting for it
     #[arg(long)]
     pub(crate) once: bool,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use joey_shared::wire::RELAYS_MAX;
 use serde::Deserialize;
 
 use crate::access::{self, tls};
@@ -32,9 +33,13 @@ pub struct Options {
     /// Serve the page from this directory instead of the built-in one
     #[arg(long, env = "JOEY_UI_DIR", value_name = "DIR")]
     pub ui_dir: Option<PathBuf>,
-    /// Pages from this origin may connect too, for example https://ui.example.com or https://*.example.com; repeatable
+    /// Pages from this origin may connect too, for example `https://ui.example.com` or `https://*.example.com`; repeatable
     #[arg(long = "origin", env = "JOEY_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     pub origins: Option<Vec<String>>,
+    /// Tell viewers that they may come here too should this relay be gone, for example wss://relay.example; repeatable, this
+    /// relay's own public address among them
+    #[arg(long, env = "JOEY_ADVERTISE", value_name = "URL", value_delimiter = ',')]
+    pub advertise: Option<Vec<String>>,
     /// Viewers need a token that this key has signed: a file with a secret of 32 bytes or more (HS256), or an Ed25519 key in
     /// PEM (EdDSA); repeatable while one key takes another's place
     #[arg(long = "token-key", env = "JOEY_TOKEN_KEY", value_name = "FILE", value_delimiter = ',')]
@@ -122,6 +127,8 @@ pub struct Config {
     pub ui_dir: Option<PathBuf>,
     /// Origins that may connect besides the relay's own, as `scheme://host[:port]`.
     pub origins: Vec<String>,
+    /// Where viewers may go, should this relay be gone. Default: they are told nothing.
+    pub advertise: Vec<String>,
     /// Files of the keys that viewers' tokens are signed with. Default: none, and no viewer needs a token.
     pub token_keys: Vec<PathBuf>,
     /// Whom tokens must be for. Default: `joey`.
@@ -194,6 +201,7 @@ impl Default for Config {
             http: SocketAddr::from(([127, 0, 0, 1], 4000)),
             ui_dir: None,
             origins: Vec::new(),
+            advertise: Vec::new(),
             token_keys: Vec::new(),
             token_audience: AUDIENCE.to_owned(),
             producers_allow: None,
@@ -253,6 +261,7 @@ impl Config {
             http: options.http.or(file.http).unwrap_or(defaults.http),
             ui_dir: options.ui_dir.or(file.ui_dir),
             origins: options.origins.or(file.origins).unwrap_or_default(),
+            advertise: options.advertise.or(file.advertise).unwrap_or_default(),
             token_keys: options.token_keys.or(file.token_keys).unwrap_or_default(),
             token_audience: options.token_audience.or(file.token_audience).unwrap_or(defaults.token_audience),
             producers_allow: options.producers_allow.or(file.producers_allow),
@@ -291,6 +300,14 @@ impl Config {
         ] {
             anyhow::ensure!(allowed.contains(&value), "{option} = {value} is not in {allowed:?}");
         }
+        for relay in &config.advertise {
+            let host = ["ws://", "wss://", "http://", "https://"].iter().find_map(|scheme| relay.strip_prefix(scheme));
+            anyhow::ensure!(
+                host.is_some_and(|host| !host.is_empty() && !host.starts_with('/')),
+                "advertise = {relay} is not an address such as wss://relay.example"
+            );
+        }
+        anyhow::ensure!(config.advertise.len() <= RELAYS_MAX, "advertise names more than {RELAYS_MAX} relays");
         anyhow::ensure!(!config.ingest_tls || config.tls.is_some(), "ingest_tls needs tls_cert and tls_key");
         anyhow::ensure!(!config.ingest_tls || !demo, "made-up producers do not encrypt; leave ingest_tls out");
         Subjects::new(&config.nats_prefix)?;

@@ -1,41 +1,40 @@
-//! One viewer's WebSocket: subscriptions in, batches out.
+//! One viewer: subscriptions in, batches out, over whatever [`Transport`] carries them.
 //!
 //! The task sleeps until a feed has something, takes what is there from where this viewer is, and writes it in one go.
 //! It holds positions, no queue. While a write waits, nothing is read for this viewer either: its positions stay, and when
 //! the ring has moved on beyond them it is told what it missed.
 //!
-//! What its [`Pass`] does not allow does not exist for this viewer, and it is answered as if it did not.
+//! What its pass does not allow does not exist for this viewer, and it is answered as if it did not.
 
 mod logs;
 mod pass;
+mod transport;
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow::{self, Break, Continue};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use bytes::Bytes;
-use futures_util::SinkExt as _;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use joey_shared::close;
 use joey_shared::series::Topic;
-use joey_shared::wire::{
-    AppEntry, CLIENT_BYTES_MAX, ClientMessage, Hello, Refusal, SeriesEntry, ServerMessage, Start, VERSION,
-};
-use tokio::time::{Instant, timeout};
+use joey_shared::vecmap::VecMap;
+use joey_shared::wire::{AppEntry, ClientMessage, Hello, Refusal, SeriesEntry, ServerMessage, Start, VERSION};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::logs::Logs;
 use self::pass::{Pass, Turn};
+use self::transport::Failure;
+pub use self::transport::{Commands, Far, Transport};
 use crate::access::Access;
 use crate::config::at_least_one;
 use crate::hub::{Hub, Subscription, Viewer};
-use crate::metered::Written;
 
 /// Batches taken from one feed before the next gets its turn.
 const BATCHES_PER_TURN: usize = 64;
+/// Wider subscriptions that one is held against. Any of them will do; a viewer with more only gets some things twice.
+const WIDER_MAX: usize = 8;
 /// Series named in one message.
 const SERIES_PER_MESSAGE: usize = 500;
 /// Applications and workers in one message of the catalogue; one application with more comes alone.
@@ -54,29 +53,26 @@ const COMMANDS: Quota = Quota::per_second(at_least_one(50)).allow_burst(at_least
 
 /// Serves one viewer, whose request may have brought a `token`, until it leaves, fails, or the relay stops.
 pub async fn serve(
-    mut socket: WebSocket,
-    written: Written,
+    mut transport: Transport,
     hub: Arc<Hub>,
     access: Arc<Access>,
     token: Option<String>,
     stop: CancellationToken,
 ) {
-    let pass = match stop.run_until_cancelled(Pass::admit(&mut socket, &access, token)).await {
+    let pass = match stop.run_until_cancelled(Pass::admit(&mut transport, &access, token)).await {
         Some(Ok(pass)) => pass,
-        Some(Err(ended)) => return finish(socket, &hub, ended).await,
-        None => return finish(socket, &hub, Ended::Close(close::RESTART, "restart")).await,
+        Some(Err(ended)) => return finish(transport, &hub, ended).await,
+        None => return finish(transport, &hub, Ended::Close(close::RESTART, "restart")).await,
     };
     let Some(viewer) = hub.enter() else {
         hub.counters().close("viewer_limit");
-        say_goodbye(socket, close::FULL, "as many viewers as there may be").await;
-        return;
+        return transport.say_goodbye(close::FULL, "as many viewers as there may be").await;
     };
     let mut session = Session {
-        socket,
-        written,
+        transport,
         viewer,
         pass,
-        subscriptions: BTreeMap::new(),
+        subscriptions: VecMap::new(),
         logs: Logs::default(),
         catalogue: 0,
         catalogue_due: Instant::now(),
@@ -87,22 +83,23 @@ pub async fn serve(
         hub,
     };
     let ended = session.run(&stop).await;
-    let Session { socket, hub, .. } = session;
-    finish(socket, &hub, ended).await;
+    let Session { transport, hub, .. } = session;
+    finish(transport, &hub, ended).await;
 }
 
-async fn finish(socket: WebSocket, hub: &Hub, ended: Ended) {
+async fn finish(transport: Transport, hub: &Hub, ended: Ended) {
     match ended {
         Ended::Gone => {}
         Ended::Close(code, reason) => {
             hub.counters().close(reason);
-            say_goodbye(socket, code, reason).await;
+            transport.say_goodbye(code, reason).await;
         }
     }
 }
 
 /// Why a session is over.
-enum Ended {
+#[derive(Debug)]
+pub enum Ended {
     /// The viewer left, or its connection failed.
     Gone,
     /// The relay ends it, with a code and a reason that is a label too.
@@ -110,12 +107,12 @@ enum Ended {
 }
 
 struct Session {
-    socket: WebSocket,
-    written: Written,
+    transport: Transport,
     hub: Arc<Hub>,
     viewer: Viewer,
     pass: Pass,
-    subscriptions: BTreeMap<u32, Following>,
+    /// A tree would take 1.9 KB for the one entry that most viewers have.
+    subscriptions: VecMap<u32, Following>,
     logs: Logs,
     /// The version of the catalogue that the viewer has.
     catalogue: u64,
@@ -160,7 +157,7 @@ impl Session {
                     while self.send_news().await? {}
                     return Break(Ended::Close(close::RESTART, "restart"));
                 }
-                message = self.socket.recv() => self.hear(message).await?,
+                heard = self.transport.recv() => self.hear(heard).await?,
                 () = std::future::ready(()), if more => {}
                 () = self.viewer.woken() => {}
                 () = self.pass.rules_changed() => self.review().await?,
@@ -181,6 +178,10 @@ impl Session {
             ingest_port: config.ingest.port(),
         };
         self.say(&ServerMessage::Hello(hello)).await?;
+        let addresses = self.hub.config().advertise.clone();
+        if !addresses.is_empty() {
+            self.say(&ServerMessage::Relays { addresses }).await?;
+        }
         self.say_end_of_pass().await
     }
 
@@ -240,9 +241,10 @@ impl Session {
                 self.hub.counters().close("silent");
                 return Break(Ended::Gone);
             }
-            self.unanswered += 1;
             self.ping_due = now + PING;
-            self.write(Message::Ping(Bytes::new())).await?;
+            let pinged = self.transport.ping(self.hub.config().stall_deadline).await;
+            self.unanswered += u32::from(matches!(pinged, Ok(true)));
+            self.settled(pinged)?;
         }
         self.flush().await?;
         Continue(more)
@@ -298,10 +300,12 @@ impl Session {
 
     fn enter(&mut self, sub: u32, subscription: Subscription) {
         let mut wider = Vec::new();
-        for (&other, following) in &mut self.subscriptions {
+        for (&other, following) in self.subscriptions.iter_mut() {
             if following.subscription.covers(&subscription) {
-                wider.push(other);
-            } else if subscription.covers(&following.subscription) {
+                if wider.len() < WIDER_MAX {
+                    wider.push(other);
+                }
+            } else if subscription.covers(&following.subscription) && following.wider.len() < WIDER_MAX {
                 following.wider.push(sub);
             }
         }
@@ -326,24 +330,19 @@ impl Session {
         own.tied_to.is_some()
     }
 
-    async fn hear(&mut self, message: Option<Result<Message, axum::Error>>) -> ControlFlow<Ended> {
+    async fn hear(&mut self, heard: Result<Option<Bytes>, Ended>) -> ControlFlow<Ended> {
         self.unanswered = 0;
         // Not reading on is what slows a hasty viewer down; its batches wait as well, which is its own affair.
         while self.commands.check().is_err() {
             tokio::time::sleep(COMMANDS.replenish_interval()).await;
         }
-        match message {
-            Some(Ok(Message::Binary(bytes))) if bytes.len() > CLIENT_BYTES_MAX => {
-                Break(Ended::Close(close::TOO_BIG, "too_big"))
-            }
-            Some(Ok(Message::Binary(bytes))) => match ClientMessage::decode(&bytes) {
+        match heard {
+            Ok(Some(bytes)) => match ClientMessage::decode(&bytes) {
                 Ok(message) => self.obey(message).await,
                 Err(_) => Break(Ended::Close(close::UNREADABLE, "unreadable")),
             },
-            Some(Ok(Message::Text(_))) => Break(Ended::Close(close::NOT_BINARY, "not_binary")),
-            // The library answers pings.
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Continue(()),
-            Some(Ok(Message::Close(_)) | Err(_)) | None => Break(Ended::Gone),
+            Ok(None) => Continue(()),
+            Err(ended) => Break(ended),
         }
     }
 
@@ -426,62 +425,30 @@ impl Session {
         self.feed(Bytes::from(message.encode())).await
     }
 
-    /// Hands one message to the socket's buffer, which writes when it has enough.
+    /// Hands one message to the transport's buffer, which writes when it has enough.
     async fn feed(&mut self, bytes: Bytes) -> ControlFlow<Ended> {
-        self.heartbeat_due = Instant::now() + self.hub.config().heartbeat;
+        let config = self.hub.config();
+        self.heartbeat_due = Instant::now() + config.heartbeat;
         self.hub.counters().bytes_out.inc_by(bytes.len() as u64);
         self.hub.counters().messages_out.inc();
-        self.write(Message::Binary(bytes)).await
-    }
-
-    async fn write(&mut self, message: Message) -> ControlFlow<Ended> {
-        let stall = self.hub.config().stall_deadline;
-        let fed = while_it_moves(self.socket.feed(message), &self.written, stall).await;
+        let fed = self.transport.feed(bytes, config.stall_deadline).await;
         self.settled(fed)
     }
 
     async fn flush(&mut self) -> ControlFlow<Ended> {
-        let stall = self.hub.config().stall_deadline;
-        let flushed = while_it_moves(self.socket.flush(), &self.written, stall).await;
+        let flushed = self.transport.flush(self.hub.config().stall_deadline).await;
         self.settled(flushed)
     }
 
-    fn settled(&self, outcome: Option<Result<(), axum::Error>>) -> ControlFlow<Ended> {
+    fn settled<T>(&self, outcome: Result<T, Failure>) -> ControlFlow<Ended> {
         match outcome {
-            Some(Ok(())) => Continue(()),
-            Some(Err(_)) => Break(Ended::Gone),
-            None => {
+            Ok(_) => Continue(()),
+            Err(Failure::Gone) => Break(Ended::Gone),
+            Err(Failure::Stalled) => {
                 self.hub.counters().close("stalled");
                 // Nothing gets through, so neither would a reason.
                 Break(Ended::Gone)
             }
         }
     }
-}
-
-/// Waits for `write` for as long as the socket takes something every `stall`; a long message may take a slow viewer longer.
-async fn while_it_moves<T>(write: impl Future<Output = T>, written: &Written, stall: Duration) -> Option<T> {
-    let mut write = pin!(write);
-    let (mut bytes, mut moved) = (written.bytes(), Instant::now());
-    loop {
-        if let Ok(outcome) = timeout(stall / 8, write.as_mut()).await {
-            return Some(outcome);
-        }
-        if written.bytes() > bytes {
-            (bytes, moved) = (written.bytes(), Instant::now());
-        } else if moved.elapsed() >= stall {
-            return None;
-        }
-    }
-}
-
-/// Ends a connection with a reason, if the viewer takes it within a second.
-async fn say_goodbye(mut socket: WebSocket, code: u16, reason: &'static str) {
-    let frame = CloseFrame { code, reason: reason.into() };
-    let goodbye = async {
-        socket.send(Message::Close(Some(frame))).await.ok();
-        // The viewer's own close frame ends the conversation in order.
-        while let Some(Ok(_)) = socket.recv().await {}
-    };
-    timeout(Duration::from_secs(1), goodbye).await.ok();
 }

@@ -1,7 +1,8 @@
-//! The HTTP side: the page, the viewers' WebSocket, health and figures.
+//! The HTTP side: the page, the viewers' WebSocket and what stands in for it, health and figures.
 
 pub mod accept;
 mod page;
+mod stream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use axum::extract::{State, WebSocketUpgrade};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use axum::{Extension, Router};
 use joey_shared::wire::{CLIENT_BYTES_MAX, SUBPROTOCOL};
 use tokio_util::sync::CancellationToken;
@@ -18,11 +19,13 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::access::Access;
-use crate::door::{Place, Places};
-use crate::fanout;
+use crate::door::Places;
+use crate::fanout::{self, Transport};
 use crate::guard::contained;
 use crate::hub::Hub;
-use crate::metered::Written;
+
+use self::accept::Connection;
+use self::stream::Streams;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -34,6 +37,7 @@ struct Shared {
     stop: CancellationToken,
     /// Cancelled when everything that was read is on its way, and viewers shall leave.
     goodbye: CancellationToken,
+    streams: Streams,
 }
 
 /// Bytes read from a viewer at once. The library's default of 128 KiB would be the largest part of a viewer's cost.
@@ -64,18 +68,20 @@ pub fn router(
     let listed = move |origin: &HeaderValue, _: &_| origin.to_str().is_ok_and(|origin| for_pages.rules().lists(origin));
     let cors = CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(listed))
-        .allow_methods([Method::GET])
+        .allow_methods([Method::GET, Method::POST])
         .allow_headers([header::AUTHORIZATION]);
     // Whoever came over TLS once shall not be led to come without it.
     let strict = SetResponseHeaderLayer::if_not_present(header::STRICT_TRANSPORT_SECURITY, move |_: &Response| {
         for_strict.rules().tls().map(|_| HeaderValue::from_static("max-age=31536000"))
     });
-    let shared = Shared { hub, access, producers, viewers, stop, goodbye };
+    let shared = Shared { hub, access, producers, viewers, stop, goodbye, streams: Streams::default() };
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/healthz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/stream", post(stream::open))
+        .route("/stream/{id}", post(stream::command))
         .layer(cors)
         .route("/ws", any(websocket))
         .with_state(shared)
@@ -85,24 +91,28 @@ pub fn router(
 
 async fn websocket(
     State(shared): State<Shared>,
-    Extension(place): Extension<Arc<Place>>,
-    Extension(written): Extension<Written>,
+    Extension(connection): Extension<Connection>,
     Extension(Peer(peer)): Extension<Peer>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let Shared { hub, access, viewers, goodbye, .. } = shared;
     if !access.rules().admits_page(&headers, peer.ip()) {
-        hub.counters().close("origin");
-        return (StatusCode::FORBIDDEN, "this origin may not connect; see --origin\n").into_response();
+        return refuse_origin(&hub);
     }
     let token = token_in(&headers);
+    let Connection { place, written, .. } = connection;
     bounded(upgrade).protocols([SUBPROTOCOL]).on_upgrade(move |socket| async move {
         let _place = place;
         let counters = hub.counters().clone();
-        let serving = fanout::serve(socket, written, hub, access, token, goodbye);
+        let serving = fanout::serve(Transport::socket(socket, written), hub, access, token, goodbye);
         viewers.track_future(contained(counters, "viewer", serving)).await;
     })
+}
+
+fn refuse_origin(hub: &Hub) -> Response {
+    hub.counters().close("origin");
+    (StatusCode::FORBIDDEN, "this origin may not connect; see --origin\n").into_response()
 }
 
 /// A WebSocket with our limits on what is read, gathered and held.

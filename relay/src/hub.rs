@@ -14,14 +14,13 @@ mod log;
 mod peers;
 mod sum;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use joey_shared::series::Filter;
 use joey_shared::wire::{AppEntry, SeriesEntry};
-use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use self::feed::Feed;
@@ -32,6 +31,7 @@ pub use self::peers::{Accepted, NotTaken, Outgoing, RemoteLog, Standing, Want};
 use crate::config::Config;
 use crate::ingest::wallaroo::{Metrics, Reject};
 use crate::metrics::Counters;
+use crate::sync::{AtomicU64, Mutex, RwLock};
 
 /// How much longer than asked for history is kept, so that a window as long as the ring is whole: its newest period began a
 /// while ago, and the oldest one arrived a while after its end.
@@ -266,7 +266,7 @@ impl Hub {
             }
         }
         for name in silent {
-            self.forget(&name);
+            self.forget(&name, silent_since_ns);
         }
     }
 
@@ -277,18 +277,17 @@ impl Hub {
             let sums = sum::of(number, &batches);
             let mut log = app.log.lock();
             let (Some(feed), Some(last)) = (log.feed_mut(number), batches.last()) else { continue };
-            let (taken, freed) = (feed.insert_sums(sums), feed.evict_through(last.to));
-            drop(log);
-            self.ring_bytes.fetch_add(taken, Relaxed);
-            self.ring_bytes.fetch_sub(freed, Relaxed);
+            self.ring_bytes.fetch_add(feed.insert_sums(sums), Relaxed);
+            self.ring_bytes.fetch_sub(feed.evict_through(last.to), Relaxed);
         }
         self.evict_bytes();
     }
 
-    fn forget(&self, name: &str) {
+    fn forget(&self, name: &str, since_ns: u64) {
         let mut apps = self.apps.write();
-        // Somebody who has just come for it holds it too; then it is not forgotten.
-        if apps.get(name).is_none_or(|app| Arc::strong_count(app) > 1) {
+        // Somebody who has just come for it holds it too, or has come, sent and gone; then it is not forgotten.
+        let is_silent = |app: &Arc<App>| Arc::strong_count(app) == 1 && app.log.lock().is_forgettable(since_ns);
+        if !apps.get(name).is_some_and(is_silent) {
             return;
         }
         let Some(app) = apps.remove(name) else { return };
@@ -304,11 +303,18 @@ impl Hub {
 
     /// While there is more history than there may be, drops the oldest batch of whoever has most.
     fn evict_bytes(&self) {
-        while self.ring_bytes.load(Relaxed) > self.config.ring_bytes_max {
-            let apps = self.all_logs();
-            let Some(largest) = apps.iter().max_by_key(|app| app.log.lock().ring_bytes()) else { return };
-            let mut log = largest.log.lock();
-            // A hundredth at a time, so that the search for the largest is not made for every batch.
+        if self.ring_bytes.load(Relaxed) <= self.config.ring_bytes_max {
+            return;
+        }
+        let apps = self.all_logs();
+        // All are asked once. Asking a thousand applications for every batch of theirs that goes would keep the cutter busy.
+        let mut largest: BinaryHeap<(u64, usize)> =
+            apps.iter().enumerate().map(|(at, app)| (app.log.lock().ring_bytes(), at)).collect();
+        while self.ring_bytes.load(Relaxed) > self.config.ring_bytes_max
+            && let Some((_, at)) = largest.pop()
+        {
+            let mut log = apps[at].log.lock();
+            // A hundredth at a time.
             let target = log.ring_bytes().saturating_sub((log.ring_bytes() / 100).max(1));
             let mut freed = 0;
             while log.ring_bytes() > target {
@@ -320,8 +326,8 @@ impl Hub {
                 self.counters.evicted.inc();
             }
             self.ring_bytes.fetch_sub(freed, Relaxed);
-            if freed == 0 {
-                return;
+            if freed > 0 {
+                largest.push((log.ring_bytes(), at));
             }
         }
     }

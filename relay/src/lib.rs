@@ -35,6 +35,7 @@ pub mod server;
 pub mod demo;
 pub mod client;
 pub mod cli;
+mod sync;
 
 /// The time on the wall in ns since the Unix epoch. The one place where the relay asks for it.
 #[must_use]

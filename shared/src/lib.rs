@@ -7,7 +7,7 @@
 //!
 //! 1. [`histogram`]: 65 power-of-two bins; record, merge, quantile.
 //! 2. [`series`]: what a histogram is about, what may be a name, and what a viewer may subscribe to.
-//! 3. [`wire`]: the WebSocket protocol `joey.v1`; its specification is `shared/README.md`.
+//! 3. [`wire`]: the protocol `joey.v1`; its specification is `shared/README.md`. [`stream`]: the same without a WebSocket.
 //! 4. [`view`]: which views one series feeds.
 //! 5. [`window`]: one view's seconds: latency and throughput over any span, exact.
 //! 6. [`store`]: one application's views, its clock, and which periods are complete.
@@ -23,6 +23,7 @@ extern crate std;
 pub mod histogram;
 pub mod series;
 pub mod wire;
+pub mod stream;
 pub mod view;
 pub mod window;
 pub mod store;

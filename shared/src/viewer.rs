@@ -15,8 +15,8 @@ use crate::series::{SeriesKey, Topic};
 use crate::store::{AppStore, Applied, Hole, WINDOW_SECONDS};
 use crate::vecmap::VecMap;
 use crate::wire::{
-    AppEntry, BatchHead, Blob, ClientMessage, Refusal, SeriesEntry, ServerMessage, Start, Subscribed, Update, VERSION,
-    WireError,
+    AppEntry, BatchHead, Blob, ClientMessage, RELAYS_MAX, Refusal, SeriesEntry, ServerMessage, Start, Subscribed,
+    Update, VERSION, WireError,
 };
 
 /// What a relay said about itself.
@@ -93,6 +93,8 @@ struct Progress {
 pub struct Viewer {
     seconds: u64,
     relay: Option<RelayInfo>,
+    /// Where else to go.
+    relays: Vec<String>,
     catalogue: VecMap<String, AppEntry>,
     has_catalogue: bool,
     catalogue_revision: u64,
@@ -129,6 +131,7 @@ impl Viewer {
         Self {
             seconds,
             relay: None,
+            relays: Vec::new(),
             catalogue: VecMap::new(),
             has_catalogue: false,
             catalogue_revision: 0,
@@ -357,6 +360,10 @@ impl Viewer {
             }
             ServerMessage::Series { app, epoch, series, last: _ } => self.announce(&app, epoch, series),
             ServerMessage::Expires { at_ns } => self.expires_ns = Some(at_ns),
+            ServerMessage::Relays { mut addresses } => {
+                addresses.truncate(RELAYS_MAX);
+                self.relays = addresses;
+            }
         }
         Ok(())
     }
@@ -619,6 +626,12 @@ impl Viewer {
     #[must_use]
     pub const fn relay(&self) -> Option<&RelayInfo> {
         self.relay.as_ref()
+    }
+
+    /// Where else to go, as the relay told last; at most [`RELAYS_MAX`] addresses.
+    #[must_use]
+    pub fn relays(&self) -> &[String] {
+        &self.relays
     }
 
     /// Whether the relay speaks this version of the protocol; true until it has spoken.

@@ -22,6 +22,8 @@ pub const SUBPROTOCOL: &str = "joey.v1";
 pub const VERSION: u16 = 1;
 /// Longest message that a relay accepts from a viewer, in bytes.
 pub const CLIENT_BYTES_MAX: usize = 16 * 1024;
+/// Addresses that a viewer knows at most.
+pub const RELAYS_MAX: usize = 16;
 
 /// From relay to viewer. New kinds are added at the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +98,11 @@ pub enum ServerMessage<'a> {
     Expires {
         /// The end, in ns since the Unix epoch.
         at_ns: u64,
+    },
+    /// Where else a viewer may go, should this relay be gone: after the hello, if the relay was told.
+    Relays {
+        /// Addresses as a person would write them; this relay's own among them.
+        addresses: Vec<String>,
     },
     /// Which logs there are of an application, here and in other relays; said before a subscription to it is answered with
     /// [`Refusal::SeeLogs`], and again when it changes. What is no longer named has ended.
@@ -265,6 +272,8 @@ pub enum WireError {
     Malformed,
     /// A message, and bytes after it.
     Trailing,
+    /// More bytes than there may be.
+    TooLong,
 }
 
 impl core::fmt::Display for WireError {
@@ -272,6 +281,7 @@ impl core::fmt::Display for WireError {
         out.write_str(match self {
             Self::Malformed => "not a message of this protocol version",
             Self::Trailing => "bytes after the end of the message",
+            Self::TooLong => "more bytes than there may be",
         })
     }
 }

@@ -113,7 +113,8 @@ impl Ledger {
             | Heard::Refused(..)
             | Heard::Series(..)
             | Heard::Expires(_)
-            | Heard::Logs(..) => {}
+            | Heard::Logs(..)
+            | Heard::Relays(_) => {}
         }
     }
 

@@ -43,6 +43,7 @@ struct State {
     piece_bytes: AtomicU64,
     /// Which byte towards the relay is wrong.
     wrong_byte: AtomicU64,
+    is_against_upgrades: AtomicBool,
 }
 
 impl Proxy {
@@ -63,6 +64,7 @@ impl Proxy {
             bytes_per_sec: AtomicU64::new(0),
             piece_bytes: AtomicU64::new(PIECE_BYTES),
             wrong_byte: AtomicU64::new(NEVER),
+            is_against_upgrades: AtomicBool::new(false),
         });
         let shared = state.clone();
         thread::spawn(move || {
@@ -123,6 +125,11 @@ impl Proxy {
     /// Carries at most so many bytes at once.
     pub fn cut_into(&self, piece_bytes: u64) {
         self.state.piece_bytes.store(piece_bytes.clamp(1, PIECE_BYTES), SeqCst);
+    }
+
+    /// Refuses every WebSocket, as some companies' proxies do, and carries all else.
+    pub fn refuse_upgrades(&self) {
+        self.state.is_against_upgrades.store(true, SeqCst);
     }
 
     /// Flips a bit in byte `at` of what each connection sends to the relay.
@@ -196,6 +203,11 @@ impl Pump {
             *byte ^= 0x10;
         }
         let mut rest = &*bytes;
+        let is_upgrade = || String::from_utf8_lossy(bytes).to_lowercase().contains("upgrade: websocket");
+        if self.is_to_relay && self.state.is_against_upgrades.load(SeqCst) && is_upgrade() {
+            let _ = (&*self.from).write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            return false;
+        }
         while !rest.is_empty() {
             thread::sleep(Duration::from_millis(self.state.delay_ms.load(SeqCst)));
             while self.state.is_frozen.load(SeqCst) && self.is_whole() {

@@ -152,14 +152,20 @@ impl Relay {
     }
 
     /// The same with more lines in the head, each with its end.
+    #[must_use]
+    pub fn get_with(&self, path: &str, lines: &str) -> (u16, String, String) {
+        self.ask("GET", path, lines)
+    }
+
+    /// The same with another method.
     ///
     /// # Panics
     /// When nobody answers.
     #[must_use]
-    pub fn get_with(&self, path: &str, lines: &str) -> (u16, String, String) {
+    pub fn ask(&self, method: &str, path: &str, lines: &str) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.http).expect("the relay listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("the socket is open");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{lines}\r\n", self.http);
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{lines}\r\n", self.http);
         // A request that is far too long is answered before its end.
         let _ = stream.write_all(request.as_bytes());
         let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! A viewer's WebSocket, message by message, without the viewer that the page and the command line share.
+//! A viewer's WebSocket or stream, message by message, without the viewer that the page and the command line share.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
@@ -11,6 +11,7 @@ use joey_shared::wire::{
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
+use super::stream::{Stream, record};
 use super::{PATIENCE, Relay};
 
 /// What a [`narrow`] connection's kernel takes, in bytes.
@@ -41,14 +42,23 @@ pub enum Heard {
     Expires(u64),
     /// Which logs there are of an application.
     Logs(String, Vec<u64>),
+    /// Where else to go.
+    Relays(Vec<String>),
     /// The end: its code, 1006 where there was none.
     Closed(u16),
+}
+
+/// What a viewer's messages travel over.
+#[derive(Debug)]
+enum Wire {
+    Socket(WebSocket<TcpStream>),
+    Stream(Stream),
 }
 
 /// One connection.
 #[derive(Debug)]
 pub struct Viewer {
-    socket: WebSocket<TcpStream>,
+    wire: Wire,
     next_sub: u32,
     /// What is known of each application.
     pub catalogue: BTreeMap<String, AppEntry>,
@@ -81,17 +91,37 @@ impl Viewer {
     /// When something else comes.
     #[must_use]
     pub fn over(socket: WebSocket<TcpStream>) -> Self {
-        let mut viewer = Self { socket, next_sub: 1, catalogue: BTreeMap::new(), heard: Vec::new() };
-        assert!(matches!(viewer.hear(), Heard::Hello(_)), "the hello comes first");
-        viewer
+        Self::on(Wire::Socket(socket)).greeted()
+    }
+
+    /// Takes the hello from an open stream.
+    ///
+    /// # Panics
+    /// When something else comes.
+    #[must_use]
+    pub fn streaming(stream: Stream) -> Self {
+        Self::on(Wire::Stream(stream)).greeted()
+    }
+
+    /// A viewer over an open stream that has not been greeted.
+    #[must_use]
+    pub fn streaming_unheard(stream: Stream) -> Self {
+        Self::on(Wire::Stream(stream))
+    }
+
+    const fn on(wire: Wire) -> Self {
+        Self { wire, next_sub: 1, catalogue: BTreeMap::new(), heard: Vec::new() }
+    }
+
+    fn greeted(mut self) -> Self {
+        assert!(matches!(self.hear(), Heard::Hello(_)), "the hello comes first");
+        self
     }
 
     /// Connects and shows `token` with the request.
     #[must_use]
     pub fn with_token(relay: &Relay, token: &str) -> Self {
-        let mut viewer = Self::opened(relay, Some(token));
-        assert!(matches!(viewer.hear(), Heard::Hello(_)), "the hello comes first");
-        viewer
+        Self::opened(relay, Some(token)).greeted()
     }
 
     /// Connects, with or without a token, and takes nothing.
@@ -102,8 +132,7 @@ impl Viewer {
     pub fn opened(relay: &Relay, token: Option<&str>) -> Self {
         let shown = token.map(|token| ("Sec-WebSocket-Protocol", format!("bearer.{token}")));
         let headers: Vec<_> = shown.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let socket = open(relay.http, &headers).expect("the relay takes viewers");
-        Self { socket, next_sub: 1, catalogue: BTreeMap::new(), heard: Vec::new() }
+        Self::on(Wire::Socket(open(relay.http, &headers).expect("the relay takes viewers")))
     }
 
     /// Shows `token` in a message.
@@ -124,7 +153,10 @@ impl Viewer {
     /// # Panics
     /// When the connection fails.
     pub fn say_raw(&mut self, message: Message) {
-        self.socket.send(message).expect("the relay reads");
+        match &mut self.wire {
+            Wire::Socket(socket) => socket.send(message).expect("the relay reads"),
+            Wire::Stream(stream) => assert_eq!(stream.command(&record(&message.into_data())), 204, "the relay reads"),
+        }
     }
 
     /// Subscribes; gives the number of the subscription. What comes before the answer stays to be heard.
@@ -201,32 +233,29 @@ impl Viewer {
         if self.heard.is_empty() { self.hear() } else { self.heard.remove(0) }
     }
 
-    /// The next message from the socket.
+    /// The next message from the wire.
     fn hear(&mut self) -> Heard {
-        loop {
-            let bytes = match self.socket.read() {
-                Ok(Message::Binary(bytes)) => bytes,
-                Ok(Message::Close(frame)) => return Heard::Closed(frame.map_or(1005, |frame| frame.code.into())),
-                Ok(Message::Ping(_) | Message::Pong(_)) => continue,
-                Ok(other) => panic!("the relay sends binary messages only, not {other:?}"),
-                Err(tungstenite::Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    panic!("the relay has gone silent")
-                }
-                Err(_) => return Heard::Closed(1006),
-            };
-            return heard(&mut self.catalogue, &bytes);
+        let read = match &mut self.wire {
+            Wire::Socket(socket) => read(socket),
+            Wire::Stream(stream) => stream.read(),
+        };
+        match read {
+            Ok(bytes) => heard(&mut self.catalogue, &bytes),
+            Err(code) => Heard::Closed(code),
         }
     }
 
     /// Answers the pings that have come, as a program that goes on reading does. Nothing is lost: it stays to be heard.
     pub fn answers_pings(&mut self) {
-        let _ = self.socket.get_ref().set_nonblocking(true);
-        while let Ok(message) = self.socket.read() {
+        // Nobody is asked over a stream.
+        let Wire::Socket(socket) = &mut self.wire else { return };
+        let _ = socket.get_ref().set_nonblocking(true);
+        while let Ok(message) = socket.read() {
             if let Message::Binary(bytes) = message {
                 self.heard.push(heard(&mut self.catalogue, &bytes));
             }
         }
-        let _ = self.socket.get_ref().set_nonblocking(false);
+        let _ = socket.get_ref().set_nonblocking(false);
     }
 
     /// Collects what comes until each of `feeds` has covered `last`.
@@ -281,6 +310,22 @@ impl Viewer {
     }
 }
 
+/// The next message from a WebSocket, or the code of its end.
+fn read(socket: &mut WebSocket<TcpStream>) -> Result<Vec<u8>, u16> {
+    loop {
+        return match socket.read() {
+            Ok(Message::Binary(bytes)) => Ok(bytes.into()),
+            Ok(Message::Close(frame)) => Err(frame.map_or(1005, |frame| frame.code.into())),
+            Ok(Message::Ping(_) | Message::Pong(_)) => continue,
+            Ok(other) => panic!("the relay sends binary messages only, not {other:?}"),
+            Err(tungstenite::Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                panic!("the relay has gone silent")
+            }
+            Err(_) => Err(1006),
+        };
+    }
+}
+
 /// What one message says; the catalogue learns from it.
 fn heard(catalogue: &mut BTreeMap<String, AppEntry>, bytes: &[u8]) -> Heard {
     match ServerMessage::decode(bytes).expect("the relay speaks the protocol") {
@@ -307,6 +352,7 @@ fn heard(catalogue: &mut BTreeMap<String, AppEntry>, bytes: &[u8]) -> Heard {
         ServerMessage::Series { app, series, last, .. } => Heard::Series(app, series, last),
         ServerMessage::Expires { at_ns } => Heard::Expires(at_ns),
         ServerMessage::Logs { app, epochs } => Heard::Logs(app, epochs),
+        ServerMessage::Relays { addresses } => Heard::Relays(addresses),
     }
 }
 

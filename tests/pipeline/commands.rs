@@ -3,7 +3,7 @@
 use joey_shared::series::Filter;
 use joey_shared::wire::Start;
 use joey_tests::proxy::Proxy;
-use joey_tests::{Frame, Oracle, Relay, S, Tap, Viewer, eventually, eventually_is, joey};
+use joey_tests::{Frame, Heard, Oracle, Relay, S, Tap, Viewer, eventually, eventually_is, joey, joey_in};
 use serde_json::json;
 
 const THEN_S: u64 = 1_700_000_000;
@@ -240,6 +240,55 @@ fn tap_continues_where_it_was_when_only_the_wire_was_cut() {
         tap.prints(until(100 * round + 19));
     }
     assert!(tap.complaints().contains("coming back"), "{}", tap.complaints());
+}
+
+#[test]
+fn tap_goes_on_at_another_relay_when_one_dies_be_it_given_or_told() {
+    for is_told in [false, true] {
+        let other = Relay::start();
+        let advertised = format!("http://{}", other.http);
+        let mut first = if is_told { Relay::start_with(&["--advertise", &advertised]) } else { Relay::start() };
+        let given = first.http.to_string();
+        let given = if is_told { given } else { format!("{given},{}", other.http) };
+        send(&first, "App", 1..=5);
+        first.accepts(5);
+        let mut tap = Tap::start(&["App", "--relay", &given]);
+        tap.follows(&first, 1);
+        send(&first, "App", 6..=10);
+        tap.prints(6..=10);
+        send(&other, "App", 100..=104);
+        other.accepts(5);
+        first.kill();
+        // As after a restart: everything that the other has, which knows nothing of the first one's numbers.
+        tap.prints((6..=10).chain(100..=104));
+        send(&other, "App", 105..=109);
+        tap.prints((6..=10).chain(100..=109));
+        assert!(tap.runs());
+    }
+}
+
+#[test]
+fn of_several_relays_one_that_is_there_is_enough() {
+    let relay = Relay::start();
+    send(&relay, "App", 1..=5);
+    relay.accepts(5);
+    let (gone, here) = (nobody(), relay.http.to_string());
+    let words = ["stats", "App", "--json", "--once", "--relay", &gone, "--relay", &here];
+    assert_eq!(joey(&words).code, 0);
+    assert_eq!(joey_in(&words[..4], &[("JOEY_RELAY", &format!("{gone},{here}"))]).code, 0);
+    assert_eq!(joey_in(&words[..4], &[("JOEY_RELAY", &format!("{gone},{gone}"))]).code, 1);
+}
+
+#[test]
+fn a_relay_tells_where_else_to_go_if_it_was_told() {
+    let told = ["wss://a.example", "http://b.example:4000/joey/ws"];
+    let relay = Relay::start_with(&["--advertise", told[0], "--advertise", told[1]]);
+    let heard = Viewer::connect(&relay).take();
+    assert_eq!(heard, Heard::Relays(told.map(str::to_owned).to_vec()));
+    for wrong in ["a.example", "ftp://a.example", "ws://", "ws:///ws", &["ws://a"; 17].join(",")] {
+        let done = joey(&["serve", "--advertise", wrong]);
+        assert!(done.code == 1 && done.err.contains("advertise"), "{wrong}: {}", done.err);
+    }
 }
 
 #[test]

@@ -170,16 +170,21 @@ pub fn host() -> String {
     web_sys::window().and_then(|window| window.location().host().ok()).unwrap_or_default()
 }
 
-/// The WebSocket address of the relay: from the address bar, the kept setting, the meta tag, or the page's own host.
+/// The WebSocket addresses of the relays: from the address bar, the kept setting, the meta tag, or the page's own host.
 #[must_use]
-pub fn relay_address() -> Option<String> {
-    let location = web_sys::window()?.location();
-    let query = settings::relays_in_query(&location.search().unwrap_or_default());
-    let meta = document()?.query_selector("meta[name=joey-relay]").ok().flatten();
+pub fn relay_addresses() -> Vec<String> {
+    let Some(location) = web_sys::window().map(|window| window.location()) else { return Vec::new() };
+    let query = settings::relays_in_query(&location.search().unwrap_or_default()).join(" ");
+    let meta = document().and_then(|document| document.query_selector("meta[name=joey-relay]").ok().flatten());
     let meta = meta.and_then(|meta| meta.get_attribute("content")).unwrap_or_default();
-    let (kept, host) = (kept_relay(), host());
-    let candidates = query.iter().map(String::as_str).chain([kept.as_str(), meta.as_str(), host.as_str()]);
-    settings::relay_address(candidates, &location.protocol().unwrap_or_default())
+    let sources = [query, kept_relay(), meta, host()];
+    settings::relay_addresses(sources.iter().map(String::as_str), &location.protocol().unwrap_or_default())
+}
+
+/// Whether the page came encrypted.
+#[must_use]
+pub fn is_encrypted() -> bool {
+    web_sys::window().and_then(|window| window.location().protocol().ok()).is_some_and(|protocol| protocol == "https:")
 }
 
 /// Puts `text` on the clipboard.

@@ -1,23 +1,24 @@
-//! The socket: opens it, drains it into the model, and comes back when it is gone.
+//! The link: opens a connection, drains it into the model, and comes back, here or at another relay, when it is gone.
 //!
 //! One task for the life of the page. Every message is merged at once, because the browser cannot be told to wait and an
-//! unread message is memory. Attempts are spread by full jitter, none is made while nobody looks, and one is made at once
+//! unread message is memory. Where a WebSocket cannot be had, a stream over HTTP takes its place. Attempts are spread by full jitter, none is made while nobody looks, and one is made at once
 //! when the page is looked at again or the network returns. What the relay will not forgive is said in words, and ends it.
 
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+mod wire;
+
+use std::future::poll_fn;
+use std::mem::take;
 use std::task::{Context, Poll, Waker};
 
-use futures_util::{SinkExt, StreamExt};
-use gloo_net::websocket::futures::WebSocket;
-use gloo_net::websocket::{Message, WebSocketError};
-use gloo_timers::future::TimeoutFuture;
-use joey_shared::wire::{SUBPROTOCOL, VERSION};
+use gloo_timers::callback::{Interval, Timeout};
+use joey_shared::wire::VERSION;
 use joey_shared::{backoff, close};
 
+use self::wire::{News, Wire};
 use crate::browser;
 use crate::clock::{Clock, Handle};
 use crate::kept::{Kept, Told};
+use crate::settings::{add_relays, stream_address};
 
 /// A relay that says nothing for this long, in ns, is gone: it promises a heartbeat every 5 s.
 const SILENCE_NS: u64 = 15_000_000_000;
@@ -25,6 +26,15 @@ const SILENCE_NS: u64 = 15_000_000_000;
 const WATCH_MS: u32 = 2_500;
 /// A connection that held for this long, in ns, begins counting attempts anew.
 const STEADY_NS: u64 = 10_000_000_000;
+
+/// WebSockets in a row that may end without a word before a stream is tried in their place.
+const SILENT_MAX: u32 = 2;
+/// The same where a WebSocket has worked before: then it is more likely the relay that is gone than the way to it.
+const SILENT_MAX_ONCE_HEARD: u32 = 10;
+/// How long a stream that works is taken again without trying a WebSocket first, in ns.
+const STREAM_NS: u64 = 180_000_000_000;
+/// Most that the first attempt at another relay waits, in ms, so that not all pages of a lost relay come at the same instant.
+const SPREAD_MS: u32 = 250;
 
 /// How the page stands with its relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +59,34 @@ enum End {
     Final(LinkState),
 }
 
+/// How one relay can be reached.
+#[derive(Default)]
+struct Relay {
+    /// WebSockets in a row that ended without a word.
+    silent: u32,
+    /// Whether one ever did otherwise.
+    was_heard: bool,
+    /// Until this local time in ns a stream is tried first.
+    stream_until_ns: u64,
+}
+
+impl Relay {
+    fn wants_stream(&self, now_ns: u64) -> bool {
+        let most = if self.was_heard { SILENT_MAX_ONCE_HEARD } else { SILENT_MAX };
+        now_ns < self.stream_until_ns || self.silent >= most
+    }
+
+    /// Learns from a connection that has ended.
+    fn learn(&mut self, was_stream: bool, was_heard: bool, now_ns: u64) {
+        match (was_stream, was_heard) {
+            (true, true) => self.stream_until_ns = now_ns + STREAM_NS,
+            (true, false) => (self.silent, self.stream_until_ns) = (0, 0),
+            (false, true) => (self.silent, self.was_heard) = (0, true),
+            (false, false) => self.silent += 1,
+        }
+    }
+}
+
 /// The link. Copies are the same link.
 #[derive(Clone, Copy)]
 #[allow(missing_debug_implementations, reason = "the clock holds closures")]
@@ -58,6 +96,8 @@ pub struct Link {
     bell: Kept<Bell>,
     /// How things stand.
     pub state: Told<LinkState>,
+    /// Which address is talked to, or was last; one that begins with `http` is a stream's.
+    pub address: Told<String>,
 }
 
 /// What the task is to be woken for.
@@ -67,17 +107,23 @@ struct Bell {
     retry: bool,
     /// Shown to the relay by whatever connection comes next; empty for none.
     token: String,
+    /// The number of the connection that there is.
+    connection: u32,
+    /// What it has had to say since it was asked.
+    inbox: Vec<News>,
     waker: Option<Waker>,
 }
 
 impl Link {
-    /// Connects to the relay at `address`, for the life of the page.
+    /// Connects to the first of the relays at `addresses` that can be reached, for the life of the page.
     #[must_use]
-    pub fn start(model: Handle, clock: Clock, address: Option<String>) -> Self {
+    pub fn start(model: Handle, clock: Clock, addresses: Vec<String>) -> Self {
         let bell = Bell { token: browser::kept_token(), ..Bell::default() };
-        let link = Self { model, clock, bell: Kept::new(bell), state: Told::new(LinkState::NoAddress) };
-        if let Some(address) = address {
-            wasm_bindgen_futures::spawn_local(link.run(address));
+        let address = Told::new(addresses.first().cloned().unwrap_or_default());
+        let link = Self { model, clock, bell: Kept::new(bell), state: Told::new(LinkState::NoAddress), address };
+        if !addresses.is_empty() {
+            Interval::new(WATCH_MS, move || link.send()).forget();
+            wasm_bindgen_futures::spawn_local(link.run(addresses));
         }
         link
     }
@@ -114,32 +160,61 @@ impl Link {
     fn poll_bell(self, context: &Context<'_>, wanted: fn(&mut Bell) -> &mut bool) -> bool {
         let mut bell = self.bell.get();
         bell.waker = Some(context.waker().clone());
-        std::mem::take(wanted(&mut bell))
+        take(wanted(&mut bell))
     }
 
-    async fn run(self, address: String) {
-        let mut attempt = 0;
+    /// Takes what connection `number` has to say, unless there is another by now.
+    fn put(self, number: u32, news: News) {
+        let mut bell = self.bell.get();
+        if bell.connection == number {
+            bell.inbox.push(news);
+            drop(bell);
+            self.ring();
+        }
+    }
+
+    async fn run(self, mut addresses: Vec<String>) {
+        let mut relays: Vec<Relay> = Vec::new();
+        let (mut at, mut tried, mut round) = (0, 0, 0);
         loop {
+            add_relays(&mut addresses, self.model.get().seen().relays(), browser::is_encrypted());
+            relays.resize_with(addresses.len(), Relay::default);
+            let (Some(relay), Some(address)) = (relays.get_mut(at), addresses.get(at)) else {
+                at = 0;
+                continue;
+            };
             self.say(LinkState::Connecting);
             let opened_ns = browser::now_ns();
-            let end = self.converse(&address).await;
+            let is_stream = relay.wants_stream(opened_ns);
+            let address = if is_stream { stream_address(address) } else { address.clone() };
+            self.address.set(address.clone());
+            let mut greeted = false;
+            let end = self.converse(&address, &mut greeted).await;
             self.model.get().viewer().disconnected();
-            if browser::now_ns().saturating_sub(opened_ns) > STEADY_NS {
-                attempt = 0;
+            let now_ns = browser::now_ns();
+            // Who is refused has been heard.
+            relay.learn(is_stream, greeted || matches!(end, End::Final(_)), now_ns);
+            if now_ns.saturating_sub(opened_ns) > STEADY_NS {
+                (tried, round) = (0, 0);
             }
             self.bell.get().retry = false;
-            match end {
-                End::Final(state) => {
-                    self.say(state);
-                    self.pause(None).await;
-                }
-                End::Lost => {
-                    let delay_ms = backoff::delay_ms(attempt, browser::chance());
-                    self.say(LinkState::Waiting(browser::now_ns() + u64::from(delay_ms) * 1_000_000));
-                    self.pause(Some(delay_ms)).await;
-                }
+            if let End::Final(state) = end {
+                self.say(state);
+                self.pause(None).await;
+                continue;
             }
-            attempt += 1;
+            at += 1;
+            tried += 1;
+            // Once nobody was there, everybody is tried again, after a pause.
+            let delay_ms = if tried < addresses.len() {
+                browser::chance() % SPREAD_MS
+            } else {
+                tried = 0;
+                round += 1;
+                backoff::delay_ms(round - 1, browser::chance())
+            };
+            self.say(LinkState::Waiting(browser::now_ns() + u64::from(delay_ms) * 1_000_000));
+            self.pause(Some(delay_ms)).await;
         }
     }
 
@@ -151,71 +226,63 @@ impl Link {
     /// Waits before the next attempt: the jittered delay, and then until somebody looks. For ever without a delay. Ends at
     /// once when somebody asks for it.
     async fn pause(self, delay_ms: Option<u32>) {
-        let mut delay = delay_ms.map(TimeoutFuture::new);
+        // A browser's alarm may be a little early by its own clock.
+        let _alarm = delay_ms.map(|delay_ms| Timeout::new(delay_ms + 5, move || self.ring()));
+        let over_ns = delay_ms.map(|delay_ms| browser::now_ns() + u64::from(delay_ms) * 1_000_000);
         poll_fn(|context| {
-            let over = delay.as_mut().is_some_and(|delay| Pin::new(delay).poll(context).is_ready());
-            if over {
-                delay = None;
-            }
             let asked = self.poll_bell(context, |bell| &mut bell.retry);
+            let over = over_ns.is_some_and(|over_ns| browser::now_ns() >= over_ns);
             if asked || (over && !browser::is_hidden()) { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
 
-    /// The next message, `Some(None)` at the end of the connection, or `None` when there is something else to do.
-    async fn next(self, socket: &mut WebSocket) -> Option<Option<Result<Message, WebSocketError>>> {
-        let mut watch = TimeoutFuture::new(WATCH_MS);
+    /// What the connection has had to say, or nothing when there is something else to do.
+    async fn next(self) -> Vec<News> {
         poll_fn(|context| {
-            if let Poll::Ready(message) = socket.poll_next_unpin(context) {
-                return Poll::Ready(Some(message));
-            }
-            let otherwise =
-                self.poll_bell(context, |bell| &mut bell.send) || Pin::new(&mut watch).poll(context).is_ready();
-            if otherwise { Poll::Ready(None) } else { Poll::Pending }
+            let asked = self.poll_bell(context, |bell| &mut bell.send);
+            let news = take(&mut self.bell.get().inbox);
+            if asked || !news.is_empty() { Poll::Ready(news) } else { Poll::Pending }
         })
         .await
     }
 
-    /// One connection, from opening to its end.
-    async fn converse(self, address: &str) -> End {
-        let Some(mut socket) = self.open(address) else { return End::Lost };
+    /// One connection, from opening to its end; says whether the relay has `greeted` it.
+    async fn converse(self, address: &str, greeted: &mut bool) -> End {
+        let (number, token) = {
+            let mut bell = self.bell.get();
+            bell.connection += 1;
+            bell.inbox.clear();
+            (bell.connection, bell.token.clone())
+        };
+        let Some(mut wire) = Wire::open(self, number, address, &token) else { return End::Lost };
         let mut heard_ns = browser::now_ns();
-        let mut greeted = false;
         loop {
-            match self.next(&mut socket).await {
-                Some(Some(Ok(Message::Bytes(bytes)))) => {
-                    heard_ns = browser::now_ns();
-                    if let Some(end) = self.take(&bytes, &mut greeted) {
-                        return end;
+            for news in self.next().await {
+                heard_ns = browser::now_ns();
+                match news {
+                    News::Message(bytes) => {
+                        if let Some(end) = self.take(&bytes, greeted) {
+                            return end;
+                        }
                     }
+                    News::Opened(id) => wire.opened(&id),
+                    News::Sent => wire.sent(),
+                    News::Closed(code, reason) if !close::may_return(code) => {
+                        return End::Final(LinkState::Refused(code, reason));
+                    }
+                    News::Closed(..) => return End::Lost,
                 }
-                Some(Some(Ok(Message::Text(_)) | Err(WebSocketError::ConnectionError))) => {}
-                Some(Some(Err(WebSocketError::ConnectionClose(event)))) if !close::may_return(event.code) => {
-                    return End::Final(LinkState::Refused(event.code, event.reason));
-                }
-                Some(_) => return End::Lost,
-                None if browser::now_ns().saturating_sub(heard_ns) > SILENCE_NS => return End::Lost,
-                None => {}
+            }
+            if browser::now_ns().saturating_sub(heard_ns) > SILENCE_NS {
+                return End::Lost;
             }
             // Subscriptions are asked for once the relay has said which protocol it speaks.
-            let outgoing = self.model.get().viewer().outgoing();
-            for bytes in outgoing {
-                if socket.send(Message::Bytes(bytes)).await.is_err() {
-                    return End::Lost;
-                }
+            if wire.is_ready() {
+                let outgoing = self.model.get().viewer().outgoing();
+                wire.send(&outgoing);
             }
         }
-    }
-
-    /// Opens a connection. A browser adds no header to a WebSocket, so a token goes along as one more subprotocol.
-    fn open(self, address: &str) -> Option<WebSocket> {
-        let protocols = js_sys::Array::of1(&SUBPROTOCOL.into());
-        let token = self.bell.get().token.clone();
-        if !token.is_empty() {
-            protocols.push(&format!("bearer.{token}").into());
-        }
-        web_sys::WebSocket::new_with_str_sequence(address, &protocols).ok()?.try_into().ok()
     }
 
     /// Merges one message. What makes no sense is counted by the viewer and shown.

@@ -2,6 +2,8 @@
 //!
 //! Pure: where the choices are kept is decided in `browser.rs`.
 
+use joey_shared::wire::RELAYS_MAX;
+
 /// Lengths of a window on offer, in seconds, with their names.
 pub const WINDOWS: [(u64, &str); 5] = [(10, "10 s"), (60, "1 m"), (300, "5 m"), (900, "15 m"), (3_600, "1 h")];
 
@@ -95,10 +97,37 @@ pub fn socket_address(relay: &str, page_protocol: &str) -> Option<String> {
     Some(format!("{scheme}://{host}/{path}"))
 }
 
-/// The first of `candidates` (address bar, saved, meta tag, own host) that is an address.
+/// Where the relay at `address`, a WebSocket's, opens streams over HTTP.
+///
+/// ```
+/// use joey_ui::settings::stream_address;
+/// assert_eq!(stream_address("wss://relay.example/joey/ws"), "https://relay.example/joey/stream");
+/// ```
 #[must_use]
-pub fn relay_address<'a>(candidates: impl IntoIterator<Item = &'a str>, page_protocol: &str) -> Option<String> {
-    candidates.into_iter().find_map(|relay| socket_address(relay, page_protocol))
+pub fn stream_address(address: &str) -> String {
+    let folder = address.rfind('/').and_then(|at| address.get(..at)).unwrap_or(address);
+    format!("http{}/stream", folder.strip_prefix("ws").unwrap_or(folder))
+}
+
+/// The addresses of the first of `sources` (address bar, saved, meta tag, own host) that has any, at most [`RELAYS_MAX`].
+#[must_use]
+pub fn relay_addresses<'a>(sources: impl IntoIterator<Item = &'a str>, page_protocol: &str) -> Vec<String> {
+    let parse = |source: &'a str| -> Vec<String> {
+        let typed = source.split(|c: char| c == ',' || c.is_whitespace());
+        typed.filter_map(|relay| socket_address(relay, page_protocol)).take(RELAYS_MAX).collect()
+    };
+    sources.into_iter().map(parse).find(|addresses| !addresses.is_empty()).unwrap_or_default()
+}
+
+/// Adds to `known` what a relay has `told`: whole addresses only, and on a page that came encrypted only encrypted ones, since
+/// a browser opens no others there.
+pub fn add_relays(known: &mut Vec<String>, told: &[String], is_encrypted: bool) {
+    for relay in told.iter().filter(|relay| relay.contains("://")) {
+        let address = socket_address(relay, "").filter(|address| !is_encrypted || address.starts_with("wss"));
+        if let Some(address) = address.filter(|address| !known.contains(address) && known.len() < RELAYS_MAX) {
+            known.push(address);
+        }
+    }
 }
 
 /// The host name in `host:port`, for the line that a producer is started with.
@@ -137,9 +166,28 @@ mod tests {
 
     #[test]
     fn the_address_bar_wins_and_nonsense_is_passed_over() {
-        assert_eq!(relay_address(["", "saved:1", "meta:1", "own:1"], "http:").as_deref(), Some("ws://saved:1/ws"));
+        let addresses = |sources: &[&str]| relay_addresses(sources.iter().copied(), "http:");
+        assert_eq!(addresses(&["", "saved:1", "meta:1", "own:1"]), ["ws://saved:1/ws"]);
+        assert_eq!(addresses(&["ftp://no", "wss://a, b:2\n ftp://no c"]), ["wss://a/ws", "ws://b:2/ws", "ws://c/ws"]);
+        assert_eq!(addresses(&[&"h ".repeat(20)]).len(), RELAYS_MAX);
+        assert_eq!(addresses(&[]), [""; 0]);
         assert_eq!(relays_in_query("?x=1&relay=wss%3A%2F%2Fa&relay=b:2&relay="), ["wss://a", "b:2"]);
-        assert_eq!(relay_address([], "http:"), None);
+    }
+
+    #[test]
+    fn what_a_relay_tells_comes_behind_what_is_known_and_never_undoes_encryption() {
+        let told = |told: &[&str], is_encrypted| {
+            let mut known = vec!["wss://a/ws".to_owned()];
+            let told: Vec<String> = told.iter().map(|&relay| relay.to_owned()).collect();
+            add_relays(&mut known, &told, is_encrypted);
+            add_relays(&mut known, &told, is_encrypted);
+            known
+        };
+        let relays = ["https://a", "ws://b", "http://c/x/ws", "wss://d", "e:1", "javascript://x", ""];
+        assert_eq!(told(&relays, false), ["wss://a/ws", "ws://b/ws", "ws://c/x/ws", "wss://d/ws"]);
+        assert_eq!(told(&relays, true), ["wss://a/ws", "wss://d/ws"]);
+        let many: Vec<String> = (0..99).map(|at| format!("ws://h{at}")).collect();
+        assert_eq!(told(&many.iter().map(String::as_str).collect::<Vec<_>>(), false).len(), RELAYS_MAX);
     }
 
     #[test]

@@ -106,7 +106,7 @@ fn messages() -> Vec<Vec<u8>> {
 async fn names_stay_text_and_canvases_have_names() {
     let stage = stage();
     let handle = leptos::mount::mount_to_renderer(&stage, || {
-        let ctx = Ctx::start(None);
+        let ctx = Ctx::start(Vec::new());
         {
             let mut model = ctx.model.get();
             model.show(&Page::Dashboard(HOSTILE.to_owned()), 0);

@@ -28,9 +28,11 @@ Usage: cargo xtask VERB
   ui              build the browser bundle in dist/ and weigh it
   trunk WORDS…    run Trunk with the right tools, such as `cargo xtask trunk serve` beside a running `joey serve`
   test            check everything: format, lints, unit and browser tests, and the end-to-end tests
-  ci              the same, the documentation, the fuzzers, what the crates are that everything is built from, and the
-                  WebSocket's conformance to its standard
-  fuzz            only the fuzzers, half a minute each
+  ci              the same, the documentation, and the next four
+  deny            what the crates are that everything is built from, and what is known against them
+  schedules       the hub's threads in thousands of orders
+  fuzz            the fuzzers, half a minute each
+  conformance     the WebSocket against its standard
   reliability [NAMES…]  measure the released relay while things go wrong; all figures, or those of these names
   bench [--quick] measure the relay beside its peers; --install-peers gets these first
   setup           only install what the other verbs would install when they need it
@@ -50,9 +52,12 @@ fn main() -> ExitCode {
         (Some("trunk"), words) => in_checkout(|here| ui::trunk(here, words)),
         (Some("test"), []) => in_checkout(test::test),
         (Some("ci"), []) => in_checkout(test::ci),
+        (Some("deny"), []) => in_checkout(proof::supply_chain),
+        (Some("schedules"), []) => in_checkout(proof::schedules),
         (Some("bench"), [word]) if word == "--install-peers" => in_checkout(bench::install_peers),
         (Some("bench"), words) => in_checkout(|here| bench::run(here, words)),
         (Some("fuzz"), []) => in_checkout(proof::fuzz),
+        (Some("conformance"), []) => in_checkout(conformance::check),
         (Some("reliability"), words) => in_checkout(|here| reliability::measure(here, words)),
         (Some("setup"), []) => in_checkout(setup::everything),
         (Some("help" | "--help" | "-h"), _) => {

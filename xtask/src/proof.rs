@@ -1,4 +1,5 @@
-//! What is too slow to ask of every change: fuzzing, and what the crates are that everything is built from.
+//! What is too slow to ask of every change: fuzzing, the orders in which threads may take turns, and what the crates are that
+//! everything is built from.
 
 use anyhow::{Context, Result, ensure};
 use xshell::cmd;
@@ -31,6 +32,16 @@ pub(crate) fn fuzz(here: &Checkout) -> Result<()> {
             .with_context(|| format!("the fuzzer broke {target}"))?;
     }
     Ok(())
+}
+
+/// Has the hub's threads take turns in many orders: those that `relay/src/hub/tests/schedules.rs` decides.
+pub(crate) fn schedules(here: &Checkout) -> Result<()> {
+    // Every crate is compiled anew for the flag, so this has a folder of its own; nothing else would find its crates again.
+    let target = here.target.join("shuttle");
+    cmd!(here.shell, "cargo test --package joey --lib --target-dir {target} hub::tests::schedules")
+        .env("RUSTFLAGS", "--cfg shuttle -D warnings")
+        .run()
+        .context("the schedule that failed stands above; SHUTTLE_RANDOM_SEED repeats it")
 }
 
 /// Checks where the crates come from, under which licences, and what is known against them. `deny.toml` has the rules.

@@ -1,5 +1,6 @@
 //! What a build needs and a fresh machine lacks. Each need is met only when something is about to use it, only if it is
-//! missing, and with one line that says so. Nothing is downloaded but crates, Rust's own components and Debian packages.
+//! missing, and with one line that says so. Nothing is downloaded but crates, Rust's own components, Debian packages, and one
+//! of Python for the WebSocket's conformance.
 
 mod apt;
 mod browser;

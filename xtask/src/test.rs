@@ -29,6 +29,7 @@ pub(crate) fn ci(here: &Checkout) -> Result<()> {
     check(here, &mut steps)?;
     steps.run("documentation", || documentation(here))?;
     steps.run("supply chain", || proof::supply_chain(here))?;
+    steps.run("orders of the hub's threads", || proof::schedules(here))?;
     steps.run("fuzzers", || proof::fuzz(here))?;
     steps.run("conformance of the WebSocket", || conformance::check(here))?;
     steps.print();

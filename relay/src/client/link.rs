@@ -1,4 +1,4 @@
-//! The socket of a command-line client: connects, waits, comes back.
+//! The socket of a command-line client: connects, waits, comes back, here or at another relay.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use futures_util::{SinkExt as _, StreamExt as _};
 use joey_shared::viewer::{Incoming, Viewer};
-use joey_shared::wire::{SUBPROTOCOL, VERSION};
+use joey_shared::wire::{RELAYS_MAX, SUBPROTOCOL, VERSION};
 use joey_shared::{backoff, close};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -22,12 +22,21 @@ const SILENCE: Duration = Duration::from_secs(15);
 /// How often the file of the token is looked into while its token counts for a while only.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// Most that the first attempt at another relay waits, in ms, so that not all viewers of a lost relay come at the same instant.
+const SPREAD_MS: u32 = 250;
+
 /// A viewer and its connection.
 pub(super) struct Link {
     /// What is known.
     pub(super) viewer: Viewer,
-    address: String,
+    /// Relays, those that were given first.
+    addresses: Vec<String>,
+    /// Which of them it is the turn of.
+    at: usize,
+    /// How many of them were tried in vain since one was heard.
+    tried: usize,
     once: bool,
+    ca: Option<PathBuf>,
     connector: Connector,
     token_file: Option<PathBuf>,
     /// The token that was shown last.
@@ -38,23 +47,22 @@ pub(super) struct Link {
     socket: Option<WebSocketStream<MaybeTlsStream<TcpStream>>>,
     started: Instant,
     attempt: u32,
-    /// Whether some attempt failed before the first one succeeded.
+    /// Whether no relay was there before one was.
     waited: bool,
     has_been_connected: bool,
 }
 
 impl Link {
     pub(super) fn new(target: &Target, viewer: Viewer) -> anyhow::Result<Self> {
-        let address = address_of(&target.relay)?;
-        let connector = match address.starts_with("wss") {
-            true => Connector::Rustls(tls::client(target.ca.as_deref())?),
-            false => Connector::Plain,
-        };
+        let addresses = target.relay.iter().map(|typed| address_of(typed)).collect::<anyhow::Result<_>>()?;
         Ok(Self {
             viewer,
-            address,
+            addresses,
+            at: 0,
+            tried: 0,
             once: target.once,
-            connector,
+            ca: target.ca.clone(),
+            connector: Connector::Plain,
             token_file: target.token_file.clone(),
             token: None,
             is_refused: false,
@@ -91,7 +99,7 @@ impl Link {
         }
         match tokio::time::timeout(SILENCE, socket.next()).await {
             Ok(Some(Ok(Message::Binary(bytes)))) => {
-                self.attempt = 0;
+                (self.attempt, self.tried) = (0, 0);
                 let now_ns = self.now_ns();
                 if let Err(error) = self.viewer.receive(&bytes, now_ns, incoming) {
                     eprintln!("joey: a message from the relay cannot be read: {error}");
@@ -148,7 +156,11 @@ impl Link {
     }
 
     async fn connect(&mut self) -> anyhow::Result<()> {
-        let mut request = self.address.as_str().into_client_request().context("not an address of a relay")?;
+        let address = self.addresses.get(self.at).cloned().unwrap_or_default();
+        let mut request = address.as_str().into_client_request().context("not an address of a relay")?;
+        if address.starts_with("wss") && matches!(self.connector, Connector::Plain) {
+            self.connector = Connector::Rustls(tls::client(self.ca.as_deref())?);
+        }
         let token = self.read_token()?;
         if self.is_refused && token == self.token {
             self.pause().await;
@@ -172,13 +184,14 @@ impl Link {
                 Ok(())
             }
             Err(Error::Http(response)) if response.status().is_client_error() => {
-                anyhow::bail!("{} answers {}", self.address, response.status())
+                anyhow::bail!("{address} answers {}", response.status())
             }
-            Err(error) if self.once => anyhow::bail!("no relay at {}: {error}", self.address),
+            Err(error) if self.once && self.is_last() => anyhow::bail!("no relay at {address}: {error}"),
             Err(error) => {
-                self.waited |= !self.has_been_connected;
+                self.waited |= !self.has_been_connected && self.is_last();
                 if self.attempt == 0 {
-                    eprintln!("joey: no relay at {} ({error}); waiting for it", self.address);
+                    let next = if self.is_last() { "waiting for it" } else { "trying the next" };
+                    eprintln!("joey: no relay at {address} ({error}); {next}");
                 }
                 self.pause().await;
                 Ok(())
@@ -195,10 +208,36 @@ impl Link {
         Ok(())
     }
 
+    /// Whether every other relay was tried as well.
+    const fn is_last(&self) -> bool {
+        self.tried + 1 >= self.addresses.len()
+    }
+
+    /// Turns to the next relay: nearly at once, or after a while where none was there.
     async fn pause(&mut self) {
-        let delay_ms = backoff::delay_ms(self.attempt, fastrand::u32(..));
-        self.attempt = self.attempt.saturating_add(1);
+        let delay_ms = if self.is_last() {
+            self.tried = 0;
+            self.attempt = self.attempt.saturating_add(1);
+            backoff::delay_ms(self.attempt - 1, fastrand::u32(..))
+        } else {
+            self.tried += 1;
+            fastrand::u32(..SPREAD_MS)
+        };
+        self.learn();
+        self.at = (self.at + 1) % self.addresses.len();
         tokio::time::sleep(Duration::from_millis(delay_ms.into())).await;
+    }
+
+    /// Adds what the relay has told behind what was given.
+    fn learn(&mut self) {
+        for told in self.viewer.relays().iter().filter(|told| told.contains("://")) {
+            if let Ok(address) = address_of(told)
+                && !self.addresses.contains(&address)
+                && self.addresses.len() < RELAYS_MAX
+            {
+                self.addresses.push(address);
+            }
+        }
     }
 }
 

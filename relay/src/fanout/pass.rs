@@ -6,13 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::{Message, WebSocket};
 use joey_shared::close;
-use joey_shared::wire::{CLIENT_BYTES_MAX, ClientMessage};
+use joey_shared::wire::ClientMessage;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::Ended;
+use super::{Ended, Transport};
 use crate::access::claims::Claims;
 use crate::access::{Access, Rules};
 use crate::now_ns;
@@ -44,13 +43,17 @@ pub(super) enum Turn {
 
 impl Pass {
     /// Lets a viewer in by the token that its request brought, or by the one in its first message.
-    pub(super) async fn admit(socket: &mut WebSocket, access: &Access, shown: Option<String>) -> Result<Self, Ended> {
+    pub(super) async fn admit(
+        transport: &mut Transport,
+        access: &Access,
+        shown: Option<String>,
+    ) -> Result<Self, Ended> {
         let mut rules = access.watch();
         let now = rules.borrow_and_update().clone();
         let token = match shown {
             _ if !now.needs_token() => String::new(),
             Some(token) => token,
-            None => timeout(DEADLINE, first_token(socket))
+            None => timeout(DEADLINE, first_token(transport))
                 .await
                 .unwrap_or(Err(Ended::Close(close::NO_TOKEN, "no_token")))?,
         };
@@ -105,22 +108,14 @@ impl Pass {
 }
 
 /// The token in the first message. Any other message is too early.
-async fn first_token(socket: &mut WebSocket) -> Result<String, Ended> {
+async fn first_token(transport: &mut Transport) -> Result<String, Ended> {
     loop {
-        match socket.recv().await {
-            Some(Ok(Message::Binary(bytes))) if bytes.len() > CLIENT_BYTES_MAX => {
-                return Err(Ended::Close(close::TOO_BIG, "too_big"));
-            }
-            Some(Ok(Message::Binary(bytes))) => {
-                return match ClientMessage::decode(&bytes) {
-                    Ok(ClientMessage::Token { token }) => Ok(token),
-                    Ok(_) => Err(Ended::Close(close::TOKEN, "token")),
-                    Err(_) => Err(Ended::Close(close::UNREADABLE, "unreadable")),
-                };
-            }
-            Some(Ok(Message::Text(_))) => return Err(Ended::Close(close::NOT_BINARY, "not_binary")),
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-            Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Ended::Gone),
+        if let Some(bytes) = transport.recv().await? {
+            return match ClientMessage::decode(&bytes) {
+                Ok(ClientMessage::Token { token }) => Ok(token),
+                Ok(_) => Err(Ended::Close(close::TOKEN, "token")),
+                Err(_) => Err(Ended::Close(close::UNREADABLE, "unreadable")),
+            };
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::access::{Access, tls};
 use crate::door::{Door, Place};
 use crate::guard::contained;
 use crate::hub::Hub;
-use crate::metered::Metered;
+use crate::metered::{Metered, Written};
 
 /// How long a connection may take to send the head of a request, from its first byte or from the last answer.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -34,8 +34,20 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Bytes that the kernel holds for a viewer that does not read. Without a limit it would be 4 MB.
 const SEND_BYTES: usize = 128 * 1024;
-/// How long written bytes may go without being acknowledged before the kernel gives the viewer up.
-const USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long written bytes may go without being taken before the kernel gives the viewer up: longer than the relay's own
+/// deadline for a viewer that stalls, which counts it.
+const USER_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// What a request's handler may keep of its connection.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    /// Its place among all connections.
+    pub(super) place: Arc<Place>,
+    /// What it has written.
+    pub(super) written: Written,
+    /// Ends it at once.
+    pub(super) end: CancellationToken,
+}
 
 /// Serves connections until `stop`, and then those that are open until they have answered.
 pub async fn serve(mut door: Door, router: Router, hub: Arc<Hub>, access: Arc<Access>, stop: CancellationToken) {
@@ -72,9 +84,10 @@ where
         tracing::debug!(%peer, "said nothing");
         return;
     }
+    let end = CancellationToken::new();
+    let handle = Connection { place, written, end: end.clone() };
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(place.clone());
-        request.extensions_mut().insert(written.clone());
+        request.extensions_mut().insert(handle.clone());
         request.extensions_mut().insert(Peer(peer));
         router.clone().oneshot(request)
     });
@@ -88,9 +101,10 @@ where
     tokio::select! {
         // How a connection ended matters to nobody.
         _ = connection.as_mut() => {}
+        () = end.cancelled() => {}
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await.ok();
+            end.run_until_cancelled(connection).await;
         }
     }
 }

@@ -116,7 +116,15 @@ impl Feed {
         let mut feed = Self::new(number, filter);
         // Whoever subscribes has just been told the names so far.
         feed.announced = series.len();
-        feed.catch_up(whole, series);
+        let passes = series.iter().any(|entry| feed.filter.admits(&entry.key));
+        let is_whole = whole.batches.is_sorted_by(|a, b| a.to + 1 == b.from);
+        if passes || !is_whole {
+            feed.catch_up(whole, series);
+        } else if let Some(last) = whole.batches.last() {
+            // Nothing of it can pass, and nobody needs to look.
+            feed.next = whole.oldest;
+            feed.cover(series, last.to, last.cut_ns);
+        }
         feed
     }
 
@@ -267,20 +275,25 @@ impl Feed {
     /// What follows for a viewer that has everything before `position`: a batch; or a sum where the batch is gone, or was cut
     /// before `late_ns` and the viewer stands where ten seconds begin.
     pub(super) fn piece(&self, position: u64, late_ns: u64) -> Next<'_> {
-        let sum = || self.sums.iter().find(|sum| sum.from == position);
         let at = self.ring.partition_point(|batch| batch.to < position);
         let Some(batch) = self.ring.get(at).filter(|batch| batch.from <= position) else {
-            return sum().map_or(Next::Nothing, Next::Piece);
+            return self.sum_from(position).map_or(Next::Nothing, Next::Piece);
         };
         let before = at.checked_sub(1).and_then(|before| self.ring.get(before));
         let begins_span = before.is_none_or(|before| !before.goes_on_in(batch));
         if batch.cut_ns >= late_ns || batch.from != position || !begins_span {
             return Next::Piece(batch);
         }
-        match sum() {
+        match self.sum_from(position) {
             Some(sum) => Next::Piece(sum),
             None => Next::SumOf(self.span_at(at)),
         }
+    }
+
+    /// The sum that begins with number `from`, where there is one.
+    pub(super) fn sum_from(&self, from: u64) -> Option<&Batch> {
+        let at = self.sums.partition_point(|sum| sum.from < from);
+        self.sums.get(at).filter(|sum| sum.from == from)
     }
 
     /// The batch at `at` and those after it of the same ten seconds, as far as nothing is missing between them.

@@ -145,10 +145,10 @@ impl Subscription {
         while let Some(span) = self.read_until_sum(&mut read, pieces_max, now_ns) {
             let sums = sum::of(self.feed, &span);
             let mut log = self.app.log.lock();
-            let taken = log.feed_mut(self.feed).map_or(0, |feed| feed.insert_sums(sums));
-            drop(log);
-            self.hub.ring_bytes.fetch_add(taken, Relaxed);
-            if taken == 0 {
+            let Some(feed) = log.feed_mut(self.feed) else { break };
+            self.hub.ring_bytes.fetch_add(feed.insert_sums(sums), Relaxed);
+            // Somebody else may have made it meanwhile; then that one is read.
+            if feed.sum_from(self.next).is_none() {
                 break;
             }
         }

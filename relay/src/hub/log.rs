@@ -43,6 +43,8 @@ pub(super) struct Log {
     pending: Pending,
     /// The newest plausible period end.
     clock_ns: u64,
+    /// When the newest batch was cut.
+    cut_ns: u64,
     /// When the newest frame arrived.
     pub(super) heard_ns: u64,
     late: u64,
@@ -105,6 +107,7 @@ impl Log {
             head: 0,
             pending: Pending::default(),
             clock_ns: 0,
+            cut_ns: 0,
             heard_ns: 0,
             late: 0,
             whole,
@@ -166,6 +169,9 @@ impl Log {
         if *count == 0 {
             return cut;
         }
+        // A wall clock that steps back must not make two spans of ten seconds out of one.
+        let now_ns = now_ns.max(self.cut_ns);
+        self.cut_ns = now_ns;
         let written = Written { end_ns: *end_ns, period_ns: *period_ns, updates: updates.finish() };
         let mut count_in = |bytes| {
             cut.batches += u64::from(bytes > 0);

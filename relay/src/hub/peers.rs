@@ -5,14 +5,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use joey_shared::wire::{AppEntry, ServerMessage, WorkerEntry};
-use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, mpsc};
 
 use super::{App, Hub};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, RwLock};
 
 /// Batches that may wait to be sent to other relays. What is more is dropped and counted; who misses it asks for it.
 const OUTGOING_MAX: usize = 4_096;

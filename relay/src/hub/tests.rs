@@ -11,6 +11,8 @@ use joey_shared::wire::{ClientMessage, ServerMessage, Start, Update};
 use super::*;
 
 mod model;
+#[cfg(shuttle)]
+mod schedules;
 mod sums;
 mod threads;
 

@@ -1,8 +1,10 @@
 //! The specification's hex examples, and nonsense of every kind.
 
 use super::*;
+use crate::close::RESTART;
 use crate::histogram::{BINS, Histogram};
 use crate::series::{COMPUTATION, Filter};
+use crate::stream::{OPENED, head, notice};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use proptest::prelude::*;
@@ -86,6 +88,7 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
         ("gap", ServerMessage::Gap { feed: 1, from: 3, to: 300 }.encode()),
         ("heartbeat", ServerMessage::Heartbeat { now_ns: 1_544_101_820_000_000_000, sent: vec![(1, 300)] }.encode()),
         ("expires", ServerMessage::Expires { at_ns: 1_544_101_820_000_000_000 }.encode()),
+        ("relays", ServerMessage::Relays { addresses: vec!["wss://b/".to_string()] }.encode()),
         ("refused", ServerMessage::Refused { sub: 1, reason: Refusal::NoSuchApp }.encode()),
         ("subscribe-app", subscribe(1, Filter::All, Start::History)),
         ("subscribe-category", subscribe(2, Filter::Category(COMPUTATION.to_string()), Start::Live)),
@@ -108,6 +111,16 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
     ])
 }
 
+/// The hex examples of the same messages where there is no WebSocket.
+fn stream_examples() -> [(&'static str, Vec<u8>); 3] {
+    let message = ClientMessage::Unsubscribe { sub: 1 }.encode();
+    [
+        ("stream-opened", notice(OPENED, "00112233445566778899aabbccddeeff")),
+        ("stream-message", [&head(message.len()), &*message].concat()),
+        ("stream-closed", notice(RESTART, "restart")),
+    ]
+}
+
 /// The hex blocks of the specification, by the name behind ` ```hex `.
 fn specification() -> BTreeMap<&'static str, Vec<u8>> {
     let blocks = include_str!("../../README.md").split("```hex ").skip(1);
@@ -128,7 +141,8 @@ fn is_from_viewer(name: &str) -> bool {
 
 #[test]
 fn the_specification_is_what_the_code_does() {
-    let (examples, specification) = (examples(), specification());
+    let (mut examples, specification) = (examples(), specification());
+    examples.extend(stream_examples());
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
     for (name, bytes) in &examples {
         assert_eq!(

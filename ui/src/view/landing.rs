@@ -37,7 +37,7 @@ pub(super) fn page(ctx: Ctx) -> Node {
         }
     });
     let content = move || match known.get() {
-        0 => searching(),
+        0 => searching(ctx),
         1 => welcome(ctx),
         _ => el("div").child(list(ctx)).child(
             with_class("p", "below")
@@ -174,8 +174,9 @@ fn producer_line(ctx: Ctx) -> String {
 }
 
 /// What stands here before the relay has said anything.
-fn searching() -> El {
-    let address = browser::relay_address().unwrap_or_else(|| "no address".to_owned());
+fn searching(ctx: Ctx) -> El {
+    let address = Some(ctx.link.address.get()).filter(|address| !address.is_empty());
+    let address = address.unwrap_or_else(|| "no address".to_owned());
     with_class("div", "notice")
         .child(el("p").child("Looking for the relay at ").child(el("code").child(address)).child("."))
 }

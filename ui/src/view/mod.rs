@@ -42,7 +42,7 @@ pub struct Ctx {
     pub model: Handle,
     /// When to look again.
     pub clock: Clock,
-    /// The socket.
+    /// The connection.
     pub link: Link,
     /// What is shown.
     pub page: Told<Page>,
@@ -59,9 +59,9 @@ pub struct Ctx {
 }
 
 impl Ctx {
-    /// Everything that a page needs, connected to the relay at `address`.
+    /// Everything that a page needs, connected to one of the relays at `addresses`.
     #[must_use]
-    pub fn start(address: Option<String>) -> Self {
+    pub fn start(addresses: Vec<String>) -> Self {
         let hash = browser::hash();
         let route = Route::parse(&hash);
         if let Some(token) = token_in(&hash) {
@@ -76,7 +76,7 @@ impl Ctx {
         let ctx = Self {
             model,
             clock,
-            link: Link::start(model, clock, address),
+            link: Link::start(model, clock, addresses),
             page: Told::new(route.page),
             window: RwSignal::new(window),
             theme: Told::new(browser::kept_theme()),
@@ -209,7 +209,7 @@ pub fn address(page: Page) -> String {
 /// The whole page.
 #[must_use]
 pub fn app() -> Node {
-    let ctx = Ctx::start(browser::relay_address());
+    let ctx = Ctx::start(browser::relay_addresses());
     browser::apply_theme(ctx.theme.peek());
     browser::set_title(&title(&ctx.page.peek()));
     keys::listen(ctx);

@@ -30,6 +30,9 @@ pub(super) fn words(ctx: Ctx) -> (&'static str, String) {
         LinkState::Connected if missing > 0 => {
             ("connected", format!("missed {} updates", format::count(missing.into())))
         }
+        LinkState::Connected if ctx.link.address.get().starts_with("http") => {
+            ("connected", "connected over HTTP".to_owned())
+        }
         LinkState::Connected => ("connected", "connected".to_owned()),
     }
 }
@@ -75,7 +78,7 @@ fn facts(ctx: Ctx) -> Node {
         let model = ctx.read();
         let (relay, unreadable, missing) =
             (model.seen().relay().cloned(), model.seen().unreadable(), model.seen().missing());
-        let mut facts = vec![("Address", browser::relay_address().unwrap_or_else(|| "none".to_owned()))];
+        let mut facts = vec![("Address", ctx.link.address.get())];
         if let Some(relay) = relay {
             facts.push(("Release", relay.release));
             facts.push(("Protocol", format!("{} (this page: {VERSION})", relay.version)));
