@@ -27,6 +27,9 @@ const BEAT: u64 = 2_000_000_000;
 const BEATS_LOST_MAX: u64 = 5;
 /// Every so many beats all entries are told, changed or not, for those who missed one.
 const FULL_EVERY: u64 = 10;
+/// In how many beats a relay that has come back asks for everything: the answers to the first may come before the network
+/// knows that it listens.
+const ASKS_FOR_ALL: u32 = 2;
 /// With many relays the wants of each are told less often, so that nobody hears more than a hundred of them a second.
 const BEAT_PER_RELAY: u64 = 10_000_000;
 /// The longest time between two wants, however many relays there are: 60 s.
@@ -36,7 +39,7 @@ const GRACE: u64 = 250_000_000;
 /// How long an answer may take, and how long after a useless one the next question waits, in ns.
 const RETRY: u64 = 1_000_000_000;
 /// How often that wait may double while answers come and bring nothing: up to 32 s.
-const TRIES_DOUBLED_MAX: u32 = 5;
+const ROUNDS_DOUBLED_MAX: u32 = 5;
 /// After how many useless answers viewers get what there is.
 const TRIES_BEFORE_READY: u32 = 3;
 /// Questions under way at once; each may bring some megabytes.
@@ -94,8 +97,8 @@ pub struct Bridge {
     wants_due_ns: u64,
     /// Whether the next beat tells everything, for somebody who is new.
     is_full_due: bool,
-    /// Whether others should tell everything at once, since this relay was away.
-    is_back: bool,
+    /// In how many beats others should still be asked to tell everything, since this relay was away.
+    asks_for_all: u32,
     next_ask: u64,
     actions: Vec<Action>,
 }
@@ -161,7 +164,7 @@ impl Bridge {
             logs_due_ns: 0,
             wants_due_ns: 0,
             is_full_due: true,
-            is_back: true,
+            asks_for_all: ASKS_FOR_ALL,
             next_ask: 1,
             actions: Vec::new(),
         };
@@ -179,7 +182,7 @@ impl Bridge {
     /// The network is there, perhaps again.
     pub fn connected(&mut self) {
         self.is_full_due = true;
-        self.is_back = true;
+        self.asks_for_all = ASKS_FOR_ALL;
         (self.logs_due_ns, self.wants_due_ns) = (0, 0);
     }
 
@@ -202,15 +205,15 @@ impl Bridge {
         self.look_at_wants(now_ns);
         if now_ns >= self.logs_due_ns {
             self.logs_due_ns = now_ns + BEAT;
+            self.expire(now_ns);
             self.tell_logs();
+            self.count();
         }
         if now_ns >= self.wants_due_ns {
             self.wants_due_ns = now_ns + self.wants_every();
             self.tell_wants();
         }
-        self.expire(now_ns);
         self.look_after_replicas(now_ns);
-        self.count();
     }
 
     /// Listens to what viewers here have come to watch, and no longer to what they no longer do.
@@ -272,7 +275,8 @@ impl Bridge {
         let apps = self.wanted.iter().map(|app| (app.clone(), watched.get(app).copied().unwrap_or(0))).collect();
         let ttl_ms = u32::try_from(self.wants_every() * BEATS_LOST_MAX / 1_000_000).unwrap_or(u32::MAX);
         let (relay, viewers) = (self.relay, self.viewers());
-        let mut is_back = std::mem::take(&mut self.is_back);
+        let mut is_back = self.asks_for_all > 0;
+        self.asks_for_all = self.asks_for_all.saturating_sub(1);
         for apps in split_apps(apps) {
             let word = Word::Wants { relay, ttl_ms, is_back: std::mem::take(&mut is_back), viewers, apps };
             self.say(&Place::Wants, &word);
@@ -575,8 +579,10 @@ impl Bridge {
         replica.has_history |= is_sound && end.is_held;
         let brought_something = filled > 0 || (end.is_held && !replica.is_ready);
         replica.tries = if brought_something { 0 } else { replica.tries + 1 };
-        // Where there is nothing more than this, it is said ever less often.
-        let pause = if end.has_more { 0 } else { RETRY << replica.tries.min(TRIES_DOUBLED_MAX) };
+        // Somebody else is asked at once; when all of them have nothing more, ever less often.
+        let rounds = replica.tries / 2;
+        let is_round_over = replica.tries > 0 && replica.tries.is_multiple_of(2);
+        let pause = if is_round_over { RETRY << rounds.min(ROUNDS_DOUBLED_MAX) } else { 0 };
         replica.due_ns = now_ns + pause;
         if replica.has_history && !end.has_more {
             self.make_ready(id);
