@@ -10,6 +10,7 @@
 //! - [`stream`]: what stands in for a WebSocket, written by hand.
 //! - [`ledger`]: what a viewer was told, against what was sent.
 //! - [`proxy`]: a wire that fails as networks do.
+//! - [`nats`]: `nats-server`, one or three, started, killed, stopped.
 //! - [`token`] and [`tls`]: keys, tokens and certificates of every kind.
 //! - [`browser`]: Chromium, through ChromeDriver.
 //!
@@ -25,6 +26,8 @@ pub mod client;
 pub mod frame;
 #[path = "harness/ledger.rs"]
 pub mod ledger;
+#[path = "harness/nats.rs"]
+pub mod nats;
 #[path = "harness/oracle.rs"]
 pub mod oracle;
 #[path = "harness/producer.rs"]
@@ -50,6 +53,7 @@ use std::time::{Duration, Instant};
 pub use self::client::{Finished, Tap, joey, joey_in};
 pub use self::frame::{Frame, S};
 pub use self::ledger::{Ledger, Witness};
+pub use self::nats::{Ear, Nats};
 pub use self::oracle::Oracle;
 pub use self::producer::{Cut, Producer};
 pub use self::relay::Relay;

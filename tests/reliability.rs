@@ -7,7 +7,10 @@
 //! - `series`: a hundred thousand series from one producer.
 //! - `stalled`: twenty viewers that do not read, beside five that do.
 //! - `crowd`: ten thousand viewers come; come back all at once; come back to a relay that was killed.
+//! - `cluster`: what sharing over NATS costs, and how long a gap takes to fill after NATS was away.
 
+#[path = "reliability/cluster.rs"]
+mod cluster;
 #[path = "reliability/crowd.rs"]
 mod crowd;
 #[path = "reliability/fleet.rs"]
@@ -29,12 +32,13 @@ use std::process::ExitCode;
 type Measure = fn() -> Vec<Figure>;
 
 /// The figures by name, in the order in which they are taken.
-const FIGURES: [(&str, Measure); 5] = [
+const FIGURES: [(&str, Measure); 6] = [
     ("restart", restart::figures),
     ("garbage", hostile::garbage),
     ("series", hostile::series),
     ("stalled", stalled::figures),
     ("crowd", crowd::figures),
+    ("cluster", cluster::figures),
 ];
 
 /// One line of the table.

@@ -14,6 +14,8 @@ use joey_shared::wire::RELAYS_MAX;
 use serde::Deserialize;
 
 use crate::access::{self, tls};
+use crate::cluster::engine::NatsUrl;
+use crate::cluster::subjects::Subjects;
 
 /// Whom tokens are for, unless something else was agreed.
 pub(crate) const AUDIENCE: &str = "joey";
@@ -60,6 +62,19 @@ pub struct Options {
     /// Listen beyond loopback although anybody who reaches the ports may then send and watch
     #[arg(long, env = "JOEY_INSECURE_OPEN", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub insecure_open: Option<bool>,
+    /// Share what comes in with other relays through this NATS server, for example nats://10.1.0.7, tls://user:pass@host:4222,
+    /// nats://token@host; repeatable, for the servers of a cluster
+    #[arg(long, env = "JOEY_NATS", value_name = "URL,…", value_delimiter = ',', hide_env_values = true)]
+    pub nats: Option<Vec<NatsUrl>>,
+    /// Show NATS the credentials in this file, as `nsc` writes them
+    #[arg(long, env = "JOEY_NATS_CREDS", value_name = "FILE")]
+    pub nats_creds: Option<PathBuf>,
+    /// Believe NATS servers that this authority vouches for, and no others: a certificate in PEM
+    #[arg(long, env = "JOEY_NATS_CA", value_name = "FILE")]
+    pub nats_ca: Option<PathBuf>,
+    /// What the NATS subjects of these relays begin with; relays of another prefix are another installation [default: joey]
+    #[arg(long, env = "JOEY_NATS_PREFIX", value_name = "NAME")]
+    pub nats_prefix: Option<String>,
     /// How many seconds of history to keep [default: 300]
     #[arg(long, env = "JOEY_RING_SECS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub ring_secs: Option<u64>,
@@ -126,6 +141,14 @@ pub struct Config {
     pub ingest_tls: bool,
     /// Whether addresses beyond loopback are allowed without access rules. Default: no.
     pub insecure_open: bool,
+    /// NATS servers through which relays share what comes in. Default: none, and this relay is alone.
+    pub nats: Vec<NatsUrl>,
+    /// Credentials for NATS. Default: those in the addresses, if any.
+    pub nats_creds: Option<PathBuf>,
+    /// The authority to believe about NATS servers. Default: those of the machine.
+    pub nats_ca: Option<PathBuf>,
+    /// What NATS subjects begin with. Default: `joey`.
+    pub nats_prefix: String,
     /// Whether this relay makes up its own producers.
     pub demo: bool,
     /// Age at which history is dropped. Default: 300 s, the longest window of the original page.
@@ -185,6 +208,10 @@ impl Default for Config {
             tls: None,
             ingest_tls: false,
             insecure_open: false,
+            nats: Vec::new(),
+            nats_creds: None,
+            nats_ca: None,
+            nats_prefix: "joey".to_owned(),
             demo: false,
             ring: Duration::from_secs(300),
             sums: Duration::from_secs(3_600),
@@ -241,6 +268,10 @@ impl Config {
             tls,
             ingest_tls: options.ingest_tls.or(file.ingest_tls).unwrap_or(false),
             insecure_open: options.insecure_open.or(file.insecure_open).unwrap_or(false),
+            nats: options.nats.or(file.nats).unwrap_or_default(),
+            nats_creds: options.nats_creds.or(file.nats_creds),
+            nats_ca: options.nats_ca.or(file.nats_ca),
+            nats_prefix: options.nats_prefix.or(file.nats_prefix).unwrap_or(defaults.nats_prefix),
             demo,
             ring: options.ring_secs.or(file.ring_secs).map_or(defaults.ring, Duration::from_secs),
             sums: options.sum_secs.or(file.sum_secs).map_or(defaults.sums, Duration::from_secs),
@@ -279,6 +310,7 @@ impl Config {
         anyhow::ensure!(config.advertise.len() <= RELAYS_MAX, "advertise names more than {RELAYS_MAX} relays");
         anyhow::ensure!(!config.ingest_tls || config.tls.is_some(), "ingest_tls needs tls_cert and tls_key");
         anyhow::ensure!(!config.ingest_tls || !demo, "made-up producers do not encrypt; leave ingest_tls out");
+        Subjects::new(&config.nats_prefix)?;
         access::check_exposure(&config)?;
         Ok(config)
     }

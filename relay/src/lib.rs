@@ -10,6 +10,7 @@
 //! - [`door`]: how many may come in; [`guard`]: a panic stays where it happens.
 //! - [`ingest`]: producers' TCP connections; foreign formats end here.
 //! - [`hub`]: who hears what; the log and the ring of every application.
+//! - [`cluster`]: several relays as one, over NATS.
 //! - [`metered`]: a connection that counts what it has written.
 //! - [`fanout`]: one task for each viewer's WebSocket.
 //! - [`http`]: the few HTTP endpoints, and the page itself.
@@ -25,6 +26,7 @@ pub mod door;
 pub mod guard;
 pub mod ingest;
 pub mod hub;
+pub mod cluster;
 pub mod metered;
 pub mod fanout;
 pub mod http;

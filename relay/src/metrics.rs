@@ -2,10 +2,12 @@
 //!
 //! `prometheus-client` keeps its registry in a value instead of a global, so that tests can run several relays at once.
 
+use std::collections::BTreeMap;
+
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
@@ -53,6 +55,8 @@ pub struct Counters {
     pub missed: Counter,
     /// Batches that other relays wanted and that there was no room to send.
     pub not_sent: Counter,
+    /// What goes on among relays.
+    pub cluster: Cluster,
 }
 
 impl Counters {
@@ -64,6 +68,90 @@ impl Counters {
     /// Counts a connection that the relay ended.
     pub fn close(&self, reason: &'static str) {
         self.closed.get_or_create(&Reason { reason }).inc();
+    }
+}
+
+/// An application.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct InApp {
+    /// Its name.
+    pub app: String,
+}
+
+/// Applications that have a line of their own; there are labels for no more, whatever relays say.
+const APPS_SHOWN: usize = 100;
+
+/// What goes on among relays. Cloning shares the counts.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    /// Whether there is a connection to NATS.
+    pub connected: Gauge,
+    /// Relays, this one among them.
+    pub relays: Gauge,
+    /// Viewers of all relays.
+    pub viewers: Gauge,
+    /// Subscriptions of viewers of all relays, by application; the most watched ones.
+    pub watched: Family<InApp, Gauge>,
+    /// Messages handed to NATS.
+    pub messages_out: Counter,
+    /// Their bytes.
+    pub bytes_out: Counter,
+    /// Messages that came from NATS.
+    pub messages_in: Counter,
+    /// Their bytes.
+    pub bytes_in: Counter,
+    /// Messages that were not handed to NATS, by reason.
+    pub dropped: Family<Reason, Counter>,
+    /// Messages that came and were not taken, by reason.
+    pub refused: Family<Reason, Counter>,
+    /// Questions for history.
+    pub asked: Counter,
+    /// Numbers of logs that the answers brought.
+    pub filled: Counter,
+}
+
+impl Cluster {
+    /// Counts a message that came and was not taken.
+    pub fn refuse(&self, reason: &'static str) {
+        self.refused.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// Counts a message that was not handed to NATS.
+    pub fn drop(&self, reason: &'static str) {
+        self.dropped.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// Sets what there is now: relays, viewers of all of them, and how many watch each application.
+    pub fn show(&self, relays: usize, viewers: u64, apps: BTreeMap<String, u64>) {
+        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.relays.set(whole(relays as u64));
+        self.viewers.set(whole(viewers));
+        let mut apps: Vec<(String, u64)> = apps.into_iter().collect();
+        apps.sort_by_key(|(_, viewers)| std::cmp::Reverse(*viewers));
+        self.watched.clear();
+        for (app, viewers) in apps.into_iter().take(APPS_SHOWN) {
+            self.watched.get_or_create_owned(&InApp { app }).set(whole(viewers));
+        }
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("cluster");
+        registry.register("connected", "Whether there is a connection to NATS", self.connected.clone());
+        registry.register("relays", "Relays, this one among them", self.relays.clone());
+        registry.register("viewers", "Viewers of all relays", self.viewers.clone());
+        registry.register(
+            "watched",
+            "Subscriptions of all relays' viewers, of the most watched applications",
+            self.watched.clone(),
+        );
+        registry.register("sent_messages", "Messages handed to NATS", self.messages_out.clone());
+        registry.register("sent_bytes", "Their bytes", self.bytes_out.clone());
+        registry.register("received_messages", "Messages that came from NATS", self.messages_in.clone());
+        registry.register("received_bytes", "Their bytes", self.bytes_in.clone());
+        registry.register("dropped", "Messages not handed to NATS, by reason", self.dropped.clone());
+        registry.register("refused", "Messages from NATS that were not taken, by reason", self.refused.clone());
+        registry.register("asked", "Questions for history", self.asked.clone());
+        registry.register("filled_updates", "Numbers of logs that the answers brought", self.filled.clone());
     }
 }
 
@@ -106,6 +194,9 @@ pub fn render(hub: &Hub, producers: usize) -> String {
     registry.register("topics", "Topics with a ring", gauge(feeds));
     registry.register("series", "Series known", gauge(series));
     registry.register("ring_bytes", "Bytes of history held", gauge(usize::try_from(ring_bytes).unwrap_or(usize::MAX)));
+    if !hub.config().nats.is_empty() {
+        counters.cluster.register(&mut registry);
+    }
     let mut text = String::new();
     // Writing to a string cannot fail; were it to, a scrape would be short.
     let _ = encode(&mut text, &registry);

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::door::{Door, Labels, Places};
 use crate::guard::contained;
 use crate::hub::Hub;
-use crate::{http, ingest};
+use crate::{cluster, http, ingest};
 
 /// How often old history is looked for.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -54,7 +54,11 @@ impl Relay {
         let epoch = fastrand::u64(1..1 << 53);
         // Where port 0 was asked for, viewers are told the one that it became.
         let config = Config { ingest: ingest.local_addr()?, http: http.local_addr()?, ..config };
-        Ok(Self { hub: Arc::new(Hub::new(config, epoch)), access, ingest, http })
+        let hub = Hub::new(config, epoch);
+        if !hub.config().nats.is_empty() {
+            hub.join_cluster();
+        }
+        Ok(Self { hub: Arc::new(hub), access, ingest, http })
     }
 
     /// Who may come in; the rules may change while the relay runs.
@@ -100,6 +104,10 @@ impl Relay {
         let guard = |what, work| contained(hub.counters().clone(), what, work);
         let cutter = tasks.spawn(guard("cutter", Box::pin(cut_batches(hub.clone(), goodbye.clone())) as Work));
         let sweeper = tasks.spawn(guard("sweeper", Box::pin(sweep(hub.clone(), goodbye.clone())) as Work));
+        if !config.nats.is_empty() {
+            // Should it fail, this relay goes on by itself.
+            tasks.spawn(guard("cluster", Box::pin(cluster::run(hub.clone(), goodbye.clone())) as Work));
+        }
         let router =
             http::router(hub.clone(), access.clone(), producers, viewers.clone(), stop.clone(), goodbye.clone());
         tasks.spawn(http::accept::serve(http, router, hub.clone(), access, goodbye.clone()));

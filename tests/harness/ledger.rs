@@ -229,13 +229,25 @@ pub struct Witness {
     /// The log that it follows.
     pub epoch: u64,
     app: String,
+    /// Whether it follows this one log only, wherever it is held.
+    is_bound: bool,
 }
 
 impl Witness {
     /// Follows `app` from its beginning, over a connection that is open.
     #[must_use]
     pub fn of(app: &str, viewer: Viewer) -> Self {
-        let mut witness = Self { viewer: None, ledger: Ledger::default(), epoch: 0, app: app.to_owned() };
+        let (app, ledger) = (app.to_owned(), Ledger::default());
+        let mut witness = Self { viewer: None, ledger, epoch: 0, app, is_bound: false };
+        witness.returns(viewer);
+        witness
+    }
+
+    /// Follows one log of `app` from its beginning, whichever relay `viewer` is connected to.
+    #[must_use]
+    pub fn of_log(app: &str, epoch: u64, viewer: Viewer) -> Self {
+        let (app, ledger) = (app.to_owned(), Ledger::default());
+        let mut witness = Self { viewer: None, ledger, epoch, app, is_bound: true };
         witness.returns(viewer);
         witness
     }
@@ -243,7 +255,12 @@ impl Witness {
     /// Goes on over a new connection.
     pub fn returns(&mut self, mut viewer: Viewer) {
         self.ledger.feeds.clear();
-        let (_, subscribed) = viewer.follow(&self.app, Filter::All, self.ledger.resume(self.epoch));
+        let start = self.ledger.resume(self.epoch);
+        let (_, subscribed) = if self.is_bound {
+            viewer.follow_log(&self.app, self.epoch, Filter::All, start)
+        } else {
+            viewer.follow(&self.app, Filter::All, start)
+        };
         self.epoch = subscribed.epoch;
         self.ledger.enter(&Heard::Subscribed(subscribed));
         self.viewer = Some(viewer);

@@ -2,10 +2,12 @@
 //! missing, and with one line that says so. Nothing is downloaded but crates, Rust's own components, Debian packages, and one
 //! of Python for the WebSocket's conformance.
 
+mod apt;
 mod browser;
 mod cache;
 pub(crate) mod crates;
 mod kosoku;
+mod nats;
 mod rust;
 mod trunk;
 mod wasm_bindgen;
@@ -14,9 +16,11 @@ use std::{ffi::OsString, path::PathBuf};
 
 use anyhow::Result;
 
-pub(crate) use browser::{Browser, is_root};
+pub(crate) use apt::is_root;
+pub(crate) use browser::Browser;
 pub(crate) use cache::Cache;
 pub(crate) use kosoku::find_or_install as kosoku;
+pub(crate) use nats::find_or_install as nats;
 
 use crate::checkout::{Checkout, before_path};
 
@@ -34,11 +38,13 @@ pub(crate) struct BundleTools {
 pub(crate) fn everything(here: &Checkout) -> Result<()> {
     let tools = for_bundle(here)?;
     let browser = for_tests(here)?;
+    let nats = nats(here)?;
     println!("everything is there:");
     println!("  trunk         {}", tools.trunk.display());
     println!("  wasm-bindgen  {}", tools.test_runner.with_file_name("wasm-bindgen").display());
     println!("  chrome        {}", browser.chrome.display());
     println!("  chromedriver  {}", browser.driver.display());
+    println!("  nats-server   {}", nats.display());
     Ok(())
 }
 

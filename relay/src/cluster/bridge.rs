@@ -1,0 +1,633 @@
+//! What this relay says to the others, what it makes of what they say, and what it asks them for.
+//!
+//! It decides and touches no network: messages and times come in, [`Action`]s go out. What carries them may lose, double,
+//! delay and reorder; every batch has its stamp, so nothing counts twice, and what is missing shows in the heads that
+//! origins tell every two seconds, and is asked for.
+//!
+//! A relay listens only to the logs of applications that its own viewers watch, and publishes only those of its logs that
+//! some other relay has asked for within the last ten seconds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use joey_shared::series::check_name;
+use joey_shared::wire::{AppEntry, ServerMessage};
+
+use super::page::Page;
+use super::subjects::{LogId, Place, Subjects};
+use super::words::{LogWord, PageEnd, Word, parts_of, pieces_of, split_apps, split_logs};
+use crate::hub::{Accepted, Hub, Outgoing, RemoteLog};
+use crate::metrics::Cluster;
+
+/// How often a relay tells its logs and what it wants: 2 s.
+const BEAT: u64 = 2_000_000_000;
+/// After how many beats that were not heard a relay counts as gone.
+const BEATS_LOST_MAX: u64 = 5;
+/// Every so many beats all entries are told, changed or not, for those who missed one.
+const FULL_EVERY: u64 = 10;
+/// In how many beats a relay that has come back asks for everything: the answers to the first may come before the network
+/// knows that it listens.
+const ASKS_FOR_ALL: u32 = 2;
+/// With many relays the wants of each are told less often, so that nobody hears more than a hundred of them a second.
+const BEAT_PER_RELAY: u64 = 10_000_000;
+/// The longest time between two wants, however many relays there are: 60 s.
+const BEAT_MAX: u64 = 60_000_000_000;
+/// How long a log may be behind what its origin says before something counts as lost, in ns: what is under way arrives.
+const GRACE: u64 = 250_000_000;
+/// How long an answer may take, and how long after a useless one the next question waits, in ns.
+const RETRY: u64 = 1_000_000_000;
+/// How often that wait may double while answers come and bring nothing: up to 32 s.
+const ROUNDS_DOUBLED_MAX: u32 = 5;
+/// After how many useless answers viewers get what there is.
+const TRIES_BEFORE_READY: u32 = 3;
+/// Questions under way at once; each may bring some megabytes.
+const ASKS_MAX: usize = 8;
+/// Bytes of history in one answer, roughly; the asker asks on for more.
+const PAGE_BYTES: usize = 2 << 20;
+/// Batches of one log that came early and wait for those before them: more are let go, and asked for.
+const HELD_MAX: usize = 256;
+/// Relays known at once, as many as the hub knows; what others say is refused and counted.
+const PEERS_MAX: usize = 1_024;
+/// Logs and wishes of other relays, all together; more are refused and counted.
+const ITEMS_MAX: usize = 200_000;
+
+/// Something to be done on the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Say this.
+    Publish {
+        /// Where.
+        subject: String,
+        /// What.
+        payload: Bytes,
+    },
+    /// Listen to this subject; as one of a group of which only one hears each message.
+    Subscribe {
+        /// Where.
+        subject: String,
+        /// Whether it is shared with the group.
+        is_shared: bool,
+    },
+    /// Listen no longer.
+    Unsubscribe {
+        /// Where.
+        subject: String,
+    },
+}
+
+/// One relay among others.
+#[derive(Debug)]
+pub struct Bridge {
+    hub: Arc<Hub>,
+    relay: u64,
+    subjects: Subjects,
+    counters: Cluster,
+    items_max: usize,
+    peers: BTreeMap<u64, Peer>,
+    /// Applications that viewers here watch.
+    wanted: BTreeSet<String>,
+    /// Logs of other relays that viewers here watch.
+    replicas: BTreeMap<LogId, Replica>,
+    /// Entries as they were last told.
+    told: BTreeMap<LogId, AppEntry>,
+    beats: u64,
+    logs_due_ns: u64,
+    wants_due_ns: u64,
+    /// Whether the next beat tells everything, for somebody who is new.
+    is_full_due: bool,
+    /// In how many beats others should still be asked to tell everything, since this relay was away.
+    asks_for_all: u32,
+    next_ask: u64,
+    actions: Vec<Action>,
+}
+
+/// What another relay said.
+#[derive(Debug, Default)]
+struct Peer {
+    until_ns: u64,
+    viewers: u32,
+    /// Its logs, by application: it has one of each.
+    logs: BTreeMap<String, Told>,
+    /// Applications that it wants: for how many viewers, and until when.
+    wants: BTreeMap<String, (u32, u64)>,
+}
+
+/// What the origin of a log said of it.
+#[derive(Debug)]
+struct Told {
+    epoch: u64,
+    head: u64,
+    until_ns: u64,
+    entry: AppEntry,
+}
+
+/// A log of another relay that viewers here watch.
+#[derive(Debug, Default)]
+struct Replica {
+    origin: u64,
+    /// The last number that there is, as far as is known.
+    head: u64,
+    /// When to ask, if it is behind then.
+    due_ns: u64,
+    /// What has come of the answer under way, and when it is given up.
+    asking: Option<(Page, u64)>,
+    /// Questions in a row that brought nothing.
+    tries: u32,
+    /// Whether some history has come. Before it, a batch cannot be told from a beginning.
+    has_history: bool,
+    /// Whether viewers read it: all the history has come, or nobody has any.
+    is_ready: bool,
+    /// Batches that came before those before them, by the number that they begin with.
+    held: BTreeMap<u64, Bytes>,
+    /// When it was last heard of.
+    heard_ns: u64,
+}
+
+impl Bridge {
+    /// A relay that has said nothing yet.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>, subjects: Subjects) -> Self {
+        let (relay, counters) = (hub.epoch(), hub.counters().cluster.clone());
+        let mut bridge = Self {
+            hub,
+            relay,
+            subjects,
+            counters,
+            items_max: ITEMS_MAX,
+            peers: BTreeMap::new(),
+            wanted: BTreeSet::new(),
+            replicas: BTreeMap::new(),
+            told: BTreeMap::new(),
+            beats: 0,
+            logs_due_ns: 0,
+            wants_due_ns: 0,
+            is_full_due: true,
+            asks_for_all: ASKS_FOR_ALL,
+            next_ask: 1,
+            actions: Vec::new(),
+        };
+        for place in [Place::Logs, Place::Wants, Place::Relay(relay)] {
+            bridge.subscribe(&place, false);
+        }
+        bridge
+    }
+
+    /// What is to be done on the network, in this order.
+    pub fn take_actions(&mut self) -> Vec<Action> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// The network is there, perhaps again.
+    pub fn connected(&mut self) {
+        self.is_full_due = true;
+        self.asks_for_all = ASKS_FOR_ALL;
+        (self.logs_due_ns, self.wants_due_ns) = (0, 0);
+    }
+
+    /// A batch of a log of this relay that somebody elsewhere wants.
+    pub fn outgoing(&mut self, Outgoing { app, epoch, bytes }: Outgoing) {
+        let place = Place::Log(LogId { app: app.to_string(), epoch });
+        self.publish(&place, bytes);
+    }
+
+    /// This relay stops.
+    pub fn leave(&mut self) {
+        let word = Word::Leaves { relay: self.relay };
+        self.say(&Place::Wants, &word);
+    }
+
+    // === beats ===
+
+    /// Does what is due at `now_ns`, by a clock that only goes forward.
+    pub fn tick(&mut self, now_ns: u64) {
+        self.look_at_wants(now_ns);
+        if now_ns >= self.logs_due_ns {
+            self.logs_due_ns = now_ns + BEAT;
+            self.expire(now_ns);
+            self.tell_logs();
+            self.count();
+        }
+        if now_ns >= self.wants_due_ns {
+            self.wants_due_ns = now_ns + self.wants_every();
+            self.tell_wants();
+        }
+        self.look_after_replicas(now_ns);
+    }
+
+    /// Listens to what viewers here have come to watch, and no longer to what they no longer do.
+    fn look_at_wants(&mut self, now_ns: u64) {
+        let wanted: BTreeSet<String> = self.hub.wanted(self.hub.config().now_ns()).into_iter().collect();
+        if wanted == self.wanted {
+            return;
+        }
+        let before = std::mem::replace(&mut self.wanted, wanted);
+        for app in self.wanted.difference(&before) {
+            self.actions.push(Action::Subscribe { subject: self.subjects.logs_of(app), is_shared: false });
+        }
+        for (&origin, peer) in &self.peers {
+            let logs = peer.logs.iter().filter(|(app, _)| self.wanted.contains(*app) && !before.contains(*app));
+            for (app, told) in logs {
+                let id = LogId { app: app.clone(), epoch: told.epoch };
+                let replica = Replica { origin, head: told.head, heard_ns: now_ns, ..Replica::default() };
+                self.replicas.entry(id).or_insert(replica);
+            }
+        }
+        for app in before.difference(&self.wanted) {
+            self.actions.push(Action::Unsubscribe { subject: self.subjects.logs_of(app) });
+        }
+        let gone: Vec<LogId> = self.replicas.keys().filter(|id| !self.wanted.contains(&id.app)).cloned().collect();
+        gone.iter().for_each(|id| self.drop_replica(id));
+        // Others begin to publish when they hear of it.
+        self.wants_due_ns = 0;
+    }
+
+    fn drop_replica(&mut self, id: &LogId) {
+        if self.replicas.remove(id).is_some_and(|replica| replica.is_ready) {
+            let subject = self.subjects.of(&Place::Holders(id.clone()));
+            self.actions.push(Action::Unsubscribe { subject });
+        }
+        self.hub.drop_replica(&id.app, id.epoch);
+    }
+
+    fn tell_logs(&mut self) {
+        let is_full = std::mem::take(&mut self.is_full_due) || self.beats.is_multiple_of(FULL_EVERY);
+        self.beats += 1;
+        let mut told = BTreeMap::new();
+        let mut logs = Vec::new();
+        for RemoteLog { epoch, head, entry } in self.hub.own_logs() {
+            let id = LogId { app: entry.app.clone(), epoch };
+            let is_new = is_full || self.told.get(&id) != Some(&entry);
+            logs.push(LogWord { app: entry.app.clone(), epoch, head, entry: is_new.then(|| entry.clone()) });
+            told.insert(id, entry);
+        }
+        self.told = told;
+        for logs in split_logs(logs) {
+            let release = env!("CARGO_PKG_VERSION").to_owned();
+            let word = Word::Logs { relay: self.relay, release, logs };
+            self.say(&Place::Logs, &word);
+        }
+    }
+
+    fn tell_wants(&mut self) {
+        let watched: BTreeMap<String, u32> = self.hub.presence().into_iter().collect();
+        let apps = self.wanted.iter().map(|app| (app.clone(), watched.get(app).copied().unwrap_or(0))).collect();
+        let ttl_ms = u32::try_from(self.wants_every() * BEATS_LOST_MAX / 1_000_000).unwrap_or(u32::MAX);
+        let (relay, viewers) = (self.relay, self.viewers());
+        let mut is_back = self.asks_for_all > 0;
+        self.asks_for_all = self.asks_for_all.saturating_sub(1);
+        for apps in split_apps(apps) {
+            let word = Word::Wants { relay, ttl_ms, is_back: std::mem::take(&mut is_back), viewers, apps };
+            self.say(&Place::Wants, &word);
+        }
+    }
+
+    fn wants_every(&self) -> u64 {
+        (self.peers.len() as u64 * BEAT_PER_RELAY).clamp(BEAT, BEAT_MAX)
+    }
+
+    /// Forgets what was not said again in time.
+    fn expire(&mut self, now_ns: u64) {
+        let gone: Vec<u64> =
+            self.peers.iter().filter(|(_, peer)| peer.until_ns < now_ns).map(|(&relay, _)| relay).collect();
+        gone.into_iter().for_each(|relay| self.forget(relay));
+        for (&relay, peer) in &mut self.peers {
+            for (app, _) in peer.logs.extract_if(.., |_, told| told.until_ns < now_ns) {
+                self.hub.drop_remote(relay, Some(&app));
+            }
+            let before = peer.wants.len();
+            peer.wants.retain(|_, (_, until_ns)| *until_ns >= now_ns);
+            if peer.wants.len() != before {
+                self.hub.set_presence(relay, presence(peer));
+            }
+        }
+    }
+
+    fn forget(&mut self, relay: u64) {
+        if self.peers.remove(&relay).is_some() {
+            tracing::info!(relay, "another relay has gone");
+            self.hub.drop_remote(relay, None);
+        }
+    }
+
+    fn viewers(&self) -> u32 {
+        u32::try_from(self.hub.figures().viewers).unwrap_or(u32::MAX)
+    }
+
+    fn count(&self) {
+        let (mut viewers, mut apps) = (u64::from(self.viewers()), BTreeMap::<String, u64>::new());
+        for (app, watched) in self.hub.presence() {
+            *apps.entry(app).or_default() += u64::from(watched);
+        }
+        for peer in self.peers.values() {
+            viewers += u64::from(peer.viewers);
+            for (app, (watched, _)) in &peer.wants {
+                *apps.entry(app.clone()).or_default() += u64::from(*watched);
+            }
+        }
+        self.counters.show(self.peers.len() + 1, viewers, apps);
+    }
+
+    // === hearing ===
+
+    /// Somebody said `payload` under `subject`.
+    pub fn hear(&mut self, subject: &str, payload: &Bytes, now_ns: u64) {
+        let Some(place) = self.subjects.read(subject) else { return self.counters.refuse("subject") };
+        if let Place::Log(id) = place {
+            return self.hear_batch(&id, payload, now_ns);
+        }
+        match Word::decode(payload) {
+            Some(Word::Logs { relay, release, logs }) => self.hear_logs(relay, &release, logs, now_ns),
+            Some(Word::Wants { relay, ttl_ms, is_back, viewers, apps }) => {
+                self.hear_wants(relay, Duration::from_millis(u64::from(ttl_ms)), is_back, viewers, apps, now_ns);
+            }
+            Some(Word::Leaves { relay }) => self.forget(relay),
+            Some(Word::Ask { relay, ask, app, epoch, after }) => self.answer(relay, ask, &app, epoch, after),
+            Some(Word::Part { ask, index, end, bytes }) => self.hear_part(ask, index, end, bytes.0, now_ns),
+            None => self.counters.refuse("malformed"),
+        }
+    }
+
+    /// The relay that says something, made known if need be.
+    fn peer(&mut self, relay: u64, lives_ns: u64, now_ns: u64) -> Option<&mut Peer> {
+        if relay == self.relay {
+            return None;
+        }
+        if !self.peers.contains_key(&relay) {
+            if self.peers.len() >= PEERS_MAX {
+                self.counters.refuse("relays");
+                return None;
+            }
+            // It has heard nothing of this relay yet.
+            (self.is_full_due, self.logs_due_ns, self.wants_due_ns) = (true, 0, 0);
+            self.hub.set_remote(relay, Vec::new());
+            self.peers.insert(relay, Peer::default());
+        }
+        let peer = self.peers.get_mut(&relay)?;
+        peer.until_ns = peer.until_ns.max(now_ns.saturating_add(lives_ns));
+        Some(peer)
+    }
+
+    /// How many more logs and wishes of others there may be.
+    fn room(&self) -> usize {
+        let held: usize = self.peers.values().map(|peer| peer.logs.len() + peer.wants.len()).sum();
+        self.items_max.saturating_sub(held)
+    }
+
+    fn hear_logs(&mut self, relay: u64, release: &str, logs: Vec<LogWord>, now_ns: u64) {
+        let is_new = !self.peers.contains_key(&relay);
+        let mut room = self.room();
+        let mut refused = 0;
+        let until_ns = now_ns + BEAT * BEATS_LOST_MAX;
+        let Some(peer) = self.peer(relay, BEAT * BEATS_LOST_MAX, now_ns) else { return };
+        if is_new {
+            tracing::info!(relay, release, "another relay is there");
+        }
+        let mut news = Vec::new();
+        for LogWord { app, epoch, head, entry } in logs {
+            let before = peer.logs.get(&app);
+            let is_sound = entry.as_ref().is_none_or(|entry| entry.app == app);
+            if check_name(app.as_bytes()).is_err() || !is_sound || (before.is_none() && room == 0) {
+                refused += 1;
+                continue;
+            }
+            room -= usize::from(before.is_none());
+            let bare = || AppEntry { app: app.clone(), ..AppEntry::default() };
+            let entry = entry.unwrap_or_else(|| before.map_or_else(bare, |before| before.entry.clone()));
+            // Messages may come in another order; a log never gets shorter.
+            let head = before.filter(|before| before.epoch == epoch).map_or(head, |before| before.head.max(head));
+            peer.logs.insert(app, Told { epoch, head, until_ns, entry: entry.clone() });
+            news.push(RemoteLog { epoch, head, entry });
+        }
+        (0..refused).for_each(|_| self.counters.refuse("logs"));
+        for RemoteLog { epoch, head, entry } in &news {
+            if self.wanted.contains(&entry.app) {
+                self.note_head(&LogId { app: entry.app.clone(), epoch: *epoch }, Some(relay), *head, now_ns);
+            }
+        }
+        self.hub.set_remote(relay, news);
+    }
+
+    fn hear_wants(
+        &mut self,
+        relay: u64,
+        lives: Duration,
+        is_back: bool,
+        viewers: u32,
+        apps: Vec<(String, u32)>,
+        now_ns: u64,
+    ) {
+        let lives_ns = u64::try_from(lives.as_nanos()).unwrap_or(u64::MAX).min(BEAT_MAX * BEATS_LOST_MAX);
+        let until_ns = now_ns + lives_ns;
+        let mut room = self.room();
+        let (mut refused, mut is_new) = (0, is_back);
+        let hub = self.hub.clone();
+        let listen_until_ns = hub.config().now_ns().saturating_add(lives_ns);
+        let Some(peer) = self.peer(relay, lives_ns, now_ns) else { return };
+        peer.viewers = viewers;
+        for (app, watched) in apps {
+            let is_known = peer.wants.contains_key(&app);
+            if check_name(app.as_bytes()).is_err() || (!is_known && room == 0) {
+                refused += 1;
+                continue;
+            }
+            room -= usize::from(!is_known);
+            is_new |= !is_known;
+            hub.listen(&app, listen_until_ns);
+            peer.wants.insert(app, (watched, until_ns));
+        }
+        hub.set_presence(relay, presence(peer));
+        (0..refused).for_each(|_| self.counters.refuse("wants"));
+        if is_new {
+            // What it has just begun to want it can only ask for once it knows the heads.
+            self.logs_due_ns = 0;
+            self.is_full_due |= is_back;
+        }
+    }
+
+    // === logs of others ===
+
+    /// Somebody said that the log `id` has come as far as `head`.
+    fn note_head(&mut self, id: &LogId, origin: Option<u64>, head: u64, now_ns: u64) {
+        let replica = self.replicas.entry(id.clone()).or_default();
+        replica.origin = origin.unwrap_or(replica.origin);
+        replica.heard_ns = now_ns;
+        if head > replica.head {
+            let is_fresh = replica.head == 0;
+            replica.head = head;
+            if replica.due_ns > now_ns {
+                replica.due_ns = replica.due_ns.min(now_ns + RETRY);
+            } else if !is_fresh {
+                replica.due_ns = now_ns + GRACE;
+            }
+        }
+    }
+
+    fn hear_batch(&mut self, id: &LogId, bytes: &Bytes, now_ns: u64) {
+        if !self.wanted.contains(&id.app) {
+            // It was under way when the last viewer left.
+            return;
+        }
+        let Ok(ServerMessage::Batch { head, .. }) = ServerMessage::decode(bytes) else {
+            return self.counters.refuse("batch");
+        };
+        self.note_head(id, None, head.to, now_ns);
+        let Some(replica) = self.replicas.get_mut(id) else { return };
+        if replica.held.len() < HELD_MAX {
+            replica.held.insert(head.from, bytes.clone());
+        }
+        self.take_held(id);
+    }
+
+    /// Takes the batches that have come, as far as nothing is missing before them. What there was before the first is the
+    /// affair of its history.
+    fn take_held(&mut self, id: &LogId) {
+        let Some(replica) = self.replicas.get_mut(id).filter(|replica| replica.has_history) else { return };
+        while let Some(first) = replica.held.first_entry() {
+            match self.hub.accept(&id.app, id.epoch, first.get()) {
+                Ok(Accepted::Gap { .. }) => break,
+                Ok(_) => {}
+                Err(_) => self.counters.refuse("batch"),
+            }
+            first.remove();
+        }
+    }
+
+    fn look_after_replicas(&mut self, now_ns: u64) {
+        let forget_ns = u64::try_from(self.hub.config().forget_after.as_nanos()).unwrap_or(u64::MAX);
+        let mut under_way = self.replicas.values().filter(|replica| replica.asking.is_some()).count();
+        let (mut ready, mut silent) = (Vec::new(), Vec::new());
+        for (id, replica) in &mut self.replicas {
+            if let Some((_, until_ns)) = replica.asking {
+                if now_ns < until_ns {
+                    continue;
+                }
+                // Some part was lost, or nobody is there.
+                replica.asking = None;
+                replica.tries += 1;
+                under_way -= 1;
+            }
+            let held = self.hub.replica_head(&id.app, id.epoch).unwrap_or(0);
+            let is_behind = held < replica.head;
+            if !is_behind || replica.tries >= TRIES_BEFORE_READY {
+                ready.push(id.clone());
+            }
+            if replica.heard_ns.saturating_add(forget_ns) < now_ns {
+                silent.push(id.clone());
+            }
+            if !is_behind || now_ns < replica.due_ns || under_way >= ASKS_MAX {
+                continue;
+            }
+            under_way += 1;
+            let ask = self.next_ask;
+            self.next_ask += 1;
+            replica.asking = Some((Page::new(ask), now_ns + RETRY));
+            let is_told = |peer: &Peer| peer.logs.get(&id.app).is_some_and(|told| told.epoch == id.epoch);
+            let has_origin = self.peers.get(&replica.origin).is_some_and(is_told);
+            let mut others = self.peers.iter().filter(|&(&relay, _)| relay != replica.origin);
+            let has_others = others.any(|(_, peer)| peer.wants.contains_key(&id.app));
+            // Any of those who have it too, so that a crowd does not fall upon the origin; then the other way round.
+            let is_holders = !has_origin || has_others == replica.tries.is_multiple_of(2);
+            let place = if is_holders { Place::Holders(id.clone()) } else { Place::Relay(replica.origin) };
+            let (app, epoch) = (id.app.clone(), id.epoch);
+            let word = Word::Ask { relay: self.relay, ask, app, epoch, after: held };
+            self.actions.push(Action::Publish { subject: self.subjects.of(&place), payload: word.encode().into() });
+            self.counters.asked.inc();
+        }
+        ready.iter().for_each(|id| self.make_ready(id));
+        silent.iter().for_each(|id| self.drop_replica(id));
+    }
+
+    /// Viewers may read it, and others may ask for it here.
+    fn make_ready(&mut self, id: &LogId) {
+        let Some(replica) = self.replicas.get_mut(id).filter(|replica| !replica.is_ready) else { return };
+        replica.is_ready = true;
+        self.hub.replica_ready(&id.app, id.epoch);
+        self.subscribe(&Place::Holders(id.clone()), true);
+    }
+
+    fn hear_part(&mut self, ask: u64, index: u32, end: Option<PageEnd>, bytes: &[u8], now_ns: u64) {
+        let asking = self.replicas.iter_mut().find_map(|(id, replica)| {
+            let (page, until_ns) = replica.asking.as_mut()?;
+            (page.ask == ask).then_some((id, page, until_ns))
+        });
+        // An answer that comes too late was asked for again.
+        let Some((id, page, until_ns)) = asking else { return };
+        page.put(index, end, bytes);
+        *until_ns = now_ns + RETRY;
+        if let Some((page, end)) = page.whole() {
+            let id = id.clone();
+            self.take_page(&id, &page, end, now_ns);
+            self.look_after_replicas(now_ns);
+        }
+    }
+
+    fn take_page(&mut self, id: &LogId, page: &[u8], end: PageEnd, now_ns: u64) {
+        let head = |hub: &Hub| hub.replica_head(&id.app, id.epoch).unwrap_or(0);
+        let before = head(&self.hub);
+        let pieces = pieces_of(page);
+        let is_sound = pieces
+            .is_some_and(|pieces| pieces.into_iter().all(|piece| self.hub.accept(&id.app, id.epoch, piece).is_ok()));
+        if !is_sound {
+            self.counters.refuse("history");
+        }
+        let filled = head(&self.hub).saturating_sub(before);
+        self.counters.filled.inc_by(filled);
+        let Some(replica) = self.replicas.get_mut(id) else { return };
+        replica.asking = None;
+        replica.has_history |= is_sound && end.is_held;
+        let brought_something = filled > 0 || (end.is_held && !replica.is_ready);
+        replica.tries = if brought_something { 0 } else { replica.tries + 1 };
+        // Somebody else is asked at once; when all of them have nothing more, ever less often.
+        let rounds = replica.tries / 2;
+        let is_round_over = replica.tries > 0 && replica.tries.is_multiple_of(2);
+        let pause = if is_round_over { RETRY << rounds.min(ROUNDS_DOUBLED_MAX) } else { 0 };
+        replica.due_ns = now_ns + pause;
+        if replica.has_history && !end.has_more {
+            self.make_ready(id);
+        }
+        self.take_held(id);
+    }
+
+    // === answers ===
+
+    fn answer(&mut self, relay: u64, ask: u64, app: &str, epoch: u64, after: u64) {
+        let history = self.hub.history(app, epoch, after);
+        let is_held = history.is_some();
+        let history = history.unwrap_or_default();
+        let mut room = PAGE_BYTES;
+        let mut pieces: Vec<&[u8]> = Vec::new();
+        for piece in &history {
+            // The first message holds the names; whatever their size, something must follow.
+            if room < piece.len() && pieces.len() > 1 {
+                break;
+            }
+            room = room.saturating_sub(piece.len());
+            pieces.push(piece);
+        }
+        let end = PageEnd { is_held, has_more: pieces.len() < history.len() };
+        let subject = self.subjects.of(&Place::Relay(relay));
+        for part in parts_of(ask, &pieces, end) {
+            self.actions.push(Action::Publish { subject: subject.clone(), payload: part.into() });
+        }
+    }
+
+    // === saying ===
+
+    fn say(&mut self, place: &Place, word: &Word<'_>) {
+        self.publish(place, word.encode().into());
+    }
+
+    fn publish(&mut self, place: &Place, payload: Bytes) {
+        self.actions.push(Action::Publish { subject: self.subjects.of(place), payload });
+    }
+
+    fn subscribe(&mut self, place: &Place, is_shared: bool) {
+        self.actions.push(Action::Subscribe { subject: self.subjects.of(place), is_shared });
+    }
+}
+
+fn presence(peer: &Peer) -> Vec<(String, u32)> {
+    peer.wants.iter().map(|(app, (watched, _))| (app.clone(), *watched)).collect()
+}

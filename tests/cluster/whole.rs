@@ -1,0 +1,164 @@
+//! Several relays and nothing goes wrong: everybody has everything, nothing is said in vain, and strangers stay outside.
+
+use joey_tests::ledger::send;
+use joey_tests::tls::Authority;
+use joey_tests::{Ear, Nats, Relay, eventually, eventually_is, relay::program};
+
+use super::{begun, check, is_connected, relays, witness};
+
+#[test]
+fn viewers_of_every_relay_get_every_number_once_whenever_they_come() {
+    let servers = Nats::cluster();
+    let relays = relays(4, |at| servers[usize::try_from(at % 3).expect("it fits")].url());
+    let (mut producer, epoch) = begun(&relays[0]);
+    let mut early: Vec<_> = relays.iter().map(|relay| witness(relay, epoch)).collect();
+    send(&mut producer, "App", "w", 2..=2_000);
+    early.iter_mut().for_each(|witness| witness.reads_to(1_000));
+    // These find most of it held where they come in, or at the origin.
+    let mut late: Vec<_> = relays.iter().map(|relay| witness(relay, epoch)).collect();
+    send(&mut producer, "App", "w", 2_001..=3_000);
+    early.iter_mut().chain(&mut late).for_each(|witness| check(witness, 3_000));
+    for relay in &relays {
+        assert_eq!(relay.metric("joey_task_panics_total"), 0);
+        eventually_is("viewers of all relays", &8, || relay.metric("joey_cluster_viewers"));
+    }
+}
+
+#[test]
+fn two_relays_that_take_in_one_application_show_both_logs_everywhere() {
+    let nats = Nats::start();
+    let relays = relays(2, |_| nats.url());
+    let (_producer, _) = begun(&relays[0]);
+    let mut other = relays[1].producer("App", "v");
+    send(&mut other, "App", "v", 1..=100);
+    for relay in &relays {
+        eventually("both workers are in one table", || {
+            let stats = relay.stats("App");
+            let counts = stats["views"].as_array()?.iter().filter(|view| view["kind"] == "computation-by-worker");
+            let counts: u64 = counts.filter_map(|view| view["count"].as_u64()).sum();
+            // A number is the count of its frame.
+            (counts == 1 + 100 * 101 / 2).then_some(())
+        });
+    }
+}
+
+#[test]
+fn what_nobody_watches_elsewhere_costs_no_message_and_what_is_watched_costs_one() {
+    for count in 2..=4 {
+        let nats = Nats::start();
+        let relays = relays(count, |_| nats.url());
+        let mut ear = Ear::at(&nats, "joey.v1.log.>");
+        let mut producer = relays[0].producer("App", "w");
+        send(&mut producer, "App", "w", 1..=500);
+        relays[0].accepts(500);
+        eventually("it is cut", || (relays[0].metric("joey_batches_total") > 0).then_some(()));
+        assert_eq!(ear.so_far(), [], "nobody watches anywhere");
+        let epoch = super::only_log(&relays[0]);
+        let mut watching: Vec<_> = relays.iter().map(|relay| witness(relay, epoch)).collect();
+        watching.iter_mut().for_each(|witness| check(witness, 500));
+        ear.so_far();
+        let before = relays[0].metric("joey_batches_total");
+        for round in 0..10 {
+            let from = 501 + round * 100;
+            send(&mut producer, "App", "w", from..from + 100);
+            watching.iter_mut().for_each(|witness| witness.reads_to(from + 99));
+        }
+        watching.iter_mut().for_each(|witness| check(witness, 1_500));
+        let cut = relays[0].metric("joey_batches_total") - before;
+        assert_eq!(ear.so_far().len() as u64, cut, "each batch once, for {count} relays as for two");
+    }
+}
+
+#[test]
+fn a_message_that_comes_again_and_again_in_any_order_counts_once() {
+    let nats = Nats::start();
+    let relays = relays(3, |_| nats.url());
+    let (mut producer, epoch) = begun(&relays[0]);
+    let mut watching: Vec<_> = relays.iter().map(|relay| witness(relay, epoch)).collect();
+    let mut echo = Ear::at(&nats, "joey.>");
+    let mut chance = fastrand::Rng::with_seed(43);
+    for round in 0..40 {
+        let from = 2 + round * 50;
+        send(&mut producer, "App", "w", from..from + 50);
+        watching.iter_mut().for_each(|witness| witness.reads_to(from + 49));
+        let mut again = echo.so_far();
+        again.extend_from_within(..);
+        chance.shuffle(&mut again);
+        again.iter().for_each(|(subject, payload)| echo.say(subject, payload));
+    }
+    watching.iter_mut().for_each(|witness| check(witness, 2_001));
+}
+
+#[test]
+fn nothing_that_is_said_at_the_server_harms_a_relay() {
+    let nats = Nats::start();
+    let relays = relays(2, |_| nats.url());
+    let (mut producer, epoch) = begun(&relays[0]);
+    let mut witness = witness(&relays[1], epoch);
+    witness.reads_to(1);
+    let mut stranger = Ear::at(&nats, "joey.>");
+    let mut chance = fastrand::Rng::with_seed(7);
+    let subjects =
+        ["joey.v1.logs", "joey.v1.wants", "joey.v1.log.QXBw.7", "joey.v1.relay.7", "joey.v1.log.*", "joey.v1.x"];
+    for _ in 0..2_000 {
+        let garbage: Vec<u8> = (0..chance.usize(0..60)).map(|_| chance.u8(..)).collect();
+        let subject = subjects[chance.usize(..subjects.len() - 2)];
+        stranger.say(subject, &garbage);
+    }
+    stranger.so_far();
+    eventually("it is refused", || {
+        let refused = |reason| relays[1].metric(&format!("joey_cluster_refused_total{{reason=\"{reason}\"}}"));
+        (refused("malformed") > 0 && refused("batch") > 0).then_some(())
+    });
+    send(&mut producer, "App", "w", 2..=500);
+    check(&mut witness, 500);
+    relays.iter().for_each(|relay| assert_eq!(relay.metric("joey_task_panics_total"), 0));
+}
+
+#[test]
+fn credentials_and_certificates_decide_who_comes_in() {
+    let nats = Nats::start_with(&["--user", "joey", "--pass", "s3@cret"]);
+    let with =
+        |user: &str| Relay::start_with(&["--log-level", "debug", "--nats", &format!("nats://{user}{}", nats.address)]);
+    let relay = with("joey:s3%40cret@");
+    is_connected(&relay, true);
+    assert!(!relay.log().contains("s3@cret") && !relay.log().contains("s3%40cret"), "passwords are in no log");
+    for stranger in [with(""), with("joey:wrong@")] {
+        eventually("it is refused", || stranger.log().to_lowercase().contains("authorization violation").then_some(()));
+        is_connected(&stranger, false);
+        assert_eq!(stranger.get("/readyz").0, 200, "its own viewers are served");
+    }
+    drop(relay);
+
+    let nats = Nats::start_with(&["--auth", "t0ken"]);
+    is_connected(&Relay::start_with(&["--nats", &format!("nats://t0ken@{}", nats.address)]), true);
+
+    let authority = Authority::new();
+    authority.certify();
+    let [cert, key, ca] = ["cert.pem", "key.pem", "ca.pem"].map(|name| authority.path(name));
+    let nats = Nats::start_with(&["--tls", "--tlscert", &cert, "--tlskey", &key]);
+    let url = format!("tls://{}", nats.address);
+    is_connected(&Relay::start_with(&["--nats", &url, "--nats-ca", &ca]), true);
+    let stranger = Relay::start_with(&["--nats", &url]);
+    eventually("it believes nobody", || {
+        (stranger.metric("joey_cluster_connected") == 0 && stranger.get("/readyz").0 == 200).then_some(())
+    });
+}
+
+#[test]
+fn relays_of_another_prefix_are_another_installation() {
+    let nats = Nats::start();
+    let relays = relays(2, |_| nats.url());
+    let other = Relay::start_with(&["--nats", &nats.url(), "--nats-prefix", "other.team"]);
+    is_connected(&other, true);
+    eventually_is("relays", &1, || other.metric("joey_cluster_relays"));
+    let (_producer, _) = begun(&relays[0]);
+    super::only_log(&relays[1]);
+    assert_eq!(relays[0].metric("joey_cluster_relays"), 2);
+    let wrong = std::process::Command::new(program())
+        .args(["serve", "--ingest", "127.0.0.1:0", "--http", "127.0.0.1:0", "--nats-prefix", "a.>"])
+        .output();
+    let wrong = wrong.expect("the program runs");
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("nats_prefix"));
+}

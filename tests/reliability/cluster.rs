@@ -1,0 +1,119 @@
+//! What sharing over NATS costs a relay that takes in and one that passes on, and how long a gap takes to fill after NATS was
+//! away for twenty seconds.
+
+use std::time::{Duration, Instant};
+
+use joey_tests::{Nats, Relay, eventually};
+
+use crate::Figure;
+use crate::fleet::Fleet;
+use crate::load::Load;
+use crate::usage::Usage;
+
+const FRAMES_PER_SEC: u64 = 5_000;
+const APPS: usize = 10;
+const VIEWERS: usize = 50;
+const PHASE: Duration = Duration::from_secs(10);
+const OUTAGE: Duration = Duration::from_secs(20);
+
+/// Counters of a relay at one moment.
+struct Moment {
+    usage: Usage,
+    accepted: u64,
+    messages: u64,
+    bytes: u64,
+}
+
+impl Moment {
+    fn of(relay: &Relay, way: &str) -> Self {
+        Self {
+            usage: Usage::of(relay),
+            accepted: relay.metric("joey_frames_accepted_total"),
+            messages: relay.metric(&format!("joey_cluster_{way}_messages_total")),
+            bytes: relay.metric(&format!("joey_cluster_{way}_bytes_total")),
+        }
+    }
+
+    /// Cores used since `before`.
+    fn cores(&self, before: &Self) -> f64 {
+        self.usage.cores_since(&before.usage)
+    }
+}
+
+pub(crate) fn figures() -> Vec<Figure> {
+    let mut nats = Nats::start();
+    let words = ["--nats", &nats.url()];
+    let relays = [Relay::start_with(&words), Relay::start_with(&words), Relay::start_with(&words)];
+    let [origin, edge, further] = &relays;
+    eventually("they know of each other", || {
+        relays.iter().all(|relay| relay.metric("joey_cluster_relays") == 3).then_some(())
+    });
+    let phase = || {
+        let before = (Moment::of(origin, "sent"), Moment::of(edge, "received"));
+        std::thread::sleep(PHASE);
+        (before, (Moment::of(origin, "sent"), Moment::of(edge, "received")))
+    };
+    let seconds = PHASE.as_secs_f64();
+    let idle = phase();
+    let load = Load::start(origin, APPS, FRAMES_PER_SEC);
+    eventually("every application is there", || (origin.metric("joey_apps") == APPS as u64).then_some(()));
+    let unwatched = phase();
+    let fleet = Fleet::start(edge.http, VIEWERS, APPS, &load.clock);
+    eventually("viewers are there", || (edge.metric("joey_viewers") == VIEWERS as u64).then_some(()));
+    std::thread::sleep(Duration::from_secs(3));
+    let watched = phase();
+    let more = Fleet::start(further.http, VIEWERS, APPS, &load.clock);
+    eventually("viewers are there", || (further.metric("joey_viewers") == VIEWERS as u64).then_some(()));
+    std::thread::sleep(Duration::from_secs(3));
+    let twice = phase();
+    more.finish();
+
+    let memory = Usage::of(origin).rss_mb;
+    nats.kill();
+    std::thread::sleep(OUTAGE);
+    let grown = Usage::of(origin).rss_mb - memory;
+    nats.restart();
+    let back = Instant::now();
+    std::thread::sleep(Duration::from_secs(8));
+    let panics: u64 = relays.iter().map(|relay| relay.metric("joey_task_panics_total")).sum();
+    let sent = load.finish();
+    std::thread::sleep(Duration::from_secs(2));
+    let seen = fleet.finish();
+    let late = seen.iter().flat_map(|seen| &seen.delays).filter(|(at, age)| *at - *age < back && *at >= back);
+    let filled_s = late.map(|(at, _)| at.duration_since(back).as_secs_f64()).fold(0.0, f64::max);
+    let (doubled, missing): (u64, u64) =
+        (seen.iter().map(|seen| seen.twice).sum(), seen.iter().map(|seen| seen.missing).sum());
+    let is_exact = |(at, seen): (usize, &crate::fleet::Seen)| {
+        seen.numbers.values().next().is_some_and(|numbers| numbers.iter().copied().eq(sent[at % APPS][0].clone()))
+    };
+    let exact = seen.iter().enumerate().filter(|&seen| is_exact(seen)).count();
+
+    let said = |((a, _), (b, _)): &((Moment, Moment), (Moment, Moment))| (b.messages - a.messages) as f64 / seconds;
+    let frames = (watched.1.0.accepted - watched.0.0.accepted) as f64;
+    let per_frame = |bytes: u64| bytes as f64 / frames;
+    let quiet = said(&unwatched);
+    vec![
+        Figure::known("messages a second of a relay that has nothing", format!("{:.2}", said(&idle))),
+        Figure::known("and of one with ten applications that nobody watches", format!("{quiet:.2}")),
+        Figure::known("and watched by one relay, by two", format!("{:.1}, {:.1}", said(&watched), said(&twice))),
+        Figure::known("bytes to NATS for each update, once", {
+            format!("{:.1}", per_frame(watched.1.0.bytes - watched.0.0.bytes))
+        }),
+        Figure::known("bytes from NATS for each update, at each relay", {
+            format!("{:.1}", per_frame(watched.1.1.bytes - watched.0.1.bytes))
+        }),
+        Figure::known("cores of the origin: unwatched, by one relay, by two", {
+            let cores = [&unwatched, &watched, &twice].map(|phase| phase.1.0.cores(&phase.0.0));
+            format!("{:.3}, {:.3}, {:.3}", cores[0], cores[1], cores[2])
+        }),
+        Figure::known("cores of the other relay: no viewers, fifty", {
+            let cores = [&unwatched, &watched].map(|phase| phase.1.1.cores(&phase.0.1));
+            format!("{:.3}, {:.3}", cores[0], cores[1])
+        }),
+        Figure::at_most("growth of the origin's memory while NATS is away", grown, 16.0, "MB"),
+        Figure::at_most("the gap of 20 s is filled after NATS is back", filled_s, 3.0, "s"),
+        Figure::holds("viewers elsewhere that got every number, once", exact, exact == VIEWERS),
+        Figure::holds("updates that came twice, or were missing", doubled + missing, doubled + missing == 0),
+        Figure::holds("panics", panics, panics == 0),
+    ]
+}

@@ -1,0 +1,22 @@
+//! Debian's packages.
+
+use anyhow::{Context, Result};
+use xshell::{Shell, cmd};
+
+/// Installs `packages`, as root or through sudo.
+pub(crate) fn install(sh: &Shell, packages: &[&str]) -> Result<()> {
+    let as_root: &[&str] = if is_root(sh) { &[] } else { &["sudo"] };
+    // It waits, in seconds, for whoever else is installing something.
+    let apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--option=DPkg::Lock::Timeout=300"];
+    let words: Vec<&str> = as_root.iter().copied().chain(apt).collect();
+    let (program, words) = words.split_first().context("there are words")?;
+    // A list that cannot be renewed, perhaps somebody else's, need not be one of those that matter.
+    cmd!(sh, "{program} {words...} update").ignore_status().run()?;
+    cmd!(sh, "{program} {words...} install --no-install-recommends {packages...}").run()?;
+    Ok(())
+}
+
+/// Chromium refuses to run in its sandbox as root, and apt refuses to run as anybody else.
+pub(crate) fn is_root(sh: &Shell) -> bool {
+    cmd!(sh, "id -u").quiet().read().is_ok_and(|uid| uid == "0")
+}
