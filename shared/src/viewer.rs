@@ -14,7 +14,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::series::{SeriesKey, Topic};
-use crate::store::{AppStore, Applied, Hole, WINDOW_SECONDS};
+use crate::store::{AppStore, Applied, WINDOW_SECONDS};
 use crate::vecmap::VecMap;
 use crate::wire::{
     AppEntry, BatchHead, Blob, ClientMessage, RELAYS_MAX, Refusal, SeriesEntry, ServerMessage, Start, Subscribed,
