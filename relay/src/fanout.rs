@@ -77,6 +77,7 @@ pub async fn serve(
         catalogue: 0,
         catalogue_due: Instant::now(),
         heartbeat_due: Instant::now() + hub.config().heartbeat,
+        cluster_due: Instant::now(),
         ping_due: Instant::now() + PING,
         unanswered: 0,
         commands: RateLimiter::direct(COMMANDS),
@@ -118,6 +119,8 @@ struct Session {
     catalogue: u64,
     catalogue_due: Instant,
     heartbeat_due: Instant,
+    /// When the viewer is next told how the relay stands with others, if that has changed.
+    cluster_due: Instant,
     ping_due: Instant,
     /// Pings since the viewer was last heard.
     unanswered: u32,
@@ -230,6 +233,10 @@ impl Session {
             self.send_catalogue().await?;
         }
         self.send_logs(now).await?;
+        if now >= self.cluster_due {
+            self.cluster_due = now + self.hub.config().heartbeat;
+            self.send_cluster().await?;
+        }
         let more = self.send_batches().await?;
         if now >= self.heartbeat_due {
             let sent = self.subscriptions.values().map(|following| &following.subscription);

@@ -38,6 +38,17 @@ pub struct RelayInfo {
     pub ingest_port: u16,
 }
 
+/// What a relay that is one of several says of the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterInfo {
+    /// Whether it hears of them.
+    pub connected: bool,
+    /// How many there are, itself counted.
+    pub relays: u32,
+    /// How many viewers, wherever they are, watch each application that is followed here.
+    pub watching: Vec<(String, u32)>,
+}
+
 /// One update as it comes in, with the names that its numbers stand for.
 #[derive(Clone, Copy, Debug)]
 pub struct Incoming<'a> {
@@ -109,6 +120,7 @@ pub struct Viewer {
     logs: VecMap<String, Vec<u64>>,
     /// Names behind numbers, by `(epoch, app)`.
     names: VecMap<(u64, String), VecMap<u32, SeriesEntry>>,
+    cluster: Option<ClusterInfo>,
     outgoing: Vec<Vec<u8>>,
     connected: bool,
     /// `(relay clock, local clock)` at the same instant, in ns.
@@ -143,6 +155,7 @@ impl Viewer {
             progress: VecMap::new(),
             logs: VecMap::new(),
             names: VecMap::new(),
+            cluster: None,
             outgoing: Vec::new(),
             connected: false,
             clock: None,
@@ -226,6 +239,7 @@ impl Viewer {
             subscription.sees_logs = false;
         }
         self.logs.clear();
+        self.cluster = None;
         self.revision += 1;
     }
 
@@ -334,6 +348,9 @@ impl Viewer {
                         self.missed(sub, None);
                     }
                 }
+            }
+            ServerMessage::Cluster { connected, relays, watching } => {
+                self.cluster = Some(ClusterInfo { connected, relays, watching });
             }
             ServerMessage::Logs { app, epochs } => {
                 self.logs.insert(app.clone(), epochs);
@@ -536,6 +553,12 @@ impl Viewer {
     #[must_use]
     pub fn relays(&self) -> &[String] {
         &self.relays
+    }
+
+    /// What the relay says of others, where it is one of several.
+    #[must_use]
+    pub const fn cluster(&self) -> Option<&ClusterInfo> {
+        self.cluster.as_ref()
     }
 
     /// Whether the relay speaks this version of the protocol; true until it has spoken.

@@ -112,6 +112,15 @@ pub enum ServerMessage<'a> {
         /// The logs, by their epochs.
         epochs: Vec<u64>,
     },
+    /// How the relay stands with others, where it is one of several; said when it changes.
+    Cluster {
+        /// Whether it hears of the others; if not, it is on its own for now.
+        connected: bool,
+        /// How many relays there are, itself counted.
+        relays: u32,
+        /// How many viewers, wherever they are, watch each application that this one watches.
+        watching: Vec<(String, u32)>,
+    },
 }
 
 /// Who the relay is.

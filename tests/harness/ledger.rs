@@ -114,6 +114,7 @@ impl Ledger {
             | Heard::Series(..)
             | Heard::Expires(_)
             | Heard::Logs(..)
+            | Heard::Cluster(..)
             | Heard::Relays(_) => {}
         }
     }

@@ -42,6 +42,8 @@ pub enum Heard {
     Expires(u64),
     /// Which logs there are of an application.
     Logs(String, Vec<u64>),
+    /// How the relay stands with others: connected, how many, viewers of each application.
+    Cluster(bool, u32, Vec<(String, u32)>),
     /// Where else to go.
     Relays(Vec<String>),
     /// The end: its code, 1006 where there was none.
@@ -352,6 +354,7 @@ fn heard(catalogue: &mut BTreeMap<String, AppEntry>, bytes: &[u8]) -> Heard {
         ServerMessage::Series { app, series, last, .. } => Heard::Series(app, series, last),
         ServerMessage::Expires { at_ns } => Heard::Expires(at_ns),
         ServerMessage::Logs { app, epochs } => Heard::Logs(app, epochs),
+        ServerMessage::Cluster { connected, relays, watching } => Heard::Cluster(connected, relays, watching),
         ServerMessage::Relays { addresses } => Heard::Relays(addresses),
     }
 }

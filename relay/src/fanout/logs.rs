@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use joey_shared::series::Topic;
+use joey_shared::viewer::ClusterInfo;
 use joey_shared::wire::{Refusal, ServerMessage, Start};
 use tokio::time::Instant;
 
@@ -22,13 +23,16 @@ pub(super) struct Logs {
     /// Subscriptions that were answered with the logs to follow instead, and the logs named.
     told: BTreeMap<u32, Told>,
     coming: BTreeMap<u32, Coming>,
+    /// That this viewer watches each of the applications above, once for each however many subscriptions there are.
+    wants: BTreeMap<String, Want>,
+    /// What was said of the cluster.
+    cluster: Option<ClusterInfo>,
 }
 
 #[derive(Debug)]
 struct Told {
     topic: Topic,
     epochs: Vec<u64>,
-    _want: Want,
 }
 
 /// A subscription to a log that is being fetched.
@@ -38,7 +42,6 @@ struct Coming {
     epoch: u64,
     start: Start,
     deadline: Instant,
-    _want: Want,
 }
 
 impl Logs {
@@ -56,6 +59,10 @@ impl Logs {
     pub(super) fn leave(&mut self, sub: u32) {
         self.told.remove(&sub);
         self.coming.remove(&sub);
+        let Self { told, coming, wants, .. } = self;
+        wants.retain(|app, _| {
+            told.values().any(|told| told.topic.app == *app) || coming.values().any(|coming| coming.topic.app == *app)
+        });
     }
 
     /// When somebody has waited long enough.
@@ -79,8 +86,8 @@ impl Session {
             return self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp }).await;
         }
         self.say(&ServerMessage::Logs { app: topic.app.clone(), epochs: epochs.clone() }).await?;
-        let want = self.hub.want(&topic.app);
-        self.logs.told.insert(sub, Told { topic, epochs, _want: want });
+        self.want(&topic.app);
+        self.logs.told.insert(sub, Told { topic, epochs });
         self.say(&ServerMessage::Refused { sub, reason: Refusal::SeeLogs }).await
     }
 
@@ -89,13 +96,32 @@ impl Session {
         match self.hub.standing(&topic.app, epoch) {
             Standing::Here => self.follow(sub, topic, Some(epoch), start).await,
             Standing::Coming => {
-                let want = self.hub.want(&topic.app);
+                self.want(&topic.app);
                 let deadline = Instant::now() + PATIENCE;
-                self.logs.coming.insert(sub, Coming { topic, epoch, start, deadline, _want: want });
+                self.logs.coming.insert(sub, Coming { topic, epoch, start, deadline });
                 std::ops::ControlFlow::Continue(())
             }
             Standing::Unknown => self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp }).await,
         }
+    }
+
+    fn want(&mut self, app: &str) {
+        if !self.logs.wants.contains_key(app) {
+            self.logs.wants.insert(app.to_owned(), self.hub.want(app));
+        }
+    }
+
+    /// Says how the relay stands with others, if that has changed.
+    pub(super) async fn send_cluster(&mut self) -> ControlFlow<Ended> {
+        let Some((connected, relays)) = self.hub.standing_of_cluster() else { return ControlFlow::Continue(()) };
+        let watching = self.logs.wants.keys().map(|app| (app.clone(), self.hub.viewers_of(app))).collect();
+        let now = ClusterInfo { connected, relays, watching };
+        if self.logs.cluster.as_ref() == Some(&now) {
+            return ControlFlow::Continue(());
+        }
+        let ClusterInfo { connected, relays, watching } = now.clone();
+        self.logs.cluster = Some(now);
+        self.say(&ServerMessage::Cluster { connected, relays, watching }).await
     }
 
     /// Tells what has changed about logs, and answers whoever has waited for one.

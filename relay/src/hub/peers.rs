@@ -261,6 +261,22 @@ impl Hub {
         entries.extend(by_app.into_values());
     }
 
+    /// How we stand with others: whether we hear of them, and how many we are; none where there can be no others.
+    #[must_use]
+    pub fn standing_of_cluster(&self) -> Option<(bool, u32)> {
+        let relays = u32::try_from(self.peers.relays.read().len() + 1).unwrap_or(u32::MAX);
+        self.is_clustered().then(|| (self.counters.cluster.connected.get() == 1, relays))
+    }
+
+    /// How many viewers of `app` there are, here and in other relays.
+    #[must_use]
+    pub fn viewers_of(&self, app: &str) -> u32 {
+        let here = self.peers.wants.lock().get(app).map_or(0, |&(count, _)| count);
+        let relays = self.peers.relays.read();
+        let elsewhere = relays.values().filter_map(|peer| peer.viewers.get(app));
+        elsewhere.fold(u32::try_from(here).unwrap_or(u32::MAX), |sum, &viewers| sum.saturating_add(viewers))
+    }
+
     // === what is wanted here ===
 
     /// Somebody here follows `app`, for as long as what is given lives.

@@ -105,6 +105,10 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
             }
             .encode(),
         ),
+        (
+            "cluster",
+            ServerMessage::Cluster { connected: true, relays: 3, watching: vec![("Alerts".to_string(), 2)] }.encode(),
+        ),
         ("logs", ServerMessage::Logs { app: "Alerts".to_string(), epochs: vec![77, 300] }.encode()),
         ("describe", ClientMessage::Describe { app: "Alerts".to_string() }.encode()),
         ("token", ClientMessage::Token { token: "e30.e30.c2ln".to_string() }.encode()),

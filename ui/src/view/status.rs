@@ -33,6 +33,9 @@ pub(super) fn words(ctx: Ctx) -> (&'static str, String) {
         LinkState::Connected if ctx.link.address.get().starts_with("http") => {
             ("connected", "connected over HTTP".to_owned())
         }
+        LinkState::Connected if ctx.read().seen().cluster().is_some_and(|cluster| !cluster.connected) => {
+            ("connected", "single node".to_owned())
+        }
         LinkState::Connected => ("connected", "connected".to_owned()),
     }
 }
@@ -86,6 +89,12 @@ fn facts(ctx: Ctx) -> Node {
             if relay.demo {
                 facts.push(("Producers", "made up (joey demo)".to_owned()));
             }
+        }
+        if let Some(cluster) = model.seen().cluster() {
+            let state = if cluster.connected { "" } else { ", not in touch" };
+            facts.push(("Relays", format!("{}{state}", cluster.relays)));
+            let viewers = cluster.watching.iter().map(|(_, viewers)| *viewers).max().unwrap_or(0);
+            facts.push(("Watching", format!("{viewers}")));
         }
         facts.push(("Missed", format!("{} updates since this page was opened", format::count(missing.into()))));
         facts.push(("Unreadable", format!("{} messages", format::count(unreadable.into()))));
