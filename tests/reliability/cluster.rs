@@ -71,7 +71,9 @@ pub(crate) fn figures() -> Vec<Figure> {
     eventually("viewers are there", || (further.metric("joey_viewers") == VIEWERS as u64).then_some(()));
     std::thread::sleep(Duration::from_secs(3));
     let twice = phase();
+    // From here on nobody reads but those who say how far they are, so that it is the relays who are measured.
     more.finish();
+    fleet.finish();
 
     let memory = Usage::of(origin).rss_mb;
     nats.kill();
@@ -84,7 +86,6 @@ pub(crate) fn figures() -> Vec<Figure> {
     std::thread::sleep(Duration::from_secs(8));
     let panics: u64 = relays.iter().map(|relay| relay.metric("joey_task_panics_total")).sum();
     let sent = load.finish();
-    fleet.finish();
     let mut filled_s: f64 = 0.0;
     let (mut exact, mut missing) = (0, 0);
     for (at, (until, thread)) in readers.into_iter().enumerate() {
