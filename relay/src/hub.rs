@@ -29,9 +29,9 @@ use self::log::Log;
 use self::peers::Peers;
 pub use self::peers::{Accepted, NotTaken, Outgoing, RemoteLog, Standing, Want};
 use crate::config::Config;
-use crate::ingest::wallaroo::{Metrics, Reject};
+use crate::ingest::wallaroo::{Counted, Metrics, Reject};
 use crate::metrics::Counters;
-use crate::sync::{AtomicU64, Mutex, RwLock};
+use crate::sync::{AtomicU64, Mutex, MutexGuard, RwLock};
 
 /// How much longer than asked for history is kept, so that a window as long as the ring is whole: its newest period began a
 /// while ago, and the oldest one arrived a while after its end.
@@ -154,40 +154,18 @@ impl Hub {
         all
     }
 
-    /// Stamps one histogram that was read at `now_ns` and puts it on its way.
+    /// Stamps one histogram that was read at `now_ns` and puts it on its way; gives the number of its series.
     ///
     /// # Errors
     /// [`Reject::LimitSeries`] when it is of a new series and there are as many as there may be.
-    pub fn publish(&self, app: &Arc<App>, metrics: &Metrics<'_>, now_ns: u64) -> Result<(), Reject> {
-        let mut log = app.log.lock();
-        #[cfg(test)]
-        assert_ne!(metrics.name, crate::guard::BROKEN);
-        let known = log.series_number(metrics);
-        let series = if let Some(number) = known {
-            number
-        } else {
-            if log.series().len() >= self.config.series_per_app_max || !self.take_series_place() {
-                // The catalogue says so with its next beat; one producer must not make it beat faster.
-                log.limited += 1;
-                log.heard_ns = now_ns;
-                return Err(Reject::LimitSeries);
-            }
-            log.changed = self.catalogue_changed();
-            log.add_series(metrics)
-        };
-        let ring_ns = u64::try_from(self.config.ring.as_nanos()).unwrap_or(u64::MAX);
-        let stamped = log.publish(series, metrics, now_ns, ring_ns);
-        self.counters.accepted.inc();
-        self.counters.late.inc_by(u64::from(stamped.is_late));
-        self.counters.skewed.inc_by(u64::from(stamped.is_skewed));
-        if stamped.is_full {
-            self.cut(app, &mut log, now_ns);
-        } else if stamped.is_first {
-            drop(log);
-            self.dirty.lock().push(app.clone());
-            self.work.notify_one();
-        }
-        Ok(())
+    pub fn publish(&self, app: &Arc<App>, metrics: &Metrics<'_>, now_ns: u64) -> Result<u32, Reject> {
+        self.publishing(app, now_ns).metrics(metrics)
+    }
+
+    /// Begins to publish several histograms of `app` that were read at `now_ns`.
+    pub fn publishing<'a>(&'a self, app: &'a Arc<App>, now_ns: u64) -> Publishing<'a> {
+        let (log, ring_ns) = (app.log.lock(), nanos(self.config.ring));
+        Publishing { hub: self, app, now_ns, ring_ns, log, accepted: 0, late: 0, skewed: 0, is_waiting: false }
     }
 
     /// Takes one of the places for series, unless all are taken.
@@ -406,6 +384,75 @@ impl Hub {
             series: apps.iter().map(|app| app.log.lock().series().len()).sum(),
             viewers: self.viewers.lock().len(),
             ring_bytes: self.ring_bytes.load(Relaxed),
+        }
+    }
+}
+
+/// Histograms of one application on their way into its log, which is locked once for all of them, as counters are counted once.
+/// It must not be kept: nobody else can publish or read meanwhile.
+#[derive(Debug)]
+pub struct Publishing<'a> {
+    hub: &'a Hub,
+    app: &'a Arc<App>,
+    now_ns: u64,
+    ring_ns: u64,
+    log: MutexGuard<'a, Log>,
+    accepted: u64,
+    late: u64,
+    skewed: u64,
+    /// Whether somebody has to be told that there is something to cut.
+    is_waiting: bool,
+}
+
+impl Publishing<'_> {
+    /// Stamps one histogram; gives the number of its series.
+    ///
+    /// # Errors
+    /// [`Reject::LimitSeries`] when it is of a new series and there are as many as there may be.
+    pub fn metrics(&mut self, metrics: &Metrics<'_>) -> Result<u32, Reject> {
+        let Self { hub, now_ns, log, .. } = self;
+        #[cfg(test)]
+        assert_ne!(metrics.name, crate::guard::BROKEN);
+        let known = log.series_number(metrics);
+        let series = if let Some(number) = known {
+            number
+        } else {
+            if log.series().len() >= hub.config.series_per_app_max || !hub.take_series_place() {
+                // The catalogue says so with its next beat; one producer must not make it beat faster.
+                log.limited += 1;
+                log.heard_ns = *now_ns;
+                return Err(Reject::LimitSeries);
+            }
+            log.changed = hub.catalogue_changed();
+            log.add_series(metrics)
+        };
+        self.counted(series, metrics.counted());
+        Ok(series)
+    }
+
+    /// Stamps what was counted of a series whose number [`Publishing::metrics`] gave.
+    pub fn counted(&mut self, series: u32, counted: Counted<impl ExactSizeIterator<Item = u64>>) {
+        let stamped = self.log.publish(series, counted, self.now_ns, self.ring_ns);
+        self.accepted += 1;
+        self.late += u64::from(stamped.is_late);
+        self.skewed += u64::from(stamped.is_skewed);
+        self.is_waiting |= stamped.is_first;
+        if stamped.is_full {
+            self.hub.cut(self.app, &mut self.log, self.now_ns);
+            self.is_waiting = false;
+        }
+    }
+}
+
+impl Drop for Publishing<'_> {
+    fn drop(&mut self) {
+        let Counters { accepted, late, skewed, .. } = &self.hub.counters;
+        accepted.inc_by(self.accepted);
+        late.inc_by(self.late);
+        skewed.inc_by(self.skewed);
+        if self.is_waiting {
+            self.hub.dirty.lock().push(self.app.clone());
+            self.hub.work.notify_one();
         }
     }
 }

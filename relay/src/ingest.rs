@@ -7,6 +7,8 @@
 
 pub mod wallaroo;
 
+mod fronts;
+
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -19,12 +21,13 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::wallaroo::{Frame, Front, Metrics, Reject, decode, front};
+use self::fronts::Fronts;
+use self::wallaroo::{Frame, Front, Metrics, Reject, counted, decode, front, parts};
 use crate::access::{Access, tls};
 use crate::config::at_least_one;
 use crate::door::Door;
 use crate::guard::contained;
-use crate::hub::{App, Hub};
+use crate::hub::{App, Hub, Publishing};
 
 /// Room for one read: some 25 frames.
 const READ_BYTES: usize = 16 * 1024;
@@ -94,9 +97,8 @@ struct Producer {
     hub: Arc<Hub>,
     peer: SocketAddr,
     workers: Vec<(Arc<App>, String)>,
-    rate: DefaultDirectRateLimiter,
-    /// Frames that the rate has allowed and that have not come yet.
-    allowed: u32,
+    fronts: Fronts,
+    pace: Pace,
 }
 
 impl Producer {
@@ -104,7 +106,7 @@ impl Producer {
         let frames = hub.config().frames_per_sec_max;
         let burst = frames.saturating_mul(BURST_SECS);
         let rate = RateLimiter::direct(Quota::per_second(frames).allow_burst(burst));
-        Self { hub, peer, workers: Vec::new(), rate, allowed: 0 }
+        Self { hub, peer, workers: Vec::new(), fronts: Fronts::default(), pace: Pace { rate, allowed: 0 } }
     }
 
     async fn read(mut self, mut stream: impl AsyncRead + Unpin) {
@@ -147,40 +149,55 @@ impl Producer {
     /// Takes every whole frame off the front of `buffer`; gives how many, or the length that no frame has.
     async fn take_frames(&mut self, buffer: &mut Vec<u8>) -> Result<usize, u32> {
         let now_ns = self.hub.config().now_ns();
-        let (mut taken, mut frames) = (0, 0);
+        let (mut taken, mut frames, mut left) = (0, 0, FRAMES_PER_TURN);
         let outcome = loop {
+            let (bytes, known) = self.take_known(&buffer[taken..], left, now_ns);
+            taken += bytes;
+            frames += known;
+            left -= known;
+            if left == 0 {
+                tokio::task::yield_now().await;
+                left = FRAMES_PER_TURN;
+                continue;
+            }
             match front(&buffer[taken..], self.hub.config().frame_bytes_max) {
                 Front::Partial => break Ok(frames),
                 Front::TooLong(length) => break Err(length),
                 Front::Whole(body, length) => {
-                    let taken_or_not = if self.is_allowed() { self.take(body, now_ns) } else { Err(Reject::Rate) };
-                    if let Err(reason) = taken_or_not {
-                        self.hub.counters().reject(reason.as_str());
-                        tracing::debug!(peer = %self.peer, reason = reason.as_str(), "frame refused");
+                    if let Err(reason) = self.pace.allow().and_then(|()| self.take(body, now_ns)) {
+                        refused(&self.hub, self.peer, reason);
                     }
                     taken += length;
                     frames += 1;
+                    left -= 1;
                 }
-            }
-            if frames % FRAMES_PER_TURN == 0 {
-                tokio::task::yield_now().await;
             }
         };
         buffer.drain(..taken);
         outcome
     }
 
-    /// Whether the rate allows one more frame.
-    fn is_allowed(&mut self) -> bool {
-        if self.allowed == 0 {
-            self.allowed = match self.rate.check_n(FRAMES_PER_RATE) {
-                Ok(Ok(())) => FRAMES_PER_RATE.get(),
-                _ => u32::from(self.rate.check().is_ok()),
-            };
+    /// Takes frames off the front of `bytes` for as long as they are of series that this connection has sent before, `most` at
+    /// most; gives how many bytes and frames. A log is locked once for all of them that follow one another.
+    fn take_known(&mut self, bytes: &[u8], most: usize, now_ns: u64) -> (usize, usize) {
+        let Self { hub, peer, workers, fronts, pace } = self;
+        let (mut taken, mut frames) = (0, 0);
+        let mut publishing: Option<(usize, Publishing<'_>)> = None;
+        while frames < most
+            && let Front::Whole(body, length) = front(&bytes[taken..], hub.config().frame_bytes_max)
+            && let Some((begin, rest)) = parts(body)
+            && let Some((worker, series)) = fronts.find(begin)
+        {
+            publishing.take_if(|(at, _)| *at != worker);
+            let (_, log) = publishing.get_or_insert_with(|| (worker, hub.publishing(&workers[worker].0, now_ns)));
+            match pace.allow().and_then(|()| counted(rest)) {
+                Ok(counted) => log.counted(series, counted),
+                Err(reason) => refused(hub, *peer, reason),
+            }
+            taken += length;
+            frames += 1;
         }
-        let is_allowed = self.allowed > 0;
-        self.allowed = self.allowed.saturating_sub(1);
-        is_allowed
+        (taken, frames)
     }
 
     fn take(&mut self, body: &[u8], now_ns: u64) -> Result<(), Reject> {
@@ -192,20 +209,24 @@ impl Producer {
                 worker.into_iter().for_each(|worker| self.speaks_for(&app, worker, now_ns));
                 Ok(())
             }
-            Frame::Metrics(metrics) => self.publish(&metrics, now_ns),
+            Frame::Metrics(metrics) => self.publish(body, &metrics, now_ns),
             Frame::OtherEvent => Err(Reject::OtherEvent),
         }
     }
 
-    fn publish(&mut self, metrics: &Metrics<'_>, now_ns: u64) -> Result<(), Reject> {
-        let known = self.workers.iter().find(|(app, worker)| app.name() == metrics.app && worker == metrics.worker);
-        if let Some((app, _)) = known {
-            return self.hub.publish(app, metrics, now_ns);
+    fn publish(&mut self, body: &[u8], metrics: &Metrics<'_>, now_ns: u64) -> Result<(), Reject> {
+        let known = |(app, worker): &(Arc<App>, String)| app.name() == metrics.app && worker == metrics.worker;
+        if let Some(at) = self.workers.iter().position(known) {
+            let series = self.hub.publish(&self.workers[at].0, metrics, now_ns)?;
+            if let Some((begin, _)) = parts(body) {
+                self.fronts.insert(begin, at, series);
+            }
+            return Ok(());
         }
         // A payload may come before its join, or for a worker that never joined.
         let app = self.hub.app(metrics.app)?;
         self.speaks_for(&app, metrics.worker, now_ns);
-        self.hub.publish(&app, metrics, now_ns)
+        self.hub.publish(&app, metrics, now_ns).map(drop)
     }
 
     fn speaks_for(&mut self, app: &Arc<App>, worker: &str, now_ns: u64) {
@@ -223,6 +244,33 @@ impl Drop for Producer {
             self.hub.worker_left(app, worker, self.hub.config().now_ns());
         }
     }
+}
+
+/// How many frames a producer may still send.
+struct Pace {
+    rate: DefaultDirectRateLimiter,
+    /// Frames that the rate has allowed and that have not come yet.
+    allowed: u32,
+}
+
+impl Pace {
+    /// Takes one frame from what the rate allows.
+    fn allow(&mut self) -> Result<(), Reject> {
+        if self.allowed == 0 {
+            self.allowed = match self.rate.check_n(FRAMES_PER_RATE) {
+                Ok(Ok(())) => FRAMES_PER_RATE.get(),
+                _ => u32::from(self.rate.check().is_ok()),
+            };
+        }
+        self.allowed = self.allowed.checked_sub(1).ok_or(Reject::Rate)?;
+        Ok(())
+    }
+}
+
+/// Counts a frame that is dropped.
+fn refused(hub: &Hub, peer: SocketAddr, reason: Reject) {
+    hub.counters().reject(reason.as_str());
+    tracing::debug!(%peer, reason = reason.as_str(), "frame refused");
 }
 
 /// Why there is nothing more to read.

@@ -4,9 +4,9 @@
 //! `Arc` and tokio's `Notify` stay what they are: neither blocks a thread, and the replaced locks stand around every use.
 
 #[cfg(not(shuttle))]
-pub(crate) use parking_lot::{Mutex, RwLock};
+pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock};
 #[cfg(shuttle)]
-pub(crate) use shuttle_parking_lot::{Mutex, RwLock};
+pub(crate) use shuttle_parking_lot::{Mutex, MutexGuard, RwLock};
 
 #[cfg(shuttle)]
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64};

@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 pub use self::batch::{BatchHead, Blob, Update, Updates, UpdatesWriter};
-pub use self::bins::{PackedBins, SparseBins};
+pub use self::bins::{PackedBins, Span, SparseBins, span_of};
 use crate::series::{SeriesKey, Topic};
 
 /// The WebSocket subprotocol that both ends name.

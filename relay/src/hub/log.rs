@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use super::feed::{Batch, Feed, History, Written};
 use super::peers::{Accepted, NotTaken};
 use super::sum;
-use crate::ingest::wallaroo::Metrics;
+use crate::ingest::wallaroo::{Counted, Metrics};
 
 /// A batch is cut early when it holds this many updates: some 40 KB, which no viewer's buffer refuses.
 const BATCH_UPDATES_MAX: usize = 1_000;
@@ -139,12 +139,18 @@ impl Log {
         number
     }
 
-    /// Stamps `metrics`, read at `now_ns`.
-    pub(super) fn publish(&mut self, series: u32, metrics: &Metrics<'_>, now_ns: u64, ring_ns: u64) -> Stamped {
-        let period_ns = metrics.period_ns;
-        let is_skewed = metrics.end_ns > now_ns.saturating_add(SKEW_NS_MIN.max(period_ns.saturating_mul(2)));
+    /// Stamps what was `counted` of `series`, read at `now_ns`.
+    pub(super) fn publish(
+        &mut self,
+        series: u32,
+        counted: Counted<impl ExactSizeIterator<Item = u64>>,
+        now_ns: u64,
+        ring_ns: u64,
+    ) -> Stamped {
+        let Counted { span, period_ns, end_ns: told_ns } = counted;
+        let is_skewed = told_ns > now_ns.saturating_add(SKEW_NS_MIN.max(period_ns.saturating_mul(2)));
         // A clock far ahead would end every other window; its periods take the place of those that end now.
-        let end_ns = if is_skewed { now_ns - now_ns % period_ns } else { metrics.end_ns };
+        let end_ns = if is_skewed { now_ns - now_ns % period_ns } else { told_ns };
         self.clock_ns = self.clock_ns.max(end_ns);
         let is_late = end_ns.saturating_add(ring_ns) < self.clock_ns;
         self.late += u64::from(is_late);
@@ -157,8 +163,8 @@ impl Log {
             (*first_end_ns, *first_period_ns) = (end_ns, period_ns);
             updates.begin(self.head, end_ns, period_ns);
         }
-        let skew_ns = metrics.end_ns.saturating_sub(end_ns);
-        updates.push_parts([self.head, period_ns, end_ns, skew_ns], series, &metrics.histogram);
+        let skew_ns = told_ns.saturating_sub(end_ns);
+        updates.push_parts([self.head, period_ns, end_ns, skew_ns], series, span);
         Stamped { is_first, is_full: *count >= BATCH_UPDATES_MAX, is_late, is_skewed }
     }
 

@@ -185,7 +185,7 @@ fn limits_refuse_and_count() {
     assert_eq!(hub.app("other").unwrap_err(), Reject::LimitApps);
     let app = hub.app("app").unwrap();
     assert_eq!(hub.publish(&app, &metrics("c", COMPUTATION, 1_000), NOW), Err(Reject::LimitSeries));
-    assert_eq!(hub.publish(&app, &metrics("a", COMPUTATION, 1_000), NOW), Ok(()));
+    assert!(hub.publish(&app, &metrics("a", COMPUTATION, 1_000), NOW).is_ok());
     assert_eq!(hub.catalogue_since(0).1[0].limited, 1);
 }
 

@@ -16,6 +16,7 @@
 
 use joey_shared::histogram::{BINS, Histogram};
 use joey_shared::series::{NameError, check_name};
+use joey_shared::wire::{Span, span_of};
 
 /// What a topic begins with; the application's name follows.
 const TOPIC_PREFIX: &[u8] = b"metrics:";
@@ -24,6 +25,9 @@ const METRICS_EVENT: &[u8] = b"metrics";
 
 /// Shortest and longest period that is believed, in ns: 10 ms and 1 h. Wallaroo's is 2 s.
 const PERIOD_NS: std::ops::RangeInclusive<u64> = 10_000_000..=3_600_000_000_000;
+
+/// Bytes of a metrics frame behind its names: the bins, minimum, maximum, period and period end.
+const COUNTED_BYTES: usize = 8 * (BINS + 4);
 
 /// What one frame says.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,6 +71,25 @@ pub struct Metrics<'a> {
     /// The span counted, in ns.
     pub period_ns: u64,
     /// When the span ended, in ns since the Unix epoch by the producer's clock.
+    pub end_ns: u64,
+}
+
+impl Metrics<'_> {
+    /// What was counted, and when.
+    #[must_use]
+    pub fn counted(&self) -> Counted<impl ExactSizeIterator<Item = u64>> {
+        Counted { span: span_of(&self.histogram), period_ns: self.period_ns, end_ns: self.end_ns }
+    }
+}
+
+/// What of one histogram is different in every frame.
+#[derive(Clone, Debug)]
+pub struct Counted<C> {
+    /// What was counted.
+    pub span: Span<C>,
+    /// The span of time counted, in ns.
+    pub period_ns: u64,
+    /// When it ended, in ns since the Unix epoch by the producer's clock.
     pub end_ns: u64,
 }
 
@@ -173,6 +196,36 @@ pub fn decode(body: &[u8]) -> Result<Frame<'_>, Reject> {
     }
 }
 
+/// Parts the body of a metrics frame, if it is one, in what says whose it is and what it counted. Of two bodies with the same
+/// front either both are metrics of the same series, as far as [`decode`] looks at the front, or none is.
+#[must_use]
+pub fn parts(body: &[u8]) -> Option<(&[u8], &[u8; COUNTED_BYTES])> {
+    body.split_last_chunk()
+}
+
+/// Reads what a metrics frame counted, where it lies: most of the bins are empty and are not copied.
+///
+/// # Errors
+/// [`Reject::BadPeriod`] and [`Reject::BadTime`], as [`decode`] gives them.
+pub fn counted(bytes: &[u8; COUNTED_BYTES]) -> Result<Counted<impl ExactSizeIterator<Item = u64>>, Reject> {
+    let (numbers, _) = bytes.as_chunks::<8>();
+    let (bins, rest) = numbers.split_at(BINS);
+    let [min_ns, max_ns, period_ns, end_ns] = std::array::from_fn(|at| u64::from_be_bytes(rest[at]));
+    check_times(period_ns, end_ns)?;
+    let is_occupied = |count: &[u8; 8]| *count != [0; 8];
+    let first = bins.iter().position(is_occupied).unwrap_or(0);
+    let end = bins.iter().rposition(is_occupied).map_or(first, |last| last + 1);
+    let counts = bins[first..end].iter().map(|count| u64::from_be_bytes(*count));
+    Ok(Counted { span: Span { first, counts, min_ns, max_ns }, period_ns, end_ns })
+}
+
+fn check_times(period_ns: u64, end_ns: u64) -> Result<(), Reject> {
+    if !PERIOD_NS.contains(&period_ns) {
+        return Err(Reject::BadPeriod);
+    }
+    if end_ns < period_ns { Err(Reject::BadTime) } else { Ok(()) }
+}
+
 fn app_of(topic: &[u8]) -> Result<&str, Reject> {
     let app = topic.strip_prefix(TOPIC_PREFIX).filter(|app| !app.is_empty()).ok_or(Reject::BadTopic)?;
     Ok(check_name(app)?)
@@ -192,12 +245,7 @@ fn metrics<'a>(app: &'a str, data: &'a [u8]) -> Result<Frame<'a>, Reject> {
     let histogram = Histogram { bins, min_ns: rest.u64()?, max_ns: rest.u64()? };
     let (period_ns, end_ns) = (rest.u64()?, rest.u64()?);
     rest.end()?;
-    if !PERIOD_NS.contains(&period_ns) {
-        return Err(Reject::BadPeriod);
-    }
-    if end_ns < period_ns {
-        return Err(Reject::BadTime);
-    }
+    check_times(period_ns, end_ns)?;
     Ok(Frame::Metrics(Metrics {
         app,
         name: check_name(name)?,
@@ -298,6 +346,31 @@ mod tests {
         let Front::Whole(body, 645) = front(&bytes, 16_384) else { panic!("not one whole frame") };
         assert_eq!(decode(body), Ok(Frame::Metrics(example_metrics())));
         assert_eq!(emitter::metrics(&example_metrics()), bytes);
+    }
+
+    #[test]
+    fn what_was_counted_is_read_where_it_lies_as_it_is_decoded() {
+        let check = |metrics: Metrics<'_>| {
+            let bytes = emitter::metrics(&metrics);
+            let (front, tail) = parts(&bytes[4..]).unwrap();
+            assert_eq!(front.len() + tail.len(), bytes.len() - 4);
+            let (read, decoded) = (counted(tail).unwrap(), metrics.counted());
+            assert_eq!((read.span.first, read.period_ns), (decoded.span.first, decoded.period_ns));
+            assert_eq!((read.span.min_ns, read.span.max_ns), (decoded.span.min_ns, decoded.span.max_ns));
+            assert_eq!(read.end_ns, decoded.end_ns);
+            assert!(read.span.counts.eq(decoded.span.counts));
+        };
+        check(example_metrics());
+        check(Metrics { histogram: Histogram::default(), ..example_metrics() });
+        let mut edges = Histogram { min_ns: 0, max_ns: u64::MAX, ..Histogram::default() };
+        (edges.bins[0], edges.bins[BINS - 1]) = (u64::MAX, 256);
+        check(Metrics { histogram: edges, ..example_metrics() });
+        let refused = |metrics: Metrics<'_>| {
+            counted(parts(&emitter::metrics(&metrics)[4..]).unwrap().1).map(|counted| counted.end_ns)
+        };
+        assert_eq!(refused(Metrics { period_ns: 0, ..example_metrics() }), Err(Reject::BadPeriod));
+        assert_eq!(refused(Metrics { end_ns: 1_999_999_999, ..example_metrics() }), Err(Reject::BadTime));
+        assert_eq!(parts(&[3; COUNTED_BYTES - 1]), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod lossy;
 use super::*;
 use crate::histogram::Histogram;
 use crate::series::{COMPUTATION, Filter};
+use crate::store::Hole;
 use crate::wire::{Hello, UpdatesWriter};
 use std::string::ToString;
 use std::vec;

@@ -5,8 +5,7 @@ use core::fmt;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::bins::span;
-use super::{SeriesEntry, SparseBins, WireError};
+use super::{SeriesEntry, Span, SparseBins, WireError, span_of};
 use crate::histogram::{BINS, Histogram, bin_low};
 
 /// One producer histogram for one series and one period, with the relay's stamp.
@@ -113,14 +112,19 @@ impl UpdatesWriter {
     /// Adds an update. Numbers must ascend.
     pub fn push(&mut self, update: &Update) {
         let Update { seq, series, period_ns, end_ns, skew_ns, ref histogram } = *update;
-        self.push_parts([seq, period_ns, end_ns, skew_ns], series, histogram);
+        self.push_parts([seq, period_ns, end_ns, skew_ns], series, span_of(histogram));
     }
 
     /// Adds an update whose parts are in several places: its number, period, period end and skew, its series, what was counted.
-    pub fn push_parts(&mut self, [seq, period_ns, end_ns, skew_ns]: [u64; 4], series: u32, histogram: &Histogram) {
-        let Histogram { bins, min_ns, max_ns } = histogram;
-        let (first, counts) = span(bins);
-        let low = |bin: usize| if counts.is_empty() { 0 } else { bin_low(bin) };
+    pub fn push_parts(
+        &mut self,
+        [seq, period_ns, end_ns, skew_ns]: [u64; 4],
+        series: u32,
+        span: Span<impl ExactSizeIterator<Item = u64>>,
+    ) {
+        let Span { first, counts, min_ns, max_ns } = span;
+        let length = counts.len();
+        let low = |bin: usize| if length == 0 { 0 } else { bin_low(bin) };
         let out = &mut self.bytes;
         write(out, seq.wrapping_sub(self.next_seq));
         write(out, u64::from(series));
@@ -128,10 +132,10 @@ impl UpdatesWriter {
         write_signed(out, difference(period_ns, self.period_ns));
         write(out, skew_ns);
         out.push(first as u8);
-        out.push(counts.len() as u8);
-        counts.iter().for_each(|&count| write(out, count));
-        write_signed(out, difference(*min_ns, low(first)));
-        write_signed(out, difference(*max_ns, low(first + counts.len().saturating_sub(1))));
+        out.push(length as u8);
+        counts.for_each(|count| write(out, count));
+        write_signed(out, difference(min_ns, low(first)));
+        write_signed(out, difference(max_ns, low(first + length.saturating_sub(1))));
         self.next_seq = seq.wrapping_add(1);
         self.end_ns = end_ns;
         self.period_ns = period_ns;

@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, Error, SeqAccess, Visitor};
 use serde::ser::SerializeTuple;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::histogram::BINS;
+use crate::histogram::{BINS, Histogram};
 
 /// The 65 counts of a histogram in their compact form: `(first, counts)`, where `counts` begins and ends with a bin that
 /// is not zero. All zero is `(0, [])`.
@@ -16,10 +16,30 @@ use crate::histogram::BINS;
 pub struct SparseBins(pub [u64; BINS]);
 
 /// The first occupied bin and the counts from there to the last one.
-pub(super) fn span(bins: &[u64; BINS]) -> (usize, &[u64]) {
+fn span(bins: &[u64; BINS]) -> (usize, &[u64]) {
     let first = bins.iter().position(|&count| count > 0).unwrap_or(0);
     let end = bins.iter().rposition(|&count| count > 0).map_or(first, |last| last + 1);
     (first, &bins[first..end])
+}
+
+/// What a histogram counted, as it is written: its counts from the first occupied bin to the last one.
+#[derive(Clone, Debug)]
+pub struct Span<C> {
+    /// The first occupied bin; 0 when there is none.
+    pub first: usize,
+    /// The counts from there to the last occupied bin.
+    pub counts: C,
+    /// As in [`Histogram::min_ns`].
+    pub min_ns: u64,
+    /// As in [`Histogram::max_ns`].
+    pub max_ns: u64,
+}
+
+/// The part of `histogram` that is written.
+#[must_use]
+pub fn span_of(histogram: &Histogram) -> Span<impl ExactSizeIterator<Item = u64>> {
+    let (first, counts) = span(&histogram.bins);
+    Span { first, counts: counts.iter().copied(), min_ns: histogram.min_ns, max_ns: histogram.max_ns }
 }
 
 impl Serialize for SparseBins {
