@@ -20,6 +20,9 @@ use crate::door;
 use crate::now_ns;
 use crate::server::Relay;
 
+/// How much is logged by itself. The client of NATS would tell each of its attempts to connect.
+const QUIET: &str = "info,async_nats=warn";
+
 /// Live latency and throughput of stream processors, straight into the browser.
 ///
 /// A relay takes metric streams on one port (5001, the one that Wallaroo's --metrics names) and shows them on another
@@ -226,7 +229,7 @@ async fn relay(serve: Serve, with_demo: bool) -> anyhow::Result<()> {
 
 fn start_log(format: LogFormat, level: Option<String>) -> anyhow::Result<()> {
     let from_environment = || std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
-    let filter = EnvFilter::try_new(level.or_else(from_environment).unwrap_or_else(|| "info".to_owned()))?;
+    let filter = EnvFilter::try_new(level.or_else(from_environment).unwrap_or_else(|| QUIET.to_owned()))?;
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -298,6 +298,24 @@ fn a_relay_that_was_cut_off_is_whole_again_within_three_seconds() {
 }
 
 #[test]
+fn relays_that_all_lack_the_same_ask_its_origin() {
+    let mut air = Air::with(4, 13);
+    let _wants = [1, 2, 3].map(|at| air.want(at, "App"));
+    air.publish(0, "App", 10);
+    air.run(2 * S);
+    air.part(0);
+    for _ in 0..400 {
+        air.publish(0, "App", 4);
+        air.run(STEP);
+    }
+    let log = air.log_of(0, "App");
+    air.heal();
+    let took = air.run_until("all have it", |air| (1..4).all(|at| air.is_whole(at, &log, 1_610)));
+    assert!(took <= 3 * S, "{} ms", took / MS);
+    (1..4).for_each(|at| air.check(at, &log, 1_610));
+}
+
+#[test]
 fn what_nobody_watches_elsewhere_crosses_no_wire() {
     let mut air = Air::with(3, 4);
     for _ in 0..100 {

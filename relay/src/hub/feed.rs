@@ -31,6 +31,8 @@ pub(super) struct Feed {
     next: u64,
     /// When the last batch was cut.
     covered_ns: u64,
+    /// When what is taken from another relay has come.
+    came_ns: u64,
     /// For each of the log's series, whether its updates pass.
     admitted: Vec<bool>,
     /// How many of them were announced in some batch, as far as they pass.
@@ -45,6 +47,8 @@ pub(super) struct Batch {
     pub(super) from: u64,
     pub(super) to: u64,
     pub(super) cut_ns: u64,
+    /// When it could first be read here: later than it was cut where it was missed and came from another relay.
+    pub(super) came_ns: u64,
     pub(super) bytes: Bytes,
 }
 
@@ -104,6 +108,7 @@ impl Feed {
             sums: VecDeque::new(),
             next: 1,
             covered_ns: 0,
+            came_ns: 0,
             admitted: Vec::new(),
             announced: 0,
             bytes: 0,
@@ -204,7 +209,7 @@ impl Feed {
         let (feed, from) = (self.number, self.next);
         let head = BatchHead { feed, from, to, cut_ns, end_ns, period_ns, series: new };
         let bytes = Bytes::from(ServerMessage::Batch { head, updates }.encode());
-        let batch = Batch { from, to, cut_ns, bytes };
+        let batch = Batch { from, to, cut_ns, came_ns: cut_ns.max(self.came_ns), bytes };
         let cost = batch.cost();
         self.ring.push_back(batch);
         self.announced = series.len();
@@ -272,8 +277,8 @@ impl Feed {
         History { oldest: self.oldest(), batches, sums }
     }
 
-    /// What follows for a viewer that has everything before `position`: a batch; or a sum where the batch is gone, or was cut
-    /// before `late_ns` and the viewer stands where ten seconds begin.
+    /// What follows for a viewer that has everything before `position`: a batch; or a sum where the batch is gone, or has been
+    /// here since before `late_ns` and the viewer stands where ten seconds begin.
     pub(super) fn piece(&self, position: u64, late_ns: u64) -> Next<'_> {
         let at = self.ring.partition_point(|batch| batch.to < position);
         let Some(batch) = self.ring.get(at).filter(|batch| batch.from <= position) else {
@@ -281,7 +286,7 @@ impl Feed {
         };
         let before = at.checked_sub(1).and_then(|before| self.ring.get(before));
         let begins_span = before.is_none_or(|before| !before.goes_on_in(batch));
-        if batch.cut_ns >= late_ns || batch.from != position || !begins_span {
+        if batch.came_ns >= late_ns || batch.from != position || !begins_span {
             return Next::Piece(batch);
         }
         match self.sum_from(position) {
@@ -326,6 +331,11 @@ impl Feed {
         self.covered_ns = cut_ns;
         self.skip_to(to + 1);
         taken
+    }
+
+    /// What is appended from now on has come at `now_ns`, whenever it was cut.
+    pub(super) const fn comes_at(&mut self, now_ns: u64) {
+        self.came_ns = now_ns;
     }
 
     /// The next batch is made however little passes.

@@ -239,6 +239,11 @@ impl Log {
         })
     }
 
+    /// What is taken from now on has come at `now_ns`. A viewer is not late with what it could not have had before.
+    pub(super) fn comes_at(&mut self, now_ns: u64) {
+        self.feeds_mut().for_each(|feed| feed.comes_at(now_ns));
+    }
+
     /// Takes a batch of the log that this one is a replica of; gives the bytes that it takes.
     pub(super) fn accept_batch(
         &mut self,

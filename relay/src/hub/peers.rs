@@ -371,6 +371,7 @@ impl Hub {
         let message = ServerMessage::decode(message).map_err(|_| NotTaken::Malformed)?;
         let replica = self.replica_made(app, epoch)?;
         let mut log = replica.app.log.lock();
+        log.comes_at(self.config.now_ns());
         let before = log.series().len();
         let take_place = || self.take_series_place();
         let (accepted, bytes) = match message {

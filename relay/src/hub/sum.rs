@@ -82,5 +82,5 @@ fn encode(head: BatchHead, items: impl Iterator<Item = Update>) -> Batch {
     }
     let (from, to, cut_ns) = (head.from, head.to, head.cut_ns);
     let bytes = ServerMessage::Sum { head, updates: writer.finish() }.encode().into();
-    Batch { from, to, cut_ns, bytes }
+    Batch { from, to, cut_ns, came_ns: cut_ns, bytes }
 }
