@@ -8,6 +8,7 @@ pub(crate) mod crates;
 mod kosoku;
 mod rust;
 mod trunk;
+mod valgrind;
 mod wasm_bindgen;
 
 use std::{ffi::OsString, path::PathBuf};
@@ -17,6 +18,7 @@ use anyhow::Result;
 pub(crate) use browser::{Browser, is_root};
 pub(crate) use cache::Cache;
 pub(crate) use kosoku::find_or_install as kosoku;
+pub(crate) use valgrind::find_or_install as valgrind;
 
 use crate::checkout::{Checkout, before_path};
 

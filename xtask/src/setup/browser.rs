@@ -34,7 +34,7 @@ fn find() -> Option<Browser> {
     })
 }
 
-fn apt_install(sh: &Shell, packages: &[&str]) -> Result<()> {
+pub(super) fn apt_install(sh: &Shell, packages: &[&str]) -> Result<()> {
     let as_root: &[&str] = if is_root(sh) { &[] } else { &["sudo"] };
     // It waits, in seconds, for whoever else is installing something.
     let apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--option=DPkg::Lock::Timeout=300"];
