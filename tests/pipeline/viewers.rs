@@ -352,3 +352,30 @@ fn an_application_that_was_forgotten_and_returns_is_told_apart_from_its_past() {
     assert!(is_new, "numbers were given twice: {subscribed:?} in the epoch {epoch}");
     assert_eq!(viewer.collect(&[subscribed.feed], subscribed.head).numbers.len(), 3);
 }
+
+/// Memory of a relay in KiB: its own pages, and its share of those that it shares (PSS).
+fn memory_kib(relay: &Relay) -> u64 {
+    let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", relay.process())).expect("Linux has it");
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).expect("it says so");
+    line.trim().trim_end_matches(" kB").parse().expect("it is a number")
+}
+
+#[test]
+fn a_viewer_more_takes_less_than_64_kib() {
+    const MANY: usize = 200;
+    let relay = relay_with(8, &["--per-address", "0"]);
+    let mut viewers = Vec::new();
+    let mut come = || {
+        for _ in 0..MANY {
+            let mut viewer = Viewer::connect(&relay);
+            viewer.follow("App", Filter::All, Start::Live);
+            viewers.push(viewer);
+        }
+        memory_kib(&relay)
+    };
+    // The difference leaves out what the first ones bring about once for all.
+    let (some, more) = (come(), come());
+    assert_eq!(relay.metric("joey_viewers"), 2 * MANY as u64);
+    let each_kib = more.saturating_sub(some) / MANY as u64;
+    assert!((1..64).contains(&each_kib), "{each_kib} KiB for each viewer");
+}

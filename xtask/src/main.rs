@@ -2,11 +2,12 @@
 //! and `cargo xtask test` are the only commands anybody has to know.
 //!
 //! The modules follow the way a build goes: `setup` gets tools, `ui` makes the bundle, `relay` the binary around it, and
-//! `test` checks it all; `proof` and `conformance` are what `ci` checks besides, `reliability` measures what takes longer.
+//! `test` checks it all; `proof`, `conformance` and `guard` are what `ci` checks besides, `reliability` measures what takes longer.
 
 mod bench;
 mod checkout;
 mod conformance;
+mod guard;
 mod proof;
 mod relay;
 mod reliability;
@@ -28,11 +29,12 @@ Usage: cargo xtask VERB
   ui              build the browser bundle in dist/ and weigh it
   trunk WORDS…    run Trunk with the right tools, such as `cargo xtask trunk serve` beside a running `joey serve`
   test            check everything: format, lints, unit and browser tests, and the end-to-end tests
-  ci              the same, the documentation, and the next four
+  ci              the same, the documentation, and the next five
   deny            what the crates are that everything is built from, and what is known against them
   schedules       the hub's threads in thousands of orders
   fuzz            the fuzzers, half a minute each
   conformance     the WebSocket against its standard
+  guard [--record]  the instructions of each step of an update's way against those in bench/instructions.txt, or into it
   reliability [NAMES…]  measure the released relay while things go wrong; all figures, or those of these names
   bench [--quick] measure the relay beside its peers; --install-peers gets these first
   setup           only install what the other verbs would install when they need it
@@ -56,6 +58,8 @@ fn main() -> ExitCode {
         (Some("schedules"), []) => in_checkout(proof::schedules),
         (Some("bench"), [word]) if word == "--install-peers" => in_checkout(bench::install_peers),
         (Some("bench"), words) => in_checkout(|here| bench::run(here, words)),
+        (Some("guard"), []) => in_checkout(|here| guard::check(here, false)),
+        (Some("guard"), [word]) if word == "--record" => in_checkout(|here| guard::check(here, true)),
         (Some("fuzz"), []) => in_checkout(proof::fuzz),
         (Some("conformance"), []) => in_checkout(conformance::check),
         (Some("reliability"), words) => in_checkout(|here| reliability::measure(here, words)),

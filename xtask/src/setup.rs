@@ -10,6 +10,7 @@ mod kosoku;
 mod nats;
 mod rust;
 mod trunk;
+mod valgrind;
 mod wasm_bindgen;
 
 use std::{ffi::OsString, path::PathBuf};
@@ -21,6 +22,7 @@ pub(crate) use browser::Browser;
 pub(crate) use cache::Cache;
 pub(crate) use kosoku::find_or_install as kosoku;
 pub(crate) use nats::find_or_install as nats;
+pub(crate) use valgrind::find_or_install as valgrind;
 
 use crate::checkout::{Checkout, before_path};
 

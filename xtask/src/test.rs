@@ -10,7 +10,7 @@ use xshell::cmd;
 
 use crate::{
     checkout::Checkout,
-    conformance, proof, relay,
+    conformance, guard, proof, relay,
     setup::{self, BARE_TARGET, Browser, BundleTools},
     ui,
 };
@@ -23,7 +23,7 @@ pub(crate) fn test(here: &Checkout) -> Result<()> {
     Ok(())
 }
 
-/// All checks, the documentation, what [`proof`] has, and the WebSocket's conformance.
+/// All checks, the documentation, what [`proof`] has, the WebSocket's conformance, and what an update costs.
 pub(crate) fn ci(here: &Checkout) -> Result<()> {
     let mut steps = Steps::default();
     check(here, &mut steps)?;
@@ -32,6 +32,7 @@ pub(crate) fn ci(here: &Checkout) -> Result<()> {
     steps.run("orders of the hub's threads", || proof::schedules(here))?;
     steps.run("fuzzers", || proof::fuzz(here))?;
     steps.run("conformance of the WebSocket", || conformance::check(here))?;
+    steps.run("instructions", || guard::check(here, false))?;
     steps.print();
     Ok(())
 }
