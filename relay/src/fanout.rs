@@ -416,6 +416,7 @@ impl Session {
             following.wider.retain(|&wider| wider != sub);
             following.tied_to = following.tied_to.filter(|&tied_to| tied_to != sub);
         }
+        self.want_no_more();
     }
 
     async fn name(&mut self, app: String, epoch: u64, series: &[SeriesEntry]) -> ControlFlow<Ended> {

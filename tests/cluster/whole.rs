@@ -2,7 +2,8 @@
 
 use joey_tests::ledger::send;
 use joey_tests::tls::Authority;
-use joey_tests::{Ear, Nats, Relay, eventually, eventually_is, relay::program};
+use joey_tests::viewer::Heard;
+use joey_tests::{Ear, Nats, Relay, Viewer, eventually, eventually_is, relay::program};
 
 use super::{begun, check, is_connected, relays, witness};
 
@@ -161,4 +162,19 @@ fn relays_of_another_prefix_are_another_installation() {
     let wrong = wrong.expect("the program runs");
     assert_eq!(wrong.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("nats_prefix"));
+}
+
+#[test]
+fn viewers_are_told_how_many_relays_there_are_and_who_else_watches() {
+    let nats = Nats::start();
+    let relays = relays(2, |_| nats.url());
+    let (_producer, epoch) = begun(&relays[0]);
+    let _elsewhere = witness(&relays[0], epoch);
+    let mut viewer = Viewer::connect(&relays[1]);
+    viewer.wait_for_worker("App", "w", |_| true);
+    assert_eq!(viewer.logs("App"), [epoch]);
+    let together = Heard::Cluster(true, 2, vec![("App".to_owned(), 2)]);
+    viewer.wait_for(|heard| (*heard == together).then_some(()));
+    drop(nats);
+    viewer.wait_for(|heard| matches!(heard, Heard::Cluster(false, _, _)).then_some(()));
 }

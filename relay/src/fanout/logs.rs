@@ -59,10 +59,12 @@ impl Logs {
     pub(super) fn leave(&mut self, sub: u32) {
         self.told.remove(&sub);
         self.coming.remove(&sub);
-        let Self { told, coming, wants, .. } = self;
-        wants.retain(|app, _| {
-            told.values().any(|told| told.topic.app == *app) || coming.values().any(|coming| coming.topic.app == *app)
-        });
+    }
+
+    /// Whether some subscription that is held here is about `app`.
+    fn is_about(&self, app: &str) -> bool {
+        self.told.values().any(|told| told.topic.app == app)
+            || self.coming.values().any(|coming| coming.topic.app == app)
     }
 
     /// When somebody has waited long enough.
@@ -93,16 +95,27 @@ impl Session {
 
     /// Follows a topic in one log: at once if it is here, later if it is on its way.
     pub(super) async fn follow_log(&mut self, sub: u32, epoch: u64, topic: Topic, start: Start) -> ControlFlow<Ended> {
-        match self.hub.standing(&topic.app, epoch) {
+        let standing = self.hub.standing(&topic.app, epoch);
+        if standing != Standing::Unknown && self.hub.is_clustered() {
+            self.want(&topic.app);
+        }
+        match standing {
             Standing::Here => self.follow(sub, topic, Some(epoch), start).await,
             Standing::Coming => {
-                self.want(&topic.app);
                 let deadline = Instant::now() + PATIENCE;
                 self.logs.coming.insert(sub, Coming { topic, epoch, start, deadline });
                 std::ops::ControlFlow::Continue(())
             }
             Standing::Unknown => self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp }).await,
         }
+    }
+
+    /// No longer watches what nothing here is about any more.
+    pub(super) fn want_no_more(&mut self) {
+        let mut wants = std::mem::take(&mut self.logs.wants);
+        let is_followed = |app: &str| self.subscriptions.values().any(|following| following.subscription.app() == app);
+        wants.retain(|app, _| self.logs.is_about(app) || is_followed(app));
+        self.logs.wants = wants;
     }
 
     fn want(&mut self, app: &str) {
