@@ -48,7 +48,7 @@ fn compared(record: &str, counted: &[(String, u64)]) -> Vec<String> {
     };
     let mut dearer = Vec::new();
     for (step, count) in counted {
-        let change = known(step).map(|known| (*count as f64 / known as f64 - 1.0) * 100.0);
+        let change = known(step).map(|known| (*count as f64 - known as f64) * 100.0 / known as f64);
         println!("  {step:<10} {count:>7} instructions, {:+.1} %", change.unwrap_or(f64::NAN));
         if change.is_none_or(|change| change > TOLERANCE) {
             dearer.push(step.clone());
