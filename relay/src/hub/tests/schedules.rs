@@ -83,7 +83,7 @@ impl Told {
 /// Follows `filter` from the beginning until it has `count` updates.
 fn follow_to_the_end(hub: &Arc<Hub>, filter: Filter, count: u128) {
     let viewer = hub.enter().unwrap();
-    let (mut subscription, subscribed) = viewer.subscribe(1, &topic(filter), Start::History, NOW).unwrap();
+    let (mut subscription, subscribed) = viewer.subscribe(1, &topic(filter), None, Start::History, NOW).unwrap();
     Told::from(subscribed.next).take_all(hub, &viewer, &mut subscription, NOW, count);
 }
 
@@ -139,7 +139,8 @@ fn nothing_is_lost_in_any_order_and_nobody_sleeps_for_ever() {
             with(&hub, |hub| {
                 for _ in 0..2 {
                     let viewer = hub.enter().unwrap();
-                    let (mut part, subscribed) = viewer.subscribe(1, &topic(only("a")), Start::History, NOW).unwrap();
+                    let (mut part, subscribed) =
+                        viewer.subscribe(1, &topic(only("a")), None, Start::History, NOW).unwrap();
                     let mut told = Told::from(subscribed.next);
                     while told.take(hub, &mut part, NOW) {}
                     assert!(told.next > subscribed.head && told.counts.len() <= 1);
@@ -173,7 +174,7 @@ fn sums_take_the_place_of_batches_in_any_order() {
         }
         let slow = |hub: &Arc<Hub>| {
             let viewer = hub.enter().unwrap();
-            let (mut slow, _) = viewer.subscribe(1, &topic(Filter::All), Start::Live, LATER).unwrap();
+            let (mut slow, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::Live, LATER).unwrap();
             // As if it had come before all of them and had not read since.
             (slow.next, slow.single_through) = (1, 0);
             Told::from(1).take_all(hub, &viewer, &mut slow, LATER, 9);
@@ -185,7 +186,7 @@ fn sums_take_the_place_of_batches_in_any_order() {
             with(&hub, |hub| {
                 let viewer = hub.enter().unwrap();
                 let back = Start::Back { span_ns: 3_600 * S };
-                let (mut part, subscribed) = viewer.subscribe(1, &topic(only("a")), back, LATER).unwrap();
+                let (mut part, subscribed) = viewer.subscribe(1, &topic(only("a")), None, back, LATER).unwrap();
                 assert_eq!(subscribed.next, 1);
                 Told::from(1).take_all(hub, &viewer, &mut part, LATER, 9);
             }),
@@ -206,7 +207,7 @@ fn what_was_just_published_is_not_forgotten() {
         let threads = vec![with(&hub, |hub| hub.evict_old(NOW + S)), with(&hub, |hub| publish(hub, &["a"], NOW + S))];
         all_join(threads);
         let viewer = hub.enter().unwrap();
-        let (mut all, subscribed) = viewer.subscribe(1, &topic(Filter::All), Start::History, NOW + S).unwrap();
+        let (mut all, subscribed) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, NOW + S).unwrap();
         // Forgotten before it was published, or not at all.
         let count = if subscribed.epoch == before { 2 } else { 1 };
         let mut told = Told::from(1);
