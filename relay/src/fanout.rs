@@ -30,13 +30,12 @@ pub use self::transport::{Commands, Far, Transport};
 use crate::access::Access;
 use crate::config::at_least_one;
 use crate::hub::{Hub, Subscription, Viewer};
+use crate::nanos;
 
 /// Batches taken from one feed before the next gets its turn.
 const BATCHES_PER_TURN: usize = 64;
 /// Wider subscriptions that one is held against. Any of them will do; a viewer with more only gets some things twice.
 const WIDER_MAX: usize = 8;
-/// Series named in one message.
-const SERIES_PER_MESSAGE: usize = 500;
 /// Applications and workers in one message of the catalogue; one application with more comes alone.
 const WORKERS_PER_MESSAGE: usize = 1_000;
 /// Shortest time between two messages of the catalogue.
@@ -176,7 +175,7 @@ impl Session {
             release: env!("CARGO_PKG_VERSION"),
             epoch: self.hub.epoch(),
             now_ns: config.now_ns(),
-            ring_ns: u64::try_from(config.ring.as_nanos()).unwrap_or(u64::MAX),
+            ring_ns: nanos(config.ring),
             demo: config.demo,
             ingest_port: config.ingest.port(),
         };
@@ -294,7 +293,7 @@ impl Session {
                 // Series may have been named for the first time in what is gone.
                 let series = following.subscription.series();
                 let (app, epoch) = (following.subscription.app().to_owned(), following.subscription.epoch());
-                self.name(app, epoch, &series).await?;
+                self.name(&app, epoch, &series).await?;
                 self.say(&ServerMessage::Gap { feed, from, to }).await?;
             }
             more |= read.batches.len() == BATCHES_PER_TURN;
@@ -376,7 +375,7 @@ impl Session {
                 let nothing = (self.hub.epoch(), Vec::new());
                 let (epoch, mut series) = if claims.cover_app(&app) { self.hub.series_of(&app) } else { nothing };
                 series.retain(|entry| claims.cover_category(&entry.key.category));
-                self.name(app, epoch, &series).await
+                self.name(&app, epoch, &series).await
             }
             ClientMessage::Token { token } => match self.pass.renew(token) {
                 Ok(()) => self.keep_to_pass().await,
@@ -402,7 +401,7 @@ impl Session {
             Err(reason) => self.say(&ServerMessage::Refused { sub, reason }).await,
             Ok((subscription, subscribed)) => {
                 let series = subscription.series();
-                self.name(subscription.app().to_owned(), subscription.epoch(), &series).await?;
+                self.name(subscription.app(), subscription.epoch(), &series).await?;
                 self.enter(sub, subscription);
                 self.say(&ServerMessage::Subscribed(subscribed)).await
             }
@@ -419,11 +418,8 @@ impl Session {
         self.want_no_more();
     }
 
-    async fn name(&mut self, app: String, epoch: u64, series: &[SeriesEntry]) -> ControlFlow<Ended> {
-        let messages = series.len().div_ceil(SERIES_PER_MESSAGE).max(1);
-        for at in 0..messages {
-            let part = series.chunks(SERIES_PER_MESSAGE).nth(at).unwrap_or_default().to_vec();
-            let message = ServerMessage::Series { app: app.clone(), epoch, series: part, last: at + 1 == messages };
+    async fn name(&mut self, app: &str, epoch: u64, series: &[SeriesEntry]) -> ControlFlow<Ended> {
+        for message in Hub::names(app, epoch, series) {
             self.say(&message).await?;
         }
         Continue(())

@@ -20,22 +20,26 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use joey_shared::series::Filter;
-use joey_shared::wire::{AppEntry, SeriesEntry};
+use joey_shared::wire::{AppEntry, SeriesEntry, ServerMessage};
 use tokio::sync::Notify;
 
 use self::feed::Feed;
 pub use self::follow::{Read, Subscription, Viewer};
 use self::log::Log;
 use self::peers::Peers;
-pub use self::peers::{Accepted, NotTaken, Outgoing, RemoteLog, Standing, Want};
+pub use self::peers::{Accepted, NotTaken, Outgoing, RELAYS_MAX, RemoteLog, Standing, Want};
 use crate::config::Config;
 use crate::ingest::wallaroo::{Counted, Metrics, Reject};
 use crate::metrics::Counters;
+use crate::nanos;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, RwLock};
 
 /// How much longer than asked for history is kept, so that a window as long as the ring is whole: its newest period began a
 /// while ago, and the oldest one arrived a while after its end.
 const SLACK: Duration = Duration::from_secs(15);
+
+/// Series named in one message.
+const SERIES_PER_MESSAGE: usize = 500;
 
 /// Every application, and the viewers that want to hear of new ones.
 #[derive(Debug)]
@@ -212,7 +216,7 @@ impl Hub {
         self.counters.batches.inc_by(cut.batches);
         self.ring_bytes.fetch_add(cut.bytes, Relaxed);
         if cut.batches > 0 {
-            self.hand_out(app, log.newest(), now_ns);
+            self.hand_out(app, log, now_ns);
         }
         tracing::trace!(app = app.name, batches = cut.batches, bytes = cut.bytes, "cut");
     }
@@ -272,11 +276,15 @@ impl Hub {
         let version = self.catalogue_changed();
         self.forgotten.store(version, Relaxed);
         drop(apps);
+        self.give_up(&app);
+        tracing::info!(app = name, "forgotten: nobody sends or watches");
+    }
+
+    /// Gives back the room of an application that nobody can find any more.
+    fn give_up(&self, app: &App) {
         let mut log = app.log.lock();
         self.series.fetch_sub(log.series().len() as u64, Relaxed);
         self.ring_bytes.fetch_sub(log.evict_older(u64::MAX) + log.evict_sums(u64::MAX), Relaxed);
-        drop(log);
-        tracing::info!(app = name, "forgotten: nobody sends or watches");
     }
 
     /// While there is more history than there may be, drops the oldest batch of whoever has most.
@@ -366,6 +374,18 @@ impl Hub {
     pub fn series_of(&self, app: &str) -> (u64, Vec<SeriesEntry>) {
         let app = self.apps.read().get(app).cloned();
         app.map_or((self.epoch, Vec::new()), |app| (app.epoch, app.log.lock().series().to_vec()))
+    }
+
+    /// Names of series as messages: one at least, and no more series in one than a message should hold.
+    pub fn names<'a>(
+        app: &'a str,
+        epoch: u64,
+        series: &'a [SeriesEntry],
+    ) -> impl Iterator<Item = ServerMessage<'static>> + 'a {
+        let messages = series.len().div_ceil(SERIES_PER_MESSAGE).max(1);
+        (1..=messages).zip(series.chunks(SERIES_PER_MESSAGE).chain([&[][..]])).map(move |(at, part)| {
+            ServerMessage::Series { app: app.to_owned(), epoch, series: part.to_vec(), last: at == messages }
+        })
     }
 
     fn feed_number(&self) -> u32 {
@@ -470,10 +490,6 @@ pub struct Figures {
     pub viewers: usize,
     /// Bytes of history.
     pub ring_bytes: u64,
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

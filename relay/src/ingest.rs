@@ -12,7 +12,6 @@ mod fronts;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -25,7 +24,7 @@ use self::fronts::Fronts;
 use self::wallaroo::{Frame, Front, Metrics, Reject, counted, decode, front, parts};
 use crate::access::{Access, tls};
 use crate::config::at_least_one;
-use crate::door::Door;
+use crate::door::{Door, keep_alive};
 use crate::guard::contained;
 use crate::hub::{App, Hub, Publishing};
 
@@ -293,14 +292,4 @@ async fn read_some(
         None => read.await,
     }
     .map_err(|_| Ended::Socket)
-}
-
-/// A quiet producer is normal, a vanished one is not: the kernel asks after 15 s, every 5 s, three times.
-fn keep_alive(stream: &TcpStream) {
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(15))
-        .with_interval(Duration::from_secs(5))
-        .with_retries(3);
-    // Without it the connection works as well; only a vanished peer is noticed later.
-    let _ = socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }

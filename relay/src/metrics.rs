@@ -194,7 +194,7 @@ pub fn render(hub: &Hub, producers: usize) -> String {
     registry.register("topics", "Topics with a ring", gauge(feeds));
     registry.register("series", "Series known", gauge(series));
     registry.register("ring_bytes", "Bytes of history held", gauge(usize::try_from(ring_bytes).unwrap_or(usize::MAX)));
-    if !hub.config().nats.is_empty() {
+    if hub.is_clustered() {
         counters.cluster.register(&mut registry);
     }
     let mut text = String::new();

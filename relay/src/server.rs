@@ -54,11 +54,7 @@ impl Relay {
         let epoch = fastrand::u64(1..1 << 53);
         // Where port 0 was asked for, viewers are told the one that it became.
         let config = Config { ingest: ingest.local_addr()?, http: http.local_addr()?, ..config };
-        let hub = Hub::new(config, epoch);
-        if !hub.config().nats.is_empty() {
-            hub.join_cluster();
-        }
-        Ok(Self { hub: Arc::new(hub), access, ingest, http })
+        Ok(Self { hub: Arc::new(Hub::new(config, epoch)), access, ingest, http })
     }
 
     /// Who may come in; the rules may change while the relay runs.
@@ -104,7 +100,7 @@ impl Relay {
         let guard = |what, work| contained(hub.counters().clone(), what, work);
         let cutter = tasks.spawn(guard("cutter", Box::pin(cut_batches(hub.clone(), goodbye.clone())) as Work));
         let sweeper = tasks.spawn(guard("sweeper", Box::pin(sweep(hub.clone(), goodbye.clone())) as Work));
-        if !config.nats.is_empty() {
+        if hub.is_clustered() {
             // Should it fail, this relay goes on by itself.
             tasks.spawn(guard("cluster", Box::pin(cluster::run(hub.clone(), goodbye.clone())) as Work));
         }

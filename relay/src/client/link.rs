@@ -16,6 +16,7 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_asyn
 
 use crate::access::tls;
 use crate::cli::Target;
+use crate::nanos;
 
 /// A relay that says nothing for this long is gone: it beats every 5 s.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -77,7 +78,7 @@ impl Link {
 
     /// The local clock that the viewer is given: ns since this client started.
     pub(super) fn now_ns(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        nanos(self.started.elapsed())
     }
 
     /// Whether the relay was not there when this client started.

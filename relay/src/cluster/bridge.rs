@@ -18,8 +18,9 @@ use joey_shared::wire::{AppEntry, ServerMessage};
 use super::page::Page;
 use super::subjects::{LogId, Place, Subjects};
 use super::words::{LogWord, PageEnd, Word, parts_of, pieces_of, split_apps, split_logs};
-use crate::hub::{Accepted, Hub, Outgoing, RemoteLog};
+use crate::hub::{Accepted, Hub, Outgoing, RELAYS_MAX, RemoteLog};
 use crate::metrics::Cluster;
+use crate::nanos;
 
 /// How often a relay tells its logs and what it wants: 2 s.
 const BEAT: u64 = 2_000_000_000;
@@ -48,8 +49,6 @@ const ASKS_MAX: usize = 8;
 const PAGE_BYTES: usize = 2 << 20;
 /// Batches of one log that came early and wait for those before them: more are let go, and asked for.
 const HELD_MAX: usize = 256;
-/// Relays known at once, as many as the hub knows; what others say is refused and counted.
-const PEERS_MAX: usize = 1_024;
 /// Logs and wishes of other relays, all together; more are refused and counted.
 const ITEMS_MAX: usize = 200_000;
 
@@ -355,7 +354,7 @@ impl Bridge {
             return None;
         }
         if !self.peers.contains_key(&relay) {
-            if self.peers.len() >= PEERS_MAX {
+            if self.peers.len() >= RELAYS_MAX {
                 self.counters.refuse("relays");
                 return None;
             }
@@ -418,7 +417,7 @@ impl Bridge {
         apps: Vec<(String, u32)>,
         now_ns: u64,
     ) {
-        let lives_ns = u64::try_from(lives.as_nanos()).unwrap_or(u64::MAX).min(BEAT_MAX * BEATS_LOST_MAX);
+        let lives_ns = nanos(lives).min(BEAT_MAX * BEATS_LOST_MAX);
         let until_ns = now_ns + lives_ns;
         let mut room = self.room();
         let (mut refused, mut is_new) = (0, is_back);
@@ -495,7 +494,7 @@ impl Bridge {
     }
 
     fn look_after_replicas(&mut self, now_ns: u64) {
-        let forget_ns = u64::try_from(self.hub.config().forget_after.as_nanos()).unwrap_or(u64::MAX);
+        let forget_ns = nanos(self.hub.config().forget_after);
         let mut under_way = self.replicas.values().filter(|replica| replica.asking.is_some()).count();
         let (mut ready, mut silent) = (Vec::new(), Vec::new());
         for (id, replica) in &mut self.replicas {

@@ -25,6 +25,7 @@ use super::bridge::{Action, Bridge};
 use crate::config::Config;
 use crate::hub::{Hub, Outgoing};
 use crate::metrics::Cluster;
+use crate::nanos;
 
 /// How often the bridge looks at what is due.
 const TICK: Duration = Duration::from_millis(100);
@@ -92,7 +93,7 @@ pub async fn run(hub: Arc<Hub>, mut bridge: Bridge, mut outgoing: mpsc::Receiver
     let (mut network, mut heard) = Network::new(hub.config().clone(), hub.counters().cluster.clone());
     network.start().await;
     let begun = Instant::now();
-    let now_ns = move || u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let now_ns = move || nanos(begun.elapsed());
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

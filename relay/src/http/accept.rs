@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::SockRef;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, BufReader};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ use tower::ServiceExt as _;
 
 use super::Peer;
 use crate::access::{Access, tls};
-use crate::door::{Door, Place};
+use crate::door::{Door, Place, keep_alive};
 use crate::guard::contained;
 use crate::hub::Hub;
 use crate::metered::{Metered, Written};
@@ -110,11 +110,9 @@ where
 }
 
 fn prepare(stream: &TcpStream) {
+    keep_alive(stream);
     // Each of these failing leaves a connection that works, only less well.
     let socket = SockRef::from(stream);
-    let keepalive =
-        TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5)).with_retries(3);
-    let _ = socket.set_tcp_keepalive(&keepalive);
     let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
     let _ = socket.set_send_buffer_size(SEND_BYTES);
     let _ = stream.set_nodelay(true);

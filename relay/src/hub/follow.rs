@@ -10,7 +10,8 @@ use joey_shared::wire::{Refusal, SeriesEntry, Start, Subscribed};
 use tokio::sync::Notify;
 
 use super::feed::{Batch, Feed, Next};
-use super::{App, Hub, SLACK, nanos, sum};
+use super::{App, Hub, SLACK, sum};
+use crate::nanos;
 
 /// A viewer that has not taken a batch for this long, in ns, is given sums: 10 s, the shortest after which one can exist.
 const LATE_NS: u64 = sum::SPAN_NS;
@@ -90,7 +91,7 @@ impl Viewer {
                 let next = feed.begin(wanted);
                 (next, next - wanted)
             }
-            Start::Back { span_ns } => (feed.since(now_ns.saturating_sub(span_ns.saturating_add(nanos(SLACK)))), 0),
+            Start::Back { span_ns } => (feed.since(since_ns(span_ns, now_ns)), 0),
             Start::History => (feed.oldest(), 0),
             Start::After { .. } => (feed.oldest_of_all(), 0),
         };
@@ -246,9 +247,11 @@ fn looks_back(start: Start, feed: &Feed, epoch: u64, now_ns: u64) -> bool {
     match start {
         Start::Live | Start::History => false,
         Start::After { epoch: known, seq } => known != epoch || seq.saturating_add(1) < feed.oldest(),
-        Start::Back { span_ns } => {
-            let since_ns = now_ns.saturating_sub(span_ns.saturating_add(nanos(SLACK)));
-            feed.is_younger_than(since_ns)
-        }
+        Start::Back { span_ns } => feed.is_younger_than(since_ns(span_ns, now_ns)),
     }
+}
+
+/// When what a viewer gets was cut at the earliest that asks for the last `span_ns`.
+fn since_ns(span_ns: u64, now_ns: u64) -> u64 {
+    now_ns.saturating_sub(span_ns.saturating_add(nanos(SLACK)))
 }

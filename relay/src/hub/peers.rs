@@ -11,15 +11,14 @@ use bytes::Bytes;
 use joey_shared::wire::{AppEntry, ServerMessage, WorkerEntry};
 use tokio::sync::{Notify, mpsc};
 
+use super::log::Log;
 use super::{App, Hub};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, RwLock};
 
 /// Batches that may wait to be sent to other relays. What is more is dropped and counted; who misses it asks for it.
 const OUTGOING_MAX: usize = 4_096;
-/// Relays that are listened to.
-const RELAYS_MAX: usize = 1_024;
-/// Series named in one message.
-const SERIES_PER_MESSAGE: usize = 500;
+/// Other relays that are known at once.
+pub const RELAYS_MAX: usize = 1_024;
 /// How long an application that nobody here follows any more is still listened to, in ns: 30 s.
 const LINGER_NS: u64 = 30_000_000_000;
 
@@ -73,8 +72,6 @@ pub enum NotTaken {
 /// What the hub knows of other relays.
 #[derive(Debug)]
 pub(super) struct Peers {
-    /// Whether there can be any.
-    is_clustered: AtomicBool,
     relays: RwLock<BTreeMap<u64, Peer>>,
     /// Replicas, by application and epoch.
     pub(super) replicas: RwLock<BTreeMap<(String, u64), Arc<Replica>>>,
@@ -126,7 +123,6 @@ impl Default for Peers {
     fn default() -> Self {
         let (outgoing, receiver) = mpsc::channel(OUTGOING_MAX);
         Self {
-            is_clustered: AtomicBool::new(false),
             relays: RwLock::default(),
             replicas: RwLock::default(),
             wants: Mutex::default(),
@@ -142,22 +138,17 @@ impl Default for Peers {
 impl Hub {
     // === what others say ===
 
-    /// There may be other relays from now on: viewers are told which logs there are.
-    pub fn join_cluster(&self) {
-        self.peers.is_clustered.store(true, Relaxed);
-    }
-
-    /// Whether there may be other relays.
+    /// Whether there may be other relays, so that viewers are told which logs there are.
     #[must_use]
-    pub fn is_clustered(&self) -> bool {
-        self.peers.is_clustered.load(Relaxed)
+    pub const fn is_clustered(&self) -> bool {
+        !self.config.nats.is_empty()
     }
 
-    /// Relay `relay` has these logs, besides those that it named before. Says whether there was room for it.
-    pub fn set_remote(&self, relay: u64, logs: Vec<RemoteLog>) -> bool {
+    /// Relay `relay` has these logs, besides those that it named before, if there is room for one more relay.
+    pub fn set_remote(&self, relay: u64, logs: Vec<RemoteLog>) {
         let mut relays = self.peers.relays.write();
         if relays.len() >= RELAYS_MAX && !relays.contains_key(&relay) {
-            return false;
+            return;
         }
         let peer = relays.entry(relay).or_default();
         for log in logs {
@@ -174,7 +165,6 @@ impl Hub {
                 self.logs_changed();
             }
         }
-        true
     }
 
     /// Relay `relay` is gone, or has forgotten `app` if one is named. What was replicated of it stays until it is too old.
@@ -197,19 +187,6 @@ impl Hub {
         }
     }
 
-    /// Viewers of each application in other relays.
-    #[must_use]
-    pub fn presence_elsewhere(&self) -> BTreeMap<String, u32> {
-        let mut all = BTreeMap::<String, u32>::new();
-        for peer in self.peers.relays.read().values() {
-            for (app, &viewers) in &peer.viewers {
-                let sum = all.entry(app.clone()).or_default();
-                *sum = sum.saturating_add(viewers);
-            }
-        }
-        all
-    }
-
     /// Subscriptions of viewers here, by application.
     #[must_use]
     pub fn presence(&self) -> Vec<(String, u32)> {
@@ -229,11 +206,9 @@ impl Hub {
         apps.iter().map(log).collect()
     }
 
-    /// What other relays have of `app`: their numbers and logs.
-    #[must_use]
-    pub fn remote_logs(&self, app: &str) -> Vec<(u64, RemoteLog)> {
-        let relays = self.peers.relays.read();
-        relays.iter().filter_map(|(&relay, peer)| Some((relay, peer.logs.get(app)?.clone()))).collect()
+    /// The epochs of other relays' logs of `app`.
+    fn remote_epochs(&self, app: &str) -> Vec<u64> {
+        self.peers.relays.read().values().filter_map(|peer| Some(peer.logs.get(app)?.epoch)).collect()
     }
 
     /// Adds what other relays say of `version` or later to the lines of our own catalogue.
@@ -317,7 +292,7 @@ impl Hub {
     #[must_use]
     pub fn logs_of(&self, app: &str) -> Vec<u64> {
         let mut epochs: Vec<u64> = self.apps.read().get(app).map(|app| app.epoch).into_iter().collect();
-        epochs.extend(self.remote_logs(app).into_iter().map(|(_, log)| log.epoch));
+        epochs.extend(self.remote_epochs(app));
         let replicas = self.peers.replicas.read();
         epochs.extend(
             replicas
@@ -340,7 +315,7 @@ impl Hub {
         match self.replica(app, epoch) {
             Some(replica) if replica.is_ready() => Standing::Here,
             Some(_) => Standing::Coming,
-            None if self.remote_logs(app).iter().any(|(_, log)| log.epoch == epoch) => Standing::Coming,
+            None if self.remote_epochs(app).contains(&epoch) => Standing::Coming,
             None => Standing::Unknown,
         }
     }
@@ -355,13 +330,6 @@ impl Hub {
         self.replica(app, epoch).map(|replica| replica.app.log.lock().head())
     }
 
-    /// Every replica: application, epoch, newest number.
-    #[must_use]
-    pub fn replicas(&self) -> Vec<(String, u64, u64)> {
-        let replicas = self.peers.replicas.read();
-        replicas.iter().map(|((app, epoch), replica)| (app.clone(), *epoch, replica.app.log.lock().head())).collect()
-    }
-
     /// Takes one message of the log of `epoch` of `app` into our replica, which is made if need be: its names, batches, sums,
     /// and gaps that nobody can fill.
     ///
@@ -372,7 +340,6 @@ impl Hub {
         let replica = self.replica_made(app, epoch)?;
         let mut log = replica.app.log.lock();
         log.comes_at(self.config.now_ns());
-        let before = log.series().len();
         let take_place = || self.take_series_place();
         let (accepted, bytes) = match message {
             ServerMessage::Series { series, .. } => (log.learn(&series, take_place)?, 0),
@@ -383,7 +350,7 @@ impl Hub {
         };
         drop(log);
         self.ring_bytes.fetch_add(bytes, Relaxed);
-        tracing::trace!(app, epoch, before, ?accepted, "accepted from another relay");
+        tracing::trace!(app, epoch, ?accepted, "accepted from another relay");
         Ok(accepted)
     }
 
@@ -425,10 +392,7 @@ impl Hub {
         }
         let Some(replica) = replicas.remove(&key) else { return };
         drop(replicas);
-        let mut log = replica.app.log.lock();
-        self.series.fetch_sub(log.series().len() as u64, Relaxed);
-        self.ring_bytes.fetch_sub(log.evict_older(u64::MAX) + log.evict_sums(u64::MAX), Relaxed);
-        drop(log);
+        self.give_up(&replica.app);
         self.logs_changed();
     }
 
@@ -439,10 +403,8 @@ impl Hub {
         let own = self.apps.read().get(app).filter(|app| app.epoch == epoch).cloned();
         let app = own.or_else(|| Some(self.replica(app, epoch)?.app.clone()))?;
         let log = app.log.lock();
-        let names = log.series().chunks(SERIES_PER_MESSAGE);
-        let name =
-            |series: &[_]| ServerMessage::Series { app: app.name.clone(), epoch, series: series.to_vec(), last: true };
-        let mut messages: Vec<Bytes> = names.map(|series| name(series).encode().into()).collect();
+        let names = Self::names(&app.name, epoch, log.series());
+        let mut messages: Vec<Bytes> = names.map(|message| message.encode().into()).collect();
         let (pieces, begins) = log.pieces_after(after);
         if after > 0 && begins > after + 1 {
             messages.push(ServerMessage::Gap { feed: 0, from: after + 1, to: begins - 1 }.encode().into());
@@ -469,9 +431,9 @@ impl Hub {
     }
 
     /// Hands out the newest batch of `app`, if somebody elsewhere watches it at `now_ns`.
-    pub(super) fn hand_out(&self, app: &App, newest: Option<Bytes>, now_ns: u64) {
+    pub(super) fn hand_out(&self, app: &App, log: &Log, now_ns: u64) {
         let is_heard = self.peers.listeners.read().get(&app.name).is_some_and(|&until_ns| until_ns > now_ns);
-        let Some(bytes) = newest.filter(|_| is_heard) else { return };
+        let Some(bytes) = is_heard.then(|| log.newest()).flatten() else { return };
         let batch = Outgoing { app: app.name.clone(), epoch: app.epoch, bytes };
         if self.peers.outgoing.try_send(batch).is_err() {
             self.counters.not_sent.inc();

@@ -12,10 +12,12 @@ use crate::config::Config;
 
 /// Where producers are, and a relay that knows of it; the epochs are 7 and 1,007.
 fn pair() -> (Arc<Hub>, Arc<Hub>) {
-    let far = hub(Config::default());
-    let near = Arc::new(Hub::new(Config::default(), 1_007));
-    near.join_cluster();
-    (far, near)
+    (hub(Config::default()), near())
+}
+
+fn near() -> Arc<Hub> {
+    let nats = vec!["nats://127.0.0.1".parse().unwrap()];
+    Arc::new(Hub::new(Config { nats, ..Config::default() }, 1_007))
 }
 
 /// Tells `near` what `far` has, and brings the replica up to date.
@@ -137,8 +139,7 @@ fn an_application_in_two_relays_is_one_for_its_viewers() {
 fn what_only_sums_remember_comes_as_sums_and_what_nobody_remembers_is_told() {
     let config = Config { ring: Duration::from_secs(20), ..Config::default() };
     let far = hub(config);
-    let near = Arc::new(Hub::new(Config::default(), 1_007));
-    near.join_cluster();
+    let near = near();
     let run = |seconds: std::ops::Range<u64>| {
         for second in seconds {
             let app = far.app("app").unwrap();
