@@ -406,10 +406,7 @@ impl Feed {
 
     /// Drops batches up to number `through`; gives the bytes freed.
     pub(super) fn evict_through(&mut self, through: u64) -> u64 {
-        let mut freed = 0;
-        while let Some(batch) = self.ring.pop_front_if(|batch| batch.to <= through) {
-            freed += batch.cost();
-        }
+        let freed = drop_front(&mut self.ring, |batch| batch.to <= through);
         self.bytes -= freed;
         freed
     }
@@ -424,20 +421,14 @@ impl Feed {
 
     /// Drops batches cut before `oldest_ns`; gives the bytes freed.
     pub(super) fn evict_older(&mut self, oldest_ns: u64) -> u64 {
-        let mut freed = 0;
-        while let Some(batch) = self.ring.pop_front_if(|batch| batch.cut_ns < oldest_ns) {
-            freed += batch.cost();
-        }
+        let freed = drop_front(&mut self.ring, |batch| batch.cut_ns < oldest_ns);
         self.bytes -= freed;
         freed
     }
 
     /// Drops sums cut before `oldest_ns`; gives the bytes freed.
     pub(super) fn evict_sums(&mut self, oldest_ns: u64) -> u64 {
-        let mut freed = 0;
-        while let Some(sum) = self.sums.pop_front_if(|sum| sum.cut_ns < oldest_ns) {
-            freed += sum.cost();
-        }
+        let freed = drop_front(&mut self.sums, |sum| sum.cut_ns < oldest_ns);
         self.bytes -= freed;
         freed
     }
@@ -463,4 +454,13 @@ impl Feed {
     pub(super) const fn is_unwatched(&self) -> bool {
         self.viewers.is_empty()
     }
+}
+
+/// Drops pieces from the front for as long as `goes` holds; gives the bytes freed.
+fn drop_front(pieces: &mut VecDeque<Batch>, goes: impl Fn(&Batch) -> bool) -> u64 {
+    let mut freed = 0;
+    while let Some(piece) = pieces.pop_front_if(|piece| goes(piece)) {
+        freed += piece.cost();
+    }
+    freed
 }

@@ -223,8 +223,10 @@ impl Log {
         Ok(if self.series.len() > known { Accepted::Taken } else { Accepted::Again })
     }
 
-    /// Whether something that covers `from..=to` can be taken, as far as its numbers tell; a replica begins anywhere.
-    fn place(&mut self, from: u64, to: u64) -> Result<Accepted, NotTaken> {
+    /// Whether something with this head can be taken, as far as its numbers tell; a replica begins anywhere. If so, the names
+    /// in it are learnt.
+    fn place(&mut self, head: &BatchHead, take_place: impl Fn() -> bool) -> Result<Accepted, NotTaken> {
+        let &BatchHead { from, to, .. } = head;
         if from == 0 || to < from || to == u64::MAX {
             return Err(NotTaken::Malformed);
         }
@@ -232,11 +234,11 @@ impl Log {
             self.head = from - 1;
             self.feeds_mut().for_each(|feed| feed.skip_to(from));
         }
-        Ok(match self.head + 1 {
-            next if to < next => Accepted::Again,
-            next if from > next => Accepted::Gap { from: next, to: from - 1 },
-            _ => Accepted::Taken,
-        })
+        let placed = place_after(self.head + 1, from, to);
+        if placed == Accepted::Taken {
+            self.learn(&head.series, take_place)?;
+        }
+        Ok(placed)
     }
 
     /// What is taken from now on has come at `now_ns`. A viewer is not late with what it could not have had before.
@@ -251,11 +253,10 @@ impl Log {
         updates: Blob<'_>,
         take_place: impl Fn() -> bool,
     ) -> Result<(Accepted, u64), NotTaken> {
-        let placed = self.place(head.from, head.to)?;
+        let placed = self.place(head, take_place)?;
         if placed != Accepted::Taken {
             return Ok((placed, 0));
         }
-        self.learn(&head.series, take_place)?;
         let all: Vec<Update> = head.read(updates).collect::<Result<_, _>>().map_err(|_| NotTaken::Malformed)?;
         let numbers = |update: &Update| (head.from..=head.to).contains(&update.seq);
         let is_sound = |update: &Update| numbers(update) && (update.series as usize) < self.series.len();
@@ -284,11 +285,10 @@ impl Log {
         updates: Blob<'_>,
         take_place: impl Fn() -> bool,
     ) -> Result<(Accepted, u64), NotTaken> {
-        let placed = self.place(head.from, head.to)?;
+        let placed = self.place(head, take_place)?;
         if placed != Accepted::Taken {
             return Ok((placed, 0));
         }
-        self.learn(&head.series, take_place)?;
         if head.from <= self.head {
             return Ok(self.accept_gap(self.head + 1, head.to));
         }
@@ -312,17 +312,17 @@ impl Log {
 
     /// Goes on behind numbers that nobody has any more.
     pub(super) fn accept_gap(&mut self, from: u64, to: u64) -> (Accepted, u64) {
-        let accepted = match self.head + 1 {
-            next if to < next || self.whole.is_blank() => Accepted::Again,
-            next if from > next => Accepted::Gap { from: next, to: from - 1 },
-            next => {
-                let bytes = self.parts.iter_mut().map(|part| part.cover(&self.series, next - 1, self.heard_ns)).sum();
-                self.head = to;
-                self.feeds_mut().for_each(|feed| feed.skip_to(to + 1));
-                return (Accepted::Taken, bytes);
-            }
-        };
-        (accepted, 0)
+        if self.whole.is_blank() {
+            return (Accepted::Again, 0);
+        }
+        let placed = place_after(self.head + 1, from, to);
+        if placed != Accepted::Taken {
+            return (placed, 0);
+        }
+        let bytes = self.parts.iter_mut().map(|part| part.cover(&self.series, self.head, self.heard_ns)).sum();
+        self.head = to;
+        self.feeds_mut().for_each(|feed| feed.skip_to(to + 1));
+        (placed, bytes)
     }
 
     /// Everything after number `after`, or everything for 0, as messages; and the first number that they cover.
@@ -501,6 +501,17 @@ impl Log {
             late: self.late,
             limited: self.limited,
         }
+    }
+}
+
+/// What becomes of `from..=to` where `next` is the first number that is not there yet.
+const fn place_after(next: u64, from: u64, to: u64) -> Accepted {
+    if to < next {
+        Accepted::Again
+    } else if from > next {
+        Accepted::Gap { from: next, to: from - 1 }
+    } else {
+        Accepted::Taken
     }
 }
 
