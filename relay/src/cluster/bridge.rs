@@ -383,7 +383,7 @@ impl Bridge {
         if is_new {
             tracing::info!(relay, release, "another relay is there");
         }
-        let mut news = Vec::new();
+        let (mut heads, mut news) = (Vec::new(), Vec::new());
         for LogWord { app, epoch, head, entry } in logs {
             let before = peer.logs.get(&app);
             let is_sound = entry.as_ref().is_none_or(|entry| entry.app == app);
@@ -392,17 +392,24 @@ impl Bridge {
                 continue;
             }
             room -= usize::from(before.is_none());
-            let bare = || AppEntry { app: app.clone(), ..AppEntry::default() };
-            let entry = entry.unwrap_or_else(|| before.map_or_else(bare, |before| before.entry.clone()));
+            let same = before.filter(|before| before.epoch == epoch);
             // Messages may come in another order; a log never gets shorter.
-            let head = before.filter(|before| before.epoch == epoch).map_or(head, |before| before.head.max(head));
-            peer.logs.insert(app, Told { epoch, head, until_ns, entry: entry.clone() });
-            news.push(RemoteLog { epoch, head, entry });
+            let head = same.map_or(head, |before| before.head.max(head));
+            // Most beats bring nothing but heads, which are no news for the catalogue.
+            if entry.is_some() || same.is_none() {
+                let bare = || AppEntry { app: app.clone(), ..AppEntry::default() };
+                let entry = entry.unwrap_or_else(|| before.map_or_else(bare, |before| before.entry.clone()));
+                news.push(RemoteLog { epoch, head, entry: entry.clone() });
+                peer.logs.insert(app.clone(), Told { epoch, head, until_ns, entry });
+            } else if let Some(told) = peer.logs.get_mut(&app) {
+                (told.head, told.until_ns) = (head, until_ns);
+            }
+            heads.push((LogId { app, epoch }, head));
         }
         (0..refused).for_each(|_| self.counters.refuse("logs"));
-        for RemoteLog { epoch, head, entry } in &news {
-            if self.wanted.contains(&entry.app) {
-                self.note_head(&LogId { app: entry.app.clone(), epoch: *epoch }, Some(relay), *head, now_ns);
+        for (id, head) in heads {
+            if self.wanted.contains(&id.app) {
+                self.note_head(&id, Some(relay), head, now_ns);
             }
         }
         self.hub.set_remote(relay, news);
