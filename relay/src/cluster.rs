@@ -5,7 +5,7 @@
 //!
 //! - [`subjects`]: names as NATS subjects.
 //! - [`words`]: what relays say to each other.
-//! - [`page`]: one answer, put together from its parts.
+//! - `page`: one answer, put together from its parts.
 //! - [`bridge`]: who is told what, and what is asked for.
 //! - [`engine`]: the connection to NATS.
 

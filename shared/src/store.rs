@@ -206,13 +206,11 @@ impl AppStore {
     /// Counts an update of the log of `epoch` that arrived at the relay at `arrival_ns`, once.
     pub fn apply(&mut self, epoch: u64, update: &Update, arrival_ns: u64) -> Applied {
         let log = self.log(epoch);
-        if log.series.get(&update.series).is_none() {
-            return Applied::Unknown;
-        }
+        let Some(announced) = log.series.get(&update.series).cloned() else { return Applied::Unknown };
         if !log.merged.insert(update.seq) {
             return Applied::Again;
         }
-        self.add(epoch, update, arrival_ns)
+        self.count(announced, update, arrival_ns)
     }
 
     /// Notes that the stretch `from..=to` of the log of `epoch` has come for the topic that `filter` describes.
@@ -261,9 +259,13 @@ impl AppStore {
 
     /// Counts an update, or a sum of several, of which the caller knows that it was not here before.
     pub(crate) fn add(&mut self, epoch: u64, update: &Update, arrival_ns: u64) -> Applied {
-        let Some(Announced { worker, own, total }) = self.log(epoch).series.get(&update.series).cloned() else {
-            return Applied::Unknown;
-        };
+        match self.log(epoch).series.get(&update.series).cloned() {
+            Some(announced) => self.count(announced, update, arrival_ns),
+            None => Applied::Unknown,
+        }
+    }
+
+    fn count(&mut self, Announced { worker, own, total }: Announced, update: &Update, arrival_ns: u64) -> Applied {
         self.heard_ns = self.heard_ns.max(arrival_ns);
         if update.skew_ns > 0 {
             self.skews.insert(worker, Skew { ahead_ns: update.skew_ns, seen_ns: arrival_ns });

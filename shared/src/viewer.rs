@@ -6,20 +6,18 @@
 //!
 //! Never twice: updates are merged by stamp, so overlapping subscriptions and resumes are harmless. Never silently less:
 //! after a jump between the ranges of two batches, or a heartbeat that speaks of more than came, the viewer asks once for
-//! what is missing; what does not come then either becomes a [`Hole`] that names how much it is.
+//! what is missing; what does not come then either becomes a [`Hole`](crate::store::Hole) that names how much it is.
 
+mod messages;
 mod progress;
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::series::{SeriesKey, Topic};
-use crate::store::{AppStore, Applied, WINDOW_SECONDS};
+use crate::store::{AppStore, WINDOW_SECONDS};
 use crate::vecmap::VecMap;
-use crate::wire::{
-    AppEntry, BatchHead, Blob, ClientMessage, RELAYS_MAX, Refusal, SeriesEntry, ServerMessage, Start, Subscribed,
-    Update, VERSION, WireError,
-};
+use crate::wire::{AppEntry, ClientMessage, SeriesEntry, ServerMessage, Start, Update, VERSION, WireError};
 
 /// What a relay said about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -295,213 +293,6 @@ impl Viewer {
         outcome
     }
 
-    fn handle(
-        &mut self,
-        message: ServerMessage<'_>,
-        now_ns: u64,
-        incoming: &mut impl FnMut(&Incoming<'_>),
-    ) -> Result<(), WireError> {
-        match message {
-            ServerMessage::Hello(hello) => {
-                self.clock = Some((hello.now_ns, now_ns));
-                self.relay = Some(RelayInfo {
-                    version: hello.version,
-                    release: hello.release.to_string(),
-                    epoch: hello.epoch,
-                    ring_ns: hello.ring_ns,
-                    demo: hello.demo,
-                    ingest_port: hello.ingest_port,
-                });
-            }
-            ServerMessage::Catalogue { full, apps, last } => self.learn(full, apps, last),
-            ServerMessage::Subscribed(subscribed) => self.subscribed(subscribed),
-            ServerMessage::Batch { head, updates } => return self.batch(&head, updates, false, incoming),
-            ServerMessage::Sum { head, updates } => return self.batch(&head, updates, true, incoming),
-            ServerMessage::Gap { feed, from, to } => {
-                if let Some((sub, _)) = self.live_feed(feed) {
-                    self.missed(sub, Some(to.saturating_sub(from).saturating_add(1)));
-                    self.progressed(sub, from, to, None);
-                }
-            }
-            ServerMessage::Heartbeat { now_ns: relay_ns, sent } => {
-                self.clock = Some((relay_ns, now_ns));
-                for (feed, last) in sent {
-                    if let Some((sub, live)) = self.live_feed(feed)
-                        && last >= live.next
-                        && !self.ask_again(sub, live.next)
-                    {
-                        self.missed(sub, Some((last - live.next).saturating_add(1)));
-                        self.progressed(sub, live.next, last, None);
-                    }
-                }
-            }
-            ServerMessage::Refused { sub, reason } => {
-                if let Some(subscription) = self.subscriptions.get_mut(&sub) {
-                    subscription.waiting = reason == Refusal::NoSuchApp;
-                    // A token that covers less ends a subscription that was made.
-                    subscription.live = None;
-                    if reason == Refusal::SeeLogs {
-                        subscription.sees_logs = true;
-                        let app = subscription.topic.app.clone();
-                        self.follow_logs(&app);
-                    } else if subscription.waiting && subscription.log.is_some() {
-                        self.missed(sub, None);
-                    }
-                }
-            }
-            ServerMessage::Cluster { connected, relays, watching } => {
-                self.cluster = Some(ClusterInfo { connected, relays, watching });
-            }
-            ServerMessage::Logs { app, epochs } => {
-                self.logs.insert(app.clone(), epochs);
-                self.follow_logs(&app);
-            }
-            ServerMessage::Series { app, epoch, series, last: _ } => self.announce(&app, epoch, series),
-            ServerMessage::Expires { at_ns } => self.expires_ns = Some(at_ns),
-            ServerMessage::Relays { mut addresses } => {
-                addresses.truncate(RELAYS_MAX);
-                self.relays = addresses;
-            }
-        }
-        Ok(())
-    }
-
-    fn learn(&mut self, full: bool, apps: Vec<AppEntry>, last: bool) {
-        self.catalogue_revision += 1;
-        if full {
-            self.catalogue.clear();
-            self.has_catalogue = false;
-        }
-        apps.into_iter().for_each(|entry| self.catalogue.insert(entry.app.clone(), entry));
-        if last && !self.has_catalogue {
-            self.has_catalogue = true;
-            self.drop_strangers();
-        }
-        let ready = |(&sub, subscription): (&u32, &Subscription)| {
-            (subscription.waiting && self.catalogue.contains_key(&subscription.topic.app)).then_some(sub)
-        };
-        let subs: Vec<u32> = self.subscriptions.iter().filter_map(ready).collect();
-        subs.into_iter().for_each(|sub| self.subscribe(sub));
-    }
-
-    /// Drops what is known of applications that the relay has forgotten and nobody here follows.
-    fn drop_strangers(&mut self) {
-        let Self { catalogue, subscriptions, apps, names, progress, .. } = self;
-        let is_known = |app: &String| {
-            catalogue.contains_key(app) || subscriptions.values().any(|subscription| subscription.topic.app == *app)
-        };
-        apps.retain(|app, _| is_known(app));
-        names.retain(|(_, app), _| is_known(app));
-        progress.retain(|(topic, _), _| is_known(&topic.app));
-    }
-
-    fn subscribed(&mut self, Subscribed { sub, feed, epoch, next, head, missing }: Subscribed) {
-        let Some(subscription) = self.subscriptions.get_mut(&sub) else { return };
-        subscription.live = Some(Live { feed, epoch, next, head });
-        let key = (subscription.topic.clone(), subscription.log);
-        let topic = &key.0;
-        let seconds = self.seconds;
-        self.apps.get_or_insert_with(topic.app.clone(), || AppStore::new(seconds));
-        let before = self.progress.get(&key).or_else(|| self.progress.get(&(topic.clone(), None))).copied();
-        let before = before.filter(|progress| key.1.is_none() || progress.epoch == epoch);
-        let has_restarted = before.is_some_and(|progress| progress.epoch != epoch);
-        if has_restarted && self.relay.as_ref().is_some_and(|relay| relay.demo) {
-            // Made-up producers tell their past again, which would count twice.
-            self.apps.insert(topic.app.clone(), AppStore::new(seconds));
-            self.announce_known(&topic.app, epoch);
-        } else if has_restarted {
-            self.missed(sub, None);
-        } else if missing > 0 {
-            self.missed(sub, Some(missing));
-        }
-        let began = if self.subscriptions.get(&sub).is_some_and(|own| own.start == Start::Live) { next } else { 0 };
-        let from = before.filter(|_| !has_restarted).map_or(began, |progress| progress.from);
-        let cut_ns = before.map_or(0, |progress| progress.cut_ns);
-        self.progress.insert(key, Progress { epoch, from, next, cut_ns });
-    }
-
-    /// Tells a new store of `app` the series that the relay has named already; it names each once in a connection.
-    fn announce_known(&mut self, app: &str, epoch: u64) {
-        let named = self.names.iter().find(|((known, name), _)| *known == epoch && name == app);
-        let named: Vec<SeriesEntry> = named.map_or_else(Vec::new, |(_, series)| series.values().cloned().collect());
-        self.announce(app, epoch, named);
-    }
-
-    fn announce(&mut self, app: &str, epoch: u64, series: Vec<SeriesEntry>) {
-        let seconds = self.seconds;
-        self.apps.get_or_insert_with(app.to_string(), || AppStore::new(seconds)).announce(epoch, &series);
-        let logs = self.logs.get(app).map_or(&[][..], Vec::as_slice);
-        self.names.retain(|(known, name), _| *known == epoch || name != app || logs.contains(known));
-        let names = self.names.get_or_insert_with((epoch, app.to_string()), VecMap::new);
-        series.into_iter().for_each(|entry| names.insert(entry.number, entry));
-    }
-
-    fn live_feed(&self, feed: u32) -> Option<(u32, Live)> {
-        self.subscriptions
-            .iter()
-            .find_map(|(&sub, subscription)| subscription.live.filter(|live| live.feed == feed).map(|live| (sub, live)))
-    }
-
-    fn batch(
-        &mut self,
-        head: &BatchHead,
-        updates: Blob<'_>,
-        is_sum: bool,
-        incoming: &mut impl FnMut(&Incoming<'_>),
-    ) -> Result<(), WireError> {
-        // A batch that was on its way when its subscription ended.
-        let Some((sub, live)) = self.live_feed(head.feed) else { return Ok(()) };
-        let Some(topic) = self.subscriptions.get(&sub).map(|subscription| subscription.topic.clone()) else {
-            return Ok(());
-        };
-        if head.from > live.next {
-            if self.ask_again(sub, live.next) {
-                // What is left out now comes again behind what was missing.
-                return Ok(());
-            }
-            self.missed(sub, Some(head.from - live.next));
-        }
-        let app = topic.app.as_str();
-        self.announce(app, live.epoch, head.series.clone());
-        let names = self.names.get(&(live.epoch, topic.app.clone()));
-        let Some(store) = self.apps.get_mut(app) else { return Ok(()) };
-        store.close_holes(head.cut_ns);
-        let known = if is_sum { store.known(live.epoch, &topic.filter, head.from, head.to) } else { Vec::new() };
-        // Of a series that came for a part of the stretch already nobody can say what the sum adds.
-        let in_doubt = known.iter().any(|known| !known.is_whole);
-        let mut outcome = Ok(());
-        for update in head.read(updates) {
-            match update {
-                Ok(mut update) => {
-                    let series = names.and_then(|names| names.get(&update.series));
-                    let applied = match series {
-                        None => Applied::Unknown,
-                        Some(series) if is_sum => {
-                            update.seq = head.from;
-                            let is_known = known.iter().any(|known| known.filter.admits(&series.key));
-                            if is_known { Applied::Again } else { store.add(live.epoch, &update, head.cut_ns) }
-                        }
-                        Some(series) if store.is_summed(live.epoch, update.seq, &series.key) => Applied::Again,
-                        Some(_) => store.apply(live.epoch, &update, head.cut_ns),
-                    };
-                    if let (Applied::Merged | Applied::Late, Some(series)) = (applied, series) {
-                        let sum_to = is_sum.then_some(head.to);
-                        incoming(&Incoming { app, epoch: live.epoch, series, update: &update, sum_to });
-                    } else if applied == Applied::Unknown {
-                        outcome = Err(WireError::Malformed);
-                    }
-                }
-                Err(error) => outcome = Err(error),
-            }
-        }
-        store.cover(live.epoch, &topic.filter, head.from, head.to, is_sum);
-        if in_doubt {
-            self.missed(sub, Some(head.to.saturating_sub(head.from).saturating_add(1)));
-        }
-        self.progressed(sub, head.from, head.to, Some(head.cut_ns));
-        outcome
-    }
-
     /// Lets time pass, so that the newest periods become complete without a later one.
     pub fn advance(&mut self, now_ns: u64) {
         if let Some(relay_ns) = self.relay_ns(now_ns) {
@@ -549,7 +340,7 @@ impl Viewer {
         self.relay.as_ref()
     }
 
-    /// Where else to go, as the relay told last; at most [`RELAYS_MAX`] addresses.
+    /// Where else to go, as the relay told last; at most [`RELAYS_MAX`](crate::wire::RELAYS_MAX) addresses.
     #[must_use]
     pub fn relays(&self) -> &[String] {
         &self.relays

@@ -6,7 +6,7 @@ use super::*;
 use crate::histogram::Histogram;
 use crate::series::{COMPUTATION, Filter};
 use crate::store::Hole;
-use crate::wire::{Hello, UpdatesWriter};
+use crate::wire::{BatchHead, Hello, Refusal, Subscribed, UpdatesWriter};
 use std::string::ToString;
 use std::vec;
 
