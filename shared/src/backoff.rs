@@ -10,6 +10,16 @@ pub const FIRST_MS: u32 = 500;
 /// Ceiling of every later delay in milliseconds.
 pub const LONGEST_MS: u32 = 15_000;
 
+/// Most that the first attempt at another relay waits, in milliseconds.
+const SPREAD_MS: u32 = 250;
+
+/// The delay in milliseconds before going to another relay, for a uniformly random `chance`: short, but not the same for all
+/// viewers of a relay that is lost.
+#[must_use]
+pub const fn to_another_ms(chance: u32) -> u32 {
+    chance % SPREAD_MS
+}
+
 /// The delay in milliseconds before attempt number `attempt` (the first is 0), for a uniformly random `chance`.
 ///
 /// ```

@@ -1,8 +1,9 @@
 //! The link: opens a connection, drains it into the model, and comes back, here or at another relay, when it is gone.
 //!
 //! One task for the life of the page. Every message is merged at once, because the browser cannot be told to wait and an
-//! unread message is memory. Where a WebSocket cannot be had, a stream over HTTP takes its place. Attempts are spread by full jitter, none is made while nobody looks, and one is made at once
-//! when the page is looked at again or the network returns. What the relay will not forgive is said in words, and ends it.
+//! unread message is memory. Where a WebSocket cannot be had, a stream over HTTP takes its place. Attempts are spread by full
+//! jitter, none is made while nobody looks, and one is made at once when the page is looked at again or the network returns.
+//! What the relay will not forgive is said in words, and ends it.
 
 mod wire;
 
@@ -33,9 +34,6 @@ const SILENT_MAX: u32 = 2;
 const SILENT_MAX_ONCE_HEARD: u32 = 10;
 /// How long a stream that works is taken again without trying a WebSocket first, in ns.
 const STREAM_NS: u64 = 180_000_000_000;
-/// Most that the first attempt at another relay waits, in ms, so that not all pages of a lost relay come at the same instant.
-const SPREAD_MS: u32 = 250;
-
 /// How the page stands with its relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkState {
@@ -211,7 +209,7 @@ impl Link {
             tried += 1;
             // Once nobody was there, everybody is tried again, after a pause.
             let delay_ms = if tried < addresses.len() {
-                browser::chance() % SPREAD_MS
+                backoff::to_another_ms(browser::chance())
             } else {
                 tried = 0;
                 round += 1;

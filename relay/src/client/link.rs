@@ -23,9 +23,6 @@ const SILENCE: Duration = Duration::from_secs(15);
 /// How often the file of the token is looked into while its token counts for a while only.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Most that the first attempt at another relay waits, in ms, so that not all viewers of a lost relay come at the same instant.
-const SPREAD_MS: u32 = 250;
-
 /// A viewer and its connection.
 pub(super) struct Link {
     /// What is known.
@@ -222,7 +219,7 @@ impl Link {
             backoff::delay_ms(self.attempt - 1, fastrand::u32(..))
         } else {
             self.tried += 1;
-            fastrand::u32(..SPREAD_MS)
+            backoff::to_another_ms(fastrand::u32(..))
         };
         self.learn();
         self.at = (self.at + 1) % self.addresses.len();

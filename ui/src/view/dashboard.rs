@@ -23,11 +23,7 @@ struct Strip {
 
 /// The page.
 pub(super) fn page(ctx: Ctx, app: String) -> Node {
-    let of = app.clone();
-    Node::Many(vec![
-        notes::banner(ctx, Some(app.clone())).into(),
-        notes::unless_absent(ctx, app, move || content(ctx, &of).into()),
-    ])
+    notes::about(ctx, app, move |app| content(ctx, app))
 }
 
 fn content(ctx: Ctx, app: &str) -> El {

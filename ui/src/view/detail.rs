@@ -25,9 +25,7 @@ struct Numbers {
 
 /// The page.
 pub(super) fn page(ctx: Ctx, app: String, key: ViewKey) -> Node {
-    let of = app.clone();
-    let content = move || content(ctx, &of, &key).into();
-    Node::Many(vec![notes::banner(ctx, Some(app.clone())).into(), notes::unless_absent(ctx, app, content)])
+    notes::about(ctx, app, move |app| content(ctx, app, &key))
 }
 
 fn content(ctx: Ctx, app: &str, key: &ViewKey) -> El {

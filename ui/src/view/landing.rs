@@ -6,9 +6,9 @@ use joey_shared::wire::AppEntry;
 use leptos::prelude::Get;
 
 use super::charts::chart;
-use super::node::{El, Node, derived, each, el, item, live, named, with_class};
+use super::node::{El, Node, derived, el, item, live, named, with_class};
 use super::numbers::{exact_range, exact_rates, in_and_out, range, rate_sentence, shown};
-use super::table::open;
+use super::table::{open, panel};
 use super::{Ctx, address, notes};
 use crate::browser;
 use crate::chart::spark;
@@ -64,19 +64,8 @@ fn list(ctx: Ctx) -> El {
         ("number", "Series"),
         ("number", "Last heard"),
     ];
-    let heads = heads.map(|(class, name)| with_class("th", class).attr("scope", "col").child(name));
     let rows = move || apps().into_iter().map(|app| item(app.clone(), move || row(ctx, app))).collect();
-    let table = with_class("table", "apps landing")
-        .child(el("thead").child(el("tr").children(heads)))
-        .child(el("tbody").child(each(rows)));
-    with_class("section", "panel")
-        .attr("data-testid", "applications")
-        .child(
-            el("header")
-                .child(el("h2").child("Applications"))
-                .child(with_class("span", "tally").child(live(move || apps().len().to_string()))),
-        )
-        .child(table)
+    panel(["applications", "Applications", "apps landing"], &heads, move || apps().len(), rows)
 }
 
 fn line(ctx: Ctx, app: &str) -> Option<Line> {

@@ -130,8 +130,14 @@ fn absence(ctx: Ctx, app: &str) -> u64 {
     }
 }
 
-/// `content`, or in its place why there is nothing to show of `app`.
-pub(super) fn unless_absent(ctx: Ctx, app: String, content: impl Fn() -> Node + 'static) -> Node {
+/// A page about `app`: the notes on it, and `content`, or in its place why there is nothing to show.
+pub(super) fn about(ctx: Ctx, app: String, content: impl Fn(&str) -> El + 'static) -> Node {
+    let of = app.clone();
+    let notes = banner(ctx, Some(app.clone())).into();
+    Node::Many(vec![notes, unless_absent(ctx, app, move || content(&of).into())])
+}
+
+fn unless_absent(ctx: Ctx, app: String, content: impl Fn() -> Node + 'static) -> Node {
     let absence = derived(move || absence(ctx, &app));
     live(move || match absence.get() {
         0 => content(),

@@ -15,7 +15,7 @@ use wasm_bindgen::JsCast;
 use web_sys::Event;
 
 use super::charts::chart;
-use super::node::{El, Node, derived, each, el, item, live, named, nothing, with_class};
+use super::node::{El, Item, Node, derived, each, el, item, live, named, nothing, with_class};
 use super::numbers::{percentile_cells, sentence, shown, throughput, throughput_columns};
 use super::{Ctx, address};
 use crate::browser;
@@ -118,11 +118,7 @@ impl Table {
         with_class("section", "panel")
             .attr("data-testid", "table")
             .attr("data-listing", subject)
-            .child(
-                el("header")
-                    .child(named("h2", "ellipsis", title.to_owned()))
-                    .child(with_class("span", "tally").child(live(tally))),
-            )
+            .child(header(named("h2", "ellipsis", title.to_owned()), tally))
             .child(with_class("table", class).child(self.heads(subject)).child(el("tbody").child(each(rows))))
             .child(live(move || below.below()))
     }
@@ -291,6 +287,28 @@ fn cells(numbers: &Numbers) -> Vec<El> {
         cells.push(throughput(with_class("td", "number").attr("data-head", column), column, out, ingress));
     }
     cells
+}
+
+/// A panel with a plain table: what tests call it, its title and its class; its heads with their classes; how many rows there
+/// are, and the rows.
+pub(super) fn panel(
+    [id, title, class]: [&'static str; 3],
+    heads: &[(&'static str, &'static str)],
+    count: impl Fn() -> usize + 'static,
+    rows: impl FnMut() -> Vec<Item> + 'static,
+) -> El {
+    let heads = heads.iter().map(|&(class, name)| with_class("th", class).attr("scope", "col").child(name));
+    let table = with_class("table", class)
+        .child(el("thead").child(el("tr").children(heads)))
+        .child(el("tbody").child(each(rows)));
+    with_class("section", "panel")
+        .attr("data-testid", id)
+        .child(header(el("h2").child(title), move || count().to_string()))
+        .child(table)
+}
+
+fn header(title: El, tally: impl FnMut() -> String + 'static) -> El {
+    el("header").child(title).child(with_class("span", "tally").child(live(tally)))
 }
 
 /// The whole row leads where its name does, unless something is being selected or the link itself was pressed.

@@ -4,9 +4,9 @@ use joey_shared::format;
 use joey_shared::view::ViewKey;
 use joey_shared::wire::WorkerEntry;
 
-use super::node::{El, Node, each, el, item, live, named, with_class};
+use super::node::{El, Node, el, item, live, named, with_class};
 use super::numbers::{exact_rate, percentile_cells, rate, shown, throughput, throughput_columns};
-use super::table::open;
+use super::table::{open, panel};
 use super::{Ctx, address, notes};
 use crate::browser;
 use crate::figures::Figures;
@@ -22,11 +22,7 @@ struct Line {
 
 /// The page.
 pub(super) fn page(ctx: Ctx, app: String) -> Node {
-    let of = app.clone();
-    Node::Many(vec![
-        notes::banner(ctx, Some(app.clone())).into(),
-        notes::unless_absent(ctx, app, move || content(ctx, &of).into()),
-    ])
+    notes::about(ctx, app, move |app| content(ctx, app))
 }
 
 fn content(ctx: Ctx, app: &str) -> El {
@@ -51,7 +47,6 @@ fn content(ctx: Ctx, app: &str) -> El {
         ("number", "median/s"),
         ("number", "max/s"),
     ];
-    let heads = heads.map(|(class, name)| with_class("th", class).attr("scope", "col").child(name));
     let of = app.to_owned();
     let rows = move || {
         let row_of = |worker: String| {
@@ -61,18 +56,7 @@ fn content(ctx: Ctx, app: &str) -> El {
         listed().into_iter().map(row_of).collect()
     };
     let none = move || names().is_empty().then(|| with_class("p", "nothing").child("No worker has introduced itself."));
-    let table = with_class("table", "apps workers")
-        .child(el("thead").child(el("tr").children(heads)))
-        .child(el("tbody").child(each(rows)));
-    let panel = with_class("section", "panel")
-        .attr("data-testid", "workers")
-        .child(
-            el("header")
-                .child(el("h2").child("Workers"))
-                .child(with_class("span", "tally").child(live(move || counted().len().to_string()))),
-        )
-        .child(table)
-        .child(live(none));
+    let panel = panel(["workers", "Workers", "apps workers"], &heads, move || counted().len(), rows).child(live(none));
     with_class("div", "page").child(with_class("header", "head").child(heading)).child(panel)
 }
 
