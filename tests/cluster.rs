@@ -9,7 +9,7 @@ mod broken;
 #[path = "cluster/whole.rs"]
 mod whole;
 
-use joey_tests::ledger::{Witness, send};
+use joey_tests::ledger::{self, Witness};
 use joey_tests::{Producer, Relay, Viewer, eventually_is};
 
 /// A relay that shares what it takes in through these servers.
@@ -34,10 +34,7 @@ fn relays(count: u64, nats: impl Fn(u64) -> String) -> Vec<Relay> {
 
 /// A producer of `App` at `relay`, which has sent number 1, and the epoch of its log.
 fn begun(relay: &Relay) -> (Producer, u64) {
-    let mut producer = relay.producer("App", "w");
-    send(&mut producer, "App", "w", [1]);
-    relay.accepts(1);
-    (producer, only_log(relay))
+    (ledger::begun(relay), only_log(relay))
 }
 
 /// The epoch of the only log of `App`, once `relay` knows of it.
@@ -57,8 +54,7 @@ fn witness(relay: &Relay, epoch: u64) -> Witness {
 
 /// Reads to `last` and checks that every number came once, by itself, and none is missing.
 fn check(witness: &mut Witness, last: u64) {
-    witness.reads_to(last);
-    witness.check(&(1..=last).collect::<Vec<_>>());
+    witness.reads_all(last);
     let (missing, added_up) = (witness.ledger.missing(witness.epoch), witness.ledger.added_up(witness.epoch));
     assert_eq!((missing, added_up), (0, 0));
 }

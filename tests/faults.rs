@@ -24,3 +24,11 @@ mod protocol;
 mod stalled;
 #[path = "faults/time.rs"]
 mod time;
+
+use joey_tests::ledger::{self, Witness};
+use joey_tests::{Producer, Relay, Viewer};
+
+/// A producer that has sent number 1 of `App`, and a viewer of it.
+fn begun(relay: &Relay) -> (Producer, Witness) {
+    (ledger::begun(relay), Witness::of("App", Viewer::connect(relay)))
+}

@@ -3,17 +3,11 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
-use joey_tests::ledger::{Witness, check_books, numbered, send};
+use joey_tests::ledger::{check_books, numbered, send};
 use joey_tests::viewer::{narrow, open_over};
 use joey_tests::{PATIENCE, Relay, Viewer, eventually, eventually_is};
 
-/// A relay with a producer's first number, and its viewer.
-fn begun(relay: &Relay) -> (joey_tests::Producer, Witness) {
-    let mut producer = relay.producer("App", "w");
-    send(&mut producer, "App", "w", [1]);
-    relay.accepts(1);
-    (producer, Witness::of("App", Viewer::connect(relay)))
-}
+use super::begun;
 
 fn silent(to: SocketAddr) -> TcpStream {
     TcpStream::connect(to).expect("the kernel takes connections")
@@ -41,8 +35,7 @@ fn without_descriptors_newcomers_are_turned_away_and_those_inside_go_on() {
     for number in 2..=200 {
         producer.send(&numbered("App", "w", number));
     }
-    witness.reads_to(200);
-    witness.check(&(1..=200).collect::<Vec<_>>());
+    witness.reads_all(200);
     // Those for whom there was no place get an end, not silence.
     let (_, late) = crowd.split_at(70);
     late.iter().for_each(|stream| ends(stream.try_clone().expect("the socket is open")));
@@ -67,8 +60,7 @@ fn one_address_cannot_take_all_places() {
     crowd.into_iter().skip(20).for_each(ends);
     let (mut producer, mut witness) = begun(&relay);
     send(&mut producer, "App", "w", 2..=50);
-    witness.reads_to(50);
-    witness.check(&(1..=50).collect::<Vec<_>>());
+    witness.reads_all(50);
     check_books(&relay, 50, 0);
 }
 

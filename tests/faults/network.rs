@@ -36,8 +36,7 @@ fn a_viewer_that_is_cut_off_again_and_again_misses_nothing_and_gets_nothing_twic
         wire.mend();
         witness.returns_to(wire.address);
     }
-    witness.reads_to(last);
-    witness.check(&(1..=last).collect::<Vec<_>>());
+    witness.reads_all(last);
     assert_eq!(witness.ledger.missing(witness.epoch), 0, "all of it was still in the ring");
     check_books(&relay, last, 0);
 }
@@ -65,8 +64,7 @@ fn a_wire_of_single_bytes_with_pauses_delays_everything_and_loses_nothing() {
         std::thread::sleep(Duration::from_millis(200));
         frozen.thaw();
     }
-    witness.reads_to(520);
-    witness.check(&(1..=520).collect::<Vec<_>>());
+    witness.reads_all(520);
     assert_eq!(witness.ledger.missing(witness.epoch), 0);
     check_books(&relay, 520, 0);
 }
@@ -90,8 +88,7 @@ fn a_viewer_that_has_vanished_is_given_up_and_goes_on_where_it_was() {
     wire.thaw();
     witness.returns_to(wire.address);
     for mut witness in [witness, neighbour] {
-        witness.reads_to(200);
-        witness.check(&(1..=200).collect::<Vec<_>>());
+        witness.reads_all(200);
         assert_eq!(witness.ledger.missing(witness.epoch), 0);
     }
     check_books(&relay, 200, 0);
@@ -107,8 +104,7 @@ fn a_producer_that_has_vanished_for_a_while_is_late_and_nothing_else() {
     relay.producer("Other", "w").send(&numbered("Other", "w", 1));
     relay.accepts(2);
     wire.thaw();
-    witness.reads_to(500);
-    witness.check(&(1..=500).collect::<Vec<_>>());
+    witness.reads_all(500);
     check_books(&relay, 501, 0);
 }
 
@@ -128,8 +124,7 @@ fn a_viewer_on_a_slow_line_stays_and_is_told_what_it_missed() {
     assert_eq!(relay.metric("joey_viewers"), 2, "slowness is no reason to be sent away");
     wire.limit(0);
     for witness in [&mut witness, &mut neighbour] {
-        witness.reads_to(5_001);
-        witness.check(&(1..=5_001).collect::<Vec<_>>());
+        witness.reads_all(5_001);
     }
     let (missing, added_up) = (witness.ledger.missing(witness.epoch), witness.ledger.added_up(witness.epoch));
     assert!(missing + added_up > 0, "it could not have taken everything");

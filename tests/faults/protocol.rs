@@ -5,8 +5,10 @@ use std::net::{SocketAddr, TcpStream};
 
 use joey_shared::series::{Filter, Topic};
 use joey_shared::wire::{ClientMessage, Refusal, Start};
-use joey_tests::ledger::{Witness, check_books, send};
+use joey_tests::ledger::{check_books, send};
 use joey_tests::{Heard, PATIENCE, Relay, Viewer};
+
+use super::begun;
 
 /// A connection after its handshake, with what the relay answered.
 fn upgraded(http: SocketAddr, headers: &str) -> (TcpStream, String) {
@@ -54,13 +56,6 @@ fn ends(stream: &mut TcpStream, what: &str) {
     }
 }
 
-fn begun(relay: &Relay) -> (joey_tests::Producer, Witness) {
-    let mut producer = relay.producer("App", "w");
-    send(&mut producer, "App", "w", [1]);
-    relay.accepts(1);
-    (producer, Witness::of("App", Viewer::connect(relay)))
-}
-
 #[test]
 fn compression_is_not_negotiated() {
     let relay = Relay::start();
@@ -93,8 +88,7 @@ fn frames_against_the_standard_end_their_connection_only() {
         ends(&mut stream, what);
     }
     send(&mut producer, "App", "w", 2..=50);
-    witness.reads_to(50);
-    witness.check(&(1..=50).collect::<Vec<_>>());
+    witness.reads_all(50);
     check_books(&relay, 50, 0);
 }
 
@@ -127,8 +121,7 @@ fn a_flood_of_pings_and_commands_slows_down_its_sender_only() {
         rest = &rest[written..];
     }
     send(&mut producer, "App", "w", 2..=500);
-    witness.reads_to(500);
-    witness.check(&(1..=500).collect::<Vec<_>>());
+    witness.reads_all(500);
     check_books(&relay, 500, 0);
 }
 
@@ -145,7 +138,6 @@ fn a_viewer_cannot_have_more_subscriptions_than_it_may() {
         greedy.wait_for(|heard| (*heard == Heard::Refused(sub, Refusal::TooMany)).then_some(()));
     }
     send(&mut producer, "App", "w", 2..=100);
-    witness.reads_to(100);
-    witness.check(&(1..=100).collect::<Vec<_>>());
+    witness.reads_all(100);
     check_books(&relay, 100, 0);
 }

@@ -51,6 +51,15 @@ pub fn send(producer: &mut Producer, app: &str, worker: &str, numbers: impl Into
     producer.send_all(&frames);
 }
 
+/// A producer of `App` at `relay`, which has sent number 1.
+#[must_use]
+pub fn begun(relay: &Relay) -> Producer {
+    let mut producer = relay.producer("App", "w");
+    send(&mut producer, "App", "w", [1]);
+    relay.accepts(1);
+    producer
+}
+
 /// What one viewer was told of one application, over all its connections.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
@@ -292,6 +301,15 @@ impl Witness {
             let heard = self.take();
             assert!(!matches!(heard, Heard::Closed(_)), "{heard:?} at {}", self.ledger.reached(self.epoch));
         }
+    }
+
+    /// Reads to `last` and checks that the numbers from 1 to `last` were sent in this order.
+    ///
+    /// # Panics
+    /// As [`Witness::reads_to`] and [`Witness::check`].
+    pub fn reads_all(&mut self, last: u64) {
+        self.reads_to(last);
+        self.check(&(1..=last).collect::<Vec<_>>());
     }
 
     /// Takes what comes until the connection ends; gives the code.

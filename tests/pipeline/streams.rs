@@ -42,8 +42,7 @@ fn a_stream_brings_what_a_websocket_does_and_resumes_where_it_was() {
     over_stream.reads_to(1_050);
     over_stream.returns(Viewer::streaming(stream(&relay)));
     for witness in [&mut over_stream, &mut over_socket] {
-        witness.reads_to(1_100);
-        witness.check(&(1..=1_100).collect::<Vec<_>>());
+        witness.reads_all(1_100);
         assert_eq!(witness.ledger.missing(witness.epoch), 0);
     }
     check_books(&relay, 1_100, 0);
@@ -61,8 +60,7 @@ fn what_the_ring_no_longer_holds_is_named_over_a_stream_too() {
     producer.send_all(&(2..=2_000).map(|number| padded("App", "w", number)).collect::<Vec<_>>());
     relay.accepts(2_000);
     witness.returns(Viewer::streaming(stream(&relay)));
-    witness.reads_to(2_000);
-    witness.check(&(1..=2_000).collect::<Vec<_>>());
+    witness.reads_all(2_000);
     assert!(witness.ledger.missing(witness.epoch) > 0);
 }
 
