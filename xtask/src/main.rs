@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         (Some("ci"), []) => in_checkout(test::ci),
         (Some("deny"), []) => in_checkout(proof::supply_chain),
         (Some("schedules"), []) => in_checkout(proof::schedules),
-        (Some("bench"), [word]) if word == "--install-peers" => in_checkout(bench::install_peers),
+        (Some("bench"), [word]) if word == "--install-peers" => in_checkout(setup::peers),
         (Some("bench"), words) => in_checkout(|here| bench::run(here, words)),
         (Some("guard"), []) => in_checkout(|here| guard::check(here, false)),
         (Some("guard"), [word]) if word == "--record" => in_checkout(|here| guard::check(here, true)),
