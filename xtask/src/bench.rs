@@ -5,10 +5,7 @@ use std::{env, ffi::OsString};
 use anyhow::Result;
 use xshell::cmd;
 
-use crate::{
-    checkout::Checkout,
-    setup::Cache,
-};
+use crate::{checkout::Checkout, setup::Cache};
 
 /// Builds the relay and the harness as released, and measures.
 pub(crate) fn run(here: &Checkout, words: &[OsString]) -> Result<()> {
