@@ -25,8 +25,9 @@ use crate::topic::Grain;
 const READ_BYTES: usize = 256 * 1024;
 /// One viewer in so many reads every update for its stamp.
 const SAMPLED: usize = 10;
-/// Connections opened before the answers to them are looked at.
-const OPENED_AT_ONCE: usize = 200;
+/// Viewers that have come and not been let in, at most. A system that is slower than they come would otherwise have more waiting
+/// than Linux lets wait (128 for a listener of Rust's standard library), and whoever comes then tries again a second later.
+const WAITING_MAX: usize = 100;
 /// How long a lazy crowd sleeps between two looks. On loopback the kernel charges the waking of a reader to the writer, several
 /// microseconds for each message; viewers on other machines cost their server no such thing. Whoever measures CPU lets nobody
 /// be woken; whoever measures delays has to.
@@ -92,14 +93,23 @@ impl Crowd {
         Ok(Self { is_lazy: true, ..Self::new()? })
     }
 
-    /// Brings viewers to `server`; gives the number of their group. They may not all have been let in yet.
-    pub(crate) fn bring(&mut self, server: &Server, wish: Wish<'_>) -> Result<usize> {
+    /// Brings viewers to `server`, with `meanwhile` done all the time, until all have been let in; gives the number of their group.
+    pub(crate) fn bring(
+        &mut self,
+        server: &Server,
+        wish: Wish<'_>,
+        mut meanwhile: impl FnMut() -> Result<()>,
+    ) -> Result<usize> {
         let group = self.groups.len();
         self.groups.push(Group { first_viewer: self.viewers.len(), viewers: wish.viewers, ..Group::default() });
         for at in 0..wish.viewers {
             self.open(server, group, wish, at)?;
-            if at % OPENED_AT_ONCE == OPENED_AT_ONCE - 1 {
-                self.turn(Duration::ZERO)?;
+            let waiting_max = if at + 1 == wish.viewers { 0 } else { WAITING_MAX };
+            let began = Instant::now();
+            while at + 1 - self.groups[group].ready > waiting_max {
+                ensure!(began.elapsed() < PATIENCE, "nobody is let in any more: {}", self.progress());
+                meanwhile()?;
+                self.turn(PAUSE)?;
             }
         }
         Ok(group)
@@ -180,17 +190,6 @@ impl Crowd {
         let end = Instant::now() + span;
         while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
             self.turn(left)?;
-        }
-        Ok(())
-    }
-
-    /// Reads until every viewer of `group` may begin, with `meanwhile` done all the time.
-    pub(crate) fn until_ready(&mut self, group: usize, mut meanwhile: impl FnMut() -> Result<()>) -> Result<()> {
-        let began = Instant::now();
-        while self.groups[group].ready < self.groups[group].viewers {
-            ensure!(began.elapsed() < PATIENCE, "not all viewers were let in: {}", self.progress());
-            meanwhile()?;
-            self.turn(PAUSE)?;
         }
         Ok(())
     }

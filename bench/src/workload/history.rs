@@ -30,13 +30,13 @@ pub(crate) struct Join {
 pub(crate) fn join(viewers: usize, series: usize, cores: Cores) -> Result<Join> {
     let scene = Scene::dashboard(viewers, series);
     let mut records = scene.records();
-    let stage = with_history(&scene, &mut records, 1, cores)?;
+    let mut stage = with_history(&scene, &mut records, 1, cores)?;
     // One round came when the stage was opened.
     let all = ((SECONDS + 1) * series) as u64;
     let mut crowd = Crowd::lazy()?;
     let noise = Noise::listen(&[stage.server.pid()])?;
     let cpu = stage.server.cpu()?;
-    let group = crowd.bring(&stage.server, Wish { start: Start::History, ..scene.wish(viewers) })?;
+    let group = stage.admit(&mut crowd, Wish { start: Start::History, ..scene.wish(viewers) })?;
     crowd.until("every viewer got everything", |groups| groups[group].updates >= all * viewers as u64)?;
     let (used, noise) = (stage.server.cpu()? - cpu, noise.cores()?);
     crowd.ensure_each_got(group, all)?;

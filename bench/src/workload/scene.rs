@@ -110,9 +110,7 @@ impl Stage {
 
     /// Brings viewers and waits until all have been let in; gives the number of their group.
     pub(crate) fn admit(&mut self, crowd: &mut Crowd, wish: Wish<'_>) -> Result<usize> {
-        let group = crowd.bring(&self.server, wish)?;
-        crowd.until_ready(group, || self.publishers.iter_mut().try_for_each(Publisher::nudge))?;
-        Ok(group)
+        crowd.bring(&self.server, wish, || self.publishers.iter_mut().try_for_each(Publisher::nudge))
     }
 
     /// Has everybody of `group` get a round, and makes sure of it.
