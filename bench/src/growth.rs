@@ -48,7 +48,9 @@ const AXES: [Axis; 3] = [
 
 /// Measures, prints and draws.
 pub(crate) fn run(cores: Cores) -> Result<()> {
-    println!("\n### Growth\n\nFive minutes are full at every point; {SECONDS} seconds each, CPU is their median.\n");
+    println!(
+        "\n### Growth\n\nFive minutes are full at every point; {SECONDS} seconds each; the lines go through the least of them.\n"
+    );
     let mut points = Table::new(&["", "number", "% of a core", "MiB", "noise"]);
     let mut lines = Table::new(&["", "", "at none", "for each", "R²"]);
     let mut sizes = Table::new(&["one more of", "CPU", "memory", "on a core", "in a GiB"]);
@@ -68,7 +70,7 @@ pub(crate) fn run(cores: Cores) -> Result<()> {
             costs.push((step as f64, cost));
         }
         let of = |what: fn(&Cost) -> f64| costs.iter().map(|(x, cost)| (*x, what(cost))).collect::<Vec<_>>();
-        let (cpu, memory) = (of(|cost| cost.cpu.median()), of(|cost| cost.memory_kib as f64));
+        let (cpu, memory) = (of(|cost| cost.cpu.least()), of(|cost| cost.memory_kib as f64));
         let (cpu_line, memory_line) = (Line::through(&cpu), Line::through(&memory));
         lines.row([
             (*unit).to_owned(),

@@ -4,10 +4,9 @@ use anyhow::{Context as _, Result};
 
 use crate::figures::Runs;
 use crate::machine::Cores;
-use crate::record::Records;
-use crate::report::{self, SERIES};
+use crate::report::{self, SERIES, VIEWERS};
 use crate::system::System;
-use crate::workload::{Burst, Spaced};
+use crate::workload::{Burst, Scene, Spaced};
 
 /// How long the relay lets an update wait for company at most, in ms: its default, which these runs leave as it is. Where little
 /// comes it waits less, and then there is less to take away than this.
@@ -37,7 +36,7 @@ pub(crate) fn measure(burst: &[System], spaced: &[System], idle: &[System], core
 pub(crate) fn ratios(measured: &Measured) -> Result<()> {
     let Measured { burst, spaced, idle, floor, alone, join } = measured;
     let joey = burst.iter().find(|figures| figures.system == System::Joey).context("joey was not measured")?;
-    let raw = Records::new("bench", SERIES).bytes();
+    let raw = Scene::dashboard(VIEWERS, SERIES).records().first().context("there is an application")?.bytes();
     let p99_ms = |system| spaced.iter().find(|figures| figures.system == system).map(|figures| figures.p99_ms.least());
     let latency = p99_ms(System::Joey).zip(p99_ms(System::Uws));
     println!();

@@ -71,7 +71,9 @@ impl Panel<'_> {
         let (width, height) = FIELD;
         let line = Line::through(&self.points);
         let most = |of: fn(&(f64, f64)) -> f64| self.points.iter().map(of).fold(0.0, f64::max);
-        let (right, top) = (most(|point| point.0), ceiling(most(|point| point.1)));
+        let right = most(|point| point.0);
+        let end = line.start + line.slope * right;
+        let top = ceiling(most(|point| point.1).max(end));
         let (x, y) = (|at: f64| at / right * width, |at: f64| height - at / top * height);
         if is_first {
             text(svg, (0.0, -46.0), "title", "start", &format!("More {}", self.unit));
@@ -90,13 +92,20 @@ impl Panel<'_> {
             text(svg, (x(value), height + 19.0), "", "middle", &number(value));
         }
         text(svg, (width / 2.0, height + 36.0), "", "middle", self.unit);
-        stroke(svg, "line", (0.0, y(line.start.max(0.0))), (width, y((line.start + line.slope * right).min(top))));
+        stroke(svg, "line", (0.0, y(line.start.max(0.0))), (width, y(end)));
         for point in &self.points {
             write!(svg, "<circle class=\"point\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"4\"/>", x(point.0), y(point.1)).ok();
         }
-        let thousand = format!("{} {} for 1,000", number(line.slope * 1e3), self.what);
-        text(svg, (8.0, 14.0), "fit", "start", &thousand);
-        text(svg, (8.0, 30.0), "", "start", &format!("R² {:.3}", line.fit));
+        // Costs rise, so there is room below the line's end.
+        let unit = self.what.split(' ').next().unwrap_or_default();
+        text(
+            svg,
+            (width - 4.0, height - 26.0),
+            "fit",
+            "end",
+            &format!("{} {unit} for 1,000", number(line.slope * 1e3)),
+        );
+        text(svg, (width - 4.0, height - 9.0), "", "end", &format!("R² {:.3}", line.fit));
     }
 }
 
