@@ -1,10 +1,12 @@
-// uWebSockets, as it is inside Bun: what comes in at /pub goes to everybody at /sub with the same query, as it is.
+// uWebSockets, as it is inside Bun: what comes in at /pub goes to everybody at /sub of the same channel, as it is. A text in
+// between names the channel of what follows it; that goes to the channels above it too.
 const server = Bun.serve({
   hostname: "127.0.0.1",
   port: Number(process.argv[2]),
   fetch(request, server) {
     const { pathname, search } = new URL(request.url);
-    if (!server.upgrade(request, { data: { publishes: pathname === "/pub", topic: search } })) {
+    const channels = search.slice(1).split(",");
+    if (!server.upgrade(request, { data: { publishes: pathname === "/pub", channels } })) {
       return new Response("WebSocket only\n", { status: 400 });
     }
   },
@@ -14,10 +16,15 @@ const server = Bun.serve({
     idleTimeout: 0,
     backpressureLimit: 64 << 20,
     open(socket) {
-      if (!socket.data.publishes) socket.subscribe(socket.data.topic);
+      if (!socket.data.publishes) socket.data.channels.forEach((channel) => socket.subscribe(channel));
     },
     message(socket, message) {
-      server.publish(socket.data.topic, message);
+      if (typeof message === "string") {
+        const parts = message.split("/");
+        socket.data.channels = parts.map((_, at) => parts.slice(0, at + 1).join("/"));
+      } else {
+        for (const channel of socket.data.channels) server.publish(channel, message);
+      }
     },
   },
 });

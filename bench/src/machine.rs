@@ -1,6 +1,7 @@
 //! What the operating system says about processes and about itself.
 
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -100,6 +101,12 @@ pub(crate) fn open_files() -> Result<u64> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     Ok(most)
+}
+
+/// The day, as `date` says it.
+pub(crate) fn date() -> String {
+    let said = Command::new("date").args(["-u", "+%-d %B %Y"]).env("LC_ALL", "C").output();
+    said.map_or_else(|_| "?".to_owned(), |said| String::from_utf8_lossy(&said.stdout).trim().to_owned())
 }
 
 /// What this machine is, in one line.

@@ -1,26 +1,33 @@
 //! How light the relay is: measured beside the best, in one run, on one machine.
 //!
 //! `cargo xtask bench` builds the relay and this program and starts it. One thread is a crowd of viewers (`crowd`), another
-//! a producer (`publisher`), both on one core; the systems under test (`system`) run on the other. What is said of a system
-//! is what the operating system says about its process (`machine`).
+//! a producer (`publisher`), both on one core; the systems under test (`system`, `server`) run on the other. What is said of a
+//! system is what the operating system says about its process (`machine`). `workload` measures, `report` prints.
 
 mod machine;
 mod figures;
 mod record;
-mod websocket;
+mod topic;
+mod protocol;
 mod system;
+mod server;
 mod peer;
 mod publisher;
 mod crowd;
 mod workload;
+mod report;
 mod quick;
+mod growth;
 
 use std::env;
 
 use anyhow::{Result, bail};
 
 use crate::machine::Cores;
-use crate::system::System;
+use crate::system::{ALL, CHOOSING, System};
+
+/// Who takes part in the burst of the quick run; in its other workloads it is the first, or the first two.
+const QUICK: [System; 3] = [System::Joey, System::Uws, System::Axum];
 
 fn main() -> Result<()> {
     let words: Vec<String> = env::args().skip(1).collect();
@@ -33,19 +40,39 @@ fn main() -> Result<()> {
     let files = machine::open_files()?;
     let cores = Cores::find()?;
     cores.as_generator()?;
-    println!("{}; {files} open files; {cores:?}", machine::description());
+    report::heading(files, if words == ["--quick"] { &QUICK } else { &ALL });
     match words.as_slice() {
-        ["--quick"] => quick::run(&[System::Joey, System::Uws, System::Axum], cores),
-        [] => {
-            quick::run(&[System::Joey, System::Uws, System::Axum, System::Ws], cores)?;
-            quick::monitoring_hub(cores)
-        }
-        ["burst"] => quick::burst(&[System::Joey, System::Uws], cores).map(drop),
-        ["spaced"] => quick::spaced(cores).map(drop),
-        ["idle"] => quick::idle(cores).map(drop),
-        ["ingest"] => quick::ingest(cores).map(drop),
-        ["hub"] => quick::monitoring_hub(cores),
-        ["join"] => quick::join(cores).map(drop),
-        _ => bail!("usage: cargo xtask bench [--quick | burst | spaced | idle | ingest | join | hub]"),
+        ["--quick"] => quick::ratios(&quick::measure(&QUICK, &QUICK[..2], &QUICK[..1], cores)?),
+        [] => everything(cores),
+        ["burst"] => report::dashboard(&ALL, cores).map(drop),
+        ["spaced"] => report::spaced(&ALL, cores).map(drop),
+        ["idle"] => idle(cores),
+        ["many"] => report::many_apps(&ALL, cores),
+        ["mixed"] => report::mixed(&CHOOSING, cores),
+        ["stalled"] => report::stalled(&ALL, cores),
+        ["ingest"] => report::ingest(cores).map(drop),
+        ["join"] => report::join(cores).map(drop),
+        ["hub"] => report::monitoring_hub(cores),
+        ["growth"] => growth::run(cores),
+        _ => bail!(
+            "usage: cargo xtask bench \
+             [--quick | burst | spaced | idle | many | mixed | stalled | ingest | join | hub | growth]"
+        ),
     }
+}
+
+fn everything(cores: Cores) -> Result<()> {
+    let measured = quick::measure(&ALL, &ALL, &ALL, cores)?;
+    report::idle(&ALL, true, cores)?;
+    report::many_apps(&ALL, cores)?;
+    report::mixed(&CHOOSING, cores)?;
+    report::stalled(&ALL, cores)?;
+    report::monitoring_hub(cores)?;
+    growth::run(cores)?;
+    quick::ratios(&measured)
+}
+
+fn idle(cores: Cores) -> Result<()> {
+    report::idle(&ALL, false, cores)?;
+    report::idle(&ALL, true, cores).map(drop)
 }

@@ -1,35 +1,45 @@
 //! One producer of one system, in that system's own protocol.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use joey::demo::emitter;
 
-use crate::record::LENGTH;
+use crate::protocol::{mqtt, nats, websocket};
+use crate::record::{LENGTH, Records};
+use crate::server::Server;
 use crate::system::System;
-use crate::websocket;
+use crate::topic::{Grain, channel, whole};
 
 /// A connection and what is to be written to it.
 pub(crate) struct Publisher {
     system: System,
     stream: TcpStream,
     out: Vec<u8>,
+    /// What each series is published as: all alike, or each for itself.
+    channels: Vec<String>,
+    grain: Grain,
 }
 
 impl Publisher {
-    /// Connects to `system` at `address`, to publish to `topic`.
-    pub(crate) fn connect(system: System, address: SocketAddr, topic: &str) -> Result<Self> {
-        let mut stream = TcpStream::connect(address).with_context(|| format!("{} at {address}", system.name()))?;
+    /// Connects to `server`, to publish `records`.
+    pub(crate) fn connect(server: &Server, records: &Records, grain: Grain) -> Result<Self> {
+        let (system, app) = (server.system, records.app());
+        let mut stream =
+            TcpStream::connect(server.ingest).with_context(|| format!("{} at {}", system.name(), server.ingest))?;
         stream.set_nodelay(true)?;
         let greeting = match system {
-            System::Joey => [emitter::connect(), emitter::join(topic, "initializer")].concat(),
+            System::Joey => [emitter::connect(), emitter::join(app, "initializer")].concat(),
             System::Floor => Vec::new(),
-            System::Uws | System::Axum | System::Ws => websocket::request(&format!("/pub?{topic}"), None),
+            System::Nats => nats::CONNECT.to_vec(),
+            System::Mosquitto => mqtt::connect(&format!("producer-{app}")),
+            System::Uws | System::Axum | System::Nchan | System::Ws => websocket::request(&format!("/pub?{app}"), None),
         };
         stream.write_all(&greeting)?;
-        if system.publishes_over_websocket() {
+        if matches!(system, System::Uws | System::Axum | System::Nchan | System::Ws) {
             websocket::expect_switch(&mut stream)?;
         }
         // What the other end says meanwhile must not fill its buffers.
@@ -38,29 +48,61 @@ impl Publisher {
             let mut bytes = [0; 4096];
             while ear.read(&mut bytes).is_ok_and(|read| read > 0) {}
         });
-        Ok(Self { system, stream, out: Vec::new() })
+        let channels = (0..records.series()).map(|series| {
+            let channel = match grain {
+                Grain::App => channel(&whole(app)),
+                Grain::Series => channel(&records.topic(series)),
+            };
+            if system == System::Nats { nats::subject(&channel) } else { channel }
+        });
+        let channels = channels.collect();
+        Ok(Self { system, stream, out: Vec::new(), channels, grain })
     }
 
-    /// Adds a frame to what is written next.
-    pub(crate) fn push(&mut self, frame: &[u8]) {
+    /// Adds a frame of the series of this number to what is written next.
+    pub(crate) fn push(&mut self, series: usize, frame: &[u8]) {
+        let out = &mut self.out;
         match self.system {
-            System::Joey | System::Floor => self.out.extend(frame),
-            System::Uws | System::Axum | System::Ws => websocket::push_masked(&mut self.out, &frame[LENGTH..]),
+            System::Joey | System::Floor => out.extend(frame),
+            System::Nats => nats::push(out, &self.channels[series], &frame[LENGTH..]),
+            System::Mosquitto => mqtt::push(out, &self.channels[series], &frame[LENGTH..]),
+            System::Uws | System::Axum | System::Nchan | System::Ws => {
+                if self.grain == Grain::Series {
+                    websocket::push_masked_text(out, &self.channels[series]);
+                }
+                websocket::push_masked(out, &frame[LENGTH..]);
+            }
         }
     }
 
-    /// Writes it.
+    /// Adds a frame of every series, all of the moment `at_ns`, and writes.
+    pub(crate) fn round(&mut self, records: &mut Records, number: usize, at_ns: u64) -> Result<()> {
+        for (series, frame) in records.round(number, at_ns).enumerate() {
+            self.push(series, frame);
+        }
+        self.flush()
+    }
+
+    /// Writes.
     pub(crate) fn flush(&mut self) -> Result<()> {
         let written = self.stream.write_all(&self.out).with_context(|| format!("{} takes nothing", self.system.name()));
         self.out.clear();
         written
     }
 
+    /// Makes a system turn that looks at its viewers only when something happens elsewhere, or ten times a second.
+    pub(crate) fn nudge(&mut self) -> Result<()> {
+        if self.system == System::Mosquitto {
+            self.stream.write_all(mqtt::PING)?;
+        }
+        Ok(())
+    }
+
     /// Says that nothing more comes, and waits until the other end has read everything and closes.
     pub(crate) fn finish(self) -> Result<()> {
-        self.stream.shutdown(std::net::Shutdown::Write)?;
+        self.stream.shutdown(Shutdown::Write)?;
         let mut rest = self.stream;
-        rest.set_read_timeout(Some(std::time::Duration::from_secs(30)))?;
+        rest.set_read_timeout(Some(Duration::from_secs(30)))?;
         let mut bytes = [0; 64];
         while rest.read(&mut bytes)? > 0 {}
         Ok(())

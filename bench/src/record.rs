@@ -9,6 +9,7 @@ use fastrand::Rng;
 use joey::demo::emitter;
 use joey::ingest::wallaroo::Metrics;
 use joey_shared::histogram::Histogram;
+use joey_shared::series::{Filter, SeriesKey, Topic};
 
 /// Different histograms of one series; a series that always said the same would flatter whoever sends differences.
 const VARIANTS: usize = 8;
@@ -28,6 +29,7 @@ pub(crate) fn now_ns() -> u64 {
 /// Prepared frames of one application.
 #[derive(Clone, Debug)]
 pub(crate) struct Records {
+    app: String,
     frames: Vec<Vec<u8>>,
     series: usize,
 }
@@ -38,20 +40,20 @@ impl Records {
         let mut rng = Rng::with_seed(1);
         let make = |at: usize| {
             let number = at % series;
-            let name = format!("computation {number:05}");
+            let SeriesKey { category, pipeline, worker, name } = &key(number);
             emitter::metrics(&Metrics {
                 app,
-                name: &name,
-                category: CATEGORIES[number % CATEGORIES.len()],
-                worker: "initializer",
-                pipeline: "Alerts",
+                name,
+                category,
+                worker,
+                pipeline,
                 id: u16::try_from(number % 50).unwrap_or_default(),
                 histogram: histogram(number, &mut rng),
                 period_ns: PERIOD_NS,
                 end_ns: now_ns(),
             })
         };
-        Self { frames: (0..series * VARIANTS).map(make).collect(), series }
+        Self { app: app.to_owned(), frames: (0..series * VARIANTS).map(make).collect(), series }
     }
 
     /// One frame of each series, all of the moment `at_ns`.
@@ -60,10 +62,20 @@ impl Records {
         self.frames[first..first + self.series].iter_mut().map(move |frame| stamped(frame, at_ns))
     }
 
-    /// One frame of the moment `at_ns`.
-    pub(crate) fn one(&mut self, number: usize, at_ns: u64) -> &[u8] {
+    /// One frame of the moment `at_ns`, and the number of its series.
+    pub(crate) fn one(&mut self, number: usize, at_ns: u64) -> (usize, &[u8]) {
         let at = number % self.frames.len();
-        stamped(&mut self.frames[at], at_ns)
+        (at % self.series, stamped(&mut self.frames[at], at_ns))
+    }
+
+    /// The application.
+    pub(crate) fn app(&self) -> &str {
+        &self.app
+    }
+
+    /// The topic of the series of this number.
+    pub(crate) fn topic(&self, number: usize) -> Topic {
+        Topic { app: self.app.clone(), filter: Filter::Series(key(number)) }
     }
 
     /// Series.
@@ -80,6 +92,15 @@ impl Records {
 
 /// What is measured, as Wallaroo names it.
 pub(crate) const CATEGORIES: [&str; 3] = ["computation", "node-ingress-egress", "start-to-end"];
+
+fn key(number: usize) -> SeriesKey {
+    SeriesKey {
+        category: CATEGORIES[number % CATEGORIES.len()].to_owned(),
+        pipeline: "Alerts".to_owned(),
+        worker: "initializer".to_owned(),
+        name: format!("computation {number:05}"),
+    }
+}
 
 fn stamped(frame: &mut [u8], at_ns: u64) -> &[u8] {
     let at = frame.len() - STAMP;

@@ -1,16 +1,12 @@
-//! What is measured: the relay and its peers, started as processes of their own.
+//! What is measured: the relay and its peers, and how each of them is started.
 
-use std::env;
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::{env, iter};
 
-use anyhow::{Context as _, Result, ensure};
-
-use crate::machine::{self, Cores};
+use anyhow::{Context as _, Result};
 
 /// A system that carries updates from producers to viewers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,11 +17,23 @@ pub(crate) enum System {
     Uws,
     /// A broadcast channel of tokio behind axum's WebSocket.
     Axum,
+    /// NATS, whose viewers come over WebSocket.
+    Nats,
+    /// The module nchan of nginx.
+    Nchan,
+    /// Mosquitto: MQTT, whose viewers come over WebSocket.
+    Mosquitto,
     /// The npm package of this name.
     Ws,
     /// Reads what comes and drops it.
     Floor,
 }
+
+/// Everything that has viewers.
+pub(crate) const ALL: [System; 7] =
+    [System::Joey, System::Uws, System::Axum, System::Nats, System::Nchan, System::Mosquitto, System::Ws];
+/// Those whose viewers can choose below the level of an application.
+pub(crate) const CHOOSING: [System; 4] = [System::Joey, System::Uws, System::Nats, System::Mosquitto];
 
 impl System {
     /// As it is called in tables.
@@ -34,122 +42,147 @@ impl System {
             Self::Joey => "joey",
             Self::Uws => "uWebSockets (Bun)",
             Self::Axum => "axum broadcast",
+            Self::Nats => "NATS",
+            Self::Nchan => "nchan (nginx)",
+            Self::Mosquitto => "Mosquitto",
             Self::Ws => "ws (Node)",
             Self::Floor => "read and drop",
         }
     }
 
-    /// Whether its producers speak WebSocket too.
-    pub(crate) const fn publishes_over_websocket(self) -> bool {
-        matches!(self, Self::Uws | Self::Axum | Self::Ws)
+    /// Whether producers have a port of their own.
+    pub(crate) const fn has_own_ingest(self) -> bool {
+        matches!(self, Self::Joey | Self::Nats | Self::Mosquitto)
     }
-}
 
-/// A running system.
-#[derive(Debug)]
-pub(crate) struct Server {
-    pub(crate) system: System,
-    child: Child,
-    /// Where producers connect.
-    pub(crate) ingest: SocketAddr,
-    /// Where viewers connect.
-    pub(crate) viewers: SocketAddr,
-}
+    /// Whether it is here. What it is not is said once, and it is left out.
+    pub(crate) fn is_installed(self) -> bool {
+        match self {
+            Self::Joey | Self::Axum | Self::Floor => true,
+            Self::Uws => bun().is_some(),
+            Self::Ws => node_modules().is_some() && program("node").is_some(),
+            Self::Nats => program("nats-server").is_some(),
+            Self::Mosquitto => program("mosquitto").is_some(),
+            Self::Nchan => program("nginx").is_some() && Path::new(NCHAN).exists(),
+        }
+    }
 
-impl Server {
-    /// Starts `system` where servers run, with further `words` on its command line. `None` when it is not installed.
-    pub(crate) fn start(system: System, words: &[&str], cores: Cores) -> Result<Option<Self>> {
-        let (viewers, mut ingest) = (free_address()?, free_address()?);
+    /// Its version, as it says itself.
+    pub(crate) fn version(self) -> Option<String> {
+        let (mut command, lead) = match self {
+            Self::Joey => (command(joey().ok()?, &["--version"]), "joey "),
+            Self::Uws => (command(bun()?, &["--version"]), ""),
+            Self::Ws => {
+                let text = fs::read_to_string(node_modules()?.join("ws/package.json")).ok()?;
+                let (_, rest) = text.split_once("\"version\": \"")?;
+                return rest.split('"').next().map(str::to_owned);
+            }
+            Self::Nats => (command(program("nats-server")?, &["--version"]), "nats-server: v"),
+            Self::Mosquitto => (command(program("mosquitto")?, &["-h"]), "mosquitto version "),
+            Self::Nchan => (command("dpkg-query".into(), &["-W", "-f=${Version}", "libnginx-mod-nchan"]), ""),
+            Self::Axum | Self::Floor => return None,
+        };
+        let said = String::from_utf8(command.output().ok()?.stdout).ok()?;
+        said.lines().next()?.strip_prefix(lead).map(str::to_owned)
+    }
+
+    /// The command that starts it in the foreground, with further `words`; files that it needs go into `folder`.
+    pub(crate) fn command(
+        self,
+        ingest: SocketAddr,
+        viewers: SocketAddr,
+        folder: &Path,
+        words: &[&str],
+    ) -> Result<Command> {
         let port = viewers.port().to_string();
         let script = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(name);
-        let mut command = match system {
-            System::Joey => {
-                let mut command = Command::new(env::var_os("JOEY_BIN").context("JOEY_BIN names no relay")?);
-                command.args(["serve", "--log-level", "error", "--per-address", "0", "--viewers", "19000"]);
-                command.args(["--ingest", &ingest.to_string(), "--http", &viewers.to_string()]).args(words);
+        let configured = |name: &str| -> Result<PathBuf> {
+            let (ingest_port, folder_name) = (ingest.port().to_string(), folder.display().to_string());
+            let text = fs::read_to_string(script(name))?
+                .replace("INGEST_PORT", &ingest_port)
+                .replace("VIEWERS_PORT", &port)
+                .replace("INGEST", &ingest.to_string())
+                .replace("VIEWERS", &viewers.to_string())
+                .replace("FOLDER", &folder_name);
+            fs::write(folder.join(name), text)?;
+            Ok(folder.join(name))
+        };
+        let needed = |name: &str| program(name).with_context(|| format!("{name} is not installed"));
+        Ok(match self {
+            Self::Joey => {
+                let mut command = command(joey()?, &["serve", "--log-level", "error", "--per-address", "0"]);
+                command.args(["--viewers", "19000", "--ingest", &ingest.to_string(), "--http", &viewers.to_string()]);
+                command.args(words);
                 command
             }
-            System::Uws => {
-                let Some(bun) = installed("node_modules/bun/bin/bun.exe") else { return Ok(None) };
-                let mut command = Command::new(bun);
+            Self::Uws => {
+                let mut command = Command::new(bun().context("bun is not installed")?);
                 command.arg(script("uws.js")).arg(port);
                 command
             }
-            System::Ws => {
-                let Some(modules) = installed("node_modules/ws") else { return Ok(None) };
+            Self::Ws => {
                 let mut command = Command::new("node");
-                command.arg(script("ws.js")).arg(port).env("NODE_PATH", modules.with_file_name(""));
+                command.arg(script("ws.js")).arg(port).env("NODE_PATH", node_modules().context("ws is not installed")?);
                 command
             }
-            System::Axum | System::Floor => {
+            Self::Nats => {
+                let mut command = Command::new(needed("nats-server")?);
+                command.arg("-c").arg(configured("nats.conf")?);
+                command
+            }
+            Self::Mosquitto => {
+                let mut command = Command::new(needed("mosquitto")?);
+                command.arg("-c").arg(configured("mosquitto.conf")?);
+                command
+            }
+            Self::Nchan => {
+                let mut command = Command::new(needed("nginx")?);
+                command.arg("-p").arg(folder).arg("-c").arg(configured("nchan.conf")?);
+                command
+            }
+            Self::Axum | Self::Floor => {
                 let mut command = Command::new(env::current_exe()?);
-                command.arg(if system == System::Axum { "serve-axum" } else { "serve-floor" }).arg(port);
+                command.arg(if self == Self::Axum { "serve-axum" } else { "serve-floor" }).arg(port);
                 command
             }
-        };
-        if system != System::Joey {
-            ingest = viewers;
-        }
-        // What they say when they start would stand between the figures; one that does not start is named.
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = cores.as_server(|| command.spawn())?.with_context(|| format!("cannot start {}", system.name()))?;
-        let mut server = Self { system, child, ingest, viewers };
-        server.wait_until_open()?;
-        Ok(Some(server))
-    }
-
-    /// CPU time used so far.
-    pub(crate) fn cpu(&self) -> Result<Duration> {
-        machine::cpu(self.child.id())
-    }
-
-    /// Memory now, in KiB.
-    pub(crate) fn memory_kib(&self) -> Result<u64> {
-        machine::memory_kib(self.child.id())
-    }
-
-    /// One of the relay's own figures.
-    pub(crate) fn metric(&self, name: &str) -> Result<u64> {
-        let mut stream = TcpStream::connect(self.viewers)?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        Ok(value.with_context(|| format!("no {name} in /metrics"))?.trim().parse()?)
-    }
-
-    /// The process.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    fn wait_until_open(&mut self) -> Result<()> {
-        let began = Instant::now();
-        for address in [self.ingest, self.viewers] {
-            while TcpStream::connect(address).is_err() {
-                ensure!(self.child.try_wait()?.is_none(), "{} ended at once", self.system.name());
-                ensure!(began.elapsed() < Duration::from_secs(10), "{} does not open {address}", self.system.name());
-                thread::sleep(Duration::from_millis(10));
-            }
-        }
-        Ok(())
+        })
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended already; then there is nothing to end.
-        self.child.kill().ok();
-        self.child.wait().ok();
+/// Says loudly which of `systems` are missing, and gives the others.
+pub(crate) fn installed(systems: &[System]) -> Vec<System> {
+    let (here, missing): (Vec<System>, Vec<System>) = systems.iter().partition(|system| system.is_installed());
+    for system in missing {
+        println!("LEFT OUT: {} is not installed (cargo xtask bench --install-peers)", system.name());
     }
+    here
 }
 
-/// A file below the folder where `cargo xtask bench --install-peers` puts things.
-fn installed(file: &str) -> Option<PathBuf> {
-    let file = PathBuf::from(env::var_os("JOEY_PEERS")?).join(file);
-    file.exists().then_some(file)
+/// Where Debian's nginx looks for nchan.
+const NCHAN: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
+
+fn command(program: PathBuf, words: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(words);
+    command
 }
 
-fn free_address() -> Result<SocketAddr> {
-    Ok(TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+fn joey() -> Result<PathBuf> {
+    Ok(env::var_os("JOEY_BIN").context("JOEY_BIN names no relay")?.into())
+}
+
+fn bun() -> Option<PathBuf> {
+    Some(node_modules()?.join("bun/bin/bun.exe")).filter(|file| file.exists())
+}
+
+/// Where `cargo xtask bench --install-peers` has npm put things.
+fn node_modules() -> Option<PathBuf> {
+    Some(PathBuf::from(env::var_os("JOEY_PEERS")?).join("node_modules")).filter(|folder| folder.exists())
+}
+
+/// A program on `PATH`, or where Debian keeps servers and only root's `PATH` leads.
+fn program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    let mut files = env::split_paths(&path).chain(iter::once("/usr/sbin".into())).map(|folder| folder.join(name));
+    files.find(|file| file.is_file())
 }

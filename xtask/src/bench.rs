@@ -2,16 +2,10 @@
 
 use std::{env, ffi::OsString};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use xshell::cmd;
 
-use crate::{
-    checkout::{Checkout, on_path},
-    setup::Cache,
-};
-
-/// Peers from npm, with the versions that the figures in `docs/benchmarks.md` are of.
-const NPM: [&str; 2] = ["bun@1.4.4", "ws@8.23.0"];
+use crate::{checkout::Checkout, setup::Cache};
 
 /// Builds the relay and the harness as released, and measures.
 pub(crate) fn run(here: &Checkout, words: &[OsString]) -> Result<()> {
@@ -21,16 +15,5 @@ pub(crate) fn run(here: &Checkout, words: &[OsString]) -> Result<()> {
     let joey = env::var_os("JOEY_BIN").unwrap_or_else(|| here.joey.clone().into());
     let peers = Cache::open(sh)?.path("peers");
     cmd!(sh, "{harness} {words...}").env("JOEY_BIN", joey).env("JOEY_PEERS", peers).run()?;
-    Ok(())
-}
-
-/// Installs the peers by the names of their packages: those of npm into the folder of tools, those of Debian for all.
-pub(crate) fn install_peers(here: &Checkout) -> Result<()> {
-    let sh = &here.shell;
-    let folder = Cache::open(sh)?.path("peers");
-    sh.create_dir(&folder)?;
-    on_path(&["npm"]).context("npm is not installed; Debian's package npm has it")?;
-    cmd!(sh, "npm install --no-audit --no-fund --prefix {folder} {NPM...}").run()?;
-    println!("peers are in {}", folder.display());
     Ok(())
 }

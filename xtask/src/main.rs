@@ -36,7 +36,7 @@ Usage: cargo xtask VERB
   conformance     the WebSocket against its standard
   guard [--record]  the instructions of each step of an update's way against those in bench/instructions.txt, or into it
   reliability [NAMES…]  measure the released relay while things go wrong; all figures, or those of these names
-  bench [--quick] measure the relay beside its peers; --install-peers gets these first
+  bench [--quick] measure the relay beside its peers; --install-peers gets these first, and a workload's name measures it alone
   setup           only install what the other verbs would install when they need it
   help            this page
 
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         (Some("ci"), []) => in_checkout(test::ci),
         (Some("deny"), []) => in_checkout(proof::supply_chain),
         (Some("schedules"), []) => in_checkout(proof::schedules),
-        (Some("bench"), [word]) if word == "--install-peers" => in_checkout(bench::install_peers),
+        (Some("bench"), [word]) if word == "--install-peers" => in_checkout(setup::peers),
         (Some("bench"), words) => in_checkout(|here| bench::run(here, words)),
         (Some("guard"), []) => in_checkout(|here| guard::check(here, false)),
         (Some("guard"), [word]) if word == "--record" => in_checkout(|here| guard::check(here, true)),

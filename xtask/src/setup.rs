@@ -8,6 +8,7 @@ mod cache;
 pub(crate) mod crates;
 mod kosoku;
 mod nats;
+mod peers;
 mod rust;
 mod trunk;
 mod valgrind;
@@ -22,6 +23,7 @@ pub(crate) use browser::Browser;
 pub(crate) use cache::Cache;
 pub(crate) use kosoku::find_or_install as kosoku;
 pub(crate) use nats::find_or_install as nats;
+pub(crate) use peers::install as peers;
 pub(crate) use valgrind::find_or_install as valgrind;
 
 use crate::checkout::{Checkout, before_path};

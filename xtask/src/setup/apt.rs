@@ -5,7 +5,7 @@ use xshell::{Shell, cmd};
 
 /// Installs `packages`, as root or through sudo.
 pub(crate) fn install(sh: &Shell, packages: &[&str]) -> Result<()> {
-    let as_root: &[&str] = if is_root(sh) { &[] } else { &["sudo"] };
+    let as_root = as_root(sh);
     // It waits, in seconds, for whoever else is installing something.
     let apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--option=DPkg::Lock::Timeout=300"];
     let words: Vec<&str> = as_root.iter().copied().chain(apt).collect();
@@ -14,6 +14,11 @@ pub(crate) fn install(sh: &Shell, packages: &[&str]) -> Result<()> {
     cmd!(sh, "{program} {words...} update").ignore_status().run()?;
     cmd!(sh, "{program} {words...} install --no-install-recommends {packages...}").run()?;
     Ok(())
+}
+
+/// What stands before a command that only root may run.
+pub(crate) fn as_root(sh: &Shell) -> &'static [&'static str] {
+    if is_root(sh) { &[] } else { &["sudo"] }
 }
 
 /// Chromium refuses to run in its sandbox as root, and apt refuses to run as anybody else.

@@ -37,6 +37,11 @@ pub(crate) fn push_masked(out: &mut Vec<u8>, payload: &[u8]) {
     push_frame(out, BINARY, payload);
 }
 
+/// Appends one text message.
+pub(crate) fn push_masked_text(out: &mut Vec<u8>, text: &str) {
+    push_frame(out, TEXT, text.as_bytes());
+}
+
 /// Appends the answer to a ping.
 pub(crate) fn push_pong(out: &mut Vec<u8>, payload: &[u8]) {
     push_frame(out, PONG, payload);
@@ -60,6 +65,7 @@ fn push_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
 }
 
 /// What kind of frame it is.
+const TEXT: u8 = 1;
 pub(crate) const BINARY: u8 = 2;
 pub(crate) const CLOSE: u8 = 8;
 pub(crate) const PING: u8 = 9;

@@ -1,0 +1,220 @@
+//! Fixed work on fixed data, one step of an update's way each: what `cargo xtask guard` counts the instructions of, and
+//! `cargo bench -p joey-bench` takes the time of.
+
+use std::hint::black_box;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use anyhow::{Context as _, Result, bail};
+use fastrand::Rng;
+use joey::config::Config;
+use joey::demo::emitter;
+use joey::hub::Hub;
+use joey::ingest;
+use joey::ingest::wallaroo::{Frame, Metrics, decode};
+use joey_shared::histogram::{Histogram, Quantile};
+use joey_shared::window::{Window, second_of};
+use joey_shared::wire::{BatchHead, ServerMessage, Update, UpdatesWriter};
+use tokio::io::{AsyncRead, ReadBuf};
+
+/// How often a step is done in one round.
+pub const EACH: usize = 100;
+const S: u64 = 1_000_000_000;
+/// When everything happens, in ns since the Unix epoch.
+const NOW: u64 = 1_544_101_820 * S;
+
+/// A step with its data at hand, ready for so many rounds.
+pub type Ready = Box<dyn FnMut(usize) -> Result<()>>;
+
+/// One step: its name, and what gets its data.
+pub type Step = (&'static str, fn() -> Result<Ready>);
+
+/// The steps in the order in which an update meets them.
+pub const STEPS: [Step; 8] = [
+    ("decode", decode_frames),
+    ("publish", publish),
+    ("ingest", ingest_frames),
+    ("encode", encode),
+    ("read", read),
+    ("merge", merge),
+    ("slide", slide),
+    ("quantile", quantile),
+];
+
+/// Histograms of some 15 neighbouring bins, as a second of a computation has.
+fn histograms() -> Vec<Histogram> {
+    let mut rng = Rng::with_seed(1);
+    let mut histogram = |at: usize| {
+        let mut histogram = Histogram::default();
+        (0..1_000).for_each(|_| histogram.record(1 << (10 + at % 5) << rng.u32(..15) | rng.u64(..1_000)));
+        histogram
+    };
+    (0..EACH).map(&mut histogram).collect()
+}
+
+fn frames() -> Vec<Vec<u8>> {
+    let frame = |(at, histogram)| {
+        let name = format!("computation {at:05}");
+        let [app, category, worker, pipeline] = ["bench", "computation", "initializer", "Alerts"];
+        let (period_ns, end_ns) = (2 * S, NOW);
+        emitter::metrics(&Metrics { app, name: &name, category, worker, pipeline, id: 1, histogram, period_ns, end_ns })
+    };
+    histograms().into_iter().enumerate().map(frame).collect()
+}
+
+fn updates() -> Vec<Update> {
+    let update = |(at, histogram)| {
+        let (seq, series) = (at as u64 + 1, at as u32);
+        Update { seq, series, period_ns: 2 * S, end_ns: NOW, skew_ns: 0, histogram }
+    };
+    histograms().into_iter().enumerate().map(update).collect()
+}
+
+fn head() -> BatchHead {
+    let to = EACH as u64;
+    BatchHead { feed: 1, from: 1, to, cut_ns: NOW, end_ns: NOW, period_ns: 2 * S, series: Vec::new() }
+}
+
+/// A frame with all its names, as the first of a series on a connection.
+fn decode_frames() -> Result<Ready> {
+    let frames = frames();
+    Ok(Box::new(move |rounds| {
+        for _ in 0..rounds {
+            frames.iter().for_each(|frame| _ = black_box(decode(black_box(&frame[4..]))));
+        }
+        Ok(())
+    }))
+}
+
+/// A decoded frame into the log, and its part of a cut.
+fn publish() -> Result<Ready> {
+    let (hub, frames) = (Hub::new(Config::default(), 7), frames());
+    let app = hub.app("bench").ok().context("there is room")?;
+    Ok(Box::new(move |rounds| {
+        let decoded: Vec<Metrics<'_>> = frames
+            .iter()
+            .filter_map(|frame| match decode(&frame[4..]) {
+                Ok(Frame::Metrics(metrics)) => Some(metrics),
+                _ => None,
+            })
+            .collect();
+        for _ in 0..rounds {
+            for metrics in &decoded {
+                hub.publish(&app, black_box(metrics), NOW).ok().context("there is room")?;
+            }
+            hub.cut_all(NOW);
+        }
+        Ok(())
+    }))
+}
+
+/// A frame from a connection to the log, and its part of a cut.
+fn ingest_frames() -> Result<Ready> {
+    let hub = Arc::new(Hub::new(Config::default(), 7));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+    let frames = frames().concat();
+    Ok(Box::new(move |rounds| {
+        let again = Again { bytes: frames.clone(), at: 0, left: rounds };
+        runtime.block_on(ingest::read(Arc::clone(&hub), peer, again));
+        Ok(())
+    }))
+}
+
+/// An update into a message.
+fn encode() -> Result<Ready> {
+    let updates = updates();
+    Ok(Box::new(move |rounds| {
+        for _ in 0..rounds {
+            let head = head();
+            let mut writer = UpdatesWriter::new(&head);
+            updates.iter().for_each(|update| writer.push(black_box(update)));
+            black_box(ServerMessage::Batch { head, updates: writer.finish() }.encode());
+        }
+        Ok(())
+    }))
+}
+
+/// An update out of a message.
+fn read() -> Result<Ready> {
+    let mut writer = UpdatesWriter::new(&head());
+    updates().iter().for_each(|update| writer.push(update));
+    let bytes = ServerMessage::Batch { head: head(), updates: writer.finish() }.encode();
+    Ok(Box::new(move |rounds| {
+        for _ in 0..rounds {
+            match ServerMessage::decode(black_box(&bytes)) {
+                Ok(ServerMessage::Batch { head, updates }) => {
+                    head.read(updates).for_each(|update| _ = black_box(update));
+                }
+                _ => bail!("not a batch"),
+            }
+        }
+        Ok(())
+    }))
+}
+
+/// A histogram added to another.
+fn merge() -> Result<Ready> {
+    let (mut sum, histograms) = (Histogram::default(), histograms());
+    Ok(Box::new(move |rounds| {
+        for _ in 0..rounds {
+            histograms.iter().for_each(|histogram| black_box(&mut sum).merge(black_box(histogram)));
+        }
+        Ok(())
+    }))
+}
+
+/// A window that slides by a second and takes an update in, with another one leaving.
+fn slide() -> Result<Ready> {
+    let (mut window, mut updates) = (Window::new(50), updates());
+    let mut end_ns = NOW;
+    Ok(Box::new(move |rounds| {
+        for _ in 0..rounds {
+            for update in &mut updates {
+                end_ns += S;
+                update.end_ns = end_ns;
+                window.slide(second_of(end_ns));
+                window.add(black_box(update));
+            }
+        }
+        black_box(window.histogram());
+        Ok(())
+    }))
+}
+
+/// The four quantiles that a table shows.
+fn quantile() -> Result<Ready> {
+    let histograms = histograms();
+    Ok(Box::new(move |rounds| {
+        for _ in 0..rounds {
+            for histogram in &histograms {
+                for quantile in [Quantile::P50, Quantile::P95, Quantile::P99, Quantile::P999] {
+                    black_box(black_box(histogram).quantile(quantile));
+                }
+            }
+        }
+        Ok(())
+    }))
+}
+
+/// A connection that sends the same bytes so many times.
+struct Again {
+    bytes: Vec<u8>,
+    at: usize,
+    left: usize,
+}
+
+impl AsyncRead for Again {
+    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let end = self.bytes.len().min(self.at + buffer.remaining());
+        if self.left > 0 {
+            buffer.put_slice(&self.bytes[self.at..end]);
+            self.at = end % self.bytes.len();
+            self.left -= usize::from(self.at == 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,5 @@
+//! As much of other systems' protocols as a load generator needs.
+
+pub(crate) mod mqtt;
+pub(crate) mod nats;
+pub(crate) mod websocket;

@@ -1,0 +1,215 @@
+//! Each workload at the size at which it is published, printed as a table that `docs/benchmarks.md` can hold.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::figures::{Runs, Table};
+use crate::machine::{self, Cores};
+use crate::system::{self, System};
+use crate::workload::{self, Burst, Noted, Scene, Spaced, Stalled};
+
+/// Viewers and series of a dashboard.
+pub(crate) const VIEWERS: usize = 1_000;
+pub(crate) const SERIES: usize = 100;
+/// Applications of *many apps*, and the series of each.
+const APPS: (usize, usize) = (100, 10);
+/// Periods of a burst.
+const PERIODS: usize = 7;
+/// Updates a second in *spaced*.
+const RATE: u32 = 100;
+/// Viewers of the larger *idle*: what a process may open here is enough for them and hardly more.
+const MANY: usize = 10_000;
+/// Frames of one run of *ingest*.
+const FRAMES: usize = 200_000;
+
+/// Where, when and with what all of this was measured.
+pub(crate) fn heading(files: u64, systems: &[System]) {
+    println!("{}, {}, {files} open files", machine::date(), machine::description());
+    let versions = systems.iter().filter_map(|system| Some(format!("{} {}", system.name(), system.version()?)));
+    println!("{}", versions.collect::<Vec<_>>().join(", "));
+    println!(
+        "In each cell the least of several runs and, in brackets, their median. Noise: cores that other processes used."
+    );
+}
+
+fn section(name: &str, what: &str) {
+    println!("\n### {name}\n\n{what}\n");
+}
+
+pub(crate) fn dashboard(systems: &[System], cores: Cores) -> Result<Vec<Burst>> {
+    section("Dashboard burst", &format!("{VIEWERS} viewers, {SERIES} series, all flushed together once a second."));
+    burst(systems, &Scene::dashboard(VIEWERS, SERIES), cores)
+}
+
+pub(crate) fn many_apps(systems: &[System], cores: Cores) -> Result<()> {
+    let (apps, series) = APPS;
+    section(
+        "Many apps",
+        &format!("{apps} applications of {series} series each, {VIEWERS} viewers, each of one application."),
+    );
+    burst(systems, &Scene::many_apps(VIEWERS, apps, series), cores).map(drop)
+}
+
+pub(crate) fn mixed(systems: &[System], cores: Cores) -> Result<()> {
+    let what = format!(
+        "3 applications of {SERIES} series each. Each of {VIEWERS} viewers watches all of one, a category of another, and a \
+         single series of the third, over one connection. Systems whose viewers cannot choose below an application are not here."
+    );
+    section("Mixed topics", &what);
+    burst(systems, &Scene::mixed(VIEWERS, SERIES), cores).map(drop)
+}
+
+fn burst(systems: &[System], scene: &Scene, cores: Cores) -> Result<Vec<Burst>> {
+    let bursts = workload::burst(&system::installed(systems), scene, PERIODS, cores)?;
+    let uws = bursts.iter().find(|figures| figures.system == System::Uws).map_or(f64::NAN, |uws| uws.cpu.least());
+    let mut table = Table::new(&[
+        "system",
+        "CPU-s for a million updates",
+        "of uWebSockets'",
+        "bytes an update",
+        "p50 ms",
+        "p99 ms",
+        "MiB",
+        "noise",
+    ]);
+    for figures in &bursts {
+        table.row([
+            figures.system.name().to_owned(),
+            figures.cpu.show(3),
+            format!("{:.2}", figures.cpu.least() / uws),
+            format!("{:.1}", figures.bytes),
+            format!("{:.1}", figures.p50_ms),
+            format!("{:.1}", figures.p99_ms),
+            format!("{:.1}", figures.memory_kib as f64 / 1024.0),
+            format!("{:.2}", figures.noise),
+        ]);
+    }
+    print!("{table}");
+    Ok(bursts)
+}
+
+pub(crate) fn spaced(systems: &[System], cores: Cores) -> Result<Vec<Spaced>> {
+    section("Spaced", &format!("{VIEWERS} viewers, {RATE} updates a second, evenly spread."));
+    let (systems, scene) = (system::installed(systems), Scene::dashboard(VIEWERS, SERIES));
+    let spaced = workload::spaced(&systems, &scene, RATE, Duration::from_millis(2_500), 2, cores)?;
+    let mut table = Table::new(&["system", "CPU-s for a million updates", "p50 ms", "p99 ms", "noise"]);
+    for Spaced { system, p50_ms, p99_ms, cpu, noise } in &spaced {
+        table.row([system.name().to_owned(), cpu.show(2), p50_ms.show(2), p99_ms.show(2), noise.show(2)]);
+    }
+    print!("{table}");
+    Ok(spaced)
+}
+
+/// The relay's memory for each of [`VIEWERS`], or of [`MANY`].
+pub(crate) fn idle(systems: &[System], is_many: bool, cores: Cores) -> Result<Runs> {
+    let viewers = if is_many { MANY } else { VIEWERS };
+    section(&format!("Idle, {viewers}"), &format!("{viewers} viewers that have subscribed and get nothing."));
+    let mut joey = Runs::default();
+    let mut table = Table::new(&["system", "KiB a viewer", "noise"]);
+    for system in system::installed(systems) {
+        let mut runs = Noted::default();
+        for _ in 0..2 {
+            runs.add(workload::idle(system, viewers, cores)?);
+        }
+        table.row([system.name().to_owned(), runs.figure.show(1), runs.noise.show(2)]);
+        if system == System::Joey {
+            joey = runs.figure;
+        }
+    }
+    print!("{table}");
+    Ok(joey)
+}
+
+pub(crate) fn stalled(systems: &[System], cores: Cores) -> Result<()> {
+    let (each, rate, seconds) = (workload::STALLED_EACH, workload::STALLED_RATE, workload::STALLED_SECONDS);
+    section(
+        "Stalled",
+        &format!("{each} viewers that read and {each} that do not, {rate} updates a second for {seconds} s."),
+    );
+    let columns = [
+        "system",
+        "delivered to those that read",
+        "p99 ms",
+        "p99 ms if all read",
+        "KiB for each that does not",
+        "noise",
+    ];
+    let mut table = Table::new(&columns);
+    for system in system::installed(systems) {
+        let Stalled { p99_ms: [base, half], delivered, memory_kib, noise } = workload::stalled(system, cores)?;
+        table.row([
+            system.name().to_owned(),
+            format!("{:.2} %", delivered * 100.0),
+            format!("{half:.1}"),
+            format!("{base:.1}"),
+            format!("{memory_kib:.0}"),
+            format!("{noise:.2}"),
+        ]);
+    }
+    print!("{table}");
+    Ok(())
+}
+
+/// The figures of the floor, and of the relay without a viewer.
+pub(crate) fn ingest(cores: Cores) -> Result<(Runs, Runs)> {
+    section("Ingest", &format!("{FRAMES} frames of {SERIES} series, as fast as they are taken."));
+    let cases = [
+        ("reading from loopback and dropping", System::Floor, 0),
+        ("joey, no viewer", System::Joey, 0),
+        ("joey, one viewer that gets everything", System::Joey, 1),
+    ];
+    let mut runs = [(); 3].map(|()| Noted::default());
+    for _ in 0..3 {
+        for ((_, system, viewers), runs) in cases.iter().zip(&mut runs) {
+            runs.add(workload::ingest(*system, FRAMES, *viewers, cores)?);
+        }
+    }
+    let mut table = Table::new(&["", "ns of CPU for a frame", "noise"]);
+    for ((name, ..), runs) in cases.iter().zip(&runs) {
+        table.row([(*name).to_owned(), runs.figure.show(0), runs.noise.show(2)]);
+    }
+    print!("{table}");
+    let [floor, alone, _] = runs;
+    Ok((floor.figure, alone.figure))
+}
+
+/// CPU in ns for each byte of history.
+pub(crate) fn join(cores: Cores) -> Result<Runs> {
+    section("Join storm", &format!("{VIEWERS} viewers come at once and want 5 minutes of {SERIES} series."));
+    let (mut cpu, mut bytes) = (Noted::default(), 0.0);
+    for _ in 0..2 {
+        let join = workload::join(VIEWERS, SERIES, cores)?;
+        cpu.add((join.cpu_ns_per_byte, join.noise));
+        bytes = join.bytes;
+    }
+    let mut table = Table::new(&["system", "ns of CPU for a byte", "KB a viewer", "noise"]);
+    table.row(["joey".to_owned(), cpu.figure.show(3), format!("{:.0}", bytes / 1e3), cpu.noise.show(2)]);
+    print!("{table}");
+    Ok(cpu.figure)
+}
+
+/// What the original Monitoring Hub used at 50 components, one period a second, windows full: on two cores like these, Erlang/OTP
+/// 25, measured once: viewers, share of a core, memory in MiB.
+const HUB: [(usize, f64, f64); 2] = [(0, 0.61, 1_152.0), (100, 0.58, 909.0)];
+
+/// The load of the original Monitoring Hub.
+pub(crate) fn monitoring_hub(cores: Cores) -> Result<()> {
+    section("The original hub's load", "50 series, one period a second, five minutes full.");
+    let columns = ["viewers", "of a core", "MiB", "noise", "hub's CPU over it", "hub's memory over it"];
+    let mut table = Table::new(&columns);
+    for (viewers, hub_cpu, hub_mib) in HUB {
+        let cost = workload::load(workload::Load { viewers, series: 50, rounds: 1 }, 10, cores)?;
+        let mib = cost.memory_kib as f64 / 1024.0;
+        table.row([
+            viewers.to_string(),
+            cost.cpu.show(5),
+            format!("{mib:.1}"),
+            format!("{:.2}", cost.noise),
+            format!("{:.0}", hub_cpu / cost.cpu.median()),
+            format!("{:.0}", hub_mib / mib),
+        ]);
+    }
+    print!("{table}");
+    Ok(())
+}

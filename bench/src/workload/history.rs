@@ -1,0 +1,69 @@
+//! Five minutes of history: a relay that holds them, and viewers that all want them at once.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use joey_shared::wire::Start;
+
+use super::UNLIMITED;
+use super::scene::{Scene, Stage};
+use crate::crowd::{Crowd, Wish};
+use crate::machine::{Cores, Noise};
+use crate::record::{Records, now_ns};
+use crate::system::System;
+
+/// Seconds of history that a relay holds.
+pub(super) const SECONDS: usize = 300;
+
+/// What viewers who all come at once cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Join {
+    /// Server CPU in ns for each byte that they get.
+    pub(crate) cpu_ns_per_byte: f64,
+    /// Bytes that each of them gets.
+    pub(crate) bytes: f64,
+    pub(crate) noise: f64,
+}
+
+/// `viewers` viewers all come at once and want five minutes of `series` series.
+pub(crate) fn join(viewers: usize, series: usize, cores: Cores) -> Result<Join> {
+    let scene = Scene::dashboard(viewers, series);
+    let mut records = scene.records();
+    let mut stage = with_history(&scene, &mut records, 1, cores)?;
+    // One round came when the stage was opened.
+    let all = ((SECONDS + 1) * series) as u64;
+    let mut crowd = Crowd::lazy()?;
+    let noise = Noise::listen(&[stage.server.pid()])?;
+    let cpu = stage.server.cpu()?;
+    let group = stage.admit(&mut crowd, Wish { start: Start::History, ..scene.wish(viewers) })?;
+    crowd.until("every viewer got everything", |groups| groups[group].updates >= all * viewers as u64)?;
+    let (used, noise) = (stage.server.cpu()? - cpu, noise.cores()?);
+    crowd.ensure_each_got(group, all)?;
+    let bytes = crowd.groups[group].bytes as f64;
+    Ok(Join { cpu_ns_per_byte: used.as_nanos() as f64 / bytes, bytes: bytes / viewers as f64, noise })
+}
+
+/// A relay that has taken five minutes of the scene's one application, with `rounds` rounds in each second.
+pub(super) fn with_history(scene: &Scene, records: &mut [Records], rounds: usize, cores: Cores) -> Result<Stage> {
+    // Batches shall be as large as in those five minutes, which is why each round is cut by itself.
+    let words = [&UNLIMITED[..], &["--batch-ms", "1"]].concat();
+    let mut stage = Stage::open(System::Joey, &words, scene, records, cores)?;
+    let publisher = stage.publishers.first_mut().context("there is an application")?;
+    let records = records.first_mut().context("there is an application")?;
+    let now_ns = now_ns();
+    for second in 0..SECONDS {
+        let ago_ns = (SECONDS - second) as u64 * 1_000_000_000;
+        for round in 0..rounds {
+            publisher.round(records, second * rounds + round, now_ns - ago_ns)?;
+        }
+        thread::sleep(Duration::from_millis(3));
+    }
+    let all = ((SECONDS * rounds + 1) * records.series()) as u64;
+    let began = Instant::now();
+    while stage.server.metric("joey_frames_accepted_total")? < all {
+        ensure!(began.elapsed() < Duration::from_secs(30), "joey takes no more");
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(stage)
+}

@@ -1,0 +1,79 @@
+//! Updates that are evenly spread over time.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::scene::{Scene, Stage};
+use crate::crowd::Crowd;
+use crate::figures::{Runs, percentile};
+use crate::machine::{Cores, Noise};
+use crate::record::now_ns;
+use crate::system::System;
+
+/// One system's figures where updates are spread over time.
+#[derive(Debug)]
+pub(crate) struct Spaced {
+    pub(crate) system: System,
+    /// Of each run, in ms from the producer's write to the viewer's read.
+    pub(crate) p50_ms: Runs,
+    pub(crate) p99_ms: Runs,
+    /// Server CPU in seconds for a million updates delivered.
+    pub(crate) cpu: Runs,
+    pub(crate) noise: Runs,
+}
+
+/// `rate` updates a second, evenly spread: one system after the other, `runs` times.
+pub(crate) fn spaced(
+    systems: &[System],
+    scene: &Scene,
+    rate: u32,
+    span: Duration,
+    runs: usize,
+    cores: Cores,
+) -> Result<Vec<Spaced>> {
+    let empty = Runs::default;
+    let new = |&system| Spaced { system, p50_ms: empty(), p99_ms: empty(), cpu: empty(), noise: empty() };
+    let mut figures: Vec<Spaced> = systems.iter().map(new).collect();
+    for _ in 0..runs {
+        figures.iter_mut().try_for_each(|figures| once(figures, scene, rate, span, cores))?;
+    }
+    Ok(figures)
+}
+
+fn once(figures: &mut Spaced, scene: &Scene, rate: u32, span: Duration, cores: Cores) -> Result<()> {
+    let mut records = scene.records();
+    let mut stage = Stage::open(figures.system, &[], scene, &mut records, cores)?;
+    let mut crowd = Crowd::new()?;
+    let group = stage.admit(&mut crowd, scene.wish(scene.viewers))?;
+    stage.verify(&mut crowd, group, scene, &mut records)?;
+    crowd.groups[group].delays_ns.clear();
+
+    let Stage { server, mut publishers } = stage;
+    let (mut publisher, mut records) = publishers.pop().zip(records.pop()).context("there is an application")?;
+    let noise = Noise::listen(&[server.pid()])?;
+    let cpu = server.cpu()?;
+    let count = (f64::from(rate) * span.as_secs_f64()) as usize;
+    let pause = Duration::from_secs(1) / rate;
+    let sender = thread::spawn(move || {
+        let began = Instant::now();
+        for number in 0..count {
+            let due = began + pause * u32::try_from(number).unwrap_or(u32::MAX);
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            let (series, frame) = records.one(number, now_ns());
+            publisher.push(series, frame);
+            publisher.flush()?;
+        }
+        anyhow::Ok(publisher)
+    });
+    let wanted = crowd.groups[group].updates + (scene.viewers * count) as u64;
+    crowd.until("every viewer got everything", |groups| groups[group].updates >= wanted)?;
+    let _publisher = sender.join().map_err(|_| anyhow::anyhow!("the publisher panicked"))??;
+    figures.cpu.add((server.cpu()? - cpu).as_secs_f64() * 1e6 / (scene.viewers * count) as f64);
+    figures.noise.add(noise.cores()?);
+    let delays = &mut crowd.groups[group].delays_ns;
+    figures.p50_ms.add(percentile(delays, 0.5) / 1e6);
+    figures.p99_ms.add(percentile(delays, 0.99) / 1e6);
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! The systems that the relay is measured beside, by the names of their packages: those of npm in the folder of tools, those
+//! of Debian for the whole machine. What cannot be installed is said, and left out of the figures.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use xshell::{Shell, cmd};
+
+use super::{Cache, apt};
+use crate::checkout::{Checkout, on_path};
+
+/// Peers from npm, with the versions that the figures in `docs/benchmarks.md` are of.
+const NPM: [&str; 2] = ["bun@1.4.4", "ws@8.23.0"];
+/// Peers from Debian: the package, what it brings, and the service that it would start.
+const DEBIAN: [(&str, &str, &str); 4] = [
+    ("nats-server", "/usr/sbin/nats-server", "nats-server"),
+    ("mosquitto", "/usr/sbin/mosquitto", "mosquitto"),
+    ("nginx-light", "/usr/sbin/nginx", "nginx"),
+    ("libnginx-mod-nchan", "/usr/lib/nginx/modules/ngx_nchan_module.so", "nginx"),
+];
+/// What Debian's packages ask before they start a service.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// Installs what is missing of all of them.
+pub(crate) fn install(here: &Checkout) -> Result<()> {
+    let sh = &here.shell;
+    let folder = Cache::open(sh)?.path("peers");
+    for (from, outcome) in [("npm", from_npm(sh, &folder)), ("Debian", from_debian(sh))] {
+        if let Err(error) = outcome {
+            println!("LEFT OUT: peers from {from}: {error:#}");
+        }
+    }
+    Ok(())
+}
+
+fn from_npm(sh: &Shell, folder: &Path) -> Result<()> {
+    on_path(&["npm"]).context("npm is not installed; Debian's package npm has it")?;
+    sh.create_dir(folder)?;
+    cmd!(sh, "npm install --no-audit --no-fund --prefix {folder} {NPM...}").run()?;
+    println!("{} are in {}", NPM.join(" and "), folder.display());
+    Ok(())
+}
+
+fn from_debian(sh: &Shell) -> Result<()> {
+    let missing: Vec<_> = DEBIAN.into_iter().filter(|(_, file, _)| !Path::new(file).exists()).collect();
+    let packages: Vec<&str> = missing.iter().map(|(package, ..)| *package).collect();
+    if packages.is_empty() {
+        println!("Debian's are all installed");
+        return Ok(());
+    }
+    let by_hand = format!("this needs Debian's apt-get, and root or sudo: apt-get install {}", packages.join(" "));
+    for program in ["apt-get"].iter().chain(apt::as_root(sh)) {
+        on_path(&[program]).with_context(|| by_hand.clone())?;
+    }
+    // A peer is started when it is measured. As a service it would run from now on, at every start of the machine.
+    let has_policy = Path::new(POLICY).exists();
+    if !has_policy {
+        let script = format!("printf '#!/bin/sh\\nexit 101\\n' >{POLICY} && chmod 755 {POLICY}");
+        as_root_run(sh, &["sh", "-c", &script])?;
+    }
+    let installed = apt::install(sh, &packages);
+    if !has_policy {
+        as_root_run(sh, &["rm", "-f", POLICY])?;
+    }
+    installed.context(by_hand)?;
+    if Path::new("/run/systemd/system").exists() {
+        for (.., service) in &missing {
+            as_root_run(sh, &["systemctl", "disable", "--now", service])?;
+        }
+    }
+    println!("{} are installed, and none of them was started", packages.join(", "));
+    Ok(())
+}
+
+fn as_root_run(sh: &Shell, words: &[&str]) -> Result<()> {
+    let words: Vec<&str> = apt::as_root(sh).iter().chain(words).copied().collect();
+    let (program, words) = words.split_first().context("there are words")?;
+    Ok(cmd!(sh, "{program} {words...}").run()?)
+}
