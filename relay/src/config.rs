@@ -116,6 +116,9 @@ pub struct Options {
     pub forget_secs: Option<u64>,
 }
 
+/// The longest address of a relay that viewers are told.
+const ADDRESS_BYTES_MAX: usize = 255;
+
 /// The settled configuration of one relay.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -301,11 +304,7 @@ impl Config {
             anyhow::ensure!(allowed.contains(&value), "{option} = {value} is not in {allowed:?}");
         }
         for relay in &config.advertise {
-            let host = ["ws://", "wss://", "http://", "https://"].iter().find_map(|scheme| relay.strip_prefix(scheme));
-            anyhow::ensure!(
-                host.is_some_and(|host| !host.is_empty() && !host.starts_with('/')),
-                "advertise = {relay} is not an address such as wss://relay.example"
-            );
+            anyhow::ensure!(check_address(relay), "advertise = {relay} is not an address such as wss://relay.example");
         }
         anyhow::ensure!(config.advertise.len() <= RELAYS_MAX, "advertise names more than {RELAYS_MAX} relays");
         anyhow::ensure!(!config.ingest_tls || config.tls.is_some(), "ingest_tls needs tls_cert and tls_key");
@@ -314,6 +313,14 @@ impl Config {
         access::check_exposure(&config)?;
         Ok(config)
     }
+}
+
+/// Whether `relay` may be told to viewers as the address of a relay: of a known kind, with a host, printable, and no longer
+/// than a name.
+pub(crate) fn check_address(relay: &str) -> bool {
+    let host = ["ws://", "wss://", "http://", "https://"].iter().find_map(|scheme| relay.strip_prefix(scheme));
+    let is_plain = relay.len() <= ADDRESS_BYTES_MAX && relay.bytes().all(|byte| byte.is_ascii_graphic());
+    is_plain && host.is_some_and(|host| !host.is_empty() && !host.starts_with('/'))
 }
 
 /// `number`, or 1 for 0: a rate that a constant can hold.
