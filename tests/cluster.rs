@@ -3,9 +3,18 @@
 //!
 //! - `whole`: several relays and nothing goes wrong; what it costs; who may come in.
 //! - `broken`: servers, relays and wires that fail.
+//! - `gone`: origins that are gone, and where their viewers find what there was and who else there is.
+//! - `keys`: who may come to the server.
+//! - `apart`: a relay cut off by the kernel.
 
+#[path = "cluster/apart.rs"]
+mod apart;
 #[path = "cluster/broken.rs"]
 mod broken;
+#[path = "cluster/gone.rs"]
+mod gone;
+#[path = "cluster/keys.rs"]
+mod keys;
 #[path = "cluster/whole.rs"]
 mod whole;
 

@@ -66,7 +66,7 @@ pub struct Options {
     /// nats://token@host; repeatable, for the servers of a cluster
     #[arg(long, env = "JOEY_NATS", value_name = "URL,…", value_delimiter = ',', hide_env_values = true)]
     pub nats: Option<Vec<NatsUrl>>,
-    /// Show NATS the credentials in this file, as `nsc` writes them
+    /// Show NATS the credentials in this file, as `nsc` writes them, or the seed of an nkey
     #[arg(long, env = "JOEY_NATS_CREDS", value_name = "FILE")]
     pub nats_creds: Option<PathBuf>,
     /// Believe NATS servers that this authority vouches for, and no others: a certificate in PEM
