@@ -292,7 +292,8 @@ impl Hub {
             relays.values().filter_map(|peer| peer.logs.get(app)).for_each(|log| add(entry, &log.entry));
             orphans::add(entry, &orphans, &relays);
         }
-        let is_orphan = |app: &String| orphans.range((app.clone(), 0)..).next().is_some_and(|((name, _), _)| name == app);
+        let is_orphan =
+            |app: &String| orphans.range((app.clone(), 0)..).next().is_some_and(|((name, _), _)| name == app);
         by_app.retain(|app, _| {
             let is_written = |peer: &Peer| peer.logs.contains_key(app);
             self.apps.read().contains_key(app) || relays.values().any(is_written) || is_orphan(app)

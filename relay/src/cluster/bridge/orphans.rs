@@ -52,6 +52,7 @@ impl Bridge {
         if !logs.is_empty() {
             self.hub.set_orphans(self.relay, logs);
         }
+        self.counters.orphans.set(i64::try_from(ids.len()).unwrap_or(i64::MAX));
         self.orphans = ids;
     }
 

@@ -103,7 +103,8 @@ impl Bridge {
 
     /// Relay `holder` has said that it holds the log `id`, whose origin is gone.
     pub(super) fn note_held(&mut self, id: &LogId, holder: u64, now_ns: u64) {
-        let Some(Kept { head, quiet_ns, entry, .. }) = self.peers.get(&holder).and_then(|peer| peer.held.get(id)) else {
+        let Some(Kept { head, quiet_ns, entry, .. }) = self.peers.get(&holder).and_then(|peer| peer.held.get(id))
+        else {
             return;
         };
         let replica = self.replicas.entry(id.clone());
