@@ -89,12 +89,12 @@ impl Bridge {
                 refused += 1;
                 continue;
             }
-            if hub.is_own(&id.app, epoch) {
-                // Its origin is cut off from them, and is here.
+            let quiet_ns = u64::from(quiet_ms) * 1_000_000;
+            // Its origin is cut off from them, and is here; or it is forgotten here sooner than there.
+            if hub.is_own(&id.app, epoch) || quiet_ns > nanos(hub.config().forget_after) {
                 continue;
             }
             room -= usize::from(!is_known);
-            let quiet_ns = u64::from(quiet_ms) * 1_000_000;
             news.push(RemoteLog { epoch, head, entry: entry.clone() });
             peer.held.insert(id.clone(), Kept { head, quiet_ns, until_ns, entry });
             ids.push(id);
