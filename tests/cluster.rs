@@ -1,11 +1,23 @@
 //! Several real relays around real NATS servers: what one takes in, the viewers of all get, each number once, whatever is
 //! killed, stopped or cut off between them.
 //!
-//! - `whole`: several relays and nothing goes wrong; what it costs; who may come in.
+//! - `whole`: several relays and nothing goes wrong; who may come in.
+//! - `cost`: every message and byte of it.
 //! - `broken`: servers, relays and wires that fail.
+//! - `gone`: origins that are gone, and where their viewers find what there was and who else there is.
+//! - `keys`: who may come to the server.
+//! - `apart`: a relay cut off by the kernel.
 
+#[path = "cluster/apart.rs"]
+mod apart;
 #[path = "cluster/broken.rs"]
 mod broken;
+#[path = "cluster/cost.rs"]
+mod cost;
+#[path = "cluster/gone.rs"]
+mod gone;
+#[path = "cluster/keys.rs"]
+mod keys;
 #[path = "cluster/whole.rs"]
 mod whole;
 

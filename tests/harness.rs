@@ -11,6 +11,7 @@
 //! - [`ledger`]: what a viewer was told, against what was sent.
 //! - [`proxy`]: a wire that fails as networks do.
 //! - [`nats`]: `nats-server`, one or three, started, killed, stopped.
+//! - [`namespace`]: a network of its own, with wires that can be pulled out.
 //! - [`token`] and [`tls`]: keys, tokens and certificates of every kind.
 //! - [`browser`]: Chromium, through ChromeDriver.
 //!
@@ -26,6 +27,8 @@ pub mod client;
 pub mod frame;
 #[path = "harness/ledger.rs"]
 pub mod ledger;
+#[path = "harness/namespace.rs"]
+pub mod namespace;
 #[path = "harness/nats.rs"]
 pub mod nats;
 #[path = "harness/oracle.rs"]

@@ -8,6 +8,7 @@
 //! - `stalled`: twenty viewers that do not read, beside five that do.
 //! - `crowd`: ten thousand viewers come; come back all at once; come back to a relay that was killed.
 //! - `cluster`: what sharing over NATS costs, and how long a gap takes to fill after NATS was away.
+//! - `scale`: the CPU for each update delivered, at one relay, two and four.
 
 #[path = "reliability/cluster.rs"]
 mod cluster;
@@ -21,6 +22,8 @@ mod hostile;
 mod load;
 #[path = "reliability/restart.rs"]
 mod restart;
+#[path = "reliability/scale.rs"]
+mod scale;
 #[path = "reliability/stalled.rs"]
 mod stalled;
 #[path = "reliability/usage.rs"]
@@ -32,13 +35,14 @@ use std::process::ExitCode;
 type Measure = fn() -> Vec<Figure>;
 
 /// The figures by name, in the order in which they are taken.
-const FIGURES: [(&str, Measure); 6] = [
+const FIGURES: [(&str, Measure); 7] = [
     ("restart", restart::figures),
     ("garbage", hostile::garbage),
     ("series", hostile::series),
     ("stalled", stalled::figures),
     ("crowd", crowd::figures),
     ("cluster", cluster::figures),
+    ("scale", scale::figures),
 ];
 
 /// One line of the table.

@@ -66,7 +66,7 @@ pub struct Options {
     /// nats://token@host; repeatable, for the servers of a cluster
     #[arg(long, env = "JOEY_NATS", value_name = "URL,…", value_delimiter = ',', hide_env_values = true)]
     pub nats: Option<Vec<NatsUrl>>,
-    /// Show NATS the credentials in this file, as `nsc` writes them
+    /// Show NATS the credentials in this file, as `nsc` writes them, or the seed of an nkey
     #[arg(long, env = "JOEY_NATS_CREDS", value_name = "FILE")]
     pub nats_creds: Option<PathBuf>,
     /// Believe NATS servers that this authority vouches for, and no others: a certificate in PEM
@@ -115,6 +115,9 @@ pub struct Options {
     #[arg(long, env = "JOEY_FORGET_SECS", value_name = "N")]
     pub forget_secs: Option<u64>,
 }
+
+/// The longest address of a relay that viewers are told.
+const ADDRESS_BYTES_MAX: usize = 255;
 
 /// The settled configuration of one relay.
 #[derive(Clone, Debug)]
@@ -301,11 +304,7 @@ impl Config {
             anyhow::ensure!(allowed.contains(&value), "{option} = {value} is not in {allowed:?}");
         }
         for relay in &config.advertise {
-            let host = ["ws://", "wss://", "http://", "https://"].iter().find_map(|scheme| relay.strip_prefix(scheme));
-            anyhow::ensure!(
-                host.is_some_and(|host| !host.is_empty() && !host.starts_with('/')),
-                "advertise = {relay} is not an address such as wss://relay.example"
-            );
+            anyhow::ensure!(check_address(relay), "advertise = {relay} is not an address such as wss://relay.example");
         }
         anyhow::ensure!(config.advertise.len() <= RELAYS_MAX, "advertise names more than {RELAYS_MAX} relays");
         anyhow::ensure!(!config.ingest_tls || config.tls.is_some(), "ingest_tls needs tls_cert and tls_key");
@@ -314,6 +313,14 @@ impl Config {
         access::check_exposure(&config)?;
         Ok(config)
     }
+}
+
+/// Whether `relay` may be told to viewers as the address of a relay: of a known kind, with a host, printable, and no longer
+/// than a name.
+pub(crate) fn check_address(relay: &str) -> bool {
+    let host = ["ws://", "wss://", "http://", "https://"].iter().find_map(|scheme| relay.strip_prefix(scheme));
+    let is_plain = relay.len() <= ADDRESS_BYTES_MAX && relay.bytes().all(|byte| byte.is_ascii_graphic());
+    is_plain && host.is_some_and(|host| !host.is_empty() && !host.starts_with('/'))
 }
 
 /// `number`, or 1 for 0: a rate that a constant can hold.

@@ -180,10 +180,7 @@ impl Session {
             ingest_port: config.ingest.port(),
         };
         self.say(&ServerMessage::Hello(hello)).await?;
-        let addresses = self.hub.config().advertise.clone();
-        if !addresses.is_empty() {
-            self.say(&ServerMessage::Relays { addresses }).await?;
-        }
+        self.send_addresses().await?;
         self.say_end_of_pass().await
     }
 

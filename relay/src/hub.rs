@@ -226,10 +226,9 @@ impl Hub {
         let oldest_ns = now_ns.saturating_sub(nanos(self.config.ring + SLACK));
         let oldest_sum_ns = now_ns.saturating_sub(nanos(self.config.sums + SLACK));
         let silent_since_ns = now_ns.saturating_sub(nanos(self.config.forget_after));
-        let apps = self.all_logs();
         self.forget_listeners(now_ns);
         let mut silent = Vec::new();
-        for app in apps {
+        for app in self.all_logs() {
             if self.config.sums > Duration::ZERO {
                 self.sum_up(&app, oldest_ns);
             }
@@ -250,6 +249,7 @@ impl Hub {
         for name in silent {
             self.forget(&name, silent_since_ns);
         }
+        self.drop_leaving();
     }
 
     /// Puts sums in the place of batches that were over before `oldest_ns`. Adding up takes a while; producers do not wait.

@@ -92,6 +92,8 @@ pub struct Cluster {
     pub viewers: Gauge,
     /// Subscriptions of viewers of all relays, by application; the most watched ones.
     pub watched: Family<InApp, Gauge>,
+    /// Logs held here whose origin is gone.
+    pub orphans: Gauge,
     /// Messages handed to NATS.
     pub messages_out: Counter,
     /// Their bytes.
@@ -144,6 +146,7 @@ impl Cluster {
             "Subscriptions of all relays' viewers, of the most watched applications",
             self.watched.clone(),
         );
+        registry.register("orphans", "Logs held here whose origin is gone", self.orphans.clone());
         registry.register("sent_messages", "Messages handed to NATS", self.messages_out.clone());
         registry.register("sent_bytes", "Their bytes", self.bytes_out.clone());
         registry.register("received_messages", "Messages that came from NATS", self.messages_in.clone());

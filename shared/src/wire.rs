@@ -99,7 +99,8 @@ pub enum ServerMessage<'a> {
         /// The end, in ns since the Unix epoch.
         at_ns: u64,
     },
-    /// Where else a viewer may go, should this relay be gone: after the hello, if the relay was told.
+    /// Where else a viewer may go, should this relay be gone: after the hello, if the relay was told, and again when that
+    /// changes.
     Relays {
         /// Addresses as a person would write them; this relay's own among them.
         addresses: Vec<String>,

@@ -1,8 +1,9 @@
 //! Getting to a relay: over HTTP where no WebSocket gets through, and to another relay when one is gone.
 
 use joey_tests::browser::Browser;
+use joey_tests::oracle::ViewId;
 use joey_tests::proxy::Proxy;
-use joey_tests::{Frame, Oracle, Relay, eventually, eventually_is};
+use joey_tests::{Frame, Nats, Oracle, Relay, S, eventually, eventually_is};
 
 use crate::page::{now_s, relay, rows_are, send, world};
 
@@ -61,4 +62,49 @@ fn when_a_relay_dies_the_page_goes_on_at_the_other_and_names_the_hole() {
     browser.press("[data-testid=status]");
     let address = other.http.to_string();
     eventually("the address is said", || browser.text(".facts").contains(&address).then_some(()));
+}
+
+/// The frames of `all` whose periods end by `until_s`, and the others.
+fn split(all: &Oracle, until_s: u64) -> (Oracle, Oracle) {
+    let (before, after) = all.frames.iter().cloned().partition(|frame| frame.end_ns <= until_s * S);
+    (Oracle { frames: before }, Oracle { frames: after })
+}
+
+#[test]
+fn when_a_relay_of_several_dies_the_page_goes_on_at_one_that_it_was_told_of_without_a_hole() {
+    let nats = Nats::start();
+    let mut first = relay(&["--nats", &nats.url()]);
+    let page = format!("http://{}", first.http);
+    let mut second = Relay::start_with(&["--nats", &nats.url(), "--origin", &page]);
+    let there = format!("http://{}", second.http);
+    second.restart_with(&["--advertise", &there]);
+    for relay in [&first, &second] {
+        eventually_is("relays", &2, || relay.metric("joey_cluster_relays"));
+    }
+    // All of it comes in at the second relay, in three parts: before, while nobody is there, and afterwards.
+    let all = world("App");
+    let end_s = all.clock_ns() / S;
+    let (early, rest) = split(&all, end_s - 60);
+    let (meanwhile, late) = split(&rest, end_s - 20);
+    let _open = send(&second, &early);
+    let browser = Browser::start();
+    browser.open(&format!("{page}/#/"));
+    status_is(&browser, "connected");
+    eventually_is("who watches", &"1 watching".to_owned(), || browser.text("[data-testid=application] .label .of"));
+    let totals = |id: &ViewId| TOTALS.contains(&id.0.as_str());
+    browser.go("/applications/App/dashboard");
+    rows_are(&browser, "[data-testid=row]", &early, 300, totals);
+    first.kill();
+    let _open_too = send(&second, &meanwhile);
+    let so_far = Oracle { frames: [early.frames, meanwhile.frames].concat() };
+    rows_are(&browser, "[data-testid=row]", &so_far, 300, totals);
+    status_is(&browser, "connected");
+    let _open_still = send(&second, &late);
+    rows_are(&browser, "[data-testid=row]", &all, 300, totals);
+    assert_eq!(browser.count(".note.lost"), 0, "nothing is missing, and nobody says that something was");
+    assert_eq!((second.metric("joey_viewers"), second.metric("joey_gaps_total")), (1, 0));
+    browser.press("[data-testid=status]");
+    let address = second.http.to_string();
+    eventually("the address is said", || browser.text(".facts").contains(&address).then_some(()));
+    assert!(browser.text(".facts").contains("0 updates since"), "{}", browser.text(".facts"));
 }

@@ -13,7 +13,7 @@ use super::{begun, check, is_connected, only_log, relay, relays, witness};
 const OUTAGE: Duration = Duration::from_secs(20);
 
 /// Sends numbers from `next` on for so long, while `local` reads all of them at once; gives the next number.
-fn goes_on(producer: &mut Producer, local: &mut Witness, mut next: u64, during: Duration) -> u64 {
+pub(crate) fn goes_on(producer: &mut Producer, local: &mut Witness, mut next: u64, during: Duration) -> u64 {
     let begun = Instant::now();
     while begun.elapsed() < during {
         send(producer, "App", "w", next..next + 20);

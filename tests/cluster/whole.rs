@@ -44,33 +44,6 @@ fn two_relays_that_take_in_one_application_show_both_logs_everywhere() {
 }
 
 #[test]
-fn what_nobody_watches_elsewhere_costs_no_message_and_what_is_watched_costs_one() {
-    for count in 2..=4 {
-        let nats = Nats::start();
-        let relays = relays(count, |_| nats.url());
-        let mut ear = Ear::at(&nats, "joey.v1.log.>");
-        let mut producer = relays[0].producer("App", "w");
-        send(&mut producer, "App", "w", 1..=500);
-        relays[0].accepts(500);
-        eventually("it is cut", || (relays[0].metric("joey_batches_total") > 0).then_some(()));
-        assert_eq!(ear.so_far(), [], "nobody watches anywhere");
-        let epoch = super::only_log(&relays[0]);
-        let mut watching: Vec<_> = relays.iter().map(|relay| witness(relay, epoch)).collect();
-        watching.iter_mut().for_each(|witness| check(witness, 500));
-        ear.so_far();
-        let before = relays[0].metric("joey_batches_total");
-        for round in 0..10 {
-            let from = 501 + round * 100;
-            send(&mut producer, "App", "w", from..from + 100);
-            watching.iter_mut().for_each(|witness| witness.reads_to(from + 99));
-        }
-        watching.iter_mut().for_each(|witness| check(witness, 1_500));
-        let cut = relays[0].metric("joey_batches_total") - before;
-        assert_eq!(ear.so_far().len() as u64, cut, "each batch once, for {count} relays as for two");
-    }
-}
-
-#[test]
 fn a_message_that_comes_again_and_again_in_any_order_counts_once() {
     let nats = Nats::start();
     let relays = relays(3, |_| nats.url());

@@ -1,7 +1,7 @@
 //! `nats-server` as a child process: one, or three that are one cluster, on free ports of loopback.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use super::{PATIENCE, eventually};
 pub struct Nats {
     /// Where relays connect.
     pub address: SocketAddr,
+    /// Programs that run it, each with its words.
+    wrapper: Vec<String>,
     words: Vec<String>,
     child: Child,
     /// How many servers there are together.
@@ -30,7 +32,13 @@ impl Nats {
     /// A server alone, with more words on its command line.
     #[must_use]
     pub fn start_with(words: &[&str]) -> Self {
-        Self::spawn(free_address(), words.iter().map(|word| (*word).to_owned()).collect(), 1)
+        Self::spawn(free_address(), &[], words.iter().map(|word| (*word).to_owned()).collect(), 1)
+    }
+
+    /// A server alone that another program runs, on every address of where it runs, and seen from here at `ip`.
+    #[must_use]
+    pub fn start_in(wrapper: &[&str], ip: Ipv4Addr) -> Self {
+        Self::spawn(SocketAddr::from((ip, 4222)), wrapper, Vec::new(), 1)
     }
 
     /// Three servers that are one cluster.
@@ -42,13 +50,14 @@ impl Nats {
             let own = format!("nats://{route}");
             ["--cluster_name", "test", "--cluster", &own, "--routes", &all].map(str::to_owned).to_vec()
         });
-        let servers = words.map(|words| Self::spawn(free_address(), words, 3));
+        let servers = words.map(|words| Self::spawn(free_address(), &[], words, 3));
         servers.iter().for_each(Self::waits);
         servers
     }
 
-    fn spawn(address: SocketAddr, words: Vec<String>, servers: usize) -> Self {
-        let mut nats = Self { address, child: child(address, &words), words, servers };
+    fn spawn(address: SocketAddr, wrapper: &[&str], words: Vec<String>, servers: usize) -> Self {
+        let wrapper: Vec<String> = wrapper.iter().map(|word| (*word).to_owned()).collect();
+        let mut nats = Self { address, child: child(address, &wrapper, &words), wrapper, words, servers };
         if servers == 1 {
             nats.comes_up();
         }
@@ -74,7 +83,7 @@ impl Nats {
     pub fn restart(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        self.child = child(self.address, &self.words);
+        self.child = child(self.address, &self.wrapper, &self.words);
         self.comes_up();
         self.waits();
     }
@@ -92,7 +101,7 @@ impl Nats {
     fn comes_up(&mut self) {
         eventually("nats-server listens", || {
             if self.child.try_wait().expect("the server is ours").is_some() {
-                self.child = child(self.address, &self.words);
+                self.child = child(self.address, &self.wrapper, &self.words);
             }
             self.info()
         });
@@ -180,10 +189,18 @@ impl Drop for Nats {
     }
 }
 
-fn child(address: SocketAddr, words: &[String]) -> Child {
+fn child(address: SocketAddr, wrapper: &[String], words: &[String]) -> Child {
     let program = std::env::var_os("NATS_SERVER").unwrap_or_else(|| "nats-server".into());
-    let server = Command::new(program)
-        .args(["--addr", &address.ip().to_string(), "--port", &address.port().to_string()])
+    let (mut command, listens) = match wrapper {
+        [] => (Command::new(program), address.ip().to_string()),
+        [first, rest @ ..] => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            (command, "0.0.0.0".to_owned())
+        }
+    };
+    let server = command
+        .args(["--addr", &listens, "--port", &address.port().to_string()])
         .args(words)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

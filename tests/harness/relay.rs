@@ -102,6 +102,12 @@ impl Relay {
         });
     }
 
+    /// Starts it again where it was, with more words on its command line, such as its own address.
+    pub fn restart_with(&mut self, words: &[&str]) {
+        self.words.extend(words.iter().map(|word| (*word).to_owned()));
+        self.restart_on_same_ports();
+    }
+
     /// Sends a signal, such as `TERM` or `STOP`.
     ///
     /// # Panics

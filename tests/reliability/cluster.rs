@@ -130,10 +130,10 @@ pub(crate) fn figures() -> Vec<Figure> {
 }
 
 /// Somebody who reads, and when it had come how far.
-type Progress = (Witness, Vec<(Instant, u64)>);
+pub(crate) type Progress = (Witness, Vec<(Instant, u64)>);
 
 /// Somebody who follows the only log of `app` at `relay` until a number that is set later.
-fn read(relay: &Relay, app: &str) -> (Arc<AtomicU64>, JoinHandle<Progress>) {
+pub(crate) fn read(relay: &Relay, app: &str) -> (Arc<AtomicU64>, JoinHandle<Progress>) {
     let epoch = Viewer::connect(relay).logs(app)[0];
     let mut witness = Witness::of_log(app, epoch, Viewer::connect(relay));
     let until = Arc::new(AtomicU64::new(u64::MAX));

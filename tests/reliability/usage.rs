@@ -41,7 +41,12 @@ impl Usage {
 
     /// How much of one core was used since `before`.
     pub(crate) fn cores_since(&self, before: &Self) -> f64 {
-        (self.cpu_secs - before.cpu_secs) / self.at.duration_since(before.at).as_secs_f64()
+        self.cpu_since(before) / self.at.duration_since(before.at).as_secs_f64()
+    }
+
+    /// How many seconds of CPU, the program's and the kernel's for it, were used since `before`.
+    pub(crate) fn cpu_since(&self, before: &Self) -> f64 {
+        self.cpu_secs - before.cpu_secs
     }
 }
 

@@ -178,7 +178,10 @@ impl Link {
     async fn run(self, mut addresses: Vec<String>) {
         let mut relays: Vec<Relay> = Vec::new();
         let (mut at, mut tried, mut round) = (0, 0, 0);
+        let given = addresses.len();
         loop {
+            // Those told earlier may be gone for good, and would take the places of others.
+            addresses.truncate(given);
             add_relays(&mut addresses, self.model.get().seen().relays(), browser::is_encrypted());
             relays.resize_with(addresses.len(), Relay::default);
             let (Some(relay), Some(address)) = (relays.get_mut(at), addresses.get(at)) else {

@@ -29,6 +29,8 @@ pub(super) struct Link {
     pub(super) viewer: Viewer,
     /// Relays, those that were given first.
     addresses: Vec<String>,
+    /// How many were given.
+    given: usize,
     /// Which of them it is the turn of.
     at: usize,
     /// How many of them were tried in vain since one was heard.
@@ -52,9 +54,10 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(target: &Target, viewer: Viewer) -> anyhow::Result<Self> {
-        let addresses = target.relay.iter().map(|typed| address_of(typed)).collect::<anyhow::Result<_>>()?;
+        let addresses = target.relay.iter().map(|typed| address_of(typed)).collect::<anyhow::Result<Vec<String>>>()?;
         Ok(Self {
             viewer,
+            given: addresses.len(),
             addresses,
             at: 0,
             tried: 0,
@@ -226,8 +229,10 @@ impl Link {
         tokio::time::sleep(Duration::from_millis(delay_ms.into())).await;
     }
 
-    /// Adds what the relay has told behind what was given.
+    /// Knows, behind what was given, what the relay has told last: those told earlier may be gone for good.
     fn learn(&mut self) {
+        let current = self.addresses.get(self.at).cloned();
+        self.addresses.truncate(self.given);
         for told in self.viewer.relays().iter().filter(|told| told.contains("://")) {
             if let Ok(address) = address_of(told)
                 && !self.addresses.contains(&address)
@@ -236,6 +241,8 @@ impl Link {
                 self.addresses.push(address);
             }
         }
+        let at = self.addresses.iter().position(|address| Some(address) == current.as_ref());
+        self.at = at.unwrap_or(self.addresses.len() - 1);
     }
 }
 

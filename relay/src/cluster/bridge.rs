@@ -7,6 +7,7 @@
 //! A relay listens only to the logs of applications that its own viewers watch, and publishes only those of its logs that
 //! some other relay has asked for within the last ten seconds.
 
+mod orphans;
 mod replicas;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,11 +16,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use joey_shared::series::check_name;
-use joey_shared::wire::AppEntry;
+use joey_shared::wire::{self, AppEntry};
 
 use self::replicas::Replica;
 use super::subjects::{LogId, Place, Subjects};
 use super::words::{LogWord, Word, split_apps, split_logs};
+use crate::config::check_address;
 use crate::hub::{Hub, Outgoing, RELAYS_MAX, RemoteLog};
 use crate::metrics::Cluster;
 use crate::nanos;
@@ -77,11 +79,14 @@ pub struct Bridge {
     wanted: BTreeSet<String>,
     /// Logs of other relays that viewers here watch.
     replicas: BTreeMap<LogId, Replica>,
+    /// Those of them whose origins are gone, as the hub was told.
+    orphans: BTreeSet<LogId>,
     /// Entries as they were last told.
     told: BTreeMap<LogId, AppEntry>,
     beats: u64,
     logs_due_ns: u64,
     wants_due_ns: u64,
+    holds_due_ns: u64,
     /// Whether the next beat tells everything, for somebody who is new.
     is_full_due: bool,
     /// In how many beats others should still be asked to tell everything, since this relay was away.
@@ -99,6 +104,8 @@ struct Peer {
     logs: BTreeMap<String, Told>,
     /// Applications that it wants: for how many viewers, and until when.
     wants: BTreeMap<String, (u32, u64)>,
+    /// Logs that it holds and whose origins are gone.
+    held: BTreeMap<LogId, Kept>,
 }
 
 /// What the origin of a log said of it.
@@ -108,6 +115,28 @@ struct Told {
     head: u64,
     until_ns: u64,
     entry: AppEntry,
+}
+
+/// What a holder said of a log whose origin is gone.
+#[derive(Debug)]
+struct Kept {
+    head: u64,
+    /// How long before it was said the origin was last heard, in ns.
+    quiet_ns: u64,
+    until_ns: u64,
+    entry: AppEntry,
+}
+
+impl Peer {
+    /// Whether this relay is the origin of the log `id`.
+    fn writes(&self, id: &LogId) -> bool {
+        self.logs.get(&id.app).is_some_and(|told| told.epoch == id.epoch)
+    }
+
+    /// Whether this relay can be asked for the log `id`.
+    fn has(&self, id: &LogId) -> bool {
+        self.writes(id) || self.held.contains_key(id)
+    }
 }
 
 impl Bridge {
@@ -124,10 +153,12 @@ impl Bridge {
             peers: BTreeMap::new(),
             wanted: BTreeSet::new(),
             replicas: BTreeMap::new(),
+            orphans: BTreeSet::new(),
             told: BTreeMap::new(),
             beats: 0,
             logs_due_ns: 0,
             wants_due_ns: 0,
+            holds_due_ns: 0,
             is_full_due: true,
             asks_for_all: ASKS_FOR_ALL,
             next_ask: 1,
@@ -148,7 +179,7 @@ impl Bridge {
     pub fn connected(&mut self) {
         self.is_full_due = true;
         self.asks_for_all = ASKS_FOR_ALL;
-        (self.logs_due_ns, self.wants_due_ns) = (0, 0);
+        (self.logs_due_ns, self.wants_due_ns, self.holds_due_ns) = (0, 0, 0);
     }
 
     /// A batch of a log of this relay that somebody elsewhere wants.
@@ -178,6 +209,10 @@ impl Bridge {
             self.wants_due_ns = now_ns + self.wants_every();
             self.tell_wants();
         }
+        if now_ns >= self.holds_due_ns {
+            self.holds_due_ns = now_ns + self.wants_every();
+            self.tell_holds(now_ns);
+        }
         self.look_after_replicas(now_ns);
     }
 
@@ -201,8 +236,7 @@ impl Bridge {
         for app in before.difference(&self.wanted) {
             self.actions.push(Action::Unsubscribe { subject: self.subjects.logs_of(app) });
         }
-        let gone: Vec<LogId> = self.replicas.keys().filter(|id| !self.wanted.contains(&id.app)).cloned().collect();
-        gone.iter().for_each(|id| self.drop_replica(id));
+        self.look_for_orphans(&before, now_ns);
         // Others begin to publish when they hear of it.
         self.wants_due_ns = 0;
     }
@@ -219,6 +253,11 @@ impl Bridge {
             told.insert(id, entry);
         }
         self.told = told;
+        let addresses = &self.hub.config().advertise;
+        if is_full && !addresses.is_empty() {
+            let word = Word::Reach { relay: self.relay, addresses: addresses.clone() };
+            self.say(&Place::Wants, &word);
+        }
         for logs in split_logs(logs) {
             let release = env!("CARGO_PKG_VERSION").to_owned();
             let word = Word::Logs { relay: self.relay, release, logs };
@@ -229,8 +268,7 @@ impl Bridge {
     fn tell_wants(&mut self) {
         let watched: BTreeMap<String, u32> = self.hub.presence().into_iter().collect();
         let apps = self.wanted.iter().map(|app| (app.clone(), watched.get(app).copied().unwrap_or(0))).collect();
-        let ttl_ms = u32::try_from(self.wants_every() * BEATS_LOST_MAX / 1_000_000).unwrap_or(u32::MAX);
-        let (relay, viewers) = (self.relay, self.viewers());
+        let (relay, viewers, ttl_ms) = (self.relay, self.viewers(), self.wants_ttl_ms());
         let mut is_back = self.asks_for_all > 0;
         self.asks_for_all = self.asks_for_all.saturating_sub(1);
         for apps in split_apps(apps) {
@@ -243,14 +281,24 @@ impl Bridge {
         (self.peers.len() as u64 * BEAT_PER_RELAY).clamp(BEAT, BEAT_MAX)
     }
 
+    /// How long what is said so often holds, in ms.
+    fn wants_ttl_ms(&self) -> u32 {
+        u32::try_from(self.wants_every() * BEATS_LOST_MAX / 1_000_000).unwrap_or(u32::MAX)
+    }
+
     /// Forgets what was not said again in time.
     fn expire(&mut self, now_ns: u64) {
         let gone: Vec<u64> =
             self.peers.iter().filter(|(_, peer)| peer.until_ns < now_ns).map(|(&relay, _)| relay).collect();
         gone.into_iter().for_each(|relay| self.forget(relay));
+        let (mut ended, mut gone) = (Vec::new(), Vec::new());
         for (&relay, peer) in &mut self.peers {
-            for (app, _) in peer.logs.extract_if(.., |_, told| told.until_ns < now_ns) {
-                self.hub.drop_remote(relay, Some(&app));
+            for (app, told) in peer.logs.extract_if(.., |_, told| told.until_ns < now_ns) {
+                gone.push((relay, app.clone()));
+                ended.push((LogId { app, epoch: told.epoch }, told.entry));
+            }
+            for (id, _) in peer.held.extract_if(.., |_, kept| kept.until_ns < now_ns) {
+                self.hub.drop_orphan(relay, &id.app, id.epoch);
             }
             let before = peer.wants.len();
             peer.wants.retain(|_, (_, until_ns)| *until_ns >= now_ns);
@@ -258,11 +306,17 @@ impl Bridge {
                 self.hub.set_presence(relay, presence(peer));
             }
         }
+        self.adopt(ended);
+        gone.iter().for_each(|(relay, app)| self.hub.drop_remote(*relay, Some(app)));
+        self.drop_unwanted(now_ns);
     }
 
     fn forget(&mut self, relay: u64) {
-        if self.peers.remove(&relay).is_some() {
+        if let Some(peer) = self.peers.remove(&relay) {
             tracing::info!(relay, "another relay has gone");
+            // Ours are named before those of the one that is gone are taken away, so that nobody sees them go and come.
+            let logs = peer.logs.into_iter();
+            self.adopt(logs.map(|(app, told)| (LogId { app, epoch: told.epoch }, told.entry)));
             self.hub.drop_remote(relay, None);
         }
     }
@@ -301,6 +355,10 @@ impl Bridge {
             Some(Word::Leaves { relay }) => self.forget(relay),
             Some(Word::Ask { relay, ask, app, epoch, after }) => self.answer(relay, ask, &app, epoch, after),
             Some(Word::Part { ask, index, end, bytes }) => self.hear_part(ask, index, end, bytes.0, now_ns),
+            Some(Word::Holds { relay, ttl_ms, logs }) => {
+                self.hear_holds(relay, Duration::from_millis(u64::from(ttl_ms)), logs, now_ns);
+            }
+            Some(Word::Reach { relay, addresses }) => self.hear_reach(relay, addresses, now_ns),
             None => self.counters.refuse("malformed"),
         }
     }
@@ -316,7 +374,7 @@ impl Bridge {
                 return None;
             }
             // It has heard nothing of this relay yet.
-            (self.is_full_due, self.logs_due_ns, self.wants_due_ns) = (true, 0, 0);
+            (self.is_full_due, self.logs_due_ns, self.wants_due_ns, self.holds_due_ns) = (true, 0, 0, 0);
             self.hub.set_remote(relay, Vec::new());
             self.peers.insert(relay, Peer::default());
         }
@@ -327,7 +385,8 @@ impl Bridge {
 
     /// How many more logs and wishes of others there may be.
     fn room(&self) -> usize {
-        let held: usize = self.peers.values().map(|peer| peer.logs.len() + peer.wants.len()).sum();
+        let items = |peer: &Peer| peer.logs.len() + peer.wants.len() + peer.held.len();
+        let held: usize = self.peers.values().map(items).sum();
         self.items_max.saturating_sub(held)
     }
 
@@ -367,6 +426,8 @@ impl Bridge {
         for (id, head) in heads {
             if self.wanted.contains(&id.app) {
                 self.note_head(&id, Some(relay), head, now_ns);
+            } else if let Some(replica) = self.replicas.get_mut(&id) {
+                replica.orphan = None;
             }
         }
         self.hub.set_remote(relay, news);
@@ -406,6 +467,17 @@ impl Bridge {
             // What it has just begun to want it can only ask for once it knows the heads.
             self.logs_due_ns = 0;
             self.is_full_due |= is_back;
+            self.holds_due_ns = if is_back { 0 } else { self.holds_due_ns };
+        }
+    }
+
+    fn hear_reach(&mut self, relay: u64, addresses: Vec<String>, now_ns: u64) {
+        let is_sound = addresses.len() <= wire::RELAYS_MAX && addresses.iter().all(|address| check_address(address));
+        if !is_sound {
+            return self.counters.refuse("addresses");
+        }
+        if self.peer(relay, BEAT * BEATS_LOST_MAX, now_ns).is_some() {
+            self.hub.set_addresses(relay, addresses);
         }
     }
 

@@ -186,7 +186,7 @@ impl Network {
     async fn connect(&self) -> anyhow::Result<Client> {
         let (addresses, users): (Vec<ServerAddr>, Vec<_>) = self.config.nats.iter().map(NatsUrl::split).unzip();
         let mut options = match (&self.config.nats_creds, users.into_iter().flatten().next()) {
-            (Some(file), _) => ConnectOptions::with_credentials(&tokio::fs::read_to_string(file).await?)?,
+            (Some(file), _) => with_keys(&tokio::fs::read_to_string(file).await?)?,
             (None, Some((user, Some(password)))) => ConnectOptions::with_user_and_password(user, password),
             (None, Some((token, None))) => ConnectOptions::with_token(token),
             (None, None) => ConnectOptions::new(),
@@ -292,6 +292,16 @@ impl Signals {
             self.changed.notify_one();
         }
     }
+}
+
+/// With the key in a file: a JWT and its seed as `nsc` writes them, or a seed alone as `nk` does.
+fn with_keys(text: &str) -> anyhow::Result<ConnectOptions> {
+    if text.contains("BEGIN NATS USER JWT") {
+        return Ok(ConnectOptions::with_credentials(text)?);
+    }
+    let seed = text.trim();
+    anyhow::ensure!(seed.starts_with("SU"), "nats_creds holds neither a JWT nor the seed of a user's nkey");
+    Ok(ConnectOptions::with_nkey(seed.to_owned()))
 }
 
 async fn write(client: Client, mut queue: mpsc::Receiver<(String, Bytes)>, signals: Arc<Signals>, counters: Cluster) {

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
@@ -19,6 +20,8 @@ use super::words::Word;
 use crate::config::Config;
 use crate::hub::{Hub, Outgoing, Want};
 use crate::ingest::wallaroo::Metrics;
+
+mod orphans;
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -62,6 +65,8 @@ struct Air {
     chance: Rng,
     /// Every message that was said: by whom, under which subject.
     said: Vec<(usize, Place)>,
+    /// How many of them were about logs that are held for an origin that is gone.
+    holds: usize,
 }
 
 impl Air {
@@ -73,6 +78,7 @@ impl Air {
             faults: NONE,
             chance: Rng::with_seed(seed),
             said: Vec::new(),
+            holds: 0,
         };
         for at in 0..nodes {
             air.nodes.push(node(100 + at as u64));
@@ -150,6 +156,7 @@ impl Air {
 
     fn send(&mut self, from: usize, subject: &str, payload: &Bytes) {
         self.said.push((from, subjects().read(subject).expect("it is one of ours")));
+        self.holds += usize::from(matches!(Word::decode(payload), Some(Word::Holds { .. })));
         let hears = |node: &Node, shared: bool| {
             node.subscribed.iter().any(|(known, is_shared)| *is_shared == shared && matches(known, subject))
         };
@@ -194,14 +201,26 @@ impl Air {
         assert_eq!(numbers, (1..=head).collect::<Vec<_>>(), "node {at}");
     }
 
+    /// How often somebody who is not cut off has said what it holds.
+    fn heard_of_holders(&self) -> usize {
+        self.holds
+    }
+
     fn batches_said(&self) -> usize {
         self.said.iter().filter(|(_, place)| matches!(place, Place::Log(_))).count()
     }
 }
 
 fn node(epoch: u64) -> Node {
+    node_at(epoch, &[])
+}
+
+/// A node that is reached under these addresses.
+fn node_at(epoch: u64, advertise: &[&str]) -> Node {
     let nats = vec!["nats://127.0.0.1".parse().unwrap()];
-    let hub = Arc::new(Hub::new(Config { clock: now, nats, ..Config::default() }, epoch));
+    let advertise = advertise.iter().map(|&address| address.to_owned()).collect();
+    let forget_after = Duration::from_secs(400);
+    let hub = Arc::new(Hub::new(Config { clock: now, nats, advertise, forget_after, ..Config::default() }, epoch));
     let outgoing = hub.outgoing().unwrap();
     Node { bridge: Bridge::new(hub.clone(), subjects()), hub, outgoing, subscribed: BTreeSet::new(), side: 0 }
 }
@@ -449,7 +468,7 @@ proptest! {
 
     #[test]
     fn nothing_that_is_said_panics_or_grows_without_end(
-        words in proptest::collection::vec((0..6_usize, any::<u64>(), proptest::collection::vec(any::<u8>(), 0..40)), 1..60)
+        words in proptest::collection::vec((0..8_usize, any::<u64>(), proptest::collection::vec(any::<u8>(), 0..40)), 1..60)
     ) {
         let mut air = Air::with(1, 12);
         let _want = air.want(0, "App");
@@ -471,6 +490,13 @@ proptest! {
                     let log = super::words::LogWord { app: "App".into(), epoch: relay, head: number, entry: None };
                     Word::Logs { relay, release: String::new(), logs: vec![log] }
                 }
+                5 => {
+                    let app = if number % 2 == 0 { "App" } else { "" }.to_owned();
+                    let entry = joey_shared::wire::AppEntry { app, ..Default::default() };
+                    let held = super::words::HeldWord { epoch: relay, head: number, quiet_ms: number as u32, entry };
+                    Word::Holds { relay, ttl_ms: number as u32, logs: vec![held] }
+                }
+                6 => Word::Reach { relay, addresses: vec![String::from_utf8_lossy(&bytes).into_owned()] },
                 _ => Word::Leaves { relay: u64::MAX },
             };
             let places = [Place::Logs, Place::Wants, Place::Log(LogId { app: "App".into(), epoch: relay })];

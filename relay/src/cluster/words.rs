@@ -68,6 +68,22 @@ pub enum Word<'a> {
         #[serde(borrow)]
         bytes: Blob<'a>,
     },
+    /// To all: logs of relays that are gone, which this relay still holds and can be asked for.
+    Holds {
+        /// Who says it.
+        relay: u64,
+        /// For how long it holds, in ms, unless it is said again.
+        ttl_ms: u32,
+        /// Some of the logs.
+        logs: Vec<HeldWord>,
+    },
+    /// To all: where viewers may go, should their own relay be gone.
+    Reach {
+        /// Who says it.
+        relay: u64,
+        /// Addresses of this relay, as a person would write them.
+        addresses: Vec<String>,
+    },
 }
 
 /// One log in [`Word::Logs`].
@@ -81,6 +97,19 @@ pub struct LogWord {
     pub head: u64,
     /// Its line in the catalogue, when it has changed and from time to time.
     pub entry: Option<AppEntry>,
+}
+
+/// One log in [`Word::Holds`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldWord {
+    /// The epoch of the log.
+    pub epoch: u64,
+    /// The last number of it that the holder has.
+    pub head: u64,
+    /// How long ago its origin was last heard, in ms: what nobody continues is forgotten everywhere at about the same time.
+    pub quiet_ms: u32,
+    /// The application, as its origin described it last, with its workers gone.
+    pub entry: AppEntry,
 }
 
 /// How a page of history ends.
@@ -109,10 +138,17 @@ impl<'a> Word<'a> {
 
 /// Cuts `logs` into lists that fit into a message each.
 pub fn split_logs(logs: Vec<LogWord>) -> Vec<Vec<LogWord>> {
-    split(logs, |log| {
-        let workers = log.entry.iter().flat_map(|entry| &entry.workers);
-        log.app.len() * 2 + 64 + workers.map(|worker| worker.worker.len() + 24).sum::<usize>()
-    })
+    split(logs, |log| log.app.len() + 24 + log.entry.as_ref().map_or(0, cost_of))
+}
+
+/// The same with logs that are held for others.
+pub fn split_held(logs: Vec<HeldWord>) -> Vec<Vec<HeldWord>> {
+    split(logs, |log| 24 + cost_of(&log.entry))
+}
+
+/// About how many bytes an entry takes, never less.
+fn cost_of(entry: &AppEntry) -> usize {
+    entry.app.len() + 48 + entry.workers.iter().map(|worker| worker.worker.len() + 24).sum::<usize>()
 }
 
 /// Cuts `apps` into lists that fit into a message each; one empty list where there is nothing.
@@ -189,6 +225,10 @@ mod tests {
         check(&Word::Ask { relay: 1, ask: 2, app: String::new(), epoch: 3, after: 4 });
         let end = Some(PageEnd { is_held: true, has_more: false });
         check(&Word::Part { ask: 2, index: 0, end, bytes: Blob(&[1, 2, 3]) });
+        let entry = AppEntry { app: "App".into(), ..AppEntry::default() };
+        let held = HeldWord { epoch: 7, head: 9, quiet_ms: u32::MAX, entry };
+        check(&Word::Holds { relay: 1, ttl_ms: 10_000, logs: vec![held] });
+        check(&Word::Reach { relay: 1, addresses: vec!["wss://a.example".into()] });
     }
 
     #[test]

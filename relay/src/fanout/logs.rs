@@ -27,6 +27,8 @@ pub(super) struct Logs {
     wants: BTreeMap<String, Want>,
     /// What was said of the cluster.
     cluster: Option<ClusterInfo>,
+    /// The hub's version of the addresses that were told.
+    addresses: u64,
 }
 
 #[derive(Debug)]
@@ -124,8 +126,20 @@ impl Session {
         }
     }
 
+    /// Says where else to go, should this relay be gone.
+    pub(super) async fn send_addresses(&mut self) -> ControlFlow<Ended> {
+        let version = self.hub.addresses_version();
+        let addresses = self.hub.addresses();
+        let is_news = !addresses.is_empty() || version != self.logs.addresses;
+        self.logs.addresses = version;
+        if is_news { self.say(&ServerMessage::Relays { addresses }).await } else { ControlFlow::Continue(()) }
+    }
+
     /// Says how the relay stands with others, if that has changed.
     pub(super) async fn send_cluster(&mut self) -> ControlFlow<Ended> {
+        if self.hub.addresses_version() != self.logs.addresses {
+            self.send_addresses().await?;
+        }
         let Some((connected, relays)) = self.hub.standing_of_cluster() else { return ControlFlow::Continue(()) };
         let watching = self.logs.wants.keys().map(|app| (app.clone(), self.hub.viewers_of(app))).collect();
         let now = ClusterInfo { connected, relays, watching };

@@ -3,14 +3,17 @@
 //!
 //! Nothing here knows how relays talk to one another. Whoever does hands in what it hears and takes out what is to be sent.
 
+mod orphans;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
-use joey_shared::wire::{AppEntry, ServerMessage, WorkerEntry};
+use joey_shared::wire::{self, AppEntry, ServerMessage, WorkerEntry};
 use tokio::sync::{Notify, mpsc};
 
+use self::orphans::Orphans;
 use super::log::Log;
 use super::{App, Hub};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, RwLock};
@@ -73,6 +76,7 @@ pub enum NotTaken {
 #[derive(Debug)]
 pub(super) struct Peers {
     relays: RwLock<BTreeMap<u64, Peer>>,
+    orphans: RwLock<Orphans>,
     /// Replicas, by application and epoch.
     pub(super) replicas: RwLock<BTreeMap<(String, u64), Arc<Replica>>>,
     /// How many subscriptions here are about each application, and until when it lingers once there is none.
@@ -84,6 +88,8 @@ pub(super) struct Peers {
     receiver: Mutex<Option<mpsc::Receiver<Outgoing>>>,
     /// Goes up when a log appears, ends, or a replica becomes ready.
     version: AtomicU64,
+    /// Goes up when the addresses of other relays change.
+    addresses_version: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +98,8 @@ struct Peer {
     /// The catalogue's version when each application was last heard of differently.
     changed: BTreeMap<String, u64>,
     viewers: BTreeMap<String, u32>,
+    /// Where its viewers may go.
+    addresses: Vec<String>,
 }
 
 /// Another relay's log, as far as it has come here.
@@ -99,6 +107,8 @@ struct Peer {
 pub(super) struct Replica {
     pub(super) app: Arc<App>,
     is_ready: AtomicBool,
+    /// Whether it is to go as soon as nobody follows it.
+    is_leaving: AtomicBool,
 }
 
 /// That somebody here follows an application. Dropping it says that nobody does any more, after a while.
@@ -124,6 +134,7 @@ impl Default for Peers {
         let (outgoing, receiver) = mpsc::channel(OUTGOING_MAX);
         Self {
             relays: RwLock::default(),
+            orphans: RwLock::default(),
             replicas: RwLock::default(),
             wants: Mutex::default(),
             wants_changed: Notify::new(),
@@ -131,6 +142,7 @@ impl Default for Peers {
             outgoing,
             receiver: Mutex::new(Some(receiver)),
             version: AtomicU64::new(0),
+            addresses_version: AtomicU64::new(0),
         }
     }
 }
@@ -170,10 +182,19 @@ impl Hub {
     /// Relay `relay` is gone, or has forgotten `app` if one is named. What was replicated of it stays until it is too old.
     pub fn drop_remote(&self, relay: u64, app: Option<&str>) {
         let mut relays = self.peers.relays.write();
-        let gone = match app {
-            None => relays.remove(&relay).is_some(),
-            Some(app) => relays.get_mut(&relay).is_some_and(|peer| peer.logs.remove(app).is_some()),
+        let gone = if let Some(app) = app {
+            relays.get_mut(&relay).is_some_and(|peer| peer.logs.remove(app).is_some())
+        } else {
+            let peer = relays.remove(&relay);
+            if peer.as_ref().is_some_and(|peer| !peer.addresses.is_empty()) {
+                self.peers.addresses_version.fetch_add(1, Relaxed);
+            }
+            peer.is_some()
         };
+        drop(relays);
+        if app.is_none() {
+            self.drop_orphans(relay, |_| true);
+        }
         if gone {
             self.forgotten.store(self.catalogue_changed(), Relaxed);
             self.logs_changed();
@@ -185,6 +206,40 @@ impl Hub {
         if let Some(peer) = self.peers.relays.write().get_mut(&relay) {
             peer.viewers = viewers.into_iter().take(self.config.apps_max).collect();
         }
+    }
+
+    /// Viewers may go to these addresses of relay `relay`, should this one be gone.
+    pub fn set_addresses(&self, relay: u64, addresses: Vec<String>) {
+        if let Some(peer) = self.peers.relays.write().get_mut(&relay)
+            && peer.addresses != addresses
+        {
+            peer.addresses = addresses;
+            self.peers.addresses_version.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Where viewers may go should this relay be gone, its own addresses first; at most [`wire::RELAYS_MAX`]. Of many relays,
+    /// each names others, so that those of one that is gone do not all go to the same.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        let mut addresses = self.config.advertise.clone();
+        let relays = self.peers.relays.read();
+        let others = relays.range(self.epoch..).chain(relays.range(..self.epoch));
+        for address in others.flat_map(|(_, peer)| &peer.addresses) {
+            if addresses.len() >= wire::RELAYS_MAX {
+                break;
+            }
+            if !addresses.contains(address) {
+                addresses.push(address.clone());
+            }
+        }
+        addresses
+    }
+
+    /// Goes up when [`Hub::addresses`] may have changed.
+    #[must_use]
+    pub fn addresses_version(&self) -> u64 {
+        self.peers.addresses_version.load(Relaxed)
     }
 
     /// Subscriptions of viewers here, by application.
@@ -206,21 +261,27 @@ impl Hub {
         apps.iter().map(log).collect()
     }
 
-    /// The epochs of other relays' logs of `app`.
+    /// The epochs of logs of `app` that other relays write or hold.
     fn remote_epochs(&self, app: &str) -> Vec<u64> {
-        self.peers.relays.read().values().filter_map(|peer| Some(peer.logs.get(app)?.epoch)).collect()
+        let mut epochs: Vec<u64> = {
+            let relays = self.peers.relays.read();
+            relays.values().filter_map(|peer| Some(peer.logs.get(app)?.epoch)).collect()
+        };
+        epochs.extend(self.orphan_epochs(app));
+        epochs
     }
 
     /// Adds what other relays say of `version` or later to the lines of our own catalogue.
     pub(super) fn add_remote(&self, entries: &mut Vec<AppEntry>, full: bool, version: u64) {
-        let relays = self.peers.relays.read();
-        if relays.is_empty() {
+        let (relays, orphans) = (self.peers.relays.read(), self.peers.orphans.read());
+        if relays.is_empty() && orphans.is_empty() {
             return;
         }
         let mut by_app: BTreeMap<String, AppEntry> =
             entries.drain(..).map(|entry| (entry.app.clone(), entry)).collect();
-        let changed = relays.values().flat_map(|peer| &peer.changed).filter(|&(_, &at)| full || at > version);
-        for (app, _) in changed {
+        let version = if full { 0 } else { version };
+        let changed = relays.values().flat_map(|peer| &peer.changed).filter(|&(_, &at)| at > version);
+        for app in changed.map(|(app, _)| app).chain(orphans::changed(&orphans, version)) {
             if !by_app.contains_key(app) {
                 let own = self.apps.read().get(app).cloned();
                 let own = own.map(|own| own.log.lock().entry(app));
@@ -229,9 +290,13 @@ impl Hub {
         }
         for (app, entry) in &mut by_app {
             relays.values().filter_map(|peer| peer.logs.get(app)).for_each(|log| add(entry, &log.entry));
+            orphans::add(entry, &orphans, &relays);
         }
+        let is_orphan =
+            |app: &String| orphans.range((app.clone(), 0)..).next().is_some_and(|((name, _), _)| name == app);
         by_app.retain(|app, _| {
-            self.apps.read().contains_key(app) || relays.values().any(|peer| peer.logs.contains_key(app))
+            let is_written = |peer: &Peer| peer.logs.contains_key(app);
+            self.apps.read().contains_key(app) || relays.values().any(is_written) || is_orphan(app)
         });
         entries.extend(by_app.into_values());
     }
@@ -309,7 +374,7 @@ impl Hub {
     /// How the log of `epoch` of `app` stands.
     #[must_use]
     pub fn standing(&self, app: &str, epoch: u64) -> Standing {
-        if self.apps.read().get(app).is_some_and(|app| app.epoch == epoch) {
+        if self.is_own(app, epoch) {
             return Standing::Here;
         }
         match self.replica(app, epoch) {
@@ -356,6 +421,7 @@ impl Hub {
 
     fn replica_made(&self, app: &str, epoch: u64) -> Result<Arc<Replica>, NotTaken> {
         if let Some(replica) = self.replica(app, epoch) {
+            replica.is_leaving.store(false, Relaxed);
             return Ok(replica);
         }
         let mut replicas = self.peers.replicas.write();
@@ -363,12 +429,12 @@ impl Hub {
         if let Some(replica) = replicas.get(&key) {
             return Ok(replica.clone());
         }
-        let is_ours = self.apps.read().get(app).is_some_and(|app| app.epoch == epoch);
-        if is_ours || replicas.len() >= self.config.apps_max {
+        if self.is_own(app, epoch) || replicas.len() >= self.config.apps_max {
             return Err(NotTaken::Limit);
         }
         let app = self.empty_app(app, epoch);
-        let replica = Arc::new(Replica { app: Arc::new(app), is_ready: AtomicBool::new(false) });
+        let (is_ready, is_leaving) = (AtomicBool::new(false), AtomicBool::new(false));
+        let replica = Arc::new(Replica { app: Arc::new(app), is_ready, is_leaving });
         replicas.insert(key, replica.clone());
         Ok(replica)
     }
@@ -382,18 +448,31 @@ impl Hub {
         }
     }
 
-    /// Drops a replica that nobody here follows, and what it held.
+    /// Drops a replica and what it held, as soon as nobody here follows it: now, or when history is next looked through.
     pub fn drop_replica(&self, app: &str, epoch: u64) {
-        let mut replicas = self.peers.replicas.write();
-        let key = (app.to_owned(), epoch);
-        // Whoever follows it holds its application too.
-        if replicas.get(&key).is_none_or(|replica| Arc::strong_count(&replica.app) > 1) {
+        if let Some(replica) = self.replica(app, epoch) {
+            replica.is_leaving.store(true, Relaxed);
+        }
+        self.drop_leaving();
+    }
+
+    /// Drops the replicas that are to go and that nobody holds.
+    pub(super) fn drop_leaving(&self) {
+        let is_leaving = |replica: &Replica| replica.is_leaving.load(Relaxed);
+        if !self.peers.replicas.read().values().any(|replica| is_leaving(replica)) {
             return;
         }
-        let Some(replica) = replicas.remove(&key) else { return };
+        let mut replicas = self.peers.replicas.write();
+        // Whoever follows it holds its application too, whoever takes something into it holds the replica, and nobody can
+        // begin to while the table is ours.
+        let is_held = |replica: &Arc<Replica>| Arc::strong_count(replica) > 1 || Arc::strong_count(&replica.app) > 1;
+        let gone = replicas.extract_if(.., |_, replica| is_leaving(replica) && !is_held(replica));
+        let gone: Vec<Arc<Replica>> = gone.map(|(_, replica)| replica).collect();
         drop(replicas);
-        self.give_up(&replica.app);
-        self.logs_changed();
+        gone.iter().for_each(|replica| self.give_up(&replica.app));
+        if !gone.is_empty() {
+            self.logs_changed();
+        }
     }
 
     /// The log of `epoch` of `app`, ours or a replica, from after number `after` on, as messages to answer a request with:

@@ -24,6 +24,8 @@ struct Line {
     /// How long ago it was heard, in seconds.
     heard: Option<u64>,
     stale: bool,
+    /// How many viewers it has, where several relays count them.
+    viewers: Option<u32>,
 }
 
 /// The page.
@@ -78,14 +80,17 @@ fn line(ctx: Ctx, app: &str) -> Option<Line> {
     let heard = (heard_ns > 0).then(|| now_ns.saturating_sub(heard_ns) / 1_000_000_000);
     let stale =
         store.is_some_and(|store| silent_for(store, now_ns).is_some()) && heard.is_none_or(|seconds| seconds > 5);
-    Some(Line { entry, figures, heard, stale })
+    let cluster = model.seen().cluster();
+    let viewers = cluster.and_then(|cluster| cluster.watching.iter().find(|(name, _)| name == app));
+    let viewers = viewers.map(|(_, viewers)| *viewers);
+    Some(Line { entry, figures, heard, stale, viewers })
 }
 
 fn row(ctx: Ctx, app: String) -> El {
     let to = address(Page::Dashboard(app.clone()));
     let of = app.clone();
     let line = move || line(ctx, &of);
-    let (labelled, stale) = (line.clone(), line.clone());
+    let (labelled, stale, watched) = (line.clone(), line.clone(), line.clone());
     let (first, last) = (line.clone(), line);
     let painted = app.clone();
     let rates = chart(
@@ -99,12 +104,18 @@ fn row(ctx: Ctx, app: String) -> El {
         },
     );
     let name = named("a", "row-link ellipsis", shown(&app)).attr("href", to.clone());
+    let viewers = live(move || {
+        let viewers = watched()?.viewers?;
+        Some(with_class("span", "of").child(format!("{viewers} watching")))
+    });
     el("tr")
         .attr("data-testid", "application")
         .attr("data-app", app)
         .live("class", move || if stale().is_some_and(|line| line.stale) { "stalled" } else { "" }.to_owned())
         .on("click", move |event| open(&event, &to))
-        .child(with_class("th", "name").attr("scope", "row").child(with_class("div", "label").child(name)))
+        .child(
+            with_class("th", "name").attr("scope", "row").child(with_class("div", "label").child(name).child(viewers)),
+        )
         .child(live(move || first().map(|line| vec![workers(&line), through(&line)])))
         .child(with_class("td", "spark").child(rates))
         .child(live(move || last().map(|line| rest(&line))))

@@ -93,8 +93,6 @@ fn facts(ctx: Ctx) -> Node {
         if let Some(cluster) = model.seen().cluster() {
             let state = if cluster.connected { "" } else { ", not in touch" };
             facts.push(("Relays", format!("{}{state}", cluster.relays)));
-            let viewers = cluster.watching.iter().map(|(_, viewers)| *viewers).max().unwrap_or(0);
-            facts.push(("Watching", format!("{viewers}")));
         }
         facts.push(("Missed", format!("{} updates since this page was opened", format::count(missing.into()))));
         facts.push(("Unreadable", format!("{} messages", format::count(unreadable.into()))));

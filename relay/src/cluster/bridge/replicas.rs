@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use joey_shared::wire::ServerMessage;
+use joey_shared::wire::{AppEntry, ServerMessage};
 
 use super::super::page::Page;
 use super::super::subjects::{LogId, Place};
 use super::super::words::{PageEnd, Word, parts_of, pieces_of};
-use super::{Action, Bridge, Peer};
+use super::{Action, Bridge, Kept};
 use crate::hub::{Accepted, Hub};
 use crate::nanos;
 
@@ -46,8 +46,12 @@ pub(super) struct Replica {
     is_ready: bool,
     /// Batches that came before those before them, by the number that they begin with.
     held: BTreeMap<u64, Bytes>,
-    /// When it was last heard of.
+    /// When its origin was last heard, by way of anybody.
     heard_ns: u64,
+    /// How much longer ago than that, where somebody else told of it, in ns.
+    quiet_ns: u64,
+    /// What its origin said of it last, now that the origin is gone.
+    pub(super) orphan: Option<AppEntry>,
 }
 
 impl Replica {
@@ -55,23 +59,67 @@ impl Replica {
     pub(super) fn new(origin: u64, head: u64, now_ns: u64) -> Self {
         Self { origin, head, heard_ns: now_ns, ..Self::default() }
     }
+
+    /// Nothing yet of a log without an origin that `holder` has as far as `head`.
+    pub(super) fn of_orphan(holder: u64, head: u64, quiet_ns: u64, entry: AppEntry, now_ns: u64) -> Self {
+        Self { quiet_ns, orphan: Some(entry), ..Self::new(holder, head, now_ns) }
+    }
+
+    /// The log has come as far as `head`.
+    fn note_head(&mut self, head: u64, now_ns: u64) {
+        if head <= self.head {
+            return;
+        }
+        let is_fresh = self.head == 0;
+        self.head = head;
+        if self.due_ns > now_ns {
+            self.due_ns = self.due_ns.min(now_ns + RETRY);
+        } else if !is_fresh {
+            self.due_ns = now_ns + GRACE;
+        }
+    }
+
+    /// How long ago the origin was last heard, in ns.
+    pub(super) const fn quiet(&self, now_ns: u64) -> u64 {
+        now_ns.saturating_sub(self.heard_ns).saturating_add(self.quiet_ns)
+    }
+
+    /// Whether viewers here read it, and others may ask for it.
+    pub(super) const fn is_ready(&self) -> bool {
+        self.is_ready
+    }
 }
 
 impl Bridge {
     /// Somebody said that the log `id` has come as far as `head`.
     pub(super) fn note_head(&mut self, id: &LogId, origin: Option<u64>, head: u64, now_ns: u64) {
         let replica = self.replicas.entry(id.clone()).or_default();
-        replica.origin = origin.unwrap_or(replica.origin);
-        replica.heard_ns = now_ns;
-        if head > replica.head {
-            let is_fresh = replica.head == 0;
-            replica.head = head;
-            if replica.due_ns > now_ns {
-                replica.due_ns = replica.due_ns.min(now_ns + RETRY);
-            } else if !is_fresh {
-                replica.due_ns = now_ns + GRACE;
-            }
+        (replica.heard_ns, replica.quiet_ns) = (now_ns, 0);
+        if let Some(origin) = origin {
+            (replica.origin, replica.orphan) = (origin, None);
         }
+        replica.note_head(head, now_ns);
+    }
+
+    /// Relay `holder` has said that it holds the log `id`, whose origin is gone.
+    pub(super) fn note_held(&mut self, id: &LogId, holder: u64, now_ns: u64) {
+        let Some(Kept { head, quiet_ns, entry, .. }) = self.peers.get(&holder).and_then(|peer| peer.held.get(id))
+        else {
+            return;
+        };
+        let replica = self.replicas.entry(id.clone());
+        let replica = replica.or_insert_with(|| Replica::of_orphan(holder, *head, *quiet_ns, entry.clone(), now_ns));
+        if self.peers.get(&replica.origin).is_some_and(|peer| peer.writes(id)) {
+            return;
+        }
+        if replica.orphan.is_none() {
+            replica.orphan = Some(entry.clone());
+        }
+        // Whoever has most is asked for it.
+        if *head > replica.head || !self.peers.get(&replica.origin).is_some_and(|peer| peer.has(id)) {
+            replica.origin = holder;
+        }
+        replica.note_head(*head, now_ns);
     }
 
     pub(super) fn hear_batch(&mut self, id: &LogId, bytes: &Bytes, now_ns: u64) {
@@ -123,7 +171,7 @@ impl Bridge {
             if !is_behind || replica.tries >= TRIES_BEFORE_READY {
                 ready.push(id.clone());
             }
-            if replica.heard_ns.saturating_add(forget_ns) < now_ns {
+            if replica.quiet(now_ns) > forget_ns {
                 silent.push(id.clone());
             }
             if !is_behind || now_ns < replica.due_ns || under_way >= ASKS_MAX {
@@ -133,8 +181,7 @@ impl Bridge {
             let ask = self.next_ask;
             self.next_ask += 1;
             replica.asking = Some((Page::new(ask), now_ns + RETRY));
-            let is_told = |peer: &Peer| peer.logs.get(&id.app).is_some_and(|told| told.epoch == id.epoch);
-            let has_origin = self.peers.get(&replica.origin).is_some_and(is_told);
+            let has_origin = self.peers.get(&replica.origin).is_some_and(|peer| peer.has(id));
             let mut others = self.peers.iter().filter(|&(&relay, _)| relay != replica.origin);
             let has_others = others.any(|(_, peer)| peer.wants.contains_key(&id.app));
             // Any of those who have it too, so that a crowd does not fall upon the origin; then the other way round.

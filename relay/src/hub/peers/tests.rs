@@ -204,3 +204,27 @@ fn what_is_wanted_lingers() {
     assert_eq!((hub.wanted(NOW).len(), hub.presence().len()), (1, 0));
     assert!(hub.wanted(NOW + LINGER_NS).is_empty());
 }
+
+#[test]
+fn a_replica_that_somebody_holds_at_its_end_goes_when_they_have_let_go() {
+    let (far, near) = pair();
+    publish(&far, &["a"], NOW);
+    replicate(&far, &near);
+    // As the sweeper does for a moment.
+    let held = near.all_logs();
+    near.drop_replica("app", 7);
+    assert_eq!(near.replica_head("app", 7), Some(1));
+    near.evict_old(NOW);
+    assert_eq!(near.replica_head("app", 7), Some(1), "it is still held");
+    drop(held);
+    near.evict_old(NOW);
+    assert_eq!((near.replica_head("app", 7), near.figures().ring_bytes), (None, 0));
+    // Wanted again before that, it stays.
+    replicate(&far, &near);
+    let held = near.all_logs();
+    near.drop_replica("app", 7);
+    replicate(&far, &near);
+    drop(held);
+    near.evict_old(NOW);
+    assert_eq!(near.replica_head("app", 7), Some(1));
+}
