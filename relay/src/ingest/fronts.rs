@@ -13,9 +13,15 @@ const BYTES_MAX: usize = 64 * 1024;
 /// What one connection has sent.
 #[derive(Debug, Default)]
 pub(super) struct Fronts {
-    known: HashTable<Known>,
+    /// In the order in which they first came.
+    known: Vec<Known>,
+    /// Positions in `known`.
+    places: HashTable<usize>,
     hasher: DefaultHashBuilder,
     bytes: usize,
+    /// Where the next front is looked for first: behind the last one, since a worker sends its series in the same order in
+    /// every period. It saves the hash, 13 of some 300 ns for a frame.
+    next: usize,
 }
 
 #[derive(Debug)]
@@ -27,9 +33,16 @@ struct Known {
 
 impl Fronts {
     /// The place of the worker among those of the connection, and the number of the series.
-    pub(super) fn find(&self, front: &[u8]) -> Option<(usize, u32)> {
-        let known = self.known.find(self.hasher.hash_one(front), |known| *known.front == *front)?;
-        Some((known.worker, known.series))
+    pub(super) fn find(&mut self, front: &[u8]) -> Option<(usize, u32)> {
+        let is_same = |at: usize| self.known.get(at).is_some_and(|known| *known.front == *front);
+        let at = if is_same(self.next) {
+            self.next
+        } else {
+            *self.places.find(self.hasher.hash_one(front), |&at| is_same(at))?
+        };
+        self.next = if at + 1 < self.known.len() { at + 1 } else { 0 };
+        let Known { worker, series, .. } = self.known[at];
+        Some((worker, series))
     }
 
     /// Remembers a front that was not found, if there is room.
@@ -38,10 +51,10 @@ impl Fronts {
             return;
         }
         self.bytes += front.len();
-        let Self { known, hasher, .. } = self;
-        let hash = hasher.hash_one(front);
-        known
-            .insert_unique(hash, Known { front: front.into(), worker, series }, |known| hasher.hash_one(&*known.front));
+        let Self { known, places, hasher, .. } = self;
+        let rehash = |&at: &usize| hasher.hash_one(&*known[at].front);
+        places.insert_unique(hasher.hash_one(front), known.len(), rehash);
+        known.push(Known { front: front.into(), worker, series });
     }
 }
 
@@ -62,5 +75,9 @@ mod tests {
             assert_eq!(fronts.find(&front(at)), expected);
         }
         assert_eq!(fronts.find(&front(0)[1..]), None);
+        // In any order.
+        for at in [7, 8, 0, 3, 3, 63, 0, 1] {
+            assert_eq!(fronts.find(&front(at)), Some((at % 3, at as u32)));
+        }
     }
 }

@@ -14,6 +14,8 @@
 //!
 //! Decoding allocates nothing and is total: any bytes give a frame or the reason why not.
 
+use std::ops::Range;
+
 use joey_shared::histogram::{BINS, Histogram};
 use joey_shared::series::{NameError, check_name};
 use joey_shared::wire::{Span, span_of};
@@ -212,11 +214,23 @@ pub fn counted(bytes: &[u8; COUNTED_BYTES]) -> Result<Counted<impl ExactSizeIter
     let (bins, rest) = numbers.split_at(BINS);
     let [min_ns, max_ns, period_ns, end_ns] = std::array::from_fn(|at| u64::from_be_bytes(rest[at]));
     check_times(period_ns, end_ns)?;
-    let is_occupied = |count: &[u8; 8]| *count != [0; 8];
-    let first = bins.iter().position(is_occupied).unwrap_or(0);
-    let end = bins.iter().rposition(is_occupied).map_or(first, |last| last + 1);
-    let counts = bins[first..end].iter().map(|count| u64::from_be_bytes(*count));
+    let occupied = occupied(bins);
+    let first = occupied.start;
+    let counts = bins[occupied].iter().map(|count| u64::from_be_bytes(*count));
     Ok(Counted { span: Span { first, counts, min_ns, max_ns }, period_ns, end_ns })
+}
+
+/// From the first occupied bin to the last. Most are empty, which is seen of eight at once in three quarters of the time.
+fn occupied(bins: &[[u8; 8]]) -> Range<usize> {
+    let is_occupied = |count: &[u8; 8]| *count != [0; 8];
+    let is_any = |eight: &[[u8; 8]; 8]| eight.iter().fold(0, |any, count| any | u64::from_ne_bytes(*count)) != 0;
+    let (front, _) = bins.as_chunks();
+    let start = 8 * front.iter().position(is_any).unwrap_or(front.len());
+    let Some(first) = bins[start..].iter().position(is_occupied).map(|at| start + at) else { return 0..0 };
+    let (_, back) = bins.as_rchunks();
+    let end = bins.len() - 8 * back.iter().rev().position(is_any).unwrap_or(back.len());
+    let last = bins[..end].iter().rposition(is_occupied).unwrap_or(first);
+    first..last + 1
 }
 
 fn check_times(period_ns: u64, end_ns: u64) -> Result<(), Reject> {

