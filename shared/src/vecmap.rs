@@ -112,7 +112,13 @@ impl<K: Ord, V> VecMap<K, V> {
     pub fn insert(&mut self, key: K, value: V) {
         match self.position(&key) {
             Ok(at) => self.0[at].1 = value,
-            Err(at) => self.0.insert(at, (key, value)),
+            Err(at) => {
+                if self.0.is_empty() {
+                    // A vector begins with room for four, which most maps of one entry never need.
+                    self.0.reserve_exact(1);
+                }
+                self.0.insert(at, (key, value));
+            }
         }
     }
 
