@@ -21,6 +21,7 @@ use joey_shared::wire::{
     BatchHead, Blob, ClientMessage, Hello, SeriesEntry, ServerMessage, Start, Subscribed, Update, VERSION,
 };
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::Notify;
 
 /// A way in, by the name of its target and of its folder in `fuzz/corpus`.
 pub type Target = (&'static str, fn(&[u8]));
@@ -71,7 +72,7 @@ fn ingested(bytes: &[u8], piece: usize) -> (Vec<String>, Vec<SeriesEntry>, Vec<T
     let mut counts: Vec<String> = text.lines().filter(is_about_frames).map(str::to_owned).collect();
     counts.sort();
     let (_, apps, _) = hub.catalogue_since(0);
-    let viewer = hub.enter().expect("there is room");
+    let viewer = hub.enter(Arc::<Notify>::default()).expect("there is room");
     let (mut series, mut told) = (Vec::new(), Vec::new());
     for app in apps {
         series.extend(hub.series_of(&app.app).1);
@@ -228,7 +229,7 @@ pub fn hub(bytes: &[u8]) {
         ..Config::default()
     };
     let hub = Arc::new(Hub::new(config, 7));
-    let viewer = hub.enter().expect("there is room");
+    let viewer = hub.enter(Arc::<Notify>::default()).expect("there is room");
     let mut now_ns = 1_000 * S;
     let mut followed: Vec<Subscription> = Vec::new();
     for operation in bytes.chunks_exact(2) {

@@ -1,25 +1,37 @@
-//! Sends back every message, over a WebSocket that is configured as the relay's own: what tests of conformance to RFC 6455 talk
-//! to. The relay itself has nothing that echoes. Prints its address.
+//! Sends back every message, over the relay's own WebSocket: what tests of conformance to RFC 6455 talk to. The relay itself has
+//! nothing that echoes. Prints its address.
+
+use std::future::poll_fn;
 
 use axum::Router;
-use axum::extract::WebSocketUpgrade;
-use axum::extract::ws::{Message, WebSocket};
-use axum::response::Response;
+use axum::extract::Request;
 use axum::routing::any;
-use joey::http::bounded;
+use joey::fanout::socket::Socket;
+use joey::frame::Frame;
+use joey::http::upgrade;
+use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     println!("{}", listener.local_addr()?);
-    let echo = async |upgrade: WebSocketUpgrade| -> Response { bounded(upgrade).on_upgrade(echo) };
+    let echo = async |request: Request| upgrade(request, echo);
     axum::serve(listener, Router::new().fallback(any(echo))).await
 }
 
-async fn echo(mut socket: WebSocket) {
+async fn echo(mut socket: Socket) {
     // The library answers pings and close frames; what breaks the standard ends the stream.
-    while let Some(Ok(message)) = socket.recv().await {
-        if matches!(message, Message::Text(_) | Message::Binary(_)) && socket.send(message).await.is_err() {
+    while let Ok(message) = poll_fn(|context| socket.poll_message(context)).await {
+        let is_sent = match message {
+            // As the relay sends what it has to say.
+            Message::Binary(bytes) => {
+                socket.push(&Frame::of(&bytes));
+                true
+            }
+            Message::Text(_) => socket.push_message(message).is_ok(),
+            _ => true,
+        };
+        if !is_sent || poll_fn(|context| socket.poll_drain(context)).await.is_err() {
             return;
         }
     }

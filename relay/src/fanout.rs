@@ -1,14 +1,18 @@
 //! One viewer: subscriptions in, batches out, over whatever [`Transport`] carries them.
 //!
-//! The task sleeps until a feed has something, takes what is there from where this viewer is, and writes it in one go.
-//! It holds positions, no queue. While a write waits, nothing is read for this viewer either: its positions stay, and when
-//! the ring has moved on beyond them it is told what it missed.
+//! A viewer that has everything stands by, and is handed what is new ([`rounds`], [`line`]). All else is this task's: it takes
+//! what is there from where its viewer is, writes it in one go, and sleeps. It holds positions, no queue. While a write waits,
+//! nothing is read for this viewer either: its positions stay, and when the ring has moved on beyond them it is told what it
+//! missed.
 //!
 //! What its pass does not allow does not exist for this viewer, and it is answered as if it did not.
 
-mod logs;
-mod pass;
+pub mod socket;
+mod line;
+pub mod rounds;
 mod transport;
+mod pass;
+mod logs;
 
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
@@ -20,15 +24,17 @@ use joey_shared::close;
 use joey_shared::series::Topic;
 use joey_shared::vecmap::VecMap;
 use joey_shared::wire::{AppEntry, ClientMessage, Hello, Refusal, SeriesEntry, ServerMessage, Start, VERSION};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::line::{Line, Standing};
 use self::logs::Logs;
 use self::pass::{Pass, Turn};
 use self::transport::Failure;
 pub use self::transport::{Commands, Far, Transport};
 use crate::access::Access;
 use crate::config::at_least_one;
+use crate::frame::Frame;
 use crate::hub::{Hub, Subscription, Viewer};
 use crate::nanos;
 
@@ -58,14 +64,15 @@ pub async fn serve(
     token: Option<String>,
     stop: CancellationToken,
 ) {
-    let pass = match stop.run_until_cancelled(Pass::admit(&mut transport, &access, token)).await {
-        Some(Ok(pass)) => pass,
-        Some(Err(ended)) => return finish(transport, &hub, ended).await,
-        None => return finish(transport, &hub, Ended::Close(close::RESTART, "restart")).await,
+    // What happens once is on the heap while it does, or every viewer's task would have to have room for it.
+    let admission = Box::pin(stop.run_until_cancelled(Pass::admit(&mut transport, &access, token))).await;
+    let pass = match admission.unwrap_or(Err(Ended::Close(close::RESTART, "restart"))) {
+        Ok(pass) => pass,
+        Err(ended) => return Box::pin(finish(transport, &hub, ended)).await,
     };
-    let Some(viewer) = hub.enter() else {
-        hub.counters().close("viewer_limit");
-        return transport.say_goodbye(close::FULL, "as many viewers as there may be").await;
+    let Some(viewer) = hub.enter(transport.line().clone()) else {
+        let full = Ended::Close(close::FULL, "viewer_limit");
+        return Box::pin(finish(transport, &hub, full)).await;
     };
     let mut session = Session {
         transport,
@@ -80,11 +87,13 @@ pub async fn serve(
         ping_due: Instant::now() + PING,
         unanswered: 0,
         commands: RateLimiter::direct(COMMANDS),
+        postponed: None,
+        only: None,
         hub,
     };
     let ended = session.run(&stop).await;
     let Session { transport, hub, .. } = session;
-    finish(transport, &hub, ended).await;
+    Box::pin(finish(transport, &hub, ended)).await;
 }
 
 async fn finish(transport: Transport, hub: &Hub, ended: Ended) {
@@ -124,6 +133,29 @@ struct Session {
     /// Pings since the viewer was last heard.
     unanswered: u32,
     commands: DefaultDirectRateLimiter,
+    /// What a hasty viewer has said that is heard later. Until then it is not listened to, which slows it down.
+    postponed: Option<Postponed>,
+    /// The subscription that brings everything, when there is just one.
+    only: Option<u32>,
+}
+
+/// Waits until `next`, or until a viewer has been told nothing for so long that it gets a heartbeat. One that stands by is told
+/// things meanwhile, of which its task knows nothing.
+async fn until_due(line: &Line, mut heartbeat_due: Instant, heartbeat: Duration, next: Instant) {
+    loop {
+        heartbeat_due = line.told().map_or(heartbeat_due, |told| told + heartbeat);
+        let due = heartbeat_due.min(next);
+        if due <= Instant::now() {
+            return;
+        }
+        sleep_until(due).await;
+    }
+}
+
+/// What was heard too early: a command or a sign of life, and when it may be heard.
+struct Postponed {
+    command: Option<Bytes>,
+    due: Instant,
 }
 
 /// A subscription, and which others would bring the same.
@@ -144,31 +176,69 @@ impl Session {
     }
 
     async fn converse(&mut self, stop: &CancellationToken) -> ControlFlow<Ended, std::convert::Infallible> {
-        self.greet().await?;
+        self.greet();
         loop {
-            let more = self.send_news().await?;
+            self.hear_postponed()?;
+            let more = self.send_news()?;
+            self.flush().await?;
+            if !more {
+                self.stand_by();
+            }
             let has_news = self.hub.catalogue_version() > self.catalogue;
-            let catalogue_due = if has_news { self.catalogue_due } else { self.heartbeat_due };
-            let next_timer = self.heartbeat_due.min(catalogue_due).min(self.ping_due);
-            let next_timer = self.pass.due().map_or(next_timer, |due| next_timer.min(due));
-            let next_timer = self.logs.due().map_or(next_timer, |due| next_timer.min(due));
+            let catalogue_due = if has_news { self.catalogue_due } else { self.ping_due };
+            let next_timer = self.ping_due.min(catalogue_due);
+            let others = [self.pass.due(), self.logs.due(), self.postponed.as_ref().map(|postponed| postponed.due)];
+            let next_timer = others.into_iter().flatten().fold(next_timer, Instant::min);
+            let (line, listens) = (self.transport.line().clone(), self.postponed.is_none());
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {
+                    self.stand_down();
                     // What was cut before the end goes out first.
-                    while self.send_news().await? {}
+                    while self.send_news()? {
+                        self.flush().await?;
+                    }
+                    self.flush().await?;
                     return Break(Ended::Close(close::RESTART, "restart"));
                 }
-                heard = self.transport.recv() => self.hear(heard).await?,
+                heard = self.transport.recv(), if listens => {
+                    self.stand_down();
+                    self.hear(heard)?;
+                }
                 () = std::future::ready(()), if more => {}
-                () = self.viewer.woken() => {}
-                () = self.pass.rules_changed() => self.review().await?,
-                () = tokio::time::sleep_until(next_timer) => {}
+                () = line.woken() => self.stand_down(),
+                () = self.pass.rules_changed() => {
+                    self.stand_down();
+                    self.review()?;
+                }
+                () = until_due(&line, self.heartbeat_due, self.hub.config().heartbeat, next_timer) => self.stand_down(),
             }
         }
     }
 
-    async fn greet(&mut self) -> ControlFlow<Ended> {
+    /// From now on what is new is handed out to this viewer, where one subscription brings everything.
+    fn stand_by(&self) {
+        if let Some(following) = self.only.and_then(|only| self.subscriptions.get(&only)) {
+            let (feed, next) = (following.subscription.feed(), following.subscription.position());
+            self.transport.line().stand_by(Standing {
+                feed,
+                next,
+                told: self.heartbeat_due - self.hub.config().heartbeat,
+            });
+        }
+    }
+
+    /// Goes on from what was handed out.
+    fn stand_down(&mut self) {
+        if let Some(Standing { next, told, .. }) = self.transport.line().stand_down() {
+            self.heartbeat_due = told + self.hub.config().heartbeat;
+            if let Some(following) = self.only.and_then(|only| self.subscriptions.get_mut(&only)) {
+                following.subscription.skip_to(next);
+            }
+        }
+    }
+
+    fn greet(&mut self) {
         let config = self.hub.config();
         let hello = Hello {
             version: VERSION,
@@ -179,29 +249,29 @@ impl Session {
             demo: config.demo,
             ingest_port: config.ingest.port(),
         };
-        self.say(&ServerMessage::Hello(hello)).await?;
-        self.send_addresses().await?;
-        self.say_end_of_pass().await
+        self.say(&ServerMessage::Hello(hello));
+        self.send_addresses();
+        self.say_end_of_pass();
     }
 
     /// Says until when the viewer's token is good, if it needs one.
-    async fn say_end_of_pass(&mut self) -> ControlFlow<Ended> {
-        match self.pass.claims.expires_ns() {
-            Some(at_ns) => self.say(&ServerMessage::Expires { at_ns }).await,
-            None => Continue(()),
+    fn say_end_of_pass(&mut self) {
+        if let Some(at_ns) = self.pass.claims.expires_ns() {
+            self.say(&ServerMessage::Expires { at_ns });
         }
     }
 
     /// The rules have changed: whoever they no longer let in has to go, and others may see less or more.
-    async fn review(&mut self) -> ControlFlow<Ended> {
+    fn review(&mut self) -> ControlFlow<Ended> {
         match self.pass.review() {
-            Ok(()) => self.keep_to_pass().await,
-            Err(ended) => Break(ended),
+            Ok(()) => self.keep_to_pass(),
+            Err(ended) => return Break(ended),
         }
+        Continue(())
     }
 
     /// Ends what the pass no longer allows, and tells anew what there is.
-    async fn keep_to_pass(&mut self) -> ControlFlow<Ended> {
+    fn keep_to_pass(&mut self) {
         let claims = &self.pass.claims;
         let is_covered = |subscription: &Subscription| claims.cover(subscription.app(), subscription.filter());
         let ended = self.subscriptions.iter().filter(|(_, following)| !is_covered(&following.subscription));
@@ -209,35 +279,35 @@ impl Session {
         ended.extend(self.logs.uncovered(|topic| claims.cover(&topic.app, &topic.filter)));
         for sub in ended {
             self.leave(sub);
-            self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp }).await?;
+            self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp });
         }
         // After the usual pause, however many tokens come.
         self.catalogue = 0;
-        self.say_end_of_pass().await
+        self.say_end_of_pass();
     }
 
-    /// Sends what is new; says whether there is more already.
-    async fn send_news(&mut self) -> ControlFlow<Ended, bool> {
+    /// Gathers what is new; says whether there is more already.
+    fn send_news(&mut self) -> ControlFlow<Ended, bool> {
         let now = Instant::now();
         match self.pass.turn(now) {
             Some(Turn::Over) => return Break(Ended::Close(close::TOKEN, "token_expired")),
-            Some(Turn::Notice) => self.say_end_of_pass().await?,
+            Some(Turn::Notice) => self.say_end_of_pass(),
             None => {}
         }
         if now >= self.catalogue_due && self.hub.catalogue_version() > self.catalogue {
             self.catalogue_due = now + CATALOGUE_PAUSE;
-            self.send_catalogue().await?;
+            self.send_catalogue();
         }
-        self.send_logs(now).await?;
+        self.send_logs(now);
         if now >= self.cluster_due {
             self.cluster_due = now + self.hub.config().heartbeat;
-            self.send_cluster().await?;
+            self.send_cluster();
         }
-        let more = self.send_batches().await?;
+        let more = self.send_batches();
         if now >= self.heartbeat_due {
             let sent = self.subscriptions.values().map(|following| &following.subscription);
             let sent = sent.map(|subscription| (subscription.feed(), subscription.position() - 1)).collect();
-            self.say(&ServerMessage::Heartbeat { now_ns: self.hub.config().now_ns(), sent }).await?;
+            self.say(&ServerMessage::Heartbeat { now_ns: self.hub.config().now_ns(), sent });
         }
         if now >= self.ping_due {
             if self.unanswered >= UNANSWERED_MAX {
@@ -245,15 +315,12 @@ impl Session {
                 return Break(Ended::Gone);
             }
             self.ping_due = now + PING;
-            let pinged = self.transport.ping(self.hub.config().stall_deadline).await;
-            self.unanswered += u32::from(matches!(pinged, Ok(true)));
-            self.settled(pinged)?;
+            self.unanswered += u32::from(self.transport.ping());
         }
-        self.flush().await?;
         Continue(more)
     }
 
-    async fn send_catalogue(&mut self) -> ControlFlow<Ended> {
+    fn send_catalogue(&mut self) {
         let (full, mut apps, version) = self.hub.catalogue_since(self.catalogue);
         self.catalogue = version;
         apps.retain(|entry| self.pass.claims.cover_app(&entry.app));
@@ -270,18 +337,18 @@ impl Session {
                 part.push(entry);
             }
             is_last = apps.peek().is_none();
-            self.say(&ServerMessage::Catalogue { full, apps: part, last: is_last }).await?;
+            self.say(&ServerMessage::Catalogue { full, apps: part, last: is_last });
             // Only the first message of a whole catalogue replaces what the viewer knows.
             full = false;
         }
-        Continue(())
     }
 
-    async fn send_batches(&mut self) -> ControlFlow<Ended, bool> {
+    fn send_batches(&mut self) -> bool {
         let (mut more, now_ns) = (false, self.hub.config().now_ns());
         let subs: Vec<u32> = self.subscriptions.keys().copied().collect();
         // Settled for all before any of them moves on: whoever reads first would always look farther than the rest.
         let untied: Vec<u32> = subs.into_iter().filter(|&sub| !self.is_tied(sub)).collect();
+        self.only = if let [only] = *untied { Some(only) } else { None };
         for sub in untied {
             let Some(following) = self.subscriptions.get_mut(&sub) else { continue };
             let feed = following.subscription.feed();
@@ -290,15 +357,15 @@ impl Session {
                 // Series may have been named for the first time in what is gone.
                 let series = following.subscription.series();
                 let (app, epoch) = (following.subscription.app().to_owned(), following.subscription.epoch());
-                self.name(&app, epoch, &series).await?;
-                self.say(&ServerMessage::Gap { feed, from, to }).await?;
+                self.name(&app, epoch, &series);
+                self.say(&ServerMessage::Gap { feed, from, to });
             }
-            more |= read.batches.len() == BATCHES_PER_TURN;
+            more |= read.is_cut_short;
             for batch in read.batches {
-                self.feed(batch).await?;
+                self.push(&batch);
             }
         }
-        Continue(more)
+        more
     }
 
     fn enter(&mut self, sub: u32, subscription: Subscription) {
@@ -333,37 +400,45 @@ impl Session {
         own.tied_to.is_some()
     }
 
-    async fn hear(&mut self, heard: Result<Option<Bytes>, Ended>) -> ControlFlow<Ended> {
+    fn hear(&mut self, heard: Result<Option<Bytes>, Ended>) -> ControlFlow<Ended> {
         self.unanswered = 0;
-        // Not reading on is what slows a hasty viewer down; its batches wait as well, which is its own affair.
-        while self.commands.check().is_err() {
-            tokio::time::sleep(COMMANDS.replenish_interval()).await;
-        }
         match heard {
-            Ok(Some(bytes)) => match ClientMessage::decode(&bytes) {
-                Ok(message) => self.obey(message).await,
-                Err(_) => Break(Ended::Close(close::UNREADABLE, "unreadable")),
-            },
-            Ok(None) => Continue(()),
+            Ok(command) => self.hear_if_due(command),
             Err(ended) => Break(ended),
         }
     }
 
-    async fn obey(&mut self, message: ClientMessage) -> ControlFlow<Ended> {
+    fn hear_postponed(&mut self) -> ControlFlow<Ended> {
+        match self.postponed.take_if(|postponed| postponed.due <= Instant::now()) {
+            Some(Postponed { command, .. }) => self.hear_if_due(command),
+            None => Continue(()),
+        }
+    }
+
+    fn hear_if_due(&mut self, command: Option<Bytes>) -> ControlFlow<Ended> {
+        if self.commands.check().is_err() {
+            self.postponed = Some(Postponed { command, due: Instant::now() + COMMANDS.replenish_interval() });
+            return Continue(());
+        }
+        match command.map(|bytes| ClientMessage::decode(&bytes)) {
+            Some(Ok(message)) => self.obey(message),
+            Some(Err(_)) => Break(Ended::Close(close::UNREADABLE, "unreadable")),
+            None => Continue(()),
+        }
+    }
+
+    fn obey(&mut self, message: ClientMessage) -> ControlFlow<Ended> {
         match message {
             ClientMessage::Subscribe { sub, topic, start } => match self.refusal(sub, &topic) {
-                Some(reason) => self.say(&ServerMessage::Refused { sub, reason }).await,
-                None if self.hub.is_clustered() => self.tell_logs(sub, topic).await,
-                None => self.follow(sub, topic, None, start).await,
+                Some(reason) => self.say(&ServerMessage::Refused { sub, reason }),
+                None if self.hub.is_clustered() => self.tell_logs(sub, topic),
+                None => self.follow(sub, &topic, None, start),
             },
             ClientMessage::SubscribeLog { sub, epoch, topic, start } => match self.refusal(sub, &topic) {
-                Some(reason) => self.say(&ServerMessage::Refused { sub, reason }).await,
-                None => self.follow_log(sub, epoch, topic, start).await,
+                Some(reason) => self.say(&ServerMessage::Refused { sub, reason }),
+                None => self.follow_log(sub, epoch, topic, start),
             },
-            ClientMessage::Unsubscribe { sub } => {
-                self.leave(sub);
-                Continue(())
-            }
+            ClientMessage::Unsubscribe { sub } => self.leave(sub),
             ClientMessage::Describe { app } => {
                 #[cfg(test)]
                 assert_ne!(app, crate::guard::BROKEN);
@@ -372,13 +447,14 @@ impl Session {
                 let nothing = (self.hub.epoch(), Vec::new());
                 let (epoch, mut series) = if claims.cover_app(&app) { self.hub.series_of(&app) } else { nothing };
                 series.retain(|entry| claims.cover_category(&entry.key.category));
-                self.name(&app, epoch, &series).await
+                self.name(&app, epoch, &series);
             }
             ClientMessage::Token { token } => match self.pass.renew(token) {
-                Ok(()) => self.keep_to_pass().await,
-                Err(ended) => Break(ended),
+                Ok(()) => self.keep_to_pass(),
+                Err(ended) => return Break(ended),
             },
         }
+        Continue(())
     }
 
     /// Why a subscription of this number to this topic cannot be made, if so.
@@ -393,14 +469,14 @@ impl Session {
     }
 
     /// Follows a topic in our own log of its application, or in that of the epoch `log`.
-    async fn follow(&mut self, sub: u32, topic: Topic, log: Option<u64>, start: Start) -> ControlFlow<Ended> {
-        match self.viewer.subscribe(sub, &topic, log, start, self.hub.config().now_ns()) {
-            Err(reason) => self.say(&ServerMessage::Refused { sub, reason }).await,
+    fn follow(&mut self, sub: u32, topic: &Topic, log: Option<u64>, start: Start) {
+        match self.viewer.subscribe(sub, topic, log, start, self.hub.config().now_ns()) {
+            Err(reason) => self.say(&ServerMessage::Refused { sub, reason }),
             Ok((subscription, subscribed)) => {
                 let series = subscription.series();
-                self.name(subscription.app(), subscription.epoch(), &series).await?;
+                self.name(subscription.app(), subscription.epoch(), &series);
                 self.enter(sub, subscription);
-                self.say(&ServerMessage::Subscribed(subscribed)).await
+                self.say(&ServerMessage::Subscribed(subscribed));
             }
         }
     }
@@ -415,41 +491,30 @@ impl Session {
         self.want_no_more();
     }
 
-    async fn name(&mut self, app: &str, epoch: u64, series: &[SeriesEntry]) -> ControlFlow<Ended> {
+    fn name(&mut self, app: &str, epoch: u64, series: &[SeriesEntry]) {
         for message in Hub::names(app, epoch, series) {
-            self.say(&message).await?;
+            self.say(&message);
         }
-        Continue(())
     }
 
-    async fn say(&mut self, message: &ServerMessage<'_>) -> ControlFlow<Ended> {
-        self.feed(Bytes::from(message.encode())).await
+    fn say(&mut self, message: &ServerMessage<'_>) {
+        self.push(&Frame::of(&message.encode()));
     }
 
-    /// Hands one message to the transport's buffer, which writes when it has enough.
-    async fn feed(&mut self, bytes: Bytes) -> ControlFlow<Ended> {
-        let config = self.hub.config();
-        self.heartbeat_due = Instant::now() + config.heartbeat;
-        self.hub.counters().bytes_out.inc_by(bytes.len() as u64);
+    /// Gathers one message for the next [`Session::flush`].
+    fn push(&mut self, frame: &Frame) {
+        self.heartbeat_due = Instant::now() + self.hub.config().heartbeat;
+        self.hub.counters().bytes_out.inc_by(frame.len() as u64);
         self.hub.counters().messages_out.inc();
-        let fed = self.transport.feed(bytes, config.stall_deadline).await;
-        self.settled(fed)
+        self.transport.push(frame);
     }
 
     async fn flush(&mut self) -> ControlFlow<Ended> {
-        let flushed = self.transport.flush(self.hub.config().stall_deadline).await;
-        self.settled(flushed)
-    }
-
-    fn settled<T>(&self, outcome: Result<T, Failure>) -> ControlFlow<Ended> {
-        match outcome {
-            Ok(_) => Continue(()),
-            Err(Failure::Gone) => Break(Ended::Gone),
-            Err(Failure::Stalled) => {
-                self.hub.counters().close("stalled");
-                // Nothing gets through, so neither would a reason.
-                Break(Ended::Gone)
-            }
+        let Err(failure) = self.transport.flush(self.hub.config().stall_deadline).await else { return Continue(()) };
+        if matches!(failure, Failure::Stalled) {
+            self.hub.counters().close("stalled");
         }
+        // Where nothing gets through, neither would a reason.
+        Break(Ended::Gone)
     }
 }

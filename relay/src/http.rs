@@ -7,12 +7,14 @@ mod stream;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{State, WebSocketUpgrade};
+use axum::body::Body;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post};
 use axum::{Extension, Router};
-use joey_shared::wire::{CLIENT_BYTES_MAX, SUBPROTOCOL};
+use joey_shared::wire::SUBPROTOCOL;
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -20,7 +22,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::access::Access;
 use crate::door::Places;
-use crate::fanout::{self, Transport};
+use crate::fanout::{self, Transport, socket::Socket};
 use crate::guard::contained;
 use crate::hub::Hub;
 
@@ -39,16 +41,6 @@ struct Shared {
     goodbye: CancellationToken,
     streams: Streams,
 }
-
-/// Bytes read from a viewer at once. The library's default of 128 KiB would be the largest part of a viewer's cost.
-const READ_BYTES: usize = 4 * 1024;
-/// Longest message that is read to its end. It leaves room above [`CLIENT_BYTES_MAX`], so that a viewer that says too much
-/// can be told so; one that goes beyond this is cut off without a word.
-const MESSAGE_BYTES_MAX: usize = 4 * CLIENT_BYTES_MAX;
-/// Bytes gathered before a write.
-const WRITE_BYTES: usize = 16 * 1024;
-/// Bytes that may wait for a viewer: more than the largest single message.
-const WRITE_BYTES_MAX: usize = 4 << 20;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -93,21 +85,54 @@ async fn websocket(
     State(shared): State<Shared>,
     Extension(connection): Extension<Connection>,
     Extension(Peer(peer)): Extension<Peer>,
-    headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
+    request: Request,
 ) -> Response {
     let Shared { hub, access, viewers, goodbye, .. } = shared;
-    if !access.rules().admits_page(&headers, peer.ip()) {
+    let headers = request.headers();
+    if !access.rules().admits_page(headers, peer.ip()) {
         return refuse_origin(&hub);
     }
-    let token = token_in(&headers);
+    let token = token_in(headers);
+    let speaks_ours = subprotocols(headers).any(|name| name == SUBPROTOCOL);
     let Connection { place, written, .. } = connection;
-    bounded(upgrade).protocols([SUBPROTOCOL]).on_upgrade(move |socket| async move {
+    let mut response = upgrade(request, move |socket| async move {
         let _place = place;
-        let counters = hub.counters().clone();
-        let serving = fanout::serve(Transport::socket(socket, written), hub, access, token, goodbye);
-        viewers.track_future(contained(counters, "viewer", serving)).await;
-    })
+        // Handed on at once: what has a name of its own has room of its own, in every viewer's task.
+        viewers
+            .track_future(contained(
+                hub.counters().clone(),
+                "viewer",
+                fanout::serve(Transport::socket(socket, written), hub, access, token, goodbye),
+            ))
+            .await;
+    });
+    if speaks_ours && response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    }
+    response
+}
+
+/// Answers a request for a WebSocket, which `serve` gets once the connection is one; any other request is refused.
+pub fn upgrade<F>(mut request: Request, serve: impl FnOnce(Socket) -> F + Send + 'static) -> Response
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let response = match create_response_with_body(&request, Body::empty) {
+        Ok(response) => response,
+        Err(error) => {
+            let status =
+                if request.method() == Method::GET { StatusCode::BAD_REQUEST } else { StatusCode::METHOD_NOT_ALLOWED };
+            return (status, format!("not a request for a WebSocket: {error}\n")).into_response();
+        }
+    };
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        // Whoever leaves before there is a WebSocket has missed nothing.
+        if let Ok(connection) = upgrade.await {
+            serve(Socket::new(connection)).await;
+        }
+    });
+    response
 }
 
 fn refuse_origin(hub: &Hub) -> Response {
@@ -115,20 +140,14 @@ fn refuse_origin(hub: &Hub) -> Response {
     (StatusCode::FORBIDDEN, "this origin may not connect; see --origin\n").into_response()
 }
 
-/// A WebSocket with our limits on what is read, gathered and held.
-pub fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
-    upgrade
-        .read_buffer_size(READ_BYTES)
-        .write_buffer_size(WRITE_BYTES)
-        .max_write_buffer_size(WRITE_BYTES_MAX)
-        .max_message_size(MESSAGE_BYTES_MAX)
-        .max_frame_size(MESSAGE_BYTES_MAX)
-}
-
 /// The token that a request brings as a subprotocol, since a browser can add no other header to a WebSocket.
 fn token_in(headers: &HeaderMap) -> Option<String> {
+    subprotocols(headers).find_map(|name| name.strip_prefix("bearer.")).map(str::to_owned)
+}
+
+fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lists = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|list| list.to_str().ok());
-    lists.flat_map(|list| list.split(',')).find_map(|name| name.trim().strip_prefix("bearer.")).map(str::to_owned)
+    lists.flat_map(|list| list.split(',')).map(str::trim)
 }
 
 async fn ready(State(shared): State<Shared>) -> Response {

@@ -12,6 +12,7 @@ mod feed;
 mod follow;
 mod log;
 mod peers;
+mod rounds;
 mod sum;
 
 use std::collections::{BTreeMap, BinaryHeap};
@@ -28,6 +29,7 @@ pub use self::follow::{Read, Subscription, Viewer};
 use self::log::Log;
 use self::peers::Peers;
 pub use self::peers::{Accepted, NotTaken, Outgoing, RELAYS_MAX, RemoteLog, Standing, Want};
+pub use self::rounds::{Handed, Listener, News, Piece, Round, Rounds};
 use crate::config::Config;
 use crate::ingest::wallaroo::{Counted, Metrics, Reject};
 use crate::metrics::Counters;
@@ -53,7 +55,8 @@ pub struct Hub {
     dirty: Mutex<Vec<Arc<App>>>,
     /// Woken when the first application becomes dirty.
     work: Notify,
-    viewers: Mutex<BTreeMap<u64, Arc<Notify>>>,
+    viewers: Mutex<BTreeMap<u64, Arc<dyn Listener>>>,
+    rounds: Arc<Rounds>,
     next_viewer: AtomicU64,
     next_feed: AtomicU64,
     series: AtomicU64,
@@ -95,6 +98,7 @@ impl Hub {
             dirty: Mutex::default(),
             work: Notify::new(),
             viewers: Mutex::default(),
+            rounds: Arc::default(),
             next_viewer: AtomicU64::new(1),
             next_feed: AtomicU64::new(1),
             series: AtomicU64::new(0),
@@ -147,7 +151,7 @@ impl Hub {
     }
 
     fn empty_app(&self, name: &str, epoch: u64) -> App {
-        let log = Log::new(Feed::new(self.feed_number(), Filter::All));
+        let log = Log::new(Feed::new(self.feed_number(), Filter::All, self.rounds.clone()));
         App { name: name.to_owned(), epoch, log: Mutex::new(log) }
     }
 
@@ -196,6 +200,12 @@ impl Hub {
     }
 
     // === batches ===
+
+    /// What is on its way to those who stand by for it.
+    #[must_use]
+    pub fn rounds(&self) -> &Rounds {
+        &self.rounds
+    }
 
     /// Waits until some application has something to cut.
     pub async fn wait_for_work(&self) {
@@ -320,22 +330,21 @@ impl Hub {
 
     // === viewers ===
 
-    /// Registers a viewer; `None` when there are as many as there may be. It is woken through the notify that it gets.
-    pub fn enter(self: &Arc<Self>) -> Option<Viewer> {
+    /// Registers a viewer, which hears through `listener`; `None` when there are as many as there may be.
+    pub fn enter(self: &Arc<Self>, listener: Arc<dyn Listener>) -> Option<Viewer> {
         let mut viewers = self.viewers.lock();
         if viewers.len() >= self.config.viewers_max {
             return None;
         }
         let number = self.next_viewer.fetch_add(1, Relaxed);
-        let wake = Arc::new(Notify::new());
-        viewers.insert(number, wake.clone());
+        viewers.insert(number, listener.clone());
         drop(viewers);
-        Some(Viewer::new(self.clone(), number, wake))
+        Some(Viewer::new(self.clone(), number, listener))
     }
 
     /// Wakes every viewer that waits for news of the catalogue.
     pub fn wake_all(&self) {
-        self.viewers.lock().values().for_each(|wake| wake.notify_one());
+        self.viewers.lock().values().for_each(|listener| listener.wake());
     }
 
     fn catalogue_changed(&self) -> u64 {

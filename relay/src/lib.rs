@@ -9,6 +9,7 @@
 //! - [`access`]: who may come in, and what for: origins, networks, tokens, the certificate.
 //! - [`door`]: how many may come in; [`guard`]: a panic stays where it happens.
 //! - [`ingest`]: producers' TCP connections; foreign formats end here.
+//! - [`frame`]: a message as it goes over every WebSocket.
 //! - [`hub`]: who hears what; the log and the ring of every application.
 //! - [`cluster`]: several relays as one, over NATS.
 //! - [`metered`]: a connection that counts what it has written.
@@ -25,6 +26,7 @@ pub mod access;
 pub mod door;
 pub mod guard;
 pub mod ingest;
+pub mod frame;
 pub mod hub;
 pub mod cluster;
 pub mod metered;

@@ -49,6 +49,8 @@ pub struct Counters {
     pub bytes_out: Counter,
     /// Messages handed to viewers' sockets.
     pub messages_out: Counter,
+    /// Those of them that were handed out on the spot, without waking the viewer's task.
+    pub messages_handed: Counter,
     /// Gaps that viewers were told about.
     pub gaps: Counter,
     /// Numbers of the log in those gaps.
@@ -184,6 +186,11 @@ pub fn render(hub: &Hub, producers: usize) -> String {
     registry.register("subscriptions", "Subscriptions made", counters.subscribed.clone());
     registry.register("sent_bytes", "Bytes of messages handed to viewers", counters.bytes_out.clone());
     registry.register("sent_messages", "Messages handed to viewers", counters.messages_out.clone());
+    registry.register(
+        "sent_messages_on_the_spot",
+        "Those of them that woke no viewer's task",
+        counters.messages_handed.clone(),
+    );
     registry.register("gaps", "Gaps that viewers were told about", counters.gaps.clone());
     registry.register("gap_updates", "Numbers of the log in those gaps", counters.missed.clone());
     registry.register(

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::Access;
 use crate::config::Config;
 use crate::door::{Door, Labels, Places};
+use crate::fanout::rounds::hand_out;
 use crate::guard::contained;
 use crate::hub::Hub;
 use crate::{cluster, http, ingest};
@@ -99,6 +100,7 @@ impl Relay {
         // Without either of these nothing would reach a viewer; should one fail, the relay stops for all to see.
         let guard = |what, work| contained(hub.counters().clone(), what, work);
         let cutter = tasks.spawn(guard("cutter", Box::pin(cut_batches(hub.clone(), goodbye.clone())) as Work));
+        let rounds = tasks.spawn(guard("rounds", Box::pin(hand_out(hub.clone(), goodbye.clone())) as Work));
         let sweeper = tasks.spawn(guard("sweeper", Box::pin(sweep(hub.clone(), goodbye.clone())) as Work));
         if hub.is_clustered() {
             // Should it fail, this relay goes on by itself.
@@ -110,6 +112,7 @@ impl Relay {
         tokio::select! {
             () = stop.cancelled() => {}
             _ = cutter => tracing::error!("batches are no longer cut"),
+            _ = rounds => tracing::error!("batches are no longer handed out"),
             _ = sweeper => tracing::error!("history is no longer swept"),
         }
         stop.cancel();

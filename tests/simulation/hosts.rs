@@ -13,6 +13,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use joey::access::Access;
 use joey::config::Config;
 use joey::door::{Labels, Places};
+use joey::fanout::rounds::hand_out;
 use joey::guard::contained;
 use joey::http::accept::converse;
 use joey::hub::Hub;
@@ -23,6 +24,7 @@ use joey_shared::viewer::Viewer;
 use joey_shared::wire::{SUBPROTOCOL, ServerMessage, Start};
 use joey_tests::{Frame, S, frame};
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
@@ -147,6 +149,7 @@ async fn relay(config: Config, Shared { logs, .. }: Shared) -> turmoil::Result {
     tokio::task::spawn_local(witness(hub.clone(), logs));
     let stop = CancellationToken::new();
     tokio::spawn(server::cut_batches(hub.clone(), stop.clone()));
+    tokio::spawn(hand_out(hub.clone(), stop.clone()));
     tokio::spawn(server::sweep(hub.clone(), stop.clone()));
     let places = Places::new(1_000, 0);
     let router = http::router(hub.clone(), access, places.clone(), TaskTracker::new(), stop.clone(), stop.clone());
@@ -171,10 +174,11 @@ async fn relay(config: Config, Shared { logs, .. }: Shared) -> turmoil::Result {
 
 /// Writes down what is cut, at once.
 async fn witness(hub: Arc<Hub>, logs: Rc<RefCell<Vec<Log>>>) {
-    let viewer = hub.enter().expect("there is room");
+    let wake = Arc::<Notify>::default();
+    let viewer = hub.enter(wake.clone()).expect("there is room");
     let (mut all, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, now_ns()).expect("it exists");
     loop {
-        viewer.woken().await;
+        wake.notified().await;
         let read = all.read(usize::MAX, 0);
         assert_eq!(read.gap, None, "the ring holds what was just cut");
         let mut logs = logs.borrow_mut();

@@ -1,7 +1,6 @@
 //! Applications that have a log in each of several relays: which ones there are, and those that are still on their way here.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use joey_shared::series::Topic;
@@ -9,7 +8,7 @@ use joey_shared::viewer::ClusterInfo;
 use joey_shared::wire::{Refusal, ServerMessage, Start};
 use tokio::time::Instant;
 
-use super::{Ended, Session};
+use super::Session;
 use crate::hub::{Standing, Want};
 
 /// How long a log of another relay may take to come before the viewer is told that it does not.
@@ -84,31 +83,30 @@ impl Logs {
 
 impl Session {
     /// Answers a subscription with the logs to follow instead.
-    pub(super) async fn tell_logs(&mut self, sub: u32, topic: Topic) -> ControlFlow<Ended> {
+    pub(super) fn tell_logs(&mut self, sub: u32, topic: Topic) {
         let epochs = self.hub.logs_of(&topic.app);
         if epochs.is_empty() {
-            return self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp }).await;
+            return self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp });
         }
-        self.say(&ServerMessage::Logs { app: topic.app.clone(), epochs: epochs.clone() }).await?;
+        self.say(&ServerMessage::Logs { app: topic.app.clone(), epochs: epochs.clone() });
         self.want(&topic.app);
         self.logs.told.insert(sub, Told { topic, epochs });
-        self.say(&ServerMessage::Refused { sub, reason: Refusal::SeeLogs }).await
+        self.say(&ServerMessage::Refused { sub, reason: Refusal::SeeLogs });
     }
 
     /// Follows a topic in one log: at once if it is here, later if it is on its way.
-    pub(super) async fn follow_log(&mut self, sub: u32, epoch: u64, topic: Topic, start: Start) -> ControlFlow<Ended> {
+    pub(super) fn follow_log(&mut self, sub: u32, epoch: u64, topic: Topic, start: Start) {
         let standing = self.hub.standing(&topic.app, epoch);
         if standing != Standing::Unknown && self.hub.is_clustered() {
             self.want(&topic.app);
         }
         match standing {
-            Standing::Here => self.follow(sub, topic, Some(epoch), start).await,
+            Standing::Here => self.follow(sub, &topic, Some(epoch), start),
             Standing::Coming => {
                 let deadline = Instant::now() + PATIENCE;
                 self.logs.coming.insert(sub, Coming { topic, epoch, start, deadline });
-                std::ops::ControlFlow::Continue(())
             }
-            Standing::Unknown => self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp }).await,
+            Standing::Unknown => self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp }),
         }
     }
 
@@ -127,36 +125,38 @@ impl Session {
     }
 
     /// Says where else to go, should this relay be gone.
-    pub(super) async fn send_addresses(&mut self) -> ControlFlow<Ended> {
+    pub(super) fn send_addresses(&mut self) {
         let version = self.hub.addresses_version();
         let addresses = self.hub.addresses();
         let is_news = !addresses.is_empty() || version != self.logs.addresses;
         self.logs.addresses = version;
-        if is_news { self.say(&ServerMessage::Relays { addresses }).await } else { ControlFlow::Continue(()) }
+        if is_news {
+            self.say(&ServerMessage::Relays { addresses });
+        }
     }
 
     /// Says how the relay stands with others, if that has changed.
-    pub(super) async fn send_cluster(&mut self) -> ControlFlow<Ended> {
+    pub(super) fn send_cluster(&mut self) {
         if self.hub.addresses_version() != self.logs.addresses {
-            self.send_addresses().await?;
+            self.send_addresses();
         }
-        let Some((connected, relays)) = self.hub.standing_of_cluster() else { return ControlFlow::Continue(()) };
+        let Some((connected, relays)) = self.hub.standing_of_cluster() else { return };
         let watching = self.logs.wants.keys().map(|app| (app.clone(), self.hub.viewers_of(app))).collect();
         let now = ClusterInfo { connected, relays, watching };
         if self.logs.cluster.as_ref() == Some(&now) {
-            return ControlFlow::Continue(());
+            return;
         }
         let ClusterInfo { connected, relays, watching } = now.clone();
         self.logs.cluster = Some(now);
-        self.say(&ServerMessage::Cluster { connected, relays, watching }).await
+        self.say(&ServerMessage::Cluster { connected, relays, watching });
     }
 
     /// Tells what has changed about logs, and answers whoever has waited for one.
-    pub(super) async fn send_logs(&mut self, now: Instant) -> ControlFlow<Ended> {
+    pub(super) fn send_logs(&mut self, now: Instant) {
         let version = self.hub.logs_version();
         let is_due = self.logs.due().is_some_and(|due| now >= due);
         if version == self.logs.version && !is_due {
-            return ControlFlow::Continue(());
+            return;
         }
         self.logs.version = version;
         let mut changed = BTreeMap::new();
@@ -168,7 +168,7 @@ impl Session {
             }
         }
         for (app, epochs) in changed {
-            self.say(&ServerMessage::Logs { app, epochs }).await?;
+            self.say(&ServerMessage::Logs { app, epochs });
         }
         let subs: Vec<u32> = self.logs.coming.keys().copied().collect();
         for sub in subs {
@@ -179,11 +179,10 @@ impl Session {
             }
             let Some(Coming { topic, epoch, start, .. }) = self.logs.coming.remove(&sub) else { continue };
             if standing == Standing::Here {
-                self.follow(sub, topic, Some(epoch), start).await?;
+                self.follow(sub, &topic, Some(epoch), start);
             } else {
-                self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp }).await?;
+                self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp });
             }
         }
-        ControlFlow::Continue(())
     }
 }

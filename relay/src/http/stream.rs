@@ -124,7 +124,7 @@ pub(super) async fn command(
             for command in told {
                 // Waits while the session has enough to do.
                 if commands.send(Ok(command)).await.is_err() {
-                    return StatusCode::NOT_FOUND.into_response();
+                    return refuse("stream_unknown", StatusCode::NOT_FOUND);
                 }
             }
             return StatusCode::NO_CONTENT.into_response();

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use joey_shared::series::Filter;
 use joey_shared::wire::{BatchHead, Blob, SeriesEntry, ServerMessage, Update, UpdatesWriter};
-use tokio::sync::Notify;
 
+use super::rounds::{Audience, Listener, Piece, Rounds};
 use super::sum::{self, SPAN_NS};
+use crate::frame::Frame;
 
 /// How long a feed may go without a batch while its application has updates, in ns: 10 s. Then an empty one says that the
 /// numbers since did not pass, so that a viewer that comes back later is not told that it missed them.
@@ -38,7 +39,8 @@ pub(super) struct Feed {
     /// How many of them were announced in some batch, as far as they pass.
     announced: usize,
     bytes: u64,
-    viewers: Vec<(u64, Arc<Notify>)>,
+    audience: Audience,
+    rounds: Arc<Rounds>,
 }
 
 /// One message as it goes over every socket.
@@ -49,13 +51,13 @@ pub(super) struct Batch {
     pub(super) cut_ns: u64,
     /// When it could first be read here: later than it was cut where it was missed and came from another relay.
     pub(super) came_ns: u64,
-    pub(super) bytes: Bytes,
+    pub(super) frame: Frame,
 }
 
 impl Batch {
     /// What it costs.
     const fn cost(&self) -> u64 {
-        self.bytes.len() as u64 + BATCH_OVERHEAD
+        self.frame.bytes().len() as u64 + BATCH_OVERHEAD
     }
 
     /// Which ten seconds it was cut in.
@@ -99,7 +101,7 @@ pub(super) enum Next<'a> {
 
 impl Feed {
     /// An empty feed from the log's first number on.
-    pub(super) const fn new(number: u32, filter: Filter) -> Self {
+    pub(super) fn new(number: u32, filter: Filter, rounds: Arc<Rounds>) -> Self {
         Self {
             number,
             has_past: matches!(filter, Filter::All),
@@ -112,13 +114,20 @@ impl Feed {
             admitted: Vec::new(),
             announced: 0,
             bytes: 0,
-            viewers: Vec::new(),
+            audience: Audience::default(),
+            rounds,
         }
     }
 
     /// The feed of a part of an application, with the history that `whole` holds.
-    pub(super) fn filtered(number: u32, filter: Filter, whole: &History, series: &[SeriesEntry]) -> Self {
-        let mut feed = Self::new(number, filter);
+    pub(super) fn filtered(
+        number: u32,
+        filter: Filter,
+        rounds: Arc<Rounds>,
+        whole: &History,
+        series: &[SeriesEntry],
+    ) -> Self {
+        let mut feed = Self::new(number, filter, rounds);
         // Whoever subscribes has just been told the names so far.
         feed.announced = series.len();
         let passes = series.iter().any(|entry| feed.filter.admits(&entry.key));
@@ -154,7 +163,7 @@ impl Feed {
                 }
                 self.skip_to(batch.from);
             }
-            if let Ok(ServerMessage::Batch { head, updates }) = ServerMessage::decode(&batch.bytes) {
+            if let Ok(ServerMessage::Batch { head, updates }) = ServerMessage::decode(&batch.frame) {
                 let updates: Vec<Update> = head.read(updates).filter_map(Result::ok).collect();
                 self.cut(&updates, series, head.to, head.cut_ns);
             }
@@ -174,7 +183,7 @@ impl Feed {
         self.cut(&[], series, to, cut_ns.max(COVER_NS))
     }
 
-    /// Encodes those of `updates` that pass as one batch that covers everything up to `to`, and wakes the viewers. Where none
+    /// Encodes those of `updates` that pass as one batch that covers everything up to `to`, and tells the viewers. Where none
     /// passes there is a batch only once in a while. Gives the bytes that it takes.
     pub(super) fn cut(&mut self, updates: &[Update], series: &[SeriesEntry], to: u64, cut_ns: u64) -> u64 {
         self.admit(series);
@@ -208,21 +217,21 @@ impl Feed {
         let new = new.filter(|&(_, &admitted)| admitted).map(|(entry, _)| entry.clone()).collect();
         let (feed, from) = (self.number, self.next);
         let head = BatchHead { feed, from, to, cut_ns, end_ns, period_ns, series: new };
-        let bytes = Bytes::from(ServerMessage::Batch { head, updates }.encode());
-        let batch = Batch { from, to, cut_ns, came_ns: cut_ns.max(self.came_ns), bytes };
+        let frame = Frame::of(&ServerMessage::Batch { head, updates }.encode());
+        self.rounds.announce(feed, &self.audience, Piece { from, to, frame: frame.clone() });
+        let batch = Batch { from, to, cut_ns, came_ns: cut_ns.max(self.came_ns), frame };
         let cost = batch.cost();
         self.ring.push_back(batch);
         self.announced = series.len();
         self.covered_ns = cut_ns;
         self.next = to + 1;
         self.bytes += cost;
-        self.viewers.iter().for_each(|(_, wake)| wake.notify_one());
         cost
     }
 
     /// The updates of the newest batch.
     pub(super) fn last_batch(&self) -> Vec<Update> {
-        match self.ring.back().map(|batch| ServerMessage::decode(&batch.bytes)) {
+        match self.ring.back().map(|batch| ServerMessage::decode(&batch.frame)) {
             Some(Ok(ServerMessage::Batch { head, updates })) => head.read(updates).filter_map(Result::ok).collect(),
             _ => Vec::new(),
         }
@@ -321,7 +330,7 @@ impl Feed {
     /// Goes on at number `next`, whatever lies between.
     pub(super) fn skip_to(&mut self, next: u64) {
         self.next = self.next.max(next);
-        self.viewers.iter().for_each(|(_, wake)| wake.notify_one());
+        self.audience.iter().for_each(|(_, listener)| listener.wake());
     }
 
     /// Appends the sum of what follows, where its batches are gone; gives the bytes that it takes.
@@ -345,7 +354,7 @@ impl Feed {
 
     /// The bytes of the newest batch.
     pub(super) fn newest_bytes(&self) -> Option<Bytes> {
-        self.ring.back().map(|batch| batch.bytes.clone())
+        self.ring.back().map(|batch| batch.frame.message())
     }
 
     /// Everything from number `position` on, in order.
@@ -355,7 +364,7 @@ impl Feed {
             position = self.begin(position);
             let Next::Piece(piece) = self.piece(position, 0) else { return pieces };
             position = piece.to + 1;
-            pieces.push(piece.bytes.clone());
+            pieces.push(piece.frame.message());
         }
     }
 
@@ -439,20 +448,20 @@ impl Feed {
     }
 
     /// A viewer follows this feed.
-    pub(super) fn enter(&mut self, viewer: u64, wake: Arc<Notify>) {
-        self.viewers.push((viewer, wake));
+    pub(super) fn enter(&mut self, viewer: u64, listener: Arc<dyn Listener>) {
+        Arc::make_mut(&mut self.audience).push((viewer, listener));
     }
 
     /// One subscription of this viewer has ended.
     pub(super) fn leave(&mut self, viewer: u64) {
-        if let Some(at) = self.viewers.iter().position(|(number, _)| *number == viewer) {
-            self.viewers.swap_remove(at);
+        if let Some(at) = self.audience.iter().position(|(number, _)| *number == viewer) {
+            Arc::make_mut(&mut self.audience).swap_remove(at);
         }
     }
 
     /// Whether nobody follows this feed.
-    pub(super) const fn is_unwatched(&self) -> bool {
-        self.viewers.is_empty()
+    pub(super) fn is_unwatched(&self) -> bool {
+        self.audience.is_empty()
     }
 }
 

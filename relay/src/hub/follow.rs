@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use bytes::Bytes;
 use joey_shared::series::{Filter, Topic};
 use joey_shared::wire::{Refusal, SeriesEntry, Start, Subscribed};
-use tokio::sync::Notify;
 
 use super::feed::{Batch, Feed, Next};
+use super::rounds::Listener;
 use super::{App, Hub, SLACK, sum};
+use crate::frame::Frame;
 use crate::nanos;
+
+/// Bytes after which one turn is over. What is read and not written yet is held even when the ring has dropped it.
+const TURN_BYTES: usize = 256 * 1024;
 
 /// A viewer that has not taken a batch for this long, in ns, is given sums: 10 s, the shortest after which one can exist.
 const LATE_NS: u64 = sum::SPAN_NS;
@@ -21,18 +24,13 @@ const LATE_NS: u64 = sum::SPAN_NS;
 pub struct Viewer {
     hub: Arc<Hub>,
     number: u64,
-    wake: Arc<Notify>,
+    listener: Arc<dyn Listener>,
 }
 
 impl Viewer {
     /// The viewer that the hub knows by `number`.
-    pub(super) const fn new(hub: Arc<Hub>, number: u64, wake: Arc<Notify>) -> Self {
-        Self { hub, number, wake }
-    }
-
-    /// Waits until there may be something to read.
-    pub async fn woken(&self) {
-        self.wake.notified().await;
+    pub(super) const fn new(hub: Arc<Hub>, number: u64, listener: Arc<dyn Listener>) -> Self {
+        Self { hub, number, listener }
     }
 
     /// Follows `topic` in our own log of its application, or in that of the epoch `log`, from `start` on; `now_ns` stamps the
@@ -65,7 +63,7 @@ impl Viewer {
             let whole = log.history();
             let series = log.series().to_vec();
             drop(log);
-            let feed = Feed::filtered(hub.feed_number(), topic.filter.clone(), &whole, &series);
+            let feed = Feed::filtered(hub.feed_number(), topic.filter.clone(), hub.rounds.clone(), &whole, &series);
             log = app.log.lock();
             hub.cut(&app, &mut log, now_ns);
             hub.ring_bytes.fetch_add(log.insert_feed(feed), Relaxed);
@@ -82,7 +80,7 @@ impl Viewer {
             hub.ring_bytes.fetch_add(taken, Relaxed);
         }
         let head = log.head();
-        let feed = log.enter_feed(&topic.filter, self.number, self.wake.clone());
+        let feed = log.enter_feed(&topic.filter, self.number, self.listener.clone());
         let newest = feed.newest();
         let (next, missing) = match start {
             Start::Live => (head + 1, 0),
@@ -136,7 +134,9 @@ pub struct Read {
     /// Numbers that the ring no longer held, first and last.
     pub gap: Option<(u64, u64)>,
     /// Encoded messages, in order.
-    pub batches: Vec<Bytes>,
+    pub batches: Vec<Frame>,
+    /// Whether it was cut short because it is enough for one turn.
+    pub is_cut_short: bool,
 }
 
 impl Subscription {
@@ -161,10 +161,16 @@ impl Subscription {
         let counters = &self.hub.counters;
         let log = self.app.log.lock();
         let feed = log.feed(&self.filter)?;
-        while read.batches.len() < pieces_max {
+        let mut bytes: usize = read.batches.iter().map(|batch| batch.len()).sum();
+        loop {
+            if read.batches.len() >= pieces_max || bytes >= TURN_BYTES {
+                read.is_cut_short = true;
+                break;
+            }
             let begin = feed.begin(self.next);
             if begin > self.next {
                 if !read.batches.is_empty() {
+                    read.is_cut_short = true;
                     break;
                 }
                 read.gap = Some((self.next, begin - 1));
@@ -177,7 +183,8 @@ impl Subscription {
             match feed.piece(self.next, late_ns) {
                 Next::Piece(piece) => {
                     self.next = piece.to + 1;
-                    read.batches.push(piece.bytes.clone());
+                    bytes += piece.frame.len();
+                    read.batches.push(piece.frame.clone());
                 }
                 Next::SumOf(batches) => return Some(batches),
                 Next::Nothing => break,
@@ -198,7 +205,7 @@ impl Subscription {
         self.next
     }
 
-    /// Another subscription has brought the viewer to `position`.
+    /// Something else has brought the viewer to `position`.
     pub fn skip_to(&mut self, position: u64) {
         self.next = self.next.max(position);
     }

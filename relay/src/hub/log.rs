@@ -8,10 +8,10 @@ use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use joey_shared::series::{Filter, SeriesKey};
 use joey_shared::wire::{AppEntry, BatchHead, Blob, SeriesEntry, Update, UpdatesWriter, WorkerEntry};
-use tokio::sync::Notify;
 
 use super::feed::{Batch, Feed, History, Written};
 use super::peers::{Accepted, NotTaken};
+use super::rounds::Listener;
 use super::sum;
 use crate::ingest::wallaroo::{Counted, Metrics};
 
@@ -373,12 +373,12 @@ impl Log {
     }
 
     /// A viewer follows the feed of `filter`; that of everything where there is no such feed.
-    pub(super) fn enter_feed(&mut self, filter: &Filter, viewer: u64, wake: Arc<Notify>) -> &Feed {
+    pub(super) fn enter_feed(&mut self, filter: &Filter, viewer: u64, listener: Arc<dyn Listener>) -> &Feed {
         let feed = match self.parts.iter_mut().find(|feed| feed.filter() == filter) {
             Some(part) => part,
             None => &mut self.whole,
         };
-        feed.enter(viewer, wake);
+        feed.enter(viewer, listener);
         feed
     }
 

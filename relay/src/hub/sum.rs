@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use joey_shared::wire::{BatchHead, Blob, ServerMessage, Update, UpdatesWriter};
 
 use super::feed::Batch;
+use crate::frame::Frame;
 
 /// What one sum spans, by the time of arrival, and what its items are aligned to, by their period ends: 10 s, in ns.
 pub(super) const SPAN_NS: u64 = 10_000_000_000;
@@ -20,7 +21,7 @@ pub(super) fn of(feed: u32, batches: &[Batch]) -> Vec<Batch> {
     let mut series = Vec::new();
     let mut items = HashMap::<Key, Update>::new();
     for batch in batches {
-        let Ok(ServerMessage::Batch { head, updates }) = ServerMessage::decode(&batch.bytes) else { continue };
+        let Ok(ServerMessage::Batch { head, updates }) = ServerMessage::decode(&batch.frame) else { continue };
         for update in head.read(updates).filter_map(Result::ok) {
             add(&mut items, update);
         }
@@ -31,7 +32,7 @@ pub(super) fn of(feed: u32, batches: &[Batch]) -> Vec<Batch> {
     let (end_ns, period_ns) = items.first().map_or((0, 0), |(_, item)| (item.end_ns, item.period_ns));
     let head = BatchHead { feed, from: first.from, to: last.to, cut_ns: last.cut_ns, end_ns, period_ns, series };
     let sum = encode(head, items.into_iter().map(|(_, item)| item));
-    if sum.bytes.len() > BYTES_MAX && batches.len() > 1 {
+    if sum.frame.len() > BYTES_MAX && batches.len() > 1 {
         let (before, after) = batches.split_at(batches.len() / 2);
         return [of(feed, before), of(feed, after)].concat();
     }
@@ -63,7 +64,7 @@ const fn start_of(update: &Update) -> u64 {
 
 /// Those items of the sum `whole` that `passes` lets through, as a sum of feed `feed`.
 pub(super) fn part_of(feed: u32, whole: &Batch, passes: impl Fn(u32) -> bool) -> Option<Batch> {
-    let Ok(ServerMessage::Sum { head, updates }) = ServerMessage::decode(&whole.bytes) else { return None };
+    let Ok(ServerMessage::Sum { head, updates }) = ServerMessage::decode(&whole.frame) else { return None };
     Some(filtered(feed, &head, updates, passes))
 }
 
@@ -81,6 +82,6 @@ fn encode(head: BatchHead, items: impl Iterator<Item = Update>) -> Batch {
         writer.push(&Update { seq, ..item });
     }
     let (from, to, cut_ns) = (head.from, head.to, head.cut_ns);
-    let bytes = ServerMessage::Sum { head, updates: writer.finish() }.encode().into();
-    Batch { from, to, cut_ns, came_ns: cut_ns, bytes }
+    let frame = Frame::of(&ServerMessage::Sum { head, updates: writer.finish() }.encode());
+    Batch { from, to, cut_ns, came_ns: cut_ns, frame }
 }

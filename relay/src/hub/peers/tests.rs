@@ -32,7 +32,7 @@ fn replicate(far: &Hub, near: &Hub) {
 
 /// What a client of `hub` gets that follows `filters`, as numbers of updates in order; and the client.
 fn followed(hub: &Arc<Hub>, filters: &[Filter], now_ns: u64) -> (Vec<u64>, Client) {
-    let viewer = hub.enter().unwrap();
+    let viewer = hub.enter(Arc::<Notify>::default()).unwrap();
     let mut client = Client::new(3_600);
     client.connected();
     for filter in filters {

@@ -132,7 +132,7 @@ impl World {
             ..defaults
         });
         Self {
-            viewer: hub.enter().unwrap(),
+            viewer: hub.enter(Arc::<Notify>::default()).unwrap(),
             hub,
             now_ns: NOW,
             epoch: 0,

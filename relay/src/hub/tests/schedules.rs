@@ -70,10 +70,10 @@ impl Told {
     }
 
     /// Takes `count` updates, sleeping until it is woken whenever there is none.
-    fn take_all(&mut self, hub: &Hub, viewer: &Viewer, subscription: &mut Subscription, now_ns: u64, count: u128) {
+    fn take_all(&mut self, hub: &Hub, wake: &Notify, subscription: &mut Subscription, now_ns: u64, count: u128) {
         while self.count() < count {
             if !self.take(hub, subscription, now_ns) {
-                block_on(viewer.woken());
+                block_on(wake.notified());
             }
         }
         assert_eq!(self.count(), count);
@@ -82,9 +82,10 @@ impl Told {
 
 /// Follows `filter` from the beginning until it has `count` updates.
 fn follow_to_the_end(hub: &Arc<Hub>, filter: Filter, count: u128) {
-    let viewer = hub.enter().unwrap();
+    let wake = Arc::<Notify>::default();
+    let viewer = hub.enter(wake.clone()).unwrap();
     let (mut subscription, subscribed) = viewer.subscribe(1, &topic(filter), None, Start::History, NOW).unwrap();
-    Told::from(subscribed.next).take_all(hub, &viewer, &mut subscription, NOW, count);
+    Told::from(subscribed.next).take_all(hub, &wake, &mut subscription, NOW, count);
 }
 
 /// As the relay does it: woken by the first update that waits, and not otherwise, until number `last` is in a batch.
@@ -138,7 +139,7 @@ fn nothing_is_lost_in_any_order_and_nobody_sleeps_for_ever() {
             // Comes and goes, so that the feed of a part begins and ends at any moment.
             with(&hub, |hub| {
                 for _ in 0..2 {
-                    let viewer = hub.enter().unwrap();
+                    let viewer = hub.enter(Arc::<Notify>::default()).unwrap();
                     let (mut part, subscribed) =
                         viewer.subscribe(1, &topic(only("a")), None, Start::History, NOW).unwrap();
                     let mut told = Told::from(subscribed.next);
@@ -173,22 +174,24 @@ fn sums_take_the_place_of_batches_in_any_order() {
             hub.cut_all(second * S);
         }
         let slow = |hub: &Arc<Hub>| {
-            let viewer = hub.enter().unwrap();
+            let wake = Arc::<Notify>::default();
+            let viewer = hub.enter(wake.clone()).unwrap();
             let (mut slow, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::Live, LATER).unwrap();
             // As if it had come before all of them and had not read since.
             (slow.next, slow.single_through) = (1, 0);
-            Told::from(1).take_all(hub, &viewer, &mut slow, LATER, 9);
+            Told::from(1).take_all(hub, &wake, &mut slow, LATER, 9);
         };
         let threads = vec![
             with(&hub, slow),
             with(&hub, slow),
             with(&hub, |hub| hub.evict_old(LATER)),
             with(&hub, |hub| {
-                let viewer = hub.enter().unwrap();
+                let wake = Arc::<Notify>::default();
+                let viewer = hub.enter(wake.clone()).unwrap();
                 let back = Start::Back { span_ns: 3_600 * S };
                 let (mut part, subscribed) = viewer.subscribe(1, &topic(only("a")), None, back, LATER).unwrap();
                 assert_eq!(subscribed.next, 1);
-                Told::from(1).take_all(hub, &viewer, &mut part, LATER, 9);
+                Told::from(1).take_all(hub, &wake, &mut part, LATER, 9);
             }),
             with(&hub, move |hub| (0..2).for_each(|_| publish(hub, &app, LATER))),
             with(&hub, |hub| cut_to_the_end(hub, 9, LATER)),
@@ -206,7 +209,7 @@ fn what_was_just_published_is_not_forgotten() {
         let before = hub.app("app").unwrap().epoch;
         let threads = vec![with(&hub, |hub| hub.evict_old(NOW + S)), with(&hub, |hub| publish(hub, &["a"], NOW + S))];
         all_join(threads);
-        let viewer = hub.enter().unwrap();
+        let viewer = hub.enter(Arc::<Notify>::default()).unwrap();
         let (mut all, subscribed) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, NOW + S).unwrap();
         // Forgotten before it was published, or not at all.
         let count = if subscribed.epoch == before { 2 } else { 1 };

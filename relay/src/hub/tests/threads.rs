@@ -17,7 +17,8 @@ const VIEWERS: usize = 3;
 
 /// Follows everything until it has every number, sleeping until it is woken.
 async fn follow_to_the_end(hub: Arc<Hub>) {
-    let viewer = hub.enter().unwrap();
+    let wake = Arc::<Notify>::default();
+    let viewer = hub.enter(wake.clone()).unwrap();
     let (mut all, subscribed) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, NOW).unwrap();
     assert_eq!(subscribed.next, 1);
     let mut seen = BTreeSet::new();
@@ -28,7 +29,7 @@ async fn follow_to_the_end(hub: Arc<Hub>) {
             assert!(seen.insert(update.seq), "{} came twice", update.seq);
         }
         if read.batches.is_empty() {
-            viewer.woken().await;
+            wake.notified().await;
         }
     }
     assert_eq!(seen.last(), Some(&(seen.len() as u64)));
@@ -94,7 +95,7 @@ fn nothing_is_lost_between_threads_and_nobody_sleeps_for_ever() {
         scope.spawn(move || {
             let (hub, is_over) = others;
             while !is_over.load(SeqCst) {
-                let viewer = hub.enter().unwrap();
+                let viewer = hub.enter(Arc::<Notify>::default()).unwrap();
                 let (mut part, _) = viewer.subscribe(1, &topic(only("a")), None, Start::History, NOW).unwrap();
                 let seqs = seqs(&mut part);
                 assert!(seqs.is_sorted());

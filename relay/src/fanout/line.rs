@@ -1,0 +1,130 @@
+//! What a viewer's own task shares with whoever hands out what is new: its WebSocket, and where it stands.
+//!
+//! A viewer that has everything stands by. What is cut then is written to its socket on the spot, by the one task that goes
+//! from viewer to viewer; waking a task for each of them took as long as the writing itself. Only a viewer that does not take
+//! all of it at once is woken, and goes on by itself.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::socket::Socket;
+use crate::hub::{Handed, Listener, News};
+
+/// A viewer's line.
+#[derive(Debug)]
+pub(super) struct Line {
+    wake: Notify,
+    /// A hint, so that nobody waits for the lock who only has to wake.
+    stands_by: AtomicBool,
+    /// Where nothing can be handed out, there is no socket here.
+    end: Option<Mutex<End>>,
+}
+
+#[derive(Debug)]
+struct End {
+    socket: Socket,
+    standing: Option<Standing>,
+}
+
+/// Where a viewer stands that has everything.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    /// The feed that it is handed.
+    pub(super) feed: u32,
+    /// The next number that it has not got.
+    pub(super) next: u64,
+    /// When it was last told something.
+    pub(super) told: Instant,
+}
+
+impl Line {
+    pub(super) fn new(socket: Option<Socket>) -> Self {
+        let end = socket.map(|socket| Mutex::new(End { socket, standing: None }));
+        Self { wake: Notify::new(), stands_by: AtomicBool::new(false), end }
+    }
+
+    /// Waits until there may be something to do.
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// From now on what is new is handed out, if there is a way to.
+    pub(super) fn stand_by(&self, standing: Standing) {
+        if let Some(end) = &self.end {
+            end.lock().standing = Some(standing);
+            self.stands_by.store(true, Release);
+        }
+    }
+
+    /// No longer; says how far that has come.
+    pub(super) fn stand_down(&self) -> Option<Standing> {
+        self.stands_by.store(false, Release);
+        self.end.as_ref()?.lock().standing.take()
+    }
+
+    /// When a viewer that stands by was last told something.
+    pub(super) fn told(&self) -> Option<Instant> {
+        Some(self.end.as_ref()?.lock().standing?.told)
+    }
+
+    /// The socket, for as long as nothing else happens.
+    pub(super) fn socket(&self) -> Option<impl std::ops::DerefMut<Target = Socket> + '_> {
+        self.end.as_ref().map(|end| MutexGuard::map(end.lock(), |end| &mut end.socket))
+    }
+}
+
+impl Listener for Line {
+    fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    fn stands_by(&self) -> bool {
+        self.stands_by.load(Acquire)
+    }
+
+    fn hand(&self, news: &News) -> Handed {
+        let (handed, is_done) = self.end.as_ref().map_or_else(Default::default, |end| end.lock().hand(news));
+        if !is_done {
+            self.stands_by.store(false, Release);
+            self.wake.notify_one();
+        }
+        handed
+    }
+}
+
+impl End {
+    /// Writes what is new to the viewer; says whether nothing is left to do.
+    fn hand(&mut self, news: &News) -> (Handed, bool) {
+        let mut handed = Handed::default();
+        let Some(standing) = self.standing.as_mut().filter(|standing| standing.feed == news.feed) else {
+            return (handed, false);
+        };
+        // Its task may have read some of it already.
+        let next = standing.next;
+        let mut pieces = news.pieces.iter().skip_while(|piece| piece.to < next).peekable();
+        if pieces.peek().map_or(news.pieces.is_empty(), |first| first.from > next) {
+            return (handed, false);
+        }
+        // Whoever does not take all of it is woken, and asks to be told by itself.
+        let mut context = Context::from_waker(Waker::noop());
+        let mut outcome = Poll::Ready(Ok(()));
+        while let Some(piece) = pieces.next() {
+            standing.next = piece.to + 1;
+            handed.messages += 1;
+            handed.bytes += piece.frame.len() as u64;
+            // All in one write.
+            if pieces.peek().is_some() {
+                self.socket.push(&piece.frame);
+            } else {
+                outcome = self.socket.poll_send(&piece.frame, &mut context);
+            }
+        }
+        standing.told = Instant::now();
+        (handed, matches!(outcome, Poll::Ready(Ok(()))))
+    }
+}

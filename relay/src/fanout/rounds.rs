@@ -1,0 +1,61 @@
+//! Handing out what is new to those who stand by for it.
+
+use std::num::NonZero;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use tokio::runtime::Handle;
+use tokio::task::yield_now;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::hub::{Handed, Hub, Round};
+
+/// Viewers that are served before others get their turn: some 300 µs. It has to be less than tokio lets a task do at once,
+/// 128 operations, or sockets would seem full.
+const TURN: usize = 64;
+/// Viewers for whom another thread is worth its while.
+const SHARE_MIN: usize = 256;
+
+/// Hands out what is cut, until `stop`.
+pub async fn hand_out(hub: Arc<Hub>, stop: CancellationToken) {
+    let work = async {
+        loop {
+            hub.rounds().due().await;
+            let began = Instant::now();
+            while let Some(round) = hub.rounds().next() {
+                make(&hub, Arc::new(round)).await;
+            }
+            hub.rounds().are_made(began.elapsed());
+        }
+    };
+    stop.run_until_cancelled(work).await;
+}
+
+/// Makes one round, on as many threads as it is worth. It is over when all are served, so that nobody gets a later one first.
+async fn make(hub: &Arc<Hub>, round: Arc<Round>) {
+    let threads = Handle::current().metrics().num_workers();
+    let shares = (round.audience().len() / SHARE_MIN).clamp(1, threads);
+    let share = NonZero::new(round.audience().len().div_ceil(shares)).map_or(1, NonZero::get);
+    let others = (1..shares).map(|at| tokio::spawn(serve(hub.clone(), round.clone(), at * share..(at + 1) * share)));
+    let others: Vec<_> = others.collect();
+    serve(hub.clone(), round, 0..share).await;
+    // Should one have failed, whoever it was to serve is a round behind, and is woken by the next.
+    join_all(others).await;
+}
+
+async fn serve(hub: Arc<Hub>, round: Arc<Round>, share: std::ops::Range<usize>) {
+    let audience = round.audience();
+    for listeners in audience[share.start.min(audience.len())..share.end.min(audience.len())].chunks(TURN) {
+        let mut all = Handed::default();
+        for (_, listener) in listeners {
+            let handed = listener.hand(&round.news);
+            all.messages += handed.messages;
+            all.bytes += handed.bytes;
+        }
+        hub.counters().messages_out.inc_by(all.messages);
+        hub.counters().messages_handed.inc_by(all.messages);
+        hub.counters().bytes_out.inc_by(all.bytes);
+        yield_now().await;
+    }
+}

@@ -1,0 +1,155 @@
+//! What was cut and is on its way to those who stand by for it: viewers that have everything so far, and take what is new on
+//! the spot instead of being woken to come for it.
+//!
+//! A round is as good as waking: whoever does not take it is woken, and reads from the ring.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::frame::Frame;
+use crate::nanos;
+use crate::sync::{AtomicU64, Mutex};
+
+/// Bytes that may wait to be handed out for one feed. Where handing out is slower than cutting, whoever stands by is woken
+/// instead, and reads as it can.
+const WAITING_BYTES_MAX: usize = 256 * 1024;
+/// Batches that may wait for the same: as many as one write takes.
+const WAITING_MAX: usize = 64;
+
+/// A viewer, as those see it who have news.
+pub trait Listener: Debug + Send + Sync {
+    /// There may be something to read.
+    fn wake(&self);
+
+    /// Whether it is handed what is new. If so it need not be woken: it is, where that fails.
+    fn stands_by(&self) -> bool {
+        false
+    }
+
+    /// Takes what is new, or is woken.
+    fn hand(&self, _news: &News) -> Handed {
+        self.wake();
+        Handed::default()
+    }
+}
+
+impl Listener for Notify {
+    fn wake(&self) {
+        self.notify_one();
+    }
+}
+
+/// What is new in one feed, in order.
+#[derive(Debug)]
+pub struct News {
+    /// The relay's number for the feed.
+    pub feed: u32,
+    /// What was cut; nothing where it is too much to be handed out.
+    pub pieces: Vec<Piece>,
+}
+
+/// One batch, with the numbers that it covers.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// The first number.
+    pub from: u64,
+    /// The last number.
+    pub to: u64,
+    /// The message.
+    pub frame: Frame,
+}
+
+/// What was handed to a viewer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Handed {
+    /// How many messages.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Everybody who follows one feed. Whoever hands out keeps the list as it was.
+pub(super) type Audience = Arc<Vec<(u64, Arc<dyn Listener>)>>;
+
+/// News of one feed and who is to have it.
+#[derive(Debug)]
+pub struct Round {
+    /// What is new.
+    pub news: News,
+    audience: Audience,
+    bytes: usize,
+}
+
+impl Round {
+    /// Who is to have it.
+    #[must_use]
+    pub fn audience(&self) -> &[(u64, Arc<dyn Listener>)] {
+        &self.audience
+    }
+}
+
+/// Rounds that wait to be made, one for each feed.
+#[derive(Debug, Default)]
+pub struct Rounds {
+    waiting: Mutex<BTreeMap<u32, Round>>,
+    work: Notify,
+    took_ns: AtomicU64,
+}
+
+impl Rounds {
+    /// Waits until there may be a round to make.
+    pub async fn due(&self) {
+        self.work.notified().await;
+    }
+
+    /// The next one.
+    #[must_use]
+    pub fn next(&self) -> Option<Round> {
+        self.waiting.lock().pop_first().map(|(_, round)| round)
+    }
+
+    /// All that were due are made, which took `took`.
+    pub fn are_made(&self, took: Duration) {
+        self.took_ns.store(nanos(took), Relaxed);
+    }
+
+    /// How long it took to make those that were due, the last time.
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        Duration::from_nanos(self.took_ns.load(Relaxed))
+    }
+
+    /// Those in `audience` who stand by are handed `piece` of feed `feed`; all others are woken at once.
+    pub(super) fn announce(&self, feed: u32, audience: &Audience, piece: Piece) {
+        let mut is_awaited = false;
+        for (_, listener) in audience.iter() {
+            if listener.stands_by() {
+                is_awaited = true;
+            } else {
+                listener.wake();
+            }
+        }
+        if !is_awaited {
+            return;
+        }
+        let mut waiting = self.waiting.lock();
+        let empty = || Round { news: News { feed, pieces: Vec::new() }, audience: audience.clone(), bytes: 0 };
+        let round = waiting.entry(feed).or_insert_with(empty);
+        // Some have come since it was begun.
+        round.audience = audience.clone();
+        round.bytes = round.bytes.saturating_add(piece.frame.bytes().len());
+        if round.bytes <= WAITING_BYTES_MAX && round.news.pieces.len() < WAITING_MAX {
+            round.news.pieces.push(piece);
+        } else {
+            round.bytes = usize::MAX;
+            round.news.pieces.clear();
+        }
+        drop(waiting);
+        self.work.notify_one();
+    }
+}
