@@ -84,7 +84,7 @@ pub struct Options {
     /// How many bytes of history to keep, over all applications [default: 67108864]
     #[arg(long, env = "JOEY_RING_BYTES", value_name = "N")]
     pub ring_bytes: Option<u64>,
-    /// How long an update may wait for company before it is sent, in ms [default: 50]
+    /// How long an update may wait for company before it is sent, in ms; it waits less for few viewers and after a pause [default: 50]
     #[arg(long, env = "JOEY_BATCH_MS", value_name = "N", value_parser = clap::value_parser!(u64).range(0..=1_000))]
     pub batch_ms: Option<u64>,
     /// Longest producer frame in bytes [default: 16384]
@@ -160,7 +160,8 @@ pub struct Config {
     pub sums: Duration,
     /// Bytes of history over all applications, oldest of the largest dropped first. Default: 64 MiB.
     pub ring_bytes_max: u64,
-    /// How long an update waits for company. Default: 50 ms, invisible beside a period of two seconds.
+    /// How long an update may wait for company; few viewers, or a pause before it, and it waits less. Default: 50 ms, invisible
+    /// beside a period of two seconds.
     pub batch_delay: Duration,
     /// Longest producer frame in bytes. Default: 16 KiB, ten times a real one. A longer claim ends the connection.
     pub frame_bytes_max: usize,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,8 +18,17 @@ use crate::guard::contained;
 use crate::hub::Hub;
 use crate::{cluster, http, ingest};
 
+/// Connections that may wait to be accepted: as many as Linux allows by default. With the usual 128, some of a thousand viewers
+/// that come back at once wait a second until their kernel asks again.
+const BACKLOG: u32 = 4_096;
 /// How often old history is looked for.
 const SWEEP: Duration = Duration::from_secs(1);
+/// What producers flush together has come when nothing more comes for this long.
+const QUIET: Duration = Duration::from_millis(5);
+/// One part in how many of a core handing out may take before batches are cut less often.
+const SHARE: u32 = 6;
+/// The least time between two batches while updates keep coming. To nobody's eye it matters, and a browser has less to do.
+const FLOW_MIN: Duration = Duration::from_millis(20);
 /// HTTP connections that are not viewers: the page's files, health checks, scrapes.
 const PLACES_BESIDES_VIEWERS: usize = 512;
 
@@ -46,11 +56,11 @@ impl Relay {
     /// When a port cannot be had, or what decides who may come in cannot be read.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
         let access = Access::new(&config)?;
-        let open = async |what, address: SocketAddr| {
-            TcpListener::bind(address).await.with_context(|| format!("cannot listen for {what} on {address}"))
+        let open = |what, address: SocketAddr| {
+            listen(address).with_context(|| format!("cannot listen for {what} on {address}"))
         };
-        let ingest = open("producers", config.ingest).await?;
-        let http = open("viewers", config.http).await?;
+        let ingest = open("producers", config.ingest)?;
+        let http = open("viewers", config.http)?;
         // Zero is never an epoch; more than 53 bits would not survive a JavaScript number.
         let epoch = fastrand::u64(1..1 << 53);
         // Where port 0 was asked for, viewers are told the one that it became.
@@ -128,16 +138,46 @@ impl Relay {
     }
 }
 
-/// Cuts batches: at most one delay after the first update that waits, and never while nothing does.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As `TcpListener::bind` does it.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Cuts batches: after a pause as soon as nothing more has come for a moment; while updates keep coming, so often that handing
+/// out takes a sixth of a core. So what comes seldom hardly waits, what is flushed together stays together, few viewers get
+/// it soon and many at little cost; and nothing waits longer than the delay that is set.
 pub async fn cut_batches(hub: Arc<Hub>, stop: CancellationToken) {
+    let delay_max = hub.config().batch_delay;
     let work = async {
+        let mut cut = Instant::now();
         loop {
             hub.wait_for_work().await;
-            tokio::time::sleep(hub.config().batch_delay).await;
+            let now = Instant::now();
+            let next = cut + (SHARE * hub.rounds().took()).clamp(FLOW_MIN.min(delay_max), delay_max);
+            if now < next {
+                sleep_until(next).await;
+            } else {
+                until_quiet(&hub, now + delay_max).await;
+            }
+            cut = Instant::now();
             hub.cut_all(hub.config().now_ns());
         }
     };
     stop.run_until_cancelled(work).await;
+}
+
+/// Waits until nothing has come for [`QUIET`], at most until `latest`.
+async fn until_quiet(hub: &Hub, latest: Instant) {
+    loop {
+        let (accepted, next) = (hub.counters().accepted.get(), (Instant::now() + QUIET).min(latest));
+        sleep_until(next).await;
+        if next == latest || hub.counters().accepted.get() == accepted {
+            return;
+        }
+    }
 }
 
 /// Drops what is too old, and tells viewers that wait of changes in the catalogue.
