@@ -14,6 +14,7 @@ mod transport;
 mod pass;
 mod logs;
 
+use std::collections::VecDeque;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,8 @@ use crate::frame::Frame;
 use crate::hub::{Hub, Subscription, Viewer};
 use crate::nanos;
 
+/// Bytes of batches gathered before they are written. The ring may drop them meanwhile.
+const GATHERED_BYTES: usize = 512 * 1024;
 /// Batches taken from one feed before the next gets its turn.
 const BATCHES_PER_TURN: usize = 64;
 /// Wider subscriptions that one is held against. Any of them will do; a viewer with more only gets some things twice.
@@ -89,6 +92,9 @@ pub async fn serve(
         commands: RateLimiter::direct(COMMANDS),
         postponed: None,
         only: None,
+        begins_at: 0,
+        apps: VecDeque::new(),
+        replaces: false,
         hub,
     };
     let ended = session.run(&stop).await;
@@ -137,6 +143,11 @@ struct Session {
     postponed: Option<Postponed>,
     /// The subscription that brings everything, when there is just one.
     only: Option<u32>,
+    /// The subscription that is read first in the next turn.
+    begins_at: u32,
+    /// What is still to be told of the catalogue, and whether it replaces what the viewer knows.
+    apps: VecDeque<AppEntry>,
+    replaces: bool,
 }
 
 /// Waits until `next`, or until a viewer has been told nothing for so long that it gets a heartbeat. One that stands by is told
@@ -187,7 +198,9 @@ impl Session {
             let has_news = self.hub.catalogue_version() > self.catalogue;
             let catalogue_due = if has_news { self.catalogue_due } else { self.ping_due };
             let next_timer = self.ping_due.min(catalogue_due);
-            let others = [self.pass.due(), self.logs.due(), self.postponed.as_ref().map(|postponed| postponed.due)];
+            let cluster_due = self.hub.is_clustered().then_some(self.cluster_due);
+            let others =
+                [cluster_due, self.pass.due(), self.logs.due(), self.postponed.as_ref().map(|postponed| postponed.due)];
             let next_timer = others.into_iter().flatten().fold(next_timer, Instant::min);
             let (line, listens) = (self.transport.line().clone(), self.postponed.is_none());
             tokio::select! {
@@ -201,16 +214,17 @@ impl Session {
                     self.flush().await?;
                     return Break(Ended::Close(close::RESTART, "restart"));
                 }
+                // Before anything that may go on and on.
+                () = self.pass.rules_changed() => {
+                    self.stand_down();
+                    self.review()?;
+                }
                 heard = self.transport.recv(), if listens => {
                     self.stand_down();
                     self.hear(heard)?;
                 }
                 () = std::future::ready(()), if more => {}
                 () = line.woken() => self.stand_down(),
-                () = self.pass.rules_changed() => {
-                    self.stand_down();
-                    self.review()?;
-                }
                 () = until_due(&line, self.heartbeat_due, self.hub.config().heartbeat, next_timer) => self.stand_down(),
             }
         }
@@ -232,9 +246,8 @@ impl Session {
     fn stand_down(&mut self) {
         if let Some(Standing { next, told, .. }) = self.transport.line().stand_down() {
             self.heartbeat_due = told + self.hub.config().heartbeat;
-            if let Some(following) = self.only.and_then(|only| self.subscriptions.get_mut(&only)) {
-                following.subscription.skip_to(next);
-            }
+            // All others bring nothing besides, or there would not be only one.
+            self.subscriptions.values_mut().for_each(|following| following.subscription.skip_to(next));
         }
     }
 
@@ -282,7 +295,7 @@ impl Session {
             self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp });
         }
         // After the usual pause, however many tokens come.
-        self.catalogue = 0;
+        (self.catalogue, self.apps) = (0, VecDeque::new());
         self.say_end_of_pass();
     }
 
@@ -294,16 +307,13 @@ impl Session {
             Some(Turn::Notice) => self.say_end_of_pass(),
             None => {}
         }
-        if now >= self.catalogue_due && self.hub.catalogue_version() > self.catalogue {
-            self.catalogue_due = now + CATALOGUE_PAUSE;
-            self.send_catalogue();
-        }
+        let more_apps = self.send_catalogue(now);
         self.send_logs(now);
         if now >= self.cluster_due {
             self.cluster_due = now + self.hub.config().heartbeat;
             self.send_cluster();
         }
-        let more = self.send_batches();
+        let more = self.send_batches() || more_apps;
         if now >= self.heartbeat_due {
             let sent = self.subscriptions.values().map(|following| &following.subscription);
             let sent = sent.map(|subscription| (subscription.feed(), subscription.position() - 1)).collect();
@@ -320,27 +330,37 @@ impl Session {
         Continue(more)
     }
 
-    fn send_catalogue(&mut self) {
-        let (full, mut apps, version) = self.hub.catalogue_since(self.catalogue);
-        self.catalogue = version;
-        apps.retain(|entry| self.pass.claims.cover_app(&entry.app));
-        let (mut full, mut is_last) = (full, false);
-        let mut apps = apps.into_iter().peekable();
-        while !is_last && (full || apps.peek().is_some()) {
-            let mut workers = 0;
-            let mut fits = |entry: &AppEntry| {
-                workers += 1 + entry.workers.len();
-                workers <= WORKERS_PER_MESSAGE || workers == 1 + entry.workers.len()
-            };
-            let mut part = Vec::new();
-            while let Some(entry) = apps.next_if(&mut fits) {
-                part.push(entry);
+    /// Gathers one message of what is new in the catalogue; says whether there is more.
+    fn send_catalogue(&mut self, now: Instant) -> bool {
+        if self.apps.is_empty() {
+            if now < self.catalogue_due || self.hub.catalogue_version() <= self.catalogue {
+                return false;
             }
-            is_last = apps.peek().is_none();
-            self.say(&ServerMessage::Catalogue { full, apps: part, last: is_last });
-            // Only the first message of a whole catalogue replaces what the viewer knows.
-            full = false;
+            self.catalogue_due = now + CATALOGUE_PAUSE;
+            let (full, mut apps, version) = self.hub.catalogue_since(self.catalogue);
+            apps.retain(|entry| self.pass.claims.cover_app(&entry.app));
+            (self.catalogue, self.replaces, self.apps) = (version, full, apps.into());
+            if self.apps.is_empty() && !full {
+                return false;
+            }
         }
+        let (mut part, mut workers) = (Vec::new(), 0);
+        while let Some(entry) = self.apps.front() {
+            workers += 1 + entry.workers.len();
+            if workers > WORKERS_PER_MESSAGE && !part.is_empty() {
+                break;
+            }
+            part.extend(self.apps.pop_front());
+        }
+        let last = self.apps.is_empty();
+        if last {
+            // Gives the room back.
+            self.apps = VecDeque::new();
+        }
+        // Only the first message of a whole catalogue replaces what the viewer knows.
+        let full = std::mem::take(&mut self.replaces);
+        self.say(&ServerMessage::Catalogue { full, apps: part, last });
+        !last
     }
 
     fn send_batches(&mut self) -> bool {
@@ -349,7 +369,14 @@ impl Session {
         // Settled for all before any of them moves on: whoever reads first would always look farther than the rest.
         let untied: Vec<u32> = subs.into_iter().filter(|&sub| !self.is_tied(sub)).collect();
         self.only = if let [only] = *untied { Some(only) } else { None };
-        for sub in untied {
+        // Whoever got nothing the last time for want of room begins.
+        let (before, after) = untied.split_at(untied.partition_point(|&sub| sub < self.begins_at));
+        let mut bytes = 0;
+        for &sub in after.iter().chain(before) {
+            if bytes >= GATHERED_BYTES {
+                self.begins_at = sub;
+                return true;
+            }
             let Some(following) = self.subscriptions.get_mut(&sub) else { continue };
             let feed = following.subscription.feed();
             let read = following.subscription.read(BATCHES_PER_TURN, now_ns);
@@ -362,6 +389,7 @@ impl Session {
             }
             more |= read.is_cut_short;
             for batch in read.batches {
+                bytes += batch.len();
                 self.push(&batch);
             }
         }

@@ -139,6 +139,16 @@ fn before_a_token_the_relay_says_nothing_and_listens_to_nothing_else() {
 }
 
 #[test]
+fn a_ping_before_a_token_is_answered_before_the_next() {
+    let (relay, _folder) = guarded(&[]);
+    let (mut socket, _) = tungstenite::connect(format!("ws://{}/ws", relay.http)).expect("a WebSocket");
+    for number in 0..3 {
+        socket.send(Message::Ping(vec![number].into())).expect("open");
+        assert_eq!(socket.read().expect("open"), Message::Pong(vec![number].into()));
+    }
+}
+
+#[test]
 fn a_thousand_that_show_nothing_are_closed_and_keep_nobody_out() {
     let (relay, _folder) = guarded(&["--per-address", "0", "--viewers", "600"]);
     let mut silent: Vec<Viewer> = (0..1_000).map(|_| Viewer::opened(&relay, None)).collect();

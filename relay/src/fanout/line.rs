@@ -101,9 +101,11 @@ impl End {
     /// Writes what is new to the viewer; says whether nothing is left to do.
     fn hand(&mut self, news: &News) -> (Handed, bool) {
         let mut handed = Handed::default();
-        let Some(standing) = self.standing.as_mut().filter(|standing| standing.feed == news.feed) else {
-            return (handed, false);
-        };
+        let Some(standing) = self.standing.as_mut() else { return (handed, false) };
+        if standing.feed != news.feed {
+            // What it stands by for brings that as well.
+            return (handed, true);
+        }
         // Its task may have read some of it already.
         let next = standing.next;
         let mut pieces = news.pieces.iter().skip_while(|piece| piece.to < next).peekable();

@@ -110,12 +110,15 @@ impl Pass {
 /// The token in the first message. Any other message is too early.
 async fn first_token(transport: &mut Transport) -> Result<String, Ended> {
     loop {
-        if let Some(bytes) = transport.recv().await? {
-            return match ClientMessage::decode(&bytes) {
-                Ok(ClientMessage::Token { token }) => Ok(token),
-                Ok(_) => Err(Ended::Close(close::TOKEN, "token")),
-                Err(_) => Err(Ended::Close(close::UNREADABLE, "unreadable")),
-            };
-        }
+        let Some(bytes) = transport.recv().await? else {
+            // The answer to a ping must not wait, or they would gather.
+            transport.flush(DEADLINE).await.map_err(|_| Ended::Gone)?;
+            continue;
+        };
+        return match ClientMessage::decode(&bytes) {
+            Ok(ClientMessage::Token { token }) => Ok(token),
+            Ok(_) => Err(Ended::Close(close::TOKEN, "token")),
+            Err(_) => Err(Ended::Close(close::UNREADABLE, "unreadable")),
+        };
     }
 }

@@ -22,11 +22,16 @@ pub async fn hand_out(hub: Arc<Hub>, stop: CancellationToken) {
     let work = async {
         loop {
             hub.rounds().due().await;
-            let began = Instant::now();
-            while let Some(round) = hub.rounds().next() {
-                make(&hub, Arc::new(round)).await;
+            loop {
+                let (began, rounds) = (Instant::now(), hub.rounds().take());
+                if rounds.is_empty() {
+                    break;
+                }
+                for round in rounds {
+                    make(&hub, Arc::new(round)).await;
+                }
+                hub.rounds().are_made(began.elapsed());
             }
-            hub.rounds().are_made(began.elapsed());
         }
     };
     stop.run_until_cancelled(work).await;

@@ -35,6 +35,8 @@ pub struct Socket {
     queue: Queue,
     /// Whether the connection holds something back that was written, as one with TLS may.
     is_unflushed: bool,
+    /// A write has failed, which may have cost a message.
+    is_broken: bool,
 }
 
 impl Socket {
@@ -48,7 +50,13 @@ impl Socket {
             .max_message_size(Some(MESSAGE_BYTES_MAX))
             .max_frame_size(Some(MESSAGE_BYTES_MAX));
         let protocol = WebSocketContext::new(Role::Server, Some(config));
-        Self { connection: TokioIo::new(connection), protocol, queue: Queue::default(), is_unflushed: false }
+        Self {
+            connection: TokioIo::new(connection),
+            protocol,
+            queue: Queue::default(),
+            is_unflushed: false,
+            is_broken: false,
+        }
     }
 
     /// Puts a message at the end of the queue.
@@ -76,6 +84,20 @@ impl Socket {
 
     /// Writes the queue; ready when all of it has gone.
     pub fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outcome = if self.is_broken {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        } else {
+            self.poll_write_queue(context)
+        };
+        self.noting(outcome)
+    }
+
+    fn noting(&mut self, outcome: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        self.is_broken |= matches!(outcome, Poll::Ready(Err(_)));
+        outcome
+    }
+
+    fn poll_write_queue(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.queue.0.is_empty() {
             match poll_write_buf(Pin::new(&mut self.connection), context, &mut self.queue) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
@@ -91,10 +113,15 @@ impl Socket {
 
     /// Writes one message where the queue is empty, past the queue; what does not go joins it. As [`Socket::poll_drain`].
     pub fn poll_send(&mut self, frame: &Frame, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.queue.0.is_empty() {
+        if self.is_broken || !self.queue.0.is_empty() {
             self.push(frame);
             return self.poll_drain(context);
         }
+        let outcome = self.poll_write(frame, context);
+        self.noting(outcome)
+    }
+
+    fn poll_write(&mut self, frame: &Frame, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let written = match Pin::new(&mut self.connection).poll_write(context, frame.bytes()) {
             Poll::Ready(Ok(written)) => written,
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

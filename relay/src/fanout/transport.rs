@@ -127,6 +127,9 @@ impl Transport {
             Ok(Message::Close(_)) => {
                 // The answer to a goodbye: as much of it as there is room for.
                 let _ = socket.poll_drain(context);
+                drop(socket);
+                // Nothing may follow it.
+                self.line.stand_down();
                 Err(Ended::Gone)
             }
             Err(_) => Err(Ended::Gone),

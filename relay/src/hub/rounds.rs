@@ -107,10 +107,10 @@ impl Rounds {
         self.work.notified().await;
     }
 
-    /// The next one.
+    /// All that are due, one for each feed at most: whoever makes them is fair to all feeds.
     #[must_use]
-    pub fn next(&self) -> Option<Round> {
-        self.waiting.lock().pop_first().map(|(_, round)| round)
+    pub fn take(&self) -> Vec<Round> {
+        std::mem::take(&mut *self.waiting.lock()).into_values().collect()
     }
 
     /// All that were due are made, which took `took`.
@@ -143,7 +143,9 @@ impl Rounds {
         // Some have come since it was begun.
         round.audience = audience.clone();
         round.bytes = round.bytes.saturating_add(piece.frame.bytes().len());
-        if round.bytes <= WAITING_BYTES_MAX && round.news.pieces.len() < WAITING_MAX {
+        // Where something lies between, only the ring tells what.
+        let goes_on = round.news.pieces.last().is_none_or(|last| last.to + 1 == piece.from);
+        if goes_on && round.bytes <= WAITING_BYTES_MAX && round.news.pieces.len() < WAITING_MAX {
             round.news.pieces.push(piece);
         } else {
             round.bytes = usize::MAX;
@@ -151,5 +153,70 @@ impl Rounds {
         }
         drop(waiting);
         self.work.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::Mutex;
+
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Fake {
+        stands_by: bool,
+        woken: Mutex<u32>,
+    }
+
+    impl Listener for Fake {
+        fn wake(&self) {
+            *self.woken.lock() += 1;
+        }
+
+        fn stands_by(&self) -> bool {
+            self.stands_by
+        }
+    }
+
+    fn fake(stands_by: bool) -> Arc<Fake> {
+        Arc::new(Fake { stands_by, ..Fake::default() })
+    }
+
+    fn piece(from: u64, to: u64, bytes: usize) -> Piece {
+        Piece { from, to, frame: Frame::of(&vec![0; bytes]) }
+    }
+
+    #[test]
+    fn whoever_stands_by_is_in_a_round_and_everybody_else_is_woken_at_once() {
+        let (idle, busy) = (fake(true), fake(false));
+        let audience: Audience = Arc::new(vec![(1, idle.clone()), (2, busy.clone())]);
+        let rounds = Rounds::default();
+        rounds.announce(7, &audience, piece(1, 5, 10));
+        rounds.announce(3, &audience, piece(1, 2, 10));
+        let later: Audience = Arc::new(vec![(1, idle.clone()), (2, busy.clone()), (3, fake(true))]);
+        rounds.announce(7, &later, piece(6, 9, 10));
+        assert_eq!((*idle.woken.lock(), *busy.woken.lock()), (0, 3));
+        let due = rounds.take();
+        let seen = due.iter().map(|round| (round.news.feed, round.news.pieces.len(), round.audience().len()));
+        let seen: Vec<_> = seen.collect();
+        assert_eq!(seen, [(3, 1, 2), (7, 2, 3)], "each feed once, for all who came meanwhile");
+        assert!(rounds.take().is_empty());
+        rounds.announce(7, &Arc::new(vec![(2, busy)]), piece(10, 10, 10));
+        assert!(rounds.take().is_empty(), "nobody stands by");
+    }
+
+    #[test]
+    fn what_does_not_go_on_or_is_too_much_is_left_to_the_ring() {
+        let audience: Audience = Arc::new(vec![(1, fake(true))]);
+        for pieces in [
+            vec![piece(1, 5, 10), piece(21, 25, 10), piece(26, 26, 10)],
+            vec![piece(1, 5, WAITING_BYTES_MAX), piece(6, 6, 10), piece(7, 7, 10)],
+            (1..=100).map(|number| piece(number, number, 1)).collect(),
+        ] {
+            let rounds = Rounds::default();
+            pieces.into_iter().for_each(|piece| rounds.announce(7, &audience, piece));
+            let due = rounds.take();
+            assert!(due.len() == 1 && due[0].news.pieces.is_empty(), "{due:?}");
+        }
     }
 }
