@@ -18,9 +18,11 @@ use crate::guard::contained;
 use crate::hub::Hub;
 use crate::{cluster, http, ingest};
 
-/// Connections that may wait to be accepted: as many as Linux allows by default. With the usual 128, some of a thousand viewers
-/// that come back at once wait a second until their kernel asks again.
-const BACKLOG: u32 = 4_096;
+/// Viewers that may wait to be accepted: as many as Linux allows by default. With the usual 128, some of a thousand that come
+/// back at once wait a second until their kernel asks again.
+const VIEWERS_WAITING: u32 = 4_096;
+/// The same for producers, of whom there are few; more from one address would only be turned away once they are in.
+const PRODUCERS_WAITING: u32 = 128;
 /// How often old history is looked for.
 const SWEEP: Duration = Duration::from_secs(1);
 /// What producers flush together has come when nothing more comes for this long.
@@ -56,11 +58,11 @@ impl Relay {
     /// When a port cannot be had, or what decides who may come in cannot be read.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
         let access = Access::new(&config)?;
-        let open = |what, address: SocketAddr| {
-            listen(address).with_context(|| format!("cannot listen for {what} on {address}"))
+        let open = |what, address: SocketAddr, backlog| {
+            listen(address, backlog).with_context(|| format!("cannot listen for {what} on {address}"))
         };
-        let ingest = open("producers", config.ingest)?;
-        let http = open("viewers", config.http)?;
+        let ingest = open("producers", config.ingest, PRODUCERS_WAITING)?;
+        let http = open("viewers", config.http, VIEWERS_WAITING)?;
         // Zero is never an epoch; more than 53 bits would not survive a JavaScript number.
         let epoch = fastrand::u64(1..1 << 53);
         // Where port 0 was asked for, viewers are told the one that it became.
@@ -138,12 +140,12 @@ impl Relay {
     }
 }
 
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+fn listen(address: SocketAddr, backlog: u32) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // As `TcpListener::bind` does it.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    socket.listen(backlog)
 }
 
 /// Cuts batches: after a pause as soon as nothing more has come for a moment; while updates keep coming, so often that handing
