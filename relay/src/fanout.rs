@@ -25,10 +25,10 @@ use joey_shared::close;
 use joey_shared::series::Topic;
 use joey_shared::vecmap::VecMap;
 use joey_shared::wire::{AppEntry, ClientMessage, Hello, Refusal, SeriesEntry, ServerMessage, Start, VERSION};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::line::{Line, Standing};
+use self::line::Stand;
 use self::logs::Logs;
 use self::pass::{Pass, Turn};
 use self::transport::Failure;
@@ -85,7 +85,7 @@ pub async fn serve(
         logs: Logs::default(),
         catalogue: 0,
         catalogue_due: Instant::now(),
-        heartbeat_due: Instant::now() + hub.config().heartbeat,
+        told: Instant::now(),
         cluster_due: Instant::now(),
         ping_due: Instant::now() + PING,
         unanswered: 0,
@@ -132,7 +132,8 @@ struct Session {
     /// The version of the catalogue that the viewer has.
     catalogue: u64,
     catalogue_due: Instant,
-    heartbeat_due: Instant,
+    /// When the viewer was last told something.
+    told: Instant,
     /// When the viewer is next told how the relay stands with others, if that has changed.
     cluster_due: Instant,
     ping_due: Instant,
@@ -148,19 +149,6 @@ struct Session {
     /// What is still to be told of the catalogue, and whether it replaces what the viewer knows.
     apps: VecDeque<AppEntry>,
     replaces: bool,
-}
-
-/// Waits until `next`, or until a viewer has been told nothing for so long that it gets a heartbeat. One that stands by is told
-/// things meanwhile, of which its task knows nothing.
-async fn until_due(line: &Line, mut heartbeat_due: Instant, heartbeat: Duration, next: Instant) {
-    loop {
-        heartbeat_due = line.told().map_or(heartbeat_due, |told| told + heartbeat);
-        let due = heartbeat_due.min(next);
-        if due <= Instant::now() {
-            return;
-        }
-        sleep_until(due).await;
-    }
 }
 
 /// What was heard too early: a command or a sign of life, and when it may be heard.
@@ -203,16 +191,19 @@ impl Session {
                 [cluster_due, self.pass.due(), self.logs.due(), self.postponed.as_ref().map(|postponed| postponed.due)];
             let next_timer = others.into_iter().flatten().fold(next_timer, Instant::min);
             let (line, listens) = (self.transport.line().clone(), self.postponed.is_none());
+            let heartbeat = self.hub.config().heartbeat;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {
                     self.stand_down();
                     // What was cut before the end goes out first.
-                    while self.send_news()? {
+                    loop {
+                        let more = self.send_news()?;
                         self.flush().await?;
+                        if !more {
+                            return Break(Ended::Close(close::RESTART, "restart"));
+                        }
                     }
-                    self.flush().await?;
-                    return Break(Ended::Close(close::RESTART, "restart"));
                 }
                 // Before anything that may go on and on.
                 () = self.pass.rules_changed() => {
@@ -225,7 +216,7 @@ impl Session {
                 }
                 () = std::future::ready(()), if more => {}
                 () = line.woken() => self.stand_down(),
-                () = until_due(&line, self.heartbeat_due, self.hub.config().heartbeat, next_timer) => self.stand_down(),
+                () = line.until_due(self.told, heartbeat, next_timer) => self.stand_down(),
             }
         }
     }
@@ -234,18 +225,14 @@ impl Session {
     fn stand_by(&self) {
         if let Some(following) = self.only.and_then(|only| self.subscriptions.get(&only)) {
             let (feed, next) = (following.subscription.feed(), following.subscription.position());
-            self.transport.line().stand_by(Standing {
-                feed,
-                next,
-                told: self.heartbeat_due - self.hub.config().heartbeat,
-            });
+            self.transport.line().stand_by(Stand { feed, next, told: self.told });
         }
     }
 
     /// Goes on from what was handed out.
     fn stand_down(&mut self) {
-        if let Some(Standing { next, told, .. }) = self.transport.line().stand_down() {
-            self.heartbeat_due = told + self.hub.config().heartbeat;
+        if let Some(Stand { next, told, .. }) = self.transport.line().stand_down() {
+            self.told = told;
             // All others bring nothing besides, or there would not be only one.
             self.subscriptions.values_mut().for_each(|following| following.subscription.skip_to(next));
         }
@@ -314,7 +301,7 @@ impl Session {
             self.send_cluster();
         }
         let more = self.send_batches() || more_apps;
-        if now >= self.heartbeat_due {
+        if now >= self.told + self.hub.config().heartbeat {
             let sent = self.subscriptions.values().map(|following| &following.subscription);
             let sent = sent.map(|subscription| (subscription.feed(), subscription.position() - 1)).collect();
             self.say(&ServerMessage::Heartbeat { now_ns: self.hub.config().now_ns(), sent });
@@ -531,7 +518,7 @@ impl Session {
 
     /// Gathers one message for the next [`Session::flush`].
     fn push(&mut self, frame: &Frame) {
-        self.heartbeat_due = Instant::now() + self.hub.config().heartbeat;
+        self.told = Instant::now();
         self.hub.counters().bytes_out.inc_by(frame.len() as u64);
         self.hub.counters().messages_out.inc();
         self.transport.push(frame);

@@ -251,8 +251,7 @@ impl Hub {
             if log.is_entry_stale(now_ns) {
                 log.changed = self.catalogue_changed();
             }
-            let is_own = || self.apps.read().get(&app.name).is_some_and(|own| Arc::ptr_eq(own, &app));
-            if log.is_forgettable(silent_since_ns) && is_own() {
+            if log.is_forgettable(silent_since_ns) && self.is_own(&app.name, app.epoch) {
                 silent.push(app.name.clone());
             }
         }

@@ -101,6 +101,14 @@ impl Air {
         hub.cut_all(now());
     }
 
+    /// Publishes `count` updates of `App` at the first node, so many `times`, a step apart.
+    fn flows(&mut self, times: usize, count: usize) {
+        for _ in 0..times {
+            self.publish(0, "App", count);
+            self.run(STEP);
+        }
+    }
+
     fn want(&self, at: usize, app: &str) -> Want {
         self.nodes[at].hub.want(app)
     }
@@ -270,10 +278,7 @@ fn what_was_before_and_what_comes_after_is_one_log_elsewhere() {
     air.run(S);
     let log = air.log_of(0, "App");
     air.check(1, &log, 100);
-    for _ in 0..20 {
-        air.publish(0, "App", 5);
-        air.run(STEP);
-    }
+    air.flows(20, 5);
     air.run(STEP);
     air.check(1, &log, 200);
     let asked = air.hub(1).counters().cluster.asked.get();
@@ -286,10 +291,7 @@ fn whatever_the_engine_loses_doubles_or_turns_around_is_there_once() {
         let mut air = Air::with(3, seed);
         let _wants = [air.want(1, "App"), air.want(2, "App")];
         air.faults = ALL;
-        for _ in 0..200 {
-            air.publish(0, "App", 3);
-            air.run(STEP);
-        }
+        air.flows(200, 3);
         let log = air.log_of(0, "App");
         air.run_until("both have everything, faults and all", |air| (1..3).all(|at| air.is_whole(at, &log, 600)));
         (1..3).for_each(|at| air.check(at, &log, 600));
@@ -303,10 +305,7 @@ fn a_relay_that_was_cut_off_is_whole_again_within_three_seconds() {
     air.publish(0, "App", 10);
     air.run(2 * S);
     air.part(1);
-    for _ in 0..400 {
-        air.publish(0, "App", 4);
-        air.run(STEP);
-    }
+    air.flows(400, 4);
     let log = air.log_of(0, "App");
     assert!(air.is_whole(2, &log, 1_610) && air.is_whole(1, &log, 10), "one is cut off and the other is not");
     air.heal();
@@ -322,10 +321,7 @@ fn relays_that_all_lack_the_same_ask_its_origin() {
     air.publish(0, "App", 10);
     air.run(2 * S);
     air.part(0);
-    for _ in 0..400 {
-        air.publish(0, "App", 4);
-        air.run(STEP);
-    }
+    air.flows(400, 4);
     let log = air.log_of(0, "App");
     air.heal();
     let took = air.run_until("all have it", |air| (1..4).all(|at| air.is_whole(at, &log, 1_610)));
@@ -336,17 +332,11 @@ fn relays_that_all_lack_the_same_ask_its_origin() {
 #[test]
 fn what_nobody_watches_elsewhere_crosses_no_wire() {
     let mut air = Air::with(3, 4);
-    for _ in 0..100 {
-        air.publish(0, "App", 3);
-        air.run(STEP);
-    }
+    air.flows(100, 3);
     assert_eq!(air.batches_said(), 0);
     // Watched where it comes from, and something else elsewhere.
     let wants = (air.want(0, "App"), air.want(1, "Other"));
-    for _ in 0..100 {
-        air.publish(0, "App", 3);
-        air.run(STEP);
-    }
+    air.flows(100, 3);
     assert_eq!(air.batches_said(), 0);
     let want = air.want(1, "App");
     air.run(S);

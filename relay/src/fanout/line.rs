@@ -7,10 +7,11 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use super::socket::Socket;
 use crate::hub::{Handed, Listener, News};
@@ -28,12 +29,12 @@ pub(super) struct Line {
 #[derive(Debug)]
 struct End {
     socket: Socket,
-    standing: Option<Standing>,
+    standing: Option<Stand>,
 }
 
 /// Where a viewer stands that has everything.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Standing {
+pub(super) struct Stand {
     /// The feed that it is handed.
     pub(super) feed: u32,
     /// The next number that it has not got.
@@ -54,22 +55,30 @@ impl Line {
     }
 
     /// From now on what is new is handed out, if there is a way to.
-    pub(super) fn stand_by(&self, standing: Standing) {
+    pub(super) fn stand_by(&self, stand: Stand) {
         if let Some(end) = &self.end {
-            end.lock().standing = Some(standing);
+            end.lock().standing = Some(stand);
             self.stands_by.store(true, Release);
         }
     }
 
     /// No longer; says how far that has come.
-    pub(super) fn stand_down(&self) -> Option<Standing> {
+    pub(super) fn stand_down(&self) -> Option<Stand> {
         self.stands_by.store(false, Release);
         self.end.as_ref()?.lock().standing.take()
     }
 
-    /// When a viewer that stands by was last told something.
-    pub(super) fn told(&self) -> Option<Instant> {
-        Some(self.end.as_ref()?.lock().standing?.told)
+    /// Waits until `next`, or until the viewer has been told nothing for a `heartbeat`. It was last told something at `told`, or
+    /// later: one that stands by is told things of which its task knows nothing.
+    pub(super) async fn until_due(&self, told: Instant, heartbeat: Duration, next: Instant) {
+        loop {
+            let standing = self.end.as_ref().and_then(|end| end.lock().standing);
+            let due = standing.map_or(told, |stand| stand.told) + heartbeat;
+            if due.min(next) <= Instant::now() {
+                return;
+            }
+            sleep_until(due.min(next)).await;
+        }
     }
 
     /// The socket, for as long as nothing else happens.

@@ -1,6 +1,5 @@
 //! Handing out what is new to those who stand by for it.
 
-use std::num::NonZero;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -41,17 +40,16 @@ pub async fn hand_out(hub: Arc<Hub>, stop: CancellationToken) {
 async fn make(hub: &Arc<Hub>, round: Arc<Round>) {
     let threads = Handle::current().metrics().num_workers();
     let shares = (round.audience().len() / SHARE_MIN).clamp(1, threads);
-    let share = NonZero::new(round.audience().len().div_ceil(shares)).map_or(1, NonZero::get);
-    let others = (1..shares).map(|at| tokio::spawn(serve(hub.clone(), round.clone(), at * share..(at + 1) * share)));
-    let others: Vec<_> = others.collect();
-    serve(hub.clone(), round, 0..share).await;
+    let share = round.audience().len().div_ceil(shares).max(1);
+    let others: Vec<_> = (1..shares).map(|at| tokio::spawn(serve(hub.clone(), round.clone(), share, at))).collect();
+    serve(hub.clone(), round, share, 0).await;
     // Should one have failed, whoever it was to serve is a round behind, and is woken by the next.
     join_all(others).await;
 }
 
-async fn serve(hub: Arc<Hub>, round: Arc<Round>, share: std::ops::Range<usize>) {
-    let audience = round.audience();
-    for listeners in audience[share.start.min(audience.len())..share.end.min(audience.len())].chunks(TURN) {
+/// Serves the share at `at` of shares of `share` viewers.
+async fn serve(hub: Arc<Hub>, round: Arc<Round>, share: usize, at: usize) {
+    for listeners in round.audience().chunks(share).nth(at).unwrap_or_default().chunks(TURN) {
         let mut all = Handed::default();
         for (_, listener) in listeners {
             let handed = listener.hand(&round.news);

@@ -38,6 +38,11 @@ pub(super) fn metrics(worker: &'static str, category: &'static str, end_s: u64) 
     }
 }
 
+/// A viewer that nobody has to wake.
+pub(super) fn entered(hub: &Arc<Hub>) -> Viewer {
+    hub.enter(Arc::<Notify>::default()).unwrap()
+}
+
 /// Publishes one update for each worker named and cuts them into one batch at `now_ns`.
 pub(super) fn publish(hub: &Hub, workers: &[&'static str], now_ns: u64) {
     let app = hub.app("app").unwrap();
@@ -73,7 +78,7 @@ fn updates(bytes: &[u8]) -> Vec<Update> {
 fn a_new_viewer_gets_the_history_and_then_what_comes() {
     let hub = hub(Config::default());
     publish(&hub, &["a", "b"], NOW);
-    let viewer = hub.enter(Arc::<Notify>::default()).unwrap();
+    let viewer = entered(&hub);
     let (mut all, subscribed) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, NOW).unwrap();
     assert_eq!((subscribed.next, subscribed.head, subscribed.missing), (1, 2, 0));
     assert_eq!(seqs(&mut all), [1, 2]);
@@ -88,7 +93,7 @@ fn a_new_viewer_gets_the_history_and_then_what_comes() {
 fn a_part_has_the_numbers_of_the_whole() {
     let hub = hub(Config::default());
     publish(&hub, &["a", "b", "a"], NOW);
-    let viewer = hub.enter(Arc::<Notify>::default()).unwrap();
+    let viewer = entered(&hub);
     let (mut part, subscribed) = viewer.subscribe(1, &topic(only("a")), None, Start::History, NOW).unwrap();
     assert_eq!((subscribed.next, subscribed.head), (1, 3));
     publish(&hub, &["b"], NOW);
@@ -106,7 +111,7 @@ fn a_part_has_the_numbers_of_the_whole() {
 fn a_topic_without_updates_is_caught_up_at_once() {
     let hub = hub(Config::default());
     publish(&hub, &["a"], NOW);
-    let viewer = hub.enter(Arc::<Notify>::default()).unwrap();
+    let viewer = entered(&hub);
     let (mut part, subscribed) = viewer.subscribe(1, &topic(only("nobody")), None, Start::History, NOW).unwrap();
     assert!(seqs(&mut part).is_empty());
     assert!(part.position() > subscribed.head);
@@ -116,7 +121,7 @@ fn a_topic_without_updates_is_caught_up_at_once() {
 fn a_quiet_topic_is_not_told_that_it_missed_what_was_not_for_it() {
     let hub = hub(Config { ring: Duration::from_secs(10), ..Config::default() });
     publish(&hub, &["quiet"], NOW);
-    let viewer = hub.enter(Arc::<Notify>::default()).unwrap();
+    let viewer = entered(&hub);
     let (mut part, _) = viewer.subscribe(1, &topic(only("quiet")), None, Start::History, NOW).unwrap();
     let _other = viewer.subscribe(2, &topic(only("quiet")), None, Start::Live, NOW).unwrap();
     assert_eq!(seqs(&mut part), [1]);
@@ -136,7 +141,7 @@ fn a_quiet_topic_is_not_told_that_it_missed_what_was_not_for_it() {
 fn a_viewer_resumes_after_its_stamp_unless_it_is_of_another_epoch() {
     let hub = hub(Config::default());
     publish(&hub, &["a"; 5], NOW);
-    let viewer = hub.enter(Arc::<Notify>::default()).unwrap();
+    let viewer = entered(&hub);
     let next = |epoch, seq| {
         let start = Start::After { epoch, seq };
         let (_, subscribed) = viewer.subscribe(1, &topic(Filter::All), None, start, NOW).unwrap();
@@ -149,7 +154,7 @@ fn a_viewer_resumes_after_its_stamp_unless_it_is_of_another_epoch() {
 fn what_the_ring_dropped_is_told_exactly() {
     let hub = hub(Config { ring: Duration::from_secs(10), sums: Duration::ZERO, ..Config::default() });
     publish(&hub, &["a", "a"], NOW);
-    let viewer = hub.enter(Arc::<Notify>::default()).unwrap();
+    let viewer = entered(&hub);
     let (mut slow, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, NOW).unwrap();
     publish(&hub, &["a"], NOW + 30 * S);
     hub.evict_old(NOW + 30 * S);
@@ -170,7 +175,7 @@ fn history_is_held_to_its_bytes_at_the_expense_of_the_largest() {
     }
     assert!(hub.figures().ring_bytes <= 20_000);
     assert!(hub.counters().evicted.get() > 0);
-    let viewer = hub.enter(Arc::<Notify>::default()).unwrap();
+    let viewer = entered(&hub);
     let (mut kept, _) = viewer
         .subscribe(1, &Topic { app: "small".to_owned(), filter: Filter::All }, None, Start::History, NOW)
         .unwrap();
@@ -194,7 +199,7 @@ fn a_clock_far_ahead_is_placed_by_arrival() {
     let app = hub.app("app").unwrap();
     hub.publish(&app, &metrics("a", COMPUTATION, 400_000_000), NOW + S).unwrap();
     hub.publish(&app, &metrics("a", COMPUTATION, 1_004), NOW + S).unwrap();
-    let viewer = hub.enter(Arc::<Notify>::default()).unwrap();
+    let viewer = entered(&hub);
     let (mut all, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, NOW).unwrap();
     let updates = updates(&all.read(1, 0).batches[0]);
     assert_eq!((updates[0].end_ns, updates[0].skew_ns), (1_000 * S, 399_999_000 * S));
@@ -226,7 +231,7 @@ fn an_application_that_nobody_sends_or_watches_is_forgotten() {
     let hub = hub(Config::default());
     publish(&hub, &["a"], NOW);
     let version = hub.catalogue_since(0).2;
-    let viewer = hub.enter(Arc::<Notify>::default()).unwrap();
+    let viewer = entered(&hub);
     let (watching, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::Live, NOW).unwrap();
     hub.evict_old(NOW + 7_200 * S);
     assert_eq!(hub.figures().apps, 1);
@@ -243,7 +248,7 @@ fn an_application_that_nobody_sends_or_watches_is_forgotten() {
 fn a_whole_client_counts_every_update_once() {
     let hub = hub(Config::default());
     publish(&hub, &["a", "b"], NOW);
-    let viewer = hub.enter(Arc::<Notify>::default()).unwrap();
+    let viewer = entered(&hub);
     let mut client = Client::default();
     client.connected();
     client.follow(topic(Filter::All), Start::History);

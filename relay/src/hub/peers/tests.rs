@@ -6,7 +6,7 @@ use joey_shared::series::{COMPUTATION, Filter};
 use joey_shared::viewer::Viewer as Client;
 use joey_shared::wire::{ClientMessage, Start};
 
-use super::super::tests::{NOW, S, hub, metrics, only, publish, topic};
+use super::super::tests::{NOW, S, entered, hub, metrics, only, publish, topic};
 use super::*;
 use crate::config::Config;
 
@@ -32,7 +32,7 @@ fn replicate(far: &Hub, near: &Hub) {
 
 /// What a client of `hub` gets that follows `filters`, as numbers of updates in order; and the client.
 fn followed(hub: &Arc<Hub>, filters: &[Filter], now_ns: u64) -> (Vec<u64>, Client) {
-    let viewer = hub.enter(Arc::<Notify>::default()).unwrap();
+    let viewer = entered(hub);
     let mut client = Client::new(3_600);
     client.connected();
     for filter in filters {

@@ -132,7 +132,7 @@ impl World {
             ..defaults
         });
         Self {
-            viewer: hub.enter(Arc::<Notify>::default()).unwrap(),
+            viewer: entered(&hub),
             hub,
             now_ns: NOW,
             epoch: 0,

@@ -139,7 +139,7 @@ fn nothing_is_lost_in_any_order_and_nobody_sleeps_for_ever() {
             // Comes and goes, so that the feed of a part begins and ends at any moment.
             with(&hub, |hub| {
                 for _ in 0..2 {
-                    let viewer = hub.enter(Arc::<Notify>::default()).unwrap();
+                    let viewer = entered(&hub);
                     let (mut part, subscribed) =
                         viewer.subscribe(1, &topic(only("a")), None, Start::History, NOW).unwrap();
                     let mut told = Told::from(subscribed.next);
@@ -209,7 +209,7 @@ fn what_was_just_published_is_not_forgotten() {
         let before = hub.app("app").unwrap().epoch;
         let threads = vec![with(&hub, |hub| hub.evict_old(NOW + S)), with(&hub, |hub| publish(hub, &["a"], NOW + S))];
         all_join(threads);
-        let viewer = hub.enter(Arc::<Notify>::default()).unwrap();
+        let viewer = entered(&hub);
         let (mut all, subscribed) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, NOW + S).unwrap();
         // Forgotten before it was published, or not at all.
         let count = if subscribed.epoch == before { 2 } else { 1 };

@@ -38,7 +38,7 @@ fn seconds(hub: &Hub, seconds: std::ops::Range<u64>) {
 fn a_late_viewer_gets_sums_from_the_next_boundary_on_and_is_up_to_date_at_the_end() {
     let hub = hub(Config::default());
     seconds(&hub, 1_000..1_004);
-    let viewer = hub.enter(Arc::<Notify>::default()).unwrap();
+    let viewer = entered(&hub);
     let (mut slow, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, 1_004 * S).unwrap();
     seconds(&hub, 1_004..1_036);
     let read = slow.read(usize::MAX, 1_036 * S);
@@ -62,7 +62,7 @@ fn a_late_viewer_gets_sums_from_the_next_boundary_on_and_is_up_to_date_at_the_en
 fn whoever_asks_for_history_gets_single_updates_however_old() {
     let hub = hub(Config::default());
     seconds(&hub, 1_000..1_060);
-    let viewer = hub.enter(Arc::<Notify>::default()).unwrap();
+    let viewer = entered(&hub);
     let (mut history, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, 1_060 * S).unwrap();
     assert!(pieces(&history.read(usize::MAX, 1_060 * S)).iter().all(|piece| matches!(piece, Piece::Single(..))));
 }
@@ -75,7 +75,7 @@ fn what_leaves_the_ring_stays_as_sums_for_as_long_as_they_are_kept() {
         seconds(&hub, second..second + 1);
         hub.evict_old(second * S);
     }
-    let viewer = hub.enter(Arc::<Notify>::default()).unwrap();
+    let viewer = entered(&hub);
     for filter in [Filter::All, only("a"), only("nobody")] {
         let counted = |start| {
             let (mut all, subscribed) = viewer.subscribe(1, &topic(filter.clone()), None, start, 1_200 * S).unwrap();
@@ -151,7 +151,7 @@ fn a_client_that_was_asleep_counts_all_of_it_and_overlapping_topics_count_once()
         }
     };
     run(1_000..1_010);
-    let viewer = hub.enter(Arc::<Notify>::default()).unwrap();
+    let viewer = entered(&hub);
     let mut client = Client::new(3_600);
     let back = Start::Back { span_ns: 3_600 * S };
     client.connected();
