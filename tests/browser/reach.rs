@@ -79,7 +79,7 @@ fn when_a_relay_of_several_dies_the_page_goes_on_at_one_that_it_was_told_of_with
     let there = format!("http://{}", second.http);
     second.restart_with(&["--advertise", &there]);
     for relay in [&first, &second] {
-        eventually_is("relays", &2, || relay.metric("joey_cluster_relays"));
+        relay.knows(2);
     }
     // All of it comes in at the second relay, in three parts: before, while nobody is there, and afterwards.
     let all = world("App");

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use joey_tests::Nats;
 use joey_tests::namespace::Namespace;
-use joey_tests::{Nats, eventually_is};
 
 use super::broken::goes_on;
 use super::{begun, check, is_connected, relay, witness};
@@ -34,12 +34,12 @@ fn relays_whose_wire_is_pulled_out_are_whole_again_afterwards() {
     let next = goes_on(&mut producer, &mut local, next, Duration::from_secs(14));
     is_connected(&origin, false);
     assert_eq!(origin.get("/readyz").0, 200);
-    eventually_is("relays", &2, || other.metric("joey_cluster_relays"));
+    other.knows(2);
     assert_eq!(super::only_log(&other), epoch, "what is held stays known");
     wires[0].plug();
     watching.iter_mut().chain([&mut local]).for_each(|witness| check(witness, next - 1));
     for relay in [&origin, &cut_off, &other] {
-        eventually_is("relays", &3, || relay.metric("joey_cluster_relays"));
+        relay.knows(3);
         assert_eq!(relay.metric("joey_task_panics_total"), 0);
     }
 }

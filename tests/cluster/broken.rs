@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use joey_tests::ledger::{Witness, send};
 use joey_tests::proxy::Proxy;
-use joey_tests::{Nats, Producer, Relay, Viewer, eventually_is};
+use joey_tests::{Nats, Producer, Relay, Viewer};
 
 use super::{begun, check, is_connected, only_log, relay, relays, witness};
 
@@ -96,7 +96,7 @@ fn an_origin_that_is_cut_off_goes_on_for_its_own_viewers() {
     wire.freeze();
     // Longer than others remember it, and longer than it remembers what they want.
     let next = goes_on(&mut producer, &mut local, 2, Duration::from_secs(12));
-    eventually_is("relays", &1, || other.metric("joey_cluster_relays"));
+    other.knows(1);
     wire.thaw();
     check(&mut local, next - 1);
     check(&mut remote, next - 1);
@@ -140,7 +140,7 @@ fn a_viewer_whose_relay_dies_goes_on_at_another_and_misses_nothing() {
     moving.returns_to(relays[2].http);
     send(&mut producer, "App", "w", 1_501..=2_000);
     check(&mut moving, 2_000);
-    eventually_is("relays", &2, || relays[0].metric("joey_cluster_relays"));
+    relays[0].knows(2);
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn a_relay_that_hangs_for_a_while_catches_up() {
     remote.reads_to(1);
     relays[1].signal("STOP");
     let next = goes_on(&mut producer, &mut local, 2, Duration::from_secs(12));
-    eventually_is("relays", &1, || relays[0].metric("joey_cluster_relays"));
+    relays[0].knows(1);
     relays[1].signal("CONT");
     check(&mut remote, next - 1);
     check(&mut local, next - 1);

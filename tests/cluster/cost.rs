@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use joey_tests::ledger::send;
-use joey_tests::{Ear, Nats, Relay, eventually, eventually_is};
+use joey_tests::{Ear, Nats, Relay, eventually};
 
 use super::{check, only_log, relay, relays, witness};
 
@@ -93,7 +93,7 @@ fn what_nobody_watches_elsewhere_costs_no_message_and_what_is_watched_costs_what
         let idle = relay(&nats.url());
         let all: Vec<&Relay> = relays.iter().chain([&idle]).collect();
         for relay in &all {
-            eventually_is("relays", &(count + 1), || relay.metric("joey_cluster_relays"));
+            relay.knows(count + 1);
         }
         let ear = Ear::at(&nats, "joey.>");
         let mut accountant = Accountant { ear, said: Said::default(), relays: all };

@@ -18,7 +18,7 @@ fn a_viewer_that_comes_after_the_origin_was_killed_gets_its_log_from_whoever_wat
     check(&mut watching, 3_000);
     relays[0].kill();
     for relay in &relays[1..] {
-        eventually_is("relays", &2, || relay.metric("joey_cluster_relays"));
+        relay.knows(2);
     }
     assert_eq!(relays[2].metric("joey_cluster_filled_updates_total"), 0, "it never had anything of it");
     let mut viewer = Viewer::connect(&relays[2]);
@@ -34,7 +34,7 @@ fn a_viewer_that_comes_after_the_origin_was_killed_gets_its_log_from_whoever_wat
     relays[1].kill();
     drop(watching);
     relays.push(relay(&nats.url()));
-    eventually_is("relays", &2, || relays[3].metric("joey_cluster_relays"));
+    relays[3].knows(2);
     let mut latest = witness(&relays[3], epoch);
     check(&mut latest, 3_000);
 }
@@ -48,7 +48,7 @@ fn a_relay_that_comes_after_the_origin_was_killed_finds_what_is_held() {
     send(&mut producer, "App", "w", 2..=500);
     check(&mut watching, 500);
     relays[0].kill();
-    eventually_is("relays", &1, || relays[1].metric("joey_cluster_relays"));
+    relays[1].knows(1);
     // Nobody watches any more, and what nobody else has is kept all the same.
     drop(watching);
     let newcomer = relay(&nats.url());
@@ -95,7 +95,7 @@ fn viewers_are_told_where_all_living_relays_are() {
     told(vec![&a, &b]);
     // One that has no address of its own passes on those of the others.
     let third = relay(&nats.url());
-    eventually_is("relays", &3, || third.metric("joey_cluster_relays"));
+    third.knows(3);
     let mut other = Viewer::connect(&third);
     other.wait_for(|heard| match heard {
         Heard::Relays(told) => (told.len() == 2 && told.contains(&a) && told.contains(&b)).then_some(()),
@@ -111,7 +111,7 @@ fn tap_goes_on_at_a_relay_that_it_was_told_of_where_it_was() {
     let (mut first, a) = advertised(&nats);
     let (second, _) = advertised(&nats);
     for relay in [&first, &second] {
-        eventually_is("relays", &2, || relay.metric("joey_cluster_relays"));
+        relay.knows(2);
     }
     let mut producer = second.producer("App", "w");
     let mut sends = |numbers: std::ops::RangeInclusive<u64>| {

@@ -6,7 +6,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use joey_tests::ledger::send;
-use joey_tests::{Nats, Relay, eventually, eventually_is};
+use joey_tests::{Nats, Relay, eventually};
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -33,7 +33,7 @@ fn checks_who_comes_in(nats: &Nats, creds: &str, secret: &str, stranger: &str) {
     let relays = [with_creds(nats, creds), with_creds(nats, creds)];
     for relay in &relays {
         is_connected(relay, true);
-        eventually_is("relays", &2, || relay.metric("joey_cluster_relays"));
+        relay.knows(2);
     }
     let (mut producer, epoch) = begun(&relays[0]);
     let mut remote = witness(&relays[1], epoch);

@@ -231,6 +231,11 @@ impl Relay {
         eventually_is("frames accepted", &frames, || self.metric("joey_frames_accepted_total"));
     }
 
+    /// Waits until this many relays are known, this one among them.
+    pub fn knows(&self, relays: u64) {
+        eventually_is("relays", &relays, || self.metric("joey_cluster_relays"));
+    }
+
     /// `joey stats APP --json --once` over `window`.
     ///
     /// # Panics
