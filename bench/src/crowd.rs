@@ -18,6 +18,7 @@ use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Socket, Type};
 
 use self::viewer::{State, Viewer, request};
+use crate::figures::percentile;
 use crate::server::Server;
 use crate::topic::Grain;
 
@@ -53,6 +54,13 @@ pub(crate) struct Group {
     pub(crate) last: Option<Instant>,
     first_viewer: usize,
     viewers: usize,
+}
+
+impl Group {
+    /// What this `share` of the delays stay below, in ms.
+    pub(crate) fn delay_ms(&mut self, share: f64) -> f64 {
+        percentile(&mut self.delays_ns, share) / 1e6
+    }
 }
 
 /// All viewers.
@@ -170,11 +178,11 @@ impl Crowd {
         Ok(())
     }
 
-    /// Reads until `is_done`.
-    pub(crate) fn until(&mut self, what: &str, is_done: impl Fn(&[Group]) -> bool) -> Result<()> {
+    /// Reads until those of `group` have got so many updates in all.
+    pub(crate) fn until_got(&mut self, group: usize, updates: u64) -> Result<()> {
         let began = Instant::now();
-        while !is_done(&self.groups) {
-            ensure!(began.elapsed() < PATIENCE, "waited in vain until {what}: {}", self.progress());
+        while self.groups[group].updates < updates {
+            ensure!(began.elapsed() < PATIENCE, "not every viewer gets everything: {}", self.progress());
             self.turn(Duration::from_millis(100))?;
         }
         Ok(())

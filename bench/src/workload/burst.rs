@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::PERIOD;
 use super::scene::{Scene, Stage};
 use crate::crowd::Crowd;
-use crate::figures::{Runs, percentile};
+use crate::figures::Runs;
 use crate::machine::{Cores, Noise};
 use crate::system::System;
 
@@ -53,7 +53,7 @@ pub(crate) fn burst(systems: &[System], scene: &Scene, periods: usize, cores: Co
             }
             let wanted = crowd.groups[*group].updates + delivered as u64;
             stage.round(&mut records, number)?;
-            crowd.until("every viewer got everything", |groups| groups[*group].updates >= wanted)?;
+            crowd.until_got(*group, wanted)?;
         }
         crowd.during(PERIOD.saturating_sub(began.elapsed()))?;
     }
@@ -62,8 +62,7 @@ pub(crate) fn burst(systems: &[System], scene: &Scene, periods: usize, cores: Co
         .iter()
         .zip(figures)
         .map(|((stage, group), (cpu, bytes))| {
-            let delays = &mut crowd.groups[*group].delays_ns;
-            let (p50_ms, p99_ms) = (percentile(delays, 0.5) / 1e6, percentile(delays, 0.99) / 1e6);
+            let [p50_ms, p99_ms] = [0.5, 0.99].map(|share| crowd.groups[*group].delay_ms(share));
             let (system, memory_kib) = (stage.server.system, stage.server.memory_kib()?);
             Ok(Burst { system, cpu, bytes, p50_ms, p99_ms, memory_kib, noise })
         })

@@ -37,7 +37,7 @@ pub(crate) fn join(viewers: usize, series: usize, cores: Cores) -> Result<Join> 
     let noise = Noise::listen(&[stage.server.pid()])?;
     let cpu = stage.server.cpu()?;
     let group = stage.admit(&mut crowd, Wish { start: Start::History, ..scene.wish(viewers) })?;
-    crowd.until("every viewer got everything", |groups| groups[group].updates >= all * viewers as u64)?;
+    crowd.until_got(group, all * viewers as u64)?;
     let (used, noise) = (stage.server.cpu()? - cpu, noise.cores()?);
     crowd.ensure_each_got(group, all)?;
     let bytes = crowd.groups[group].bytes as f64;

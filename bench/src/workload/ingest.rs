@@ -35,7 +35,7 @@ pub(crate) fn ingest(system: System, frames: usize, viewers: usize, cores: Cores
         publisher.finish()
     });
     let wanted = (rounds * SERIES * viewers) as u64;
-    crowd.until("every viewer got everything", |groups| groups[group].updates >= wanted)?;
+    crowd.until_got(group, wanted)?;
     sender.join().map_err(|_| anyhow::anyhow!("the publisher panicked"))??;
     let (used, noise) = (server.cpu()? - cpu, noise.cores()?);
     if system == System::Joey {

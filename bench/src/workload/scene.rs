@@ -123,7 +123,7 @@ impl Stage {
     ) -> Result<()> {
         let wanted = crowd.groups[group].updates + (crowd.groups[group].ready * scene.each) as u64;
         self.round(records, 0)?;
-        crowd.until("every viewer got everything", |groups| groups[group].updates >= wanted)?;
+        crowd.until_got(group, wanted)?;
         crowd.ensure_each_got(group, scene.each as u64)
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::scene::{Scene, Stage};
 use crate::crowd::Crowd;
-use crate::figures::{Runs, percentile};
+use crate::figures::Runs;
 use crate::machine::{Cores, Noise};
 use crate::record::now_ns;
 use crate::system::System;
@@ -68,12 +68,11 @@ fn once(figures: &mut Spaced, scene: &Scene, rate: u32, span: Duration, cores: C
         anyhow::Ok(publisher)
     });
     let wanted = crowd.groups[group].updates + (scene.viewers * count) as u64;
-    crowd.until("every viewer got everything", |groups| groups[group].updates >= wanted)?;
+    crowd.until_got(group, wanted)?;
     let _publisher = sender.join().map_err(|_| anyhow::anyhow!("the publisher panicked"))??;
     figures.cpu.add((server.cpu()? - cpu).as_secs_f64() * 1e6 / (scene.viewers * count) as f64);
     figures.noise.add(noise.cores()?);
-    let delays = &mut crowd.groups[group].delays_ns;
-    figures.p50_ms.add(percentile(delays, 0.5) / 1e6);
-    figures.p99_ms.add(percentile(delays, 0.99) / 1e6);
+    figures.p50_ms.add(crowd.groups[group].delay_ms(0.5));
+    figures.p99_ms.add(crowd.groups[group].delay_ms(0.99));
     Ok(())
 }

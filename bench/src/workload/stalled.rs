@@ -7,7 +7,6 @@ use anyhow::Result;
 use super::PERIOD;
 use super::scene::{Scene, Stage};
 use crate::crowd::{Crowd, Wish};
-use crate::figures::percentile;
 use crate::machine::{Cores, Noise};
 use crate::system::System;
 
@@ -78,7 +77,7 @@ fn once(system: System, deaf: usize, cores: Cores) -> Result<Once> {
     let got = crowd.groups[group].updates - verified;
     let owed = (SECONDS * ROUNDS) as usize * SERIES * EACH;
     Ok(Once {
-        p99_ms: percentile(&mut crowd.groups[group].delays_ns, 0.99) / 1e6,
+        p99_ms: crowd.groups[group].delay_ms(0.99),
         delivered: got as f64 / owed as f64,
         more_kib,
         noise: noise.cores()?,
