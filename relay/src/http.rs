@@ -94,7 +94,7 @@ async fn websocket(
     }
     let token = token_in(headers);
     let speaks_ours = subprotocols(headers).any(|name| name == SUBPROTOCOL);
-    let Connection { place, written, .. } = connection;
+    let Connection { place, .. } = connection;
     let mut response = upgrade(request, move |socket| async move {
         let _place = place;
         // Handed on at once: what has a name of its own has room of its own, in every viewer's task.
@@ -102,7 +102,7 @@ async fn websocket(
             .track_future(contained(
                 hub.counters().clone(),
                 "viewer",
-                fanout::serve(Transport::socket(socket, written), hub, access, token, goodbye),
+                fanout::serve(Transport::socket(socket), hub, access, token, goodbye),
             ))
             .await;
     });
@@ -129,7 +129,8 @@ where
     tokio::spawn(async move {
         // Whoever leaves before there is a WebSocket has missed nothing.
         if let Ok(connection) = upgrade.await {
-            serve(Socket::new(connection)).await;
+            let (carrier, read) = accept::unwrapped(connection);
+            serve(Socket::new(carrier, read)).await;
         }
     });
     response

@@ -35,6 +35,12 @@ impl<S> Metered<S> {
         (Self { stream, written: written.clone() }, written)
     }
 
+    /// The stream, which is no longer counted.
+    #[must_use]
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+
     fn count(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = outcome {
             self.written.0.fetch_add(bytes as u64, Relaxed);

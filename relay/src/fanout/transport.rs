@@ -37,7 +37,6 @@ pub struct Transport {
     line: Arc<Line>,
     /// Where the line has no socket.
     stream: Option<Box<Stream>>,
-    written: Written,
 }
 
 /// Where commands for a stream go. One that could not be read is the end.
@@ -51,6 +50,8 @@ struct Stream {
     closed: Pin<Box<dyn Future<Output = ()> + Send>>,
     commands: mpsc::Receiver<Result<Bytes, Ended>>,
     connection: CancellationToken,
+    /// What the connection has written.
+    written: Written,
     is_over: bool,
 }
 
@@ -73,10 +74,10 @@ pub(super) enum Failure {
 }
 
 impl Transport {
-    /// A WebSocket, and the count of what its connection has written.
+    /// A WebSocket.
     #[must_use]
-    pub fn socket(socket: Socket, written: Written) -> Self {
-        Self { line: Arc::new(Line::new(Some(socket))), stream: None, written }
+    pub fn socket(socket: Socket) -> Self {
+        Self { line: Arc::new(Line::new(Some(socket))), stream: None }
     }
 
     /// A stream over the connection that counts in `written` and ends with `connection`.
@@ -92,10 +93,11 @@ impl Transport {
             closed: Box::pin(async move { far_end.closed().await }),
             commands,
             connection,
+            written,
             is_over: false,
         };
         let far = Far { messages: far_messages, commands: far_commands };
-        (Self { line: Arc::new(Line::new(None)), stream: Some(Box::new(stream)), written }, far)
+        (Self { line: Arc::new(Line::new(None)), stream: Some(Box::new(stream)) }, far)
     }
 
     /// What the session shares with whoever hands out what is new.
@@ -166,16 +168,24 @@ impl Transport {
 
     /// A long message may take a slow viewer longer than `stall`, as long as it moves.
     async fn moving(&mut self, stall: Duration) -> Result<(), Failure> {
-        let (mut bytes, mut moved) = (self.written.bytes(), Instant::now());
+        let (mut bytes, mut moved) = (self.written(), Instant::now());
         loop {
             if let Ok(outcome) = timeout(stall / 8, poll_fn(|context| self.poll_drain(context))).await {
                 return outcome;
             }
-            if self.written.bytes() > bytes {
-                (bytes, moved) = (self.written.bytes(), Instant::now());
+            if self.written() > bytes {
+                (bytes, moved) = (self.written(), Instant::now());
             } else if moved.elapsed() >= stall {
                 return Err(Failure::Stalled);
             }
+        }
+    }
+
+    /// Bytes that the connection has taken.
+    fn written(&self) -> u64 {
+        match &self.stream {
+            Some(stream) => stream.written.bytes(),
+            None => self.line.socket().map_or(0, |socket| socket.written()),
         }
     }
 

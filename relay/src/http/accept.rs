@@ -13,6 +13,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::{Parts, Upgraded};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::SockRef;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, BufReader};
@@ -24,6 +25,7 @@ use tower::ServiceExt as _;
 use super::Peer;
 use crate::access::{Access, tls};
 use crate::door::{Door, Place, keep_alive};
+use crate::fanout::socket::Carrier;
 use crate::guard::contained;
 use crate::hub::Hub;
 use crate::metered::{Metered, Written};
@@ -38,12 +40,15 @@ const SEND_BYTES: usize = 128 * 1024;
 /// deadline for a viewer that stalls, which counts it.
 const USER_TIMEOUT: Duration = Duration::from_secs(40);
 
+/// A connection for as long as it speaks HTTP.
+type Wrapped<S> = TokioIo<BufReader<Metered<S>>>;
+
 /// What a request's handler may keep of its connection.
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
     /// Its place among all connections.
     pub(super) place: Arc<Place>,
-    /// What it has written.
+    /// What it has written, while it speaks HTTP.
     pub(super) written: Written,
     /// Ends it at once.
     pub(super) end: CancellationToken,
@@ -78,8 +83,8 @@ where
 {
     // hyper's own deadline begins with the first byte. A buffer of one byte holds it back; larger reads go past the buffer.
     let (stream, written) = Metered::new(stream);
-    let mut stream = BufReader::with_capacity(1, stream);
-    let first = tokio::time::timeout(HEAD_DEADLINE, stream.fill_buf());
+    let mut stream: Wrapped<S> = TokioIo::new(BufReader::with_capacity(1, stream));
+    let first = tokio::time::timeout(HEAD_DEADLINE, stream.inner_mut().fill_buf());
     if !matches!(stop.run_until_cancelled(first).await, Some(Ok(Ok([_])))) {
         tracing::debug!(%peer, "said nothing");
         return;
@@ -95,7 +100,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
         .max_buf_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(stream, service)
         .with_upgrades();
     let mut connection = pin!(connection);
     tokio::select! {
@@ -106,6 +111,19 @@ where
             connection.as_mut().graceful_shutdown();
             end.run_until_cancelled(connection).await;
         }
+    }
+}
+
+/// A connection that speaks HTTP no longer, and what was read of it already. Where nothing but TCP carries it, everything that
+/// was around it is gone: a viewer's memory and the way to its socket are shorter.
+pub(super) fn unwrapped(connection: Upgraded) -> (Carrier, Vec<u8>) {
+    match connection.downcast::<Wrapped<TcpStream>>() {
+        Ok(Parts { io, read_buf, .. }) => {
+            let stream = io.into_inner();
+            let read = [&read_buf, stream.buffer()].concat();
+            (Carrier::Left(stream.into_inner().into_inner()), read)
+        }
+        Err(connection) => (Carrier::Right(TokioIo::new(connection)), Vec::new()),
     }
 }
 
