@@ -191,7 +191,7 @@ impl Session {
                 [cluster_due, self.pass.due(), self.logs.due(), self.postponed.as_ref().map(|postponed| postponed.due)];
             let next_timer = others.into_iter().flatten().fold(next_timer, Instant::min);
             let (line, listens) = (self.transport.line().clone(), self.postponed.is_none());
-            let heartbeat = self.hub.config().heartbeat;
+            let heartbeat_due = self.told + self.hub.config().heartbeat;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {
@@ -216,7 +216,7 @@ impl Session {
                 }
                 () = std::future::ready(()), if more => {}
                 () = line.woken() => self.stand_down(),
-                () = line.until_due(self.told, heartbeat, next_timer) => self.stand_down(),
+                () = line.until_due(heartbeat_due, next_timer) => self.stand_down(),
             }
         }
     }

@@ -23,6 +23,7 @@ use std::time::Duration;
 use joey_shared::series::Filter;
 use joey_shared::wire::{AppEntry, SeriesEntry, ServerMessage};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use self::feed::Feed;
 pub use self::follow::{Read, Subscription, Viewer};
@@ -344,6 +345,12 @@ impl Hub {
     /// Wakes every viewer that waits for news of the catalogue.
     pub fn wake_all(&self) {
         self.viewers.lock().values().for_each(|listener| listener.wake());
+    }
+
+    /// Wakes every viewer that stands by and has been told nothing for as long as there may be between heartbeats.
+    pub fn remind_all(&self) {
+        let now = Instant::now();
+        self.viewers.lock().values().for_each(|listener| listener.remind(now, self.config.heartbeat));
     }
 
     fn catalogue_changed(&self) -> u64 {

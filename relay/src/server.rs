@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -25,6 +25,8 @@ const VIEWERS_WAITING: u32 = 4_096;
 const PRODUCERS_WAITING: u32 = 128;
 /// How often old history is looked for.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How often it is looked for who wants a heartbeat: so often in the time in which somebody comes to want one.
+const HEARTBEAT_SHARE: u32 = 5;
 /// What producers flush together has come when nothing more comes for this long.
 const QUIET: Duration = Duration::from_millis(5);
 /// One part in how many of a core handing out may take before batches are cut less often.
@@ -182,16 +184,21 @@ async fn until_quiet(hub: &Hub, latest: Instant) {
     }
 }
 
-/// Drops what is too old, and tells viewers that wait of changes in the catalogue.
+/// Drops what is too old, and tells viewers that wait of changes in the catalogue, or that it is time for a heartbeat.
 pub async fn sweep(hub: Arc<Hub>, stop: CancellationToken) {
+    let remind = hub.config().heartbeat / HEARTBEAT_SHARE;
     let work = async {
         let mut told = 0;
-        let mut evicted = tokio::time::Instant::now();
+        let (mut evicted, mut reminded) = (Instant::now(), Instant::now());
         loop {
-            tokio::time::sleep(SWEEP / 4).await;
+            sleep((SWEEP / 4).min(remind)).await;
             if evicted.elapsed() >= SWEEP {
-                evicted = tokio::time::Instant::now();
+                evicted = Instant::now();
                 hub.evict_old(hub.config().now_ns());
+            }
+            if reminded.elapsed() >= remind {
+                reminded = Instant::now();
+                hub.remind_all();
             }
             let version = hub.catalogue_version();
             if version != told {

@@ -68,17 +68,10 @@ impl Line {
         self.end.as_ref()?.lock().standing.take()
     }
 
-    /// Waits until `next`, or until the viewer has been told nothing for a `heartbeat`. It was last told something at `told`, or
-    /// later: one that stands by is told things of which its task knows nothing.
-    pub(super) async fn until_due(&self, told: Instant, heartbeat: Duration, next: Instant) {
-        loop {
-            let standing = self.end.as_ref().and_then(|end| end.lock().standing);
-            let due = standing.map_or(told, |stand| stand.told) + heartbeat;
-            if due.min(next) <= Instant::now() {
-                return;
-            }
-            sleep_until(due.min(next)).await;
-        }
+    /// Waits until `next`, or until the viewer wants a `heartbeat`. One that stands by is told things of which its task knows
+    /// nothing; it is reminded when it was told nothing for that long, so that its task need not look every time.
+    pub(super) async fn until_due(&self, heartbeat: Instant, next: Instant) {
+        sleep_until(if self.stands_by() { next } else { next.min(heartbeat) }).await;
     }
 
     /// The socket, for as long as nothing else happens.
@@ -94,6 +87,13 @@ impl Listener for Line {
 
     fn stands_by(&self) -> bool {
         self.stands_by.load(Acquire)
+    }
+
+    fn remind(&self, now: Instant, silent: Duration) {
+        let is_silent = |end: &Mutex<End>| end.lock().standing.is_some_and(|stand| stand.told + silent <= now);
+        if self.stands_by() && self.end.as_ref().is_some_and(is_silent) {
+            self.wake();
+        }
     }
 
     fn hand(&self, news: &News) -> Handed {

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::frame::Frame;
 use crate::nanos;
@@ -30,6 +31,9 @@ pub trait Listener: Debug + Send + Sync {
     fn stands_by(&self) -> bool {
         false
     }
+
+    /// Is woken if it stands by and has been told nothing for so long, `now`.
+    fn remind(&self, _now: Instant, _silent: Duration) {}
 
     /// Takes what is new, or is woken.
     fn hand(&self, _news: &News) -> Handed {

@@ -4,9 +4,10 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use joey_shared::histogram::Histogram;
 use joey_shared::series::{Filter, Topic};
 use joey_shared::viewer::Viewer;
-use joey_shared::wire::Start;
+use joey_shared::wire::{ServerMessage, Start};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
@@ -30,6 +31,8 @@ struct Watcher {
     viewer: Viewer,
     /// How many updates came.
     updates: u64,
+    /// How many heartbeats.
+    heartbeats: u64,
 }
 
 impl Watcher {
@@ -39,7 +42,7 @@ impl Watcher {
         let (socket, _) = connect_async(request).await.unwrap();
         let mut viewer = Viewer::default();
         viewer.connected();
-        Self { socket, viewer, updates: 0 }
+        Self { socket, viewer, updates: 0, heartbeats: 0 }
     }
 
     /// Sends what there is to say and takes one message; says whether there was one.
@@ -48,6 +51,7 @@ impl Watcher {
             self.socket.send(Message::from(message)).await.unwrap();
         }
         let Some(Ok(Message::Binary(bytes))) = self.socket.next().await else { return false };
+        self.heartbeats += u64::from(matches!(ServerMessage::decode(&bytes), Ok(ServerMessage::Heartbeat { .. })));
         self.viewer.receive(&bytes, 0, |_| self.updates += 1).unwrap();
         true
     }
@@ -59,13 +63,38 @@ impl Watcher {
     }
 }
 
-#[tokio::test]
-async fn a_panic_ends_one_connection_and_nobody_else_notices() {
+/// A relay that runs until it is told to stop, and who waits for its end.
+async fn relay(config: Config) -> (SocketAddr, SocketAddr, Arc<Hub>, CancellationToken, JoinHandle<()>) {
     let [ingest, http] = [SocketAddr::from(([127, 0, 0, 1], 0)); 2];
-    let relay = Relay::bind(Config { ingest, http, ..Config::default() }).await.unwrap();
+    let relay = Relay::bind(Config { ingest, http, ..config }).await.unwrap();
     let (ingest, http, hub, stop) =
         (relay.ingest_addr().unwrap(), relay.http_addr().unwrap(), relay.hub.clone(), CancellationToken::new());
     let run = tokio::spawn(relay.run(stop.clone()));
+    (ingest, http, hub, stop, run)
+}
+
+#[tokio::test]
+async fn a_viewer_that_stands_by_hears_that_nothing_comes() {
+    let heartbeat = Duration::from_millis(100);
+    let (ingest, http, hub, ..) = relay(Config { heartbeat, ..Config::default() }).await;
+    let mut producer = TcpStream::connect(ingest).await.unwrap();
+    producer.write_all(&frame("one")).await.unwrap();
+    let mut watcher = Watcher::connect(http).await;
+    watcher.viewer.follow(Topic { app: "App".to_owned(), filter: Filter::All }, Start::History);
+    watcher.gets(1).await;
+    for round in 1..=3 {
+        while watcher.heartbeats < 2 * round {
+            assert!(watcher.step().await);
+        }
+        producer.write_all(&frame("one")).await.unwrap();
+        watcher.gets(1 + round).await;
+    }
+    assert_eq!(hub.counters().messages_handed.get(), 3, "it did stand by each time");
+}
+
+#[tokio::test]
+async fn a_panic_ends_one_connection_and_nobody_else_notices() {
+    let (ingest, http, hub, stop, run) = relay(Config::default()).await;
     let mut sound = TcpStream::connect(ingest).await.unwrap();
     sound.write_all(&frame("sound")).await.unwrap();
     let mut watcher = Watcher::connect(http).await;
