@@ -96,8 +96,8 @@ impl Listener for Line {
         }
     }
 
-    fn hand(&self, news: &News) -> Handed {
-        let (handed, is_done) = self.end.as_ref().map_or_else(Default::default, |end| end.lock().hand(news));
+    fn hand(&self, news: &News, now: Instant) -> Handed {
+        let (handed, is_done) = self.end.as_ref().map_or_else(Default::default, |end| end.lock().hand(news, now));
         if !is_done {
             self.stands_by.store(false, Release);
             self.wake.notify_one();
@@ -108,7 +108,7 @@ impl Listener for Line {
 
 impl End {
     /// Writes what is new to the viewer; says whether nothing is left to do.
-    fn hand(&mut self, news: &News) -> (Handed, bool) {
+    fn hand(&mut self, news: &News, now: Instant) -> (Handed, bool) {
         let mut handed = Handed::default();
         let Some(standing) = self.standing.as_mut() else { return (handed, false) };
         if standing.feed != news.feed {
@@ -135,7 +135,7 @@ impl End {
                 outcome = self.socket.poll_send(&piece.frame, &mut context);
             }
         }
-        standing.told = Instant::now();
+        standing.told = now;
         (handed, matches!(outcome, Poll::Ready(Ok(()))))
     }
 }

@@ -35,8 +35,8 @@ pub trait Listener: Debug + Send + Sync {
     /// Is woken if it stands by and has been told nothing for so long, `now`.
     fn remind(&self, _now: Instant, _silent: Duration) {}
 
-    /// Takes what is new, or is woken.
-    fn hand(&self, _news: &News) -> Handed {
+    /// Takes what is new, `now`, or is woken.
+    fn hand(&self, _news: &News, _now: Instant) -> Handed {
         self.wake();
         Handed::default()
     }
