@@ -4,6 +4,7 @@
 use std::hint::black_box;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -113,7 +114,9 @@ fn publish() -> Result<Ready> {
 
 /// A frame from a connection to the log, and its part of a cut.
 fn ingest_frames() -> Result<Ready> {
-    let hub = Arc::new(Hub::new(Config::default(), 7));
+    // No producer would be let send this fast.
+    let config = Config { frames_per_sec_max: NonZeroU32::MAX, ..Config::default() };
+    let hub = Arc::new(Hub::new(config, 7));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
     let frames = frames().concat();

@@ -15,13 +15,13 @@ pub(crate) const SERIES: usize = 100;
 /// Applications of *many apps*, and the series of each.
 const APPS: (usize, usize) = (100, 10);
 /// Periods of a burst.
-const PERIODS: usize = 7;
+const PERIODS: usize = 10;
 /// Updates a second in *spaced*.
 const RATE: u32 = 100;
 /// Viewers of the larger *idle*: what a process may open here is enough for them and hardly more.
 const MANY: usize = 10_000;
 /// Frames of one run of *ingest*.
-const FRAMES: usize = 200_000;
+const FRAMES: usize = 1_000_000;
 
 /// Where, when and with what all of this was measured.
 pub(crate) fn heading(files: u64, systems: &[System]) {
