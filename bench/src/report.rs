@@ -153,7 +153,10 @@ pub(crate) fn stalled(systems: &[System], cores: Cores) -> Result<()> {
 
 /// The figures of the floor, and of the relay without a viewer.
 pub(crate) fn ingest(cores: Cores) -> Result<(Runs, Runs)> {
-    section("Ingest", &format!("{FRAMES} frames of {SERIES} series, as fast as they are taken."));
+    section(
+        "Ingest",
+        &format!("{FRAMES} frames of {SERIES} series, as fast as they are taken. The relay's history is full."),
+    );
     let cases = [
         ("reading from loopback and dropping", System::Floor, 0),
         ("joey, no viewer", System::Joey, 0),
