@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::hub::{Handed, Hub, Round};
 
 /// Viewers that are served before others get their turn: some 300 µs. It has to be less than tokio lets a task do at once,
-/// 128 operations, or sockets would seem full.
+/// 128 operations, or those behind TLS would seem full.
 const TURN: usize = 64;
 /// Viewers for whom another thread is worth its while.
 const SHARE_MIN: usize = 256;
