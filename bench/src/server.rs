@@ -60,6 +60,16 @@ impl Server {
         Ok(value.with_context(|| format!("no {name} in /metrics"))?.trim().parse()?)
     }
 
+    /// Waits until the relay has taken so many frames in all.
+    pub(crate) fn until_accepted(&self, frames: usize) -> Result<()> {
+        let began = Instant::now();
+        while self.metric("joey_frames_accepted_total")? < frames as u64 {
+            ensure!(began.elapsed() < Duration::from_secs(30), "joey takes no more");
+            thread::sleep(Duration::from_millis(3));
+        }
+        Ok(())
+    }
+
     /// The process.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()

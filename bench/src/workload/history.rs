@@ -1,9 +1,9 @@
 //! Five minutes of history: a relay that holds them, and viewers that all want them at once.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use joey_shared::wire::Start;
 
 use super::UNLIMITED;
@@ -59,11 +59,6 @@ pub(super) fn with_history(scene: &Scene, records: &mut [Records], rounds: usize
         }
         thread::sleep(Duration::from_millis(3));
     }
-    let all = ((SECONDS * rounds + 1) * records.series()) as u64;
-    let began = Instant::now();
-    while stage.server.metric("joey_frames_accepted_total")? < all {
-        ensure!(began.elapsed() < Duration::from_secs(30), "joey takes no more");
-        thread::sleep(Duration::from_millis(10));
-    }
+    stage.server.until_accepted((SECONDS * rounds + 1) * records.series())?;
     Ok(stage)
 }

@@ -1,7 +1,6 @@
 //! Frames as fast as the socket gives them.
 
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -60,9 +59,7 @@ fn fill(stage: &mut Stage, records: &mut [Records]) -> Result<usize> {
             publisher.round(records, number, now_ns())?;
         }
         rounds += FILLING;
-        while stage.server.metric("joey_frames_accepted_total")? < (rounds * SERIES) as u64 {
-            thread::sleep(Duration::from_millis(1));
-        }
+        stage.server.until_accepted(rounds * SERIES)?;
     }
     Ok(rounds)
 }
