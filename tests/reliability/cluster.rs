@@ -49,9 +49,7 @@ pub(crate) fn figures() -> Vec<Figure> {
     let words = ["--nats", &nats.url()];
     let relays = [Relay::start_with(&words), Relay::start_with(&words), Relay::start_with(&words)];
     let [origin, edge, further] = &relays;
-    eventually("they know of each other", || {
-        relays.iter().all(|relay| relay.metric("joey_cluster_relays") == 3).then_some(())
-    });
+    relays.iter().for_each(|relay| relay.knows(3));
     let phase = || {
         let before = (Moment::of(origin, "sent"), Moment::of(edge, "received"));
         std::thread::sleep(PHASE);
