@@ -73,15 +73,21 @@ async fn relay(config: Config) -> (SocketAddr, SocketAddr, Arc<Hub>, Cancellatio
     (ingest, http, hub, stop, run)
 }
 
+/// A producer that has sent a frame of the series `name`, and a viewer that has it.
+async fn begun(ingest: SocketAddr, http: SocketAddr, name: &str) -> (TcpStream, Watcher) {
+    let mut producer = TcpStream::connect(ingest).await.unwrap();
+    producer.write_all(&frame(name)).await.unwrap();
+    let mut watcher = Watcher::connect(http).await;
+    watcher.viewer.follow(Topic { app: "App".to_owned(), filter: Filter::All }, Start::History);
+    watcher.gets(1).await;
+    (producer, watcher)
+}
+
 #[tokio::test]
 async fn a_viewer_that_stands_by_hears_that_nothing_comes() {
     let heartbeat = Duration::from_millis(100);
     let (ingest, http, hub, ..) = relay(Config { heartbeat, ..Config::default() }).await;
-    let mut producer = TcpStream::connect(ingest).await.unwrap();
-    producer.write_all(&frame("one")).await.unwrap();
-    let mut watcher = Watcher::connect(http).await;
-    watcher.viewer.follow(Topic { app: "App".to_owned(), filter: Filter::All }, Start::History);
-    watcher.gets(1).await;
+    let (mut producer, mut watcher) = begun(ingest, http, "one").await;
     for round in 1..=3 {
         while watcher.heartbeats < 2 * round {
             assert!(watcher.step().await);
@@ -95,11 +101,7 @@ async fn a_viewer_that_stands_by_hears_that_nothing_comes() {
 #[tokio::test]
 async fn a_panic_ends_one_connection_and_nobody_else_notices() {
     let (ingest, http, hub, stop, run) = relay(Config::default()).await;
-    let mut sound = TcpStream::connect(ingest).await.unwrap();
-    sound.write_all(&frame("sound")).await.unwrap();
-    let mut watcher = Watcher::connect(http).await;
-    watcher.viewer.follow(Topic { app: "App".to_owned(), filter: Filter::All }, Start::History);
-    watcher.gets(1).await;
+    let (mut sound, mut watcher) = begun(ingest, http, "sound").await;
     for round in 1..=3 {
         // Under the lock that the other producer needs, and everybody who watches.
         let mut broken = TcpStream::connect(ingest).await.unwrap();
