@@ -26,8 +26,10 @@ use crate::figures::Runs;
 
 /// The period of a dashboard: everything is flushed once in it.
 pub(crate) const PERIOD: Duration = Duration::from_secs(1);
-/// What a relay under test is told so that no limit stands in the way.
-const UNLIMITED: [&str; 4] = ["--frames-per-sec", "100000000", "--ring-bytes", "4294967296"];
+/// What a relay under test is told so that a producer may send as it can.
+const UNPACED: [&str; 2] = ["--frames-per-sec", "100000000"];
+/// The same, and that history may grow without a limit in the way.
+const UNLIMITED: [&str; 4] = [UNPACED[0], UNPACED[1], "--ring-bytes", "4294967296"];
 
 /// Several runs of one figure, and how noisy the machine was during each.
 #[derive(Clone, Debug, Default)]

@@ -4,6 +4,7 @@ use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::UNPACED;
 use super::scene::{Scene, Stage};
 use crate::crowd::Crowd;
 use crate::machine::{Cores, Noise};
@@ -12,8 +13,6 @@ use crate::system::System;
 
 /// Series of the one application.
 const SERIES: usize = 100;
-/// What a relay under test is told so that a producer may send as it can; its history is as large as it is by default.
-const UNPACED: [&str; 2] = ["--frames-per-sec", "100000000"];
 /// Rounds sent before it is asked again whether the history is full.
 const FILLING: usize = 1_000;
 
