@@ -8,6 +8,7 @@
 pub mod wallaroo;
 
 mod fronts;
+mod socket;
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::fronts::Fronts;
+use self::socket::Socket;
 use self::wallaroo::{Frame, Front, Metrics, Reject, counted, decode, front, parts};
 use crate::access::{Access, tls};
 use crate::config::at_least_one;
@@ -73,7 +75,7 @@ pub async fn run(hub: Arc<Hub>, access: Arc<Access>, mut door: Door, stop: Cance
 /// Reads from one connection, behind TLS where that is asked for.
 async fn converse(hub: &Arc<Hub>, access: &Access, peer: SocketAddr, stream: TcpStream) {
     let tls = access.rules().tls().cloned().filter(|_| hub.config().ingest_tls);
-    let Some(tls) = tls else { return read(hub.clone(), peer, stream).await };
+    let Some(tls) = tls else { return read(hub.clone(), peer, Socket::new(stream)).await };
     match tls::accept(tls, stream).await {
         Some(stream) => read(hub.clone(), peer, stream).await,
         None => hub.counters().close("producer_tls_handshake"),
@@ -111,28 +113,24 @@ impl Producer {
 
     async fn read(mut self, mut stream: impl AsyncRead + Unpin) {
         tracing::debug!(peer = %self.peer, "producer connected");
-        let (mut buffer, mut room) = (Vec::with_capacity(READ_BYTES), READ_BYTES);
+        let mut buffer = Buffer::default();
         // When the frame that is now incomplete began.
         let mut partial_since = None;
         let ended = loop {
             let deadline = partial_since.map(|since: Instant| since + self.hub.config().frame_deadline);
-            match read_some(&mut stream, &mut buffer, room, deadline).await {
+            match read_some(&mut stream, buffer.room(), deadline).await {
                 Ok(0) if buffer.is_empty() => break "closed",
                 Err(Ended::Socket) if buffer.is_empty() => break "reset",
                 Ok(0) | Err(Ended::Socket) => break "truncated",
                 Ok(bytes) => {
                     self.hub.counters().bytes_in.inc_by(bytes as u64);
-                    // A frame that has begun takes some of the room, so a read that fills it is not always that long. Seeing
-                    // this saves a third of the reads of a producer that never pauses.
-                    let is_busy = bytes >= READ_BYTES || buffer.len() == buffer.capacity();
-                    room = if is_busy { BUSY_BYTES } else { READ_BYTES };
+                    buffer.has_got(bytes);
                 }
                 Err(Ended::Deadline) => break "slow_frame",
-            };
-            let taken = self.take_frames(&mut buffer).await;
-            // The room of a large frame, or of a busy moment, is given back.
-            buffer.shrink_to(room);
-            match taken {
+            }
+            let (taken, outcome) = self.take_frames(buffer.got()).await;
+            buffer.drop_front(taken);
+            match outcome {
                 Ok(0) if !buffer.is_empty() => _ = partial_since.get_or_insert_with(Instant::now),
                 Ok(_) if !buffer.is_empty() => partial_since = Some(Instant::now()),
                 Ok(_) => partial_since = None,
@@ -149,13 +147,14 @@ impl Producer {
         tracing::info!(peer = %self.peer, reason = ended, "producer gone");
     }
 
-    /// Takes every whole frame off the front of `buffer`; gives how many, or the length that no frame has.
-    async fn take_frames(&mut self, buffer: &mut Vec<u8>) -> Result<usize, u32> {
+    /// Takes every whole frame at the front of `bytes`; gives how many bytes that were, and how many frames or the length that
+    /// no frame has.
+    async fn take_frames(&mut self, bytes: &[u8]) -> (usize, Result<usize, u32>) {
         let now_ns = self.hub.config().now_ns();
         let (mut taken, mut frames, mut left) = (0, 0, FRAMES_PER_TURN);
         let outcome = loop {
-            let (bytes, known) = self.take_known(&buffer[taken..], left, now_ns);
-            taken += bytes;
+            let (length, known) = self.take_known(&bytes[taken..], left, now_ns);
+            taken += length;
             frames += known;
             left -= known;
             if left == 0 {
@@ -163,7 +162,7 @@ impl Producer {
                 left = FRAMES_PER_TURN;
                 continue;
             }
-            match front(&buffer[taken..], self.hub.config().frame_bytes_max) {
+            match front(&bytes[taken..], self.hub.config().frame_bytes_max) {
                 Front::Partial => break Ok(frames),
                 Front::TooLong(length) => break Err(length),
                 Front::Whole(body, length) => {
@@ -176,8 +175,7 @@ impl Producer {
                 }
             }
         };
-        buffer.drain(..taken);
-        outcome
+        (taken, outcome)
     }
 
     /// Takes frames off the front of `bytes` for as long as they are of series that this connection has sent before, `most` at
@@ -276,6 +274,58 @@ fn refused(hub: &Hub, peer: SocketAddr, reason: Reject) {
     tracing::debug!(%peer, reason = reason.as_str(), "frame refused");
 }
 
+/// What was read and is not taken yet.
+struct Buffer {
+    /// All of it has been written before, so that reading need not clear it.
+    bytes: Vec<u8>,
+    length: usize,
+    /// Bytes to keep room for.
+    room: usize,
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self { bytes: vec![0; READ_BYTES], length: 0, room: READ_BYTES }
+    }
+}
+
+impl Buffer {
+    fn got(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Room for the next read. What is there already counts, so that a steady stream is read into the same memory again and
+    /// again.
+    fn room(&mut self) -> &mut [u8] {
+        let needed = self.room.max(self.length + READ_BYTES / 4);
+        if self.bytes.len() < needed {
+            self.bytes.resize(needed, 0);
+        }
+        &mut self.bytes[self.length..]
+    }
+
+    /// That many bytes were read into the room.
+    fn has_got(&mut self, bytes: usize) {
+        self.length += bytes;
+        // A frame that has begun takes some of the room, so a read that fills it is not always that long. Seeing this saves a
+        // third of the reads of a producer that never pauses.
+        let is_busy = bytes >= READ_BYTES || self.length == self.bytes.len();
+        self.room = if is_busy { BUSY_BYTES } else { READ_BYTES };
+    }
+
+    /// Drops that many bytes at the front. The room of a large frame, or of a busy moment, is given back.
+    fn drop_front(&mut self, bytes: usize) {
+        self.bytes.copy_within(bytes..self.length, 0);
+        self.length -= bytes;
+        self.bytes.truncate(self.room.max(self.length));
+        self.bytes.shrink_to(self.room);
+    }
+}
+
 /// Why there is nothing more to read.
 enum Ended {
     Deadline,
@@ -284,13 +334,10 @@ enum Ended {
 
 async fn read_some(
     stream: &mut (impl AsyncRead + Unpin),
-    buffer: &mut Vec<u8>,
-    room: usize,
+    room: &mut [u8],
     deadline: Option<Instant>,
 ) -> Result<usize, Ended> {
-    // What is there already counts, so that a steady stream is read into the same memory again and again.
-    buffer.reserve(room.saturating_sub(buffer.len()).max(READ_BYTES / 4));
-    let read = stream.read_buf(buffer);
+    let read = stream.read(room);
     match deadline {
         Some(deadline) => timeout_at(deadline, read).await.map_err(|_| Ended::Deadline)?,
         None => read.await,
