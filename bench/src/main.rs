@@ -50,7 +50,10 @@ fn main() -> Result<()> {
         ["many"] => report::many_apps(&ALL, cores),
         ["mixed"] => report::mixed(&CHOOSING, cores),
         ["stalled"] => report::stalled(&ALL, cores),
-        ["ingest"] => report::ingest(cores).map(drop),
+        ["ingest"] => {
+            report::ingest(cores)?;
+            report::one_by_one(cores)
+        }
         ["join"] => report::join(cores).map(drop),
         ["hub"] => report::monitoring_hub(cores),
         ["growth"] => growth::run(cores),
@@ -63,6 +66,7 @@ fn main() -> Result<()> {
 
 fn everything(cores: Cores) -> Result<()> {
     let measured = quick::measure(&ALL, &ALL, &ALL, cores)?;
+    report::one_by_one(cores)?;
     report::idle(&ALL, true, cores)?;
     report::many_apps(&ALL, cores)?;
     report::mixed(&CHOOSING, cores)?;

@@ -3,13 +3,13 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use joey::demo::emitter;
 
 use crate::protocol::{mqtt, nats, websocket};
-use crate::record::{LENGTH, Records};
+use crate::record::{LENGTH, Records, now_ns};
 use crate::server::Server;
 use crate::system::System;
 use crate::topic::{Grain, channel, whole};
@@ -81,6 +81,19 @@ impl Publisher {
             self.push(series, frame);
         }
         self.flush()
+    }
+
+    /// Writes `count` frames, each by itself, `rate` of them a second.
+    pub(crate) fn one_by_one(&mut self, records: &mut Records, count: usize, rate: u32) -> Result<()> {
+        let (began, pause) = (Instant::now(), Duration::from_secs(1) / rate);
+        for number in 0..count {
+            let due = began + pause * u32::try_from(number)?;
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            let (series, frame) = records.one(number, now_ns());
+            self.push(series, frame);
+            self.flush()?;
+        }
+        Ok(())
     }
 
     /// Writes.

@@ -23,6 +23,9 @@ const MANY: usize = 10_000;
 /// Frames of one run of *ingest*.
 const FRAMES: usize = 1_000_000;
 
+/// Frames a second of *ingest, one by one*; the last is as many as a producer may send.
+const STEADY_RATES: [u32; 3] = [100, 3_000, 20_000];
+
 /// Where, when and with what all of this was measured.
 pub(crate) fn heading(files: u64, systems: &[System]) {
     println!("{}, {}, {files} open files", machine::date(), machine::description());
@@ -175,6 +178,24 @@ pub(crate) fn ingest(cores: Cores) -> Result<(Runs, Runs)> {
     print!("{table}");
     let [floor, alone, _] = runs;
     Ok((floor.figure, alone.figure))
+}
+
+/// Frames that are written one by one.
+pub(crate) fn one_by_one(cores: Cores) -> Result<()> {
+    section("Ingest, one by one", "As many frames in each second as the table says, each written by itself.");
+    let mut table = Table::new(&["frames a second", "reading and dropping, ns of CPU for a frame", "joey", "noise"]);
+    for rate in STEADY_RATES {
+        let mut runs = [(); 2].map(|()| Noted::default());
+        for _ in 0..3 {
+            for (system, runs) in [System::Floor, System::Joey].into_iter().zip(&mut runs) {
+                runs.add(workload::one_by_one(system, rate, 2, cores)?);
+            }
+        }
+        let [floor, joey] = runs;
+        table.row([rate.to_string(), floor.figure.show(0), joey.figure.show(0), joey.noise.show(2)]);
+    }
+    print!("{table}");
+    Ok(())
 }
 
 /// CPU in ns for each byte of history.

@@ -14,7 +14,7 @@ mod stalled;
 pub(crate) use burst::{Burst, burst};
 pub(crate) use history::join;
 pub(crate) use idle::idle;
-pub(crate) use ingest::ingest;
+pub(crate) use ingest::{ingest, one_by_one};
 pub(crate) use load::{Cost, Load, load};
 pub(crate) use scene::Scene;
 pub(crate) use spaced::{Spaced, spaced};

@@ -1,4 +1,4 @@
-//! Frames as fast as the socket gives them.
+//! Frames as fast as the socket gives them, and frames one by one.
 
 use std::thread;
 
@@ -9,6 +9,7 @@ use super::scene::{Scene, Stage};
 use crate::crowd::Crowd;
 use crate::machine::{Cores, Noise};
 use crate::record::{Records, now_ns};
+use crate::server::Server;
 use crate::system::System;
 
 /// Series of the one application.
@@ -41,11 +42,33 @@ pub(crate) fn ingest(system: System, frames: usize, viewers: usize, cores: Cores
     crowd.until_got(group, wanted)?;
     sender.join().map_err(|_| anyhow::anyhow!("the publisher panicked"))??;
     let (used, noise) = (server.cpu()? - cpu, noise.cores()?);
-    if system == System::Joey {
-        let (accepted, sent) = (server.metric("joey_frames_accepted_total")?, ((before + rounds) * SERIES) as u64);
-        ensure!(accepted == sent, "joey took {accepted} frames of {sent}");
-    }
+    ensure_took_all(&server, (before + rounds) * SERIES)?;
     Ok((used.as_nanos() as f64 / (rounds * SERIES) as f64, noise))
+}
+
+/// The same where each frame is written by itself, `rate` of them a second, and nobody views.
+pub(crate) fn one_by_one(system: System, rate: u32, seconds: u32, cores: Cores) -> Result<(f64, f64)> {
+    let scene = Scene::dashboard(0, SERIES);
+    let mut records = scene.records();
+    let Stage { server, mut publishers } = Stage::open(system, &[], &scene, &mut records, cores)?;
+    let (mut publisher, mut records) = publishers.pop().zip(records.pop()).context("there is an application")?;
+    let frames = (rate * seconds) as usize;
+    let noise = Noise::listen(&[server.pid()])?;
+    let cpu = server.cpu()?;
+    publisher.one_by_one(&mut records, frames, rate)?;
+    publisher.finish()?;
+    let (used, noise) = (server.cpu()? - cpu, noise.cores()?);
+    ensure_took_all(&server, SERIES + frames)?;
+    Ok((used.as_nanos() as f64 / frames as f64, noise))
+}
+
+/// Makes sure that a relay has taken so many frames in all.
+fn ensure_took_all(server: &Server, sent: usize) -> Result<()> {
+    if server.system == System::Joey {
+        let accepted = server.metric("joey_frames_accepted_total")?;
+        ensure!(accepted == sent as u64, "joey took {accepted} frames of {sent}");
+    }
+    Ok(())
 }
 
 /// Has a relay take so much that its history is full, as it is after a while: memory that it gets for the first time would be part

@@ -1,7 +1,7 @@
 //! Updates that are evenly spread over time.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -9,7 +9,6 @@ use super::scene::{Scene, Stage};
 use crate::crowd::Crowd;
 use crate::figures::Runs;
 use crate::machine::{Cores, Noise};
-use crate::record::now_ns;
 use crate::system::System;
 
 /// One system's figures where updates are spread over time.
@@ -55,16 +54,8 @@ fn once(figures: &mut Spaced, scene: &Scene, rate: u32, span: Duration, cores: C
     let noise = Noise::listen(&[server.pid()])?;
     let cpu = server.cpu()?;
     let count = (f64::from(rate) * span.as_secs_f64()) as usize;
-    let pause = Duration::from_secs(1) / rate;
     let sender = thread::spawn(move || {
-        let began = Instant::now();
-        for number in 0..count {
-            let due = began + pause * u32::try_from(number).unwrap_or(u32::MAX);
-            thread::sleep(due.saturating_duration_since(Instant::now()));
-            let (series, frame) = records.one(number, now_ns());
-            publisher.push(series, frame);
-            publisher.flush()?;
-        }
+        publisher.one_by_one(&mut records, count, rate)?;
         anyhow::Ok(publisher)
     });
     let wanted = crowd.groups[group].updates + (scene.viewers * count) as u64;
