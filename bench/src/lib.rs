@@ -203,7 +203,7 @@ fn quantile() -> Result<Ready> {
     }))
 }
 
-/// A connection that sends the same bytes so many times.
+/// A connection that sends the same bytes so many times and never pauses.
 struct Again {
     bytes: Vec<u8>,
     at: usize,
@@ -212,8 +212,8 @@ struct Again {
 
 impl AsyncRead for Again {
     fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let end = self.bytes.len().min(self.at + buffer.remaining());
-        if self.left > 0 {
+        while self.left > 0 && buffer.remaining() > 0 {
+            let end = self.bytes.len().min(self.at + buffer.remaining());
             buffer.put_slice(&self.bytes[self.at..end]);
             self.at = end % self.bytes.len();
             self.left -= usize::from(self.at == 0);
