@@ -275,8 +275,10 @@ fn the_catalogue_knows_which_workers_are_connected_gone_and_back() {
     let first = relay.producer("App", "w:1 @*");
     viewer.wait_for_worker("App", "w:1 @*", |worker| worker.connected && worker.returns == 0);
     // Two connections of one worker: it is gone when both are.
-    let second = relay.producer("App", "w:1 @*");
-    eventually_is("producers", &2, || relay.metric("joey_producers"));
+    let mut second = relay.producer("App", "w:1 @*");
+    second.send(&Frame::new("App", "computation", ["p", "w:1 @*", "n"], THEN_S).with(&[1]));
+    // Its join has been read when what came behind it is there.
+    eventually_is("frames", &1, || relay.metric("joey_frames_accepted_total"));
     first.finish();
     let other = relay.producer("App", "w2");
     viewer.wait_for_worker("App", "w2", |worker| worker.connected);

@@ -26,7 +26,7 @@ pub(super) struct Socket {
     state: State,
     often: Duration,
     /// When it was last found empty.
-    emptied: Instant,
+    emptied: Option<Instant>,
     /// Whether anything has been read since.
     has_read: bool,
 }
@@ -44,14 +44,15 @@ enum State {
 impl Socket {
     /// Reads what comes through `stream`.
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { state: State::Waiting(stream), often: OFTEN, emptied: Instant::now(), has_read: false }
+        Self { state: State::Waiting(stream), often: OFTEN, emptied: None, has_read: false }
     }
 
-    /// Notes that it was found empty; gives how long it took to become so, if anything has been read meanwhile.
+    /// Notes that it was found empty; gives how long ago it was found so before, if anything has been read since.
     fn note_empty(&mut self) -> Option<Duration> {
         let now = Instant::now();
-        let took = now - mem::replace(&mut self.emptied, now);
-        mem::take(&mut self.has_read).then_some(took)
+        let before = self.emptied.replace(now).filter(|_| self.has_read);
+        self.has_read = false;
+        before.map(|before| now - before)
     }
 }
 
@@ -65,7 +66,7 @@ impl AsyncRead for Socket {
             match mem::replace(&mut self.state, State::Gone) {
                 State::Waiting(mut stream) => {
                     let outcome = pin!(&mut stream).poll_read(context, buffer);
-                    if outcome.is_pending() && self.note_empty().is_some_and(|took| took < self.often) {
+                    if outcome.is_pending() && self.note_empty().is_some_and(|since| since < self.often) {
                         self.state = State::Polled(stream.into_std()?, Box::pin(sleep(REST)));
                     } else {
                         self.has_read |= outcome.is_ready();
