@@ -85,6 +85,7 @@ impl AsyncRead for Socket {
                         Ok(bytes) => {
                             buffer.advance(bytes);
                             self.has_read = bytes == most;
+                            // What did not fill the room was all. Looking at once would find a little again and again.
                             if !self.has_read {
                                 rest.as_mut().reset(Instant::now() + REST);
                             }
