@@ -157,20 +157,23 @@ impl Window {
         if from == to {
             return;
         }
-        let fine: Vec<Slot> = self.slots.drain(from..to).collect();
-        let mut at = from;
-        for slot in fine {
+        // Off the front and on again, since taking slots out of the middle is much code; the steps are the fewer ones.
+        let mut steps: Vec<Slot> = Vec::new();
+        for slot in (0..to).filter_map(|_| self.slots.pop_front()) {
             let second = slot.second.next_multiple_of(STEP);
-            match self.slots.get_mut(at.wrapping_sub(1)).filter(|step| step.second == second) {
+            match steps.last_mut().filter(|step| step.second == second) {
                 Some(step) => step.absorb(&slot),
-                None => {
-                    self.slots.insert(at, Slot { second, ..slot });
-                    at += 1;
-                }
+                None => steps.push(Slot { second, ..slot }),
             }
         }
-        // Where a long window ends among the steps, a second that had left it is back until its whole step leaves.
-        self.set_seconds(self.seconds);
+        let gone = to - steps.len();
+        steps.into_iter().rev().for_each(|step| self.slots.push_front(step));
+        if self.coarse + self.seconds <= self.clock {
+            self.outside -= gone;
+        } else {
+            // Where a long window ends among the steps, a second that had left it is back until its whole step leaves.
+            self.set_seconds(self.seconds);
+        }
     }
 
     /// The second by which the slot of `second` goes.
@@ -224,7 +227,10 @@ impl Window {
         let at = self.slots.partition_point(|slot| slot.second < second);
         if self.slots.get(at).is_none_or(|slot| slot.second != second) {
             let slot = Slot { second, bins: PackedBins::default(), min_ns: u64::MAX, max_ns: 0, events: 0 };
-            self.slots.insert(at, slot);
+            // Nearly always the newest; to insert one in the middle is much code.
+            let mut newer = self.slots.split_off(at);
+            self.slots.push_back(slot);
+            self.slots.append(&mut newer);
             self.outside += usize::from(second + self.seconds <= self.clock);
         }
         &mut self.slots[at]
@@ -425,6 +431,22 @@ mod tests {
         assert_eq!(window.histogram().count(), 6);
         window.slide(4_610);
         assert_eq!((window.histogram().count(), window.slots.len()), (0, 0));
+    }
+
+    #[test]
+    fn where_the_steps_of_ten_seconds_begin_a_window_is_what_a_new_one_would_be() {
+        for seconds in FINE_SECONDS - 15..=FINE_SECONDS + 15 {
+            let mut window = window_of(seconds, &[]);
+            for second in 1..=FINE_SECONDS + 25 {
+                window.slide(second);
+                window.add(&update(second, 1, &[7]));
+                if second > FINE_SECONDS {
+                    let (mut anew, slid) = (window.clone(), window.histogram());
+                    anew.set_seconds(seconds);
+                    assert_eq!((slid, window.outside), (anew.histogram(), anew.outside), "{seconds} s at {second}");
+                }
+            }
+        }
     }
 
     #[test]
