@@ -19,7 +19,7 @@ pub(crate) fn find_or_build(here: &Checkout, cache: &Cache) -> Result<PathBuf> {
     let version = version_in(&lockfile).context("Cargo.lock has no wasm-bindgen")?;
     cache.folder(
         // Goes up with what `joey-tools` does besides.
-        &format!("wasm-bindgen-{version}-1"),
+        &format!("wasm-bindgen-{version}-2"),
         |folder| PROGRAMS.iter().all(|program| runs(sh, &folder.join(program), version)),
         |work, result| {
             println!("setup: building wasm-bindgen {version}, once, about 1 minute on 2 cores");
