@@ -29,7 +29,9 @@ impl SeqSet {
             if surplus >= self.words.len() as u64 {
                 self.words.clear();
             } else {
-                self.words.drain(..usize::try_from(surplus).unwrap_or(usize::MAX));
+                for _ in 0..surplus {
+                    self.words.pop_front();
+                }
             }
             self.base += surplus * 64;
             word -= surplus;

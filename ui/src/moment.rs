@@ -16,7 +16,7 @@ impl Zone {
     /// The time of day: `14:02:31`.
     #[must_use]
     pub fn time(self, ns: u64) -> String {
-        let second = self.local_seconds(ns).rem_euclid(86_400);
+        let second = self.local_seconds(ns).rem_euclid(86_400).cast_unsigned();
         format!("{:02}:{:02}:{:02}", second / 3_600, second / 60 % 60, second % 60)
     }
 
@@ -36,9 +36,9 @@ impl Zone {
     /// `UTC`, `UTC+1`, `UTC-3:30`.
     #[must_use]
     pub fn name(self) -> String {
-        let minutes = self.0 / 60;
-        let sign = if minutes < 0 { '-' } else { '+' };
-        match (minutes.abs() / 60, minutes.abs() % 60) {
+        let minutes = self.0.unsigned_abs() / 60;
+        let sign = if self.0 < 0 { "-" } else { "+" };
+        match (minutes / 60, minutes % 60) {
             (0, 0) => "UTC".to_owned(),
             (hours, 0) => format!("UTC{sign}{hours}"),
             (hours, rest) => format!("UTC{sign}{hours}:{rest:02}"),
@@ -46,8 +46,9 @@ impl Zone {
     }
 }
 
-/// Year, month and day of a day number since 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date algorithms").
-fn civil(days: i64) -> (i64, i64, i64) {
+/// Year, month and day of a day number since 1970-01-01; no year before our era (Howard Hinnant, "chrono-compatible low-level
+/// date algorithms").
+fn civil(days: i64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
@@ -55,7 +56,8 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * day_of_year + 2) / 153;
     let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day_of_year - (153 * shifted + 2) / 5 + 1)
+    let (year, day) = (year_of_era + era * 400 + i64::from(month <= 2), day_of_year - (153 * shifted + 2) / 5 + 1);
+    (year.cast_unsigned(), month.cast_unsigned(), day.cast_unsigned())
 }
 
 #[cfg(test)]

@@ -90,7 +90,9 @@ pub fn socket_address(relay: &str, page_protocol: &str) -> Option<String> {
         None => (if page_protocol == "https:" { "wss" } else { "ws" }, relay),
     };
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    if host.is_empty() || host.contains(|c: char| c.is_whitespace() || "?#@\"'<>".contains(c)) {
+    if host.is_empty()
+        || host.contains(|c: char| c.is_whitespace() || matches!(c, '?' | '#' | '@' | '"' | '\'' | '<' | '>'))
+    {
         return None;
     }
     let path = if path.is_empty() { "ws" } else { path };
@@ -122,7 +124,7 @@ pub fn relay_addresses<'a>(sources: impl IntoIterator<Item = &'a str>, page_prot
 /// Adds to `known` what a relay has `told`: whole addresses only, and on a page that came encrypted only encrypted ones, since
 /// a browser opens no others there.
 pub fn add_relays(known: &mut Vec<String>, told: &[String], is_encrypted: bool) {
-    for relay in told.iter().filter(|relay| relay.contains("://")) {
+    for relay in told.iter().filter(|relay| relay.split_once(':').is_some_and(|(_, rest)| rest.starts_with("//"))) {
         let address = socket_address(relay, "").filter(|address| !is_encrypted || address.starts_with("wss"));
         if let Some(address) = address.filter(|address| !known.contains(address) && known.len() < RELAYS_MAX) {
             known.push(address);

@@ -72,8 +72,8 @@ pub fn bars(histogram: &Histogram, set: BinSet) -> Vec<Bar> {
         let (low, high) = (bin_low(from), bin_high(bound));
         let label = match bound {
             0 => "0\u{2009}ns".to_owned(),
-            64 => format!("≥ {}", spaced(&format::duration(low.into()))),
-            _ => format!("< {}", spaced(&format::duration(high))),
+            64 => format!("≥ {}", format::duration(low.into()).thin()),
+            _ => format!("< {}", format::duration(high).thin()),
         };
         bars.push(Bar { low, high, label, count, percent: percent(count), cumulative: percent(seen) });
         from = (bound + 1).min(BINS - 1);
@@ -81,16 +81,10 @@ pub fn bars(histogram: &Histogram, set: BinSet) -> Vec<Bar> {
     bars
 }
 
-fn spaced(quantity: &format::Quantity) -> String {
-    format!("{}\u{2009}{}", quantity.number, quantity.unit)
-}
-
 /// `value` with so many decimals. The standard library would bring 10 KB of exact arithmetic for it.
 #[must_use]
 pub fn decimal(value: f64, decimals: u32) -> String {
-    let scale = 10_u64.pow(decimals);
-    let scaled = (value * scale as f64).round() as u64;
-    format!("{}.{:0width$}", scaled / scale, scaled % scale, width = decimals as usize)
+    format::decimal((value * 10_u64.pow(decimals) as f64).round() as u64, decimals)
 }
 
 /// A share with as many digits as it needs: `99.1 %`, `0.033 %`, `<0.0001 %`.

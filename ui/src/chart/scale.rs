@@ -86,15 +86,18 @@ fn plain_duration(ns: u64) -> String {
     units
         .into_iter()
         .find(|(length, _)| ns >= *length)
-        .map_or_else(String::new, |(length, unit)| format!("{}\u{2009}{unit}", ns / length))
+        .map_or_else(String::new, |(length, unit)| format::Quantity { number: (ns / length).to_string(), unit }.thin())
 }
 
 /// A round rate without needless decimals: `0`, `500`, `20 k`, `1.5 M`.
 #[must_use]
 pub fn plain_rate(rate: f64) -> String {
-    let format::Quantity { number, unit } = format::rate(rate);
-    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
-    if unit.is_empty() { number.to_owned() } else { format!("{number}\u{2009}{unit}") }
+    let mut quantity = format::rate(rate);
+    let number = &mut quantity.number;
+    if number.bytes().any(|byte| byte == b'.') {
+        number.truncate(number.trim_end_matches('0').trim_end_matches('.').len());
+    }
+    quantity.thin()
 }
 
 /// Steps between the labels of a time axis, in seconds.

@@ -55,7 +55,8 @@ fn mark() -> El {
 
 /// A `details` element whose content exists only while it is open.
 pub(super) fn folding(class: &'static str, summary: El, body: El, content: impl Fn() -> Node + 'static) -> El {
-    let open = RwSignal::new(0);
+    // Of the type of every other signal, so that their code exists once.
+    let open = RwSignal::new(0_u64);
     let toggled = move |event: Event| {
         // Only this element toggles.
         let details = event.target().map(|target| target.unchecked_into::<HtmlDetailsElement>());

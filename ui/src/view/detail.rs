@@ -170,7 +170,7 @@ fn coverage(ctx: Ctx, figures: &Figures) -> El {
     let stalled = figures
         .stalled_since
         .map(|since| with_class("dd", "sub warn").child(format!("no events since {}", ctx.zone(since).time(since))));
-    let count = el("dd").attr("data-col", "count").attr("data-value", figures.count.to_string());
+    let count = el("dd").attr("data-col", "count").attr("data-value", format::digits(figures.count));
     with_class("div", "figure events")
         .child(el("dt").child("events in window"))
         .child(count.child(with_class("span", "n").child(format::count(figures.count))))

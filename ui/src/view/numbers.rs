@@ -99,7 +99,7 @@ pub(super) fn percentile(cell: El, figures: Option<&Figures>, at: usize) -> (El,
         .attr("data-head", shown.label)
         .attr("title", figures.map_or_else(String::new, |figures| percentile_title(shown, figures, at)))
         .maybe("data-low", value.map(|range| range.low.to_string()))
-        .maybe("data-high", value.map(|range| range.high.to_string()));
+        .maybe("data-high", value.map(|range| format::digits(range.high)));
     (cell.child(range(value)), figures.is_some_and(|figures| is_supported(shown, figures.count)))
 }
 

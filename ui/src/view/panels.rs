@@ -119,13 +119,13 @@ fn reading(chart: &Timeline, hover: Option<u64>) -> Reading {
     let mut reading = vec![("", chart.zone.time(second.saturating_mul(1_000_000_000)))];
     if chart.ingestion.is_some() {
         let rate = chart.ingestion_at(second);
-        reading.push(("in", rate.map_or_else(|| NONE.to_owned(), |rate| format!("{}/s", spaced(&format::rate(rate))))));
+        reading.push(("in", rate.map_or_else(|| NONE.to_owned(), |rate| format!("{}/s", format::rate(rate).thin()))));
     }
     let (rate, complete) = chart.rate_at(second).map_or((None, true), |(rate, complete)| (Some(rate), complete));
     let partial = if complete { "" } else { " so far" };
     reading.push((
         "out",
-        rate.map_or_else(|| NONE.to_owned(), |rate| format!("{}/s{partial}", spaced(&format::rate(rate)))),
+        rate.map_or_else(|| NONE.to_owned(), |rate| format!("{}/s{partial}", format::rate(rate).thin())),
     ));
     if chart.latency {
         let histogram = chart.column_at(second).map(|column| Histogram { bins: column.bins, ..Histogram::default() });
@@ -136,14 +136,6 @@ fn reading(chart: &Timeline, hover: Option<u64>) -> Reading {
             .push(("events", histogram.map_or_else(|| NONE.to_owned(), |histogram| format::count(histogram.count()))));
     }
     reading
-}
-
-fn spaced(quantity: &format::Quantity) -> String {
-    if quantity.unit.is_empty() {
-        quantity.number.clone()
-    } else {
-        format!("{}\u{2009}{}", quantity.number, quantity.unit)
-    }
 }
 
 /// The percentile curve and the shares by bin, side by side.
