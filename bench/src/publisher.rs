@@ -33,7 +33,7 @@ impl Publisher {
             TcpStream::connect(server.ingest).with_context(|| format!("{} at {}", system.name(), server.ingest))?;
         stream.set_nodelay(true)?;
         // What most machines have, where it is allowed. BBR sets timers for what it holds back, in the sender's kernel; on loopback
-        // that is done where an acknowledgement comes in, and charged to the reader: a fifth of a frame.
+        // that is done where an acknowledgement comes in, and charged to the reader: a seventh of a frame.
         let _ = SockRef::from(&stream).set_tcp_congestion(b"cubic");
         let greeting = match system {
             System::Joey => [emitter::connect(), emitter::join(app, "initializer")].concat(),
