@@ -82,8 +82,7 @@ pub fn relays_in_query(query: &str) -> Vec<String> {
 #[must_use]
 pub fn socket_address(relay: &str, page_protocol: &str) -> Option<String> {
     let relay = relay.trim();
-    let with_scheme = relay.split_once(':').and_then(|(scheme, rest)| Some((scheme, rest.strip_prefix("//")?)));
-    let (scheme, rest) = match with_scheme {
+    let (scheme, rest) = match scheme_of(relay) {
         Some(("ws" | "http", rest)) => ("ws", rest),
         Some(("wss" | "https", rest)) => ("wss", rest),
         Some(_) => return None,
@@ -97,6 +96,12 @@ pub fn socket_address(relay: &str, page_protocol: &str) -> Option<String> {
     }
     let path = if path.is_empty() { "ws" } else { path };
     Some(format!("{scheme}://{host}/{path}"))
+}
+
+/// The scheme of a whole address, and what follows `://`.
+fn scheme_of(relay: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = relay.split_once(':')?;
+    Some((scheme, rest.strip_prefix("//")?))
 }
 
 /// Where the relay at `address`, a WebSocket's, opens streams over HTTP.
@@ -124,7 +129,7 @@ pub fn relay_addresses<'a>(sources: impl IntoIterator<Item = &'a str>, page_prot
 /// Adds to `known` what a relay has `told`: whole addresses only, and on a page that came encrypted only encrypted ones, since
 /// a browser opens no others there.
 pub fn add_relays(known: &mut Vec<String>, told: &[String], is_encrypted: bool) {
-    for relay in told.iter().filter(|relay| relay.split_once(':').is_some_and(|(_, rest)| rest.starts_with("//"))) {
+    for relay in told.iter().filter(|relay| scheme_of(relay).is_some()) {
         let address = socket_address(relay, "").filter(|address| !is_encrypted || address.starts_with("wss"));
         if let Some(address) = address.filter(|address| !known.contains(address) && known.len() < RELAYS_MAX) {
             known.push(address);

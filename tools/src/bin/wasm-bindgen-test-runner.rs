@@ -1,8 +1,5 @@
 //! `wasm-bindgen-test-runner` at the version of our lockfile; Cargo runs the browser tests with it.
 
-fn main() {
-    if let Err(error) = wasm_bindgen_cli::wasm_bindgen_test_runner::run_cli_with_args(std::env::args_os()) {
-        eprintln!("error: {error:?}");
-        std::process::exit(1);
-    }
+fn main() -> anyhow::Result<()> {
+    wasm_bindgen_cli::wasm_bindgen_test_runner::run_cli_with_args(std::env::args_os())
 }

@@ -10,7 +10,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use walrus::Module;
 use wasm_bindgen_cli::wasm_bindgen::run_cli_with_args;
 
@@ -19,14 +19,13 @@ const EXPORT: &str = "export { initSync, __wbg_init as default };";
 const SAME: &str = "export { initSync };\nexport default __wbg_init;";
 
 fn main() -> Result<()> {
-    run_cli_with_args(std::env::args_os()).map_err(|error| anyhow!("{error:?}"))?;
+    run_cli_with_args(std::env::args_os())?;
     // Nothing is written where no folder is named.
     let Some(folder) = out_dir() else { return Ok(()) };
     for entry in fs::read_dir(folder)? {
-        let script = entry?.path();
-        let program = script.with_extension("").to_string_lossy().into_owned() + "_bg.wasm";
-        if script.extension().is_some_and(|extension| extension == "js") && fs::exists(&program)? {
-            shorten(&script, Path::new(&program))?;
+        let program = entry?.path();
+        if let Some(stem) = program.to_str().and_then(|program| program.strip_suffix("_bg.wasm")) {
+            shorten(Path::new(&format!("{stem}.js")), &program)?;
         }
     }
     Ok(())
