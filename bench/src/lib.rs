@@ -69,7 +69,7 @@ fn frames() -> Vec<Vec<u8>> {
 fn updates() -> Vec<Update> {
     let update = |(at, histogram)| {
         let (seq, series) = (at as u64 + 1, at as u32);
-        Update { seq, series, period_ns: 2 * S, end_ns: NOW, skew_ns: 0, histogram }
+        Update { seq, series, period_ns: 2 * S, end_ns: NOW, offset_ns: 0, histogram }
     };
     histograms().into_iter().enumerate().map(update).collect()
 }

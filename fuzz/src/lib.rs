@@ -98,8 +98,9 @@ struct Told {
 
 impl From<Update> for Told {
     fn from(update: Update) -> Self {
-        let Update { seq, series, period_ns, end_ns, skew_ns, histogram } = update;
-        Self { seq, series, period_ns, sent_end_ns: end_ns + skew_ns, histogram }
+        let sent_end_ns = update.sent_end_ns();
+        let Update { seq, series, period_ns, histogram, .. } = update;
+        Self { seq, series, period_ns, sent_end_ns, histogram }
     }
 }
 

@@ -14,6 +14,7 @@ mod log;
 mod peers;
 mod rounds;
 mod sum;
+mod worker_clock;
 
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use tokio::time::Instant;
 
 use self::feed::Feed;
 pub use self::follow::{Read, Subscription, Viewer};
-use self::log::Log;
+use self::log::{Log, Now, Stamped};
 use self::peers::Peers;
 pub use self::peers::{Accepted, NotTaken, Outgoing, RELAYS_MAX, RemoteLog, Standing, Want};
 pub use self::rounds::{Handed, Listener, News, Piece, Round, Rounds};
@@ -40,6 +41,9 @@ use crate::sync::{AtomicU64, Mutex, MutexGuard, RwLock};
 /// How much longer than asked for history is kept, so that a window as long as the ring is whole: its newest period began a
 /// while ago, and the oldest one arrived a while after its end.
 const SLACK: Duration = Duration::from_secs(15);
+
+/// Frames held, over all workers, until it is known where they belong: some 5 MB. One more counts as late.
+const HELD_MAX: u64 = 65_536;
 
 /// Series named in one message.
 const SERIES_PER_MESSAGE: usize = 500;
@@ -61,6 +65,8 @@ pub struct Hub {
     next_viewer: AtomicU64,
     next_feed: AtomicU64,
     series: AtomicU64,
+    /// Frames that wait until it is known where they belong.
+    held: AtomicU64,
     ring_bytes: AtomicU64,
     /// Goes up with every change of the catalogue.
     catalogue: AtomicU64,
@@ -103,6 +109,7 @@ impl Hub {
             next_viewer: AtomicU64::new(1),
             next_feed: AtomicU64::new(1),
             series: AtomicU64::new(0),
+            held: AtomicU64::new(0),
             ring_bytes: AtomicU64::new(0),
             catalogue: AtomicU64::new(1),
             forgotten: AtomicU64::new(0),
@@ -173,8 +180,27 @@ impl Hub {
 
     /// Begins to publish several histograms of `app` that were read at `now_ns`.
     pub fn publishing<'a>(&'a self, app: &'a Arc<App>, now_ns: u64) -> Publishing<'a> {
-        let (log, ring_ns) = (app.log.lock(), nanos(self.config.ring));
-        Publishing { hub: self, app, now_ns, ring_ns, log, accepted: 0, late: 0, skewed: 0, is_waiting: false }
+        let now = Now { ns: now_ns, ring_ns: nanos(self.config.ring) };
+        Publishing { hub: self, app, now, log: app.log.lock(), stamped: Stamped::default() }
+    }
+
+    /// Gives a place to frames that have waited for one too long at `due_ns`, and names workers whose clock is off in the log.
+    pub fn release_held(&self, due_ns: u64, now_ns: u64) {
+        let apps: Vec<Arc<App>> = self.apps.read().values().cloned().collect();
+        for app in apps {
+            let mut publishing = self.publishing(&app, now_ns);
+            publishing.release_due(due_ns);
+            let changed = publishing.log.changed_offsets();
+            drop(publishing);
+            for (worker, offset_ns) in changed {
+                let offset_s = offset_ns as f64 / 1e9;
+                if offset_ns == 0 {
+                    tracing::info!(app = app.name, worker, "the worker's clock is right again");
+                } else {
+                    tracing::warn!(app = app.name, worker, offset_s, "the worker's clock is off: its periods are moved");
+                }
+            }
+        }
     }
 
     /// Takes one of the places for series, unless all are taken.
@@ -419,6 +445,7 @@ impl Hub {
             series: apps.iter().map(|app| app.log.lock().series().len()).sum(),
             viewers: self.viewers.lock().len(),
             ring_bytes: self.ring_bytes.load(Relaxed),
+            held: self.held.load(Relaxed),
         }
     }
 }
@@ -429,14 +456,9 @@ impl Hub {
 pub struct Publishing<'a> {
     hub: &'a Hub,
     app: &'a Arc<App>,
-    now_ns: u64,
-    ring_ns: u64,
+    now: Now,
     log: MutexGuard<'a, Log>,
-    accepted: u64,
-    late: u64,
-    skewed: u64,
-    /// Whether somebody has to be told that there is something to cut.
-    is_waiting: bool,
+    stamped: Stamped,
 }
 
 impl Publishing<'_> {
@@ -445,7 +467,7 @@ impl Publishing<'_> {
     /// # Errors
     /// [`Reject::LimitSeries`] when it is of a new series and there are as many as there may be.
     pub fn metrics(&mut self, metrics: &Metrics<'_>) -> Result<u32, Reject> {
-        let Self { hub, now_ns, log, .. } = self;
+        let Self { hub, now, log, .. } = self;
         #[cfg(test)]
         assert_ne!(metrics.name, crate::guard::BROKEN);
         let known = log.series_number(metrics);
@@ -455,7 +477,7 @@ impl Publishing<'_> {
             if log.series().len() >= hub.config.series_per_app_max || !hub.take_series_place() {
                 // The catalogue says so with its next beat; one producer must not make it beat faster.
                 log.limited += 1;
-                log.heard_ns = *now_ns;
+                log.heard_ns = now.ns;
                 return Err(Reject::LimitSeries);
             }
             log.changed = hub.catalogue_changed();
@@ -467,25 +489,37 @@ impl Publishing<'_> {
 
     /// Stamps what was counted of a series whose number [`Publishing::metrics`] gave.
     pub fn counted(&mut self, series: u32, counted: Counted<impl ExactSizeIterator<Item = u64>>) {
-        let stamped = self.log.publish(series, counted, self.now_ns, self.ring_ns);
-        self.accepted += 1;
-        self.late += u64::from(stamped.is_late);
-        self.skewed += u64::from(stamped.is_skewed);
-        self.is_waiting |= stamped.is_first;
-        if stamped.is_full {
-            self.hub.cut(self.app, &mut self.log, self.now_ns);
-            self.is_waiting = false;
+        let Self { hub, now, log, stamped, .. } = self;
+        let has_room = hub.held.load(Relaxed) + stamped.held < HELD_MAX;
+        if log.publish(series, counted, *now, has_room, stamped) {
+            self.cut();
         }
+    }
+
+    /// Stamps what has been held for too long at `due_ns`.
+    fn release_due(&mut self, due_ns: u64) {
+        if self.log.release_due(due_ns, self.now, &mut self.stamped) {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        self.hub.cut(self.app, &mut self.log, self.now.ns);
+        self.stamped.is_first = false;
     }
 }
 
 impl Drop for Publishing<'_> {
     fn drop(&mut self) {
-        let Counters { accepted, late, skewed, .. } = &self.hub.counters;
-        accepted.inc_by(self.accepted);
-        late.inc_by(self.late);
-        skewed.inc_by(self.skewed);
-        if self.is_waiting {
+        let Counters { accepted, late, moved, .. } = &self.hub.counters;
+        accepted.inc_by(self.stamped.accepted);
+        late.inc_by(self.stamped.late);
+        moved.inc_by(self.stamped.moved);
+        if self.stamped.held != self.stamped.released {
+            // Counts of both wrap as one number.
+            self.hub.held.fetch_add(self.stamped.held.wrapping_sub(self.stamped.released), Relaxed);
+        }
+        if self.stamped.is_first {
             self.hub.dirty.lock().push(self.app.clone());
             self.hub.work.notify_one();
         }
@@ -505,6 +539,8 @@ pub struct Figures {
     pub viewers: usize,
     /// Bytes of history.
     pub ring_bytes: u64,
+    /// Frames that wait until it is known where they belong.
+    pub held: u64,
 }
 
 #[cfg(test)]

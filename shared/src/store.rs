@@ -3,7 +3,6 @@
 //! The same store runs in the browser, behind `joey stats` and in the tests. Its clock is the newest plausible period end
 //! that was seen, not the time on anybody's wall, so a recording from last year looks as it did then.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::histogram::Histogram;
@@ -57,15 +56,6 @@ pub struct View {
     pub revision: u64,
 }
 
-/// A producer clock that is ahead of the relay's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Skew {
-    /// By how much, in ns.
-    pub ahead_ns: u64,
-    /// When it was last seen, in ns since the Unix epoch.
-    pub seen_ns: u64,
-}
-
 /// A part of the log that this viewer did not get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hole {
@@ -91,7 +81,6 @@ pub struct AppStore {
     revision: u64,
     heard_ns: u64,
     late: u64,
-    skews: VecMap<String, Skew>,
     holes: Vec<Hole>,
 }
 
@@ -135,9 +124,8 @@ pub(crate) struct Known {
     pub(crate) is_whole: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Announced {
-    worker: String,
     own: usize,
     total: Option<usize>,
 }
@@ -163,7 +151,6 @@ impl AppStore {
             revision: 0,
             heard_ns: 0,
             late: 0,
-            skews: VecMap::new(),
             holes: Vec::new(),
         }
     }
@@ -174,8 +161,7 @@ impl AppStore {
             let (own, total) = ViewKey::of_series(&entry.key);
             let own = self.view_for(own, entry.id);
             let total = total.map(|total| self.view_for(total, entry.id));
-            let announced = Announced { worker: entry.key.worker.clone(), own, total };
-            self.log(epoch).series.insert(entry.number, announced);
+            self.log(epoch).series.insert(entry.number, Announced { own, total });
         }
     }
 
@@ -206,7 +192,7 @@ impl AppStore {
     /// Counts an update of the log of `epoch` that arrived at the relay at `arrival_ns`, once.
     pub fn apply(&mut self, epoch: u64, update: &Update, arrival_ns: u64) -> Applied {
         let log = self.log(epoch);
-        let Some(announced) = log.series.get(&update.series).cloned() else { return Applied::Unknown };
+        let Some(announced) = log.series.get(&update.series).copied() else { return Applied::Unknown };
         if !log.merged.insert(update.seq) {
             return Applied::Again;
         }
@@ -259,19 +245,14 @@ impl AppStore {
 
     /// Counts an update, or a sum of several, of which the caller knows that it was not here before.
     pub(crate) fn add(&mut self, epoch: u64, update: &Update, arrival_ns: u64) -> Applied {
-        match self.log(epoch).series.get(&update.series).cloned() {
+        match self.log(epoch).series.get(&update.series).copied() {
             Some(announced) => self.count(announced, update, arrival_ns),
             None => Applied::Unknown,
         }
     }
 
-    fn count(&mut self, Announced { worker, own, total }: Announced, update: &Update, arrival_ns: u64) -> Applied {
+    fn count(&mut self, Announced { own, total }: Announced, update: &Update, arrival_ns: u64) -> Applied {
         self.heard_ns = self.heard_ns.max(arrival_ns);
-        if update.skew_ns > 0 {
-            self.skews.insert(worker, Skew { ahead_ns: update.skew_ns, seen_ns: arrival_ns });
-        } else {
-            self.skews.remove(&worker);
-        }
         self.move_clock(update, arrival_ns);
         self.revision += 1;
         let (clock, revision) = (second_of(self.clock_ns), self.revision);
@@ -407,12 +388,6 @@ impl AppStore {
         self.late
     }
 
-    /// Workers whose clock is implausibly far ahead; their periods are placed by arrival.
-    #[must_use]
-    pub const fn skews(&self) -> &VecMap<String, Skew> {
-        &self.skews
-    }
-
     /// Notes that a part of the log is missing.
     pub fn note_hole(&mut self, hole: Hole) {
         if self.holes.len() == HOLES_MAX {
@@ -461,7 +436,7 @@ mod tests {
     fn update(seq: u64, series: u32, end_s: u64, durations: &[u64]) -> Update {
         let mut histogram = Histogram::default();
         durations.iter().for_each(|&ns| histogram.record(ns));
-        Update { seq, series, period_ns: 2 * S, end_ns: end_s * S, skew_ns: 0, histogram }
+        Update { seq, series, period_ns: 2 * S, end_ns: end_s * S, offset_ns: 0, histogram }
     }
 
     /// A store that has seen `updates` of two workers' computations, each at its end.
@@ -521,14 +496,6 @@ mod tests {
         assert_eq!((store.late(), store.histogram(0).count()), (1, 0));
         store.set_seconds(900);
         assert_eq!(store.histogram(0).count(), 1);
-    }
-
-    #[test]
-    fn a_skewed_clock_is_named_until_it_is_sound_again() {
-        let mut store = store_of(&[Update { skew_ns: 9 * S, ..update(1, 0, 100, &[5]) }]);
-        assert_eq!(store.skews().get("a"), Some(&Skew { ahead_ns: 9 * S, seen_ns: 100 * S }));
-        store.apply(1, &update(2, 0, 102, &[5]), 102 * S);
-        assert!(store.skews().is_empty());
     }
 
     /// Updates of three series within a window's length, some of them of quiet or saturated periods.

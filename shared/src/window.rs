@@ -369,7 +369,7 @@ mod tests {
     fn update(end_s: u64, period_s: u64, durations: &[u64]) -> Update {
         let mut histogram = Histogram::default();
         durations.iter().for_each(|&ns| histogram.record(ns));
-        Update { seq: 0, series: 0, period_ns: period_s * S, end_ns: end_s * S, skew_ns: 0, histogram }
+        Update { seq: 0, series: 0, period_ns: period_s * S, end_ns: end_s * S, offset_ns: 0, histogram }
     }
 
     /// A window of `seconds` that has seen `updates`, sliding to each one's end as a store does.

@@ -171,6 +171,11 @@ pub struct WorkerEntry {
     pub since_ns: u64,
     /// How often it has come back.
     pub returns: u32,
+    /// What the relay adds to the ends of its periods, since its clock is off, in ns: positive where it is behind. 0 where it is
+    /// about right.
+    pub offset_ns: i64,
+    /// Since when the relay does that, in ns since the Unix epoch. 0 where it does not.
+    pub offset_since_ns: u64,
 }
 
 /// A series and the number that stands for it in one application's log.

@@ -349,7 +349,7 @@ mod tests {
         let update = |&(seq, number): &(u64, u64)| {
             let mut histogram = joey_shared::histogram::Histogram::default();
             histogram.bins[NUMBER_BIN] = number;
-            Update { seq, series: 0, period_ns: 1, end_ns: 1, skew_ns: 0, histogram }
+            Update { seq, series: 0, period_ns: 1, end_ns: 1, offset_ns: 0, histogram }
         };
         let head = BatchHead { feed: 1, from, to, cut_ns: 0, end_ns: 0, period_ns: 0, series: Vec::new() };
         Heard::Batch(head, stamps.iter().map(update).collect(), Vec::new())

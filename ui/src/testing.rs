@@ -12,7 +12,7 @@ pub(crate) const S: u64 = 1_000_000_000;
 pub(crate) fn update(seq: u64, series: u32, end_s: u64, durations: &[u64]) -> Update {
     let mut histogram = Histogram::default();
     durations.iter().for_each(|&ns| histogram.record(ns));
-    Update { seq, series, period_ns: 2 * S, end_ns: end_s * S, skew_ns: 0, histogram }
+    Update { seq, series, period_ns: 2 * S, end_ns: end_s * S, offset_ns: 0, histogram }
 }
 
 /// A store of two workers' computations (0, 1), a pipeline's end (2) and its source (3), and a worker (4), which has seen

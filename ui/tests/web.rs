@@ -88,7 +88,7 @@ fn messages() -> Vec<Vec<u8>> {
     let mut writer = UpdatesWriter::new(&head);
     let mut histogram = Histogram::default();
     (0..1000).for_each(|ns| histogram.record(ns));
-    writer.push(&Update { seq: 1, series: 0, period_ns: 2 * S, end_ns: 100 * S, skew_ns: 0, histogram });
+    writer.push(&Update { seq: 1, series: 0, period_ns: 2 * S, end_ns: 100 * S, offset_ns: 0, histogram });
     vec![
         ServerMessage::Hello(hello).encode(),
         ServerMessage::Catalogue {

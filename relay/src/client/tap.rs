@@ -60,7 +60,7 @@ fn as_line(incoming: &Incoming<'_>) -> String {
     let p = |q| histogram.quantile(q).map_or_else(|| "-".to_owned(), |range| format::range(range).to_string());
     format!(
         "{} {app} | {} | {} | {} | {} | {}/s  p50 {}  p99 {}",
-        utc_time(update.end_ns.saturating_add(update.skew_ns)),
+        utc_time(update.sent_end_ns()),
         key.category,
         key.pipeline,
         key.worker,
@@ -91,7 +91,7 @@ fn as_json(incoming: &Incoming<'_>) -> Value {
         "name": key.name,
         "id": series.id,
         "period_ns": update.period_ns,
-        "period_end_ns": update.end_ns.saturating_add(update.skew_ns),
+        "period_end_ns": update.sent_end_ns(),
         "count": number(histogram.count()),
         "bins": bins,
         "min_ns": extremes.map(|(min_ns, _)| min_ns),

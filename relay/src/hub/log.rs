@@ -1,18 +1,19 @@
 //! One application's log: numbers for series and updates, what is not cut yet, its feeds and its workers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use joey_shared::series::{Filter, SeriesKey};
-use joey_shared::wire::{AppEntry, BatchHead, Blob, SeriesEntry, Update, UpdatesWriter, WorkerEntry};
+use joey_shared::wire::{AppEntry, BatchHead, Blob, SeriesEntry, Update, UpdatesWriter, WorkerEntry, span_of};
 
 use super::feed::{Batch, Feed, History, Written};
 use super::peers::{Accepted, NotTaken};
 use super::rounds::Listener;
 use super::sum;
+use super::worker_clock::{Decision, Held, WorkerClock};
 use crate::ingest::wallaroo::{Counted, Metrics};
 
 /// A batch is cut early when it holds this many updates: some 40 KB, which no viewer's buffer refuses.
@@ -27,9 +28,6 @@ const FEEDS_MAX: usize = 1_000;
 /// The least time between two changes of the catalogue that only say how things go on: 10 s.
 const ENTRY_NS: u64 = 10_000_000_000;
 
-/// How far a period may end in the future before its producer's clock is called wrong, at least: 5 s.
-const SKEW_NS_MIN: u64 = 5_000_000_000;
-
 /// The log of one application.
 #[derive(Debug)]
 pub(super) struct Log {
@@ -41,8 +39,14 @@ pub(super) struct Log {
     head: u64,
     /// What is not cut yet, as the feed of everything will have it.
     pending: Pending,
-    /// The newest plausible period end.
+    /// The newest period end, after the offset of its worker.
     clock_ns: u64,
+    /// The clocks of the workers that have sent, where each worker's is, and which one the ends of each series are read from.
+    clocks: Vec<WorkerClock>,
+    clock_of_worker: HashMap<String, u32>,
+    clock_of_series: Vec<u32>,
+    /// Frames that wait until it is known where they belong.
+    held: u64,
     /// When the newest batch was cut.
     cut_ns: u64,
     /// When the newest frame arrived.
@@ -78,17 +82,29 @@ struct Worker {
     returns: u32,
 }
 
-/// What became of a published update.
-#[derive(Clone, Copy, Debug)]
+/// What became of published updates.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Stamped {
-    /// It is the first one since the last cut.
+    /// How many were stamped.
+    pub(super) accepted: u64,
+    /// How many of them are older than everything that the ring is meant to hold.
+    pub(super) late: u64,
+    /// How many of them were moved, since the clock of their worker is off.
+    pub(super) moved: u64,
+    /// How many are held, and how many of those held before were stamped.
+    pub(super) held: u64,
+    pub(super) released: u64,
+    /// Whether one of them is the first one since the last cut.
     pub(super) is_first: bool,
-    /// There are enough for a batch.
-    pub(super) is_full: bool,
-    /// It is older than everything that the ring is meant to hold.
-    pub(super) is_late: bool,
-    /// Its producer's clock is far ahead.
-    pub(super) is_skewed: bool,
+}
+
+/// When something is published.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    /// By the relay's clock, in ns since the Unix epoch.
+    pub(super) ns: u64,
+    /// How much history the ring is meant to hold, in ns.
+    pub(super) ring_ns: u64,
 }
 
 /// What a cut made.
@@ -107,6 +123,10 @@ impl Log {
             head: 0,
             pending: Pending::default(),
             clock_ns: 0,
+            clocks: Vec::new(),
+            clock_of_worker: HashMap::new(),
+            clock_of_series: Vec::new(),
+            held: 0,
             cut_ns: 0,
             heard_ns: 0,
             late: 0,
@@ -130,6 +150,13 @@ impl Log {
     /// Gives the series that `metrics` belongs to a number.
     pub(super) fn add_series(&mut self, metrics: &Metrics<'_>) -> u32 {
         let number = u32::try_from(self.series.len()).unwrap_or(u32::MAX);
+        let clock = self.clock_of_worker.get(metrics.worker).copied().unwrap_or_else(|| {
+            let clock = u32::try_from(self.clocks.len()).unwrap_or(u32::MAX);
+            self.clocks.push(WorkerClock::default());
+            self.clock_of_worker.insert(metrics.worker.to_owned(), clock);
+            clock
+        });
+        self.clock_of_series.push(clock);
         let [category, pipeline, worker, name] =
             [metrics.category, metrics.pipeline, metrics.worker, metrics.name].map(str::to_owned);
         self.series.push(SeriesEntry::new(number, metrics.id, SeriesKey { category, pipeline, worker, name }));
@@ -139,33 +166,96 @@ impl Log {
         number
     }
 
-    /// Stamps what was `counted` of `series`, read at `now_ns`.
+    /// Stamps what was `counted` of `series`, read at `now_ns`, or holds it, if there is room, until it is known where it belongs.
+    /// Says whether there are enough for a batch.
     pub(super) fn publish(
         &mut self,
         series: u32,
         counted: Counted<impl ExactSizeIterator<Item = u64>>,
-        now_ns: u64,
-        ring_ns: u64,
-    ) -> Stamped {
-        let Counted { span, period_ns, end_ns: told_ns } = counted;
-        let is_skewed = told_ns > now_ns.saturating_add(SKEW_NS_MIN.max(period_ns.saturating_mul(2)));
-        // A clock far ahead would end every other window; its periods take the place of those that end now.
-        let end_ns = if is_skewed { now_ns - now_ns % period_ns } else { told_ns };
+        now: Now,
+        has_room: bool,
+        stamped: &mut Stamped,
+    ) -> bool {
+        let at = self.clock_of_series[series as usize] as usize;
+        let clock = &mut self.clocks[at];
+        let before = clock.offset();
+        let decision = clock.decide(counted.end_ns, counted.period_ns, now.ns);
+        if clock.offset() != before {
+            // The next sweep tells everybody. A clock that jumps about must not make the catalogue change faster.
+            self.told_ns = 0;
+        }
+        match decision {
+            Decision::Place => {}
+            Decision::Hold if has_room => {
+                clock.hold(Held::new(series, counted, now.ns));
+                self.heard_ns = now.ns;
+                self.held += 1;
+                stamped.held += 1;
+                return false;
+            }
+            Decision::Hold | Decision::PlaceAfterHeld => self.release(at, now, stamped),
+        }
+        let end_ns = self.clocks[at].placed(counted.end_ns);
+        self.stamp(series, counted, end_ns, now, stamped)
+    }
+
+    /// Stamps everything that the clock `at` holds.
+    fn release(&mut self, at: usize, now: Now, stamped: &mut Stamped) {
+        for held in self.clocks[at].release() {
+            let (histogram, end_ns) = (held.histogram(), self.clocks[at].placed(held.end_ns));
+            let counted = Counted { span: span_of(&histogram), period_ns: held.period_ns, end_ns: held.end_ns };
+            self.stamp(held.series, counted, end_ns, now, stamped);
+            self.held -= 1;
+            stamped.released += 1;
+        }
+    }
+
+    /// Stamps what has been held for too long at `due_ns`. Says whether there are enough for a batch.
+    pub(super) fn release_due(&mut self, due_ns: u64, now: Now, stamped: &mut Stamped) -> bool {
+        if self.held > 0 {
+            let due = |at: &usize| self.clocks[*at].is_due(due_ns);
+            let due: Vec<usize> = (0..self.clocks.len()).filter(due).collect();
+            due.into_iter().for_each(|at| self.release(at, now, stamped));
+        }
+        self.pending.count >= BATCH_UPDATES_MAX
+    }
+
+    /// Workers whose offset has changed since the last call, with the offset.
+    pub(super) fn changed_offsets(&mut self) -> Vec<(String, i64)> {
+        let Self { clocks, clock_of_worker, .. } = self;
+        let news = |(worker, at): (&String, &u32)| {
+            let offset_ns = clocks.get_mut(*at as usize)?.news()?;
+            Some((worker.clone(), offset_ns))
+        };
+        clock_of_worker.iter().filter_map(news).collect()
+    }
+
+    fn stamp(
+        &mut self,
+        series: u32,
+        Counted { span, period_ns, end_ns: sent_end_ns }: Counted<impl ExactSizeIterator<Item = u64>>,
+        end_ns: u64,
+        now: Now,
+        stamped: &mut Stamped,
+    ) -> bool {
         self.clock_ns = self.clock_ns.max(end_ns);
-        let is_late = end_ns.saturating_add(ring_ns) < self.clock_ns;
+        let is_late = end_ns.saturating_add(now.ring_ns) < self.clock_ns;
         self.late += u64::from(is_late);
-        self.heard_ns = now_ns;
+        stamped.late += u64::from(is_late);
+        self.heard_ns = now.ns;
         self.head += 1;
         let Pending { count, end_ns: first_end_ns, period_ns: first_period_ns, updates } = &mut self.pending;
         *count += 1;
-        let is_first = *count == 1;
-        if is_first {
+        if *count == 1 {
+            stamped.is_first = true;
             (*first_end_ns, *first_period_ns) = (end_ns, period_ns);
             updates.begin(self.head, end_ns, period_ns);
         }
-        let skew_ns = told_ns.saturating_sub(end_ns);
-        updates.push_parts([self.head, period_ns, end_ns, skew_ns], series, span);
-        Stamped { is_first, is_full: *count >= BATCH_UPDATES_MAX, is_late, is_skewed }
+        let offset_ns = end_ns.wrapping_sub(sent_end_ns).cast_signed();
+        stamped.moved += u64::from(offset_ns != 0);
+        stamped.accepted += 1;
+        updates.push_parts([self.head, period_ns, end_ns], offset_ns, series, span);
+        *count >= BATCH_UPDATES_MAX
     }
 
     /// Makes one batch for each feed of what was published since the last cut.
@@ -487,11 +577,17 @@ impl Log {
 
     /// This application's line in the catalogue.
     pub(super) fn entry(&self, app: &str) -> AppEntry {
-        let worker = |(name, worker): (&String, &Worker)| WorkerEntry {
-            worker: name.clone(),
-            connected: worker.connections > 0,
-            since_ns: worker.since_ns,
-            returns: worker.returns,
+        let worker = |(name, worker): (&String, &Worker)| {
+            let clock = self.clock_of_worker.get(name).and_then(|&at| self.clocks.get(at as usize));
+            let (offset_ns, since_ns) = clock.map_or((0, 0), WorkerClock::offset);
+            WorkerEntry {
+                worker: name.clone(),
+                connected: worker.connections > 0,
+                since_ns: worker.since_ns,
+                returns: worker.returns,
+                offset_ns,
+                offset_since_ns: if offset_ns == 0 { 0 } else { since_ns },
+            }
         };
         AppEntry {
             app: app.to_owned(),

@@ -54,7 +54,8 @@ fn add(items: &mut HashMap<Key, Update>, update: Update) {
     let start_ns = start_of(item).min(start_of(&update));
     item.end_ns = item.end_ns.max(update.end_ns);
     item.period_ns = item.end_ns - start_ns;
-    item.skew_ns = item.skew_ns.max(update.skew_ns);
+    // Where the offset changed within the ten seconds, the larger one of either sign.
+    item.offset_ns = std::cmp::max_by_key(item.offset_ns, update.offset_ns, |offset_ns| offset_ns.unsigned_abs());
     item.histogram.merge(&update.histogram);
 }
 

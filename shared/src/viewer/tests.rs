@@ -49,7 +49,7 @@ fn batch(feed: u32, from: u64, to: u64, seqs: &[u64]) -> Vec<u8> {
     for &seq in seqs {
         let mut histogram = Histogram::default();
         histogram.record(seq);
-        writer.push(&Update { seq, series: 4, period_ns: S, end_ns: 1_000 * S, skew_ns: 0, histogram });
+        writer.push(&Update { seq, series: 4, period_ns: S, end_ns: 1_000 * S, offset_ns: 0, histogram });
     }
     ServerMessage::Batch { head, updates: writer.finish() }.encode()
 }

@@ -17,13 +17,21 @@ pub struct Update {
     pub series: u32,
     /// The span that it counts, in ns.
     pub period_ns: u64,
-    /// When that span ended, in ns since the Unix epoch. Where the producer's clock was implausibly far ahead this is the
-    /// newest boundary of its period by the relay's clock.
+    /// When that span ended, in ns since the Unix epoch: by the producer's clock, plus the offset of that clock.
     pub end_ns: u64,
-    /// By how much the producer's own stamp was later than `end_ns`; 0 from a sound clock.
-    pub skew_ns: u64,
+    /// The offset that the relay added to the producer's own period end, in ns: positive where the producer's clock is behind, 0
+    /// where it is about right.
+    pub offset_ns: i64,
     /// What was counted.
     pub histogram: Histogram,
+}
+
+impl Update {
+    /// When its period ended by the producer's own clock, in ns since the Unix epoch.
+    #[must_use]
+    pub const fn sent_end_ns(&self) -> u64 {
+        self.end_ns.wrapping_sub(self.offset_ns.cast_unsigned())
+    }
 }
 
 /// Which part of a log a batch covers, and what its updates are written relative to.
@@ -61,7 +69,7 @@ struct Item {
     series: u32,
     end: i64,
     period: i64,
-    skew_ns: u64,
+    offset_ns: i64,
     bins: SparseBins,
     /// Minimum relative to the low bound of the lowest occupied bin (0 when there is none).
     min: i64,
@@ -116,14 +124,16 @@ impl UpdatesWriter {
 
     /// Adds an update. Numbers must ascend.
     pub fn push(&mut self, update: &Update) {
-        let Update { seq, series, period_ns, end_ns, skew_ns, ref histogram } = *update;
-        self.push_parts([seq, period_ns, end_ns, skew_ns], series, span_of(histogram));
+        let Update { seq, series, period_ns, end_ns, offset_ns, ref histogram } = *update;
+        self.push_parts([seq, period_ns, end_ns], offset_ns, series, span_of(histogram));
     }
 
-    /// Adds an update whose parts are in several places: its number, period, period end and skew, its series, what was counted.
+    /// Adds an update whose parts are in several places: its number, period and period end, its offset, its series, what was
+    /// counted.
     pub fn push_parts(
         &mut self,
-        [seq, period_ns, end_ns, skew_ns]: [u64; 4],
+        [seq, period_ns, end_ns]: [u64; 3],
+        offset_ns: i64,
         series: u32,
         span: Span<impl ExactSizeIterator<Item = u64>>,
     ) {
@@ -136,7 +146,7 @@ impl UpdatesWriter {
         out.number(u64::from(series));
         out.signed(difference(end_ns, last_end_ns));
         out.signed(difference(period_ns, last_period_ns));
-        out.number(skew_ns);
+        out.signed(offset_ns);
         out.byte(first as u8);
         out.byte(length as u8);
         for count in counts {
@@ -244,7 +254,7 @@ impl Iterator for Updates<'_> {
             series: item.series,
             period_ns: self.period_ns,
             end_ns: self.end_ns,
-            skew_ns: item.skew_ns,
+            offset_ns: item.offset_ns,
             histogram: Histogram {
                 bins: item.bins.0,
                 min_ns: applied(lowest, item.min),

@@ -21,7 +21,7 @@ fn example_update(seq: u64) -> Update {
     let mut histogram = Histogram { min_ns: 90, max_ns: 900, ..Histogram::default() };
     (histogram.bins[7], histogram.bins[10]) = (3, 2);
     let end_ns = 1_544_101_820_000_000_000;
-    Update { seq, series: 0, period_ns: 2_000_000_000, end_ns, skew_ns: 0, histogram }
+    Update { seq, series: 0, period_ns: 2_000_000_000, end_ns, offset_ns: 0, histogram }
 }
 
 fn example_head() -> BatchHead {
@@ -241,10 +241,10 @@ fn more_than_65_bins_are_refused() {
 
 fn any_update() -> impl Strategy<Value = Update> {
     let bins = prop::collection::vec(prop_oneof![3 => Just(0), 1 => any::<u64>()], BINS);
-    (any::<[u64; 6]>(), any::<u32>(), bins).prop_map(
-        |([skip, period_ns, end_ns, skew_ns, min_ns, max_ns], series, bins)| {
+    (any::<[u64; 5]>(), any::<i64>(), any::<u32>(), bins).prop_map(
+        |([skip, period_ns, end_ns, min_ns, max_ns], offset_ns, series, bins)| {
             let histogram = Histogram { bins: bins.try_into().unwrap(), min_ns, max_ns };
-            Update { seq: skip % 1000, series, period_ns, end_ns, skew_ns, histogram }
+            Update { seq: skip % 1000, series, period_ns, end_ns, offset_ns, histogram }
         },
     )
 }
