@@ -21,8 +21,8 @@ use tokio::sync::watch;
 use self::claims::Claims;
 use self::origin::Origins;
 use self::token::{Keys, Unacceptable};
+use crate::clock::wall_ns;
 use crate::config::Config;
-use crate::now_ns;
 
 /// The rules in force.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ impl Rules {
     /// # Errors
     /// When it is not one of these keys, not for this relay, or not good now.
     pub fn claims(&self, token: &str) -> Result<Claims, Unacceptable> {
-        self.keys.as_ref().map_or_else(|| Ok(Claims::everything()), |keys| keys.claims(token, now_ns() as f64 / 1e9))
+        self.keys.as_ref().map_or_else(|| Ok(Claims::everything()), |keys| keys.claims(token, wall_ns() as f64 / 1e9))
     }
 
     /// Whether `peer` may read figures: from this machine, where nobody else speaks through a proxy; with a token; or anybody,

@@ -14,10 +14,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::access::{self, Access};
 use crate::client::{self, Outcome};
+use crate::clock::wall_ns;
 use crate::config::{self, AUDIENCE, Config, Options};
 use crate::demo;
 use crate::door;
-use crate::now_ns;
 use crate::server::Relay;
 
 /// How much is logged by itself. The client of NATS would tell each of its attempts to connect.
@@ -290,7 +290,7 @@ fn renew_on_signal(
 }
 
 fn mint(token: &Token) -> anyhow::Result<()> {
-    let now_s = now_ns() / 1_000_000_000;
+    let now_s = wall_ns() / 1_000_000_000;
     let mut claims = json!({
         "aud": token.audience,
         "iat": now_s,

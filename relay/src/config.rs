@@ -14,6 +14,7 @@ use joey_shared::wire::RELAYS_MAX;
 use serde::Deserialize;
 
 use crate::access::{self, tls};
+use crate::clock;
 use crate::cluster::engine::NatsUrl;
 use crate::cluster::subjects::Subjects;
 
@@ -194,7 +195,7 @@ pub struct Config {
     pub stall_deadline: Duration,
     /// How long stopping waits for viewers to say goodbye: 5 s.
     pub drain: Duration,
-    /// The time on the wall in ns since the Unix epoch. A simulation has its own.
+    /// The relay's clock in ns since the Unix epoch, which nobody can set. A simulation has its own.
     pub clock: fn() -> u64,
 }
 
@@ -236,13 +237,13 @@ impl Default for Config {
             heartbeat: Duration::from_secs(5),
             stall_deadline: Duration::from_secs(30),
             drain: Duration::from_secs(5),
-            clock: crate::now_ns,
+            clock: clock::steady_ns,
         }
     }
 }
 
 impl Config {
-    /// The time on the wall in ns since the Unix epoch, as the relay knows it.
+    /// The time in ns since the Unix epoch, by the relay's own clock.
     #[must_use]
     pub fn now_ns(&self) -> u64 {
         (self.clock)()

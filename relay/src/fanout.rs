@@ -85,6 +85,7 @@ pub async fn serve(
         logs: Logs::default(),
         catalogue: 0,
         catalogue_due: Instant::now(),
+        wall_clock: (0, 0),
         told: Instant::now(),
         cluster_due: Instant::now(),
         ping_due: Instant::now() + PING,
@@ -132,6 +133,8 @@ struct Session {
     /// The version of the catalogue that the viewer has.
     catalogue: u64,
     catalogue_due: Instant,
+    /// How far the wall clock was set, as far as the viewer knows.
+    wall_clock: (i64, u64),
     /// When the viewer was last told something.
     told: Instant,
     /// When the viewer is next told how the relay stands with others, if that has changed.
@@ -294,6 +297,7 @@ impl Session {
             Some(Turn::Notice) => self.say_end_of_pass(),
             None => {}
         }
+        self.send_wall_clock();
         let more_apps = self.send_catalogue(now);
         self.send_logs(now);
         if now >= self.cluster_due {
@@ -315,6 +319,16 @@ impl Session {
             self.unanswered += u32::from(self.transport.ping());
         }
         Continue(more)
+    }
+
+    /// Says how far the relay's wall clock was set, if that has changed.
+    fn send_wall_clock(&mut self) {
+        let wall_clock = self.hub.wall_clock();
+        if wall_clock != self.wall_clock {
+            self.wall_clock = wall_clock;
+            let (step_ns, at_ns) = wall_clock;
+            self.say(&ServerMessage::WallClock { step_ns, at_ns });
+        }
     }
 
     /// Gathers one message of what is new in the catalogue; says whether there is more.

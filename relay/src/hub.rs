@@ -45,6 +45,9 @@ const SLACK: Duration = Duration::from_secs(15);
 /// Frames held, over all workers, until it is known where they belong: some 5 MB. One more counts as late.
 const HELD_MAX: u64 = 65_536;
 
+/// How much the wall clock changes at once where somebody sets it, at least: 1 s.
+const WALL_STEP_NS: u64 = 1_000_000_000;
+
 /// Series named in one message.
 const SERIES_PER_MESSAGE: usize = 500;
 
@@ -67,12 +70,22 @@ pub struct Hub {
     series: AtomicU64,
     /// Frames that wait until it is known where they belong.
     held: AtomicU64,
+    wall_clock: Mutex<WallClock>,
     ring_bytes: AtomicU64,
     /// Goes up with every change of the catalogue.
     catalogue: AtomicU64,
     /// The catalogue's value when an application was last forgotten.
     forgotten: AtomicU64,
     peers: Peers,
+}
+
+/// What became of the wall clock while the relay runs.
+#[derive(Debug, Default)]
+struct WallClock {
+    /// How far it is ahead of the relay's own clock, in ns, to the last whole step.
+    step_ns: i64,
+    /// When it was last set, by the relay's own clock.
+    at_ns: u64,
 }
 
 /// One application.
@@ -110,6 +123,7 @@ impl Hub {
             next_feed: AtomicU64::new(1),
             series: AtomicU64::new(0),
             held: AtomicU64::new(0),
+            wall_clock: Mutex::default(),
             ring_bytes: AtomicU64::new(0),
             catalogue: AtomicU64::new(1),
             forgotten: AtomicU64::new(0),
@@ -197,7 +211,12 @@ impl Hub {
                 if offset_ns == 0 {
                     tracing::info!(app = app.name, worker, "the worker's clock is right again");
                 } else {
-                    tracing::warn!(app = app.name, worker, offset_s, "the worker's clock is off: its periods are moved");
+                    tracing::warn!(
+                        app = app.name,
+                        worker,
+                        offset_s,
+                        "the worker's clock is off: its periods are moved"
+                    );
                 }
             }
         }
@@ -224,6 +243,31 @@ impl Hub {
         let mut log = app.log.lock();
         log.worker_left(worker, now_ns);
         log.changed = self.catalogue_changed();
+    }
+
+    // === clocks ===
+
+    /// Notes that the wall clock is ahead of the relay's own by `step_ns` at `now_ns`. A change of a second or more means that it
+    /// was set; less is how two clocks differ.
+    pub fn note_wall_clock(&self, step_ns: i64, now_ns: u64) {
+        let mut wall_clock = self.wall_clock.lock();
+        let by_ns = step_ns.saturating_sub(wall_clock.step_ns);
+        if by_ns.unsigned_abs() < WALL_STEP_NS {
+            return;
+        }
+        *wall_clock = WallClock { step_ns, at_ns: now_ns };
+        drop(wall_clock);
+        self.counters.wall_clock_steps.inc();
+        let (by_s, in_all_s) = (by_ns as f64 / 1e9, step_ns as f64 / 1e9);
+        tracing::warn!(by_s, in_all_s, "the wall clock was set: the relay goes on by its own, and no count changes");
+        self.wake_all();
+    }
+
+    /// How far the wall clock was set since the relay started, in ns, and when it was last set; 0 and 0 if it was not.
+    #[must_use]
+    pub fn wall_clock(&self) -> (i64, u64) {
+        let wall_clock = self.wall_clock.lock();
+        (wall_clock.step_ns, wall_clock.at_ns)
     }
 
     // === batches ===

@@ -5,6 +5,7 @@
 //!
 //! The modules in the direction in which data flows:
 //!
+//! - [`clock`]: the relay's own clock, which nobody can set.
 //! - [`config`]: every address, limit and default, in one place.
 //! - [`access`]: who may come in, and what for: origins, networks, tokens, the certificate.
 //! - [`door`]: how many may come in; [`guard`]: a panic stays where it happens.
@@ -21,6 +22,7 @@
 //! - [`client`]: `joey tap` and `joey stats`.
 //! - [`cli`]: words in, exit code out.
 
+pub mod clock;
 pub mod config;
 pub mod access;
 pub mod door;
@@ -38,12 +40,6 @@ pub mod demo;
 pub mod client;
 pub mod cli;
 mod sync;
-
-/// The time on the wall in ns since the Unix epoch. The one place where the relay asks for it.
-#[must_use]
-pub fn now_ns() -> u64 {
-    nanos(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default())
-}
 
 /// A span in ns; the longest that fits where it is longer.
 pub(crate) fn nanos(span: std::time::Duration) -> u64 {

@@ -29,8 +29,10 @@ pub struct Counters {
     pub rejected: Family<Reason, Counter>,
     /// Updates older than everything that the ring is meant to hold.
     pub late: Counter,
-    /// Updates placed by arrival because their producer's clock is far ahead.
-    pub skewed: Counter,
+    /// Updates moved by the offset of their worker's clock.
+    pub moved: Counter,
+    /// How often the wall clock was set while the relay ran.
+    pub wall_clock_steps: Counter,
     /// Bytes read from producers.
     pub bytes_in: Counter,
     /// Producer connections accepted.
@@ -164,8 +166,9 @@ impl Cluster {
 #[must_use]
 pub fn render(hub: &Hub, producers: usize) -> String {
     let counters = hub.counters();
-    let Figures { apps, feeds, series, viewers, ring_bytes } = hub.figures();
+    let Figures { apps, feeds, series, viewers, ring_bytes, held } = hub.figures();
     let mut registry = Registry::with_prefix("joey");
+    let to_usize = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let gauge = |number: usize| ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
     let release = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("build", "The running release", release);
@@ -173,9 +176,20 @@ pub fn render(hub: &Hub, producers: usize) -> String {
     registry.register("frames_rejected", "Frames refused, by reason", counters.rejected.clone());
     registry.register("frames_late", "Updates older than the ring's span", counters.late.clone());
     registry.register(
-        "frames_skewed",
-        "Updates placed by arrival, their clock being far ahead",
-        counters.skewed.clone(),
+        "frames_moved",
+        "Updates whose period was moved, since the clock of their worker is off",
+        counters.moved.clone(),
+    );
+    registry.register("frames_held", "Frames that wait until it is known where they belong", gauge(to_usize(held)));
+    registry.register(
+        "wall_clock_steps",
+        "How often the wall clock was set while the relay ran",
+        counters.wall_clock_steps.clone(),
+    );
+    registry.register(
+        "wall_clock_offset_seconds",
+        "How far the wall clock is ahead of the relay's own clock, which nobody can set",
+        ConstGauge::new(hub.wall_clock().0 as f64 / 1e9),
     );
     registry.register("ingest_bytes", "Bytes read from producers", counters.bytes_in.clone());
     registry.register("producer_connections", "Producer connections accepted", counters.producers.clone());
@@ -203,7 +217,7 @@ pub fn render(hub: &Hub, producers: usize) -> String {
     registry.register("apps", "Applications known", gauge(apps));
     registry.register("topics", "Topics with a ring", gauge(feeds));
     registry.register("series", "Series known", gauge(series));
-    registry.register("ring_bytes", "Bytes of history held", gauge(usize::try_from(ring_bytes).unwrap_or(usize::MAX)));
+    registry.register("ring_bytes", "Bytes of history held", gauge(to_usize(ring_bytes)));
     if hub.is_clustered() {
         counters.cluster.register(&mut registry);
     }

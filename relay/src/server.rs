@@ -16,7 +16,7 @@ use crate::door::{Door, Labels, Places};
 use crate::fanout::rounds::hand_out;
 use crate::guard::contained;
 use crate::hub::Hub;
-use crate::{cluster, http, ingest};
+use crate::{clock, cluster, http, ingest};
 
 /// Viewers that may wait to be accepted: as many as Linux allows by default. With the usual 128, some of a thousand that come
 /// back at once wait a second until their kernel asks again.
@@ -133,6 +133,7 @@ impl Relay {
         let drain = hub.config().drain;
         // What producers had sent is taken and cut before viewers are told to leave.
         tokio::time::timeout(drain, ingest).await.ok();
+        hub.release_held(u64::MAX, hub.config().now_ns());
         hub.cut_all(hub.config().now_ns());
         goodbye.cancel();
         tasks.close();
@@ -184,7 +185,7 @@ async fn until_quiet(hub: &Hub, latest: Instant) {
     }
 }
 
-/// Drops what is too old, and tells viewers that wait of changes in the catalogue, or that it is time for a heartbeat.
+/// Gives a place to frames that waited for one, drops what is too old, and tells viewers that wait of changes in the catalogue, or that it is time for a heartbeat.
 pub async fn sweep(hub: Arc<Hub>, stop: CancellationToken) {
     let remind = hub.config().heartbeat / HEARTBEAT_SHARE;
     let work = async {
@@ -194,7 +195,10 @@ pub async fn sweep(hub: Arc<Hub>, stop: CancellationToken) {
             sleep((SWEEP / 4).min(remind)).await;
             if evicted.elapsed() >= SWEEP {
                 evicted = Instant::now();
-                hub.evict_old(hub.config().now_ns());
+                let now_ns = hub.config().now_ns();
+                hub.note_wall_clock(clock::wall_step_ns(), now_ns);
+                hub.release_held(now_ns, now_ns);
+                hub.evict_old(now_ns);
             }
             if reminded.elapsed() >= remind {
                 reminded = Instant::now();

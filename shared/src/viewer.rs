@@ -106,6 +106,7 @@ pub struct Viewer {
     relay: Option<RelayInfo>,
     /// Where else to go.
     relays: Vec<String>,
+    wall_clock: Option<(i64, u64)>,
     catalogue: VecMap<String, AppEntry>,
     has_catalogue: bool,
     catalogue_revision: u64,
@@ -144,6 +145,7 @@ impl Viewer {
             seconds,
             relay: None,
             relays: Vec::new(),
+            wall_clock: None,
             catalogue: VecMap::new(),
             has_catalogue: false,
             catalogue_revision: 0,
@@ -338,6 +340,13 @@ impl Viewer {
     #[must_use]
     pub const fn relay(&self) -> Option<&RelayInfo> {
         self.relay.as_ref()
+    }
+
+    /// How far the wall clock of the relay was set since it started, in ns, and when that was by the clock that all its times are
+    /// by. Nothing where it was not.
+    #[must_use]
+    pub const fn wall_clock(&self) -> Option<(i64, u64)> {
+        self.wall_clock
     }
 
     /// Where else to go, as the relay told last; at most [`RELAYS_MAX`](crate::wire::RELAYS_MAX) addresses.

@@ -122,6 +122,14 @@ pub enum ServerMessage<'a> {
         /// How many viewers, wherever they are, watch each application that this one watches.
         watching: Vec<(String, u32)>,
     },
+    /// The wall clock of the relay was set while it ran; sent after the hello where that has happened, and again when it changes.
+    /// All times that the relay sends are by a clock of its own, which goes on as it was.
+    WallClock {
+        /// How far the wall clock is ahead of the relay's own clock, in ns.
+        step_ns: i64,
+        /// When it was last set, by the relay's own clock, in ns since the Unix epoch.
+        at_ns: u64,
+    },
 }
 
 /// Who the relay is.

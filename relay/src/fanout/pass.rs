@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::{Ended, Transport};
 use crate::access::claims::Claims;
 use crate::access::{Access, Rules};
-use crate::now_ns;
+use crate::clock::wall_ns;
 
 /// How long a viewer may take to show its token.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -68,7 +68,7 @@ impl Pass {
     pub(super) fn renew(&mut self, token: String) -> Result<(), Ended> {
         let rules = self.rules.borrow().clone();
         let claims = rules.claims(&token).map_err(|_| Ended::Close(close::TOKEN, "token"))?;
-        let (now, now_ns) = (Instant::now(), now_ns());
+        let (now, now_ns) = (Instant::now(), wall_ns());
         // A token may be good although its end is a moment ago.
         let left = |until_ns: u64| Duration::from_nanos(until_ns.saturating_sub(now_ns));
         let end_ns = claims.expires_ns();

@@ -140,13 +140,13 @@ impl WorkerClock {
             return self.on_time();
         }
         match &mut self.suspect {
-            Some(suspect) if delay < suspect.delay_ns.saturating_sub(tolerance) => {
+            Some(suspect) if delay < suspect.first_delay_ns().saturating_sub(tolerance) => {
                 self.suspect = Some(Suspect::of(frame));
                 self.is_catching_up = true;
                 return self.place();
             }
             // Even later, which says nothing of the clock.
-            Some(suspect) if delay > suspect.delay_ns.saturating_add(tolerance) => {}
+            Some(suspect) if delay > suspect.first_delay_ns().saturating_add(tolerance) => {}
             Some(suspect) => {
                 suspect.delay_ns = suspect.delay_ns.min(delay);
                 suspect.last_end_ns = suspect.last_end_ns.max(end);
@@ -253,6 +253,10 @@ impl Frame {
 impl Suspect {
     const fn of(Frame { end, now, period, delay, .. }: Frame) -> Self {
         Self { delay_ns: delay, first_arrival_ns: now, first_end_ns: end, last_end_ns: end, period_ns: period }
+    }
+
+    const fn first_delay_ns(&self) -> i64 {
+        self.first_arrival_ns - self.first_end_ns
     }
 
     /// Whether its periods ended as fast as time went by, for long enough to believe it.

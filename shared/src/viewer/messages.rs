@@ -20,6 +20,7 @@ impl Viewer {
         match message {
             ServerMessage::Hello(hello) => {
                 self.clock = Some((hello.now_ns, now_ns));
+                self.wall_clock = None;
                 self.relay = Some(RelayInfo {
                     version: hello.version,
                     release: hello.release.to_string(),
@@ -74,6 +75,7 @@ impl Viewer {
             }
             ServerMessage::Series { app, epoch, series, last: _ } => self.announce(&app, epoch, series),
             ServerMessage::Expires { at_ns } => self.expires_ns = Some(at_ns),
+            ServerMessage::WallClock { step_ns, at_ns } => self.wall_clock = Some((step_ns, at_ns)),
             ServerMessage::Relays { mut addresses } => {
                 addresses.truncate(RELAYS_MAX);
                 self.relays = addresses;

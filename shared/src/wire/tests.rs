@@ -63,6 +63,8 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
         connected: true,
         since_ns: 1_544_101_820_000_000_000,
         returns: 0,
+        offset_ns: 15_000_000_000,
+        offset_since_ns: 1_544_101_820_000_000_000,
     };
     let app = AppEntry {
         app: "Alerts".to_string(),
@@ -108,6 +110,10 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
         (
             "cluster",
             ServerMessage::Cluster { connected: true, relays: 3, watching: vec![("Alerts".to_string(), 2)] }.encode(),
+        ),
+        (
+            "wall-clock",
+            ServerMessage::WallClock { step_ns: -5_000_000_000_000, at_ns: 1_544_101_820_000_000_000 }.encode(),
         ),
         ("logs", ServerMessage::Logs { app: "Alerts".to_string(), epochs: vec![77, 300] }.encode()),
         ("describe", ClientMessage::Describe { app: "Alerts".to_string() }.encode()),

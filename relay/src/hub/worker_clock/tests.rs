@@ -1,4 +1,5 @@
 use super::*;
+use joey_shared::wire::span_of;
 use proptest::prelude::*;
 
 const MS: i64 = 1_000_000;
@@ -24,7 +25,8 @@ impl Worker {
         let [end_ns, period_ns, now_ns] = [NOW + end, period, NOW + arrival].map(i64::unsigned_abs);
         let decision = self.clock.decide(end_ns, period_ns, now_ns);
         if decision == Decision::Hold {
-            let counted = Counted { span: joey_shared::wire::span_of(&Histogram::default()), period_ns, end_ns };
+            let nothing = Histogram::default();
+            let counted = Counted { span: span_of(&nothing), period_ns, end_ns };
             self.clock.hold(Held::new(0, counted, now_ns));
             return;
         }
@@ -142,6 +144,7 @@ fn a_recording_looks_as_it_did() {
     for (age, pace) in [(400 * 86_400, 0), (1_800, 0), (1_800, 100)] {
         let mut worker = Worker::default();
         (0..300).for_each(|second| worker.frame(second * pace * MS, (second - age) * S));
+        assert_eq!((worker.moves(), worker.clock.held()), (vec![0], 0), "{age} s old");
         worker.release();
         assert_eq!((worker.moves(), worker.placed.len()), (vec![0], 300), "{age} s old");
     }
@@ -184,7 +187,8 @@ proptest! {
                 Decision::Place => placed += 1,
                 Decision::PlaceAfterHeld => placed += 1 + clock.release().len(),
                 Decision::Hold => {
-                    let counted = Counted { span: joey_shared::wire::span_of(&Histogram::default()), period_ns, end_ns };
+                    let nothing = Histogram::default();
+                    let counted = Counted { span: span_of(&nothing), period_ns, end_ns };
                     clock.hold(Held::new(0, counted, now_ns));
                 }
             }
