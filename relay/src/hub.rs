@@ -364,7 +364,7 @@ impl Hub {
     fn give_up(&self, app: &App) {
         let mut log = app.log.lock();
         self.series.fetch_sub(log.series().len() as u64, Relaxed);
-        self.ring_bytes.fetch_sub(log.evict_older(u64::MAX) + log.evict_sums(u64::MAX), Relaxed);
+        self.ring_bytes.fetch_sub(log.evict_all(), Relaxed);
     }
 
     /// While there is more history than there may be, drops the oldest batch of whoever has most.
@@ -439,6 +439,7 @@ impl Hub {
         // Read under the lock under which applications come and go, so that none of them falls between.
         let apps = self.apps.read();
         let now = self.catalogue_version();
+        let (wall_step_ns, _) = self.wall_clock();
         let full = version == 0 || self.forgotten.load(Relaxed) > version;
         let apps: Vec<Arc<App>> = {
             let all = apps.values().cloned().collect();
@@ -447,7 +448,7 @@ impl Hub {
         };
         let entries = apps.iter().filter_map(|app| {
             let log = app.log.lock();
-            (full || log.changed > version).then(|| log.entry(&app.name))
+            (full || log.changed > version).then(|| log.entry(&app.name, wall_step_ns))
         });
         let mut entries = entries.collect();
         self.add_remote(&mut entries, full, version);

@@ -148,6 +148,13 @@ pub fn age(seconds: u64) -> String {
     }
 }
 
+/// How far a clock is off whose times need `offset_ns` added to be right: `30 s behind`, `2 h ahead`.
+#[must_use]
+pub fn clock_offset(offset_ns: i64) -> String {
+    let off = age(offset_ns.unsigned_abs().div_ceil(1_000_000_000));
+    format!("{off} {}", if offset_ns < 0 { "ahead" } else { "behind" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -124,7 +124,8 @@ impl Ledger {
             | Heard::Expires(_)
             | Heard::Logs(..)
             | Heard::Cluster(..)
-            | Heard::Relays(_) => {}
+            | Heard::Relays(_)
+            | Heard::WallClock(..) => {}
         }
     }
 

@@ -46,6 +46,8 @@ pub enum Heard {
     Cluster(bool, u32, Vec<(String, u32)>),
     /// Where else to go.
     Relays(Vec<String>),
+    /// How far the relay's wall clock was set, and when.
+    WallClock(i64, u64),
     /// The end: its code, 1006 where there was none.
     Closed(u16),
 }
@@ -356,6 +358,7 @@ fn heard(catalogue: &mut BTreeMap<String, AppEntry>, bytes: &[u8]) -> Heard {
         ServerMessage::Logs { app, epochs } => Heard::Logs(app, epochs),
         ServerMessage::Cluster { connected, relays, watching } => Heard::Cluster(connected, relays, watching),
         ServerMessage::Relays { addresses } => Heard::Relays(addresses),
+        ServerMessage::WallClock { step_ns, at_ns } => Heard::WallClock(step_ns, at_ns),
     }
 }
 

@@ -152,6 +152,18 @@ impl Model {
         self.held.as_ref().map_or_else(|| self.viewer.relay_ns(now_ns), |held| held.relay_ns)
     }
 
+    /// How far the relay's wall clock was set while it ran, in ns, and when; nothing where it was not.
+    #[must_use]
+    pub const fn wall_clock(&self) -> Option<(i64, u64)> {
+        self.viewer.wall_clock()
+    }
+
+    /// How far back the relay remembers single updates, in ns.
+    #[must_use]
+    pub fn ring_ns(&self) -> u64 {
+        self.viewer.relay().map_or(0, |relay| relay.ring_ns)
+    }
+
     /// The applications.
     #[must_use]
     pub fn catalogue(&self) -> &VecMap<String, AppEntry> {

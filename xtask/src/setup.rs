@@ -6,6 +6,7 @@ mod apt;
 mod browser;
 mod cache;
 pub(crate) mod crates;
+mod faketime;
 mod kosoku;
 mod nats;
 mod peers;
@@ -21,6 +22,7 @@ use anyhow::Result;
 pub(crate) use apt::is_root;
 pub(crate) use browser::Browser;
 pub(crate) use cache::Cache;
+pub(crate) use faketime::find_or_install as faketime;
 pub(crate) use kosoku::find_or_install as kosoku;
 pub(crate) use nats::find_or_install as nats;
 pub(crate) use peers::install as peers;
@@ -43,12 +45,14 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     let tools = for_bundle(here)?;
     let browser = for_tests(here)?;
     let nats = nats(here)?;
+    let faketime = faketime(here)?;
     println!("everything is there:");
     println!("  trunk         {}", tools.trunk.display());
     println!("  wasm-bindgen  {}", tools.test_runner.with_file_name("wasm-bindgen").display());
     println!("  chrome        {}", browser.chrome.display());
     println!("  chromedriver  {}", browser.driver.display());
     println!("  nats-server   {}", nats.display());
+    println!("  libfaketime   {}", faketime.display());
     Ok(())
 }
 

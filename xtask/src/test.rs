@@ -39,8 +39,9 @@ pub(crate) fn ci(here: &Checkout) -> Result<()> {
 
 fn check(here: &Checkout, steps: &mut Steps) -> Result<()> {
     let sh = &here.shell;
-    let (tools, browser, nats) =
-        steps.run("tools", || Ok((setup::for_bundle(here)?, setup::for_tests(here)?, setup::nats(here)?)))?;
+    let (tools, browser) = steps.run("tools", || Ok((setup::for_bundle(here)?, setup::for_tests(here)?)))?;
+    let (nats, faketime) =
+        steps.run("parts that the tests need", || Ok((setup::nats(here)?, setup::faketime(here)?)))?;
     steps.run("format", || Ok(cmd!(sh, "cargo fmt --all --check").run()?))?;
     steps.run("lints", || {
         // joey-tools is two calls, which `setup` has compiled; its 150 dependencies would be checked for them here.
@@ -63,7 +64,7 @@ fn check(here: &Checkout, steps: &mut Steps) -> Result<()> {
     steps.run("lints of the relay with the bundle inside", || {
         Ok(cmd!(sh, "cargo clippy -p joey --features embed-ui --all-targets -- -D warnings").run()?)
     })?;
-    steps.run("end-to-end tests", || end_to_end_tests(here, &browser, &nats))?;
+    steps.run("end-to-end tests", || end_to_end_tests(here, &browser, &nats, &faketime))?;
     Ok(())
 }
 
@@ -93,7 +94,7 @@ fn browser_tests(here: &Checkout, tools: &BundleTools, browser: &Browser) -> Res
 }
 
 /// Bytes in, numbers out: the released binary over real sockets, and the bundle in real Chromium.
-fn end_to_end_tests(here: &Checkout, browser: &Browser, nats: &PathBuf) -> Result<()> {
+fn end_to_end_tests(here: &Checkout, browser: &Browser, nats: &PathBuf, faketime: &PathBuf) -> Result<()> {
     let artifacts = here.target.join("e2e");
     here.shell.create_dir(&artifacts)?;
     run_tests(
@@ -106,6 +107,7 @@ fn end_to_end_tests(here: &Checkout, browser: &Browser, nats: &PathBuf) -> Resul
             ("CHROME", &browser.chrome),
             ("CHROMEDRIVER", &browser.driver),
             ("NATS_SERVER", nats),
+            ("FAKETIME_LIB", faketime),
         ],
     )
 }

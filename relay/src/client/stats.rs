@@ -10,12 +10,12 @@ use joey_shared::store::{AppStore, WINDOW_SECONDS};
 use joey_shared::view::ViewKey;
 use joey_shared::viewer::Viewer;
 use joey_shared::window::{SLOT_NS, Throughput};
-use joey_shared::wire::Start;
+use joey_shared::wire::{Start, WorkerEntry};
 use serde_json::{Map, Value, json};
 
 use super::Outcome;
 use super::link::Link;
-use super::tap::number;
+use super::tap::{number, utc_time};
 use crate::cli::Stats;
 
 /// The quantiles shown, with their names in JSON.
@@ -63,6 +63,8 @@ pub(crate) async fn run(stats: Stats) -> anyhow::Result<Outcome> {
     }
     let now_ns = link.now_ns();
     link.viewer.advance(now_ns);
+    let clocks = Clocks::of(&link.viewer, &stats.app);
+    clocks.warn();
     let Some(store) = link.viewer.app_mut(&stats.app) else { return no_such_app };
     if store.clock_ns() == 0 {
         return Ok(Outcome::NoData(format!("no data for {} yet", stats.app)));
@@ -71,7 +73,10 @@ pub(crate) async fn run(stats: Stats) -> anyhow::Result<Outcome> {
     let text = if stats.json {
         let views: Vec<Value> = views.iter().map(Line::as_json).collect();
         let through_ns = store.through_ns();
-        format!("{}\n", json!({"app": stats.app, "window_s": stats.window, "through_ns": through_ns, "views": views}))
+        let mut snapshot =
+            json!({"app": stats.app, "window_s": stats.window, "through_ns": through_ns, "views": views});
+        clocks.add_to(&mut snapshot);
+        format!("{snapshot}\n")
     } else {
         table(&views)
     };
@@ -79,6 +84,58 @@ pub(crate) async fn run(stats: Stats) -> anyhow::Result<Outcome> {
         // Whoever read this has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Outcome::Done),
         outcome => Ok(outcome.map(|()| Outcome::Done)?),
+    }
+}
+
+/// What the relay says of clocks that are off, and of what came late for them.
+struct Clocks {
+    /// Workers whose periods are moved.
+    workers: Vec<WorkerEntry>,
+    /// Updates that came later than the relay keeps single updates, and how long that is in ns.
+    late: u64,
+    ring_ns: u64,
+    /// How far the wall clock of the relay was set, in ns.
+    wall_step_ns: i64,
+}
+
+impl Clocks {
+    fn of(viewer: &Viewer, app: &str) -> Self {
+        let entry = viewer.catalogue().get(app);
+        let mut workers = entry.map_or_else(Vec::new, |entry| entry.workers.clone());
+        workers.retain(|worker| worker.offset_ns != 0);
+        Self {
+            workers,
+            late: entry.map_or(0, |entry| entry.late),
+            ring_ns: viewer.relay().map_or(0, |relay| relay.ring_ns),
+            wall_step_ns: viewer.wall_clock().map_or(0, |(step_ns, _)| step_ns),
+        }
+    }
+
+    /// Names them on standard error.
+    fn warn(&self) {
+        for WorkerEntry { worker, offset_ns, offset_since_ns, .. } in &self.workers {
+            let (off, since) = (format::clock_offset(*offset_ns), utc_time(*offset_since_ns));
+            eprintln!("joey: the clock of {worker} is {off} since {since}; its periods are moved by that");
+        }
+        if self.late > 0 {
+            let (late, ring) = (self.late, format::age(self.ring_ns / SLOT_NS));
+            eprintln!("joey: {late} updates came more than {ring} late: windows up to {ring} do not count them");
+        }
+        if self.wall_step_ns != 0 {
+            let off = format::clock_offset(self.wall_step_ns);
+            eprintln!("joey: the clock of the relay's machine was set; times are {off}, no count is affected");
+        }
+    }
+
+    fn add_to(&self, snapshot: &mut Value) {
+        let clocks: Vec<Value> = self
+            .workers
+            .iter()
+            .map(|of| json!({"worker": of.worker, "offset_ns": of.offset_ns, "since_ns": of.offset_since_ns}))
+            .collect();
+        snapshot["clocks"] = clocks.into();
+        snapshot["late"] = self.late.into();
+        snapshot["wall_clock_step_ns"] = self.wall_step_ns.into();
     }
 }
 

@@ -72,7 +72,7 @@ fn as_line(incoming: &Incoming<'_>) -> String {
 }
 
 /// The time of day in UTC.
-fn utc_time(ns: u64) -> String {
+pub(super) fn utc_time(ns: u64) -> String {
     let seconds = ns / 1_000_000_000 % 86_400;
     format!("{:02}:{:02}:{:02}Z", seconds / 3_600, seconds / 60 % 60, seconds % 60)
 }

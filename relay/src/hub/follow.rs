@@ -68,8 +68,9 @@ impl Viewer {
             hub.cut(&app, &mut log, now_ns);
             hub.ring_bytes.fetch_add(log.insert_feed(feed), Relaxed);
         }
-        if let Some(feed) =
-            log.feed(&topic.filter).filter(|feed| feed.lacks_past() && looks_back(start, feed, app.epoch, now_ns))
+        if let Some(feed) = log
+            .feed(&topic.filter)
+            .filter(|feed| feed.lacks_past() && looks_back(start, feed, app.epoch, log.by_origin(now_ns)))
         {
             let number = feed.number();
             let (whole, series) = (log.history(), log.series().to_vec());
@@ -79,7 +80,7 @@ impl Viewer {
             let taken = log.feed_mut(number).map_or(0, |feed| feed.insert_past(past));
             hub.ring_bytes.fetch_add(taken, Relaxed);
         }
-        let head = log.head();
+        let (head, origin_ns) = (log.head(), log.by_origin(now_ns));
         let feed = log.enter_feed(&topic.filter, self.number, self.listener.clone());
         let newest = feed.newest();
         let (next, missing) = match start {
@@ -89,7 +90,7 @@ impl Viewer {
                 let next = feed.begin(wanted);
                 (next, next - wanted)
             }
-            Start::Back { span_ns } => (feed.since(since_ns(span_ns, now_ns)), 0),
+            Start::Back { span_ns } => (feed.since(since_ns(span_ns, origin_ns)), 0),
             Start::History => (feed.oldest(), 0),
             Start::After { .. } => (feed.oldest_of_all(), 0),
         };

@@ -49,6 +49,11 @@ pub(super) struct Log {
     held: u64,
     /// When the newest batch was cut.
     cut_ns: u64,
+    /// How far the clock of another relay, whose log this is a replica of, is behind ours, in ns: the least difference between
+    /// when a batch came and when it was cut. 0 for our own logs.
+    origin_behind_ns: Option<i64>,
+    /// When what is taken from another relay came, by our clock.
+    came_ns: u64,
     /// When the newest frame arrived.
     pub(super) heard_ns: u64,
     late: u64,
@@ -98,6 +103,9 @@ pub(super) struct Stamped {
     pub(super) is_first: bool,
 }
 
+/// How far a worker that agrees with the wall clock may be from it: its offset is in whole seconds. 3 s.
+const WALL_TOLERANCE_NS: u64 = 3_000_000_000;
+
 /// When something is published.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Now {
@@ -128,6 +136,8 @@ impl Log {
             clock_of_series: Vec::new(),
             held: 0,
             cut_ns: 0,
+            origin_behind_ns: None,
+            came_ns: 0,
             heard_ns: 0,
             late: 0,
             whole,
@@ -333,6 +343,7 @@ impl Log {
 
     /// What is taken from now on has come at `now_ns`. A viewer is not late with what it could not have had before.
     pub(super) fn comes_at(&mut self, now_ns: u64) {
+        self.came_ns = now_ns;
         self.feeds_mut().for_each(|feed| feed.comes_at(now_ns));
     }
 
@@ -347,6 +358,8 @@ impl Log {
         if placed != Accepted::Taken {
             return Ok((placed, 0));
         }
+        let behind_ns = self.came_ns.wrapping_sub(head.cut_ns).cast_signed();
+        self.origin_behind_ns = Some(self.origin_behind_ns.map_or(behind_ns, |known_ns| known_ns.min(behind_ns)));
         let all: Vec<Update> = head.read(updates).collect::<Result<_, _>>().map_err(|_| NotTaken::Malformed)?;
         let numbers = |update: &Update| (head.from..=head.to).contains(&update.seq);
         let is_sound = |update: &Update| numbers(update) && (update.series as usize) < self.series.len();
@@ -413,6 +426,14 @@ impl Log {
         self.head = to;
         self.feeds_mut().for_each(|feed| feed.skip_to(to + 1));
         (placed, bytes)
+    }
+
+    /// The time `ns` of our clock by the clock that the batches of this log were cut by.
+    pub(super) const fn by_origin(&self, ns: u64) -> u64 {
+        match self.origin_behind_ns {
+            Some(behind_ns) => ns.saturating_add_signed(behind_ns.saturating_neg()),
+            None => ns,
+        }
     }
 
     /// Everything after number `after`, or everything for 0, as messages; and the first number that they cover.
@@ -504,16 +525,24 @@ impl Log {
 
     /// Drops batches cut before `oldest_ns`; gives the bytes freed.
     pub(super) fn evict_older(&mut self, oldest_ns: u64) -> u64 {
+        let oldest_ns = self.by_origin(oldest_ns);
         self.feeds_mut().map(|feed| feed.evict_older(oldest_ns)).sum()
     }
 
     /// Drops sums cut before `oldest_ns`; gives the bytes freed.
     pub(super) fn evict_sums(&mut self, oldest_ns: u64) -> u64 {
+        let oldest_ns = self.by_origin(oldest_ns);
         self.feeds_mut().map(|feed| feed.evict_sums(oldest_ns)).sum()
+    }
+
+    /// Drops everything; gives the bytes freed.
+    pub(super) fn evict_all(&mut self) -> u64 {
+        self.feeds_mut().map(|feed| feed.evict_older(u64::MAX) + feed.evict_sums(u64::MAX)).sum()
     }
 
     /// Ten seconds of some feed's batches that were over before `oldest_ns`, and the feed's number.
     pub(super) fn due(&self, oldest_ns: u64) -> Option<(u32, Vec<Batch>)> {
+        let oldest_ns = self.by_origin(oldest_ns);
         let mut feeds = std::iter::once(&self.whole).chain(&self.parts);
         feeds.find_map(|feed| Some((feed.number(), feed.due(oldest_ns)?)))
     }
@@ -576,17 +605,20 @@ impl Log {
     }
 
     /// This application's line in the catalogue.
-    pub(super) fn entry(&self, app: &str) -> AppEntry {
+    ///
+    /// The wall clock is ahead of the relay's own by `wall_step_ns`. A worker that agrees with it is right, and not named.
+    pub(super) fn entry(&self, app: &str, wall_step_ns: i64) -> AppEntry {
         let worker = |(name, worker): (&String, &Worker)| {
             let clock = self.clock_of_worker.get(name).and_then(|&at| self.clocks.get(at as usize));
-            let (offset_ns, since_ns) = clock.map_or((0, 0), WorkerClock::offset);
+            let offset = clock.map(WorkerClock::offset).filter(|(offset_ns, _)| is_off(*offset_ns, wall_step_ns));
+            let (offset_ns, offset_since_ns) = offset.unwrap_or_default();
             WorkerEntry {
                 worker: name.clone(),
                 connected: worker.connections > 0,
                 since_ns: worker.since_ns,
                 returns: worker.returns,
                 offset_ns,
-                offset_since_ns: if offset_ns == 0 { 0 } else { since_ns },
+                offset_since_ns,
             }
         };
         AppEntry {
@@ -598,6 +630,11 @@ impl Log {
             limited: self.limited,
         }
     }
+}
+
+/// Whether a worker with this offset disagrees with the relay's own clock and with its wall clock.
+const fn is_off(offset_ns: i64, wall_step_ns: i64) -> bool {
+    offset_ns != 0 && offset_ns.saturating_add(wall_step_ns).unsigned_abs() > WALL_TOLERANCE_NS
 }
 
 /// What becomes of `from..=to` where `next` is the first number that is not there yet.

@@ -256,7 +256,7 @@ impl Hub {
         let apps: Vec<Arc<App>> = self.apps.read().values().cloned().collect();
         let log = |app: &Arc<App>| {
             let log = app.log.lock();
-            RemoteLog { epoch: app.epoch, head: log.head(), entry: log.entry(&app.name) }
+            RemoteLog { epoch: app.epoch, head: log.head(), entry: log.entry(&app.name, self.wall_clock().0) }
         };
         apps.iter().map(log).collect()
     }
@@ -284,7 +284,7 @@ impl Hub {
         for app in changed.map(|(app, _)| app).chain(orphans::changed(&orphans, version)) {
             if !by_app.contains_key(app) {
                 let own = self.apps.read().get(app).cloned();
-                let own = own.map(|own| own.log.lock().entry(app));
+                let own = own.map(|own| own.log.lock().entry(app, self.wall_clock().0));
                 by_app.insert(app.clone(), own.unwrap_or_else(|| AppEntry { app: app.clone(), ..AppEntry::default() }));
             }
         }
@@ -561,6 +561,7 @@ fn add(entry: &mut AppEntry, other: &AppEntry) {
 fn merge(mine: &mut WorkerEntry, theirs: &WorkerEntry) {
     if (theirs.connected, theirs.since_ns) > (mine.connected, mine.since_ns) {
         (mine.connected, mine.since_ns) = (theirs.connected, theirs.since_ns);
+        (mine.offset_ns, mine.offset_since_ns) = (theirs.offset_ns, theirs.offset_since_ns);
     }
     mine.returns = mine.returns.saturating_add(theirs.returns);
 }

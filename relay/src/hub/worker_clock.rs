@@ -27,6 +27,9 @@ const TOLERANCE_NS_MIN: i64 = 2 * SECOND_NS;
 /// How many of its periods a worker may be off before its clock is.
 const TOLERANCE_PERIODS: i64 = 3;
 
+/// How early a frame may be beside a whole number of seconds: 0.1 s.
+const EARLY_NS_MAX: i64 = SECOND_NS / 10;
+
 /// How long a frame is held, at least: 2 s.
 const HOLD_NS_MIN: i64 = 2 * SECOND_NS;
 
@@ -273,9 +276,10 @@ fn tolerance_ns(period: i64) -> i64 {
     period.saturating_mul(TOLERANCE_PERIODS).max(TOLERANCE_NS_MIN)
 }
 
-/// `ns` in the nearest whole seconds.
-const fn whole_seconds(ns: i64) -> i64 {
-    ns.saturating_add(SECOND_NS / 2).div_euclid(SECOND_NS).saturating_mul(SECOND_NS)
+/// The whole seconds that a clock is off whose frames have the delay `delay_ns`: what is beyond them is how long they were on
+/// their way, or up to a tenth of a second by which the worker was early.
+const fn whole_seconds(delay_ns: i64) -> i64 {
+    delay_ns.saturating_add(EARLY_NS_MAX).div_euclid(SECOND_NS).saturating_mul(SECOND_NS)
 }
 
 /// Beyond the year 2262 all times are the same.

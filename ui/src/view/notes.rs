@@ -38,6 +38,13 @@ fn general(ctx: Ctx) -> Vec<Note> {
     if let Some(text) = status::obstacle(ctx) {
         notes.push(Note { class: "note stopped", text });
     }
+    if let Some((step_ns, at_ns)) = ctx.read().wall_clock().filter(|(step_ns, _)| *step_ns != 0) {
+        let (off, at) = (format::clock_offset(step_ns), ctx.zone(at_ns).time(at_ns));
+        let text = format!(
+            "The clock of the relay's machine was set at {at}; times shown here are {off}. No count is affected."
+        );
+        notes.push(Note { class: "note odd", text });
+    }
     if let Some(since_ns) = ctx.paused.get() {
         let text = format!("Paused at {}. Data keeps coming in.", ctx.zone(since_ns).time(since_ns));
         notes.push(Note { class: "note paused", text });
@@ -61,11 +68,18 @@ fn notes(ctx: Ctx, app: &str) -> Vec<Note> {
     if store.late() > 0 {
         note("note odd", format!("{} updates came too late for any window.", format::count(store.late().into())));
     }
-    for (worker, skew) in store.skews().iter() {
-        let ahead = format::duration(skew.ahead_ns.into());
-        note("note odd", format!("The clock of {worker} is {ahead} ahead; its periods are placed by arrival."));
+    let Some(entry) = model.catalogue().get(app) else { return notes };
+    if entry.late > 0 {
+        let (late, ring) = (format::count(entry.late.into()), format::age(model.ring_ns() / 1_000_000_000));
+        note("note odd", format!("{late} updates came more than {ring} late: windows up to {ring} do not count them."));
     }
-    let limited = model.catalogue().get(app).map_or(0, |entry| entry.limited);
+    for worker in entry.workers.iter().filter(|worker| worker.offset_ns != 0) {
+        let since = ctx.zone(worker.offset_since_ns).time(worker.offset_since_ns);
+        let off = format::clock_offset(worker.offset_ns);
+        let name = &worker.worker;
+        note("note odd", format!("The clock of {name} is {off} since {since}; its periods are moved by that."));
+    }
+    let limited = entry.limited;
     if limited > 0 {
         note(
             "note odd",
