@@ -48,6 +48,9 @@ const GRACE_S: u64 = 600;
 /// How much memory may grow in an hour once the history is full, in MB: what two hours cannot tell from the noise of an allocator.
 const GROWTH_MB_PER_HOUR: f64 = 6.0;
 
+/// The reason under which the relay counts half frames.
+const TRUNCATED: &str = "truncated";
+
 /// The seconds of `joey stats` that are looked at.
 const STATS_S: u64 = 60;
 
@@ -223,21 +226,30 @@ impl<'a> Soak<'a> {
         }
     }
 
-    /// Everything that was sent is accepted or refused; gives how much is refused.
+    /// Everything that was sent is accepted or refused; gives how much of it is refused.
     fn check_relay(&mut self) -> u64 {
-        let sent = self.workers.sent_in_all();
+        let (sent, cut) = (self.workers.sent_in_all(), self.workers.cut);
         let start = Instant::now();
         loop {
-            let (accepted, refused) = self.relay.counted();
-            if accepted + refused == sent {
+            let (accepted, refused) = self.counted();
+            if accepted + refused == sent && self.relay.rejected(TRUNCATED) == cut {
                 return refused;
             }
             if accepted + refused > sent || start.elapsed() > PATIENCE {
-                self.faults.note(BALANCE, format!("{sent} sent, {accepted} accepted, {refused} refused"));
+                let truncated = self.relay.rejected(TRUNCATED);
+                let words =
+                    format!("{sent} sent, {accepted} accepted, {refused} refused; {cut} cut, {truncated} truncated");
+                self.faults.note(BALANCE, words);
                 return refused;
             }
             std::thread::sleep(BEAT);
         }
+    }
+
+    /// Whole frames that the relay accepted and refused.
+    fn counted(&self) -> (u64, u64) {
+        let (accepted, refused) = self.relay.counted();
+        (accepted, refused.saturating_sub(self.relay.rejected(TRUNCATED)))
     }
 
     /// What the viewer got is what was sent: by itself, or added up with others, or named as missing, or refused by the relay.
@@ -329,8 +341,8 @@ impl<'a> Soak<'a> {
         self.check();
         self.report();
         self.check_others();
+        let (accepted, refused) = self.counted();
         let Self { relay, workers, main, rates, faults, samples, .. } = &self;
-        let (accepted, refused) = relay.counted();
         let (given, summed) = {
             let eye = main.lock();
             eye.books.values().map(Book::came).fold((0, 0), |sum, came| (sum.0 + came.0, sum.1 + came.1))
@@ -352,6 +364,7 @@ impl<'a> Soak<'a> {
             Figure::known("workers at once, names in all", format!("{}, {}", workers.len(), workers.names)),
             Figure::known("series in all, steps of clocks", format!("{}, {}", workers.series, workers.steps_in_all())),
             Figure::known("accepted, refused by the relay", format!("{accepted}, {refused}")),
+            Figure::known("frames cut off in the middle", workers.cut),
             Figure::known("came alone, added up, named missing", format!("{given}, {summed}, {missing}")),
             faults.figure(BALANCE),
             faults.figure(SAME),

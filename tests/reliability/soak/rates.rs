@@ -51,6 +51,8 @@ impl Judged {
 #[derive(Debug)]
 pub(crate) struct Rates {
     views: Vec<Watched>,
+    /// The second in which the workers began.
+    begin_s: u64,
     /// Up to which second each application has been judged.
     through_s: Vec<u64>,
     /// How many frames of idle series were looked at, and how many of them are not where they belong.
@@ -73,7 +75,14 @@ impl Rates {
             Watched { expected, shifts: shifts as f64 }
         };
         let views = workers.expected().into_iter().map(watched).collect();
-        Self { views, through_s: vec![0; apps], idle: (0, 0), idle_at: 0, judged: BTreeMap::new() }
+        Self {
+            views,
+            begin_s: workers.begin_s(),
+            through_s: vec![workers.begin_s(); apps],
+            idle: (0, 0),
+            idle_at: 0,
+            judged: BTreeMap::new(),
+        }
     }
 
     /// Judges the seconds that are old enough and have not been judged.
@@ -89,7 +98,9 @@ impl Rates {
             for view in self.views.iter_mut().filter(|view| view.expected.app == at) {
                 let steps = workers.steps(view.expected.worker);
                 let judged = self.judged.entry(name_of(view.expected.kind)).or_default();
-                judge_view(view, store, from_s, through_s, steps, judged);
+                // The first period ends within two, whatever the clock.
+                let grace_s = if from_s == self.begin_s + 1 { 2 * view.expected.period_s } else { 0 };
+                judge_view(view, store, (from_s, grace_s, through_s), steps, judged);
             }
             self.through_s[at] = through_s;
         }
@@ -138,8 +149,7 @@ fn name_of(kind: Kind) -> &'static str {
 fn judge_view(
     view: &mut Watched,
     store: &mut AppStore,
-    from_s: u64,
-    through_s: u64,
+    (from_s, grace_s, through_s): (u64, u64, u64),
     steps: &[u64],
     judged: &mut Judged,
 ) {
@@ -153,9 +163,7 @@ fn judge_view(
         return;
     };
     let window = store.slid(at);
-    // Before its first period there is nothing to see, and the first one is as old as the run.
-    let Some(first_s) = window.first_second() else { return };
-    let from_s = if from_s == 1 { first_s } else { from_s };
+    let from_s = window.first_second().map_or(from_s, |first_s| first_s.clamp(from_s, from_s + grace_s));
     window.for_each_rate(from_s..=through_s, |second, rate| {
         let is_near_step = steps.iter().any(|step| step.abs_diff(second) <= STEP_S);
         let off = (rate - even).abs() / even;

@@ -112,6 +112,8 @@ pub(crate) struct Workers {
     pub(crate) sent: Vec<Vec<u32>>,
     /// Connections that the relay ended.
     pub(crate) broken: u64,
+    /// Connections that ended in the middle of a frame, which the relay refuses as truncated.
+    pub(crate) cut: u64,
     /// Names that were ever used, and series that ever were.
     pub(crate) names: u64,
     pub(crate) series: u64,
@@ -158,6 +160,7 @@ impl Workers {
             workers: Vec::new(),
             sent: vec![Vec::new(); APPS],
             broken: 0,
+            cut: 0,
             names: 0,
             series: 0,
             begun: Vec::new(),
@@ -203,6 +206,11 @@ impl Workers {
     /// Since the workers began.
     pub(crate) fn elapsed(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    /// The second since the Unix epoch in which the workers began.
+    pub(crate) const fn begin_s(&self) -> u64 {
+        self.start_ns / S
     }
 
     /// Frames sent in all.
@@ -284,7 +292,7 @@ impl Workers {
         match worker.kind {
             Kind::Healthy | Kind::Off(_) | Kind::Drifting(_) => worker.turn = Duration::MAX,
             Kind::Restless => {
-                worker.leave(chance.bool());
+                self.cut += worker.leave(chance.bool());
                 worker.turn = now + CONNECTION_LASTS.mul_f64(0.5 + chance.f64());
             }
             Kind::Stepping => {
@@ -298,7 +306,7 @@ impl Workers {
                 worker.turn = worker.silent_until + Duration::from_secs(chance.u64(20..60));
             }
             Kind::Renamed => {
-                worker.leave(chance.bool());
+                self.cut += worker.leave(chance.bool());
                 self.names += 1;
                 self.series += worker.frames.len() as u64;
                 self.begun.push((now, worker.frames.len() as u64));
@@ -358,7 +366,7 @@ impl Workers {
 
     /// All leave, once the relay has read what they sent.
     pub(crate) fn leave(&mut self) {
-        self.workers.iter_mut().for_each(|worker| worker.leave(false));
+        self.cut += self.workers.iter_mut().map(|worker| worker.leave(false)).sum::<u64>();
     }
 }
 
@@ -377,14 +385,13 @@ impl Worker {
         self.next_end_ns = (self.own_ns(start_ns, now) / self.period_ns + 1) * self.period_ns;
     }
 
-    /// Leaves, once the relay has read what it sent; if `cut`, in the middle of one more frame.
-    fn leave(&mut self, cut: bool) {
-        let Some(mut producer) = self.producer.take() else { return };
-        if cut {
-            let bytes = self.frames[0].encode();
-            let _ = producer.tries_to_write(&bytes[..bytes.len() / 2]);
-        }
+    /// Leaves, once the relay has read what it sent; if `in_frame`, in the middle of one more frame. Gives how many were cut.
+    fn leave(&mut self, in_frame: bool) -> u64 {
+        let Some(mut producer) = self.producer.take() else { return 0 };
+        let bytes = self.frames[0].encode();
+        let is_cut = in_frame && producer.tries_to_write(&bytes[..bytes.len() / 2]);
         producer.finish();
+        is_cut.into()
     }
 }
 
