@@ -220,6 +220,9 @@ impl<'a> Soak<'a> {
         #[cfg(feature = "browser")]
         if let Some(page) = &self.page {
             self.weights.push((self.workers.elapsed(), page.weight()));
+            if !page.draws() {
+                self.faults.note(PAGE, "it draws nothing".to_owned());
+            }
             for complaint in page.complaints() {
                 self.faults.note(PAGE, complaint);
             }
@@ -460,7 +463,7 @@ impl<'a> Soak<'a> {
 }
 
 #[cfg(feature = "browser")]
-const PAGE: &str = "no errors on the page's console";
+const PAGE: &str = "the page draws, without an error on its console";
 
 /// Totals are the sums of their parts, in the window of an hour.
 fn check_totals(eye: &mut Eye, faults: &mut Faults) {

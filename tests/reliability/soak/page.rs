@@ -1,7 +1,7 @@
 //! A page that stays open in Chromium all the time: its heap, its nodes, and the memory of the process that runs it.
 
+use joey_tests::Relay;
 use joey_tests::browser::Browser;
-use joey_tests::{Relay, eventually};
 use serde_json::json;
 
 /// An open page.
@@ -26,7 +26,6 @@ impl Page {
         let browser = Browser::start();
         browser.command("Performance.enable", json!({}));
         browser.open(&format!("http://{}/#/applications/{app}/dashboard", relay.http));
-        eventually("the page shows something", || (browser.count("canvas") > 0).then_some(()));
         Self { browser }
     }
 
@@ -39,6 +38,11 @@ impl Page {
         };
         let heap_mb = figure("JSHeapUsedSize") / f64::from(1 << 20);
         Weight { heap_mb, nodes: figure("Nodes"), process_mb: self.process_mb() }
+    }
+
+    /// Whether it draws anything. Before the first frames it has nothing to draw.
+    pub(crate) fn draws(&self) -> bool {
+        self.browser.count("canvas") > 0
     }
 
     /// Errors on its console since the last time.
