@@ -339,6 +339,7 @@ impl<'a> Soak<'a> {
 
     fn finish(mut self, wanted: &Wanted) -> Vec<Figure> {
         let end = Usage::of(self.relay);
+        let secs = self.workers.elapsed().as_secs_f64();
         self.watchers.gather();
         self.workers.leave();
         self.check();
@@ -355,7 +356,6 @@ impl<'a> Soak<'a> {
             let late: u64 = (0..APPS).filter_map(|at| eye.viewer.app(&app(at))).map(|store| store.late()).sum();
             (eye.viewer.missing(), late)
         };
-        let secs = workers.elapsed().as_secs_f64();
         let (sent, panics) = (workers.sent_in_all(), relay.metric("joey_task_panics_total"));
         let reach = Duration::from_secs(REACH_S + GRACE_S);
         let (series, most) = (relay.metric("joey_series"), workers.series_within(reach));
@@ -405,14 +405,18 @@ impl<'a> Soak<'a> {
 
     /// The other viewers got what the one that stays got.
     fn check_others(&mut self) {
+        let start = Instant::now();
+        // Nothing is locked for long while they still read: whoever waits for a lock holds up a thread that others need.
+        let is_behind = |(_, at, other): &(Habit, usize, Arc<Mutex<Eye>>)| {
+            let last = self.main.lock().last(&app(*at));
+            other.lock().last(&app(*at)) < last
+        };
+        while self.others.iter().any(is_behind) && start.elapsed() < PATIENCE {
+            std::thread::sleep(BEAT);
+        }
         let eye = self.main.lock();
         for (habit, at, other) in &self.others {
             let name = app(*at);
-            let last = eye.last(&name);
-            let start = Instant::now();
-            while other.lock().last(&name) < last && start.elapsed() < PATIENCE {
-                std::thread::sleep(BEAT);
-            }
             let other = other.lock();
             let none = Book::default();
             let (all, book) = (eye.books.get(&name).unwrap_or(&none), other.books.get(&name).unwrap_or(&none));
