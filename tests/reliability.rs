@@ -9,6 +9,7 @@
 //! - `crowd`: ten thousand viewers come; come back all at once; come back to a relay that was killed.
 //! - `cluster`: what sharing over NATS costs, and how long a gap takes to fill after NATS was away.
 //! - `scale`: the CPU for each update delivered, at one relay, two and four.
+//! - `soak`: hours of everything at once. Only when it is asked for, and alone; its own words follow it.
 
 #[path = "reliability/cluster.rs"]
 mod cluster;
@@ -24,6 +25,8 @@ mod load;
 mod restart;
 #[path = "reliability/scale.rs"]
 mod scale;
+#[path = "reliability/soak.rs"]
+mod soak;
 #[path = "reliability/stalled.rs"]
 mod stalled;
 #[path = "reliability/usage.rs"]
@@ -73,6 +76,17 @@ impl Figure {
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let [first, words @ ..] = wanted.as_slice()
+        && first == "soak"
+    {
+        return match soak::Wanted::read(words) {
+            Ok(wanted) => finish(print("soak", soak::figures(&wanted))),
+            Err(error) => {
+                eprintln!("{error}; reliability soak [--minutes N] [--seed N] [--browser] [-- WORDS…]");
+                ExitCode::from(2)
+            }
+        };
+    }
     if let Some(stranger) = wanted.iter().find(|name| FIGURES.iter().all(|(known, _)| known != name)) {
         let known = FIGURES.map(|(name, _)| name).join(", ");
         eprintln!("no figure is called {stranger}; there are {known}");
@@ -81,12 +95,23 @@ fn main() -> ExitCode {
     let mut missed = 0;
     for (name, measure) in FIGURES.into_iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name))
     {
-        println!("\n== {name}");
-        for Figure { what, value, goal, is_met } in measure() {
-            let mark = if is_met { "" } else { "   <-- missed" };
-            missed += usize::from(!is_met);
-            println!("{what:<58} {value:>18}   {goal}{mark}");
-        }
+        missed += print(name, measure());
     }
+    finish(missed)
+}
+
+/// Prints a table; gives how many goals were missed.
+fn print(name: &str, figures: Vec<Figure>) -> usize {
+    println!("\n== {name}");
+    let mut missed = 0;
+    for Figure { what, value, goal, is_met } in figures {
+        let mark = if is_met { "" } else { "   <-- missed" };
+        missed += usize::from(!is_met);
+        println!("{what:<58} {value:>18}   {goal}{mark}");
+    }
+    missed
+}
+
+const fn finish(missed: usize) -> ExitCode {
     if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -111,14 +111,25 @@ impl Browser {
     /// # Panics
     /// When Chromium refuses it.
     pub fn command(&self, name: &str, parameters: Value) {
-        self.runtime.block_on(self.page().cdp().send_raw(name, parameters)).expect("Chromium knows the command");
+        let _ = self.answer(name, parameters);
     }
 
-    /// Sends a signal, such as `STOP`, to the browser and all its processes, but not to ChromeDriver.
+    /// Sends one command of the DevTools protocol, and gives the answer.
     ///
     /// # Panics
-    /// When there is no browser.
-    pub fn signal(&self, name: &str) {
+    /// When Chromium refuses it.
+    #[must_use]
+    pub fn answer(&self, name: &str, parameters: Value) -> Value {
+        let answer = self.runtime.block_on(self.page().cdp().send_raw(name, parameters));
+        answer.expect("Chromium knows the command")
+    }
+
+    /// The numbers of the browser's processes.
+    ///
+    /// # Panics
+    /// When this is not Linux.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
         let processes = std::fs::read_dir("/proc").expect("this is Linux");
         let parent_of = |process: u32| {
             let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
@@ -130,7 +141,15 @@ impl Browser {
             std::iter::successors(parent_of(process), |&parent| parent_of(parent))
                 .any(|parent| parent == self.driver.id())
         };
-        let ours: Vec<String> = all.filter(ours).map(|process| process.to_string()).collect();
+        all.filter(ours).collect()
+    }
+
+    /// Sends a signal, such as `STOP`, to the browser and all its processes, but not to ChromeDriver.
+    ///
+    /// # Panics
+    /// When there is no browser.
+    pub fn signal(&self, name: &str) {
+        let ours: Vec<String> = self.processes().iter().map(ToString::to_string).collect();
         assert!(!ours.is_empty(), "the browser has processes");
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", ours.join(" "))).status();
         assert!(sent.expect("there is a shell").success());

@@ -35,7 +35,8 @@ Usage: cargo xtask VERB
   fuzz            the fuzzers, half a minute each
   conformance     the WebSocket against its standard
   guard [--record]  the instructions of each step of an update's way against those in bench/instructions.txt, or into it
-  reliability [NAMES…]  measure the released relay while things go wrong; all figures, or those of these names
+  reliability [NAMES…]  measure the released relay, or $JOEY_BIN, while things go wrong; all figures, or those of these names
+  reliability soak [--minutes N] [--seed N] [--browser] [-- WORDS…]  two hours of everything at once; WORDS go to `joey serve`
   bench [--quick] measure the relay beside its peers; --install-peers gets these first, and a workload's name measures it alone
   setup           only install what the other verbs would install when they need it
   help            this page
