@@ -85,8 +85,7 @@ fn a_page_that_was_cut_off_too_long_says_how_many_updates_it_missed() {
     let wire = Proxy::to(relay.http);
     let browser = Browser::start();
     browser.open(&format!("http://{}/#/applications/App/dashboard", wire.address));
-    let numbered =
-        |number: u64| Frame::new("App", "computation", ["p", "w", "n"], now_s() - 60 + number % 30).with(&[number]);
+    let numbered = |number: u64| Frame::new("App", "computation", ["p", "w", "n"], now_s()).with(&[number]);
     let mut producer = relay.producer("App", "w");
     producer.send(&numbered(1));
     eventually("a first row", || (browser.count("[data-testid=row]") > 0).then_some(()));

@@ -8,8 +8,8 @@
 //! The offset is found from the *delay* of frames, arrival less period end:
 //! - A period cannot end after it arrives. A frame from the future shows at once that its worker is ahead.
 //! - A frame from the past is either late, or its worker has set its clock back. It is **held** until that is known: the next
-//!   frame that is on time shows that the clock has not changed; frames that come as fast as their periods end, with one and
-//!   the same delay, show that it has. If neither happens, it counts as late.
+//!   frame that is on time shows that the clock has not changed; three frames in a row that arrive as far apart as their
+//!   periods end show that it has. If neither happens, it counts as late.
 //! - Frames that come faster than their periods end are a backlog or a recording. They are not held.
 //!
 //! Pure: times are arguments, and whoever calls stamps what is released.
@@ -35,6 +35,12 @@ const HOLD_NS_MIN: i64 = 2 * SECOND_NS;
 
 /// A frame of a worker that has never been on time, and that is older than this, is a recording: it is not held. One day.
 const RECORDING_NS: i64 = 86_400 * SECOND_NS;
+
+/// How many frames in a row must arrive as far apart as their periods end, after the first, to show that a clock was set.
+const STEPS_MIN: u32 = 2;
+
+/// How much jitter there may be between them, at least: 0.25 s.
+const JITTER_NS_MIN: i64 = SECOND_NS / 4;
 
 /// Frames held for one worker. One more, and all count as late.
 const HELD_MAX: usize = 4_096;
@@ -67,10 +73,24 @@ struct Suspect {
     /// When the first of them arrived, and when its period ended.
     first_arrival_ns: i64,
     first_end_ns: i64,
-    /// The newest end among them.
-    last_end_ns: i64,
-    /// The longest period among them.
+    /// The same of the last one that came a period after the one before.
+    step_arrival_ns: i64,
+    step_end_ns: i64,
+    /// How many came so.
+    steps: u32,
+    /// The shortest period among them.
     period_ns: i64,
+}
+
+/// How a frame came after the one before it, of the same delay.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// As long after it as its period ended after the other's, or of the same period, or it cannot be told.
+    Even,
+    /// Much sooner: a backlog.
+    Faster,
+    /// Much later: nothing that follows a clock.
+    Slower,
 }
 
 /// A frame that waits for its place.
@@ -129,7 +149,7 @@ impl WorkerClock {
 
     #[cold]
     fn look_closer(&mut self, frame: Frame) -> Decision {
-        let Frame { end, now, delay, tolerance, .. } = frame;
+        let Frame { now, delay, tolerance, .. } = frame;
         if frame.fits(self.offset_ns) {
             return self.on_time();
         }
@@ -150,16 +170,19 @@ impl WorkerClock {
             }
             // Even later, which says nothing of the clock.
             Some(suspect) if delay > suspect.first_delay_ns().saturating_add(tolerance) => {}
-            Some(suspect) => {
-                suspect.delay_ns = suspect.delay_ns.min(delay);
-                suspect.last_end_ns = suspect.last_end_ns.max(end);
-                suspect.period_ns = suspect.period_ns.max(frame.period);
-                if suspect.keeps_pace(now) {
+            Some(suspect) => match suspect.add(frame) {
+                Pace::Even if suspect.steps >= STEPS_MIN => {
                     let (offset_ns, since_ns) = (frame.offset_for(suspect.delay_ns), suspect.first_arrival_ns);
                     self.set_offset(offset_ns, since_ns);
                     return self.on_time();
                 }
-            }
+                Pace::Even => {}
+                Pace::Slower => self.suspect = Some(Suspect::of(frame)),
+                Pace::Faster => {
+                    self.suspect = Some(Suspect::of(frame));
+                    self.is_catching_up = true;
+                }
+            },
             None => self.suspect = Some(Suspect::of(frame)),
         }
         let is_recording = !self.is_proven && delay > RECORDING_NS;
@@ -255,19 +278,44 @@ impl Frame {
 
 impl Suspect {
     const fn of(Frame { end, now, period, delay, .. }: Frame) -> Self {
-        Self { delay_ns: delay, first_arrival_ns: now, first_end_ns: end, last_end_ns: end, period_ns: period }
+        Self {
+            delay_ns: delay,
+            first_arrival_ns: now,
+            first_end_ns: end,
+            step_arrival_ns: now,
+            step_end_ns: end,
+            steps: 0,
+            period_ns: period,
+        }
     }
 
     const fn first_delay_ns(&self) -> i64 {
         self.first_arrival_ns - self.first_end_ns
     }
 
-    /// Whether its periods ended as fast as time went by, for long enough to believe it.
-    const fn keeps_pace(&self, now: i64) -> bool {
-        let ended = self.last_end_ns.saturating_sub(self.first_end_ns);
-        let arrived = now.saturating_sub(self.first_arrival_ns);
-        // Two periods, less some jitter on the way. What comes in one burst takes no time at all.
-        ended >= self.period_ns.saturating_mul(2) && arrived >= self.period_ns.saturating_mul(3) / 2
+    /// Adds a frame of about the same delay, and says how it came after the last one that counted.
+    fn add(&mut self, frame: Frame) -> Pace {
+        self.delay_ns = self.delay_ns.min(frame.delay);
+        if frame.period > self.period_ns {
+            // Those of the shortest period show it first.
+            return Pace::Even;
+        }
+        self.period_ns = frame.period;
+        let ended = frame.end.saturating_sub(self.step_end_ns);
+        let arrived = frame.now.saturating_sub(self.step_arrival_ns);
+        let jitter = (frame.period / 2).max(JITTER_NS_MIN);
+        if ended.saturating_sub(arrived) > jitter.saturating_mul(3) {
+            return Pace::Faster;
+        }
+        if arrived.saturating_sub(ended) > jitter.saturating_mul(3) {
+            return Pace::Slower;
+        }
+        if arrived.abs_diff(ended) <= jitter.unsigned_abs() && arrived >= frame.period / 2 && ended >= frame.period / 2
+        {
+            (self.step_arrival_ns, self.step_end_ns) = (frame.now, frame.end);
+            self.steps += 1;
+        }
+        Pace::Even
     }
 }
 

@@ -151,6 +151,38 @@ fn a_recording_looks_as_it_did() {
 }
 
 #[test]
+fn two_backlogs_a_while_apart_are_no_clock() {
+    for apart in [1, 2, 3, 7, 20] {
+        let mut worker = Worker::default();
+        (-120..-60).for_each(|second| worker.frame((second + 120) * MS, second * S));
+        (-60..-20).for_each(|second| worker.frame(apart * S + (second + 60) * MS, second * S));
+        (-20..-5).for_each(|second| worker.frame(2 * apart * S + (second + 20) * MS, second * S));
+        worker.release();
+        assert_eq!((worker.moves(), worker.placed.len()), (vec![0], 115), "{apart} s apart");
+    }
+}
+
+#[test]
+fn late_frames_at_a_pace_of_their_own_are_no_clock() {
+    let mut worker = Worker::default();
+    (0..40).for_each(|number| worker.frame(number * 2_500 * MS, (number - 60) * S));
+    worker.release();
+    assert_eq!((worker.moves(), worker.placed.len()), (vec![0], 40));
+}
+
+#[test]
+fn the_shortest_period_shows_it_first() {
+    let mut worker = Worker::default();
+    for second in 0..20 {
+        if second % 10 == 0 {
+            worker.frame_of(10 * S, second * S, second * S - 600 * S);
+        }
+        worker.frame(second * S + MS, second * S - 600 * S);
+    }
+    assert_eq!((worker.moves(), worker.placed.len()), (vec![600], 22));
+}
+
+#[test]
 fn one_frame_of_nonsense_moves_no_other() {
     let mut worker = Worker::default();
     worker.paced(0..20, 0, jitter);
