@@ -1,3 +1,5 @@
+//! Clocks that are ahead, behind, set, drifting and stalling, frame by frame.
+
 use super::*;
 use joey_shared::wire::span_of;
 use proptest::prelude::*;
