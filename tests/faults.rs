@@ -8,10 +8,13 @@
 //! - `stalled`: viewers that do not read.
 //! - `connections`: more of them than there may be, and some that say nothing.
 //! - `protocol`: WebSocket frames that no client should send.
+//! - `console`: standard error and output that are closed, full, or read by nobody.
 //! - `time`: clocks that jump.
 
 #[path = "faults/connections.rs"]
 mod connections;
+#[path = "faults/console.rs"]
+mod console;
 #[path = "faults/ingest.rs"]
 mod ingest;
 #[path = "faults/network.rs"]

@@ -2,12 +2,14 @@
 //!
 //! Exit codes: 0 done, 1 failed (one clear line on standard error), 2 wrong usage, 3 no such app or no data.
 
+use std::ffi::OsStr;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -16,6 +18,7 @@ use crate::access::{self, Access};
 use crate::client::{self, Outcome};
 use crate::clock::wall_ns;
 use crate::config::{self, AUDIENCE, Config, Options};
+use crate::console;
 use crate::demo;
 use crate::door;
 use crate::server::Relay;
@@ -162,10 +165,22 @@ fn parse_life(text: &str) -> Result<Duration, String> {
     seconds.map(Duration::from_secs).ok_or_else(|| "a life is a span such as 90s, 15m, 12h or 30d".to_owned())
 }
 
+/// The command line, with all that it reads from the environment. A variable that is set and empty counts as not set.
+fn command() -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let without_empty = |argument: clap::Arg| match argument.get_env() {
+        Some(name) if is_empty(name) => argument.env(clap::builder::Resettable::Reset),
+        _ => argument,
+    };
+    let of_subcommand = |subcommand: clap::Command| subcommand.mut_args(without_empty);
+    Cli::command().mut_args(without_empty).mut_subcommands(of_subcommand)
+}
+
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
+    let _console = console::start();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
@@ -184,7 +199,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::NoData(what)) => {
-            eprintln!("joey: {what}");
+            console::line(format_args!("joey: {what}"));
             ExitCode::from(3)
         }
         Err(error) => fail(&error),
@@ -192,7 +207,7 @@ pub fn main() -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("joey: {error:#}");
+    console::line(format_args!("joey: {error:#}"));
     ExitCode::FAILURE
 }
 
@@ -207,7 +222,7 @@ async fn relay(serve: Serve, with_demo: bool) -> anyhow::Result<()> {
     }
     tracing::debug!(?config, "configuration");
     let descriptors = door::raise_descriptor_limit();
-    let wanted = (config.viewers_max + config.producers_max) as u64;
+    let wanted = config.viewers_max.saturating_add(config.producers_max) as u64;
     if descriptors < wanted {
         tracing::warn!(descriptors, wanted, "fewer open files are allowed than there may be connections");
     }
@@ -218,7 +233,7 @@ async fn relay(serve: Serve, with_demo: bool) -> anyhow::Result<()> {
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     renew_on_signal(relay.access().clone(), serve.options, serve.config, config)?;
     tracing::info!(release = env!("CARGO_PKG_VERSION"), %ingest, %http, "listening");
-    eprintln!("\n  Joey is at   {scheme}://{http}\n  Producers    --metrics {ingest}\n");
+    console::line(format_args!("\n  Joey is at   {scheme}://{http}\n  Producers    --metrics {ingest}\n"));
     let demo = with_demo.then(|| tokio::spawn(demo::run(ingest, stop.clone())));
     relay.run(stop).await;
     if let Some(demo) = demo {
@@ -232,7 +247,7 @@ fn start_log(format: LogFormat, level: Option<String>) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(level.or_else(from_environment).unwrap_or_else(|| QUIET.to_owned()))?;
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(console::writer());
     match format {
         LogFormat::Text => log.with_target(false).with_ansi(is_terminal && !no_color).init(),
         LogFormat::Json => log.json().init(),
@@ -308,7 +323,7 @@ fn mint(token: &Token) -> anyhow::Result<()> {
             claims[claim] = value;
         }
     }
-    println!("{}", access::token::mint(&token.token_key, &claims)?);
+    writeln!(io::stdout(), "{}", access::token::mint(&token.token_key, &claims)?)?;
     Ok(())
 }
 

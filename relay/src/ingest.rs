@@ -43,6 +43,8 @@ const BURST_SECS: NonZeroU32 = at_least_one(10);
 const FRAMES_PER_TURN: usize = 128;
 /// Frames for which a producer's rate is asked at once, since asking takes longer than decoding.
 const FRAMES_PER_RATE: NonZeroU32 = at_least_one(32);
+/// Frames a second that the limiter can still tell from one another. More is no limit.
+const FRAMES_PER_SEC_MAX: NonZeroU32 = at_least_one(100_000_000);
 
 /// Takes producers in until `stop`.
 pub async fn run(hub: Arc<Hub>, access: Arc<Access>, mut door: Door, stop: CancellationToken) {
@@ -105,7 +107,7 @@ struct Producer {
 
 impl Producer {
     fn new(hub: Arc<Hub>, peer: SocketAddr) -> Self {
-        let frames = hub.config().frames_per_sec_max;
+        let frames = hub.config().frames_per_sec_max.min(FRAMES_PER_SEC_MAX);
         let burst = frames.saturating_mul(BURST_SECS);
         let rate = RateLimiter::direct(Quota::per_second(frames).allow_burst(burst));
         Self { hub, peer, workers: Vec::new(), fronts: Fronts::default(), pace: Pace { rate, allowed: 0 } }

@@ -6,6 +6,7 @@
 //! The modules in the direction in which data flows:
 //!
 //! - [`clock`]: the relay's own clock, which nobody can set.
+//! - [`console`]: standard error, which may be closed or full.
 //! - [`config`]: every address, limit and default, in one place.
 //! - [`access`]: who may come in, and what for: origins, networks, tokens, the certificate.
 //! - [`door`]: how many may come in; [`guard`]: a panic stays where it happens.
@@ -23,6 +24,7 @@
 //! - [`cli`]: words in, exit code out.
 
 pub mod clock;
+pub mod console;
 pub mod config;
 pub mod access;
 pub mod door;

@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use crate::console;
 use crate::hub::{Figures, Hub};
 
 /// Why something was refused.
@@ -195,6 +196,11 @@ pub fn render(hub: &Hub, producers: usize) -> String {
     registry.register("producer_connections", "Producer connections accepted", counters.producers.clone());
     registry.register("connections_closed", "Connections ended by the relay, by reason", counters.closed.clone());
     registry.register("task_panics", "Tasks that panicked", counters.panics.clone());
+    registry.register(
+        "log_lines_dropped",
+        "Lines of the log that could not be written to standard error",
+        ConstCounter::new(console::dropped()),
+    );
     registry.register("batches", "Batches encoded", counters.batches.clone());
     registry.register("batches_evicted", "Batches dropped early for want of room", counters.evicted.clone());
     registry.register("subscriptions", "Subscriptions made", counters.subscribed.clone());

@@ -101,7 +101,7 @@ impl Relay {
         let (producers, connections) = (
             Places::new(config.producers_max, config.per_address_max),
             // Health checks and the page itself need places besides the viewers'.
-            Places::new(config.viewers_max + PLACES_BESIDES_VIEWERS, config.per_address_max),
+            Places::new(config.viewers_max.saturating_add(PLACES_BESIDES_VIEWERS), config.per_address_max),
         );
         let door = |listener, places: &Arc<Places>, labels| {
             Door::new(listener, places.clone(), labels, hub.counters().clone())

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -74,6 +74,24 @@ impl Relay {
         let mut child = spawn(folder.path(), &wrapper, &words, any, any);
         let (ingest, http) = eventually("the relay listens", || listening(folder.path(), &mut child));
         Self { folder, wrapper, words, child, ingest, http }
+    }
+
+    /// Starts a relay on free ports that writes its log to `stderr`, where nobody may read it: [`Relay::log`] is empty.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start_with_stderr(words: &[&str], stderr: impl Into<Stdio>) -> Self {
+        let folder = TempDir::new().expect("there is room for a log");
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let [ingest, http] = free_ports();
+        let mut child = command(folder.path(), &[], &words, ingest, http).stderr(stderr).spawn().expect("it runs");
+        eventually("the relay listens", || {
+            let status = child.try_wait().expect("the relay is ours");
+            assert!(status.is_none(), "the relay ended with {status:?}");
+            (TcpStream::connect(ingest).is_ok() && TcpStream::connect(http).is_ok()).then_some(())
+        });
+        Self { folder, wrapper: Vec::new(), words, child, ingest, http }
     }
 
     /// Ends the relay as a crash would: at once, without a word to anybody.
@@ -265,7 +283,21 @@ impl Drop for Relay {
     }
 }
 
+/// Two ports of this machine that nobody has just now.
+///
+/// # Panics
+/// When there are none.
+#[must_use]
+pub fn free_ports() -> [SocketAddr; 2] {
+    let any = [0; 2].map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("there are free ports"));
+    any.map(|listener| listener.local_addr().expect("it has a port"))
+}
+
 fn spawn(folder: &Path, wrapper: &[String], words: &[String], ingest: SocketAddr, http: SocketAddr) -> Child {
+    command(folder, wrapper, words, ingest, http).spawn().expect("the program runs")
+}
+
+fn command(folder: &Path, wrapper: &[String], words: &[String], ingest: SocketAddr, http: SocketAddr) -> Command {
     let log = File::create(folder.join("log")).expect("there is room for a log");
     let mut command = match wrapper {
         [] => Command::new(program()),
@@ -283,9 +315,8 @@ fn spawn(folder: &Path, wrapper: &[String], words: &[String], ingest: SocketAddr
         .env_remove("RUST_LOG")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .expect("the program runs")
+        .stderr(log);
+    command
 }
 
 /// The addresses in the log, once they are there.

@@ -16,6 +16,7 @@ use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_asyn
 
 use crate::access::tls;
 use crate::cli::Target;
+use crate::console;
 use crate::nanos;
 
 /// A relay that says nothing for this long is gone: it beats every 5 s.
@@ -103,7 +104,7 @@ impl Link {
                 (self.attempt, self.tried) = (0, 0);
                 let now_ns = self.now_ns();
                 if let Err(error) = self.viewer.receive(&bytes, now_ns, incoming) {
-                    eprintln!("joey: a message from the relay cannot be read: {error}");
+                    console::line(format_args!("joey: a message from the relay cannot be read: {error}"));
                 }
                 anyhow::ensure!(
                     self.viewer.speaks_our_version(),
@@ -192,7 +193,7 @@ impl Link {
                 self.waited |= !self.has_been_connected && self.is_last();
                 if self.attempt == 0 {
                     let next = if self.is_last() { "waiting for it" } else { "trying the next" };
-                    eprintln!("joey: no relay at {address} ({error}); {next}");
+                    console::line(format_args!("joey: no relay at {address} ({error}); {next}"));
                 }
                 self.pause().await;
                 Ok(())
@@ -204,7 +205,7 @@ impl Link {
         self.socket = None;
         self.viewer.disconnected();
         anyhow::ensure!(!self.once, "{why}");
-        eprintln!("joey: {why}; coming back");
+        console::line(format_args!("joey: {why}; coming back"));
         self.pause().await;
         Ok(())
     }

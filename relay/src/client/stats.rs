@@ -17,6 +17,7 @@ use super::Outcome;
 use super::link::Link;
 use super::tap::{number, utc_time};
 use crate::cli::Stats;
+use crate::console;
 
 /// The quantiles shown, with their names in JSON.
 const QUANTILES: [(&str, Quantile); 6] = [
@@ -59,7 +60,10 @@ pub(crate) async fn run(stats: Stats) -> anyhow::Result<Outcome> {
         return no_such_app;
     }
     if link.viewer.missing() > 0 {
-        eprintln!("joey: {} updates are missing: the relay no longer holds them", link.viewer.missing());
+        console::line(format_args!(
+            "joey: {} updates are missing: the relay no longer holds them",
+            link.viewer.missing()
+        ));
     }
     let now_ns = link.now_ns();
     link.viewer.advance(now_ns);
@@ -115,15 +119,21 @@ impl Clocks {
     fn warn(&self) {
         for WorkerEntry { worker, offset_ns, offset_since_ns, .. } in &self.workers {
             let (off, since) = (format::clock_offset(*offset_ns), utc_time(*offset_since_ns));
-            eprintln!("joey: the clock of {worker} is {off} since {since}; its periods are moved by that");
+            console::line(format_args!(
+                "joey: the clock of {worker} is {off} since {since}; its periods are moved by that"
+            ));
         }
         if self.late > 0 {
             let (late, ring) = (self.late, format::age(self.ring_ns / SLOT_NS));
-            eprintln!("joey: {late} updates came more than {ring} late: windows up to {ring} do not count them");
+            console::line(format_args!(
+                "joey: {late} updates came more than {ring} late: windows up to {ring} do not count them"
+            ));
         }
         if self.wall_step_ns != 0 {
             let off = format::clock_offset(self.wall_step_ns);
-            eprintln!("joey: the clock of the relay's machine was set; times are {off}, no count is affected");
+            console::line(format_args!(
+                "joey: the clock of the relay's machine was set; times are {off}, no count is affected"
+            ));
         }
     }
 
