@@ -3,7 +3,8 @@
 //! - `numbers`: every figure on the dashboard and on the detail pages, against the oracle and `joey stats --json`.
 //! - `names`: names that hold markup or what means something in an address.
 //! - `life`: no data yet, a relay that ends and returns, what was missed.
-//! - `reach`: no WebSocket, and more than one relay.
+//! - `reach`: no WebSocket, a proxy, more than one relay, and a relay that refuses.
+//! - `start`: the page where it cannot run, and where others have changed it.
 //! - `controls`: window, pause, filter, order, colours.
 //! - `access`: a token from the address.
 //! - `looks`: every page at two sizes in two colour schemes, and nothing wider than a phone.
@@ -24,3 +25,5 @@ mod numbers;
 mod page;
 #[path = "browser/reach.rs"]
 mod reach;
+#[path = "browser/start.rs"]
+mod start;

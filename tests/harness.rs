@@ -31,6 +31,8 @@ pub mod ledger;
 pub mod namespace;
 #[path = "harness/nats.rs"]
 pub mod nats;
+#[path = "harness/nginx.rs"]
+pub mod nginx;
 #[path = "harness/oracle.rs"]
 pub mod oracle;
 #[path = "harness/producer.rs"]

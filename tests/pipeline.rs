@@ -9,6 +9,8 @@
 //! - `access`: who may watch.
 //! - `doors`: who may send, and over what.
 //! - `commands`: exit codes, `joey tap`, and the relay's own end.
+//! - `reach`: how the command line gets to a relay, and what it is told where it may not.
+//! - `output`: what the command line and `/metrics` print.
 
 #[path = "pipeline/access.rs"]
 mod access;
@@ -20,6 +22,10 @@ mod doors;
 mod hostile;
 #[path = "pipeline/numbers.rs"]
 mod numbers;
+#[path = "pipeline/output.rs"]
+mod output;
+#[path = "pipeline/reach.rs"]
+mod reach;
 #[path = "pipeline/streams.rs"]
 mod streams;
 #[path = "pipeline/time.rs"]

@@ -87,12 +87,19 @@ impl Rules {
         })
     }
 
-    /// Whether a page of the origin in `headers` may connect, or a program that names none at `peer`.
+    /// Why a page of the origin in `headers` may not connect, or a program that names none at `peer`, and what lets it in;
+    /// nothing if it may.
     #[must_use]
-    pub fn admits_page(&self, headers: &HeaderMap, peer: IpAddr) -> bool {
-        // A program that is elsewhere has to show a token later, where there are tokens.
-        let any_program = self.insecure_open || self.needs_token() || is_this_machine(peer);
-        self.origins.admits(headers).unwrap_or(any_program)
+    pub fn refusal(&self, headers: &HeaderMap, peer: IpAddr) -> Option<String> {
+        match self.origins.refusal(headers) {
+            Some(refusal) => refusal,
+            // A program that is elsewhere has to show a token later, where there are tokens.
+            None if self.insecure_open || self.needs_token() || is_this_machine(peer) => None,
+            None => Some(
+                "This relay lets in programs on other machines only where it is started with --token-key or --insecure-open."
+                    .to_owned(),
+            ),
+        }
     }
 
     /// Whether `origin` is on the list.

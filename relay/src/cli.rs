@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use joey_shared::address;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -78,8 +79,16 @@ enum LogFormat {
 /// Which relay a client talks to, and how it waits.
 #[derive(Args)]
 pub(crate) struct Target {
-    /// The relay: ws:// or wss://, host:port is enough; repeatable, and the next one is taken when one is gone
-    #[arg(long, env = "JOEY_RELAY", default_value = "ws://127.0.0.1:4000", value_name = "URL", value_delimiter = ',')]
+    /// The relay: host:port, a URL, or the directory under which a proxy shows it; repeatable, and the next one is taken when
+    /// one is gone
+    #[arg(
+        long,
+        env = "JOEY_RELAY",
+        default_value = "ws://127.0.0.1:4000",
+        value_name = "URL",
+        value_delimiter = ',',
+        value_parser = parse_relay
+    )]
     pub(crate) relay: Vec<String>,
     /// Fail at once when the relay is not there, instead of waiting for it
     #[arg(long)]
@@ -141,6 +150,13 @@ pub(crate) struct Stats {
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// The address of a relay's WebSocket.
+fn parse_relay(text: &str) -> Result<String, String> {
+    // A name that is not written in ASCII has another form for machines, which only browsers find by themselves.
+    let address = address::websocket(text, false).filter(|address| address.is_ascii());
+    address.ok_or_else(|| "the address of a relay is like relay.example:4000 or wss://relay.example/joey/".to_owned())
 }
 
 /// A span of time in seconds: `10s`, `5m`, `1h`, or plain seconds.

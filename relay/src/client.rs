@@ -1,8 +1,10 @@
 //! Clients of a relay on the command line: a socket around the same viewer that the browser runs.
 
 mod link;
+mod output;
 pub(crate) mod stats;
 pub(crate) mod tap;
+mod wire;
 
 /// How a client's run ended, where it did not fail.
 #[derive(Debug)]

@@ -25,6 +25,7 @@ use crate::door::Places;
 use crate::fanout::{self, Transport, socket::Socket};
 use crate::guard::contained;
 use crate::hub::Hub;
+use crate::metrics::{self, Format};
 
 use self::accept::Connection;
 use self::stream::Streams;
@@ -71,7 +72,7 @@ pub fn router(
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/healthz", get(ready))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(figures))
         .route("/stream", post(stream::open))
         .route("/stream/{id}", post(stream::command))
         .layer(cors)
@@ -89,8 +90,8 @@ async fn websocket(
 ) -> Response {
     let Shared { hub, access, viewers, goodbye, .. } = shared;
     let headers = request.headers();
-    if !access.rules().admits_page(headers, peer.ip()) {
-        return refuse_origin(&hub);
+    if let Some(why) = access.rules().refusal(headers, peer.ip()) {
+        return refuse(&hub, &why);
     }
     let token = token_in(headers);
     let speaks_ours = subprotocols(headers).any(|name| name == SUBPROTOCOL);
@@ -117,6 +118,15 @@ pub fn upgrade<F>(mut request: Request, serve: impl FnOnce(Socket) -> F + Send +
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    if !request.headers().contains_key(header::UPGRADE) {
+        let head = [
+            (header::UPGRADE, "websocket"),
+            // Whoever cannot open a WebSocket asks in this way whether it is the relay that does not want it.
+            (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        ];
+        let word = "This is where viewers open a WebSocket.\n";
+        return (StatusCode::UPGRADE_REQUIRED, head, word).into_response();
+    }
     let response = match create_response_with_body(&request, Body::empty) {
         Ok(response) => response,
         Err(error) => {
@@ -136,9 +146,11 @@ where
     response
 }
 
-fn refuse_origin(hub: &Hub) -> Response {
+/// Turns somebody away, and says `why`: to a page of any origin, since a browser tells it nothing of a WebSocket that failed.
+fn refuse(hub: &Hub, why: &str) -> Response {
     hub.counters().close("origin");
-    (StatusCode::FORBIDDEN, "this origin may not connect; see --origin\n").into_response()
+    let head = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
+    (StatusCode::FORBIDDEN, head, format!("{why}\n")).into_response()
 }
 
 /// The token that a request brings as a subprotocol, since a browser can add no other header to a WebSocket.
@@ -159,11 +171,18 @@ async fn ready(State(shared): State<Shared>) -> Response {
     }
 }
 
-async fn metrics(State(shared): State<Shared>, Extension(Peer(peer)): Extension<Peer>, headers: HeaderMap) -> Response {
+async fn figures(State(shared): State<Shared>, Extension(Peer(peer)): Extension<Peer>, headers: HeaderMap) -> Response {
     if !shared.access.rules().admits_reader(&headers, peer.ip()) {
         let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
         return (StatusCode::UNAUTHORIZED, challenge, "figures want a token\n").into_response();
     }
-    let text = crate::metrics::render(&shared.hub, shared.producers.taken());
-    ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|accepted| accepted.to_str().ok());
+    let format = Format::preferred(accepted);
+    let text = format.write(metrics::render(&shared.hub, shared.producers.taken()));
+    let head = [
+        (header::CONTENT_TYPE, format.media_type()),
+        // What is kept of one form is no answer to who asks for the other.
+        (header::VARY, "accept"),
+    ];
+    (head, text).into_response()
 }

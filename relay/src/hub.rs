@@ -21,8 +21,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use joey_shared::series::Filter;
-use joey_shared::wire::{AppEntry, SeriesEntry, ServerMessage};
+use joey_shared::wire::{AppEntry, RefusedName, SeriesEntry, ServerMessage};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -32,7 +33,7 @@ use self::log::{Log, Now, Stamped};
 use self::peers::Peers;
 pub use self::peers::{Accepted, NotTaken, Outgoing, RELAYS_MAX, RemoteLog, Standing, Want};
 pub use self::rounds::{Handed, Listener, News, Piece, Round, Rounds};
-use crate::config::Config;
+use crate::config::{Config, at_least_one};
 use crate::ingest::wallaroo::{Counted, Metrics, Reject};
 use crate::metrics::Counters;
 use crate::nanos;
@@ -47,6 +48,9 @@ const HELD_MAX: u64 = 65_536;
 
 /// How much the wall clock changes at once where somebody sets it, at least: 1 s.
 const WALL_STEP_NS: u64 = 1_000_000_000;
+
+/// Refused names in the log: ten at once, and one a second.
+const NAMES_LOGGED: Quota = Quota::per_second(at_least_one(1)).allow_burst(at_least_one(10));
 
 /// Series named in one message.
 const SERIES_PER_MESSAGE: usize = 500;
@@ -70,6 +74,8 @@ pub struct Hub {
     series: AtomicU64,
     /// Frames that wait until it is known where they belong.
     held: AtomicU64,
+    /// How many refused names may be logged.
+    log_names: DefaultDirectRateLimiter,
     wall_clock: Mutex<WallClock>,
     ring_bytes: AtomicU64,
     /// Goes up with every change of the catalogue.
@@ -123,6 +129,7 @@ impl Hub {
             next_feed: AtomicU64::new(1),
             series: AtomicU64::new(0),
             held: AtomicU64::new(0),
+            log_names: RateLimiter::direct(NAMES_LOGGED),
             wall_clock: Mutex::default(),
             ring_bytes: AtomicU64::new(0),
             catalogue: AtomicU64::new(1),
@@ -219,6 +226,16 @@ impl Hub {
                     );
                 }
             }
+        }
+    }
+
+    /// A frame of `app` was refused because of `name`.
+    pub fn refuse_name(&self, app: &App, name: RefusedName, now_ns: u64) {
+        let line = self.log_names.check().is_ok().then(|| name.clone());
+        if app.log.lock().refuse_name(name, now_ns)
+            && let Some(RefusedName { shown, why }) = line
+        {
+            tracing::warn!(app = app.name, name = shown, %why, "frames refused for a name in them");
         }
     }
 

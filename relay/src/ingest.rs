@@ -15,6 +15,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use joey_shared::series::shown_refused;
+use joey_shared::wire::RefusedName;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -23,7 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use self::fronts::Fronts;
 use self::socket::Socket;
-use self::wallaroo::{Frame, Front, Metrics, Reject, counted, decode, front, parts};
+use self::wallaroo::{Frame, Front, Metrics, Reject, counted, decode, front, parts, refused_name};
 use crate::access::{Access, tls};
 use crate::config::at_least_one;
 use crate::door::{Door, keep_alive};
@@ -170,6 +172,9 @@ impl Producer {
                 Front::Whole(body, length) => {
                     if let Err(reason) = self.pace.allow().and_then(|()| self.take(body, now_ns)) {
                         refused(&self.hub, self.peer, reason);
+                        if let Reject::BadName | Reject::LongName = reason {
+                            self.note_name(body, now_ns);
+                        }
                     }
                     taken += length;
                     frames += 1;
@@ -230,6 +235,15 @@ impl Producer {
         let app = self.hub.app(metrics.app)?;
         self.speaks_for(&app, metrics.worker, now_ns);
         self.hub.publish(&app, metrics, now_ns).map(drop)
+    }
+
+    /// Notes which name the frame in `body` was refused for, where whoever watches its application sees it.
+    fn note_name(&self, body: &[u8], now_ns: u64) {
+        if let Some((app, name, why)) = refused_name(body)
+            && let Ok(app) = self.hub.app(app)
+        {
+            self.hub.refuse_name(&app, RefusedName { shown: shown_refused(name), why }, now_ns);
+        }
     }
 
     fn speaks_for(&mut self, app: &Arc<App>, worker: &str, now_ns: u64) {

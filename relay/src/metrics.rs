@@ -1,6 +1,8 @@
-//! What the relay says about itself, in Prometheus' text format.
+//! What the relay says about itself, for Prometheus and whoever else reads its formats.
 //!
 //! `prometheus-client` keeps its registry in a value instead of a global, so that tests can run several relays at once.
+
+mod format;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +13,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+pub use self::format::Format;
 use crate::console;
 use crate::hub::{Figures, Hub};
 
@@ -163,7 +166,7 @@ impl Cluster {
     }
 }
 
-/// The text of `/metrics`.
+/// The text of `/metrics`, in OpenMetrics.
 #[must_use]
 pub fn render(hub: &Hub, producers: usize) -> String {
     let counters = hub.counters();

@@ -2,8 +2,10 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 
 use crate::histogram::QuantileRange;
+use crate::wire::RefusedName;
 
 /// A number and its unit, apart, so that a page can tone the unit down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,6 +155,14 @@ pub fn age(seconds: u64) -> String {
 pub fn clock_offset(offset_ns: i64) -> String {
     let off = age(offset_ns.unsigned_abs().div_ceil(1_000_000_000));
     format!("{off} {}", if offset_ns < 0 { "ahead" } else { "behind" })
+}
+
+/// What to say of `frames` that were refused for a name in them, of which the newest are `names`.
+#[must_use]
+pub fn refused_names(frames: u64, names: &[RefusedName]) -> String {
+    let named: Vec<String> = names.iter().map(|name| format!("“{}” ({})", name.shown, name.why)).collect();
+    let frames = if frames == 1 { "1 frame was".to_string() } else { format!("{} frames were", count(frames.into())) };
+    format!("{frames} refused for a name in them: {}.", named.join(", "))
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ pub mod viewer;
 pub mod format;
 pub mod backoff;
 pub mod close;
+pub mod address;
 pub mod vecmap;
 
 mod seqset;

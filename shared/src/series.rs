@@ -4,6 +4,8 @@
 //! replaces lost a whole worker over one of them. Names are checked once, where they come in, by [`check_name`].
 
 use alloc::string::String;
+use core::fmt::{self, Write as _};
+
 use serde::{Deserialize, Serialize};
 
 /// Longest name in bytes. Long enough for any name met in practice, short enough that names cannot fill memory.
@@ -89,7 +91,7 @@ impl Filter {
 }
 
 /// Why a name was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NameError {
     /// Longer than [`NAME_BYTES_MAX`].
     TooLong,
@@ -97,6 +99,39 @@ pub enum NameError {
     NotUtf8,
     /// Holds a control character, or one that reorders or hides the text around it on a screen.
     Unprintable,
+}
+
+impl fmt::Display for NameError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong => write!(out, "longer than {NAME_BYTES_MAX} bytes"),
+            Self::NotUtf8 => out.write_str("not UTF-8"),
+            Self::Unprintable => out.write_str("with characters that cannot be shown"),
+        }
+    }
+}
+
+/// Characters of a refused name that are shown.
+const SHOWN_CHARS_MAX: usize = 48;
+
+/// A name that was refused, safe to show: cut where it is long, and with an escape for each character that cannot be shown.
+#[must_use]
+pub fn shown_refused(bytes: &[u8]) -> String {
+    let front = bytes.get(..4 * SHOWN_CHARS_MAX).unwrap_or(bytes);
+    let text = String::from_utf8_lossy(front);
+    let mut shown = String::new();
+    for c in text.chars().take(SHOWN_CHARS_MAX) {
+        if is_unprintable(c) {
+            // Writing to a string cannot fail.
+            let _ = write!(shown, "{}", c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    if front.len() < bytes.len() || text.chars().nth(SHOWN_CHARS_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// Takes the name in `bytes`, if it may be shown as it is.
@@ -116,10 +151,11 @@ pub fn check_name(bytes: &[u8]) -> Result<&str, NameError> {
 }
 
 /// Control characters, and the invisible ones that can make one name look like another: bidirectional marks, embeddings,
-/// overrides and isolates, zero-width characters, the byte order mark. Right-to-left letters themselves are welcome.
+/// overrides and isolates, zero-width spaces, the byte order mark. Right-to-left letters themselves are welcome, and so are the
+/// joiners (U+200C and U+200D), without which Persian, Hindi and many emoji cannot be written.
 fn is_unprintable(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+        || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -134,7 +170,17 @@ mod tests {
 
     #[test]
     fn names_with_separators_markup_and_any_script_are_welcome() {
-        for name in ["", "a:b@c*d", "<b>bold</b>", "Décodage · 解码 🚀", "مرحبا", "a/b?c#d e"] {
+        for name in [
+            "",
+            "a:b@c*d",
+            "<b>bold</b>",
+            "Décodage · 解码 🚀",
+            "مرحبا",
+            "پردازش\u{200c}ها",
+            "क्\u{200d}ष",
+            "👩\u{200d}💻",
+            "a/b?c#d e",
+        ] {
             assert_eq!(check_name(name.as_bytes()), Ok(name));
         }
     }
@@ -147,6 +193,18 @@ mod tests {
         assert_eq!(check_name(&[0xff, 0xfe]), Err(NameError::NotUtf8));
         for name in ["a\0b", "a\nb", "a\u{202e}b", "a\u{200b}b", "\u{feff}a", "a\u{2066}b", "\u{85}"] {
             assert_eq!(check_name(name.as_bytes()), Err(NameError::Unprintable), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_name_can_be_shown() {
+        assert_eq!(shown_refused("a\tb\u{202e}c".as_bytes()), "a\\tb\\u{202e}c");
+        assert_eq!(shown_refused(b"a\xffb"), "a\u{fffd}b");
+        let long = shown_refused("解".repeat(200).as_bytes());
+        assert!(long.ends_with("解…") && long.chars().count() == SHOWN_CHARS_MAX + 1, "{long}");
+        for bytes in [&[0x80_u8; 1000][..], &[0; 1000], "👩\u{200d}💻".repeat(100).as_bytes()] {
+            let shown = shown_refused(bytes);
+            assert!(!shown.chars().any(is_unprintable) && shown.len() < 400, "{shown}");
         }
     }
 

@@ -16,6 +16,9 @@ use crate::wire::{SeriesEntry, Update};
 /// Length of a window unless somebody chooses another, in seconds: that of the original Metrics UI.
 pub const WINDOW_SECONDS: u64 = 300;
 
+/// Silence of this many seconds is never a stall; the slowest producers report every two.
+pub const QUIET_SECONDS: u64 = 5;
+
 /// Logs remembered for one application, one of each relay that has it. A log ends when its relay restarts; nothing more comes
 /// from older ones.
 const LOGS_MAX: usize = 64;
@@ -374,6 +377,16 @@ impl AppStore {
     #[must_use]
     pub const fn heard_ns(&self) -> u64 {
         self.heard_ns
+    }
+
+    /// How long ago the application was heard by the relay, in ns, by whose clock it is `relay_ns`, if that is longer than it
+    /// should be: 5 s, or three periods.
+    #[must_use]
+    pub fn silent_for(&self, relay_ns: u64) -> Option<u64> {
+        let period_ns = self.views.iter().map(|view| view.period_ns).max().unwrap_or(0);
+        let silence_ns = relay_ns.saturating_sub(self.heard_ns);
+        let limit_ns = (QUIET_SECONDS * crate::window::SLOT_NS).max(period_ns.saturating_mul(3));
+        (self.heard_ns > 0 && silence_ns > limit_ns).then_some(silence_ns)
     }
 
     /// Goes up whenever anything changes.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::batch::{BatchHead, Blob, Update, Updates, UpdatesWriter};
 pub use self::bins::{PackedBins, Span, SparseBins, span_of};
-use crate::series::{SeriesKey, Topic};
+use crate::series::{NameError, SeriesKey, Topic};
 
 /// The WebSocket subprotocol that both ends name.
 pub const SUBPROTOCOL: &str = "joey.v1";
@@ -166,7 +166,23 @@ pub struct AppEntry {
     pub late: u64,
     /// How many frames were refused because of a limit on this application.
     pub limited: u64,
+    /// How many frames were refused because of a name in them.
+    pub refused_for_name: u64,
+    /// The names of the newest of them, at most [`REFUSED_NAMES_MAX`], the oldest first.
+    pub refused_names: Vec<RefusedName>,
 }
+
+/// A name that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedName {
+    /// The name as it can be shown: cut, and with escapes in it.
+    pub shown: String,
+    /// Why it was refused.
+    pub why: NameError,
+}
+
+/// Refused names in one entry of the catalogue.
+pub const REFUSED_NAMES_MAX: usize = 8;
 
 /// One worker in the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

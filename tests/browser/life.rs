@@ -14,7 +14,9 @@ fn state(browser: &Browser) -> String {
 /// What a browser says about a relay that is not there; all else is the page's own fault.
 fn complaints_but_for_the_socket(browser: &Browser) -> Vec<String> {
     let complaints = browser.complaints().into_iter();
-    complaints.filter(|complaint| !complaint.contains("WebSocket connection to")).collect()
+    // After a WebSocket that failed the page asks its relay why.
+    let is_socket = |complaint: &String| complaint.contains("WebSocket connection to") || complaint.contains("/ws - ");
+    complaints.filter(|complaint| !is_socket(complaint)).collect()
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Getting to a relay: over HTTP where no WebSocket gets through, and to another relay when one is gone.
 
 use joey_tests::browser::Browser;
+use joey_tests::nginx::Nginx;
 use joey_tests::oracle::ViewId;
 use joey_tests::proxy::Proxy;
-use joey_tests::{Frame, Nats, Oracle, Relay, S, eventually, eventually_is};
+use joey_tests::{Frame, Nats, Oracle, Relay, S, eventually, eventually_is, joey};
 
 use crate::page::{now_s, relay, rows_are, send, world};
 
@@ -107,4 +108,81 @@ fn when_a_relay_of_several_dies_the_page_goes_on_at_one_that_it_was_told_of_with
     let address = second.http.to_string();
     eventually("the address is said", || browser.text(".facts").contains(&address).then_some(()));
     assert!(browser.text(".facts").contains("0 updates since"), "{}", browser.text(".facts"));
+}
+
+/// What nginx needs to show a relay, `location` being where; as in `docs/operating.md`.
+fn location(location: &str, relay: &Relay) -> String {
+    format!(
+        "location {location} {{ proxy_pass http://{}/; proxy_http_version 1.1; proxy_set_header Host $http_host; \
+         proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\"; proxy_read_timeout 75s; }}",
+        relay.http
+    )
+}
+
+#[test]
+fn behind_nginx_under_a_path_the_page_finds_its_relay() {
+    let relay = relay(&[]);
+    let oracle = world("App");
+    let _open = send(&relay, &oracle);
+    let nginx = Nginx::start(&[location("/joey/", &relay), location("/a/b/", &relay)].concat());
+    let rows = |browser: &Browser| {
+        status_is(browser, "connected");
+        browser.go("/applications/App/dashboard");
+        rows_are(browser, "[data-testid=row]", &oracle, 300, |id| TOTALS.contains(&id.0.as_str()));
+    };
+    let browser = Browser::start();
+    for path in ["/joey/", "/joey/index.html", "/a/b/"] {
+        browser.open(&format!("http://{}{path}", nginx.address));
+        rows(&browser);
+        browser.press("[data-testid=status]");
+        let directory = path.trim_end_matches("index.html");
+        let there = format!("ws://{}{directory}ws", nginx.address);
+        eventually("the address is said", || browser.text(".facts").contains(&there).then_some(()));
+    }
+    // A page from elsewhere, told of the path.
+    let other = crate::page::relay(&[]);
+    let allowed = format!("http://{}", other.http);
+    let mut relay = relay;
+    relay.restart_with(&["--origin", &allowed]);
+    let _open = send(&relay, &oracle);
+    for written in ["/joey/", "/joey", "/joey/ws"] {
+        browser.open(&format!("{allowed}/?relay={}{written}", nginx.address));
+        rows(&browser);
+    }
+    // The command line reads the same addresses, and a proxy that passes no upgrade on leaves the stream.
+    let plain = Nginx::start(&format!("location /joey/ {{ proxy_pass http://{}/; }}", relay.http));
+    for at in [nginx.address, plain.address] {
+        let done = joey(&["stats", "App", "--once", "--relay", &format!("http://{at}/joey/")]);
+        assert_eq!(done.code, 0, "{}", done.err);
+    }
+    browser.open(&format!("{allowed}/?relay={}/joey/", plain.address));
+    status_is(&browser, "connected over HTTP");
+}
+
+#[test]
+fn a_page_that_may_not_connect_says_why_and_connects_once_it_may() {
+    let mut relay = relay(&[]);
+    let page = format!("http://joey.localhost:{}", relay.http.port());
+    let browser = Browser::start();
+    browser.open(&format!("{page}/"));
+    let sentence = format!("start it with --origin {page} ");
+    eventually("the reason", || browser.text(".notes").contains(&sentence).then_some(()));
+    eventually("the status", || browser.text("[data-testid=status]").contains("refused").then_some(()));
+    browser.picture("refused");
+    relay.restart_with(&["--origin", &page]);
+    status_is(&browser, "connected");
+    assert_eq!(browser.text(".notes"), "");
+}
+
+#[test]
+fn what_is_no_address_of_a_relay_is_named() {
+    let relay = relay(&[]);
+    let browser = Browser::start();
+    browser.open(&format!("http://{}/?relay=ftp://nowhere&relay={}", relay.http, relay.http));
+    status_is(&browser, "connected");
+    assert!(
+        browser.text(".notes").contains("“ftp://nowhere” is not the address of a relay"),
+        "{}",
+        browser.text(".notes")
+    );
 }

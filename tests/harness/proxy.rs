@@ -44,6 +44,7 @@ struct State {
     /// Which byte towards the relay is wrong.
     wrong_byte: AtomicU64,
     is_against_upgrades: AtomicBool,
+    swallows_frames: AtomicBool,
 }
 
 impl Proxy {
@@ -65,6 +66,7 @@ impl Proxy {
             piece_bytes: AtomicU64::new(PIECE_BYTES),
             wrong_byte: AtomicU64::new(NEVER),
             is_against_upgrades: AtomicBool::new(false),
+            swallows_frames: AtomicBool::new(false),
         });
         let shared = state.clone();
         thread::spawn(move || {
@@ -132,6 +134,12 @@ impl Proxy {
         self.state.is_against_upgrades.store(true, SeqCst);
     }
 
+    /// Lets every WebSocket be opened and carries nothing that the relay says over it, as a proxy does that waits for the end of an
+    /// answer.
+    pub fn swallow_frames(&self) {
+        self.state.swallows_frames.store(true, SeqCst);
+    }
+
     /// Flips a bit in byte `at` of what each connection sends to the relay.
     pub fn flip(&self, at: u64) {
         self.state.wrong_byte.store(at, SeqCst);
@@ -153,7 +161,7 @@ fn carry(here: TcpStream, there: TcpStream, state: &Arc<State>) {
         let _ = to.set_write_timeout(Some(LOOK));
         let _ = to.set_nodelay(true);
         let state = state.clone();
-        thread::spawn(move || Pump { from, to, state, born, is_to_relay, carried: 0 }.run());
+        thread::spawn(move || Pump { from, to, state, born, is_to_relay, carried: 0, is_swallowing: false }.run());
     }
 }
 
@@ -165,6 +173,8 @@ struct Pump {
     born: u64,
     is_to_relay: bool,
     carried: u64,
+    /// Whether this is a WebSocket that brings nothing.
+    is_swallowing: bool,
 }
 
 impl Pump {
@@ -202,7 +212,15 @@ impl Pump {
         if let Some(byte) = usize::try_from(wrong).ok().and_then(|at| bytes.get_mut(at)).filter(|_| self.is_to_relay) {
             *byte ^= 0x10;
         }
+        if self.is_swallowing {
+            return true;
+        }
         let mut rest = &*bytes;
+        if !self.is_to_relay && self.state.swallows_frames.load(SeqCst) && rest.starts_with(b"HTTP/1.1 101") {
+            let head = rest.windows(4).position(|end| end == b"\r\n\r\n").map_or(rest.len(), |at| at + 4);
+            rest = &rest[..head];
+            self.is_swallowing = true;
+        }
         let is_upgrade = || String::from_utf8_lossy(bytes).to_lowercase().contains("upgrade: websocket");
         if self.is_to_relay && self.state.is_against_upgrades.load(SeqCst) && is_upgrade() {
             let _ = (&*self.from).write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");

@@ -401,7 +401,12 @@ pub fn open_over(
     let mut request = format!("ws://{http}/ws").into_client_request().expect("it is an address");
     let fixed = [("Sec-WebSocket-Protocol", joey_shared::wire::SUBPROTOCOL)];
     for &(name, value) in fixed.iter().chain(headers) {
-        request.headers_mut().append(name, value.parse().expect("it is a header"));
+        let value = value.parse().expect("it is a header");
+        if name == "Host" {
+            request.headers_mut().insert(name, value);
+        } else {
+            request.headers_mut().append(name, value);
+        }
     }
     stream.set_read_timeout(Some(Duration::from_secs(15))).expect("the socket is open");
     match tungstenite::client(request, stream) {

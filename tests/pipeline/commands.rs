@@ -35,8 +35,11 @@ fn health_and_figures() {
     let mut viewer = Viewer::connect(&relay);
     viewer.follow("App", Filter::All, Start::History);
     let (status, head, metrics) = relay.get("/metrics");
-    assert!(status == 200 && head.to_lowercase().contains("content-type: application/openmetrics-text"), "{head}");
-    assert!(metrics.ends_with("# EOF\n"));
+    assert!(status == 200 && head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");
+    assert!(
+        metrics.contains("\n# TYPE joey_frames_accepted_total counter\n") && !metrics.contains("# EOF"),
+        "{metrics}"
+    );
     for (figure, value) in [
         ("joey_frames_accepted_total", 3),
         ("joey_viewers", 1),
@@ -106,7 +109,7 @@ fn stats_exits_with_a_code_for_each_outcome() {
     assert_eq!((done.code, done.err.trim().lines().count()), (1, 1), "{}", done.err);
     assert!(done.err.contains(&nobody), "{}", done.err);
     assert_eq!(joey(&["tap", "--once", "--relay", &nobody]).code, 1);
-    assert_eq!(joey(&["stats", "App", "--once", "--relay", "ftp://nowhere"]).code, 1);
+    assert_eq!(joey(&["stats", "App", "--once", "--relay", "ftp://nowhere"]).code, 2);
 }
 
 #[test]
@@ -126,7 +129,7 @@ fn stats_as_a_table_names_every_view() {
     let done = joey(&["stats", "App", "--once", "--relay", &relay.http.to_string()]);
     assert_eq!(done.code, 0, "{}", done.err);
     let lines: Vec<&str> = done.out.lines().collect();
-    assert!(lines[0].starts_with("VIEW") && lines.len() == 3, "{}", done.out);
+    assert!(lines[0].starts_with("VIEW") && lines.len() == 4, "{}", done.out);
     assert!(lines.iter().any(|line| line.starts_with("computation-by-worker")), "{}", done.out);
 }
 

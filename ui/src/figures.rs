@@ -4,7 +4,7 @@
 //! completeness are the store's business. What is decided here is which numbers a page shows.
 
 use joey_shared::histogram::{Histogram, Quantile, QuantileRange};
-use joey_shared::store::{AppStore, View};
+use joey_shared::store::{AppStore, QUIET_SECONDS, View};
 use joey_shared::view::{Kind, ViewKey};
 use joey_shared::window::{SLOT_NS, Throughput, second_of};
 
@@ -37,9 +37,6 @@ pub const P99: usize = 2;
 
 /// Complete seconds behind "the rate now": enough to be calm, few enough to follow.
 pub const RECENT_SECONDS: usize = 10;
-
-/// Silence of this many seconds is never a stall; the slowest producers report every two.
-const QUIET_SECONDS: u64 = 5;
 
 /// The numbers of one view.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,15 +91,6 @@ fn stalled_since(view: &View, clock: u64) -> Option<u64> {
     let periods = (view.period_ns / SLOT_NS).saturating_mul(3);
     let last = view.window.last_second()?;
     (clock.saturating_sub(last) > periods.max(QUIET_SECONDS)).then(|| last.saturating_mul(SLOT_NS))
-}
-
-/// How long ago the application was heard by the relay, in ns, if that is longer than it should be.
-#[must_use]
-pub fn silent_for(store: &AppStore, relay_ns: u64) -> Option<u64> {
-    let period_ns = store.views().iter().map(|view| view.period_ns).max().unwrap_or(0);
-    let silence_ns = relay_ns.saturating_sub(store.heard_ns());
-    let limit_ns = (QUIET_SECONDS * SLOT_NS).max(period_ns.saturating_mul(3));
-    (store.heard_ns() > 0 && silence_ns > limit_ns).then_some(silence_ns)
 }
 
 /// The seconds between `from` and `to` for which updates are missing, as inclusive ranges that do not overlap.
@@ -266,8 +254,8 @@ mod tests {
         let mut store = store_of(&[update(1, 0, 100, &[5]), update(2, 1, 108, &[5])]);
         let since = |store: &mut AppStore, at| of_view(store, at).unwrap().stalled_since;
         assert_eq!((since(&mut store, 0), since(&mut store, 1)), (Some(100 * S), None));
-        assert_eq!(silent_for(&store, 113 * S), None);
-        assert_eq!(silent_for(&store, 120 * S), Some(12 * S));
+        assert_eq!(store.silent_for(113 * S), None);
+        assert_eq!(store.silent_for(120 * S), Some(12 * S));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use joey_shared::window::{SLOT_NS, second_of};
 
 use crate::chart::timeline::{Column, Timeline};
 use crate::figures::{Rates, ingestion_of, lost_seconds, rates};
-use crate::moment::Zone;
+use crate::moment::Zones;
 
 /// The first and last second of the window.
 #[must_use]
@@ -16,7 +16,7 @@ pub fn span(store: &AppStore) -> (u64, u64) {
 }
 
 /// The timeline of view `at`.
-pub fn timeline(store: &mut AppStore, at: usize, zone: Zone, hover: Option<u64>) -> Option<Timeline> {
+pub fn timeline(store: &mut AppStore, at: usize, zones: Zones, hover: Option<u64>) -> Option<Timeline> {
     let view = store.views().get(at)?;
     let (key, period) = (view.key.clone(), (view.period_ns / SLOT_NS).max(1));
     let (from, to) = span(store);
@@ -54,7 +54,7 @@ pub fn timeline(store: &mut AppStore, at: usize, zone: Zone, hover: Option<u64>)
         partial,
         ingestion,
         lost,
-        zone,
+        zones,
         hover,
     })
 }
@@ -74,21 +74,21 @@ mod tests {
             update(4, 3, 110, &[1; 6]),
         ]);
         let at = store.find(&ViewKey::pipeline("p")).unwrap();
-        let chart = timeline(&mut store, at, Zone(0), None).unwrap();
+        let chart = timeline(&mut store, at, Zones::default(), None).unwrap();
         assert_eq!((chart.to, chart.through, chart.first), (110, 108, Some(99)));
         let columns: Vec<_> = chart.columns.iter().map(|column| (column.second, column.width)).collect();
         assert_eq!(columns, [(100, 2), (102, 2), (110, 2)]);
         assert_eq!(chart.rates.values, [2.0, 2.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
         assert_eq!((chart.partial.start, chart.partial.values.as_slice()), (109, &[0.5, 0.5][..]));
         assert_eq!(chart.ingestion_at(109), None);
-        assert!(timeline(&mut store, 99, Zone(0), None).is_none());
+        assert!(timeline(&mut store, 99, Zones::default(), None).is_none());
     }
 
     #[test]
     fn counts_have_a_timeline_without_latency() {
         let mut store = store_of(&[update(1, 3, 100, &[5; 4])]);
         let at = ingestion_of(&store, Some("p"))[0];
-        assert!(!timeline(&mut store, at, Zone(0), None).unwrap().latency);
+        assert!(!timeline(&mut store, at, Zones::default(), None).unwrap().latency);
         assert_eq!(span(&store), (0, 100));
     }
 }

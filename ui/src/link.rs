@@ -13,13 +13,13 @@ use std::task::{Context, Poll, Waker};
 
 use gloo_timers::callback::{Interval, Timeout};
 use joey_shared::wire::VERSION;
-use joey_shared::{backoff, close};
+use joey_shared::{address, backoff, close};
 
 use self::wire::{News, Wire};
 use crate::browser;
 use crate::clock::{Clock, Handle};
 use crate::kept::{Kept, Told};
-use crate::settings::{add_relays, stream_address};
+use crate::settings::add_relays;
 
 /// A relay that says nothing for this long, in ns, is gone: it promises a heartbeat every 5 s.
 const SILENCE_NS: u64 = 15_000_000_000;
@@ -100,6 +100,8 @@ pub struct Link {
     pub state: Told<LinkState>,
     /// Which address is talked to, or was last; one that begins with `http` is a stream's.
     pub address: Told<String>,
+    /// Why the relay that was tried last does not want this page, in its own words; empty if it does.
+    pub refusal: Told<String>,
 }
 
 /// What the task is to be woken for.
@@ -122,7 +124,14 @@ impl Link {
     pub fn start(model: Handle, clock: Clock, addresses: Vec<String>) -> Self {
         let bell = Bell { token: browser::kept_token(), ..Bell::default() };
         let address = Told::new(addresses.first().cloned().unwrap_or_default());
-        let link = Self { model, clock, bell: Kept::new(bell), state: Told::new(LinkState::NoAddress), address };
+        let link = Self {
+            model,
+            clock,
+            bell: Kept::new(bell),
+            state: Told::new(LinkState::NoAddress),
+            address,
+            refusal: Told::new(String::new()),
+        };
         if !addresses.is_empty() {
             Interval::new(WATCH_MS, move || link.send()).forget();
             wasm_bindgen_futures::spawn_local(link.run(addresses));
@@ -191,7 +200,8 @@ impl Link {
             self.say(LinkState::Connecting);
             let opened_ns = browser::now_ns();
             let is_stream = relay.wants_stream(opened_ns);
-            let address = if is_stream { stream_address(address) } else { address.clone() };
+            let socket = address.clone();
+            let address = if is_stream { address::stream(address) } else { address.clone() };
             self.address.set(address.clone());
             let mut greeted = false;
             let end = self.converse(&address, &mut greeted).await;
@@ -201,6 +211,9 @@ impl Link {
             relay.learn(is_stream, greeted || matches!(end, End::Final(_)), opened_ns);
             if now_ns.saturating_sub(opened_ns) > STEADY_NS {
                 (tried, round) = (0, 0);
+            }
+            if !greeted && matches!(end, End::Lost) {
+                self.refusal.set(wire::refusal(&socket).await.unwrap_or_default());
             }
             self.bell.get().retry = false;
             if let End::Final(state) = end {
@@ -298,6 +311,7 @@ impl Link {
             return Some(End::Final(state));
         }
         if first {
+            self.refusal.set(String::new());
             self.say(LinkState::Connected);
         } else {
             self.clock.wake();

@@ -46,6 +46,46 @@ impl Zone {
     }
 }
 
+/// The zones of a span of time: two, where summer time begins or ends in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Zones {
+    before: Zone,
+    after: Zone,
+    /// The second since the Unix epoch in which `after` begins.
+    change: u64,
+}
+
+impl Zones {
+    /// The zones between the seconds `from` and `to`, of which `zone_at` tells the one at a second. At most one change is found,
+    /// and none where both ends are alike: the span is an hour or so.
+    #[must_use]
+    pub fn between(from: u64, to: u64, zone_at: impl Fn(u64) -> Zone) -> Self {
+        let (before, after) = (zone_at(from), zone_at(to));
+        let (mut low, mut high) = (from, to);
+        while before != after && high - low > 1 {
+            let middle = low.midpoint(high);
+            if zone_at(middle) == before {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        Self { before, after, change: high }
+    }
+
+    /// The zone at the second `second`.
+    #[must_use]
+    pub const fn at(self, second: u64) -> Zone {
+        if second < self.change { self.before } else { self.after }
+    }
+
+    /// The time of day at the second `second`: `14:02:31`.
+    #[must_use]
+    pub fn time(self, second: u64) -> String {
+        self.at(second).time(second.saturating_mul(1_000_000_000))
+    }
+}
+
 /// Year, month and day of a day number since 1970-01-01; no year before our era (Howard Hinnant, "chrono-compatible low-level
 /// date algorithms").
 fn civil(days: i64) -> (u64, u64, u64) {
@@ -63,6 +103,23 @@ fn civil(days: i64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn summer_time_ends_where_it_ends() {
+        // Berlin: 2026-10-25 01:00 UTC.
+        let change = 1_792_890_000;
+        let berlin = |second| Zone(if second < change { 7_200 } else { 3_600 });
+        for (from, to) in [(change - 1_800, change + 1_800), (change - 1, change), (change - 3_600, change + 1)] {
+            let zones = Zones::between(from, to, berlin);
+            for second in [from, change - 1, change, to] {
+                assert_eq!(zones.at(second), berlin(second), "{second} in {from}..{to}");
+            }
+        }
+        let zones = Zones::between(change - 1_200, change + 1_200, berlin);
+        assert_eq!((zones.time(change - 1_200), zones.time(change + 1_200)), ("02:40:00".into(), "02:20:00".into()));
+        assert_eq!(Zones::between(change, change + 60, berlin).at(change - 1), Zone(3_600));
+        assert_eq!(Zones::between(5, 5, berlin).at(5), Zone(7_200));
+    }
 
     #[test]
     fn instants_are_written_in_their_zone() {

@@ -2,6 +2,7 @@
 //!
 //! Pure: where the choices are kept is decided in `browser.rs`.
 
+use joey_shared::address::{is_whole, websocket};
 use joey_shared::wire::RELAYS_MAX;
 
 /// Lengths of a window on offer, in seconds, with their names.
@@ -71,57 +72,20 @@ pub fn relays_in_query(query: &str) -> Vec<String> {
         .collect()
 }
 
-/// The WebSocket address meant by `relay`, which may be a bare `host:port`, on a page whose own protocol is `page_protocol`
-/// (`https:` or other). `None` where it is not an address.
-///
-/// ```
-/// use joey_ui::settings::socket_address;
-/// assert_eq!(socket_address("relay.example:4000", "http:").as_deref(), Some("ws://relay.example:4000/ws"));
-/// assert_eq!(socket_address("https://relay.example/joey/ws", "http:").as_deref(), Some("wss://relay.example/joey/ws"));
-/// ```
-#[must_use]
-pub fn socket_address(relay: &str, page_protocol: &str) -> Option<String> {
-    let relay = relay.trim();
-    let (scheme, rest) = match scheme_of(relay) {
-        Some(("ws" | "http", rest)) => ("ws", rest),
-        Some(("wss" | "https", rest)) => ("wss", rest),
-        Some(_) => return None,
-        None => (if page_protocol == "https:" { "wss" } else { "ws" }, relay),
-    };
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    if host.is_empty()
-        || host.contains(|c: char| c.is_whitespace() || matches!(c, '?' | '#' | '@' | '"' | '\'' | '<' | '>'))
-    {
-        return None;
-    }
-    let path = if path.is_empty() { "ws" } else { path };
-    Some(format!("{scheme}://{host}/{path}"))
+/// What was `written` as the address of a relay and is none.
+pub fn not_addresses<'a>(written: &[&'a str]) -> Vec<&'a str> {
+    written.iter().flat_map(|written| split(written)).filter(|relay| websocket(relay, false).is_none()).collect()
 }
 
-/// The scheme of a whole address, and what follows `://`.
-fn scheme_of(relay: &str) -> Option<(&str, &str)> {
-    let (scheme, rest) = relay.split_once(':')?;
-    Some((scheme, rest.strip_prefix("//")?))
-}
-
-/// Where the relay at `address`, a WebSocket's, opens streams over HTTP.
-///
-/// ```
-/// use joey_ui::settings::stream_address;
-/// assert_eq!(stream_address("wss://relay.example/joey/ws"), "https://relay.example/joey/stream");
-/// ```
-#[must_use]
-pub fn stream_address(address: &str) -> String {
-    let folder = address.rfind('/').and_then(|at| address.get(..at)).unwrap_or(address);
-    format!("http{}/stream", folder.strip_prefix("ws").unwrap_or(folder))
+fn split(written: &str) -> impl Iterator<Item = &str> {
+    written.split(|c: char| c == ',' || c.is_whitespace()).filter(|relay| !relay.is_empty())
 }
 
 /// The addresses of the first of `sources` (address bar, saved, meta tag, own host) that has any, at most [`RELAYS_MAX`].
 #[must_use]
-pub fn relay_addresses<'a>(sources: impl IntoIterator<Item = &'a str>, page_protocol: &str) -> Vec<String> {
+pub fn relay_addresses<'a>(sources: impl IntoIterator<Item = &'a str>, is_encrypted: bool) -> Vec<String> {
     let parse = |source: &'a str| -> Vec<String> {
-        let typed = source.split(|c: char| c == ',' || c.is_whitespace());
-        typed.filter_map(|relay| socket_address(relay, page_protocol)).take(RELAYS_MAX).collect()
+        split(source).filter_map(|relay| websocket(relay, is_encrypted)).take(RELAYS_MAX).collect()
     };
     sources.into_iter().map(parse).find(|addresses| !addresses.is_empty()).unwrap_or_default()
 }
@@ -129,8 +93,8 @@ pub fn relay_addresses<'a>(sources: impl IntoIterator<Item = &'a str>, page_prot
 /// Adds to `known` what a relay has `told`: whole addresses only, and on a page that came encrypted only encrypted ones, since
 /// a browser opens no others there.
 pub fn add_relays(known: &mut Vec<String>, told: &[String], is_encrypted: bool) {
-    for relay in told.iter().filter(|relay| scheme_of(relay).is_some()) {
-        let address = socket_address(relay, "").filter(|address| !is_encrypted || address.starts_with("wss"));
+    for relay in told.iter().filter(|relay| is_whole(relay)) {
+        let address = websocket(relay, false).filter(|address| !is_encrypted || address.starts_with("wss"));
         if let Some(address) = address.filter(|address| !known.contains(address) && known.len() < RELAYS_MAX) {
             known.push(address);
         }
@@ -151,29 +115,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_relay_may_be_written_in_many_ways() {
-        let cases = [
-            ("ws://h:1/ws", Some("ws://h:1/ws")),
-            ("wss://h", Some("wss://h/ws")),
-            ("http://h:1/", Some("ws://h:1/ws")),
-            ("h:1", Some("ws://h:1/ws")),
-            ("[::1]:4000", Some("ws://[::1]:4000/ws")),
-            (" h ", Some("ws://h/ws")),
-            ("", None),
-            ("javascript://x", None),
-            ("ftp://h", None),
-            ("a b", None),
-            ("user@h", None),
-        ];
-        for (relay, expected) in cases {
-            assert_eq!(socket_address(relay, "http:").as_deref(), expected, "{relay}");
-        }
-        assert_eq!(socket_address("h:1", "https:").as_deref(), Some("wss://h:1/ws"));
+    fn what_is_no_address_is_found() {
+        assert_eq!(not_addresses(&["ftp://no, b:2", "", "wss://a h:99999"]), ["ftp://no", "h:99999"]);
     }
 
     #[test]
     fn the_address_bar_wins_and_nonsense_is_passed_over() {
-        let addresses = |sources: &[&str]| relay_addresses(sources.iter().copied(), "http:");
+        let addresses = |sources: &[&str]| relay_addresses(sources.iter().copied(), false);
         assert_eq!(addresses(&["", "saved:1", "meta:1", "own:1"]), ["ws://saved:1/ws"]);
         assert_eq!(addresses(&["ftp://no", "wss://a, b:2\n ftp://no c"]), ["wss://a/ws", "ws://b:2/ws", "ws://c/ws"]);
         assert_eq!(addresses(&[&"h ".repeat(20)]).len(), RELAYS_MAX);

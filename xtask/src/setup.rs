@@ -9,6 +9,7 @@ pub(crate) mod crates;
 mod faketime;
 mod kosoku;
 mod nats;
+mod nginx;
 mod peers;
 mod rust;
 mod trunk;
@@ -25,6 +26,7 @@ pub(crate) use cache::Cache;
 pub(crate) use faketime::find_or_install as faketime;
 pub(crate) use kosoku::find_or_install as kosoku;
 pub(crate) use nats::find_or_install as nats;
+pub(crate) use nginx::find_or_install as nginx;
 pub(crate) use peers::install as peers;
 pub(crate) use valgrind::find_or_install as valgrind;
 
@@ -46,6 +48,7 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     let browser = for_tests(here)?;
     let nats = nats(here)?;
     let faketime = faketime(here)?;
+    let nginx = nginx(here)?;
     println!("everything is there:");
     println!("  trunk         {}", tools.trunk.display());
     println!("  wasm-bindgen  {}", tools.test_runner.with_file_name("wasm-bindgen").display());
@@ -53,6 +56,7 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     println!("  chromedriver  {}", browser.driver.display());
     println!("  nats-server   {}", nats.display());
     println!("  libfaketime   {}", faketime.display());
+    println!("  nginx         {}", nginx.display());
     Ok(())
 }
 

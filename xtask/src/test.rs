@@ -40,8 +40,7 @@ pub(crate) fn ci(here: &Checkout) -> Result<()> {
 fn check(here: &Checkout, steps: &mut Steps) -> Result<()> {
     let sh = &here.shell;
     let (tools, browser) = steps.run("tools", || Ok((setup::for_bundle(here)?, setup::for_tests(here)?)))?;
-    let (nats, faketime) =
-        steps.run("parts that the tests need", || Ok((setup::nats(here)?, setup::faketime(here)?)))?;
+    let parts = steps.run("parts that the tests need", || Parts::find_or_install(here))?;
     steps.run("format", || Ok(cmd!(sh, "cargo fmt --all --check").run()?))?;
     steps.run("lints", || {
         // joey-tools is two calls, which `setup` has compiled; its 150 dependencies would be checked for them here.
@@ -64,7 +63,7 @@ fn check(here: &Checkout, steps: &mut Steps) -> Result<()> {
     steps.run("lints of the relay with the bundle inside", || {
         Ok(cmd!(sh, "cargo clippy -p joey --features embed-ui --all-targets -- -D warnings").run()?)
     })?;
-    steps.run("end-to-end tests", || end_to_end_tests(here, &browser, &nats, &faketime))?;
+    steps.run("end-to-end tests", || end_to_end_tests(here, &browser, &parts))?;
     Ok(())
 }
 
@@ -93,8 +92,21 @@ fn browser_tests(here: &Checkout, tools: &BundleTools, browser: &Browser) -> Res
     Ok(())
 }
 
+/// What the end-to-end tests start besides the relay and the browser.
+struct Parts {
+    nats: PathBuf,
+    faketime: PathBuf,
+    nginx: PathBuf,
+}
+
+impl Parts {
+    fn find_or_install(here: &Checkout) -> Result<Self> {
+        Ok(Self { nats: setup::nats(here)?, faketime: setup::faketime(here)?, nginx: setup::nginx(here)? })
+    }
+}
+
 /// Bytes in, numbers out: the released binary over real sockets, and the bundle in real Chromium.
-fn end_to_end_tests(here: &Checkout, browser: &Browser, nats: &PathBuf, faketime: &PathBuf) -> Result<()> {
+fn end_to_end_tests(here: &Checkout, browser: &Browser, parts: &Parts) -> Result<()> {
     let artifacts = here.target.join("e2e");
     here.shell.create_dir(&artifacts)?;
     run_tests(
@@ -106,8 +118,9 @@ fn end_to_end_tests(here: &Checkout, browser: &Browser, nats: &PathBuf, faketime
             ("JOEY_ARTIFACTS", &artifacts),
             ("CHROME", &browser.chrome),
             ("CHROMEDRIVER", &browser.driver),
-            ("NATS_SERVER", nats),
-            ("FAKETIME_LIB", faketime),
+            ("NATS_SERVER", &parts.nats),
+            ("FAKETIME_LIB", &parts.faketime),
+            ("NGINX", &parts.nginx),
         ],
     )
 }

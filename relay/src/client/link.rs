@@ -4,17 +4,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use futures_util::{SinkExt as _, StreamExt as _};
 use joey_shared::viewer::{Incoming, Viewer};
-use joey_shared::wire::{RELAYS_MAX, SUBPROTOCOL, VERSION};
-use joey_shared::{backoff, close};
-use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
+use joey_shared::wire::{RELAYS_MAX, VERSION};
+use joey_shared::{address, backoff, close};
 
-use crate::access::tls;
+use super::wire::{Failure, News, Opener, Wire};
 use crate::cli::Target;
 use crate::console;
 use crate::nanos;
@@ -24,12 +18,28 @@ const SILENCE: Duration = Duration::from_secs(15);
 /// How often the file of the token is looked into while its token counts for a while only.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// A relay that may be there.
+struct Relay {
+    /// Its WebSocket.
+    address: String,
+    /// Whether a stream over HTTP is tried first, since the WebSocket brought nothing.
+    wants_stream: bool,
+    /// Why it refuses this client for good, if it does.
+    refusal: Option<String>,
+}
+
+impl Relay {
+    const fn new(address: String) -> Self {
+        Self { address, wants_stream: false, refusal: None }
+    }
+}
+
 /// A viewer and its connection.
 pub(super) struct Link {
     /// What is known.
     pub(super) viewer: Viewer,
     /// Relays, those that were given first.
-    addresses: Vec<String>,
+    relays: Vec<Relay>,
     /// How many were given.
     given: usize,
     /// Which of them it is the turn of.
@@ -37,15 +47,16 @@ pub(super) struct Link {
     /// How many of them were tried in vain since one was heard.
     tried: usize,
     once: bool,
-    ca: Option<PathBuf>,
-    connector: Connector,
+    opener: Opener,
     token_file: Option<PathBuf>,
     /// The token that was shown last.
     token: Option<String>,
     /// Whether the relay has refused it.
     is_refused: bool,
     looked: Instant,
-    socket: Option<WebSocketStream<MaybeTlsStream<TcpStream>>>,
+    wire: Option<Wire>,
+    /// Whether the connection has brought anything.
+    is_heard: bool,
     started: Instant,
     attempt: u32,
     /// Whether no relay was there before one was.
@@ -54,27 +65,32 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(target: &Target, viewer: Viewer) -> anyhow::Result<Self> {
-        let addresses = target.relay.iter().map(|typed| address_of(typed)).collect::<anyhow::Result<Vec<String>>>()?;
-        Ok(Self {
+    pub(super) fn new(target: &Target, viewer: Viewer) -> Self {
+        let mut relays: Vec<Relay> = Vec::new();
+        for address in &target.relay {
+            if !relays.iter().any(|relay| relay.address == *address) {
+                relays.push(Relay::new(address.clone()));
+            }
+        }
+        Self {
             viewer,
-            given: addresses.len(),
-            addresses,
+            given: relays.len(),
+            relays,
             at: 0,
             tried: 0,
             once: target.once,
-            ca: target.ca.clone(),
-            connector: Connector::Plain,
+            opener: Opener::new(target.ca.clone()),
             token_file: target.token_file.clone(),
             token: None,
             is_refused: false,
             looked: Instant::now(),
-            socket: None,
+            wire: None,
+            is_heard: false,
             started: Instant::now(),
             attempt: 0,
             waited: false,
             has_been_connected: false,
-        })
+        }
     }
 
     /// The local clock that the viewer is given: ns since this client started.
@@ -93,15 +109,13 @@ impl Link {
     /// When the relay is not there and the client is not to wait, or when waiting cannot help.
     pub(super) async fn step(&mut self, incoming: impl FnMut(&Incoming<'_>)) -> anyhow::Result<()> {
         self.look_for_newer_token();
-        let Some(socket) = &mut self.socket else { return self.connect().await };
-        for message in self.viewer.outgoing() {
-            if let Err(error) = socket.send(Message::from(message)).await {
-                return self.lost(&error.to_string()).await;
-            }
+        let Some(wire) = &mut self.wire else { return self.connect().await };
+        if let Err(why) = wire.send(self.viewer.outgoing()).await {
+            return self.lost(&why).await;
         }
-        match tokio::time::timeout(SILENCE, socket.next()).await {
-            Ok(Some(Ok(Message::Binary(bytes)))) => {
-                (self.attempt, self.tried) = (0, 0);
+        match tokio::time::timeout(SILENCE, wire.next()).await {
+            Ok(Ok(News::Message(bytes))) => {
+                self.has_heard();
                 let now_ns = self.now_ns();
                 if let Err(error) = self.viewer.receive(&bytes, now_ns, incoming) {
                     console::line(format_args!("joey: a message from the relay cannot be read: {error}"));
@@ -113,27 +127,40 @@ impl Link {
                 );
                 Ok(())
             }
-            Ok(Some(Ok(Message::Close(frame)))) => {
-                let (code, reason) =
-                    frame.map_or((1005, String::new()), |frame| (frame.code.into(), frame.reason.to_string()));
-                self.is_refused = close::wants_token(code);
-                if let Some(file) = self.token_file.as_ref().filter(|_| self.is_refused) {
-                    let why = format!("the relay wants another token than that in {} ({code})", file.display());
-                    return self.lost(&why).await;
-                }
-                anyhow::ensure!(close::may_return(code), "the relay refuses this client: {reason} ({code})");
-                self.lost(&format!("the relay closed the connection: {reason} ({code})")).await
-            }
-            Ok(Some(Ok(_))) => Ok(()),
-            Ok(Some(Err(error))) => self.lost(&error.to_string()).await,
-            Ok(None) => self.lost("the connection ended").await,
+            Ok(Ok(News::Life)) => Ok(()),
+            Ok(Ok(News::Closed(code, reason))) => self.closed(code, &reason).await,
+            Ok(Err(why)) => self.lost(&why).await,
             Err(_) => self.lost("the relay has gone silent").await,
         }
     }
 
+    /// The connection has brought something: its relay is there.
+    fn has_heard(&mut self) {
+        (self.attempt, self.tried, self.is_heard) = (0, 0, true);
+        self.relays.iter_mut().for_each(|relay| relay.refusal = None);
+    }
+
+    /// The relay has ended the connection.
+    async fn closed(&mut self, code: u16, reason: &str) -> anyhow::Result<()> {
+        // Who is told why has been heard.
+        self.is_heard = true;
+        let wants_token = close::wants_token(code);
+        if let Some(file) = self.token_file.as_ref().filter(|_| wants_token) {
+            self.is_refused = true;
+            let why = format!("the relay wants another token than that in {} ({code})", file.display());
+            return self.lost(&why).await;
+        }
+        if wants_token {
+            let why = format!("it refuses this client: {reason} ({code})");
+            return self.failed(Failure { why, is_answer: true, is_final: true }).await;
+        }
+        anyhow::ensure!(close::may_return(code), "the relay refuses this client: {reason} ({code})");
+        self.lost(&format!("the relay closed the connection: {reason} ({code})")).await
+    }
+
     /// Shows the relay the token in the file, if that has changed since the last one was shown.
     fn look_for_newer_token(&mut self) {
-        if self.socket.is_none() || self.viewer.expires_ns().is_none() || self.looked.elapsed() < LOOK {
+        if self.wire.is_none() || self.viewer.expires_ns().is_none() || self.looked.elapsed() < LOOK {
             return;
         }
         self.looked = Instant::now();
@@ -158,52 +185,78 @@ impl Link {
     }
 
     async fn connect(&mut self) -> anyhow::Result<()> {
-        let address = self.addresses.get(self.at).cloned().unwrap_or_default();
-        let mut request = address.as_str().into_client_request().context("not an address of a relay")?;
-        if address.starts_with("wss") && matches!(self.connector, Connector::Plain) {
-            self.connector = Connector::Rustls(tls::client(self.ca.as_deref())?);
-        }
         let token = self.read_token()?;
         if self.is_refused && token == self.token {
             self.pause().await;
             return Ok(());
         }
         (self.token, self.is_refused) = (token, false);
-        let protocols = match &self.token {
-            Some(token) => format!("{SUBPROTOCOL}, bearer.{token}"),
-            None => SUBPROTOCOL.to_owned(),
+        let Some(relay) = self.relays.get_mut(self.at) else {
+            self.pause().await;
+            return Ok(());
         };
-        let mut protocols = HeaderValue::from_str(&protocols).context("the token is none")?;
-        protocols.set_sensitive(true);
-        request.headers_mut().insert("Sec-WebSocket-Protocol", protocols);
-        let connecting = connect_async_tls_with_config(request, None, false, Some(self.connector.clone()));
-        let connected = tokio::time::timeout(SILENCE, connecting).await;
-        match connected.unwrap_or_else(|_| Err(Error::Io(std::io::ErrorKind::TimedOut.into()))) {
-            Ok((socket, _)) => {
-                self.socket = Some(socket);
-                self.has_been_connected = true;
+        let (address, token) = (relay.address.as_str(), self.token.as_deref());
+        let socket = if relay.wants_stream { None } else { Some(self.opener.socket(address, token).await?) };
+        let opened = match socket {
+            Some(Err(socket)) if socket.is_answer => {
+                // Whoever lets no WebSocket through may say that it is forbidden. It is, where a stream is not let through either.
+                let stream = self.opener.stream(address, token).await?;
+                relay.wants_stream = stream.is_ok();
+                stream.map_err(|stream| Failure { is_final: socket.is_final && stream.is_answer, ..socket })
+            }
+            Some(opened) => opened,
+            None => {
+                let stream = self.opener.stream(address, token).await?;
+                relay.wants_stream = stream.is_ok();
+                stream
+            }
+        };
+        match opened {
+            Ok(wire) => {
+                self.wire = Some(wire);
+                (self.has_been_connected, self.is_heard) = (true, false);
                 self.viewer.connected();
                 Ok(())
             }
-            Err(Error::Http(response)) if response.status().is_client_error() => {
-                anyhow::bail!("{address} answers {}", response.status())
-            }
-            Err(error) if self.once && self.is_last() => anyhow::bail!("no relay at {address}: {error}"),
-            Err(error) => {
-                self.waited |= !self.has_been_connected && self.is_last();
-                if self.attempt == 0 {
-                    let next = if self.is_last() { "waiting for it" } else { "trying the next" };
-                    console::line(format_args!("joey: no relay at {address} ({error}); {next}"));
-                }
-                self.pause().await;
-                Ok(())
-            }
+            Err(failure) => self.failed(failure).await,
         }
     }
 
-    async fn lost(&mut self, why: &str) -> anyhow::Result<()> {
-        self.socket = None;
+    /// There is no connection to the relay whose turn it was: goes on to the next.
+    ///
+    /// # Errors
+    /// When all of them refuse this client for good, or none is there and this client is not to wait.
+    async fn failed(&mut self, Failure { why, is_final, .. }: Failure) -> anyhow::Result<()> {
+        self.wire = None;
         self.viewer.disconnected();
+        let is_last = self.is_last();
+        let Some(relay) = self.relays.get_mut(self.at) else { return Ok(()) };
+        let address = relay.address.clone();
+        relay.refusal = is_final.then(|| format!("{address}: {why}"));
+        let refusals: Vec<&str> = self.relays.iter().filter_map(|relay| relay.refusal.as_deref()).collect();
+        if refusals.len() == self.relays.len() {
+            anyhow::bail!("refused by {}", refusals.join("; "));
+        }
+        anyhow::ensure!(!(self.once && is_last), "no relay at {address}: {why}");
+        self.waited |= !self.has_been_connected && is_last;
+        if self.attempt == 0 {
+            let next = if is_last { "waiting for it" } else { "trying the next" };
+            console::line(format_args!("joey: no relay at {address} ({why}); {next}"));
+        }
+        self.pause().await;
+        Ok(())
+    }
+
+    async fn lost(&mut self, why: &str) -> anyhow::Result<()> {
+        let wire = self.wire.take();
+        self.viewer.disconnected();
+        if let (Some(relay), false) = (self.relays.get_mut(self.at), self.is_heard) {
+            // Something takes WebSockets and lets nothing through them: the other way is tried at once.
+            relay.wants_stream = matches!(wire, Some(Wire::Socket(_)));
+            if relay.wants_stream {
+                return Ok(());
+            }
+        }
         anyhow::ensure!(!self.once, "{why}");
         console::line(format_args!("joey: {why}; coming back"));
         self.pause().await;
@@ -212,7 +265,7 @@ impl Link {
 
     /// Whether every other relay was tried as well.
     const fn is_last(&self) -> bool {
-        self.tried + 1 >= self.addresses.len()
+        self.tried + 1 >= self.relays.len()
     }
 
     /// Turns to the next relay: nearly at once, or after a while where none was there.
@@ -226,51 +279,26 @@ impl Link {
             backoff::to_another_ms(fastrand::u32(..))
         };
         self.learn();
-        self.at = (self.at + 1) % self.addresses.len();
+        self.at = (self.at + 1) % self.relays.len();
         tokio::time::sleep(Duration::from_millis(delay_ms.into())).await;
     }
 
     /// Knows, behind what was given, what the relay has told last: those told earlier may be gone for good.
     fn learn(&mut self) {
-        let current = self.addresses.get(self.at).cloned();
-        self.addresses.truncate(self.given);
-        for told in self.viewer.relays().iter().filter(|told| told.contains("://")) {
-            if let Ok(address) = address_of(told)
-                && !self.addresses.contains(&address)
-                && self.addresses.len() < RELAYS_MAX
-            {
-                self.addresses.push(address);
+        let current = self.relays.get(self.at).map(|relay| relay.address.clone());
+        let known = self.relays.split_off(self.given);
+        for told in self.viewer.relays().iter().filter(|told| address::is_whole(told)) {
+            let Some(address) = address::websocket(told, false) else { continue };
+            if self.relays.len() < RELAYS_MAX && !self.relays.iter().any(|relay| relay.address == address) {
+                self.relays.push(Relay::new(address));
             }
         }
-        let at = self.addresses.iter().position(|address| Some(address) == current.as_ref());
-        self.at = at.unwrap_or(self.addresses.len() - 1);
-    }
-}
-
-/// The WebSocket's address from what was typed: `host:port`, or a URL whose path defaults to `/ws`.
-fn address_of(typed: &str) -> anyhow::Result<String> {
-    let (scheme, rest) = typed.split_once("://").unwrap_or(("ws", typed));
-    let scheme = match scheme {
-        "ws" | "http" => "ws",
-        "wss" | "https" => "wss",
-        _ => anyhow::bail!("{typed} is not the address of a relay"),
-    };
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    anyhow::ensure!(!host.is_empty(), "{typed} is not the address of a relay");
-    Ok(if path.is_empty() { format!("{scheme}://{host}/ws") } else { format!("{scheme}://{host}/{path}") })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::address_of;
-
-    #[test]
-    fn a_relay_may_be_named_in_short() {
-        for typed in ["127.0.0.1:4000", "ws://127.0.0.1:4000", "http://127.0.0.1:4000/", "ws://127.0.0.1:4000/ws"] {
-            assert_eq!(address_of(typed).unwrap(), "ws://127.0.0.1:4000/ws");
+        for before in known {
+            if let Some(relay) = self.relays.iter_mut().find(|relay| relay.address == before.address) {
+                *relay = before;
+            }
         }
-        assert_eq!(address_of("ws://host/joey/ws").unwrap(), "ws://host/joey/ws");
-        assert_eq!(address_of("https://host").unwrap(), "wss://host/ws");
-        assert!(["", "ftp://host", "ws://", "wss://"].into_iter().all(|typed| address_of(typed).is_err()));
+        let at = self.relays.iter().position(|relay| Some(&relay.address) == current.as_ref());
+        self.at = at.unwrap_or(self.relays.len() - 1);
     }
 }

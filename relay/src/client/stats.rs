@@ -10,11 +10,12 @@ use joey_shared::store::{AppStore, WINDOW_SECONDS};
 use joey_shared::view::ViewKey;
 use joey_shared::viewer::Viewer;
 use joey_shared::window::{SLOT_NS, Throughput};
-use joey_shared::wire::{Start, WorkerEntry};
+use joey_shared::wire::{AppEntry, RefusedName, Start, WorkerEntry};
 use serde_json::{Map, Value, json};
 
 use super::Outcome;
 use super::link::Link;
+use super::output::{padded, printable, width};
 use super::tap::{number, utc_time};
 use crate::cli::Stats;
 use crate::console;
@@ -34,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Prints the snapshot.
 pub(crate) async fn run(stats: Stats) -> anyhow::Result<Outcome> {
-    let mut link = Link::new(&stats.target, Viewer::new(stats.window))?;
+    let mut link = Link::new(&stats.target, Viewer::new(stats.window));
     while !link.viewer.has_catalogue() {
         link.step(|_| {}).await?;
     }
@@ -69,10 +70,15 @@ pub(crate) async fn run(stats: Stats) -> anyhow::Result<Outcome> {
     link.viewer.advance(now_ns);
     let clocks = Clocks::of(&link.viewer, &stats.app);
     clocks.warn();
+    let entry = link.viewer.catalogue().get(&stats.app).cloned().unwrap_or_default();
+    warn_of_refused(&entry);
+    let relay_ns = link.viewer.relay_ns(now_ns).unwrap_or(0);
     let Some(store) = link.viewer.app_mut(&stats.app) else { return no_such_app };
     if store.clock_ns() == 0 {
         return Ok(Outcome::NoData(format!("no data for {} yet", stats.app)));
     }
+    let end = End::of(store, relay_ns);
+    end.warn(&stats.app);
     let views = snapshot(store);
     let text = if stats.json {
         let views: Vec<Value> = views.iter().map(Line::as_json).collect();
@@ -80,15 +86,72 @@ pub(crate) async fn run(stats: Stats) -> anyhow::Result<Outcome> {
         let mut snapshot =
             json!({"app": stats.app, "window_s": stats.window, "through_ns": through_ns, "views": views});
         clocks.add_to(&mut snapshot);
+        end.add_to(&mut snapshot);
+        add_refused(&entry, &mut snapshot);
         format!("{snapshot}\n")
     } else {
-        table(&views)
+        format!("{}{}\n", table(&views), end.line())
     };
     match io::stdout().lock().write_all(text.as_bytes()) {
         // Whoever read this has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Outcome::Done),
         outcome => Ok(outcome.map(|()| Outcome::Done)?),
     }
+}
+
+/// Where the snapshot's window ends, and how long ago that was.
+struct End {
+    end_ns: u64,
+    age_ns: u64,
+    /// How long the relay has heard nothing, in ns, where that is longer than it should be.
+    silent_ns: Option<u64>,
+}
+
+impl End {
+    /// For what is known of an application, when it is `relay_ns` by the relay's clock.
+    fn of(store: &AppStore, relay_ns: u64) -> Self {
+        let end_ns = store.clock_ns();
+        Self { end_ns, age_ns: relay_ns.saturating_sub(end_ns), silent_ns: store.silent_for(relay_ns) }
+    }
+
+    fn warn(&self, app: &str) {
+        if let Some(silent_ns) = self.silent_ns {
+            let (silent, end) = (format::age(silent_ns / SLOT_NS), utc_time(self.end_ns));
+            console::line(format_args!("joey: no data of {app} for {silent}; what is shown ends at {end}"));
+        }
+    }
+
+    fn line(&self) -> String {
+        let age = match self.age_ns / SLOT_NS {
+            0 => "now".to_owned(),
+            seconds => format!("{} ago", format::age(seconds)),
+        };
+        format!("Window ends at {}, {age}.", utc_time(self.end_ns))
+    }
+
+    fn add_to(&self, snapshot: &mut Value) {
+        snapshot["end_ns"] = self.end_ns.into();
+        // To the millisecond.
+        snapshot["age_s"] = ((self.age_ns / 1_000_000) as f64 / 1e3).into();
+        snapshot["stale"] = self.silent_ns.is_some().into();
+    }
+}
+
+/// Says on standard error what the relay refused of an application.
+fn warn_of_refused(entry: &AppEntry) {
+    if entry.refused_for_name > 0 {
+        let refused = format::refused_names(entry.refused_for_name, &entry.refused_names);
+        console::line(format_args!("joey: {refused}"));
+    }
+    if entry.limited > 0 {
+        console::line(format_args!("joey: {} frames were refused because of a limit of the relay", entry.limited));
+    }
+}
+
+fn add_refused(entry: &AppEntry, snapshot: &mut Value) {
+    let name = |name: &RefusedName| json!({"name": name.shown, "why": name.why.to_string()});
+    let names: Vec<Value> = entry.refused_names.iter().map(name).collect();
+    snapshot["refused"] = json!({"for_name": entry.refused_for_name, "names": names, "for_limit": entry.limited});
 }
 
 /// What the relay says of clocks that are off, and of what came late for them.
@@ -194,7 +257,7 @@ impl Line {
 
     fn cells(&self) -> [String; 11] {
         let Self { key, histogram, throughput } = self;
-        let name = |name: &Option<String>| name.clone().unwrap_or_default();
+        let name = |name: &Option<String>| printable(name.as_deref().unwrap_or_default()).into_owned();
         let p = |q| {
             let range = histogram.quantile(q).filter(|_| key.kind.has_latency());
             range.map_or_else(|| "-".to_owned(), |range| format::range(range).to_string())
@@ -203,7 +266,7 @@ impl Line {
             throughput.as_ref().map_or_else(|| "-".to_owned(), |rates| format::rate(of(rates)).to_string())
         };
         [
-            key.kind.as_str().to_owned(),
+            printable(key.kind.as_str()).into_owned(),
             name(&key.pipeline),
             name(&key.worker),
             name(&key.name),
@@ -222,13 +285,13 @@ fn table(views: &[Line]) -> String {
     let head = ["VIEW", "PIPELINE", "WORKER", "NAME", "COUNT", "P50", "P95", "P99", "MIN/S", "MEDIAN/S", "MAX/S"];
     let rows: Vec<[String; 11]> =
         std::iter::once(head.map(str::to_owned)).chain(views.iter().map(Line::cells)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let widest = |column: usize| rows.iter().map(|row| width(&row[column])).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..head.len()).map(widest).collect();
     let mut text = String::new();
     for row in &rows {
         let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
             // Names to the left, numbers to the right.
-            if column < 4 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+            padded(cell, width, column >= 4)
         });
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');

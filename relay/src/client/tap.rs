@@ -1,28 +1,36 @@
 //! `joey tap`: every update as it comes, one line each.
 
 use std::io::{self, Write as _};
+use std::pin::pin;
+use std::time::Duration;
 
 use joey_shared::format;
 use joey_shared::histogram::Quantile;
-use joey_shared::series::{Filter, Topic};
+use joey_shared::series::{Filter, PIPELINE_INGESTION, SeriesKey, Topic};
 use joey_shared::viewer::{Incoming, Viewer};
-use joey_shared::wire::Start;
+use joey_shared::wire::{AppEntry, Start};
 use serde_json::{Map, Number, Value, json};
 
 use super::Outcome;
 use super::link::Link;
+use super::output::{self, printable};
 use crate::cli::Tap;
+use crate::nanos;
+
+/// How long this program may have taken to start: an application that began meanwhile was not there before it.
+const STARTING: Duration = Duration::from_secs(1);
 
 /// Follows until the reader of standard output goes away.
 pub(crate) async fn run(tap: Tap) -> anyhow::Result<Outcome> {
-    let mut link = Link::new(&tap.target, Viewer::default())?;
+    let mut link = Link::new(&tap.target, Viewer::default());
     let mut out = io::BufWriter::new(io::stdout().lock());
     // Before the first catalogue nobody knows what exists already; what appears later is followed from its beginning.
     let mut has_catalogue = false;
     let mut seen = 0;
+    let mut reader_left = pin!(output::reader_left());
     loop {
         let mut printed = Ok(());
-        link.step(|incoming| {
+        let step = link.step(|incoming| {
             if printed.is_ok() {
                 printed = if tap.json {
                     writeln!(out, "{}", as_json(incoming))
@@ -30,8 +38,12 @@ pub(crate) async fn run(tap: Tap) -> anyhow::Result<Outcome> {
                     writeln!(out, "{}", as_line(incoming))
                 };
             }
-        })
-        .await?;
+        });
+        tokio::select! {
+            outcome = step => outcome?,
+            // An application that is quiet gives nothing to print, and so no chance to notice.
+            () = &mut reader_left => return Ok(Outcome::Done),
+        }
         match printed.and_then(|()| out.flush()) {
             // Whoever read this has seen enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Outcome::Done),
@@ -41,15 +53,27 @@ pub(crate) async fn run(tap: Tap) -> anyhow::Result<Outcome> {
             continue;
         }
         seen = link.viewer.catalogue_revision();
-        let apps: Vec<String> = link.viewer.catalogue().keys().cloned().collect();
-        let is_old = !has_catalogue && !link.had_to_wait();
-        let wanted = |app: &String| tap.app.as_ref().is_none_or(|only| only == app);
-        for app in apps.into_iter().filter(wanted) {
-            let start = if is_old && !tap.history { Start::Live } else { Start::History };
+        let now_ns = link.now_ns();
+        let relay_ns = link.viewer.relay_ns(now_ns).unwrap_or(0);
+        let started_ns = relay_ns.saturating_sub(now_ns).saturating_sub(nanos(STARTING));
+        let may_be_old = !has_catalogue && !link.had_to_wait() && !tap.history;
+        let wanted =
+            link.viewer.catalogue().values().filter(|entry| tap.app.as_ref().is_none_or(|only| *only == entry.app));
+        let start = |entry: &AppEntry| {
+            let is_old = may_be_old && !is_younger(entry, started_ns);
+            (entry.app.clone(), if is_old { Start::Live } else { Start::History })
+        };
+        let starts: Vec<(String, Start)> = wanted.map(start).collect();
+        for (app, start) in starts {
             link.viewer.follow(Topic { app, filter: Filter::All }, start);
         }
         has_catalogue = true;
     }
+}
+
+/// Whether an application has begun since `ns` by the relay's clock.
+fn is_younger(entry: &AppEntry, ns: u64) -> bool {
+    !entry.workers.is_empty() && entry.workers.iter().all(|worker| worker.returns == 0 && worker.since_ns >= ns)
 }
 
 fn as_line(incoming: &Incoming<'_>) -> String {
@@ -57,18 +81,26 @@ fn as_line(incoming: &Incoming<'_>) -> String {
     let key = &series.key;
     let histogram = &update.histogram;
     let rate = histogram.count() as f64 * 1e9 / update.period_ns as f64;
-    let p = |q| histogram.quantile(q).map_or_else(|| "-".to_owned(), |range| format::range(range).to_string());
-    format!(
-        "{} {app} | {} | {} | {} | {} | {}/s  p50 {}  p99 {}",
+    let line = format!(
+        "{} {} | {} | {} | {} | {} | {}/s",
         utc_time(update.sent_end_ns()),
-        key.category,
-        key.pipeline,
-        key.worker,
-        key.name,
+        printable(app),
+        printable(&key.category),
+        printable(&key.pipeline),
+        printable(&key.worker),
+        printable(&key.name),
         format::rate(rate),
-        p(Quantile::P50),
-        p(Quantile::P99),
-    )
+    );
+    if !has_latency(key) {
+        return line;
+    }
+    let p = |q| histogram.quantile(q).map_or_else(|| "-".to_owned(), |range| format::range(range).to_string());
+    format!("{line}  p50 {}  p99 {}", p(Quantile::P50), p(Quantile::P99))
+}
+
+/// Whether the values of this series are latencies; those of some are counts only.
+fn has_latency(key: &SeriesKey) -> bool {
+    key.category != PIPELINE_INGESTION
 }
 
 /// The time of day in UTC.
@@ -82,7 +114,7 @@ fn as_json(incoming: &Incoming<'_>) -> Value {
     let key = &series.key;
     let histogram = &update.histogram;
     let bins: Map<String, Value> = histogram.occupied().map(|(bin, count)| (bin.to_string(), count.into())).collect();
-    let extremes = histogram.extremes();
+    let extremes = histogram.extremes().filter(|_| has_latency(key));
     let mut line = json!({
         "app": app,
         "category": key.category,

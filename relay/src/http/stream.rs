@@ -65,8 +65,8 @@ pub(super) async fn open(
     headers: HeaderMap,
 ) -> Response {
     let Shared { hub, access, viewers, goodbye, streams, .. } = shared;
-    if !access.rules().admits_page(&headers, peer.ip()) {
-        return super::refuse_origin(&hub);
+    if let Some(why) = access.rules().refusal(&headers, peer.ip()) {
+        return super::refuse(&hub, &why);
     }
     let Some(id) = unguessable() else {
         hub.counters().close("no_randomness");
@@ -103,8 +103,8 @@ pub(super) async fn command(
     body: Body,
 ) -> Response {
     let Shared { hub, access, streams, .. } = shared;
-    if !access.rules().admits_page(&headers, peer.ip()) {
-        return super::refuse_origin(&hub);
+    if let Some(why) = access.rules().refusal(&headers, peer.ip()) {
+        return super::refuse(&hub, &why);
     }
     let refuse = |reason, status: StatusCode| {
         hub.counters().close(reason);

@@ -1,13 +1,15 @@
 //! One application's log: numbers for series and updates, what is not cut yet, its feeds and its workers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use joey_shared::series::{Filter, SeriesKey};
-use joey_shared::wire::{AppEntry, BatchHead, Blob, SeriesEntry, Update, UpdatesWriter, WorkerEntry, span_of};
+use joey_shared::wire::{
+    AppEntry, BatchHead, Blob, REFUSED_NAMES_MAX, RefusedName, SeriesEntry, Update, UpdatesWriter, WorkerEntry, span_of,
+};
 
 use super::feed::{Batch, Feed, History, Written};
 use super::peers::{Accepted, NotTaken};
@@ -66,6 +68,9 @@ pub(super) struct Log {
     told_ns: u64,
     /// Frames refused because of a limit.
     pub(super) limited: u64,
+    /// Frames refused because of a name in them, and the newest of these names.
+    refused_for_name: u64,
+    refused_names: VecDeque<RefusedName>,
     /// The catalogue's version when this entry last changed.
     pub(super) changed: u64,
 }
@@ -145,6 +150,8 @@ impl Log {
             workers: BTreeMap::new(),
             told_ns: 0,
             limited: 0,
+            refused_for_name: 0,
+            refused_names: VecDeque::new(),
             changed: 0,
         }
     }
@@ -595,6 +602,22 @@ impl Log {
         }
     }
 
+    /// A frame was refused because of `name`. Says whether that name is new here.
+    pub(super) fn refuse_name(&mut self, name: RefusedName, now_ns: u64) -> bool {
+        self.refused_for_name += 1;
+        self.heard_ns = now_ns;
+        if self.refused_names.contains(&name) {
+            return false;
+        }
+        if self.refused_names.len() >= REFUSED_NAMES_MAX {
+            self.refused_names.pop_front();
+        }
+        self.refused_names.push_back(name);
+        // The next sweep tells everybody. Names that keep changing must not make the catalogue change faster.
+        self.told_ns = 0;
+        true
+    }
+
     /// Whether its line in the catalogue, told at `told_ns`, should be told again though nobody came or went.
     pub(super) fn is_entry_stale(&mut self, now_ns: u64) -> bool {
         let is_stale = self.heard_ns > self.told_ns && now_ns >= self.told_ns.saturating_add(ENTRY_NS);
@@ -628,6 +651,8 @@ impl Log {
             heard_ns: self.heard_ns,
             late: self.late,
             limited: self.limited,
+            refused_for_name: self.refused_for_name,
+            refused_names: self.refused_names.iter().cloned().collect(),
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
-use joey_shared::wire::{self, AppEntry, ServerMessage, WorkerEntry};
+use joey_shared::wire::{self, AppEntry, REFUSED_NAMES_MAX, ServerMessage, WorkerEntry};
 use tokio::sync::{Notify, mpsc};
 
 use self::orphans::Orphans;
@@ -555,6 +555,10 @@ fn add(entry: &mut AppEntry, other: &AppEntry) {
     entry.heard_ns = entry.heard_ns.max(other.heard_ns);
     entry.late = entry.late.saturating_add(other.late);
     entry.limited = entry.limited.saturating_add(other.limited);
+    entry.refused_for_name = entry.refused_for_name.saturating_add(other.refused_for_name);
+    entry.refused_names.extend_from_slice(&other.refused_names);
+    let more = entry.refused_names.len().saturating_sub(REFUSED_NAMES_MAX);
+    entry.refused_names.drain(..more);
 }
 
 /// A worker that has moved from one relay to another is where it is connected, or was last.

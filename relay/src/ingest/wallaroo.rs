@@ -198,6 +198,25 @@ pub fn decode(body: &[u8]) -> Result<Frame<'_>, Reject> {
     }
 }
 
+/// The application and the first name that cannot be taken of a frame that [`decode`] refuses for a name; nothing where the name
+/// is that of the application.
+#[must_use]
+pub fn refused_name(body: &[u8]) -> Option<(&str, &[u8], NameError)> {
+    let mut rest = Reader(body);
+    let (app, names) = match rest.byte().ok()? {
+        2 => (app_of(rest.string().ok()?).ok()?, vec![rest.string().ok()?]),
+        3 => {
+            rest.string().ok()?;
+            let app = app_of(rest.string().ok()?).ok()?;
+            let mut data = Reader(rest.string().ok()?);
+            data.u32().ok()?;
+            (app, (0..4).map(|_| data.string()).collect::<Result<_, _>>().ok()?)
+        }
+        _ => return None,
+    };
+    names.into_iter().find_map(|name| Some((app, name, check_name(name).err()?)))
+}
+
 /// Parts the body of a metrics frame, if it is one, in what says whose it is and what it counted. Of two bodies with the same
 /// front either both are metrics of the same series, as far as [`decode`] looks at the front, or none is.
 #[must_use]

@@ -73,6 +73,8 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
         heard_ns: 1_544_101_820_000_000_000,
         late: 0,
         limited: 0,
+        refused_for_name: 0,
+        refused_names: vec![],
     };
     let subscribed = Subscribed { sub: 1, feed: 1, epoch: 77, next: 1, head: 2, missing: 0 };
     let subscribe = |sub, filter, start| ClientMessage::Subscribe { sub, topic: topic(filter), start }.encode();

@@ -9,7 +9,7 @@ use super::heat;
 use super::scale::{Scale, plain_rate, round_steps, time_ticks};
 use super::{Anchor, Draw, Ink, Rect, Size, text_width};
 use crate::figures::Rates;
-use crate::moment::Zone;
+use crate::moment::Zones;
 
 /// What the chart shows.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub struct Timeline {
     /// Seconds for which updates are missing, as inclusive ranges.
     pub lost: Vec<(u64, u64)>,
     /// Whose clock the axis shows.
-    pub zone: Zone,
+    pub zones: Zones,
     /// The second under the crosshair.
     pub hover: Option<u64>,
 }
@@ -161,7 +161,7 @@ impl Timeline {
         {
             let middle = f64::midpoint(layout.rates.x, time.at(first as f64 - 1.0));
             let plot = if self.latency { layout.heat } else { layout.rates };
-            let text = format!("nothing known before {}", self.zone.time((first - 1).saturating_mul(1_000_000_000)));
+            let text = format!("nothing known before {}", self.zones.time(first - 1));
             list.push(Draw::text(Ink::Muted, [middle, plot.y + plot.height / 2.0], Anchor::Middle, text));
         }
     }
@@ -205,7 +205,7 @@ impl Timeline {
     fn time_axis(&self, list: &mut Vec<Draw>, layout: &Layout, time: &Scale) {
         let plot = layout.rates;
         let labels_max = (plot.width / 84.0).max(1.0) as usize;
-        for (second, label) in time_ticks(self.from, self.to, labels_max, self.zone) {
+        for (second, label) in time_ticks(self.from, self.to, labels_max, self.zones) {
             let x = time.at(second as f64);
             list.push(Draw::hairline(Ink::Axis, [x, plot.bottom()], [x, plot.bottom() + 4.0]));
             let half = text_width(label.chars().count()) / 2.0;
@@ -252,7 +252,7 @@ pub(crate) mod tests {
             partial: Rates { start: 3_609, values: vec![1.0, 0.0] },
             ingestion: None,
             lost: vec![],
-            zone: Zone(0),
+            zones: Zones::default(),
             hover: None,
         }
     }

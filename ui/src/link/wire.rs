@@ -12,6 +12,7 @@ use std::task::Poll;
 use futures_util::{Sink, Stream as _};
 use gloo_net::websocket::futures::WebSocket;
 use gloo_net::websocket::{Message, State, WebSocketError};
+use joey_shared::address::over_http;
 use joey_shared::stream::{OPENED, RECORD_BYTES_MAX, Record, Records, head};
 use joey_shared::wire::{ClientMessage, SUBPROTOCOL};
 use js_sys::{Array, Reflect, Uint8Array};
@@ -164,6 +165,20 @@ async fn hear(link: Link, number: u32, socket: Weak<RefCell<WebSocket>>, first: 
             None => return link.put(number, News::Closed(ABNORMAL, String::new())),
         };
         link.put(number, news);
+    }
+}
+
+/// What is said at `socket`, a WebSocket's address, to whoever may not open one; nothing where this page may, or nobody can be
+/// asked.
+///
+/// Of a WebSocket that was not opened a browser says nothing, not even to its own page.
+pub(super) async fn refusal(socket: &str) -> Option<String> {
+    let controller = AbortController::new().ok()?;
+    let answer = post(&over_http(socket), "", JsValue::UNDEFINED, &controller.signal()).await?;
+    match answer.status() {
+        403 => JsFuture::from(answer.text().ok()?).await.ok()?.as_string(),
+        404 => Some(format!("There is no relay at {socket}.")),
+        _ => None,
     }
 }
 

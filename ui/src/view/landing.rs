@@ -12,7 +12,7 @@ use super::table::{open, panel};
 use super::{Ctx, address, notes};
 use crate::browser;
 use crate::chart::spark;
-use crate::figures::{AppFigures, silent_for};
+use crate::figures::AppFigures;
 use crate::gather;
 use crate::route::Page;
 use crate::settings::host_name;
@@ -79,7 +79,7 @@ fn line(ctx: Ctx, app: &str) -> Option<Line> {
     let heard_ns = store.map_or(0, AppStore::heard_ns).max(entry.heard_ns);
     let heard = (heard_ns > 0).then(|| now_ns.saturating_sub(heard_ns) / 1_000_000_000);
     let stale =
-        store.is_some_and(|store| silent_for(store, now_ns).is_some()) && heard.is_none_or(|seconds| seconds > 5);
+        store.is_some_and(|store| store.silent_for(now_ns).is_some()) && heard.is_none_or(|seconds| seconds > 5);
     let cluster = model.seen().cluster();
     let viewers = cluster.and_then(|cluster| cluster.watching.iter().find(|(name, _)| name == app));
     let viewers = viewers.map(|(_, viewers)| *viewers);

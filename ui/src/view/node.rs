@@ -7,6 +7,9 @@
 //!
 //! A [`live`] part is compared with what it was, and only texts and attributes that differ are touched. Texts are text
 //! nodes and attributes are attributes; nothing is ever parsed as markup.
+//!
+//! Others change the document too: a translation, or an extension of the browser, puts elements of its own in the place of
+//! texts. A text that is found to be gone when it changes is put back, and what took its place is removed.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -122,10 +125,11 @@ pub fn with_class(tag: &'static str, class: &'static str) -> El {
     el(tag).attr("class", class)
 }
 
-/// An element that holds a name from outside: in its own direction of writing, and in full where the pointer rests.
+/// An element that holds a name from outside: in its own direction of writing, never translated, and in full where the pointer
+/// rests.
 #[must_use]
 pub fn named(tag: &'static str, class: &'static str, name: String) -> El {
-    with_class(tag, class).attr("dir", "auto").attr("title", name.clone()).child(name)
+    with_class(tag, class).attr("dir", "auto").attr("translate", "no").attr("title", name.clone()).child(name)
 }
 
 /// A drawing's element called `tag`.
@@ -285,10 +289,10 @@ impl<N: Into<Self>> From<Vec<N>> for Node {
 enum Built {
     Text(web_sys::Text, Words),
     Element(BuiltEl),
-    /// What it is now, the place where it ends, and the effect that keeps it so.
+    /// What it is now, the places where it begins and ends, and the effect that keeps it so.
     Live(
         Rc<RefCell<Vec<Self>>>,
-        web_sys::Node,
+        [web_sys::Node; 2],
         #[allow(dead_code, reason = "dropping it ends the effect")] RenderEffect<()>,
     ),
     Each(
@@ -382,16 +386,17 @@ impl Builder {
     }
 
     fn live(&self, mut make: Box<dyn Make>) -> Built {
-        let (builder, end) = (self.clone(), self.end());
+        let (builder, [begin, end]) = (self.clone(), [self.end(), self.end()]);
         let content = Rc::new(RefCell::new(Vec::new()));
         let effect = RenderEffect::new({
-            let (content, end) = (Rc::clone(&content), end.clone());
+            let (content, begin, end) = (Rc::clone(&content), begin.clone(), end.clone());
             move |_| {
                 let nodes = flat(make.make());
-                builder.replace(&mut content.borrow_mut(), nodes, end.parent_node().as_ref(), Some(&end));
+                let place = end.parent_node().map(|parent| Place { parent, edges: Some([&begin, &end]) });
+                builder.replace(&mut content.borrow_mut(), nodes, place.as_ref());
             }
         });
-        Built::Live(content, end, effect)
+        Built::Live(content, [begin, end], effect)
     }
 
     fn each(&self, mut items: Box<dyn List>) -> Built {
@@ -409,35 +414,39 @@ impl Builder {
         Built::Each(content, end, effect)
     }
 
-    /// An invisible node that says where a part ends while it is empty.
+    /// An invisible node that says where a part begins or ends.
     fn end(&self) -> web_sys::Node {
         self.0.create_comment("").into()
     }
 
-    /// Makes `built` what `nodes` say: touched where they are alike, built anew where not.
-    fn replace(
-        &self,
-        built: &mut Vec<Built>,
-        nodes: Vec<Node>,
-        parent: Option<&web_sys::Node>,
-        before: Option<&web_sys::Node>,
-    ) {
-        if built.len() == nodes.len() && built.iter().zip(&nodes).all(|(built, node)| built.fits(node)) {
-            built.iter_mut().zip(nodes).for_each(|(built, node)| self.patch(built, node));
-            return;
+    /// Makes `built`, which is in `place`, what `nodes` say: touched where they are alike, built anew where not.
+    fn replace(&self, built: &mut Vec<Built>, nodes: Vec<Node>, place: Option<&Place<'_>>) {
+        let is_alike = built.len() == nodes.len() && built.iter().zip(&nodes).all(|(built, node)| built.fits(node));
+        if is_alike {
+            let parent = place.map(|place| &place.parent);
+            let mut is_intact = true;
+            built.iter_mut().zip(nodes).for_each(|(built, node)| is_intact &= self.patch(built, node, parent));
+            if is_intact {
+                return;
+            }
+        } else {
+            std::mem::take(built).iter().for_each(Built::remove);
+            *built = self.build_all(nodes);
         }
-        std::mem::take(built).iter().for_each(Built::remove);
-        *built = self.build_all(nodes);
-        if let Some(parent) = parent {
-            built.iter().for_each(|built| built.mount(parent, before));
+        if let Some(place) = place {
+            place.clear();
+            let end = place.edges.map(|[_, end]| end);
+            built.iter().for_each(|built| built.mount(&place.parent, end));
         }
     }
 
-    fn patch(&self, built: &mut Built, node: Node) {
+    /// Makes `built`, below `parent`, what `node` says; says whether it is still where it was put.
+    fn patch(&self, built: &mut Built, node: Node, parent: Option<&web_sys::Node>) -> bool {
         match (built, node) {
             (Built::Text(text, before), Node::Text(now)) if *before != now => {
                 text.set_data(&now);
                 *before = now;
+                text.parent_node().as_ref() == parent
             }
             (Built::Element(built), Node::Element(el)) => {
                 let making = *el.0;
@@ -448,9 +457,11 @@ impl Builder {
                     }
                 }
                 let children = flat(Node::Many(making.children));
-                self.replace(&mut built.children, children, Some(&built.element), None);
+                let place = Place { parent: built.element.clone().into(), edges: None };
+                self.replace(&mut built.children, children, Some(&place));
+                true
             }
-            _ => {}
+            _ => true,
         }
     }
 
@@ -483,6 +494,27 @@ impl Builder {
                 let _ = parent.insert_before(node, Some(&next));
             }
             next = node.clone();
+        }
+    }
+}
+
+/// Where pieces are: in an element, between two nodes of it, or all that is in it.
+struct Place<'a> {
+    parent: web_sys::Node,
+    edges: Option<[&'a web_sys::Node; 2]>,
+}
+
+impl Place<'_> {
+    /// Removes all that is there, whoever put it there.
+    fn clear(&self) {
+        let next = || match self.edges {
+            Some([begin, end]) => begin.next_sibling().filter(|next| next != end),
+            None => self.parent.first_child(),
+        };
+        while let Some(next) = next() {
+            if self.parent.remove_child(&next).is_err() {
+                return;
+            }
         }
     }
 }
@@ -527,7 +559,8 @@ impl Built {
         match self {
             Self::Text(text, _) => insert(text),
             Self::Element(built) => insert(&built.element),
-            Self::Live(content, end, _) => {
+            Self::Live(content, [begin, end], _) => {
+                insert(begin);
                 content.borrow().iter().for_each(|built| built.mount(parent, before));
                 insert(end);
             }
@@ -547,8 +580,13 @@ impl Built {
         match self {
             Self::Text(text, _) => detach(text),
             Self::Element(built) => detach(&built.element),
-            Self::Live(content, end, _) => {
+            Self::Live(content, [begin, end], _) => {
+                // With what others have put between.
+                if let Some(parent) = end.parent_node() {
+                    Place { parent, edges: Some([begin, end]) }.clear();
+                }
                 content.borrow().iter().for_each(Self::remove);
+                detach(begin);
                 detach(end);
             }
             Self::Each(content, end, _) => {

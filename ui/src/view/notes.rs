@@ -7,9 +7,7 @@ use leptos::prelude::Get;
 use super::node::{El, Node, derived, el, live, with_class};
 use super::{Ctx, address, status};
 use crate::browser;
-use crate::figures::silent_for;
 use crate::link::LinkState;
-use crate::moment::Zone;
 use crate::route::Page;
 
 /// One note.
@@ -23,7 +21,7 @@ struct Note {
 fn is_stale(ctx: Ctx, app: &str) -> bool {
     let model = ctx.read();
     let now_ns = model.relay_ns(browser::now_ns()).unwrap_or(0);
-    model.app(app).and_then(|store| silent_for(store, now_ns)).is_some()
+    model.app(app).and_then(|store| store.silent_for(now_ns)).is_some()
 }
 
 /// The element that holds what is shown of `app`: it fades while that is stale.
@@ -37,6 +35,9 @@ fn general(ctx: Ctx) -> Vec<Note> {
     let mut notes = Vec::new();
     if let Some(text) = status::obstacle(ctx) {
         notes.push(Note { class: "note stopped", text });
+    }
+    for relay in browser::not_relays() {
+        notes.push(Note { class: "note odd", text: format!("“{relay}” is not the address of a relay.") });
     }
     if let Some((step_ns, at_ns)) = ctx.read().wall_clock().filter(|(step_ns, _)| *step_ns != 0) {
         let (off, at) = (format::clock_offset(step_ns), ctx.zone(at_ns).time(at_ns));
@@ -58,11 +59,11 @@ fn notes(ctx: Ctx, app: &str) -> Vec<Note> {
     let mut note = |class, text: String| notes.push(Note { class, text });
     let model = ctx.read();
     let (Some(now_ns), Some(store)) = (model.relay_ns(browser::now_ns()), model.app(app)) else { return notes };
-    if let Some(silent_ns) = silent_for(store, now_ns).filter(|_| !model.is_paused()) {
+    if let Some(silent_ns) = store.silent_for(now_ns).filter(|_| !model.is_paused()) {
         let (silent, end) = (format::age(silent_ns / 1_000_000_000), ctx.zone(store.clock_ns()).time(store.clock_ns()));
         note("note stale", format!("No data for {silent}. What is shown ends at {end}."));
     }
-    for text in lost(store, ctx.zone(now_ns)) {
+    for text in lost(ctx, store) {
         note("note lost", text);
     }
     if store.late() > 0 {
@@ -79,25 +80,26 @@ fn notes(ctx: Ctx, app: &str) -> Vec<Note> {
         let name = &worker.worker;
         note("note odd", format!("The clock of {name} is {off} since {since}; its periods are moved by that."));
     }
-    let limited = entry.limited;
-    if limited > 0 {
-        note(
-            "note odd",
-            format!("{} frames were refused because of a limit of the relay.", format::count(limited.into())),
-        );
+    if entry.limited > 0 {
+        let limited = format::count(entry.limited.into());
+        note("note odd", format!("{limited} frames were refused because of a limit of the relay."));
+    }
+    if entry.refused_for_name > 0 {
+        note("note odd", format::refused_names(entry.refused_for_name, &entry.refused_names));
     }
     notes
 }
 
 /// What is missing in the window, hole by hole.
-fn lost(store: &AppStore, zone: Zone) -> Vec<String> {
+fn lost(ctx: Ctx, store: &AppStore) -> Vec<String> {
     let start_ns = store.clock_ns().saturating_sub(store.seconds() * 1_000_000_000);
+    let time = |ns: u64| ctx.zone(ns).time(ns);
     let holes = store.holes().iter().filter(|hole| hole.from_ns > 0 && (hole.to_ns == 0 || hole.to_ns > start_ns));
     let mut notes: Vec<String> = holes
         .map(|hole| {
             let between = match hole.to_ns {
-                0 => format!("after {}", zone.time(hole.from_ns)),
-                to_ns => format!("between {} and {}", zone.time(hole.from_ns), zone.time(to_ns)),
+                0 => format!("after {}", time(hole.from_ns)),
+                to_ns => format!("between {} and {}", time(hole.from_ns), time(to_ns)),
             };
             match hole.updates {
                 Some(1) => format!("Missed 1 update {between}."),

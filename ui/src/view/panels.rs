@@ -19,6 +19,7 @@ use crate::chart::timeline::Timeline;
 use crate::chart::{Size, curve};
 use crate::figures::SHOWN;
 use crate::gather;
+use crate::moment::Zones;
 
 /// What the readout says: names and values.
 type Reading = Vec<(&'static str, String)>;
@@ -26,8 +27,9 @@ type Reading = Vec<(&'static str, String)>;
 fn timeline(ctx: Ctx, app: &str, at: usize, hover: Option<u64>) -> Option<Timeline> {
     let mut model = ctx.model.get();
     let store = model.app_mut(app)?;
-    let zone = ctx.zone_now(store.clock_ns());
-    gather::timeline(store, at, zone, hover)
+    let (from, to) = gather::span(store);
+    let zones = Zones::between(from, to, |second| ctx.zone_now(second.saturating_mul(1_000_000_000)));
+    gather::timeline(store, at, zones, hover)
 }
 
 fn histogram(ctx: Ctx, app: &str, at: usize) -> Histogram {
@@ -116,7 +118,7 @@ pub(super) fn time(ctx: Ctx, app: &Rc<str>, at: usize, kind: &Kind) -> El {
 /// What there is to read at `hover`, or at the newest complete second.
 fn reading(chart: &Timeline, hover: Option<u64>) -> Reading {
     let second = hover.filter(|second| (chart.from..=chart.to).contains(second)).unwrap_or(chart.through);
-    let mut reading = vec![("", chart.zone.time(second.saturating_mul(1_000_000_000)))];
+    let mut reading = vec![("", chart.zones.time(second))];
     if chart.ingestion.is_some() {
         let rate = chart.ingestion_at(second);
         reading.push(("in", rate.map_or_else(|| NONE.to_owned(), |rate| format!("{}/s", format::rate(rate).thin()))));

@@ -20,8 +20,8 @@ pub(super) fn words(ctx: Ctx) -> (&'static str, String) {
         LinkState::Connecting => ("connecting", "connecting".to_owned()),
         LinkState::Waiting(until_ns) => {
             let left = until_ns.saturating_sub(browser::now_ns()).div_ceil(1_000_000_000);
-            let words = if left == 0 { "reconnecting".to_owned() } else { format!("reconnecting in {left} s") };
-            ("reconnecting", words)
+            let what = if ctx.link.refusal.get().is_empty() { "reconnecting" } else { "refused; trying again" };
+            ("reconnecting", if left == 0 { what.to_owned() } else { format!("{what} in {left} s") })
         }
         LinkState::OtherVersion(..) => ("stopped", "other version".to_owned()),
         LinkState::Refused(close::NO_TOKEN, _) => ("stopped", "no token".to_owned()),
@@ -133,6 +133,10 @@ pub(super) fn obstacle(ctx: Ctx) -> Option<String> {
             Some(format!("{why} Open the page with a new one: #token=… at the end of its address."))
         }
         LinkState::Refused(code, reason) => Some(format!("The relay refused this page (code {code}): {reason}. It will not try again by itself.")),
-        _ => None,
+        LinkState::Connected => None,
+        LinkState::Connecting | LinkState::Waiting(_) => {
+            let refusal = ctx.link.refusal.get();
+            (!refusal.is_empty()).then_some(refusal)
+        }
     }
 }

@@ -18,8 +18,6 @@ const DEBIAN: [(&str, &str, &str); 4] = [
     ("nginx-light", "/usr/sbin/nginx", "nginx"),
     ("libnginx-mod-nchan", "/usr/lib/nginx/modules/ngx_nchan_module.so", "nginx"),
 ];
-/// What Debian's packages ask before they start a service.
-const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Installs what is missing of all of them.
 pub(crate) fn install(here: &Checkout) -> Result<()> {
@@ -52,28 +50,9 @@ fn from_debian(sh: &Shell) -> Result<()> {
     for program in ["apt-get"].iter().chain(apt::as_root(sh)) {
         on_path(&[program]).with_context(|| by_hand.clone())?;
     }
-    // A peer is started when it is measured. As a service it would run from now on, at every start of the machine.
-    let has_policy = Path::new(POLICY).exists();
-    if !has_policy {
-        let script = format!("printf '#!/bin/sh\\nexit 101\\n' >{POLICY} && chmod 755 {POLICY}");
-        as_root_run(sh, &["sh", "-c", &script])?;
-    }
-    let installed = apt::install(sh, &packages);
-    if !has_policy {
-        as_root_run(sh, &["rm", "-f", POLICY])?;
-    }
-    installed.context(by_hand)?;
-    if Path::new("/run/systemd/system").exists() {
-        for (.., service) in &missing {
-            as_root_run(sh, &["systemctl", "disable", "--now", service])?;
-        }
-    }
+    // A peer is started when it is measured.
+    let services: Vec<&str> = missing.iter().map(|(.., service)| *service).collect();
+    apt::install_stopped(sh, &packages, &services).context(by_hand)?;
     println!("{} are installed, and none of them was started", packages.join(", "));
     Ok(())
-}
-
-fn as_root_run(sh: &Shell, words: &[&str]) -> Result<()> {
-    let words: Vec<&str> = apt::as_root(sh).iter().chain(words).copied().collect();
-    let (program, words) = words.split_first().context("there are words")?;
-    Ok(cmd!(sh, "{program} {words...}").run()?)
 }

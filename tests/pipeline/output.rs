@@ -1,0 +1,196 @@
+//! What the command line and `/metrics` print: for pipes that close, for terminals, for scrapers of every kind.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use joey_tests::relay::program;
+use joey_tests::token::now_s;
+use joey_tests::{Frame, Relay, S, Tap, eventually, joey};
+use serde_json::json;
+
+fn frame(category: &str, name: &str, end_s: u64) -> Frame {
+    Frame::new("App", category, ["p", "w", name], end_s).with(&[100])
+}
+
+/// `joey tap` whose standard output is a pipe.
+fn piped(words: &[&str]) -> Child {
+    let mut tap = Command::new(program());
+    let tap = tap.arg("tap").args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    tap.spawn().expect("the program runs")
+}
+
+#[test]
+fn a_tap_ends_when_its_reader_goes_though_the_application_is_quiet() {
+    let relay = Relay::start();
+    relay.producer("App", "w").send(&frame("computation", "n", 1_700_000_000));
+    relay.accepts(1);
+    let here = relay.http.to_string();
+    let mut tap = piped(&["App", "--history", "--relay", &here]);
+    let mut lines = BufReader::new(tap.stdout.take().expect("it is a pipe"));
+    let mut line = String::new();
+    lines.read_line(&mut line).expect("it prints");
+    assert!(line.contains("computation"), "{line}");
+    drop(lines);
+    let status = eventually("the tap ends", || tap.try_wait().expect("it is ours"));
+    assert_eq!(status.code(), Some(0));
+    // While it still looks for a relay, too.
+    let mut tap = piped(&["--relay", "127.0.0.1:1"]);
+    drop(tap.stdout.take());
+    let status = eventually("the tap ends", || tap.try_wait().expect("it is ours"));
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_tap_that_was_there_first_prints_the_first_update() {
+    let relay = Relay::start();
+    let here = relay.http.to_string();
+    for round in 0..5 {
+        let app = format!("App {round}");
+        let tap = Tap::start(&[&app, "--relay", &here]);
+        // At once: the tap is on its way and not there yet.
+        let frame = Frame::new(&app, "computation", ["p", "w", "n"], 1_700_000_000).with(&[7]);
+        let mut producer = relay.producer(&app, "w");
+        producer.send(&frame);
+        tap.prints([7]);
+    }
+}
+
+#[test]
+fn a_tap_shows_no_latency_where_values_are_counts() {
+    let relay = Relay::start();
+    let here = relay.http.to_string();
+    let mut producer = relay.producer("App", "w");
+    producer.send_all(&[frame("pipeline-ingestion", "", 1_700_000_000), frame("computation", "n", 1_700_000_000)]);
+    relay.accepts(2);
+    let mut tap = piped(&["App", "--history", "--relay", &here]);
+    let mut lines = BufReader::new(tap.stdout.take().expect("it is a pipe")).lines().map_while(Result::ok);
+    let lines = [lines.next().expect("it prints"), lines.next().expect("it prints")];
+    assert!(lines[0].contains("pipeline-ingestion") && !lines[0].contains("p50"), "{lines:?}");
+    assert!(lines[1].contains("computation") && lines[1].contains("p50"), "{lines:?}");
+    let _ = tap.kill();
+    let _ = tap.wait();
+    let tap = Tap::start(&["App", "--history", "--relay", &here]);
+    eventually("both are printed", || (tap.lines().len() == 2).then_some(()));
+    assert_eq!(
+        tap.lines().iter().map(|line| (line["min_ns"].clone(), line["count"].clone())).collect::<Vec<_>>(),
+        [(json!(null), json!(1)), (json!(100), json!(1))]
+    );
+}
+
+#[test]
+fn a_snapshot_says_how_old_it_is() {
+    let relay = Relay::start();
+    let end_s = now_s() - 60;
+    let mut producer = relay.producer("App", "w");
+    producer.send_all(&[frame("computation", "n", end_s - 2), frame("computation", "n", end_s)]);
+    relay.accepts(2);
+    let here = relay.http.to_string();
+    let snapshot = relay.stats("App");
+    assert_eq!(snapshot["end_ns"], json!(end_s * S));
+    let age_s = snapshot["age_s"].as_f64().expect("it has an age");
+    assert!(age_s >= 59.0, "{age_s}");
+    assert_eq!(snapshot["stale"], json!(false));
+    let fresh = joey(&["stats", "App", "--relay", &here]);
+    assert!(fresh.err.is_empty() && fresh.out.contains("Window ends at "), "{fresh:?}");
+    // Silence is measured from when the relay last heard of it.
+    let stale = eventually("it is silent for too long", || {
+        let done = joey(&["stats", "App", "--relay", &here]);
+        (!done.err.is_empty()).then_some(done)
+    });
+    assert!(stale.code == 0 && stale.err.contains("no data of App for"), "{stale:?}");
+    assert_eq!(relay.stats("App")["stale"], json!(true));
+}
+
+#[test]
+fn columns_are_as_wide_as_a_terminal_shows_them() {
+    let relay = Relay::start();
+    let frames = ["plain", "解码器", "cafe\u{301}", "क्\u{200d}ष"].map(|name| frame("computation", name, 1_700_000_000));
+    relay.producer("App", "w").send_all(&frames);
+    relay.accepts(4);
+    let table = joey(&["stats", "App", "--relay", &relay.http.to_string()]).out;
+    // What a terminal shows: wide characters take two columns, what combines or joins takes none.
+    let columns = |text: &str| -> usize {
+        text.chars()
+            .map(|c| match c {
+                '\u{301}' | '\u{200d}' | '\u{94d}' => 0,
+                '解' | '码' | '器' => 2,
+                _ => 1,
+            })
+            .sum()
+    };
+    let rows = table.lines().filter(|line| line.starts_with("computation"));
+    let ends: std::collections::BTreeSet<usize> =
+        rows.filter_map(|row| Some(columns(&row[..row.find(" 1 ")? + 2]))).collect();
+    assert_eq!(ends.len(), 1, "{table}");
+}
+
+#[test]
+fn every_scraper_gets_the_format_that_it_reads() {
+    let relay = Relay::start();
+    relay.producer("App", "w").send(&frame("computation", "n", 1_700_000_000));
+    relay.accepts(1);
+    for (accept, is_open) in [
+        ("", false),
+        ("Accept: */*\r\n", false),
+        ("Accept: text/plain;version=0.0.4\r\n", false),
+        ("Accept: text/html,application/xhtml+xml,*/*;q=0.8\r\n", false),
+        ("Accept: application/openmetrics-text;version=1.0.0\r\n", true),
+        ("Accept: application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n", true),
+    ] {
+        let (status, head, text) = relay.get_with("/metrics", accept);
+        let media = if is_open { "application/openmetrics-text; version=1.0.0" } else { "text/plain; version=0.0.4" };
+        assert!(status == 200 && head.to_lowercase().contains(&format!("content-type: {media}")), "{accept}: {head}");
+        let kind = if is_open { "joey_frames_accepted" } else { "joey_frames_accepted_total" };
+        assert!(text.contains(&format!("\n# TYPE {kind} counter\njoey_frames_accepted_total 1\n")), "{accept}: {text}");
+        assert_eq!(text.ends_with("# EOF\n"), is_open, "{accept}");
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        for sample in samples {
+            let (_, value) = sample.rsplit_once(' ').expect("a sample has a value");
+            assert!(value.parse::<f64>().is_ok(), "{sample}");
+        }
+    }
+}
+
+#[test]
+fn what_is_refused_for_its_name_is_counted_and_named() {
+    let relay = Relay::start();
+    let long = "step ".repeat(60);
+    let names = ["پردازش\u{200c}ها", "क्\u{200d}ष", "👩\u{200d}💻 team", &long, "a\tb", "a\u{1b}[2Jb"];
+    let mut producer = relay.producer("App", "w");
+    producer.send_all(&names.map(|name| frame("computation", name, 1_700_000_000)));
+    producer.send(&frame("computation", "a\tb", 1_700_000_002));
+    relay.accepts(3);
+    let done = eventually("the newest is known", || {
+        let done = joey(&["stats", "App", "--json", "--relay", &relay.http.to_string()]);
+        done.err.contains("4 frames").then_some(done)
+    });
+    assert!(
+        done.err.contains("“a\\tb”") && done.err.contains("“a\\u{1b}[2Jb”") && done.err.contains("step step"),
+        "{done:?}"
+    );
+    let snapshot: serde_json::Value = serde_json::from_str(&done.out).expect("it prints JSON");
+    assert_eq!(snapshot["refused"]["for_name"], json!(4));
+    let refused: Vec<(&str, &str)> = snapshot["refused"]["names"]
+        .as_array()
+        .expect("it has names")
+        .iter()
+        .filter_map(|name| Some((name["name"].as_str()?, name["why"].as_str()?)))
+        .collect();
+    assert!(
+        refused.len() == 3 && refused[0].0.ends_with('…') && refused[0].1 == "longer than 255 bytes",
+        "{refused:?}"
+    );
+    assert!(!done.err.contains('\t') && !done.err.contains('\u{1b}'));
+    let views = snapshot["views"].as_array().expect("it has views");
+    for name in &names[..3] {
+        assert!(views.iter().any(|view| view["name"] == json!(name)), "{name}");
+    }
+    eventually("the log says so", || relay.log().contains("frames refused for a name").then_some(()));
+    // However many, and however they change, the log does not grow with them.
+    let many: Vec<Frame> = (0..2_000).map(|at| frame("computation", &format!("{at}\t"), 1_700_000_000)).collect();
+    producer.send_all(&many);
+    eventually("all are refused", || (relay.rejected("bad_name") == 2_003).then_some(()));
+    let lines = relay.log().lines().filter(|line| line.contains("frames refused for a name")).count();
+    assert!(lines < 30, "{lines}");
+    assert!(!relay.log().contains('\t'));
+}
