@@ -2,7 +2,6 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::vec::Vec;
 
 use crate::histogram::QuantileRange;
 use crate::wire::RefusedName;
@@ -160,9 +159,14 @@ pub fn clock_offset(offset_ns: i64) -> String {
 /// What to say of `frames` that were refused for a name in them, of which the newest are `names`.
 #[must_use]
 pub fn refused_names(frames: u64, names: &[RefusedName]) -> String {
-    let named: Vec<String> = names.iter().map(|name| format!("“{}” ({})", name.shown, name.why)).collect();
     let frames = if frames == 1 { "1 frame was".to_string() } else { format!("{} frames were", count(frames.into())) };
-    format!("{frames} refused for a name in them: {}.", named.join(", "))
+    let mut text = format!("{frames} refused for a name in them");
+    for (at, RefusedName { shown, why }) in names.iter().enumerate() {
+        text.push_str(if at == 0 { ": " } else { ", " });
+        text.push_str(&format!("“{shown}” ({why})"));
+    }
+    text.push('.');
+    text
 }
 
 #[cfg(test)]

@@ -45,6 +45,7 @@ struct State {
     wrong_byte: AtomicU64,
     is_against_upgrades: AtomicBool,
     swallows_frames: AtomicBool,
+    connections: AtomicU64,
 }
 
 impl Proxy {
@@ -67,6 +68,7 @@ impl Proxy {
             wrong_byte: AtomicU64::new(NEVER),
             is_against_upgrades: AtomicBool::new(false),
             swallows_frames: AtomicBool::new(false),
+            connections: AtomicU64::new(0),
         });
         let shared = state.clone();
         thread::spawn(move || {
@@ -77,10 +79,17 @@ impl Proxy {
                     // What the wire does not carry shall wait at the relay, not here.
                     let _ = SockRef::from(&there).set_recv_buffer_size(WAITING_BYTES);
                     carry(stream, there, &shared);
+                    shared.connections.fetch_add(1, SeqCst);
                 }
             }
         });
         Self { address, state }
+    }
+
+    /// How many connections it has carried so far.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.state.connections.load(SeqCst)
     }
 
     /// Ends every connection in order, and every new one at once.

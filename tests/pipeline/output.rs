@@ -3,9 +3,10 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
+use joey_tests::proxy::Proxy;
 use joey_tests::relay::program;
 use joey_tests::token::now_s;
-use joey_tests::{Frame, Relay, S, Tap, eventually, joey};
+use joey_tests::{Frame, Relay, S, Tap, eventually, eventually_is, joey};
 use serde_json::json;
 
 fn frame(category: &str, name: &str, end_s: u64) -> Frame {
@@ -43,14 +44,18 @@ fn a_tap_ends_when_its_reader_goes_though_the_application_is_quiet() {
 #[test]
 fn a_tap_that_was_there_first_prints_the_first_update() {
     let relay = Relay::start();
-    let here = relay.http.to_string();
     for round in 0..5 {
         let app = format!("App {round}");
-        let tap = Tap::start(&[&app, "--relay", &here]);
-        // At once: the tap is on its way and not there yet.
+        let proxy = Proxy::to(relay.http);
+        // The tap has started and does not know yet what there is.
+        proxy.freeze();
+        let tap = Tap::start(&[&app, "--relay", &proxy.address.to_string()]);
+        eventually_is("connections", &1, || proxy.connections());
         let frame = Frame::new(&app, "computation", ["p", "w", "n"], 1_700_000_000).with(&[7]);
         let mut producer = relay.producer(&app, "w");
         producer.send(&frame);
+        relay.accepts(round + 1);
+        proxy.thaw();
         tap.prints([7]);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Every answer may be refused (private windows have no storage, old browsers no clipboard); then a setting is simply not kept.
 
+use joey_shared::address;
 use wasm_bindgen::JsCast;
 use web_sys::{Document, Element, HtmlElement, Storage};
 
@@ -173,27 +174,24 @@ pub fn host() -> String {
 /// The directory that the page came from, with its host: where the relay is that serves it, whatever proxy is in front.
 fn own_directory() -> String {
     let path = web_sys::window().and_then(|window| window.location().pathname().ok()).unwrap_or_default();
-    let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
-    format!("{}{directory}/", host())
+    format!("{}{}/", host(), address::directory(&path))
 }
 
 /// The WebSocket addresses of the relays: from the address bar, the kept setting, the meta tag, or where the page came from.
 #[must_use]
 pub fn relay_addresses() -> Vec<String> {
-    let Some(location) = web_sys::window().map(|window| window.location()) else { return Vec::new() };
-    let query = settings::relays_in_query(&location.search().unwrap_or_default()).join(" ");
     let meta = document().and_then(|document| document.query_selector("meta[name=joey-relay]").ok().flatten());
     let meta = meta.and_then(|meta| meta.get_attribute("content")).unwrap_or_default();
-    let sources = [query, kept_relay(), meta, own_directory()];
+    let sources = [chosen_relays(), kept_relay(), meta, own_directory()];
     settings::relay_addresses(sources.iter().map(String::as_str), is_encrypted())
 }
 
-/// What stands in the address bar or was kept as the address of a relay, and is none.
+/// What stands in the address bar as the address of a relay, or else was kept as one.
 #[must_use]
-pub fn not_relays() -> Vec<String> {
+pub fn chosen_relays() -> String {
     let query = web_sys::window().and_then(|window| window.location().search().ok()).unwrap_or_default();
-    let (query, kept) = (settings::relays_in_query(&query).join(" "), kept_relay());
-    settings::not_addresses(&[&query, &kept]).into_iter().map(str::to_owned).collect()
+    let relays = settings::relays_in_query(&query);
+    if relays.is_empty() { kept_relay() } else { relays }
 }
 
 /// Whether the page came encrypted.

@@ -61,20 +61,24 @@ pub fn window_on_offer(seconds: u64) -> Option<u64> {
     WINDOWS.iter().map(|&(length, _)| length).find(|&length| length == seconds)
 }
 
-/// The value of every `relay=` in the address bar's query, decoded, in order.
+/// The value of every `relay=` in the address bar's query, decoded, in order and with a space before each.
 #[must_use]
-pub fn relays_in_query(query: &str) -> Vec<String> {
-    let pairs = query.strip_prefix('?').unwrap_or(query).split('&');
-    pairs
-        .filter_map(|pair| pair.strip_prefix("relay="))
-        .filter_map(crate::route::decode)
-        .filter(|relay| !relay.is_empty())
-        .collect()
+pub fn relays_in_query(query: &str) -> String {
+    let mut relays = String::new();
+    for pair in query.strip_prefix('?').unwrap_or(query).split('&') {
+        if let Some(relay) =
+            pair.strip_prefix("relay=").and_then(crate::route::decode).filter(|relay| !relay.is_empty())
+        {
+            relays.push(' ');
+            relays.push_str(&relay);
+        }
+    }
+    relays
 }
 
-/// What was `written` as the address of a relay and is none.
-pub fn not_addresses<'a>(written: &[&'a str]) -> Vec<&'a str> {
-    written.iter().flat_map(|written| split(written)).filter(|relay| websocket(relay, false).is_none()).collect()
+/// What of the addresses of relays that were `written` is none.
+pub fn not_addresses(written: &str) -> impl Iterator<Item = &str> {
+    split(written).filter(|relay| websocket(relay, false).is_none())
 }
 
 fn split(written: &str) -> impl Iterator<Item = &str> {
@@ -116,7 +120,7 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_found() {
-        assert_eq!(not_addresses(&["ftp://no, b:2", "", "wss://a h:99999"]), ["ftp://no", "h:99999"]);
+        assert_eq!(not_addresses("ftp://no, b:2  wss://a h:99999").collect::<Vec<_>>(), ["ftp://no", "h:99999"]);
     }
 
     #[test]
@@ -126,7 +130,7 @@ mod tests {
         assert_eq!(addresses(&["ftp://no", "wss://a, b:2\n ftp://no c"]), ["wss://a/ws", "ws://b:2/ws", "ws://c/ws"]);
         assert_eq!(addresses(&[&"h ".repeat(20)]).len(), RELAYS_MAX);
         assert_eq!(addresses(&[]), [""; 0]);
-        assert_eq!(relays_in_query("?x=1&relay=wss%3A%2F%2Fa&relay=b:2&relay="), ["wss://a", "b:2"]);
+        assert_eq!(relays_in_query("?x=1&relay=wss%3A%2F%2Fa&relay=b:2&relay="), " wss://a b:2");
     }
 
     #[test]

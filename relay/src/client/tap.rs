@@ -2,7 +2,6 @@
 
 use std::io::{self, Write as _};
 use std::pin::pin;
-use std::time::Duration;
 
 use joey_shared::format;
 use joey_shared::histogram::Quantile;
@@ -15,10 +14,6 @@ use super::Outcome;
 use super::link::Link;
 use super::output::{self, printable};
 use crate::cli::Tap;
-use crate::nanos;
-
-/// How long this program may have taken to start: an application that began meanwhile was not there before it.
-const STARTING: Duration = Duration::from_secs(1);
 
 /// Follows until the reader of standard output goes away.
 pub(crate) async fn run(tap: Tap) -> anyhow::Result<Outcome> {
@@ -55,7 +50,8 @@ pub(crate) async fn run(tap: Tap) -> anyhow::Result<Outcome> {
         seen = link.viewer.catalogue_revision();
         let now_ns = link.now_ns();
         let relay_ns = link.viewer.relay_ns(now_ns).unwrap_or(0);
-        let started_ns = relay_ns.saturating_sub(now_ns).saturating_sub(nanos(STARTING));
+        // An application that began while this program connected was not there before it.
+        let started_ns = relay_ns.saturating_sub(now_ns);
         let may_be_old = !has_catalogue && !link.had_to_wait() && !tap.history;
         let wanted =
             link.viewer.catalogue().values().filter(|entry| tap.app.as_ref().is_none_or(|only| *only == entry.app));

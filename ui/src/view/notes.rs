@@ -9,6 +9,7 @@ use super::{Ctx, address, status};
 use crate::browser;
 use crate::link::LinkState;
 use crate::route::Page;
+use crate::settings::not_addresses;
 
 /// One note.
 struct Note {
@@ -36,7 +37,7 @@ fn general(ctx: Ctx) -> Vec<Note> {
     if let Some(text) = status::obstacle(ctx) {
         notes.push(Note { class: "note stopped", text });
     }
-    for relay in browser::not_relays() {
+    for relay in not_addresses(&browser::chosen_relays()) {
         notes.push(Note { class: "note odd", text: format!("“{relay}” is not the address of a relay.") });
     }
     if let Some((step_ns, at_ns)) = ctx.read().wall_clock().filter(|(step_ns, _)| *step_ns != 0) {
