@@ -8,11 +8,13 @@
 //! What its pass does not allow does not exist for this viewer, and it is answered as if it did not.
 
 pub mod socket;
+mod answers;
 mod line;
-pub mod rounds;
-mod transport;
-mod pass;
 mod logs;
+mod pass;
+pub mod rounds;
+mod subscriptions;
+mod transport;
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow::{self, Break, Continue};
@@ -23,14 +25,15 @@ use bytes::Bytes;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use joey_shared::close;
 use joey_shared::series::Topic;
-use joey_shared::vecmap::VecMap;
-use joey_shared::wire::{AppEntry, ClientMessage, Hello, Refusal, SeriesEntry, ServerMessage, Start, VERSION};
+use joey_shared::wire::{AppEntry, ClientMessage, Hello, Refusal, ServerMessage, Start, VERSION};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::answers::Answers;
 use self::line::Stand;
 use self::logs::Logs;
 use self::pass::{Pass, Turn};
+use self::subscriptions::Subscriptions;
 use self::transport::Failure;
 pub use self::transport::{Commands, Far, Transport};
 use crate::access::Access;
@@ -43,8 +46,6 @@ use crate::nanos;
 const GATHERED_BYTES: usize = 512 * 1024;
 /// Batches taken from one feed before the next gets its turn.
 const BATCHES_PER_TURN: usize = 64;
-/// Wider subscriptions that one is held against. Any of them will do; a viewer with more only gets some things twice.
-const WIDER_MAX: usize = 8;
 /// Applications and workers in one message of the catalogue; one application with more comes alone.
 const WORKERS_PER_MESSAGE: usize = 1_000;
 /// Shortest time between two messages of the catalogue.
@@ -81,7 +82,7 @@ pub async fn serve(
         transport,
         viewer,
         pass,
-        subscriptions: VecMap::new(),
+        subscriptions: Subscriptions::default(),
         logs: Logs::default(),
         catalogue: 0,
         catalogue_due: Instant::now(),
@@ -91,9 +92,8 @@ pub async fn serve(
         ping_due: Instant::now() + PING,
         unanswered: 0,
         commands: RateLimiter::direct(COMMANDS),
+        answers: Answers::new(),
         postponed: None,
-        only: None,
-        begins_at: 0,
         apps: VecDeque::new(),
         replaces: false,
         hub,
@@ -127,8 +127,7 @@ struct Session {
     hub: Arc<Hub>,
     viewer: Viewer,
     pass: Pass,
-    /// A tree would take 1.9 KB for the one entry that most viewers have.
-    subscriptions: VecMap<u32, Following>,
+    subscriptions: Subscriptions,
     logs: Logs,
     /// The version of the catalogue that the viewer has.
     catalogue: u64,
@@ -143,12 +142,9 @@ struct Session {
     /// Pings since the viewer was last heard.
     unanswered: u32,
     commands: DefaultDirectRateLimiter,
+    answers: Answers,
     /// What a hasty viewer has said that is heard later. Until then it is not listened to, which slows it down.
     postponed: Option<Postponed>,
-    /// The subscription that brings everything, when there is just one.
-    only: Option<u32>,
-    /// The subscription that is read first in the next turn.
-    begins_at: u32,
     /// What is still to be told of the catalogue, and whether it replaces what the viewer knows.
     apps: VecDeque<AppEntry>,
     replaces: bool,
@@ -158,15 +154,6 @@ struct Session {
 struct Postponed {
     command: Option<Bytes>,
     due: Instant,
-}
-
-/// A subscription, and which others would bring the same.
-struct Following {
-    subscription: Subscription,
-    /// Subscriptions that cover this one; of two equal ones the older covers.
-    wider: Vec<u32>,
-    /// The one of them that does bring the same at present.
-    tied_to: Option<u32>,
 }
 
 impl Session {
@@ -226,8 +213,8 @@ impl Session {
 
     /// From now on what is new is handed out to this viewer, where one subscription brings everything.
     fn stand_by(&self) {
-        if let Some(following) = self.only.and_then(|only| self.subscriptions.get(&only)) {
-            let (feed, next) = (following.subscription.feed(), following.subscription.position());
+        if let Some(subscription) = self.subscriptions.only().and_then(|only| self.subscriptions.get(only)) {
+            let (feed, next) = (subscription.feed(), subscription.position());
             self.transport.line().stand_by(Stand { feed, next, told: self.told });
         }
     }
@@ -236,8 +223,10 @@ impl Session {
     fn stand_down(&mut self) {
         if let Some(Stand { next, told, .. }) = self.transport.line().stand_down() {
             self.told = told;
-            // All others bring nothing besides, or there would not be only one.
-            self.subscriptions.values_mut().for_each(|following| following.subscription.skip_to(next));
+            let only = self.subscriptions.only();
+            if let Some(subscription) = only.and_then(|only| self.subscriptions.get_mut(only)) {
+                subscription.skip_to(next);
+            }
         }
     }
 
@@ -249,6 +238,7 @@ impl Session {
             epoch: self.hub.epoch(),
             now_ns: config.now_ns(),
             ring_ns: nanos(config.ring),
+            series_ns: self.hub.series_ns(),
             demo: config.demo,
             ingest_port: config.ingest.port(),
         };
@@ -277,8 +267,8 @@ impl Session {
     fn keep_to_pass(&mut self) {
         let claims = &self.pass.claims;
         let is_covered = |subscription: &Subscription| claims.cover(subscription.app(), subscription.filter());
-        let ended = self.subscriptions.iter().filter(|(_, following)| !is_covered(&following.subscription));
-        let mut ended: Vec<u32> = ended.map(|(&sub, _)| sub).collect();
+        let ended = self.subscriptions.iter().filter(|(_, subscription)| !is_covered(subscription));
+        let mut ended: Vec<u32> = ended.map(|(sub, _)| sub).collect();
         ended.extend(self.logs.uncovered(|topic| claims.cover(&topic.app, &topic.filter)));
         for sub in ended {
             self.leave(sub);
@@ -286,6 +276,7 @@ impl Session {
         }
         // After the usual pause, however many tokens come.
         (self.catalogue, self.apps) = (0, VecDeque::new());
+        self.answers.forget();
         self.say_end_of_pass();
     }
 
@@ -306,8 +297,8 @@ impl Session {
         }
         let more = self.send_batches() || more_apps;
         if now >= self.told + self.hub.config().heartbeat {
-            let sent = self.subscriptions.values().map(|following| &following.subscription);
-            let sent = sent.map(|subscription| (subscription.feed(), subscription.position() - 1)).collect();
+            let sent = self.subscriptions.iter();
+            let sent = sent.map(|(sub, own)| (own.feed(), self.subscriptions.position(sub) - 1)).collect();
             self.say(&ServerMessage::Heartbeat { now_ns: self.hub.config().now_ns(), sent });
         }
         if now >= self.ping_due {
@@ -364,69 +355,34 @@ impl Session {
         !last
     }
 
+    /// Gathers batches of what has something new; says whether there is more.
     fn send_batches(&mut self) -> bool {
-        let (mut more, now_ns) = (false, self.hub.config().now_ns());
-        let subs: Vec<u32> = self.subscriptions.keys().copied().collect();
-        // Settled for all before any of them moves on: whoever reads first would always look farther than the rest.
-        let untied: Vec<u32> = subs.into_iter().filter(|&sub| !self.is_tied(sub)).collect();
-        self.only = if let [only] = *untied { Some(only) } else { None };
-        // Whoever got nothing the last time for want of room begins.
-        let (before, after) = untied.split_at(untied.partition_point(|&sub| sub < self.begins_at));
+        let now_ns = self.hub.config().now_ns();
+        self.subscriptions.note(self.transport.line().take_news());
         let mut bytes = 0;
-        for &sub in after.iter().chain(before) {
+        for sub in self.subscriptions.due() {
             if bytes >= GATHERED_BYTES {
-                self.begins_at = sub;
-                return true;
+                self.subscriptions.begin_with(sub);
+                break;
             }
-            let Some(following) = self.subscriptions.get_mut(&sub) else { continue };
-            let feed = following.subscription.feed();
-            let read = following.subscription.read(BATCHES_PER_TURN, now_ns);
+            let Some(subscription) = self.subscriptions.get_mut(sub) else { continue };
+            let feed = subscription.feed();
+            let read = subscription.read(BATCHES_PER_TURN, now_ns);
             if let Some((from, to)) = read.gap {
                 // Series may have been named for the first time in what is gone.
-                let series = following.subscription.series();
-                let (app, epoch) = (following.subscription.app().to_owned(), following.subscription.epoch());
-                self.name(&app, epoch, &series);
+                let (app, filter) = (subscription.of().clone(), subscription.filter().clone());
+                self.name(&app, &filter);
                 self.say(&ServerMessage::Gap { feed, from, to });
             }
-            more |= read.is_cut_short;
-            for batch in read.batches {
+            for batch in &read.batches {
                 bytes += batch.len();
-                self.push(&batch);
+                self.push(batch);
+            }
+            if !read.is_cut_short {
+                self.subscriptions.has_everything(sub);
             }
         }
-        more
-    }
-
-    fn enter(&mut self, sub: u32, subscription: Subscription) {
-        let mut wider = Vec::new();
-        for (&other, following) in self.subscriptions.iter_mut() {
-            if following.subscription.covers(&subscription) {
-                if wider.len() < WIDER_MAX {
-                    wider.push(other);
-                }
-            } else if subscription.covers(&following.subscription) && following.wider.len() < WIDER_MAX {
-                following.wider.push(sub);
-            }
-        }
-        self.subscriptions.insert(sub, Following { subscription, wider, tied_to: None });
-    }
-
-    /// Whether another subscription brings everything that this one would. It does from when it has come no farther than
-    /// this one: before that there is a stretch that only this one still has to bring.
-    fn is_tied(&mut self, sub: u32) -> bool {
-        let Some(own) = self.subscriptions.get(&sub) else { return false };
-        let position = |wider: &u32| Some((*wider, self.subscriptions.get(wider)?.subscription.position()));
-        let tied_to = own
-            .wider
-            .iter()
-            .filter_map(position)
-            .find(|&(wider, position)| own.tied_to == Some(wider) || position <= own.subscription.position());
-        let Some(own) = self.subscriptions.get_mut(&sub) else { return false };
-        own.tied_to = tied_to.map(|(wider, _)| wider);
-        if let Some((_, position)) = tied_to {
-            own.subscription.skip_to(position);
-        }
-        own.tied_to.is_some()
+        self.subscriptions.is_any_ready()
     }
 
     fn hear(&mut self, heard: Result<Option<Bytes>, Ended>) -> ControlFlow<Ended> {
@@ -445,8 +401,11 @@ impl Session {
     }
 
     fn hear_if_due(&mut self, command: Option<Bytes>) -> ControlFlow<Ended> {
-        if self.commands.check().is_err() {
-            self.postponed = Some(Postponed { command, due: Instant::now() + COMMANDS.replenish_interval() });
+        let now = Instant::now();
+        let due = self.answers.due(now).filter(|_| command.is_some());
+        let due = due.or_else(|| self.commands.check().is_err().then(|| now + COMMANDS.replenish_interval()));
+        if let Some(due) = due {
+            self.postponed = Some(Postponed { command, due });
             return Continue(());
         }
         match command.map(|bytes| ClientMessage::decode(&bytes)) {
@@ -468,16 +427,7 @@ impl Session {
                 None => self.follow_log(sub, epoch, topic, start),
             },
             ClientMessage::Unsubscribe { sub } => self.leave(sub),
-            ClientMessage::Describe { app } => {
-                #[cfg(test)]
-                assert_ne!(app, crate::guard::BROKEN);
-                let claims = &self.pass.claims;
-                // As for an application that nobody has heard of.
-                let nothing = (self.hub.epoch(), Vec::new());
-                let (epoch, mut series) = if claims.cover_app(&app) { self.hub.series_of(&app) } else { nothing };
-                series.retain(|entry| claims.cover_category(&entry.key.category));
-                self.name(&app, epoch, &series);
-            }
+            ClientMessage::Describe { app } => self.describe(app),
             ClientMessage::Token { token } => match self.pass.renew(token) {
                 Ok(()) => self.keep_to_pass(),
                 Err(ended) => return Break(ended),
@@ -488,7 +438,7 @@ impl Session {
 
     /// Why a subscription of this number to this topic cannot be made, if so.
     fn refusal(&self, sub: u32, topic: &Topic) -> Option<Refusal> {
-        if self.subscriptions.contains_key(&sub) || self.logs.holds(sub) {
+        if self.subscriptions.contains(sub) || self.logs.holds(sub) {
             Some(Refusal::NumberTaken)
         } else if self.subscriptions.len() + self.logs.len() >= self.hub.config().subscriptions_max {
             Some(Refusal::TooMany)
@@ -502,9 +452,8 @@ impl Session {
         match self.viewer.subscribe(sub, topic, log, start, self.hub.config().now_ns()) {
             Err(reason) => self.say(&ServerMessage::Refused { sub, reason }),
             Ok((subscription, subscribed)) => {
-                let series = subscription.series();
-                self.name(subscription.app(), subscription.epoch(), &series);
-                self.enter(sub, subscription);
+                self.name(subscription.of(), &topic.filter);
+                self.subscriptions.enter(sub, subscription);
                 self.say(&ServerMessage::Subscribed(subscribed));
             }
         }
@@ -512,18 +461,8 @@ impl Session {
 
     fn leave(&mut self, sub: u32) {
         self.logs.leave(sub);
-        self.subscriptions.remove(&sub);
-        for following in self.subscriptions.values_mut() {
-            following.wider.retain(|&wider| wider != sub);
-            following.tied_to = following.tied_to.filter(|&tied_to| tied_to != sub);
-        }
+        self.subscriptions.leave(sub);
         self.want_no_more();
-    }
-
-    fn name(&mut self, app: &str, epoch: u64, series: &[SeriesEntry]) {
-        for message in Hub::names(app, epoch, series) {
-            self.say(&message);
-        }
     }
 
     fn say(&mut self, message: &ServerMessage<'_>) {

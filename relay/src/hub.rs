@@ -8,11 +8,14 @@
 //!
 //! The locks are `parking_lot`'s, which a panic does not poison, and nothing is awaited under them.
 
+mod clocks;
+mod describe;
 mod feed;
 mod follow;
 mod log;
 mod peers;
 mod rounds;
+mod series;
 mod sum;
 mod worker_clock;
 
@@ -23,10 +26,11 @@ use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use joey_shared::series::Filter;
-use joey_shared::wire::{AppEntry, RefusedName, SeriesEntry, ServerMessage};
+use joey_shared::wire::{AppEntry, RefusedName};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use self::describe::Description;
 use self::feed::Feed;
 pub use self::follow::{Read, Subscription, Viewer};
 use self::log::{Log, Now, Stamped};
@@ -52,8 +56,8 @@ const WALL_STEP_NS: u64 = 1_000_000_000;
 /// Refused names in the log: ten at once, and one a second.
 const NAMES_LOGGED: Quota = Quota::per_second(at_least_one(1)).allow_burst(at_least_one(10));
 
-/// Series named in one message.
-const SERIES_PER_MESSAGE: usize = 500;
+/// How much longer than anything that speaks of it a series is kept: a sum spans ten seconds, and is dropped by a sweep.
+const SERIES_SLACK: Duration = Duration::from_secs(20);
 
 /// Every application, and the viewers that want to hear of new ones.
 #[derive(Debug)]
@@ -102,6 +106,8 @@ pub struct App {
     /// those of the old one.
     epoch: u64,
     log: Mutex<Log>,
+    /// The names of its series, while they are as they were. Locked before `log`.
+    description: Mutex<Option<Arc<Description>>>,
 }
 
 impl App {
@@ -109,6 +115,12 @@ impl App {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The epoch of its log.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
     }
 }
 
@@ -181,7 +193,7 @@ impl Hub {
 
     fn empty_app(&self, name: &str, epoch: u64) -> App {
         let log = Log::new(Feed::new(self.feed_number(), Filter::All, self.rounds.clone()));
-        App { name: name.to_owned(), epoch, log: Mutex::new(log) }
+        App { name: name.to_owned(), epoch, log: Mutex::new(log), description: Mutex::default() }
     }
 
     /// Our own logs and the replicas of others.
@@ -237,6 +249,13 @@ impl Hub {
         {
             tracing::warn!(app = app.name, name = shown, %why, "frames refused for a name in them");
         }
+    }
+
+    /// How long a series is kept that nobody sends any more, in ns: until no window of a viewer and nothing that is held here can
+    /// speak of it.
+    #[must_use]
+    pub fn series_ns(&self) -> u64 {
+        nanos(self.config.ring.max(self.config.sums) + SLACK + SERIES_SLACK)
     }
 
     /// Takes one of the places for series, unless all are taken.
@@ -336,7 +355,10 @@ impl Hub {
                 freed += log.evict_older(oldest_ns);
             }
             self.ring_bytes.fetch_sub(freed, Relaxed);
-            if log.is_entry_stale(now_ns) {
+            let series = log.let_go_of_series(now_ns, self.series_ns()) as u64;
+            self.series.fetch_sub(series, Relaxed);
+            self.counters.series_let_go.inc_by(series);
+            if series > 0 || log.is_entry_stale(now_ns) {
                 log.changed = self.catalogue_changed();
             }
             if log.is_forgettable(silent_since_ns) && self.is_own(&app.name, app.epoch) {
@@ -472,23 +494,10 @@ impl Hub {
         (full, entries, now)
     }
 
-    /// The epoch of an application's log and every series in it; none when there is no such application.
+    /// Our own log of an application, if there is one.
     #[must_use]
-    pub fn series_of(&self, app: &str) -> (u64, Vec<SeriesEntry>) {
-        let app = self.apps.read().get(app).cloned();
-        app.map_or((self.epoch, Vec::new()), |app| (app.epoch, app.log.lock().series().to_vec()))
-    }
-
-    /// Names of series as messages: one at least, and no more series in one than a message should hold.
-    pub fn names<'a>(
-        app: &'a str,
-        epoch: u64,
-        series: &'a [SeriesEntry],
-    ) -> impl Iterator<Item = ServerMessage<'static>> + 'a {
-        let messages = series.len().div_ceil(SERIES_PER_MESSAGE).max(1);
-        (1..=messages).zip(series.chunks(SERIES_PER_MESSAGE).chain([&[][..]])).map(move |(at, part)| {
-            ServerMessage::Series { app: app.to_owned(), epoch, series: part.to_vec(), last: at == messages }
-        })
+    pub fn own(&self, app: &str) -> Option<Arc<App>> {
+        self.apps.read().get(app).cloned()
     }
 
     fn feed_number(&self) -> u32 {
@@ -536,26 +545,31 @@ impl Publishing<'_> {
         let series = if let Some(number) = known {
             number
         } else {
-            if log.series().len() >= hub.config.series_per_app_max || !hub.take_series_place() {
+            let is_full = log.series().len() >= hub.config.series_per_app_max || !log.series().has_number();
+            if is_full || !hub.take_series_place() {
                 // The catalogue says so with its next beat; one producer must not make it beat faster.
                 log.limited += 1;
                 log.heard_ns = now.ns;
                 return Err(Reject::LimitSeries);
             }
             log.changed = hub.catalogue_changed();
-            log.add_series(metrics)
+            log.add_series(metrics, now.ns)
         };
-        self.counted(series, metrics.counted());
+        let is_known = self.counted(series, metrics.counted());
+        debug_assert!(is_known, "it was found or added above");
         Ok(series)
     }
 
-    /// Stamps what was counted of a series whose number [`Publishing::metrics`] gave.
-    pub fn counted(&mut self, series: u32, counted: Counted<impl ExactSizeIterator<Item = u64>>) {
+    /// Stamps what was counted of a series whose number [`Publishing::metrics`] gave; says whether that still stands for it.
+    #[must_use]
+    pub fn counted(&mut self, series: u32, counted: Counted<impl ExactSizeIterator<Item = u64>>) -> bool {
         let Self { hub, now, log, stamped, .. } = self;
         let has_room = hub.held.load(Relaxed) + stamped.held < HELD_MAX;
-        if log.publish(series, counted, *now, has_room, stamped) {
+        let published = log.publish(series, counted, *now, has_room, stamped);
+        if published == Some(true) {
             self.cut();
         }
+        published.is_some()
     }
 
     /// Stamps what has been held for too long at `due_ns`.

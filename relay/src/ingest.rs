@@ -199,7 +199,12 @@ impl Producer {
             publishing.take_if(|(at, _)| *at != worker);
             let (_, log) = publishing.get_or_insert_with(|| (worker, hub.publishing(&workers[worker].0, now_ns)));
             match pace.allow().and_then(|()| counted(rest)) {
-                Ok(counted) => log.counted(series, counted),
+                Ok(counted) => {
+                    if !log.counted(series, counted) {
+                        // It was let go meanwhile. The frame is decoded, and its series gets another number.
+                        break;
+                    }
+                }
                 Err(reason) => refused(hub, *peer, reason),
             }
             taken += length;
@@ -359,4 +364,35 @@ async fn read_some(
         None => read.await,
     }
     .map_err(|_| Ended::Socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use joey_shared::histogram::Histogram;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::demo::emitter;
+
+    #[tokio::test]
+    async fn a_series_that_was_let_go_gets_another_number_on_the_same_connection() {
+        let hub = Arc::new(Hub::new(Config::default(), 7));
+        let mut producer = Producer::new(hub.clone(), SocketAddr::from(([127, 0, 0, 1], 1)));
+        let (period_ns, end_ns) = (1_000_000_000, hub.config().now_ns());
+        let frame = |name| {
+            let [app, category, worker, pipeline] = ["App", "computation", "w", "p"];
+            let histogram = Histogram::default();
+            emitter::metrics(&Metrics { app, name, category, worker, pipeline, id: 1, histogram, period_ns, end_ns })
+        };
+        let frames = [emitter::join("App", "w"), frame("a"), frame("b"), frame("a"), frame("b")].concat();
+        assert_eq!(producer.take_frames(&frames).await, (frames.len(), Ok(5)));
+        hub.evict_old(end_ns + hub.series_ns() + 1_000_000_000);
+        assert_eq!((hub.figures().series, hub.counters().series_let_go.get()), (0, 2));
+        for _ in 0..2 {
+            assert_eq!(producer.take_frames(&frames).await, (frames.len(), Ok(5)));
+        }
+        assert_eq!((hub.figures().series, hub.counters().accepted.get()), (2, 12));
+        let log = hub.own("App").unwrap();
+        assert_eq!(log.names_since(0, |_| true).1, 4, "both were added twice");
+    }
 }

@@ -49,6 +49,8 @@ pub struct Counters {
     pub batches: Counter,
     /// Batches dropped early because there were too many bytes.
     pub evicted: Counter,
+    /// Series that nobody has sent for longer than anybody looks back, and whose place is free again.
+    pub series_let_go: Counter,
     /// Subscriptions made.
     pub subscribed: Counter,
     /// Bytes of messages handed to viewers' sockets.
@@ -205,6 +207,11 @@ pub fn render(hub: &Hub, producers: usize) -> String {
         ConstCounter::new(console::dropped()),
     );
     registry.register("batches", "Batches encoded", counters.batches.clone());
+    registry.register(
+        "series_let_go",
+        "Series that nobody sent any more, whose place under the limit is free again",
+        counters.series_let_go.clone(),
+    );
     registry.register("batches_evicted", "Batches dropped early for want of room", counters.evicted.clone());
     registry.register("subscriptions", "Subscriptions made", counters.subscribed.clone());
     registry.register("sent_bytes", "Bytes of messages handed to viewers", counters.bytes_out.clone());

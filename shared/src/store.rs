@@ -57,6 +57,8 @@ pub struct View {
     pub period_ns: u64,
     /// Goes up whenever an update is added.
     pub revision: u64,
+    /// The round of the store in which it was last named or heard.
+    round: u32,
 }
 
 /// A part of the log that this viewer did not get.
@@ -85,6 +87,9 @@ pub struct AppStore {
     heard_ns: u64,
     late: u64,
     holes: Vec<Hole>,
+    /// Goes up as updates arrive, at intervals that are as long as a series is kept; and when it last did, by their arrival.
+    round: u32,
+    round_ns: u64,
 }
 
 /// The newest period, while it is not complete.
@@ -131,6 +136,8 @@ pub(crate) struct Known {
 struct Announced {
     own: usize,
     total: Option<usize>,
+    /// The round in which it was last named or heard.
+    round: u32,
 }
 
 impl Default for AppStore {
@@ -155,6 +162,8 @@ impl AppStore {
             heard_ns: 0,
             late: 0,
             holes: Vec::new(),
+            round: 0,
+            round_ns: 0,
         }
     }
 
@@ -164,19 +173,21 @@ impl AppStore {
             let (own, total) = ViewKey::of_series(&entry.key);
             let own = self.view_for(own, entry.id);
             let total = total.map(|total| self.view_for(total, entry.id));
-            self.log(epoch).series.insert(entry.number, Announced { own, total });
+            let round = self.round;
+            self.log(epoch).series.insert(entry.number, Announced { own, total, round });
         }
     }
 
     fn view_for(&mut self, key: ViewKey, id: u16) -> usize {
         if let Some(&at) = self.index.get(&key) {
             self.views[at].id = self.views[at].id.min(id);
+            self.views[at].round = self.round;
             return at;
         }
         let mut window = Window::new(self.seconds);
         window.slide(second_of(self.clock_ns));
         self.index.insert(key.clone(), self.views.len());
-        self.views.push(View { key, id, window, heard_ns: 0, period_ns: 0, revision: 0 });
+        self.views.push(View { key, id, window, heard_ns: 0, period_ns: 0, revision: 0, round: self.round });
         self.revision += 1;
         self.views.len() - 1
     }
@@ -194,8 +205,11 @@ impl AppStore {
 
     /// Counts an update of the log of `epoch` that arrived at the relay at `arrival_ns`, once.
     pub fn apply(&mut self, epoch: u64, update: &Update, arrival_ns: u64) -> Applied {
+        let round = self.round;
         let log = self.log(epoch);
-        let Some(announced) = log.series.get(&update.series).copied() else { return Applied::Unknown };
+        let Some(announced) = log.series.get_mut(&update.series) else { return Applied::Unknown };
+        announced.round = round;
+        let announced = *announced;
         if !log.merged.insert(update.seq) {
             return Applied::Again;
         }
@@ -248,13 +262,14 @@ impl AppStore {
 
     /// Counts an update, or a sum of several, of which the caller knows that it was not here before.
     pub(crate) fn add(&mut self, epoch: u64, update: &Update, arrival_ns: u64) -> Applied {
-        match self.log(epoch).series.get(&update.series).copied() {
-            Some(announced) => self.count(announced, update, arrival_ns),
-            None => Applied::Unknown,
-        }
+        let round = self.round;
+        let Some(announced) = self.log(epoch).series.get_mut(&update.series) else { return Applied::Unknown };
+        announced.round = round;
+        let announced = *announced;
+        self.count(announced, update, arrival_ns)
     }
 
-    fn count(&mut self, Announced { own, total }: Announced, update: &Update, arrival_ns: u64) -> Applied {
+    fn count(&mut self, Announced { own, total, .. }: Announced, update: &Update, arrival_ns: u64) -> Applied {
         self.heard_ns = self.heard_ns.max(arrival_ns);
         self.move_clock(update, arrival_ns);
         self.revision += 1;
@@ -267,6 +282,7 @@ impl AppStore {
             view.heard_ns = view.heard_ns.max(arrival_ns);
             view.period_ns = update.period_ns;
             view.revision = revision;
+            view.round = self.round;
         }
         if added == Added::Late {
             self.late += 1;
@@ -302,6 +318,44 @@ impl AppStore {
         }
     }
 
+    /// Lets go of series, and of views, of which nothing was heard or said for at least `keep_ns` while updates of others came:
+    /// names that change all day would fill the memory. Says whether anything went.
+    pub(crate) fn let_go(&mut self, keep_ns: u64) -> bool {
+        if self.heard_ns < self.round_ns.saturating_add(keep_ns) {
+            return false;
+        }
+        (self.round, self.round_ns) = (self.round + 1, self.heard_ns);
+        let stays = |last: u32| last + 2 > self.round;
+        let before: usize = self.logs.iter().map(|log| log.series.len()).sum();
+        self.logs.iter_mut().for_each(|log| log.series.retain(|_, announced| stays(announced.round)));
+        let mut places = Vec::new();
+        let mut place = 0;
+        self.views.retain(|view| {
+            places.push(place);
+            place += usize::from(stays(view.round));
+            stays(view.round)
+        });
+        if before == self.logs.iter().map(|log| log.series.len()).sum::<usize>() && place == places.len() {
+            return false;
+        }
+        // A view is there at least as long as any series that feeds it.
+        for announced in self.logs.iter_mut().flat_map(|log| log.series.values_mut()) {
+            announced.own = places[announced.own];
+            announced.total = announced.total.map(|total| places[total]);
+        }
+        let Self { views, index, .. } = self;
+        index.retain(|key, &at| views.get(places[at]).is_some_and(|view| view.key == *key));
+        index.values_mut().for_each(|at| *at = places[*at]);
+        self.revision += 1;
+        self.views.iter_mut().for_each(|view| view.revision = self.revision);
+        true
+    }
+
+    /// Whether the log of `epoch` has a series of this number.
+    pub(crate) fn knows(&self, epoch: u64, number: u32) -> bool {
+        self.logs.iter().any(|log| log.epoch == epoch && log.series.contains_key(&number))
+    }
+
     /// Changes the length of every window to `seconds`.
     pub fn set_seconds(&mut self, seconds: u64) {
         self.seconds = seconds;
@@ -319,7 +373,8 @@ impl AppStore {
         self.seconds
     }
 
-    /// Every view ever fed, in the order in which they were first seen; positions never change.
+    /// Every view, in the order in which they were first seen. Positions change when some are let go of, and with them the revision
+    /// of each.
     #[must_use]
     pub fn views(&self) -> &[View] {
         &self.views

@@ -30,6 +30,8 @@ pub struct RelayInfo {
     pub epoch: u64,
     /// How far back it remembers, in ns.
     pub ring_ns: u64,
+    /// How long it keeps the number of a series that nobody sends any more, in ns.
+    pub series_ns: u64,
     /// Whether it makes up its own producers.
     pub demo: bool,
     /// The TCP port where producers connect.

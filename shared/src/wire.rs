@@ -145,6 +145,8 @@ pub struct Hello<'a> {
     pub now_ns: u64,
     /// How far back the relay remembers, in ns.
     pub ring_ns: u64,
+    /// How long the relay keeps the number of a series that nobody sends any more, in ns.
+    pub series_ns: u64,
     /// Whether the relay makes up its own producers (`joey demo`).
     pub demo: bool,
     /// The TCP port where producers connect.

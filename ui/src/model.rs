@@ -277,6 +277,7 @@ mod tests {
             epoch: 1,
             now_ns: 1_000 * S,
             ring_ns: 300 * S,
+            series_ns: 3_635 * S,
             demo: false,
             ingest_port: 5001,
         };

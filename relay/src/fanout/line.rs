@@ -4,6 +4,7 @@
 //! from viewer to viewer; waking a task for each of them took as long as the writing itself. Only a viewer that does not take
 //! all of it at once is woken, and goes on by itself.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
 use std::task::{Context, Poll, Waker};
@@ -20,6 +21,8 @@ use crate::hub::{Handed, Listener, News};
 #[derive(Debug)]
 pub(super) struct Line {
     wake: Notify,
+    /// The feeds that there is something to read in. A viewer of a thousand feeds looks at these only.
+    news: Mutex<BTreeSet<u32>>,
     /// A hint, so that nobody waits for the lock who only has to wake.
     stands_by: AtomicBool,
     /// Where nothing can be handed out, there is no socket here.
@@ -46,12 +49,17 @@ pub(super) struct Stand {
 impl Line {
     pub(super) fn new(socket: Option<Socket>) -> Self {
         let end = socket.map(|socket| Mutex::new(End { socket, standing: None }));
-        Self { wake: Notify::new(), stands_by: AtomicBool::new(false), end }
+        Self { wake: Notify::new(), news: Mutex::default(), stands_by: AtomicBool::new(false), end }
     }
 
     /// Waits until there may be something to do.
     pub(super) async fn woken(&self) {
         self.wake.notified().await;
+    }
+
+    /// The feeds that have got something to read since the last call.
+    pub(super) fn take_news(&self) -> BTreeSet<u32> {
+        std::mem::take(&mut *self.news.lock())
     }
 
     /// From now on what is new is handed out, if there is a way to.
@@ -83,6 +91,11 @@ impl Line {
 impl Listener for Line {
     fn wake(&self) {
         self.wake.notify_one();
+    }
+
+    fn news(&self, feed: u32) {
+        self.news.lock().insert(feed);
+        self.wake();
     }
 
     fn stands_by(&self) -> bool {

@@ -113,7 +113,7 @@ impl Session {
     /// No longer watches what nothing here is about any more.
     pub(super) fn want_no_more(&mut self) {
         let mut wants = std::mem::take(&mut self.logs.wants);
-        let is_followed = |app: &str| self.subscriptions.values().any(|following| following.subscription.app() == app);
+        let is_followed = |app: &str| self.subscriptions.iter().any(|(_, subscription)| subscription.app() == app);
         wants.retain(|app, _| self.logs.is_about(app) || is_followed(app));
         self.logs.wants = wants;
     }

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use joey_shared::series::Filter;
-use joey_shared::wire::{BatchHead, Blob, SeriesEntry, ServerMessage, Update, UpdatesWriter};
+use joey_shared::wire::{BatchHead, Blob, ServerMessage, Update, UpdatesWriter};
 
 use super::rounds::{Audience, Listener, Piece, Rounds};
+use super::series::{Names, Part};
 use super::sum::{self, SPAN_NS};
 use crate::frame::Frame;
 
 /// How long a feed may go without a batch while its application has updates, in ns: 10 s. Then an empty one says that the
 /// numbers since did not pass, so that a viewer that comes back later is not told that it missed them.
-const COVER_NS: u64 = 10_000_000_000;
+pub(super) const COVER_NS: u64 = 10_000_000_000;
 
 /// What a batch costs beyond its bytes.
 const BATCH_OVERHEAD: u64 = 64;
@@ -34,10 +35,8 @@ pub(super) struct Feed {
     covered_ns: u64,
     /// When what is taken from another relay has come.
     came_ns: u64,
-    /// For each of the log's series, whether its updates pass.
-    admitted: Vec<bool>,
-    /// How many of them were announced in some batch, as far as they pass.
-    announced: usize,
+    /// How many of the log's series had been added when this feed last announced those that pass.
+    announced: u64,
     bytes: u64,
     audience: Audience,
     rounds: Arc<Rounds>,
@@ -111,7 +110,6 @@ impl Feed {
             next: 1,
             covered_ns: 0,
             came_ns: 0,
-            admitted: Vec::new(),
             announced: 0,
             bytes: 0,
             audience: Audience::default(),
@@ -120,30 +118,23 @@ impl Feed {
     }
 
     /// The feed of a part of an application, with the history that `whole` holds.
-    pub(super) fn filtered(
-        number: u32,
-        filter: Filter,
-        rounds: Arc<Rounds>,
-        whole: &History,
-        series: &[SeriesEntry],
-    ) -> Self {
+    pub(super) fn filtered(number: u32, filter: Filter, rounds: Arc<Rounds>, whole: &History, part: &Part) -> Self {
         let mut feed = Self::new(number, filter, rounds);
-        // Whoever subscribes has just been told the names so far.
-        feed.announced = series.len();
-        let passes = series.iter().any(|entry| feed.filter.admits(&entry.key));
+        // Whoever subscribes is told the names so far.
+        feed.announced = part.names.added;
         let is_whole = whole.batches.is_sorted_by(|a, b| a.to + 1 == b.from);
-        if passes || !is_whole {
-            feed.catch_up(whole, series);
+        if !part.is_empty() || !is_whole {
+            feed.catch_up(whole, part);
         } else if let Some(last) = whole.batches.last() {
             // Nothing of it can pass, and nobody needs to look.
             feed.next = whole.oldest;
-            feed.cover(series, last.to, last.cut_ns);
+            feed.cover(Names::default(), last.to, last.cut_ns);
         }
         feed
     }
 
     /// Takes over what `whole`, the history of the whole application, holds beyond this feed.
-    pub(super) fn catch_up(&mut self, whole: &History, series: &[SeriesEntry]) {
+    pub(super) fn catch_up(&mut self, whole: &History, part: &Part) {
         if self.ring.is_empty() {
             // What the whole no longer holds, its part does not hold either, and must not claim to.
             self.next = self.next.max(whole.oldest);
@@ -153,11 +144,11 @@ impl Feed {
         for batch in whole.batches.iter().filter(|batch| batch.to >= next) {
             if let Some(before) = before.replace(batch).filter(|before| before.to + 1 < batch.from) {
                 // Between them there are sums, or nothing any more.
-                self.cover(series, before.to, before.cut_ns);
+                self.cover(part.names.clone(), before.to, before.cut_ns);
                 let is_between = |sum: &&Batch| sum.from > before.to && sum.to < batch.from;
-                let passes = |number: u32| self.admitted.get(number as usize).copied().unwrap_or(false);
                 let between = whole.sums.iter().filter(is_between);
-                let between: Vec<Batch> = between.filter_map(|sum| sum::part_of(self.number, sum, passes)).collect();
+                let between: Vec<Batch> =
+                    between.filter_map(|sum| sum::part_of(self.number, sum, |number| part.passes(number))).collect();
                 for sum in between {
                     self.append_sum(sum);
                 }
@@ -165,56 +156,54 @@ impl Feed {
             }
             if let Ok(ServerMessage::Batch { head, updates }) = ServerMessage::decode(&batch.frame) {
                 let updates: Vec<Update> = head.read(updates).filter_map(Result::ok).collect();
-                self.cut(&updates, series, head.to, head.cut_ns);
+                let passing: Vec<&Update> = updates.iter().filter(|update| part.passes(update.series)).collect();
+                if !passing.is_empty() || self.is_cover_due(head.cut_ns) {
+                    self.cut(passing.into_iter(), part.names.clone(), head.to, head.cut_ns);
+                }
             }
         }
         if let Some(last) = whole.batches.last() {
             // Looked through to the end, so that nobody has to do it again.
-            self.cover(series, last.to, last.cut_ns);
+            self.cover(part.names.clone(), last.to, last.cut_ns);
         }
     }
 
     /// Says that nothing up to number `to` passed that was not given, unless that was said.
-    pub(super) fn cover(&mut self, series: &[SeriesEntry], to: u64, cut_ns: u64) -> u64 {
+    pub(super) fn cover(&mut self, names: Names, to: u64, cut_ns: u64) -> u64 {
         if self.next > to {
             return 0;
         }
-        self.covered_ns = 0;
-        self.cut(&[], series, to, cut_ns.max(COVER_NS))
+        self.cut(std::iter::empty(), names, to, cut_ns.max(COVER_NS))
     }
 
-    /// Encodes those of `updates` that pass as one batch that covers everything up to `to`, and tells the viewers. Where none
-    /// passes there is a batch only once in a while. Gives the bytes that it takes.
-    pub(super) fn cut(&mut self, updates: &[Update], series: &[SeriesEntry], to: u64, cut_ns: u64) -> u64 {
-        self.admit(series);
-        let passed = |update: &&Update| self.admitted.get(update.series as usize).copied().unwrap_or(false);
-        let first = updates.iter().find(passed);
-        if first.is_none() && cut_ns < self.covered_ns.saturating_add(COVER_NS) {
-            return 0;
-        }
-        let (end_ns, period_ns) = first.map_or((0, 0), |first| (first.end_ns, first.period_ns));
+    /// Whether nothing has been said for so long that a batch is due although nothing passes.
+    pub(super) const fn is_cover_due(&self, cut_ns: u64) -> bool {
+        cut_ns >= self.covered_ns.saturating_add(COVER_NS)
+    }
+
+    /// Encodes `updates`, all of which pass, as one batch that covers everything up to `to`, and tells the viewers, with those of
+    /// `names` that were not announced. Gives the bytes that it takes.
+    pub(super) fn cut<'a>(
+        &mut self,
+        updates: impl Iterator<Item = &'a Update>,
+        names: Names,
+        to: u64,
+        cut_ns: u64,
+    ) -> u64 {
+        let mut updates = updates.peekable();
+        let (end_ns, period_ns) = updates.peek().map_or((0, 0), |first| (first.end_ns, first.period_ns));
         let mut writer = UpdatesWriter::default();
         writer.begin(self.next, end_ns, period_ns);
-        updates.iter().filter(passed).for_each(|update| writer.push(update));
-        self.append(&Written { end_ns, period_ns, updates: writer.finish() }, series, to, cut_ns)
+        updates.for_each(|update| writer.push(update));
+        self.cut_written(&Written { end_ns, period_ns, updates: writer.finish() }, names, to, cut_ns)
     }
 
-    /// As [`Feed::cut`], for the feed of everything, of updates that are encoded already.
-    pub(super) fn cut_written(&mut self, written: &Written<'_>, series: &[SeriesEntry], to: u64, cut_ns: u64) -> u64 {
-        self.admit(series);
-        self.append(written, series, to, cut_ns)
-    }
-
-    /// Looks which of the series that are new pass.
-    fn admit(&mut self, series: &[SeriesEntry]) {
-        let passes = series[self.admitted.len()..].iter().map(|entry| self.filter.admits(&entry.key));
-        self.admitted.extend(passes);
-    }
-
-    fn append(&mut self, written: &Written<'_>, series: &[SeriesEntry], to: u64, cut_ns: u64) -> u64 {
+    /// As [`Feed::cut`], of updates that are encoded already.
+    pub(super) fn cut_written(&mut self, written: &Written<'_>, names: Names, to: u64, cut_ns: u64) -> u64 {
         let &Written { end_ns, period_ns, updates } = written;
-        let new = series.iter().zip(&self.admitted).skip(self.announced);
-        let new = new.filter(|&(_, &admitted)| admitted).map(|(entry, _)| entry.clone()).collect();
+        let is_new = names.added > self.announced;
+        self.announced = self.announced.max(names.added);
+        let new = if is_new { names.entries } else { Vec::new() };
         let (feed, from) = (self.number, self.next);
         let head = BatchHead { feed, from, to, cut_ns, end_ns, period_ns, series: new };
         let frame = Frame::of(&ServerMessage::Batch { head, updates }.encode());
@@ -222,7 +211,6 @@ impl Feed {
         let batch = Batch { from, to, cut_ns, came_ns: cut_ns.max(self.came_ns), frame };
         let cost = batch.cost();
         self.ring.push_back(batch);
-        self.announced = series.len();
         self.covered_ns = cut_ns;
         self.next = to + 1;
         self.bytes += cost;
@@ -240,6 +228,11 @@ impl Feed {
     /// The relay's number for this feed.
     pub(super) const fn number(&self) -> u32 {
         self.number
+    }
+
+    /// How many of the log's series had been added when it last announced those that pass.
+    pub(super) const fn announced(&self) -> u64 {
+        self.announced
     }
 
     /// What passes.
@@ -330,7 +323,7 @@ impl Feed {
     /// Goes on at number `next`, whatever lies between.
     pub(super) fn skip_to(&mut self, next: u64) {
         self.next = self.next.max(next);
-        self.audience.iter().for_each(|(_, listener)| listener.wake());
+        self.audience.iter().for_each(|(_, listener)| listener.news(self.number));
     }
 
     /// Appends the sum of what follows, where its batches are gone; gives the bytes that it takes.
@@ -345,11 +338,6 @@ impl Feed {
     /// What is appended from now on has come at `now_ns`, whenever it was cut.
     pub(super) const fn comes_at(&mut self, now_ns: u64) {
         self.came_ns = now_ns;
-    }
-
-    /// The next batch is made however little passes.
-    pub(super) const fn must_cover(&mut self) {
-        self.covered_ns = 0;
     }
 
     /// The bytes of the newest batch.
@@ -393,11 +381,9 @@ impl Feed {
     }
 
     /// The sums that `whole` holds from before its batches, as far as they pass.
-    pub(super) fn past_of(number: u32, filter: &Filter, whole: &History, series: &[SeriesEntry]) -> Vec<Batch> {
-        let admitted: Vec<bool> = series.iter().map(|entry| filter.admits(&entry.key)).collect();
-        let passes = |series: u32| admitted.get(series as usize).copied().unwrap_or(false);
+    pub(super) fn past_of(number: u32, whole: &History, part: &Part) -> Vec<Batch> {
         let past = whole.sums.iter().filter(|sum| sum.to < whole.oldest);
-        past.filter_map(|sum| sum::part_of(number, sum, passes)).collect()
+        past.filter_map(|sum| sum::part_of(number, sum, |series| part.passes(series))).collect()
     }
 
     /// Takes over the sums of [`Feed::past_of`]; gives the bytes that they take.

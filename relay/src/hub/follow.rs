@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use joey_shared::series::{Filter, Topic};
-use joey_shared::wire::{Refusal, SeriesEntry, Start, Subscribed};
+use joey_shared::wire::{Refusal, Start, Subscribed};
 
 use super::feed::{Batch, Feed, Next};
 use super::rounds::Listener;
@@ -55,27 +55,27 @@ impl Viewer {
         }
         let mut log = app.log.lock();
         hub.cut(&app, &mut log, now_ns);
-        if !log.has_feed(&topic.filter) {
+        if log.feed_of(&topic.filter).is_none() {
             if !log.has_room_for_feed() {
                 return Err(Refusal::TooMany);
             }
             // Filtering five minutes of history takes a while; producers shall not wait for it.
             let whole = log.history();
-            let series = log.series().to_vec();
+            let part = log.series().part(&topic.filter, log.series().added());
             drop(log);
-            let feed = Feed::filtered(hub.feed_number(), topic.filter.clone(), hub.rounds.clone(), &whole, &series);
+            let feed = Feed::filtered(hub.feed_number(), topic.filter.clone(), hub.rounds.clone(), &whole, &part);
             log = app.log.lock();
             hub.cut(&app, &mut log, now_ns);
             hub.ring_bytes.fetch_add(log.insert_feed(feed), Relaxed);
         }
         if let Some(feed) = log
-            .feed(&topic.filter)
+            .feed_of(&topic.filter)
             .filter(|feed| feed.lacks_past() && looks_back(start, feed, app.epoch, log.by_origin(now_ns)))
         {
             let number = feed.number();
-            let (whole, series) = (log.history(), log.series().to_vec());
+            let (whole, part) = (log.history(), log.series().part(&topic.filter, log.series().added()));
             drop(log);
-            let past = Feed::past_of(number, &topic.filter, &whole, &series);
+            let past = Feed::past_of(number, &whole, &part);
             log = app.log.lock();
             let taken = log.feed_mut(number).map_or(0, |feed| feed.insert_past(past));
             hub.ring_bytes.fetch_add(taken, Relaxed);
@@ -161,7 +161,7 @@ impl Subscription {
     fn read_until_sum(&mut self, read: &mut Read, pieces_max: usize, now_ns: u64) -> Option<Vec<Batch>> {
         let counters = &self.hub.counters;
         let log = self.app.log.lock();
-        let feed = log.feed(&self.filter)?;
+        let feed = log.feed(self.feed)?;
         let mut bytes: usize = read.batches.iter().map(|batch| batch.len()).sum();
         loop {
             if read.batches.len() >= pieces_max || bytes >= TURN_BYTES {
@@ -217,11 +217,10 @@ impl Subscription {
         Arc::ptr_eq(&self.app, &other.app) && self.filter.covers(&other.filter)
     }
 
-    /// The series of this feed so far.
+    /// The application.
     #[must_use]
-    pub fn series(&self) -> Vec<SeriesEntry> {
-        let log = self.app.log.lock();
-        log.series().iter().filter(|entry| self.filter.admits(&entry.key)).cloned().collect()
+    pub const fn of(&self) -> &Arc<App> {
+        &self.app
     }
 
     /// The application's name.
@@ -235,17 +234,11 @@ impl Subscription {
     pub const fn filter(&self) -> &Filter {
         &self.filter
     }
-
-    /// The epoch of its log.
-    #[must_use]
-    pub fn epoch(&self) -> u64 {
-        self.app.epoch
-    }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let freed = self.app.log.lock().leave_feed(&self.filter, self.viewer);
+        let freed = self.app.log.lock().leave_feed(self.feed, self.viewer);
         self.hub.ring_bytes.fetch_sub(freed, Relaxed);
     }
 }

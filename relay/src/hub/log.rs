@@ -1,19 +1,19 @@
 //! One application's log: numbers for series and updates, what is not cut yet, its feeds and its workers.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::hash::BuildHasher as _;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hashbrown::{DefaultHashBuilder, HashTable};
-use joey_shared::series::{Filter, SeriesKey};
+use joey_shared::series::Filter;
 use joey_shared::wire::{
     AppEntry, BatchHead, Blob, REFUSED_NAMES_MAX, RefusedName, SeriesEntry, Update, UpdatesWriter, WorkerEntry, span_of,
 };
 
-use super::feed::{Batch, Feed, History, Written};
+use super::clocks::Clocks;
+use super::feed::{Batch, COVER_NS, Feed, History, Written};
 use super::peers::{Accepted, NotTaken};
 use super::rounds::Listener;
+use super::series::SeriesTable;
 use super::sum;
 use super::worker_clock::{Decision, Held, WorkerClock};
 use crate::ingest::wallaroo::{Counted, Metrics};
@@ -24,29 +24,29 @@ const BATCH_UPDATES_MAX: usize = 1_000;
 /// Room that an application keeps for updates that wait, in bytes: some hundred of them.
 const PENDING_BYTES: usize = 4 * 1024;
 
-/// Topics of one application that may be watched at once besides the whole. Each is looked at whenever a batch is cut.
+/// Topics of one application that may be watched at once besides the whole.
 const FEEDS_MAX: usize = 1_000;
 
 /// The least time between two changes of the catalogue that only say how things go on: 10 s.
 const ENTRY_NS: u64 = 10_000_000_000;
 
+/// How often it is looked which series have gone silent, in ns: every 10 s.
+const SILENT_SERIES_NS: u64 = 10_000_000_000;
+
+/// A series is let go after three of its periods of silence at the earliest.
+const SILENT_PERIODS: u64 = 3;
+
 /// The log of one application.
 #[derive(Debug)]
 pub(super) struct Log {
-    series: Vec<SeriesEntry>,
-    /// Positions in `series`, by a hash that needs no owned key.
-    numbers: HashTable<u32>,
-    hasher: DefaultHashBuilder,
+    series: SeriesTable,
     /// The newest number given.
     head: u64,
     /// What is not cut yet, as the feed of everything will have it.
     pending: Pending,
     /// The newest period end, after the offset of its worker.
     clock_ns: u64,
-    /// The clocks of the workers that have sent, where each worker's is, and which one the ends of each series are read from.
-    clocks: Vec<WorkerClock>,
-    clock_of_worker: HashMap<String, u32>,
-    clock_of_series: Vec<u32>,
+    clocks: Clocks,
     /// Frames that wait until it is known where they belong.
     held: u64,
     /// When the newest batch was cut.
@@ -61,8 +61,12 @@ pub(super) struct Log {
     late: u64,
     /// The feed of everything.
     whole: Feed,
-    /// The feeds of parts that somebody watches.
-    parts: Vec<Feed>,
+    /// The feeds of parts that somebody watches, by number.
+    parts: BTreeMap<u32, Feed>,
+    /// When it is next looked which of them need a batch although nothing has passed.
+    covers_due_ns: u64,
+    /// When it is next looked which series have gone silent.
+    silent_series_due_ns: u64,
     workers: BTreeMap<String, Worker>,
     /// When the catalogue last changed only because time went on.
     told_ns: u64,
@@ -108,6 +112,9 @@ pub(super) struct Stamped {
     pub(super) is_first: bool,
 }
 
+/// How much longer a replica keeps a series than its origin, in ns, so that it never lacks one that is still sent: 1 min.
+const REPLICA_NS: u64 = 60_000_000_000;
+
 /// How far a worker that agrees with the wall clock may be from it: its offset is in whole seconds. 3 s.
 const WALL_TOLERANCE_NS: u64 = 3_000_000_000;
 
@@ -130,15 +137,11 @@ pub(super) struct Cut {
 impl Log {
     pub(super) fn new(whole: Feed) -> Self {
         Self {
-            series: Vec::new(),
-            numbers: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
+            series: SeriesTable::default(),
             head: 0,
             pending: Pending::default(),
             clock_ns: 0,
-            clocks: Vec::new(),
-            clock_of_worker: HashMap::new(),
-            clock_of_series: Vec::new(),
+            clocks: Clocks::default(),
             held: 0,
             cut_ns: 0,
             origin_behind_ns: None,
@@ -146,7 +149,9 @@ impl Log {
             heard_ns: 0,
             late: 0,
             whole,
-            parts: Vec::new(),
+            parts: BTreeMap::new(),
+            covers_due_ns: 0,
+            silent_series_due_ns: 0,
             workers: BTreeMap::new(),
             told_ns: 0,
             limited: 0,
@@ -158,33 +163,49 @@ impl Log {
 
     /// The number of the series that `metrics` belongs to, if it has one.
     pub(super) fn series_number(&self, metrics: &Metrics<'_>) -> Option<u32> {
-        let is_same = |&number: &u32| {
-            self.series.get(number as usize).is_some_and(|entry| identity_of(entry) == identity(metrics))
-        };
-        self.numbers.find(self.hasher.hash_one(identity(metrics)), is_same).copied()
+        self.series.find(metrics)
     }
 
     /// Gives the series that `metrics` belongs to a number.
-    pub(super) fn add_series(&mut self, metrics: &Metrics<'_>) -> u32 {
-        let number = u32::try_from(self.series.len()).unwrap_or(u32::MAX);
-        let clock = self.clock_of_worker.get(metrics.worker).copied().unwrap_or_else(|| {
-            let clock = u32::try_from(self.clocks.len()).unwrap_or(u32::MAX);
-            self.clocks.push(WorkerClock::default());
-            self.clock_of_worker.insert(metrics.worker.to_owned(), clock);
-            clock
-        });
-        self.clock_of_series.push(clock);
-        let [category, pipeline, worker, name] =
-            [metrics.category, metrics.pipeline, metrics.worker, metrics.name].map(str::to_owned);
-        self.series.push(SeriesEntry::new(number, metrics.id, SeriesKey { category, pipeline, worker, name }));
-        let Self { series, hasher, numbers, .. } = self;
-        let rehash = |&number: &u32| series.get(number as usize).map_or(0, |entry| hasher.hash_one(identity_of(entry)));
-        numbers.insert_unique(hasher.hash_one(identity(metrics)), number, rehash);
+    pub(super) fn add_series(&mut self, metrics: &Metrics<'_>, now_ns: u64) -> u32 {
+        let clock = self.clocks.enter(metrics.worker);
+        let number = self.series.add(metrics, clock, now_ns);
+        self.pass_to_parts(number);
         number
     }
 
+    /// Updates of a series that is new pass to the feeds of parts that admit it.
+    fn pass_to_parts(&mut self, number: u32) {
+        let Self { series, parts, .. } = self;
+        let admits = |feed: &&Feed| series.get(number).is_some_and(|new| feed.filter().admits(&new.entry.key));
+        let feeds: Vec<u32> = parts.values().filter(admits).map(Feed::number).collect();
+        feeds.into_iter().for_each(|feed| series.pass_to(number, feed));
+    }
+
+    /// Lets go of the series that nobody has sent for `keep_ns` at `now_ns`, if it is time to look; says how many.
+    ///
+    /// Nothing that is held speaks of them any more. In a replica it is the origin that lets go first, so time is what has come.
+    pub(super) fn let_go_of_series(&mut self, now_ns: u64, keep_ns: u64) -> usize {
+        if now_ns < self.silent_series_due_ns {
+            return 0;
+        }
+        self.silent_series_due_ns = now_ns.saturating_add(SILENT_SERIES_NS);
+        let is_replica = self.origin_behind_ns.is_some();
+        let (now_ns, keep_ns) = if is_replica { (self.came_ns, keep_ns + REPLICA_NS) } else { (now_ns, keep_ns) };
+        let Self { series, clocks, .. } = self;
+        let gone = series.let_go(|series| {
+            let silence_ns = now_ns.saturating_sub(series.heard_ns);
+            silence_ns >= keep_ns.max(series.period_ns.saturating_mul(SILENT_PERIODS))
+                && series.clock.is_none_or(|clock| !clocks.holds(clock))
+        });
+        for series in gone.iter().filter(|series| series.clock.is_some()) {
+            clocks.leave(&series.entry.key.worker);
+        }
+        gone.len()
+    }
+
     /// Stamps what was `counted` of `series`, read at `now_ns`, or holds it, if there is room, until it is known where it belongs.
-    /// Says whether there are enough for a batch.
+    /// Says whether there are enough for a batch; nothing where that series was let go.
     pub(super) fn publish(
         &mut self,
         series: u32,
@@ -192,9 +213,12 @@ impl Log {
         now: Now,
         has_room: bool,
         stamped: &mut Stamped,
-    ) -> bool {
-        let at = self.clock_of_series[series as usize] as usize;
-        let clock = &mut self.clocks[at];
+    ) -> Option<bool> {
+        let known = self.series.get_mut(series)?;
+        known.heard_ns = now.ns;
+        known.period_ns = counted.period_ns;
+        let at = known.clock?;
+        let clock = self.clocks.at(at);
         let before = clock.offset();
         let decision = clock.decide(counted.end_ns, counted.period_ns, now.ns);
         if clock.offset() != before {
@@ -208,18 +232,18 @@ impl Log {
                 self.heard_ns = now.ns;
                 self.held += 1;
                 stamped.held += 1;
-                return false;
+                return Some(false);
             }
             Decision::Hold | Decision::PlaceAfterHeld => self.release(at, now, stamped),
         }
-        let end_ns = self.clocks[at].placed(counted.end_ns);
-        self.stamp(series, counted, end_ns, now, stamped)
+        let end_ns = self.clocks.at(at).placed(counted.end_ns);
+        Some(self.stamp(series, counted, end_ns, now, stamped))
     }
 
     /// Stamps everything that the clock `at` holds.
-    fn release(&mut self, at: usize, now: Now, stamped: &mut Stamped) {
-        for held in self.clocks[at].release() {
-            let (histogram, end_ns) = (held.histogram(), self.clocks[at].placed(held.end_ns));
+    fn release(&mut self, at: u32, now: Now, stamped: &mut Stamped) {
+        for held in self.clocks.at(at).release() {
+            let (histogram, end_ns) = (held.histogram(), self.clocks.at(at).placed(held.end_ns));
             let counted = Counted { span: span_of(&histogram), period_ns: held.period_ns, end_ns: held.end_ns };
             self.stamp(held.series, counted, end_ns, now, stamped);
             self.held -= 1;
@@ -230,21 +254,20 @@ impl Log {
     /// Stamps what has been held for too long at `due_ns`. Says whether there are enough for a batch.
     pub(super) fn release_due(&mut self, due_ns: u64, now: Now, stamped: &mut Stamped) -> bool {
         if self.held > 0 {
-            let due = |at: &usize| self.clocks[*at].is_due(due_ns);
-            let due: Vec<usize> = (0..self.clocks.len()).filter(due).collect();
-            due.into_iter().for_each(|at| self.release(at, now, stamped));
+            self.clocks.due(due_ns).into_iter().for_each(|at| self.release(at, now, stamped));
         }
         self.pending.count >= BATCH_UPDATES_MAX
     }
 
     /// Workers whose offset has changed since the last call, with the offset.
     pub(super) fn changed_offsets(&mut self) -> Vec<(String, i64)> {
-        let Self { clocks, clock_of_worker, .. } = self;
-        let news = |(worker, at): (&String, &u32)| {
-            let offset_ns = clocks.get_mut(*at as usize)?.news()?;
-            Some((worker.clone(), offset_ns))
-        };
-        clock_of_worker.iter().filter_map(news).collect()
+        self.clocks.changed_offsets()
+    }
+
+    /// How many workers' clocks there are.
+    #[cfg(test)]
+    pub(super) fn clocks(&self) -> usize {
+        self.clocks.len()
     }
 
     fn stamp(
@@ -290,17 +313,45 @@ impl Log {
             cut.batches += u64::from(bytes > 0);
             cut.bytes += bytes;
         };
-        count_in(self.whole.cut_written(&written, &self.series, self.head, now_ns));
-        if !self.parts.is_empty() {
-            // Read back from the whole's bytes: what nobody watches in part need not be kept in another form.
-            let updates = self.whole.last_batch();
-            for part in &mut self.parts {
-                count_in(part.cut(&updates, &self.series, self.head, now_ns));
-            }
-        }
+        let names = self.series.names_since(self.whole.announced(), &Filter::All);
+        count_in(self.whole.cut_written(&written, names, self.head, now_ns));
         *count = 0;
         // A burst's room is given back; a steady stream keeps what it needs.
         updates.shrink_to(PENDING_BYTES);
+        if !self.parts.is_empty() {
+            // Read back from the whole's bytes: what nobody watches in part need not be kept in another form.
+            let parts = self.cut_parts(&self.whole.last_batch(), self.head, now_ns);
+            cut.batches += parts.batches;
+            cut.bytes += parts.bytes;
+        }
+        cut
+    }
+
+    /// Makes one batch for each feed of a part that some of `updates` pass to. The others are only looked at now and then.
+    fn cut_parts(&mut self, updates: &[Update], to: u64, cut_ns: u64) -> Cut {
+        let Self { series, parts, covers_due_ns, .. } = self;
+        let mut cut = Cut::default();
+        let mut count_in = |bytes| {
+            cut.batches += u64::from(bytes > 0);
+            cut.bytes += bytes;
+        };
+        let mut passing: Vec<(u32, usize)> = Vec::new();
+        for (at, update) in updates.iter().enumerate() {
+            passing.extend(series.feeds_of(update.series).iter().map(|&feed| (feed, at)));
+        }
+        passing.sort_unstable();
+        for of_feed in passing.chunk_by(|(feed, _), (next, _)| feed == next) {
+            let Some(part) = of_feed.first().and_then(|(feed, _)| parts.get_mut(feed)) else { continue };
+            let names = series.names_since(part.announced(), part.filter());
+            count_in(part.cut(of_feed.iter().map(|&(_, at)| &updates[at]), names, to, cut_ns));
+        }
+        if cut_ns >= *covers_due_ns {
+            *covers_due_ns = cut_ns.saturating_add(COVER_NS / 10);
+            for part in parts.values_mut().filter(|part| part.is_cover_due(cut_ns)) {
+                let names = series.names_since(part.announced(), part.filter());
+                count_in(part.cover(names, to, cut_ns));
+            }
+        }
         cut
     }
 
@@ -311,23 +362,26 @@ impl Log {
 
     // === replicas ===
 
-    /// Learns names that another relay gives to the numbers of its log. They ascend without a hole.
+    /// Learns names that another relay gives to the numbers of its log. A number stands for one series only, for ever.
     pub(super) fn learn(
         &mut self,
         series: &[SeriesEntry],
         take_place: impl Fn() -> bool,
     ) -> Result<Accepted, NotTaken> {
-        let known = self.series.len();
+        let known = self.series.added();
+        let came_ns = self.came_ns;
         for entry in series {
-            match self.series.get(entry.number as usize) {
-                Some(known) if known == entry => {}
+            match self.series.get_mut(entry.number) {
+                Some(known) if known.entry == *entry => known.heard_ns = came_ns,
                 Some(_) => return Err(NotTaken::Malformed),
-                None if entry.number as usize != self.series.len() => return Err(NotTaken::Malformed),
                 None if !take_place() => return Err(NotTaken::Limit),
-                None => self.series.push(entry.clone()),
+                None => {
+                    self.series.insert(entry.clone(), None, came_ns);
+                    self.pass_to_parts(entry.number);
+                }
             }
         }
-        Ok(if self.series.len() > known { Accepted::Taken } else { Accepted::Again })
+        Ok(if self.series.added() > known { Accepted::Taken } else { Accepted::Again })
     }
 
     /// Whether something with this head can be taken, as far as its numbers tell; a replica begins anywhere. If so, the names
@@ -369,22 +423,32 @@ impl Log {
         self.origin_behind_ns = Some(self.origin_behind_ns.map_or(behind_ns, |known_ns| known_ns.min(behind_ns)));
         let all: Vec<Update> = head.read(updates).collect::<Result<_, _>>().map_err(|_| NotTaken::Malformed)?;
         let numbers = |update: &Update| (head.from..=head.to).contains(&update.seq);
-        let is_sound = |update: &Update| numbers(update) && (update.series as usize) < self.series.len();
+        let is_sound = |update: &Update| numbers(update) && self.series.get(update.series).is_some();
         if !all.iter().all(is_sound) || !all.is_sorted_by_key(|update| update.seq) {
             return Err(NotTaken::Malformed);
         }
+        self.heard_now(&all);
         let new: Vec<Update> = all.into_iter().filter(|update| update.seq > self.head).collect();
+        let names = self.series.names_since(self.whole.announced(), &Filter::All);
         let mut bytes = if head.from == self.head + 1 {
             let written = Written { end_ns: head.end_ns, period_ns: head.period_ns, updates };
-            self.whole.cut_written(&written, &self.series, head.to, head.cut_ns)
+            self.whole.cut_written(&written, names, head.to, head.cut_ns)
         } else {
-            self.whole.must_cover();
-            self.whole.cut(&new, &self.series, head.to, head.cut_ns)
+            self.whole.cut(new.iter(), names, head.to, head.cut_ns)
         };
-        bytes += self.parts.iter_mut().map(|part| part.cut(&new, &self.series, head.to, head.cut_ns)).sum::<u64>();
+        bytes += self.cut_parts(&new, head.to, head.cut_ns).bytes;
         self.head = head.to;
         self.heard_ns = self.heard_ns.max(head.cut_ns);
         Ok((Accepted::Taken, bytes))
+    }
+
+    /// The series of `updates`, which another relay has sent, have been heard.
+    fn heard_now(&mut self, updates: &[Update]) {
+        for update in updates {
+            if let Some(series) = self.series.get_mut(update.series) {
+                (series.heard_ns, series.period_ns) = (self.came_ns, update.period_ns);
+            }
+        }
     }
 
     /// Takes a sum of the log that this one is a replica of; gives the bytes that it takes. One that is known in part cannot be
@@ -402,18 +466,17 @@ impl Log {
         if head.from <= self.head {
             return Ok(self.accept_gap(self.head + 1, head.to));
         }
-        if head.read(updates).any(|item| item.is_err()) {
-            return Err(NotTaken::Malformed);
-        }
+        let items: Vec<Update> = head.read(updates).collect::<Result<_, _>>().map_err(|_| NotTaken::Malformed)?;
+        self.heard_now(&items);
         let covered = self.head;
         let Self { whole, parts, series, heard_ns, .. } = self;
         let all = sum::filtered(whole.number(), head, updates, |_| true);
         let mut bytes = whole.append_sum(all);
-        for part in parts {
-            let passes =
-                |number: u32| series.get(number as usize).is_some_and(|entry| part.filter().admits(&entry.key));
+        for part in parts.values_mut() {
+            let passes = |number: u32| series.feeds_of(number).contains(&part.number());
             let sum = sum::filtered(part.number(), head, updates, passes);
-            bytes += part.cover(series, covered, *heard_ns);
+            let names = series.names_since(part.announced(), part.filter());
+            bytes += part.cover(names, covered, *heard_ns);
             bytes += part.append_sum(sum);
         }
         self.head = head.to;
@@ -429,7 +492,12 @@ impl Log {
         if placed != Accepted::Taken {
             return (placed, 0);
         }
-        let bytes = self.parts.iter_mut().map(|part| part.cover(&self.series, self.head, self.heard_ns)).sum();
+        let Self { parts, series, head, heard_ns, .. } = self;
+        let cover = |part: &mut Feed| {
+            let names = series.names_since(part.announced(), part.filter());
+            part.cover(names, *head, *heard_ns)
+        };
+        let bytes = parts.values_mut().map(cover).sum();
         self.head = to;
         self.feeds_mut().for_each(|feed| feed.skip_to(to + 1));
         (placed, bytes)
@@ -451,7 +519,7 @@ impl Log {
 
     // === what is there ===
 
-    pub(super) fn series(&self) -> &[SeriesEntry] {
+    pub(super) const fn series(&self) -> &SeriesTable {
         &self.series
     }
 
@@ -465,12 +533,18 @@ impl Log {
         1 + self.parts.len()
     }
 
-    pub(super) fn feed(&self, filter: &Filter) -> Option<&Feed> {
-        std::iter::once(&self.whole).chain(&self.parts).find(|feed| feed.filter() == filter)
+    /// The feed of `filter`, if somebody watches it.
+    pub(super) fn feed_of(&self, filter: &Filter) -> Option<&Feed> {
+        self.all_feeds().find(|feed| feed.filter() == filter)
     }
 
-    pub(super) fn has_feed(&self, filter: &Filter) -> bool {
-        self.feed(filter).is_some()
+    /// The feed of this number, while it exists.
+    pub(super) fn feed(&self, number: u32) -> Option<&Feed> {
+        if number == self.whole.number() { Some(&self.whole) } else { self.parts.get(&number) }
+    }
+
+    fn all_feeds(&self) -> impl Iterator<Item = &Feed> {
+        std::iter::once(&self.whole).chain(self.parts.values())
     }
 
     /// What the feed of everything holds.
@@ -481,18 +555,19 @@ impl Log {
     /// Adds a feed that was made from an earlier look at [`Log::history`], unless somebody else was faster; gives the bytes
     /// that it takes.
     pub(super) fn insert_feed(&mut self, mut feed: Feed) -> u64 {
-        if self.has_feed(feed.filter()) {
+        if self.feed_of(feed.filter()).is_some() {
             return 0;
         }
-        feed.catch_up(&self.whole.history(), &self.series);
+        feed.catch_up(&self.whole.history(), &self.series.part(feed.filter(), feed.announced()));
         let bytes = feed.bytes();
-        self.parts.push(feed);
+        self.series.pass_all_to(feed.filter(), feed.number());
+        self.parts.insert(feed.number(), feed);
         bytes
     }
 
     /// A viewer follows the feed of `filter`; that of everything where there is no such feed.
     pub(super) fn enter_feed(&mut self, filter: &Filter, viewer: u64, listener: Arc<dyn Listener>) -> &Feed {
-        let feed = match self.parts.iter_mut().find(|feed| feed.filter() == filter) {
+        let feed = match self.parts.values_mut().find(|feed| feed.filter() == filter) {
             Some(part) => part,
             None => &mut self.whole,
         };
@@ -500,23 +575,22 @@ impl Log {
         feed
     }
 
-    /// A viewer no longer follows the feed of `filter`. The last one takes the feed of a part with it; gives the bytes freed.
-    pub(super) fn leave_feed(&mut self, filter: &Filter, viewer: u64) -> u64 {
-        if let Some(at) = self.parts.iter().position(|feed| feed.filter() == filter) {
-            self.parts[at].leave(viewer);
-            if self.parts[at].is_unwatched() {
-                return self.parts.swap_remove(at).bytes();
-            }
-        } else {
-            self.whole.leave(viewer);
+    /// A viewer no longer follows the feed of this number. The last one takes the feed of a part with it; gives the bytes freed.
+    pub(super) fn leave_feed(&mut self, number: u32, viewer: u64) -> u64 {
+        let Some(feed) = self.feed_mut(number) else { return 0 };
+        feed.leave(viewer);
+        if !feed.is_unwatched() {
+            return 0;
         }
-        0
+        let Some(part) = self.parts.remove(&number) else { return 0 };
+        self.series.pass_no_more_to(number);
+        part.bytes()
     }
 
     // === history ===
 
     pub(super) fn ring_bytes(&self) -> u64 {
-        std::iter::once(&self.whole).chain(&self.parts).map(Feed::bytes).sum()
+        self.all_feeds().map(Feed::bytes).sum()
     }
 
     /// Whether there may be one more feed.
@@ -526,8 +600,7 @@ impl Log {
 
     /// Drops the oldest batch of the largest feed; gives the bytes freed.
     pub(super) fn evict_oldest(&mut self) -> u64 {
-        let feeds = std::iter::once(&mut self.whole).chain(&mut self.parts);
-        feeds.max_by_key(|feed| feed.bytes()).map_or(0, Feed::evict_oldest)
+        self.feeds_mut().max_by_key(|feed| feed.bytes()).map_or(0, Feed::evict_oldest)
     }
 
     /// Drops batches cut before `oldest_ns`; gives the bytes freed.
@@ -550,17 +623,16 @@ impl Log {
     /// Ten seconds of some feed's batches that were over before `oldest_ns`, and the feed's number.
     pub(super) fn due(&self, oldest_ns: u64) -> Option<(u32, Vec<Batch>)> {
         let oldest_ns = self.by_origin(oldest_ns);
-        let mut feeds = std::iter::once(&self.whole).chain(&self.parts);
-        feeds.find_map(|feed| Some((feed.number(), feed.due(oldest_ns)?)))
+        self.all_feeds().find_map(|feed| Some((feed.number(), feed.due(oldest_ns)?)))
     }
 
     /// The feed of this number, while it exists.
     pub(super) fn feed_mut(&mut self, number: u32) -> Option<&mut Feed> {
-        self.feeds_mut().find(|feed| feed.number() == number)
+        if number == self.whole.number() { Some(&mut self.whole) } else { self.parts.get_mut(&number) }
     }
 
     fn feeds_mut(&mut self) -> impl Iterator<Item = &mut Feed> {
-        std::iter::once(&mut self.whole).chain(&mut self.parts)
+        std::iter::once(&mut self.whole).chain(self.parts.values_mut())
     }
 
     /// Whether nobody is connected, nobody watches, and nothing came since `since_ns`.
@@ -632,8 +704,8 @@ impl Log {
     /// The wall clock is ahead of the relay's own by `wall_step_ns`. A worker that agrees with it is right, and not named.
     pub(super) fn entry(&self, app: &str, wall_step_ns: i64) -> AppEntry {
         let worker = |(name, worker): (&String, &Worker)| {
-            let clock = self.clock_of_worker.get(name).and_then(|&at| self.clocks.get(at as usize));
-            let offset = clock.map(WorkerClock::offset).filter(|(offset_ns, _)| is_off(*offset_ns, wall_step_ns));
+            let offset =
+                self.clocks.of(name).map(WorkerClock::offset).filter(|(offset_ns, _)| is_off(*offset_ns, wall_step_ns));
             let (offset_ns, offset_since_ns) = offset.unwrap_or_default();
             WorkerEntry {
                 worker: name.clone(),
@@ -671,16 +743,4 @@ const fn place_after(next: u64, from: u64, to: u64) -> Accepted {
     } else {
         Accepted::Taken
     }
-}
-
-/// What makes two updates one series: all names and the producer's id.
-type Identity<'a> = (&'a str, &'a str, &'a str, &'a str, u16);
-
-const fn identity<'a>(metrics: &Metrics<'a>) -> Identity<'a> {
-    (metrics.category, metrics.pipeline, metrics.worker, metrics.name, metrics.id)
-}
-
-fn identity_of(entry: &SeriesEntry) -> Identity<'_> {
-    let key = &entry.key;
-    (&key.category, &key.pipeline, &key.worker, &key.name, entry.id)
 }

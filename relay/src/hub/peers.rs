@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
+use joey_shared::series::Filter;
 use joey_shared::wire::{self, AppEntry, REFUSED_NAMES_MAX, ServerMessage, WorkerEntry};
 use tokio::sync::{Notify, mpsc};
 
@@ -482,8 +483,8 @@ impl Hub {
         let own = self.apps.read().get(app).filter(|app| app.epoch == epoch).cloned();
         let app = own.or_else(|| Some(self.replica(app, epoch)?.app.clone()))?;
         let log = app.log.lock();
-        let names = Self::names(&app.name, epoch, log.series());
-        let mut messages: Vec<Bytes> = names.map(|message| message.encode().into()).collect();
+        let names = log.series().names_since(0, &Filter::All);
+        let mut messages: Vec<Bytes> = app.messages(&names.entries).map(|message| message.encode().into()).collect();
         let (pieces, begins) = log.pieces_after(after);
         if after > 0 && begins > after + 1 {
             messages.push(ServerMessage::Gap { feed: 0, from: after + 1, to: begins - 1 }.encode().into());

@@ -27,6 +27,11 @@ pub trait Listener: Debug + Send + Sync {
     /// There may be something to read.
     fn wake(&self);
 
+    /// There is something to read in feed `feed`.
+    fn news(&self, _feed: u32) {
+        self.wake();
+    }
+
     /// Whether it is handed what is new. If so it need not be woken: it is, where that fails.
     fn stands_by(&self) -> bool {
         false
@@ -135,7 +140,7 @@ impl Rounds {
             if listener.stands_by() {
                 is_awaited = true;
             } else {
-                listener.wake();
+                listener.news(feed);
             }
         }
         if !is_awaited {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use joey_shared::histogram::Histogram;
 use joey_shared::series::{COMPUTATION, SeriesKey, Topic};
 use joey_shared::viewer::Viewer as Client;
-use joey_shared::wire::{ClientMessage, ServerMessage, Start, Update};
+use joey_shared::wire::{ClientMessage, SeriesEntry, ServerMessage, Start, Update};
 
 use super::*;
 
@@ -61,6 +61,16 @@ pub(super) fn only(worker: &str) -> Filter {
     Filter::Series(SeriesKey { category, pipeline, worker, name })
 }
 
+/// The series that a viewer is named that follows the part of `app` that `filter` admits.
+pub(super) fn named(app: &App, filter: &Filter) -> Vec<SeriesEntry> {
+    let names = app.names(filter);
+    let series = names.iter().flat_map(|message| match ServerMessage::decode(message).unwrap() {
+        ServerMessage::Series { series, .. } => series,
+        other => panic!("{other:?}"),
+    });
+    series.collect()
+}
+
 /// The numbers of all updates that `subscription` has to give.
 fn seqs(subscription: &mut Subscription) -> Vec<u64> {
     let read = subscription.read(usize::MAX, 0);
@@ -99,7 +109,7 @@ fn a_part_has_the_numbers_of_the_whole() {
     publish(&hub, &["b"], NOW);
     publish(&hub, &["b", "a"], NOW);
     assert_eq!(seqs(&mut part), [1, 3, 6]);
-    assert_eq!(part.series().len(), 1);
+    assert_eq!(named(part.of(), part.filter()).len(), 1);
     // Nobody follows it any more: its ring is gone, and what it took.
     let with = hub.figures();
     drop(part);
@@ -242,6 +252,34 @@ fn an_application_that_nobody_sends_or_watches_is_forgotten() {
     assert!(hub.catalogue_since(version).0);
     publish(&hub, &["a"], NOW + 7_200 * S);
     assert_eq!(hub.figures().series, 1);
+}
+
+#[test]
+fn series_that_nobody_sends_are_let_go_and_their_numbers_never_given_again() {
+    let config = Config { sums: Duration::ZERO, series_max: 30, ..Config::default() };
+    let hub = hub(config);
+    let keep_s = hub.series_ns() / S;
+    let app = hub.app("app").unwrap();
+    let mut given = vec![];
+    // A hundred times ten workers that nobody has heard of before, and one that goes on; thirty are the limit.
+    for round in 0..100 {
+        let now_s = NOW / S + round * keep_s;
+        let names: Vec<String> = (0..10).map(|at| format!("w{round}-{at}")).chain(["w".to_owned()]).collect();
+        for worker in &names {
+            let metrics = Metrics { worker, ..metrics("w", COMPUTATION, now_s) };
+            given.push((hub.publish(&app, &metrics, now_s * S).expect("there is a place"), worker.clone()));
+        }
+        hub.cut_all(now_s * S);
+        hub.evict_old((now_s + 12) * S);
+        assert!(hub.figures().series <= 22);
+        // One that was heard a moment ago stays.
+        assert_eq!(hub.publish(&app, &metrics("w", COMPUTATION, now_s), (now_s + 20) * S), Ok(given.last().unwrap().0));
+    }
+    let numbers: BTreeMap<u32, String> = given.iter().cloned().collect();
+    assert!(given.iter().all(|(number, worker)| numbers[number] == *worker), "a number stands for one series only");
+    assert_eq!(hub.counters().series_let_go.get(), given.len() as u64 - 99 - hub.figures().series as u64);
+    let clocks = app.log.lock().clocks();
+    assert_eq!(clocks, hub.figures().series, "a clock goes with the last series of its worker");
 }
 
 #[test]

@@ -233,7 +233,6 @@ impl WorkerClock {
     }
 
     /// How many frames are held.
-    #[cfg(test)]
     pub(super) const fn held(&self) -> usize {
         self.held.len()
     }

@@ -45,8 +45,14 @@ impl Fronts {
         Some((worker, series))
     }
 
-    /// Remembers a front that was not found, if there is room.
+    /// Remembers a front that was not found, if there is room, or that is of another series by now.
     pub(super) fn insert(&mut self, front: &[u8], worker: usize, series: u32) {
+        let Self { known, places, hasher, .. } = self;
+        let is_same = |at: &usize| known.get(*at).is_some_and(|known| *known.front == *front);
+        if let Some(&at) = places.find(hasher.hash_one(front), is_same) {
+            known[at] = Known { front: front.into(), worker, series };
+            return;
+        }
         if self.bytes + front.len() > BYTES_MAX {
             return;
         }
@@ -61,6 +67,16 @@ impl Fronts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_front_can_become_that_of_another_series() {
+        let mut fronts = Fronts::default();
+        fronts.insert(b"a", 0, 1);
+        fronts.insert(b"b", 0, 2);
+        fronts.insert(b"a", 1, 3);
+        assert_eq!((fronts.find(b"a"), fronts.find(b"b")), (Some((1, 3)), Some((0, 2))));
+        assert_eq!(fronts.known.len(), 2);
+    }
 
     #[test]
     fn fronts_are_found_again_and_only_so_many_are_kept() {

@@ -10,6 +10,9 @@ use crate::wire::{
     AppEntry, BatchHead, Blob, RELAYS_MAX, Refusal, SeriesEntry, ServerMessage, Start, Subscribed, WireError,
 };
 
+/// How much longer than the relay a viewer keeps what it knows of a series, in ns: 1 min.
+const SERIES_SLACK_NS: u64 = 60_000_000_000;
+
 impl Viewer {
     pub(super) fn handle(
         &mut self,
@@ -26,6 +29,7 @@ impl Viewer {
                     release: hello.release.to_string(),
                     epoch: hello.epoch,
                     ring_ns: hello.ring_ns,
+                    series_ns: hello.series_ns,
                     demo: hello.demo,
                     ingest_port: hello.ingest_port,
                 });
@@ -187,7 +191,7 @@ impl Viewer {
         let known = if is_sum { store.known(live.epoch, &topic.filter, head.from, head.to) } else { Vec::new() };
         // Of a series that came for a part of the stretch already nobody can say what the sum adds.
         let in_doubt = known.iter().any(|known| !known.is_whole);
-        let mut outcome = Ok(());
+        let (mut outcome, mut unknown) = (Ok(()), 0);
         for update in head.read(updates) {
             match update {
                 Ok(mut update) => {
@@ -205,14 +209,24 @@ impl Viewer {
                     if let (Applied::Merged | Applied::Late, Some(series)) = (applied, series) {
                         let sum_to = is_sum.then_some(head.to);
                         incoming(&Incoming { app, epoch: live.epoch, series, update: &update, sum_to });
-                    } else if applied == Applied::Unknown {
-                        outcome = Err(WireError::Malformed);
                     }
+                    unknown += u64::from(applied == Applied::Unknown);
                 }
                 Err(error) => outcome = Err(error),
             }
         }
         store.cover(live.epoch, &topic.filter, head.from, head.to, is_sum);
+        if let Some(relay) = &self.relay
+            && store.let_go(relay.series_ns.saturating_add(SERIES_SLACK_NS))
+        {
+            for ((epoch, _), series) in self.names.iter_mut().filter(|((_, name), _)| name == app) {
+                series.retain(|&number, _| store.knows(*epoch, number));
+            }
+        }
+        if unknown > 0 {
+            // Counted by nobody here, and so missing.
+            self.missed(sub, Some(unknown));
+        }
         if in_doubt {
             self.missed(sub, Some(head.to.saturating_sub(head.from).saturating_add(1)));
         }

@@ -28,6 +28,7 @@ fn hello(epoch: u64) -> Vec<u8> {
         epoch,
         now_ns: 1_000 * S,
         ring_ns: 300 * S,
+        series_ns: 300 * S,
         demo: false,
         ingest_port: 5001,
     };
@@ -232,4 +233,56 @@ fn what_is_forgotten_begins_anew() {
     assert!(viewer.app_mut("app").unwrap().histogram(0).is_empty());
     assert_eq!(take(&mut viewer, &[subscribed(1, 9, 1, 3, 0), batch(11, 1, 3, &[1, 2, 3])]), [1, 2, 3]);
     assert_eq!(viewer.missing(), 0);
+}
+
+#[test]
+fn names_that_change_all_day_do_not_fill_the_memory_and_what_goes_on_stays_right() {
+    let mut viewer = Viewer::default();
+    viewer.connected();
+    viewer.follow(topic(Filter::All), Start::History);
+    take(&mut viewer, &[hello(7), named(7), subscribed(1, 7, 1, 0, 0)]);
+    let mut seq = 0;
+    for hour in 0..50_u32 {
+        // Series 4 goes on; ten others come and are never sent again.
+        let renamed = |at: u32| {
+            let mut entry = SeriesEntry { number: 100 + 10 * hour + at, ..entry() };
+            entry.key.worker = std::format!("w{hour}-{at}");
+            entry
+        };
+        let series: Vec<SeriesEntry> = (0..10).map(renamed).collect();
+        let numbers: Vec<u32> = series.iter().map(|entry| entry.number).chain([4]).collect();
+        let now_ns = (1_000 + 400 * u64::from(hour)) * S;
+        let (from, to) = (seq + 1, seq + numbers.len() as u64);
+        let head = BatchHead { feed: 11, from, to, cut_ns: now_ns, end_ns: now_ns, period_ns: S, series };
+        let mut writer = UpdatesWriter::new(&head);
+        for series in numbers {
+            seq += 1;
+            let mut histogram = Histogram::default();
+            histogram.record(seq);
+            writer.push(&Update { seq, series, period_ns: S, end_ns: now_ns, offset_ns: 0, histogram });
+        }
+        assert_eq!(take(&mut viewer, &[ServerMessage::Batch { head, updates: writer.finish() }.encode()]).len(), 11);
+        assert!(viewer.series("app").count() <= 41, "{}", viewer.series("app").count());
+        let store = viewer.app_mut("app").unwrap();
+        assert!(store.views().len() <= 42, "{}", store.views().len());
+        // Each view is found where it is, and counts what it should.
+        let keys: Vec<crate::view::ViewKey> = store.views().iter().map(|view| view.key.clone()).collect();
+        for (at, key) in keys.iter().enumerate() {
+            assert_eq!(store.find(key), Some(at));
+        }
+        let own = store.find(&crate::view::ViewKey::of_series(&entry().key).0).unwrap();
+        let total = store.find(&crate::view::ViewKey::computation("n")).unwrap();
+        assert_eq!((store.histogram(own).count(), store.histogram(total).count()), (1, 11));
+    }
+    assert_eq!((viewer.missing(), viewer.unreadable()), (0, 0));
+}
+
+#[test]
+fn an_update_of_a_series_that_was_never_named_is_missing() {
+    let mut viewer = Viewer::default();
+    viewer.connected();
+    viewer.follow(topic(Filter::All), Start::History);
+    take(&mut viewer, &[hello(7), subscribed(1, 7, 1, 0, 0), batch(11, 1, 2, &[1, 2])]);
+    assert_eq!((viewer.missing(), viewer.unreadable()), (2, 0));
+    assert_eq!(viewer.app("app").unwrap().holes().len(), 1);
 }

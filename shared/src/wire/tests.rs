@@ -55,6 +55,7 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
         epoch: 77,
         now_ns: 1_544_101_820_000_000_000,
         ring_ns: 300_000_000_000,
+        series_ns: 3_635_000_000_000,
         demo: false,
         ingest_port: 5001,
     };

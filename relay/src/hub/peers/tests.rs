@@ -6,7 +6,7 @@ use joey_shared::series::{COMPUTATION, Filter};
 use joey_shared::viewer::Viewer as Client;
 use joey_shared::wire::{ClientMessage, Start};
 
-use super::super::tests::{NOW, S, entered, hub, metrics, only, publish, topic};
+use super::super::tests::{NOW, S, entered, hub, metrics, named, only, publish, topic};
 use super::*;
 use crate::config::Config;
 
@@ -57,8 +57,8 @@ fn followed(hub: &Arc<Hub>, filters: &[Filter], now_ns: u64) -> (Vec<u64>, Clien
                     assert_eq!(hub.standing("app", epoch), Standing::Here);
                     let (mut subscription, subscribed) =
                         viewer.subscribe(sub, &topic, Some(epoch), start, now_ns).unwrap();
-                    let series = subscription.series();
-                    answers.push(ServerMessage::Series { app: topic.app, epoch, series, last: true }.encode());
+                    let names = subscription.of().names(&topic.filter);
+                    answers.extend(names.iter().map(|frame| frame.to_vec()));
                     answers.push(ServerMessage::Subscribed(subscribed).encode());
                     answers.extend(subscription.read(usize::MAX, now_ns).batches.iter().map(|bytes| bytes.to_vec()));
                 }
@@ -98,6 +98,33 @@ fn a_replica_is_what_the_origin_has_and_goes_on_from_there() {
     far.listen("app", 1);
     far.evict_old(NOW);
     assert!(outgoing.try_recv().is_err());
+}
+
+#[test]
+fn a_replica_takes_numbers_with_holes_where_series_were_let_go() {
+    let (far, near) = pair();
+    publish(&far, &["a", "b"], NOW);
+    replicate(&far, &near);
+    far.listen("app", u64::MAX);
+    let mut outgoing = far.outgoing().unwrap();
+    let later = NOW + far.series_ns();
+    publish(&far, &["a"], later);
+    far.evict_old(later);
+    publish(&far, &["c", "b"], later);
+    assert_eq!(
+        named(&far.own("app").unwrap(), &Filter::All).iter().map(|entry| entry.number).collect::<Vec<_>>(),
+        [0, 2, 3]
+    );
+    while let Ok(live) = outgoing.try_recv() {
+        assert_eq!(near.accept("app", 7, &live.bytes), Ok(Accepted::Taken));
+    }
+    let (seen, mut client) = followed(&near, &[only("b"), Filter::All], later);
+    assert_eq!((seen.len(), count(&mut client), client.missing()), (5, 3, 0), "two are older than the window");
+    // A relay that comes later hears of the holes only.
+    let other = self::near();
+    replicate(&far, &other);
+    let (seen, mut client) = followed(&other, &[only("b"), Filter::All], later);
+    assert_eq!((seen.len(), count(&mut client), client.missing()), (3, 3, 0));
 }
 
 #[test]
@@ -176,12 +203,13 @@ fn nonsense_from_another_relay_is_refused_and_harms_nothing() {
     publish(&far, &["a"], NOW);
     replicate(&far, &near);
     let series = |number: u32| {
-        let mut entry = far.series_of("app").1[0].clone();
+        let mut entry = far.own("app").unwrap().log.lock().series().entries().next().unwrap().clone();
         entry.number = number;
+        entry.key.name.push('2');
         ServerMessage::Series { app: "app".to_owned(), epoch: 7, series: vec![entry], last: true }.encode()
     };
     assert_eq!(near.accept("app", 7, b"nonsense"), Err(NotTaken::Malformed));
-    assert_eq!(near.accept("app", 7, &series(5)), Err(NotTaken::Malformed));
+    assert_eq!(near.accept("app", 7, &series(0)), Err(NotTaken::Malformed), "the number stands for another series");
     assert_eq!(
         near.accept("app", 7, &ServerMessage::Gap { feed: 0, from: 3, to: 9 }.encode()),
         Ok(Accepted::Gap { from: 2, to: 2 })

@@ -94,6 +94,8 @@ fn category_of(worker: &str) -> &'static str {
 #[derive(Clone, Debug)]
 struct Sent {
     worker: usize,
+    /// The number of its series.
+    series: u32,
     histogram: Histogram,
     /// When it left for the ring; `None` while it waits.
     cut_ns: Option<u64>,
@@ -109,8 +111,8 @@ struct World {
     now_ns: u64,
     epoch: u64,
     sent: Vec<Sent>,
-    /// The series' numbers, by worker, in the order in which they came.
-    numbers: Vec<usize>,
+    /// Which worker each number of a series was given for. A worker that was let go gets another one.
+    numbers: BTreeMap<u32, usize>,
     /// Batches cut before this may be gone, and sums of batches cut before that.
     dropped_ns: u64,
     dropped_sum_ns: u64,
@@ -137,7 +139,7 @@ impl World {
             now_ns: NOW,
             epoch: 0,
             sent: Vec::new(),
-            numbers: Vec::new(),
+            numbers: BTreeMap::new(),
             dropped_ns: 0,
             dropped_sum_ns: 0,
             is_short_of_room: ring_bytes_max.is_some(),
@@ -155,6 +157,11 @@ impl World {
                 self.has_cut();
             }
             Op::Pass { seconds } => {
+                if seconds >= SERIES_SLACK.as_secs() {
+                    // Nothing waits for so long to be cut.
+                    self.hub.cut_all(self.now_ns);
+                    self.has_cut();
+                }
                 self.now_ns += seconds * S;
                 self.hub.evict_old(self.now_ns);
                 let kept = |span| self.now_ns.saturating_sub(nanos(span + SLACK));
@@ -184,9 +191,6 @@ impl World {
             self.sent.clear();
             self.numbers.clear();
         }
-        if !self.numbers.contains(&worker) {
-            self.numbers.push(worker);
-        }
         for _ in 0..updates {
             self.total += 1;
             let mut histogram = Histogram::default();
@@ -194,8 +198,9 @@ impl World {
             let end_s = self.now_ns / S;
             let category = category_of(WORKERS[worker]);
             let metrics = Metrics { histogram: histogram.clone(), ..metrics(WORKERS[worker], category, end_s) };
-            self.hub.publish(&app, &metrics, self.now_ns).unwrap();
-            self.sent.push(Sent { worker, histogram, cut_ns: None });
+            let series = self.hub.publish(&app, &metrics, self.now_ns).unwrap();
+            assert_eq!(*self.numbers.entry(series).or_insert(worker), worker, "a number is given once");
+            self.sent.push(Sent { worker, series, histogram, cut_ns: None });
             if self.pending() == 1_000 {
                 self.has_cut();
             }
@@ -225,7 +230,7 @@ impl World {
             assert!(self.hub.figures().apps == 0, "an application that exists can be followed");
             return;
         };
-        assert_eq!(subscription.epoch(), self.epoch, "a log begins with an update");
+        assert_eq!(subscription.of().epoch(), self.epoch, "a log begins with an update");
         self.has_cut();
         let wanted = match from {
             From::Live => head + 1,
@@ -291,8 +296,7 @@ impl World {
         for seq in from..=to {
             let sent = &self.sent[seq as usize - 1];
             if self.passes(sent, filter) {
-                let number = self.numbers.iter().position(|&worker| worker == sent.worker).unwrap();
-                counted.entry(number as u32).or_default().merge(&sent.histogram);
+                counted.entry(sent.series).or_default().merge(&sent.histogram);
             }
         }
         counted

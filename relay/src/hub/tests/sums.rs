@@ -157,8 +157,9 @@ fn a_client_that_was_asleep_counts_all_of_it_and_overlapping_topics_count_once()
     client.connected();
     // Takes what every subscription that the client asks for has to give at `now_s`.
     let exchange = |client: &mut Client, now_s: u64| {
-        let name = |series| ServerMessage::Series { app: "app".to_owned(), epoch: 7, series, last: true }.encode();
-        client.receive(&name(hub.series_of("app").1), 0, |_| {}).unwrap();
+        for names in hub.own("app").unwrap().names(&Filter::All) {
+            client.receive(&names, 0, |_| {}).unwrap();
+        }
         for bytes in client.outgoing() {
             let ClientMessage::Subscribe { sub, topic, start } = ClientMessage::decode(&bytes).unwrap() else {
                 continue;
