@@ -261,8 +261,12 @@ fn what_a_token_does_not_cover_is_answered_as_if_it_did_not_exist() {
     assert_eq!(viewer.collect(&[subscribed.feed], subscribed.head).updates.len(), 1);
     viewer.follow("a.b.c", series("computation", "p", "w", "n"), Start::History);
     viewer.say(&ClientMessage::Describe { app: "a.b".to_owned() });
-    let named = viewer.wait_for(|heard| match heard {
-        Heard::Series(app, named, true) if app == "a.b" => Some(named.clone()),
+    let mut named = Vec::new();
+    viewer.wait_for(|heard| match heard {
+        Heard::Series(app, some, last) if app == "a.b" => {
+            named.extend(some.clone());
+            last.then_some(())
+        }
         _ => None,
     });
     assert_eq!(named.iter().map(|entry| entry.key.category.as_str()).collect::<Vec<_>>(), ["computation"]);

@@ -253,18 +253,55 @@ fn a_number_in_use_is_refused() {
     viewer.wait_for(|heard| (*heard == Heard::Refused(sub, Refusal::NumberTaken)).then_some(()));
 }
 
+/// The categories of the series that the answer to a `Describe` of `App` names.
+fn described(viewer: &mut Viewer) -> Vec<String> {
+    viewer.say(&ClientMessage::Describe { app: "App".to_owned() });
+    let mut categories = Vec::new();
+    viewer.wait_for(|heard| match heard {
+        Heard::Series(app, entries, last) if app == "App" => {
+            categories.extend(entries.iter().map(|entry| entry.key.category.clone()));
+            last.then_some(())
+        }
+        _ => None,
+    });
+    categories.sort_unstable();
+    categories
+}
+
 #[test]
 fn describe_names_every_series_once() {
     let relay = relay_with(40, &[]);
     let mut viewer = Viewer::connect(&relay);
-    viewer.say(&ClientMessage::Describe { app: "App".to_owned() });
-    let entries = viewer.wait_for(|heard| match heard {
-        Heard::Series(app, entries, true) if app == "App" => Some(entries.clone()),
-        _ => None,
-    });
-    let mut categories: Vec<&str> = entries.iter().map(|entry| entry.key.category.as_str()).collect();
-    categories.sort_unstable();
-    assert_eq!(categories, ["computation", "else", "node-ingress-egress", "start-to-end"]);
+    let all = ["computation", "else", "node-ingress-egress", "start-to-end"];
+    assert_eq!(described(&mut viewer), all);
+    // Whoever asks again is told what is new, and nothing is said twice.
+    assert!(described(&mut viewer).is_empty());
+    let mut producer = relay.producer("App", "late");
+    producer.send(&Frame::new("App", "new", ["p", "late", "n"], THEN_S).with(&[1]));
+    relay.accepts(41);
+    assert_eq!(described(&mut viewer), ["new"]);
+    assert_eq!(described(&mut Viewer::connect(&relay)).len(), 5);
+}
+
+#[test]
+fn asking_again_and_again_for_the_names_of_an_application_costs_next_to_nothing() {
+    let relay = Relay::start();
+    let mut producer = relay.producer("App", "w");
+    for number in 0..2_000 {
+        producer.send(&Frame::new("App", "computation", ["p", "w", &format!("{number:0>100}")], THEN_S).with(&[1]));
+    }
+    relay.accepts(2_000);
+    let mut viewer = Viewer::connect(&relay);
+    let sent = || relay.metric("joey_sent_bytes_total");
+    let before = sent();
+    assert_eq!(described(&mut viewer).len(), 2_000);
+    let once = sent() - before;
+    assert!(once > 200_000, "{once}");
+    for _ in 0..50 {
+        assert!(described(&mut viewer).is_empty());
+    }
+    let again = sent() - before - once;
+    assert!(again < once / 10, "{again} bytes after {once}");
 }
 
 #[test]

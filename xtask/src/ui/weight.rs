@@ -7,8 +7,9 @@ use xshell::{Shell, cmd};
 
 use super::renew::files;
 
-/// What the whole bundle may weigh: 150 KiB. Beyond it a slow phone waits for the page rather than for the data.
-const BYTES_MAX: u64 = 150 * 1024;
+/// What the whole bundle may weigh: 160 KiB, which 10 Mbit/s bring in an eighth of a second. It was 150 KiB until the page had to
+/// let go of series that nobody sends any more.
+const BYTES_MAX: u64 = 160 * 1024;
 
 /// The kinds of files told apart, by extension.
 const KINDS: [&str; 4] = ["html", "css", "js", "wasm"];
