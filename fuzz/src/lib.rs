@@ -75,7 +75,12 @@ fn ingested(bytes: &[u8], piece: usize) -> (Vec<String>, Vec<SeriesEntry>, Vec<T
     let viewer = hub.enter(Arc::<Notify>::default()).expect("there is room");
     let (mut series, mut told) = (Vec::new(), Vec::new());
     for app in apps {
-        series.extend(hub.series_of(&app.app).1);
+        for names in hub.own(&app.app).expect("it is in the catalogue").names(&Filter::All) {
+            match ServerMessage::decode(&names) {
+                Ok(ServerMessage::Series { series: some, .. }) => series.extend(some),
+                other => panic!("these are no names: {other:?}"),
+            }
+        }
         let topic = Topic { app: app.app, filter: Filter::All };
         let (mut all, _) = viewer.subscribe(1, &topic, None, Start::History, 0).expect("it exists");
         for batch in all.read(usize::MAX, 0).batches {
@@ -144,8 +149,16 @@ pub fn viewer(bytes: &[u8]) {
     for filter in [Filter::All, Filter::Category(COMPUTATION.to_owned())] {
         viewer.follow(Topic { app: "app".to_owned(), filter }, Start::History);
     }
-    let hello =
-        Hello { version: VERSION, release: "", epoch: 7, now_ns: S, ring_ns: S, demo: false, ingest_port: 5001 };
+    let hello = Hello {
+        version: VERSION,
+        release: "",
+        epoch: 7,
+        now_ns: S,
+        ring_ns: S,
+        series_ns: S,
+        demo: false,
+        ingest_port: 5001,
+    };
     let known = ServerMessage::Series { app: "app".to_owned(), epoch: 7, series: series(), last: true };
     let subscribed = |sub| Subscribed { sub, feed: sub, epoch: 7, next: 1, head: 0, missing: 0 };
     let mut told = vec![ServerMessage::Hello(hello).encode(), known.encode()];

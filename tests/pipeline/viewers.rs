@@ -257,13 +257,16 @@ fn a_number_in_use_is_refused() {
 fn described(viewer: &mut Viewer) -> Vec<String> {
     viewer.say(&ClientMessage::Describe { app: "App".to_owned() });
     let mut categories = Vec::new();
-    viewer.wait_for(|heard| match heard {
-        Heard::Series(app, entries, last) if app == "App" => {
-            categories.extend(entries.iter().map(|entry| entry.key.category.clone()));
-            last.then_some(())
+    loop {
+        let (entries, last) = viewer.wait_for(|heard| match heard {
+            Heard::Series(app, entries, last) if app == "App" => Some((entries.clone(), *last)),
+            _ => None,
+        });
+        categories.extend(entries.into_iter().map(|entry| entry.key.category));
+        if last {
+            break;
         }
-        _ => None,
-    });
+    }
     categories.sort_unstable();
     categories
 }

@@ -80,6 +80,7 @@ fn messages() -> Vec<Vec<u8>> {
         epoch: 9,
         now_ns: 100 * S,
         ring_ns: 300 * S,
+        series_ns: 3_635 * S,
         demo: false,
         ingest_port: 5001,
     };
