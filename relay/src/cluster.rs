@@ -12,6 +12,7 @@
 pub mod subjects;
 pub mod words;
 mod page;
+mod parts;
 pub mod bridge;
 pub mod engine;
 

@@ -5,7 +5,7 @@ use joey_tests::tls::Authority;
 use joey_tests::viewer::Heard;
 use joey_tests::{Ear, Nats, Relay, Viewer, eventually, eventually_is, relay::program};
 
-use super::{begun, check, is_connected, relays, witness};
+use super::{begun, check, is_connected, relay, relays, witness};
 
 #[test]
 fn viewers_of_every_relay_get_every_number_once_whenever_they_come() {
@@ -23,6 +23,43 @@ fn viewers_of_every_relay_get_every_number_once_whenever_they_come() {
         assert_eq!(relay.metric("joey_task_panics_total"), 0);
         eventually_is("viewers of all relays", &8, || relay.metric("joey_cluster_viewers"));
     }
+}
+
+/// A server that takes at most so many bytes in one message.
+fn server(max_payload: usize) -> (Nats, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("there is room");
+    let file = folder.path().join("nats.conf");
+    std::fs::write(&file, format!("max_payload: {max_payload}\n")).expect("there is room");
+    (Nats::start_with(&["-c", file.to_str().expect("it is text")]), folder)
+}
+
+#[test]
+fn over_a_server_that_takes_little_at_once_everything_arrives() {
+    for max_payload in [4_096, 1_024] {
+        let (nats, _folder) = server(max_payload);
+        let relays = relays(2, |_| nats.url());
+        let (mut producer, epoch) = begun(&relays[0]);
+        let mut early = witness(&relays[1], epoch);
+        send(&mut producer, "App", "w", 2..=1_000);
+        early.reads_to(1_000);
+        // This one asks for history, which comes in parts too.
+        let mut late = witness(&relays[1], epoch);
+        send(&mut producer, "App", "w", 1_001..=1_500);
+        [&mut early, &mut late].into_iter().for_each(|witness| check(witness, 1_500));
+        for relay in &relays {
+            assert_eq!(relay.metric("joey_cluster_dropped_total{reason=\"too_long\"}"), 0, "{max_payload} bytes");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_takes_too_little_is_named_once() {
+    let (nats, _folder) = server(128);
+    let relay = relay(&nats.url());
+    let _producer = relay.producer(&"long ".repeat(40), "w");
+    let dropped = "joey_cluster_dropped_total{reason=\"too_long\"}";
+    eventually("what is too long is counted", || (relay.metric(dropped) >= 2).then_some(()));
+    assert_eq!(relay.log().matches("NATS takes too little").count(), 1, "{}", relay.log());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, ServerAddr};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use percent_encoding::percent_decode_str;
@@ -22,6 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::bridge::{Action, Bridge};
+use super::parts::{self, Joined, Joiner, Splitter};
 use crate::config::Config;
 use crate::hub::{Hub, Outgoing};
 use crate::metrics::Cluster;
@@ -251,9 +252,6 @@ impl Network {
             return self.counters.drop("disconnected");
         };
         let length = payload.len();
-        if length > running.client.max_payload() {
-            return self.counters.drop("too_long");
-        }
         if self.signals.waiting_bytes.load(Relaxed) + length > WAITING_BYTES_MAX {
             return self.counters.drop("full");
         }
@@ -304,19 +302,38 @@ fn with_keys(text: &str) -> anyhow::Result<ConnectOptions> {
     Ok(ConnectOptions::with_nkey(seed.to_owned()))
 }
 
+/// Hands to `client` what waits in `queue`, in parts where the server wants it so.
 async fn write(client: Client, mut queue: mpsc::Receiver<(String, Bytes)>, signals: Arc<Signals>, counters: Cluster) {
+    let (mut splitter, mut has_warned) = (Splitter::new(), false);
     while let Some((subject, payload)) = queue.recv().await {
-        let length = payload.len();
-        let written = client.publish(subject, payload).await;
-        signals.waiting_bytes.fetch_sub(length, Relaxed);
-        if written.is_err() {
-            signals.is_over.store(true, Relaxed);
-            counters.connected.set(0);
-            signals.connected.store(false, Relaxed);
-        } else if length > 0 {
-            counters.messages_out.inc();
-            counters.bytes_out.inc_by(length as u64);
+        let (length, max_payload) = (payload.len(), client.max_payload());
+        let parts = splitter.split(payload, max_payload);
+        if parts.is_none() {
+            counters.drop("too_long");
+            if !std::mem::replace(&mut has_warned, true) {
+                tracing::warn!(length, max_payload, "NATS takes too little at once for what relays tell each other");
+            }
         }
+        for (header, bytes) in parts.unwrap_or_default() {
+            let part_length = bytes.len();
+            let written = match header {
+                None => client.publish(subject.clone(), bytes).await,
+                Some(header) => {
+                    let mut headers = HeaderMap::new();
+                    headers.insert(parts::HEADER, header);
+                    client.publish_with_headers(subject.clone(), headers, bytes).await
+                }
+            };
+            if written.is_err() {
+                signals.is_over.store(true, Relaxed);
+                counters.connected.set(0);
+                signals.connected.store(false, Relaxed);
+            } else if part_length > 0 {
+                counters.messages_out.inc();
+                counters.bytes_out.inc_by(part_length as u64);
+            }
+        }
+        signals.waiting_bytes.fetch_sub(length, Relaxed);
     }
 }
 
@@ -336,10 +353,21 @@ fn listen(
             client.subscribe(subject).await
         };
         let Ok(mut subscriber) = subscriber else { return };
+        let mut joiner = Joiner::default();
         while let Some(message) = subscriber.next().await {
             counters.messages_in.inc();
             counters.bytes_in.inc_by(message.payload.len() as u64);
-            if heard.send((message.subject.to_string(), message.payload)).await.is_err() {
+            let header = message.headers.as_ref().and_then(|headers| headers.get(parts::HEADER));
+            let payload = match header.map(|header| joiner.take(header.as_str(), &message.payload)) {
+                None => message.payload,
+                Some(Joined::Whole(payload)) => payload,
+                Some(Joined::Open) => continue,
+                Some(Joined::Lost) => {
+                    counters.refuse("part");
+                    continue;
+                }
+            };
+            if heard.send((message.subject.to_string(), payload)).await.is_err() {
                 return;
             }
         }

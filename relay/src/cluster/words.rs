@@ -6,7 +6,8 @@
 use joey_shared::wire::{AppEntry, Blob};
 use serde::{Deserialize, Serialize};
 
-/// The most bytes of a page of history in one message. NATS takes 1 MiB unless it is told otherwise.
+/// The most bytes of a page of history in one message. NATS takes 1 MiB unless it is told otherwise; where it takes less, the
+/// engine cuts messages into parts of its own.
 pub const PART_BYTES_MAX: usize = 128 << 10;
 /// The most messages of one page: 8 MiB. A page that claims more is not put together.
 pub const PARTS_MAX: u32 = 64;
