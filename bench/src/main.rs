@@ -46,6 +46,7 @@ fn main() -> Result<()> {
         [] => everything(cores),
         ["burst"] => report::dashboard(&ALL, cores).map(drop),
         ["spaced"] => report::spaced(&ALL, cores).map(drop),
+        ["narrow"] => report::narrow(cores),
         ["idle"] => idle(cores),
         ["many"] => report::many_apps(&ALL, cores),
         ["mixed"] => report::mixed(&CHOOSING, cores),
@@ -59,7 +60,7 @@ fn main() -> Result<()> {
         ["growth"] => growth::run(cores),
         _ => bail!(
             "usage: cargo xtask bench \
-             [--quick | burst | spaced | idle | many | mixed | stalled | ingest | join | hub | growth]"
+             [--quick | burst | spaced | narrow | idle | many | mixed | stalled | ingest | join | hub | growth]"
         ),
     }
 }
@@ -70,6 +71,7 @@ fn everything(cores: Cores) -> Result<()> {
     report::idle(&ALL, true, cores)?;
     report::many_apps(&ALL, cores)?;
     report::mixed(&CHOOSING, cores)?;
+    report::narrow(cores)?;
     report::stalled(&ALL, cores)?;
     report::monitoring_hub(cores)?;
     growth::run(cores)?;

@@ -18,6 +18,8 @@ const APPS: (usize, usize) = (100, 10);
 const PERIODS: usize = 10;
 /// Updates a second in *spaced*.
 const RATE: u32 = 100;
+/// Viewers, series and updates a second of *narrow*.
+const NARROW: (usize, usize, u32) = (20, 1_000, 1_100);
 /// Viewers of the larger *idle*: what a process may open here is enough for them and hardly more.
 const MANY: usize = 10_000;
 /// Frames of one run of *ingest*.
@@ -102,6 +104,33 @@ pub(crate) fn spaced(systems: &[System], cores: Cores) -> Result<Vec<Spaced>> {
     }
     print!("{table}");
     Ok(spaced)
+}
+
+/// What an update costs that comes over one of a thousand subscriptions of a viewer, and over one to all of them.
+pub(crate) fn narrow(cores: Cores) -> Result<()> {
+    let (viewers, series, rate) = NARROW;
+    section(
+        "Narrow",
+        &format!(
+            "{viewers} viewers with {series} subscriptions each, {rate} updates a second, evenly spread; and with one."
+        ),
+    );
+    let mut table = Table::new(&["subscriptions", "CPU-s for a million updates", "p50 ms", "p99 ms", "noise"]);
+    let scenes = [("1", Scene::dashboard(viewers, series)), ("1000", Scene::narrow(viewers, series))];
+    let mut costs = Vec::new();
+    for (name, scene) in scenes {
+        for Spaced { p50_ms, p99_ms, cpu, noise, .. } in
+            workload::spaced(&[System::Joey], &scene, rate, Duration::from_secs(5), 3, cores)?
+        {
+            table.row([name.to_owned(), cpu.show(2), p50_ms.show(2), p99_ms.show(2), noise.show(2)]);
+            costs.push(cpu.least());
+        }
+    }
+    print!("{table}");
+    if let [wide, narrow] = *costs {
+        println!("\n`narrow_cpu_vs_wide`: {:.1} (goal: 3)", narrow / wide);
+    }
+    Ok(())
 }
 
 /// The relay's memory for each of [`VIEWERS`], or of [`MANY`].

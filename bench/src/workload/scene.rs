@@ -59,6 +59,13 @@ impl Scene {
         Self { viewers, apps, series, wants, grain: Grain::Series, each }
     }
 
+    /// Everybody watches every series of one application, each by a subscription of its own.
+    pub(crate) fn narrow(viewers: usize, series: usize) -> Self {
+        let apps = names(1);
+        let wants = vec![(0..series).map(|at| Records::new(&apps[0], 1).topic(at)).collect()];
+        Self { viewers, apps, series, wants, grain: Grain::Series, each: series }
+    }
+
     /// What is published.
     pub(crate) fn records(&self) -> Vec<Records> {
         self.apps.iter().map(|app| Records::new(app, self.series)).collect()
