@@ -79,7 +79,7 @@ pub enum ServerMessage<'a> {
         app: String,
         /// The epoch of the log that the numbers belong to.
         epoch: u64,
-        /// Some of its series, in the order in which they were first seen.
+        /// Some of its series; those of one category in the order in which they were first seen.
         series: Vec<SeriesEntry>,
         /// Whether this message ends the list.
         last: bool,
