@@ -327,7 +327,7 @@ fn mint(token: &Token) -> anyhow::Result<()> {
         "iat": now_s,
         "exp": now_s.saturating_add(token.ttl.as_secs()),
     });
-    let names = |names: &Vec<String>| json!(names);
+    let names = |names: &Vec<String>| json!(config::trimmed(names.clone()));
     let subject = token.subject.as_ref().map(|subject| json!(subject));
     let rest = [
         ("sub", subject),

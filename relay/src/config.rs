@@ -3,6 +3,7 @@
 //! A value comes from the first of: a flag, an environment variable, the TOML file, the default. All of it is read before
 //! a port is opened.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use joey_shared::address;
 use joey_shared::wire::RELAYS_MAX;
 use serde::Deserialize;
 
@@ -43,7 +45,7 @@ pub struct Options {
     pub advertise: Option<Vec<String>>,
     /// Viewers need a token that this key has signed: a file with a secret of 32 bytes or more (HS256), or an Ed25519 key in
     /// PEM (EdDSA); repeatable while one key takes another's place
-    #[arg(long = "token-key", env = "JOEY_TOKEN_KEY", value_name = "FILE", value_delimiter = ',')]
+    #[arg(long = "token-key", env = "JOEY_TOKEN_KEY", value_name = "FILE", value_delimiter = ',', value_parser = trimmed_path)]
     pub token_keys: Option<Vec<PathBuf>>,
     /// Whom tokens must be for, their claim `aud` [default: joey]
     #[arg(long, env = "JOEY_TOKEN_AUDIENCE", value_name = "NAME")]
@@ -116,9 +118,6 @@ pub struct Options {
     #[arg(long, env = "JOEY_FORGET_SECS", value_name = "N")]
     pub forget_secs: Option<u64>,
 }
-
-/// The longest address of a relay that viewers are told.
-const ADDRESS_BYTES_MAX: usize = 255;
 
 /// The settled configuration of one relay.
 #[derive(Clone, Debug)]
@@ -265,11 +264,11 @@ impl Config {
             ingest: options.ingest.or(file.ingest).unwrap_or(defaults.ingest),
             http: options.http.or(file.http).unwrap_or(defaults.http),
             ui_dir: options.ui_dir.or(file.ui_dir),
-            origins: options.origins.or(file.origins).unwrap_or_default(),
-            advertise: options.advertise.or(file.advertise).unwrap_or_default(),
+            origins: trimmed(options.origins.or(file.origins).unwrap_or_default()),
+            advertise: trimmed(options.advertise.or(file.advertise).unwrap_or_default()),
             token_keys: options.token_keys.or(file.token_keys).unwrap_or_default(),
             token_audience: options.token_audience.or(file.token_audience).unwrap_or(defaults.token_audience),
-            producers_allow: options.producers_allow.or(file.producers_allow),
+            producers_allow: options.producers_allow.or(file.producers_allow).map(trimmed),
             tls,
             ingest_tls: options.ingest_tls.or(file.ingest_tls).unwrap_or(false),
             insecure_open: options.insecure_open.or(file.insecure_open).unwrap_or(false),
@@ -317,12 +316,19 @@ impl Config {
     }
 }
 
-/// Whether `relay` may be told to viewers as the address of a relay: of a known kind, with a host, printable, and no longer
-/// than a name.
+/// Whether viewers may be sent to `relay`: a complete address in ASCII that the page and the command line can use.
 pub(crate) fn check_address(relay: &str) -> bool {
-    let host = ["ws://", "wss://", "http://", "https://"].iter().find_map(|scheme| relay.strip_prefix(scheme));
-    let is_plain = relay.len() <= ADDRESS_BYTES_MAX && relay.bytes().all(|byte| byte.is_ascii_graphic());
-    is_plain && host.is_some_and(|host| !host.is_empty() && !host.starts_with('/'))
+    relay.is_ascii() && address::is_whole(relay) && address::websocket(relay, false).is_some()
+}
+
+/// The entries of a list, without the spaces that people write after commas.
+pub(crate) fn trimmed(list: Vec<String>) -> Vec<String> {
+    list.iter().map(|entry| entry.trim().to_owned()).collect()
+}
+
+/// An entry of a list of files.
+fn trimmed_path(entry: &str) -> Result<PathBuf, Infallible> {
+    Ok(PathBuf::from(entry.trim()))
 }
 
 /// `number`, or 1 for 0: a rate that a constant can hold.
@@ -353,6 +359,19 @@ mod tests {
         let config = Config::settle(flags, file, false).unwrap();
         assert_eq!((config.ring.as_secs(), config.batch_delay.as_millis(), config.http.port()), (60, 20, 4000));
         assert_eq!(config.origins, ["https://a.example"]);
+    }
+
+    #[test]
+    fn spaces_around_the_entries_of_a_list_mean_nothing() {
+        let file = "producers_allow = [' 10.0.0.0/8 ']\nnats = [' NATS://a.example', 'b.example ']";
+        let origins = Some(vec!["https://a.example".to_owned(), " https://b.example".to_owned()]);
+        let advertise = Some(vec![" WSS://a.example ".to_owned()]);
+        let flags = Options { origins, advertise, ..Options::default() };
+        let config = Config::settle(flags, toml::from_str(file).unwrap(), false).unwrap();
+        assert_eq!(config.origins, ["https://a.example", "https://b.example"]);
+        assert_eq!(config.advertise, ["WSS://a.example"]);
+        assert_eq!(config.producers_allow.as_deref(), Some(["10.0.0.0/8".to_owned()].as_slice()));
+        assert_eq!(format!("{:?}", config.nats), "[nats://a.example:4222, nats://b.example:4222]");
     }
 
     #[test]

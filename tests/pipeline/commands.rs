@@ -284,11 +284,13 @@ fn of_several_relays_one_that_is_there_is_enough() {
 
 #[test]
 fn a_relay_tells_where_else_to_go_if_it_was_told() {
-    let told = ["wss://a.example", "http://b.example:4000/joey/ws"];
-    let relay = Relay::start_with(&["--advertise", told[0], "--advertise", told[1]]);
+    let told = ["wss://a.example", "HTTP://b.example:4000/joey/ws"];
+    let relay = Relay::start_with(&["--advertise", &told.join(" , ")]);
     let heard = Viewer::connect(&relay).take();
     assert_eq!(heard, Heard::Relays(told.map(str::to_owned).to_vec()));
-    for wrong in ["a.example", "ftp://a.example", "ws://", "ws:///ws", &["ws://a"; 17].join(",")] {
+    for wrong in
+        ["a.example", "ftp://a.example", "ws://", "ws:///ws", "ws://a:port", "ws://a,", &["ws://a"; 17].join(",")]
+    {
         let done = joey(&["serve", "--advertise", wrong]);
         assert!(done.code == 1 && done.err.contains("advertise"), "{wrong}: {}", done.err);
     }

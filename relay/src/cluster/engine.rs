@@ -55,7 +55,7 @@ impl FromStr for NatsUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let address = text.parse::<ServerAddr>().map_err(|error| error.to_string())?;
+        let address = text.trim().parse::<ServerAddr>().map_err(|error| error.to_string())?;
         match address.scheme() {
             "nats" | "tls" if !address.host().is_empty() => Ok(Self(address)),
             _ => Err("an address is nats://host:port or tls://host:port".to_owned()),
