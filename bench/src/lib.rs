@@ -61,7 +61,17 @@ fn frames() -> Vec<Vec<u8>> {
         let name = format!("computation {at:05}");
         let [app, category, worker, pipeline] = ["bench", "computation", "initializer", "Alerts"];
         let (period_ns, end_ns) = (2 * S, NOW);
-        emitter::metrics(&Metrics { app, name: &name, category, worker, pipeline, id: 1, histogram, period_ns, end_ns })
+        emitter::metrics(&DataPoint {
+            app,
+            name: &name,
+            category,
+            worker,
+            pipeline,
+            id: 1,
+            histogram,
+            period_ns,
+            end_ns,
+        })
     };
     histograms().into_iter().enumerate().map(frame).collect()
 }
@@ -95,7 +105,7 @@ fn publish() -> Result<Ready> {
     let (hub, frames) = (Hub::new(Config::default(), 7), frames());
     let app = hub.app("bench").ok().context("there is room")?;
     Ok(Box::new(move |rounds| {
-        let decoded: Vec<Metrics<'_>> = frames
+        let decoded: Vec<DataPoint<'_>> = frames
             .iter()
             .filter_map(|frame| match decode(&frame[4..]) {
                 Ok(Frame::Metrics(metrics)) => Some(metrics),

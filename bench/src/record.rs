@@ -6,8 +6,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
+use joey::data_point::DataPoint;
 use joey::demo::emitter;
-use joey::ingest::wallaroo::Metrics;
 use joey_shared::histogram::Histogram;
 use joey_shared::series::{Filter, SeriesKey, Topic};
 
@@ -41,7 +41,7 @@ impl Records {
         let make = |at: usize| {
             let number = at % series;
             let SeriesKey { category, pipeline, worker, name } = &key(number);
-            emitter::metrics(&Metrics {
+            emitter::metrics(&DataPoint {
                 app,
                 name,
                 category,

@@ -6,9 +6,9 @@ use std::future::poll_fn;
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::any;
-use joey::fanout::socket::Socket;
-use joey::frame::Frame;
 use joey::http::upgrade;
+use joey::net::ws_frame::Frame;
+use joey::session::websocket::Socket;
 use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::main]

@@ -1,10 +1,13 @@
 //! Clients of a relay on the command line: a socket around the same viewer that the browser runs.
 
-mod link;
+mod args;
+mod connection;
 mod output;
 pub(crate) mod stats;
 pub(crate) mod tap;
-mod wire;
+mod transport;
+
+pub(crate) use self::args::{Stats, Tap};
 
 /// How a client's run ended, where it did not fail.
 #[derive(Debug)]

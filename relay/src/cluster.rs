@@ -10,11 +10,11 @@
 //! - [`engine`]: the connection to NATS.
 
 pub mod subjects;
-pub mod words;
+pub mod messages;
 mod page;
 mod parts;
 pub mod bridge;
-pub mod engine;
+pub mod nats;
 
 use std::sync::Arc;
 
@@ -27,9 +27,10 @@ use crate::hub::Hub;
 /// Shares what `hub` takes in with other relays, and what they take in with it, until `stop`.
 pub async fn run(hub: Arc<Hub>, stop: CancellationToken) {
     // Whoever settled the configuration has tried the prefix, and nobody else takes what is handed out.
-    let (Ok(subjects), Some(outgoing)) = (Subjects::new(&hub.config().nats_prefix), hub.outgoing()) else { return };
+    let Some(outgoing) = hub.outgoing() else { return };
+    let subjects = Subjects::new(&hub.config().nats_prefix);
     let bridge = Bridge::new(hub.clone(), subjects);
-    engine::run(hub, bridge, outgoing, stop).await;
+    nats::run(hub, bridge, outgoing, stop).await;
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 //! A value comes from the first of: a flag, an environment variable, the TOML file, the default. All of it is read before
 //! a port is opened.
 
+mod exposure;
+mod nats_url;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -15,10 +18,9 @@ use joey_shared::address;
 use joey_shared::wire::RELAYS_MAX;
 use serde::Deserialize;
 
-use crate::access::{self, tls};
-use crate::clock;
-use crate::cluster::engine::NatsUrl;
-use crate::cluster::subjects::Subjects;
+pub use self::exposure::check_exposure;
+pub use self::nats_url::NatsUrl;
+use crate::runtime::clock;
 
 /// Whom tokens are for, unless something else was agreed.
 pub(crate) const AUDIENCE: &str = "joey";
@@ -119,6 +121,15 @@ pub struct Options {
     pub forget_secs: Option<u64>,
 }
 
+/// The files of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and those that vouch for it, in PEM.
+    pub cert: PathBuf,
+    /// Its private key, in PEM.
+    pub key: PathBuf,
+}
+
 /// The settled configuration of one relay.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -139,7 +150,7 @@ pub struct Config {
     /// Networks that producers may send from. Default: any.
     pub producers_allow: Option<Vec<String>>,
     /// Certificate of the viewers' port. Default: none, and nothing is encrypted.
-    pub tls: Option<tls::Files>,
+    pub tls: Option<TlsFiles>,
     /// Whether the producers' port is encrypted too. Default: no.
     pub ingest_tls: bool,
     /// Whether addresses beyond loopback are allowed without access rules. Default: no.
@@ -256,7 +267,7 @@ impl Config {
     pub fn settle(options: Options, file: Options, demo: bool) -> anyhow::Result<Self> {
         let defaults = Self::default();
         let tls = match (options.tls_cert.or(file.tls_cert), options.tls_key.or(file.tls_key)) {
-            (Some(cert), Some(key)) => Some(tls::Files { cert, key }),
+            (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
             (None, None) => None,
             _ => anyhow::bail!("tls_cert and tls_key go together"),
         };
@@ -310,8 +321,8 @@ impl Config {
         anyhow::ensure!(config.advertise.len() <= RELAYS_MAX, "advertise names more than {RELAYS_MAX} relays");
         anyhow::ensure!(!config.ingest_tls || config.tls.is_some(), "ingest_tls needs tls_cert and tls_key");
         anyhow::ensure!(!config.ingest_tls || !demo, "made-up producers do not encrypt; leave ingest_tls out");
-        Subjects::new(&config.nats_prefix)?;
-        access::check_exposure(&config)?;
+        check_nats_prefix(&config.nats_prefix)?;
+        check_exposure(&config)?;
         Ok(config)
     }
 }
@@ -319,6 +330,20 @@ impl Config {
 /// Whether viewers may be sent to `relay`: a complete address in ASCII that the page and the command line can use.
 pub(crate) fn check_address(relay: &str) -> bool {
     relay.is_ascii() && address::is_whole(relay) && address::websocket(relay, false).is_some()
+}
+
+/// Checks what NATS subjects are to begin with.
+///
+/// # Errors
+/// When a subject cannot begin so.
+fn check_nats_prefix(prefix: &str) -> anyhow::Result<()> {
+    let is_word =
+        |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    anyhow::ensure!(
+        prefix.len() <= 100 && prefix.split('.').all(is_word),
+        "nats_prefix = {prefix:?}: letters, digits, - and _, in words with dots between"
+    );
+    Ok(())
 }
 
 /// The entries of a list, without the spaces that people write after commas.
@@ -375,6 +400,14 @@ mod tests {
     }
 
     #[test]
+    fn a_nats_prefix_is_words() {
+        for prefix in ["", ".", "a.", ".a", "a..b", "a b", "a.*", ">", "ä", "a\n"] {
+            assert!(check_nats_prefix(prefix).is_err(), "{prefix:?}");
+        }
+        assert!(check_nats_prefix("team-1.joey").is_ok());
+    }
+
+    #[test]
     fn a_misspelt_option_is_an_error() {
         assert!(toml::from_str::<Options>("ring_sec = 60").unwrap_err().to_string().contains("ring_sec"));
     }
@@ -395,6 +428,6 @@ mod tests {
         assert!(settle("tls_cert = 'cert.pem'").is_err() && settle("tls_key = 'key.pem'").is_err());
         assert!(settle("ingest_tls = true").is_err());
         let whole = settle("tls_cert = 'cert.pem'\ntls_key = 'key.pem'\ningest_tls = true").unwrap();
-        assert_eq!(whole.tls, Some(tls::Files { cert: "cert.pem".into(), key: "key.pem".into() }));
+        assert_eq!(whole.tls, Some(TlsFiles { cert: "cert.pem".into(), key: "key.pem".into() }));
     }
 }

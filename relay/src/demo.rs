@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use self::world::Worker;
-use crate::clock::steady_ns;
+use crate::runtime::clock::steady_ns;
 
 /// Wallaroo's period: 2 s.
 const PERIOD_NS: u64 = 2_000_000_000;

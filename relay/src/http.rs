@@ -1,7 +1,7 @@
 //! The HTTP side: the page, the viewers' WebSocket and what stands in for it, health and figures.
 
 pub mod accept;
-mod page;
+mod assets;
 mod stream;
 
 use std::net::SocketAddr;
@@ -20,12 +20,12 @@ use tokio_util::task::TaskTracker;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use crate::access::Access;
-use crate::door::Places;
-use crate::fanout::{self, Transport, socket::Socket};
-use crate::guard::contained;
+use crate::auth::Access;
 use crate::hub::Hub;
 use crate::metrics::{self, Format};
+use crate::net::listener::Places;
+use crate::runtime::panic_guard::contained;
+use crate::session::{self, Transport, websocket::Socket};
 
 use self::accept::Connection;
 use self::stream::Streams;
@@ -56,7 +56,7 @@ pub fn router(
     stop: CancellationToken,
     goodbye: CancellationToken,
 ) -> Router {
-    let pages = page::routes(hub.config());
+    let pages = assets::routes(hub.config());
     let (for_pages, for_strict) = (access.clone(), access.clone());
     let listed = move |origin: &HeaderValue, _: &_| origin.to_str().is_ok_and(|origin| for_pages.rules().lists(origin));
     let cors = CorsLayer::new()
@@ -101,9 +101,9 @@ async fn websocket(
         // Handed on at once: what has a name of its own has room of its own, in every viewer's task.
         viewers
             .track_future(contained(
-                hub.counters().clone(),
+                hub.counters().panics.clone(),
                 "viewer",
-                fanout::serve(Transport::socket(socket), hub, access, token, goodbye),
+                session::serve(Transport::socket(socket), hub, access, token, goodbye),
             ))
             .await;
     });
@@ -178,7 +178,7 @@ async fn figures(State(shared): State<Shared>, Extension(Peer(peer)): Extension<
     }
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|accepted| accepted.to_str().ok());
     let format = Format::preferred(accepted);
-    let text = format.write(metrics::render(&shared.hub, shared.producers.taken()));
+    let text = format.write(metrics::render(shared.hub.counters(), &shared.hub.gauges(shared.producers.taken())));
     let head = [
         (header::CONTENT_TYPE, format.media_type()),
         // What is kept of one form is no answer to who asks for the other.

@@ -9,14 +9,15 @@
 //! The locks are `parking_lot`'s, which a panic does not poison, and nothing is awaited under them.
 
 mod clocks;
+mod batch;
 mod describe;
 mod feed;
-mod follow;
+mod subscription;
 mod log;
 mod peers;
-mod rounds;
+mod broadcast;
 mod series;
-mod sum;
+mod rollup;
 mod worker_clock;
 
 use std::collections::{BTreeMap, BinaryHeap};
@@ -30,18 +31,18 @@ use joey_shared::wire::{AppEntry, RefusedName};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+pub use self::broadcast::{Handed, Listener, News, Piece, Round, Rounds};
 use self::describe::Description;
 use self::feed::Feed;
-pub use self::follow::{Read, Subscription, Viewer};
 use self::log::{Log, Now, Stamped};
 use self::peers::Peers;
 pub use self::peers::{Accepted, NotTaken, Outgoing, RELAYS_MAX, RemoteLog, Standing, Want};
-pub use self::rounds::{Handed, Listener, News, Piece, Round, Rounds};
+pub use self::subscription::{Read, Subscription, Viewer};
 use crate::config::{Config, at_least_one};
-use crate::ingest::wallaroo::{Counted, Metrics, Reject};
-use crate::metrics::Counters;
-use crate::nanos;
-use crate::sync::{AtomicU64, Mutex, MutexGuard, RwLock};
+use crate::data_point::{Counts, DataPoint};
+use crate::metrics::{Counters, Gauges, RejectReason};
+use crate::runtime::clock::nanos;
+use crate::runtime::sync::{AtomicU64, Mutex, MutexGuard, RwLock};
 
 /// How much longer than asked for history is kept, so that a window as long as the ring is whole: its newest period began a
 /// while ago, and the oldest one arrived a while after its end.
@@ -173,8 +174,8 @@ impl Hub {
     /// The application of this name, made if need be.
     ///
     /// # Errors
-    /// [`Reject::LimitApps`] when there are as many as there may be.
-    pub fn app(&self, name: &str) -> Result<Arc<App>, Reject> {
+    /// [`RejectReason::LimitApps`] when there are as many as there may be.
+    pub fn app(&self, name: &str) -> Result<Arc<App>, RejectReason> {
         if let Some(app) = self.apps.read().get(name) {
             return Ok(app.clone());
         }
@@ -183,7 +184,7 @@ impl Hub {
             return Ok(app.clone());
         }
         if apps.len() >= self.config.apps_max {
-            return Err(Reject::LimitApps);
+            return Err(RejectReason::LimitApps);
         }
         let app = Arc::new(self.empty_app(name, self.epoch + self.forgotten.load(Relaxed)));
         app.log.lock().changed = self.catalogue_changed();
@@ -206,8 +207,8 @@ impl Hub {
     /// Stamps one histogram that was read at `now_ns` and puts it on its way; gives the number of its series.
     ///
     /// # Errors
-    /// [`Reject::LimitSeries`] when it is of a new series and there are as many as there may be.
-    pub fn publish(&self, app: &Arc<App>, metrics: &Metrics<'_>, now_ns: u64) -> Result<u32, Reject> {
+    /// [`RejectReason::LimitSeries`] when it is of a new series and there are as many as there may be.
+    pub fn publish(&self, app: &Arc<App>, metrics: &DataPoint<'_>, now_ns: u64) -> Result<u32, RejectReason> {
         self.publishing(app, now_ns).metrics(metrics)
     }
 
@@ -375,7 +376,7 @@ impl Hub {
     fn sum_up(&self, app: &App, oldest_ns: u64) {
         loop {
             let Some((number, batches)) = app.log.lock().due(oldest_ns) else { break };
-            let sums = sum::of(number, &batches);
+            let sums = rollup::of(number, &batches);
             let mut log = app.log.lock();
             let (Some(feed), Some(last)) = (log.feed_mut(number), batches.last()) else { continue };
             self.ring_bytes.fetch_add(feed.insert_sums(sums), Relaxed);
@@ -504,19 +505,22 @@ impl Hub {
         u32::try_from(self.next_feed.fetch_add(1, Relaxed)).unwrap_or(u32::MAX)
     }
 
-    // === figures ===
+    // === metrics ===
 
-    /// What there is right now.
+    /// Current values for `/metrics`. `producers` are connected.
     #[must_use]
-    pub fn figures(&self) -> Figures {
+    pub fn gauges(&self, producers: usize) -> Gauges {
         let apps: Vec<Arc<App>> = self.apps.read().values().cloned().collect();
-        Figures {
-            apps: apps.len(),
-            feeds: apps.iter().map(|app| app.log.lock().feeds()).sum(),
-            series: apps.iter().map(|app| app.log.lock().series().len()).sum(),
+        Gauges {
+            producers,
             viewers: self.viewers.lock().len(),
+            apps: apps.len(),
+            topics: apps.iter().map(|app| app.log.lock().feeds()).sum(),
+            series: apps.iter().map(|app| app.log.lock().series().len()).sum(),
             ring_bytes: self.ring_bytes.load(Relaxed),
             held: self.held.load(Relaxed),
+            wall_clock_offset_ns: self.wall_clock().0,
+            is_clustered: self.is_clustered(),
         }
     }
 }
@@ -536,11 +540,11 @@ impl Publishing<'_> {
     /// Stamps one histogram; gives the number of its series.
     ///
     /// # Errors
-    /// [`Reject::LimitSeries`] when it is of a new series and there are as many as there may be.
-    pub fn metrics(&mut self, metrics: &Metrics<'_>) -> Result<u32, Reject> {
+    /// [`RejectReason::LimitSeries`] when it is of a new series and there are as many as there may be.
+    pub fn metrics(&mut self, metrics: &DataPoint<'_>) -> Result<u32, RejectReason> {
         let Self { hub, now, log, .. } = self;
         #[cfg(test)]
-        assert_ne!(metrics.name, crate::guard::BROKEN);
+        assert_ne!(metrics.name, crate::runtime::panic_guard::BROKEN);
         let known = log.series_number(metrics);
         let series = if let Some(number) = known {
             number
@@ -550,7 +554,7 @@ impl Publishing<'_> {
                 // The catalogue says so with its next beat; one producer must not make it beat faster.
                 log.limited += 1;
                 log.heard_ns = now.ns;
-                return Err(Reject::LimitSeries);
+                return Err(RejectReason::LimitSeries);
             }
             log.changed = hub.catalogue_changed();
             log.add_series(metrics, now.ns)
@@ -562,7 +566,7 @@ impl Publishing<'_> {
 
     /// Stamps what was counted of a series whose number [`Publishing::metrics`] gave; says whether that still stands for it.
     #[must_use]
-    pub fn counted(&mut self, series: u32, counted: Counted<impl ExactSizeIterator<Item = u64>>) -> bool {
+    pub fn counted(&mut self, series: u32, counted: Counts<impl ExactSizeIterator<Item = u64>>) -> bool {
         let Self { hub, now, log, stamped, .. } = self;
         let has_room = hub.held.load(Relaxed) + stamped.held < HELD_MAX;
         let published = log.publish(series, counted, *now, has_room, stamped);
@@ -600,23 +604,6 @@ impl Drop for Publishing<'_> {
             self.hub.work.notify_one();
         }
     }
-}
-
-/// What there is right now, for `/metrics`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Figures {
-    /// Applications.
-    pub apps: usize,
-    /// Topics with a ring.
-    pub feeds: usize,
-    /// Series.
-    pub series: usize,
-    /// Viewers.
-    pub viewers: usize,
-    /// Bytes of history.
-    pub ring_bytes: u64,
-    /// Frames that wait until it is known where they belong.
-    pub held: u64,
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@
 
 pub mod wallaroo;
 
-mod fronts;
-mod socket;
+mod series_cache;
+mod polled_socket;
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
@@ -23,14 +23,16 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::fronts::Fronts;
-use self::socket::Socket;
-use self::wallaroo::{Frame, Front, Metrics, Reject, counted, decode, front, parts, refused_name};
-use crate::access::{Access, tls};
+use self::polled_socket::Socket;
+use self::series_cache::Fronts;
+use self::wallaroo::{Frame, Front, counted, decode, front, parts, refused_name};
+use crate::auth::{Access, tls};
 use crate::config::at_least_one;
-use crate::door::{Door, keep_alive};
-use crate::guard::contained;
+use crate::data_point::DataPoint;
 use crate::hub::{App, Hub, Publishing};
+use crate::metrics::RejectReason;
+use crate::net::listener::{Door, keep_alive};
+use crate::runtime::panic_guard::contained;
 
 /// Room for one read: some 25 frames.
 const READ_BYTES: usize = 16 * 1024;
@@ -59,7 +61,7 @@ pub async fn run(hub: Arc<Hub>, access: Arc<Access>, mut door: Door, stop: Cance
         }
         hub.counters().producers.inc();
         let (hub, access, stop) = (hub.clone(), access.clone(), stop.clone());
-        tasks.spawn(contained(hub.counters().clone(), "producer", async move {
+        tasks.spawn(contained(hub.counters().panics.clone(), "producer", async move {
             let _place = place;
             keep_alive(&stream);
             tokio::select! {
@@ -172,7 +174,7 @@ impl Producer {
                 Front::Whole(body, length) => {
                     if let Err(reason) = self.pace.allow().and_then(|()| self.take(body, now_ns)) {
                         refused(&self.hub, self.peer, reason);
-                        if let Reject::BadName | Reject::LongName = reason {
+                        if let RejectReason::BadName | RejectReason::LongName = reason {
                             self.note_name(body, now_ns);
                         }
                     }
@@ -213,7 +215,7 @@ impl Producer {
         (taken, frames)
     }
 
-    fn take(&mut self, body: &[u8], now_ns: u64) -> Result<(), Reject> {
+    fn take(&mut self, body: &[u8], now_ns: u64) -> Result<(), RejectReason> {
         match decode(body)? {
             Frame::Connect => Ok(()),
             Frame::Join { app, worker } => {
@@ -223,11 +225,11 @@ impl Producer {
                 Ok(())
             }
             Frame::Metrics(metrics) => self.publish(body, &metrics, now_ns),
-            Frame::OtherEvent => Err(Reject::OtherEvent),
+            Frame::OtherEvent => Err(RejectReason::OtherEvent),
         }
     }
 
-    fn publish(&mut self, body: &[u8], metrics: &Metrics<'_>, now_ns: u64) -> Result<(), Reject> {
+    fn publish(&mut self, body: &[u8], metrics: &DataPoint<'_>, now_ns: u64) -> Result<(), RejectReason> {
         let known = |(app, worker): &(Arc<App>, String)| app.name() == metrics.app && worker == metrics.worker;
         if let Some(at) = self.workers.iter().position(known) {
             let series = self.hub.publish(&self.workers[at].0, metrics, now_ns)?;
@@ -277,20 +279,20 @@ struct Pace {
 
 impl Pace {
     /// Takes one frame from what the rate allows.
-    fn allow(&mut self) -> Result<(), Reject> {
+    fn allow(&mut self) -> Result<(), RejectReason> {
         if self.allowed == 0 {
             self.allowed = match self.rate.check_n(FRAMES_PER_RATE) {
                 Ok(Ok(())) => FRAMES_PER_RATE.get(),
                 _ => u32::from(self.rate.check().is_ok()),
             };
         }
-        self.allowed = self.allowed.checked_sub(1).ok_or(Reject::Rate)?;
+        self.allowed = self.allowed.checked_sub(1).ok_or(RejectReason::Rate)?;
         Ok(())
     }
 }
 
 /// Counts a frame that is dropped.
-fn refused(hub: &Hub, peer: SocketAddr, reason: Reject) {
+fn refused(hub: &Hub, peer: SocketAddr, reason: RejectReason) {
     hub.counters().reject(reason.as_str());
     tracing::debug!(%peer, reason = reason.as_str(), "frame refused");
 }
@@ -382,16 +384,16 @@ mod tests {
         let frame = |name| {
             let [app, category, worker, pipeline] = ["App", "computation", "w", "p"];
             let histogram = Histogram::default();
-            emitter::metrics(&Metrics { app, name, category, worker, pipeline, id: 1, histogram, period_ns, end_ns })
+            emitter::metrics(&DataPoint { app, name, category, worker, pipeline, id: 1, histogram, period_ns, end_ns })
         };
         let frames = [emitter::join("App", "w"), frame("a"), frame("b"), frame("a"), frame("b")].concat();
         assert_eq!(producer.take_frames(&frames).await, (frames.len(), Ok(5)));
         hub.evict_old(end_ns + hub.series_ns() + 1_000_000_000);
-        assert_eq!((hub.figures().series, hub.counters().series_let_go.get()), (0, 2));
+        assert_eq!((hub.gauges(0).series, hub.counters().series_let_go.get()), (0, 2));
         for _ in 0..2 {
             assert_eq!(producer.take_frames(&frames).await, (frames.len(), Ok(5)));
         }
-        assert_eq!((hub.figures().series, hub.counters().accepted.get()), (2, 12));
+        assert_eq!((hub.gauges(0).series, hub.counters().accepted.get()), (2, 12));
         let log = hub.own("App").unwrap();
         assert_eq!(log.names_since(0, |_| true).1, 4, "both were added twice");
     }

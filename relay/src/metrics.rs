@@ -3,6 +3,7 @@
 //! `prometheus-client` keeps its registry in a value instead of a global, so that tests can run several relays at once.
 
 mod format;
+mod reject_reason;
 
 use std::collections::BTreeMap;
 
@@ -14,8 +15,31 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub use self::format::Format;
-use crate::console;
-use crate::hub::{Figures, Hub};
+pub use self::reject_reason::RejectReason;
+use crate::runtime::console;
+
+/// Current values, which each scrape reads anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Gauges {
+    /// Producers connected.
+    pub producers: usize,
+    /// Viewers connected.
+    pub viewers: usize,
+    /// Applications known.
+    pub apps: usize,
+    /// Topics with a ring buffer.
+    pub topics: usize,
+    /// Series known.
+    pub series: usize,
+    /// Bytes of retained history.
+    pub ring_bytes: u64,
+    /// Frames held back until the clock offset of their worker is known.
+    pub held: u64,
+    /// How far the wall clock is ahead of the relay's monotonic clock, in ns.
+    pub wall_clock_offset_ns: i64,
+    /// Whether this relay shares its data with others over NATS.
+    pub is_clustered: bool,
+}
 
 /// Why something was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -170,9 +194,9 @@ impl Cluster {
 
 /// The text of `/metrics`, in OpenMetrics.
 #[must_use]
-pub fn render(hub: &Hub, producers: usize) -> String {
-    let counters = hub.counters();
-    let Figures { apps, feeds, series, viewers, ring_bytes, held } = hub.figures();
+pub fn render(counters: &Counters, gauges: &Gauges) -> String {
+    let Gauges { producers, viewers, apps, topics, series, ring_bytes, held, wall_clock_offset_ns, is_clustered } =
+        *gauges;
     let mut registry = Registry::with_prefix("joey");
     let to_usize = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let gauge = |number: usize| ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
@@ -195,7 +219,7 @@ pub fn render(hub: &Hub, producers: usize) -> String {
     registry.register(
         "wall_clock_offset_seconds",
         "How far the wall clock is ahead of the relay's own clock, which nobody can set",
-        ConstGauge::new(hub.wall_clock().0 as f64 / 1e9),
+        ConstGauge::new(wall_clock_offset_ns as f64 / 1e9),
     );
     registry.register("ingest_bytes", "Bytes read from producers", counters.bytes_in.clone());
     registry.register("producer_connections", "Producer connections accepted", counters.producers.clone());
@@ -231,10 +255,10 @@ pub fn render(hub: &Hub, producers: usize) -> String {
     registry.register("producers", "Producers connected now", gauge(producers));
     registry.register("viewers", "Viewers connected now", gauge(viewers));
     registry.register("apps", "Applications known", gauge(apps));
-    registry.register("topics", "Topics with a ring", gauge(feeds));
+    registry.register("topics", "Topics with a ring", gauge(topics));
     registry.register("series", "Series known", gauge(series));
     registry.register("ring_bytes", "Bytes of history held", gauge(to_usize(ring_bytes)));
-    if hub.is_clustered() {
+    if is_clustered {
         counters.cluster.register(&mut registry);
     }
     let mut text = String::new();

@@ -10,13 +10,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::Access;
+use crate::auth::Access;
 use crate::config::Config;
-use crate::door::{Door, Labels, Places};
-use crate::fanout::rounds::hand_out;
-use crate::guard::contained;
 use crate::hub::Hub;
-use crate::{clock, cluster, http, ingest};
+use crate::net::listener::{Door, Labels, Places};
+use crate::runtime::clock;
+use crate::runtime::panic_guard::contained;
+use crate::session::broadcast::hand_out;
+use crate::{cluster, http, ingest};
 
 /// Viewers that may wait to be accepted: as many as Linux allows by default. With the usual 128, some of a thousand that come
 /// back at once wait a second until their kernel asks again.
@@ -112,7 +113,7 @@ impl Relay {
         let (tasks, viewers) = (TaskTracker::new(), TaskTracker::new());
         let ingest = tasks.spawn(ingest::run(hub.clone(), access.clone(), ingest, stop.clone()));
         // Without either of these nothing would reach a viewer; should one fail, the relay stops for all to see.
-        let guard = |what, work| contained(hub.counters().clone(), what, work);
+        let guard = |what, work| contained(hub.counters().panics.clone(), what, work);
         let cutter = tasks.spawn(guard("cutter", Box::pin(cut_batches(hub.clone(), goodbye.clone())) as Work));
         let rounds = tasks.spawn(guard("rounds", Box::pin(hand_out(hub.clone(), goodbye.clone())) as Work));
         let sweeper = tasks.spawn(guard("sweeper", Box::pin(sweep(hub.clone(), goodbye.clone())) as Work));

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures_util::{SinkExt as _, StreamExt as _};
-use joey::access::Access;
+use joey::auth::Access;
 use joey::config::Config;
-use joey::door::{Labels, Places};
-use joey::fanout::rounds::hand_out;
-use joey::guard::contained;
 use joey::http::accept::converse;
 use joey::hub::Hub;
+use joey::net::listener::{Labels, Places};
+use joey::runtime::panic_guard::contained;
+use joey::session::broadcast::hand_out;
 use joey::{http, ingest, server};
 use joey_shared::histogram::Histogram;
 use joey_shared::series::{Filter, SeriesKey, Topic};

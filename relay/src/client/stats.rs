@@ -14,11 +14,11 @@ use joey_shared::wire::{AppEntry, RefusedName, Start, WorkerEntry};
 use serde_json::{Map, Value, json};
 
 use super::Outcome;
-use super::link::Link;
+use super::args::Stats;
+use super::connection::Link;
 use super::output::{padded, printable, width};
 use super::tap::{number, utc_time};
-use crate::cli::Stats;
-use crate::console;
+use crate::runtime::console;
 
 /// The quantiles shown, with their names in JSON.
 const QUANTILES: [(&str, Quantile); 6] = [

@@ -11,9 +11,9 @@ use joey_shared::wire::{AppEntry, Start};
 use serde_json::{Map, Number, Value, json};
 
 use super::Outcome;
-use super::link::Link;
+use super::args::Tap;
+use super::connection::Link;
 use super::output::{self, printable};
-use crate::cli::Tap;
 
 /// Follows until the reader of standard output goes away.
 pub(crate) async fn run(tap: Tap) -> anyhow::Result<Outcome> {

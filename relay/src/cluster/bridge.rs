@@ -7,7 +7,7 @@
 //! A relay listens only to the logs of applications that its own viewers watch, and publishes only those of its logs that
 //! some other relay has asked for within the last ten seconds.
 
-mod orphans;
+mod ownerless_logs;
 mod replicas;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,12 +19,12 @@ use joey_shared::series::check_name;
 use joey_shared::wire::{self, AppEntry};
 
 use self::replicas::Replica;
+use super::messages::{LogWord, Word, split_apps, split_logs};
 use super::subjects::{LogId, Place, Subjects};
-use super::words::{LogWord, Word, split_apps, split_logs};
 use crate::config::check_address;
 use crate::hub::{Hub, Outgoing, RELAYS_MAX, RemoteLog};
 use crate::metrics::Cluster;
-use crate::nanos;
+use crate::runtime::clock::nanos;
 
 /// How often a relay tells its logs and what it wants: 2 s.
 const BEAT: u64 = 2_000_000_000;
@@ -322,7 +322,7 @@ impl Bridge {
     }
 
     fn viewers(&self) -> u32 {
-        u32::try_from(self.hub.figures().viewers).unwrap_or(u32::MAX)
+        u32::try_from(self.hub.gauges(0).viewers).unwrap_or(u32::MAX)
     }
 
     fn count(&self) {

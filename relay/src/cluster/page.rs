@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::words::{PARTS_MAX, PageEnd};
+use super::messages::{PARTS_MAX, PageEnd};
 
 /// The parts of one answer, as far as they have come.
 #[derive(Debug)]

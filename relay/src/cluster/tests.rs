@@ -15,13 +15,13 @@ use proptest::prelude::*;
 use tokio::sync::mpsc;
 
 use super::bridge::{Action, Bridge};
+use super::messages::Word;
 use super::subjects::{LogId, Place, Subjects};
-use super::words::Word;
 use crate::config::Config;
+use crate::data_point::DataPoint;
 use crate::hub::{Hub, Outgoing, Want};
-use crate::ingest::wallaroo::Metrics;
 
-mod orphans;
+mod ownerless_logs;
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -234,7 +234,7 @@ fn node_at(epoch: u64, advertise: &[&str]) -> Node {
 }
 
 fn subjects() -> Subjects {
-    Subjects::new("joey").unwrap()
+    Subjects::new("joey")
 }
 
 fn matches(known: &str, subject: &str) -> bool {
@@ -244,10 +244,10 @@ fn matches(known: &str, subject: &str) -> bool {
     }
 }
 
-fn metrics(app: &'static str, update: usize) -> Metrics<'static> {
+fn metrics(app: &'static str, update: usize) -> DataPoint<'static> {
     let mut histogram = Histogram::default();
     histogram.record(update as u64);
-    Metrics {
+    DataPoint {
         app,
         name: ["a", "b", "c"][update % 3],
         category: COMPUTATION,
@@ -477,13 +477,13 @@ proptest! {
                     apps: vec![(String::from_utf8_lossy(&bytes).into_owned(), u32::MAX)],
                 },
                 4 => {
-                    let log = super::words::LogWord { app: "App".into(), epoch: relay, head: number, entry: None };
+                    let log = super::messages::LogWord { app: "App".into(), epoch: relay, head: number, entry: None };
                     Word::Logs { relay, release: String::new(), logs: vec![log] }
                 }
                 5 => {
                     let app = if number % 2 == 0 { "App" } else { "" }.to_owned();
                     let entry = joey_shared::wire::AppEntry { app, ..Default::default() };
-                    let held = super::words::HeldWord { epoch: relay, head: number, quiet_ms: number as u32, entry };
+                    let held = super::messages::HeldWord { epoch: relay, head: number, quiet_ms: number as u32, entry };
                     Word::Holds { relay, ttl_ms: number as u32, logs: vec![held] }
                 }
                 6 => Word::Reach { relay, addresses: vec![String::from_utf8_lossy(&bytes).into_owned()] },

@@ -2,7 +2,7 @@
 //!
 //! Kept apart from the decoder on purpose: the tests of either check it against bytes worked out by hand.
 
-use crate::ingest::wallaroo::Metrics;
+use crate::data_point::DataPoint;
 
 /// The first frame of a connection.
 #[must_use]
@@ -21,7 +21,7 @@ pub fn join(app: &str, worker: &str) -> Vec<u8> {
 
 /// The frame of one histogram.
 #[must_use]
-pub fn metrics(metrics: &Metrics<'_>) -> Vec<u8> {
+pub fn metrics(metrics: &DataPoint<'_>) -> Vec<u8> {
     let mut data = Vec::with_capacity(640);
     for name in [metrics.name, metrics.category, metrics.worker, metrics.pipeline] {
         string(&mut data, name.as_bytes());

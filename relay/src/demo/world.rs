@@ -8,7 +8,7 @@ use joey_shared::series::{COMPUTATION, NODE_INGRESS_EGRESS, PIPELINE_INGESTION, 
 
 use super::emitter;
 use super::model::{Mode, count_only, sample};
-use crate::ingest::wallaroo::Metrics;
+use crate::data_point::DataPoint;
 
 /// One producer process.
 #[derive(Clone, Debug)]
@@ -171,7 +171,7 @@ impl Worker {
             let scale = load * (period_ns as f64 / 1e9) * (0.97 + 0.06 * rng.f64());
             let events = pipeline.rate * scale;
             let mut push = |category, name: &str, id, histogram: &Histogram| {
-                frames.extend(emitter::metrics(&Metrics {
+                frames.extend(emitter::metrics(&DataPoint {
                     app: self.app,
                     name,
                     category,

@@ -23,12 +23,12 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::Peer;
-use crate::access::{Access, tls};
-use crate::door::{Door, Place, keep_alive};
-use crate::fanout::socket::Carrier;
-use crate::guard::contained;
+use crate::auth::{Access, tls};
 use crate::hub::Hub;
-use crate::metered::{Metered, Written};
+use crate::net::counted_io::{Metered, Written};
+use crate::net::listener::{Door, Place, keep_alive};
+use crate::runtime::panic_guard::contained;
+use crate::session::websocket::Carrier;
 
 /// How long a connection may take to send the head of a request, from its first byte or from the last answer.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -63,7 +63,7 @@ pub async fn serve(mut door: Door, router: Router, hub: Arc<Hub>, access: Arc<Ac
         let place = Arc::new(place);
         prepare(&stream);
         let (counters, tls) = (hub.counters().clone(), access.rules().tls().cloned());
-        connections.spawn(contained(hub.counters().clone(), "http", async move {
+        connections.spawn(contained(hub.counters().panics.clone(), "http", async move {
             let Some(tls) = tls else { return converse(stream, peer, router, place, &stop).await };
             match stop.run_until_cancelled(tls::accept(tls, stream)).await {
                 Some(Some(stream)) => converse(stream, peer, router, place, &stop).await,

@@ -25,9 +25,9 @@ use tokio::time::timeout;
 
 use super::accept::Connection;
 use super::{Peer, Shared};
-use crate::access::bearer;
-use crate::fanout::{self, Commands, Ended, Far, Transport};
-use crate::guard::contained;
+use crate::auth::bearer;
+use crate::runtime::panic_guard::contained;
+use crate::session::{self, Commands, Ended, Far, Transport};
 
 /// Bytes of commands in one request: enough to subscribe anew to everything that a page follows at once.
 const COMMANDS_BYTES_MAX: usize = 8 * CLIENT_BYTES_MAX;
@@ -77,12 +77,12 @@ pub(super) async fn open(
     let (transport, Far { mut messages, commands }) = Transport::stream(written, end);
     let opened = Bytes::from(notice(OPENED, &id));
     let open = streams.open(id, commands);
-    let counters = hub.counters().clone();
+    let panics = hub.counters().panics.clone();
     let serving = async move {
         let (_place, _open) = (place, open);
-        fanout::serve(transport, hub, access, token, goodbye).await;
+        session::serve(transport, hub, access, token, goodbye).await;
     };
-    viewers.spawn(contained(counters, "viewer", serving));
+    viewers.spawn(contained(panics, "viewer", serving));
     let rest = stream::poll_fn(move |context| messages.poll_recv(context));
     let body = stream::iter([opened]).chain(rest).map(Ok::<_, Infallible>);
     let head = [

@@ -7,7 +7,7 @@ use joey_shared::series::Filter;
 use joey_shared::wire::{SeriesEntry, ServerMessage};
 
 use super::App;
-use crate::frame::Frame;
+use crate::net::ws_frame::Frame;
 
 /// Series named in one message.
 const SERIES_PER_MESSAGE: usize = 500;

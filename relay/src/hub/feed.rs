@@ -5,19 +5,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use joey_shared::series::Filter;
-use joey_shared::wire::{BatchHead, Blob, ServerMessage, Update, UpdatesWriter};
+use joey_shared::wire::{BatchHead, ServerMessage, Update, UpdatesWriter};
 
-use super::rounds::{Audience, Listener, Piece, Rounds};
+use super::batch::{Batch, SPAN_NS, Written};
+use super::broadcast::{Audience, Listener, Piece, Rounds};
+use super::rollup;
 use super::series::{Names, Part};
-use super::sum::{self, SPAN_NS};
-use crate::frame::Frame;
+use crate::net::ws_frame::Frame;
 
 /// How long a feed may go without a batch while its application has updates, in ns: 10 s. Then an empty one says that the
 /// numbers since did not pass, so that a viewer that comes back later is not told that it missed them.
 pub(super) const COVER_NS: u64 = 10_000_000_000;
-
-/// What a batch costs beyond its bytes.
-const BATCH_OVERHEAD: u64 = 64;
 
 /// The ring of one topic of one application.
 #[derive(Debug)]
@@ -40,42 +38,6 @@ pub(super) struct Feed {
     bytes: u64,
     audience: Audience,
     rounds: Arc<Rounds>,
-}
-
-/// One message as it goes over every socket.
-#[derive(Clone, Debug)]
-pub(super) struct Batch {
-    pub(super) from: u64,
-    pub(super) to: u64,
-    pub(super) cut_ns: u64,
-    /// When it could first be read here: later than it was cut where it was missed and came from another relay.
-    pub(super) came_ns: u64,
-    pub(super) frame: Frame,
-}
-
-impl Batch {
-    /// What it costs.
-    const fn cost(&self) -> u64 {
-        self.frame.bytes().len() as u64 + BATCH_OVERHEAD
-    }
-
-    /// Which ten seconds it was cut in.
-    const fn span(&self) -> u64 {
-        self.cut_ns / SPAN_NS
-    }
-
-    /// Whether `next` is of the same ten seconds and nothing is missing between the two.
-    const fn goes_on_in(&self, next: &Self) -> bool {
-        self.span() == next.span() && self.to + 1 == next.from
-    }
-}
-
-/// The updates of a batch, encoded, and what the first of them is relative to.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Written<'a> {
-    pub(super) end_ns: u64,
-    pub(super) period_ns: u64,
-    pub(super) updates: Blob<'a>,
 }
 
 /// What a feed holds at one moment.
@@ -148,7 +110,7 @@ impl Feed {
                 let is_between = |sum: &&Batch| sum.from > before.to && sum.to < batch.from;
                 let between = whole.sums.iter().filter(is_between);
                 let between: Vec<Batch> =
-                    between.filter_map(|sum| sum::part_of(self.number, sum, |number| part.passes(number))).collect();
+                    between.filter_map(|sum| rollup::part_of(self.number, sum, |number| part.passes(number))).collect();
                 for sum in between {
                     self.append_sum(sum);
                 }
@@ -383,7 +345,7 @@ impl Feed {
     /// The sums that `whole` holds from before its batches, as far as they pass.
     pub(super) fn past_of(number: u32, whole: &History, part: &Part) -> Vec<Batch> {
         let past = whole.sums.iter().filter(|sum| sum.to < whole.oldest);
-        past.filter_map(|sum| sum::part_of(number, sum, |series| part.passes(series))).collect()
+        past.filter_map(|sum| rollup::part_of(number, sum, |series| part.passes(series))).collect()
     }
 
     /// Takes over the sums of [`Feed::past_of`]; gives the bytes that they take.

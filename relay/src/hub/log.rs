@@ -9,12 +9,13 @@ use bytes::Bytes;
 use joey_shared::series::Filter;
 use joey_shared::wire::{AppEntry, REFUSED_NAMES_MAX, RefusedName, Update, UpdatesWriter, WorkerEntry, span_of};
 
+use super::batch::{Batch, Written};
+use super::broadcast::Listener;
 use super::clocks::Clocks;
-use super::feed::{Batch, COVER_NS, Feed, History, Written};
-use super::rounds::Listener;
+use super::feed::{COVER_NS, Feed, History};
 use super::series::SeriesTable;
 use super::worker_clock::{Decision, Held, WorkerClock};
-use crate::ingest::wallaroo::{Counted, Metrics};
+use crate::data_point::{Counts, DataPoint};
 
 /// A batch is cut early when it holds this many updates: some 40 KB, which no viewer's buffer refuses.
 const BATCH_UPDATES_MAX: usize = 1_000;
@@ -160,12 +161,12 @@ impl Log {
     }
 
     /// The number of the series that `metrics` belongs to, if it has one.
-    pub(super) fn series_number(&self, metrics: &Metrics<'_>) -> Option<u32> {
+    pub(super) fn series_number(&self, metrics: &DataPoint<'_>) -> Option<u32> {
         self.series.find(metrics)
     }
 
     /// Gives the series that `metrics` belongs to a number.
-    pub(super) fn add_series(&mut self, metrics: &Metrics<'_>, now_ns: u64) -> u32 {
+    pub(super) fn add_series(&mut self, metrics: &DataPoint<'_>, now_ns: u64) -> u32 {
         let clock = self.clocks.enter(metrics.worker);
         let number = self.series.add(metrics, clock, now_ns);
         self.pass_to_parts(number);
@@ -207,7 +208,7 @@ impl Log {
     pub(super) fn publish(
         &mut self,
         series: u32,
-        counted: Counted<impl ExactSizeIterator<Item = u64>>,
+        counted: Counts<impl ExactSizeIterator<Item = u64>>,
         now: Now,
         has_room: bool,
         stamped: &mut Stamped,
@@ -242,7 +243,7 @@ impl Log {
     fn release(&mut self, at: u32, now: Now, stamped: &mut Stamped) {
         for held in self.clocks.at(at).release() {
             let (histogram, end_ns) = (held.histogram(), self.clocks.at(at).placed(held.end_ns));
-            let counted = Counted { span: span_of(&histogram), period_ns: held.period_ns, end_ns: held.end_ns };
+            let counted = Counts { span: span_of(&histogram), period_ns: held.period_ns, end_ns: held.end_ns };
             self.stamp(held.series, counted, end_ns, now, stamped);
             self.held -= 1;
             stamped.released += 1;
@@ -271,7 +272,7 @@ impl Log {
     fn stamp(
         &mut self,
         series: u32,
-        Counted { span, period_ns, end_ns: sent_end_ns }: Counted<impl ExactSizeIterator<Item = u64>>,
+        Counts { span, period_ns, end_ns: sent_end_ns }: Counts<impl ExactSizeIterator<Item = u64>>,
         end_ns: u64,
         now: Now,
         stamped: &mut Stamped,

@@ -3,7 +3,7 @@
 //!
 //! Nothing here knows how relays talk to one another. Whoever does hands in what it hears and takes out what is to be sent.
 
-mod orphans;
+mod ownerless_logs;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use joey_shared::series::Filter;
 use joey_shared::wire::{self, AppEntry, REFUSED_NAMES_MAX, ServerMessage, WorkerEntry};
 use tokio::sync::{Notify, mpsc};
 
-use self::orphans::Orphans;
+use self::ownerless_logs::Orphans;
 use super::log::Log;
 use super::{App, Hub};
-use crate::sync::{AtomicBool, AtomicU64, Mutex, RwLock};
+use crate::runtime::sync::{AtomicBool, AtomicU64, Mutex, RwLock};
 
 /// Batches that may wait to be sent to other relays. What is more is dropped and counted; who misses it asks for it.
 const OUTGOING_MAX: usize = 4_096;
@@ -282,7 +282,7 @@ impl Hub {
             entries.drain(..).map(|entry| (entry.app.clone(), entry)).collect();
         let version = if full { 0 } else { version };
         let changed = relays.values().flat_map(|peer| &peer.changed).filter(|&(_, &at)| at > version);
-        for app in changed.map(|(app, _)| app).chain(orphans::changed(&orphans, version)) {
+        for app in changed.map(|(app, _)| app).chain(ownerless_logs::changed(&orphans, version)) {
             if !by_app.contains_key(app) {
                 let own = self.apps.read().get(app).cloned();
                 let own = own.map(|own| own.log.lock().entry(app, self.wall_clock().0));
@@ -291,7 +291,7 @@ impl Hub {
         }
         for (app, entry) in &mut by_app {
             relays.values().filter_map(|peer| peer.logs.get(app)).for_each(|log| add(entry, &log.entry));
-            orphans::add(entry, &orphans, &relays);
+            ownerless_logs::add(entry, &orphans, &relays);
         }
         let is_orphan =
             |app: &String| orphans.range((app.clone(), 0)..).next().is_some_and(|((name, _), _)| name == app);

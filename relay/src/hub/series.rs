@@ -9,7 +9,7 @@ use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use joey_shared::series::{Filter, SeriesKey};
 use joey_shared::wire::SeriesEntry;
 
-use crate::ingest::wallaroo::Metrics;
+use crate::data_point::DataPoint;
 
 /// All series of one log.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ impl Part {
 
 impl SeriesTable {
     /// The number of the series that `metrics` belongs to, if it has one.
-    pub(super) fn find(&self, metrics: &Metrics<'_>) -> Option<u32> {
+    pub(super) fn find(&self, metrics: &DataPoint<'_>) -> Option<u32> {
         let is_same = |number: &u32| {
             self.by_number.get(number).is_some_and(|series| identity_of(&series.entry) == identity(metrics))
         };
@@ -83,7 +83,7 @@ impl SeriesTable {
     }
 
     /// Gives the series that `metrics` belongs to a number.
-    pub(super) fn add(&mut self, metrics: &Metrics<'_>, clock: u32, now_ns: u64) -> u32 {
+    pub(super) fn add(&mut self, metrics: &DataPoint<'_>, clock: u32, now_ns: u64) -> u32 {
         let number = self.next;
         self.next = self.next.saturating_add(1);
         let [category, pipeline, worker, name] =
@@ -214,7 +214,7 @@ impl SeriesTable {
 /// What makes two updates one series: all names and the producer's id.
 type Identity<'a> = (&'a str, &'a str, &'a str, &'a str, u16);
 
-const fn identity<'a>(metrics: &Metrics<'a>) -> Identity<'a> {
+const fn identity<'a>(metrics: &DataPoint<'a>) -> Identity<'a> {
     (metrics.category, metrics.pipeline, metrics.worker, metrics.name, metrics.id)
 }
 

@@ -12,7 +12,7 @@ use super::*;
 mod model;
 #[cfg(shuttle)]
 mod schedules;
-mod sums;
+mod rollups;
 mod threads;
 
 pub(super) const S: u64 = 1_000_000_000;
@@ -22,10 +22,10 @@ pub(super) fn hub(config: Config) -> Arc<Hub> {
     Arc::new(Hub::new(config, 7))
 }
 
-pub(super) fn metrics(worker: &'static str, category: &'static str, end_s: u64) -> Metrics<'static> {
+pub(super) fn metrics(worker: &'static str, category: &'static str, end_s: u64) -> DataPoint<'static> {
     let mut histogram = Histogram::default();
     histogram.record(5);
-    Metrics {
+    DataPoint {
         app: "app",
         name: "n",
         category,
@@ -111,10 +111,10 @@ fn a_part_has_the_numbers_of_the_whole() {
     assert_eq!(seqs(&mut part), [1, 3, 6]);
     assert_eq!(named(part.of(), part.filter()).len(), 1);
     // Nobody follows it any more: its ring is gone, and what it took.
-    let with = hub.figures();
+    let with = hub.gauges(0);
     drop(part);
-    let without = hub.figures();
-    assert!(with.feeds == 2 && without.feeds == 1 && without.ring_bytes < with.ring_bytes);
+    let without = hub.gauges(0);
+    assert!(with.topics == 2 && without.topics == 1 && without.ring_bytes < with.ring_bytes);
 }
 
 #[test]
@@ -179,11 +179,11 @@ fn what_the_ring_dropped_is_told_exactly() {
 fn history_is_held_to_its_bytes_at_the_expense_of_the_largest() {
     let hub = hub(Config { ring_bytes_max: 20_000, ..Config::default() });
     let small = hub.app("small").unwrap();
-    hub.publish(&small, &Metrics { app: "small", ..metrics("a", COMPUTATION, 1_000) }, NOW).unwrap();
+    hub.publish(&small, &DataPoint { app: "small", ..metrics("a", COMPUTATION, 1_000) }, NOW).unwrap();
     for _ in 0..1_000 {
         publish(&hub, &["a", "b"], NOW);
     }
-    assert!(hub.figures().ring_bytes <= 20_000);
+    assert!(hub.gauges(0).ring_bytes <= 20_000);
     assert!(hub.counters().evicted.get() > 0);
     let viewer = entered(&hub);
     let (mut kept, _) = viewer
@@ -196,9 +196,9 @@ fn history_is_held_to_its_bytes_at_the_expense_of_the_largest() {
 fn limits_refuse_and_count() {
     let hub = hub(Config { apps_max: 1, series_per_app_max: 2, ..Config::default() });
     publish(&hub, &["a", "b"], NOW);
-    assert_eq!(hub.app("other").unwrap_err(), Reject::LimitApps);
+    assert_eq!(hub.app("other").unwrap_err(), RejectReason::LimitApps);
     let app = hub.app("app").unwrap();
-    assert_eq!(hub.publish(&app, &metrics("c", COMPUTATION, 1_000), NOW), Err(Reject::LimitSeries));
+    assert_eq!(hub.publish(&app, &metrics("c", COMPUTATION, 1_000), NOW), Err(RejectReason::LimitSeries));
     assert!(hub.publish(&app, &metrics("a", COMPUTATION, 1_000), NOW).is_ok());
     assert_eq!(hub.catalogue_since(0).1[0].limited, 1);
 }
@@ -244,14 +244,14 @@ fn an_application_that_nobody_sends_or_watches_is_forgotten() {
     let viewer = entered(&hub);
     let (watching, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::Live, NOW).unwrap();
     hub.evict_old(NOW + 7_200 * S);
-    assert_eq!(hub.figures().apps, 1);
+    assert_eq!(hub.gauges(0).apps, 1);
     drop(watching);
     hub.evict_old(NOW + 7_200 * S);
-    let figures = hub.figures();
+    let figures = hub.gauges(0);
     assert_eq!((figures.apps, figures.series, figures.ring_bytes), (0, 0, 0));
     assert!(hub.catalogue_since(version).0);
     publish(&hub, &["a"], NOW + 7_200 * S);
-    assert_eq!(hub.figures().series, 1);
+    assert_eq!(hub.gauges(0).series, 1);
 }
 
 #[test]
@@ -266,20 +266,20 @@ fn series_that_nobody_sends_are_let_go_and_their_numbers_never_given_again() {
         let now_s = NOW / S + round * keep_s;
         let names: Vec<String> = (0..10).map(|at| format!("w{round}-{at}")).chain(["w".to_owned()]).collect();
         for worker in &names {
-            let metrics = Metrics { worker, ..metrics("w", COMPUTATION, now_s) };
+            let metrics = DataPoint { worker, ..metrics("w", COMPUTATION, now_s) };
             given.push((hub.publish(&app, &metrics, now_s * S).expect("there is a place"), worker.clone()));
         }
         hub.cut_all(now_s * S);
         hub.evict_old((now_s + 12) * S);
-        assert!(hub.figures().series <= 22);
+        assert!(hub.gauges(0).series <= 22);
         // One that was heard a moment ago stays.
         assert_eq!(hub.publish(&app, &metrics("w", COMPUTATION, now_s), (now_s + 20) * S), Ok(given.last().unwrap().0));
     }
     let numbers: BTreeMap<u32, String> = given.iter().cloned().collect();
     assert!(given.iter().all(|(number, worker)| numbers[number] == *worker), "a number stands for one series only");
-    assert_eq!(hub.counters().series_let_go.get(), given.len() as u64 - 99 - hub.figures().series as u64);
+    assert_eq!(hub.counters().series_let_go.get(), given.len() as u64 - 99 - hub.gauges(0).series as u64);
     let clocks = app.log.lock().clocks();
-    assert_eq!(clocks, hub.figures().series, "a clock goes with the last series of its worker");
+    assert_eq!(clocks, hub.gauges(0).series, "a clock goes with the last series of its worker");
 }
 
 #[test]

@@ -17,7 +17,7 @@
 use joey_shared::histogram::Histogram;
 use joey_shared::wire::PackedBins;
 
-use crate::ingest::wallaroo::Counted;
+use crate::data_point::Counts;
 
 const SECOND_NS: i64 = 1_000_000_000;
 
@@ -109,8 +109,8 @@ pub(super) struct Held {
 
 impl Held {
     /// Keeps what was `counted` of `series`, read at `now_ns`.
-    pub(super) fn new(series: u32, counted: Counted<impl ExactSizeIterator<Item = u64>>, now_ns: u64) -> Self {
-        let Counted { span, period_ns, end_ns } = counted;
+    pub(super) fn new(series: u32, counted: Counts<impl ExactSizeIterator<Item = u64>>, now_ns: u64) -> Self {
+        let Counts { span, period_ns, end_ns } = counted;
         let mut histogram = Histogram::default();
         histogram.bins.iter_mut().skip(span.first).zip(span.counts).for_each(|(bin, count)| *bin = count);
         let bins = PackedBins::pack(&histogram.bins);

@@ -18,7 +18,10 @@ use std::ops::Range;
 
 use joey_shared::histogram::{BINS, Histogram};
 use joey_shared::series::{NameError, check_name};
-use joey_shared::wire::{Span, span_of};
+use joey_shared::wire::Span;
+
+use crate::data_point::{Counts, DataPoint};
+use crate::metrics::RejectReason;
 
 /// What a topic begins with; the application's name follows.
 const TOPIC_PREFIX: &[u8] = b"metrics:";
@@ -48,107 +51,9 @@ pub enum Frame<'a> {
         worker: Option<&'a str>,
     },
     /// One histogram.
-    Metrics(Metrics<'a>),
+    Metrics(DataPoint<'a>),
     /// A payload of another event, which no Wallaroo release sends to a hub.
     OtherEvent,
-}
-
-/// One histogram for one series and one period.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Metrics<'a> {
-    /// The application.
-    pub app: &'a str,
-    /// The metric's name.
-    pub name: &'a str,
-    /// What is measured.
-    pub category: &'a str,
-    /// The worker.
-    pub worker: &'a str,
-    /// The pipeline.
-    pub pipeline: &'a str,
-    /// Where in the pipeline the metric sits.
-    pub id: u16,
-    /// What was counted.
-    pub histogram: Histogram,
-    /// The span counted, in ns.
-    pub period_ns: u64,
-    /// When the span ended, in ns since the Unix epoch by the producer's clock.
-    pub end_ns: u64,
-}
-
-impl Metrics<'_> {
-    /// What was counted, and when.
-    #[must_use]
-    pub fn counted(&self) -> Counted<impl ExactSizeIterator<Item = u64>> {
-        Counted { span: span_of(&self.histogram), period_ns: self.period_ns, end_ns: self.end_ns }
-    }
-}
-
-/// What of one histogram is different in every frame.
-#[derive(Clone, Debug)]
-pub struct Counted<C> {
-    /// What was counted.
-    pub span: Span<C>,
-    /// The span of time counted, in ns.
-    pub period_ns: u64,
-    /// When it ended, in ns since the Unix epoch by the producer's clock.
-    pub end_ns: u64,
-}
-
-/// Why a frame was refused. The variants are the values of the label `reason` in `/metrics`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reject {
-    /// The frame ends before what it announces, or goes on after it.
-    BadLength,
-    /// The first byte is none of the three types.
-    UnknownType,
-    /// The topic does not begin with `metrics:`, or names no application.
-    BadTopic,
-    /// A payload of another event than `metrics`.
-    OtherEvent,
-    /// A name is longer than 255 bytes.
-    LongName,
-    /// A name is not UTF-8, or holds control or direction-changing characters.
-    BadName,
-    /// The period is not between 10 ms and 1 h.
-    BadPeriod,
-    /// The period ends before it begins.
-    BadTime,
-    /// There are as many applications as there may be.
-    LimitApps,
-    /// There are as many series as there may be.
-    LimitSeries,
-    /// The producer sends more frames than it may.
-    Rate,
-}
-
-impl Reject {
-    /// The reason as a label.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::BadLength => "bad_length",
-            Self::UnknownType => "unknown_type",
-            Self::BadTopic => "bad_topic",
-            Self::OtherEvent => "other_event",
-            Self::LongName => "long_name",
-            Self::BadName => "bad_name",
-            Self::BadPeriod => "bad_period",
-            Self::BadTime => "bad_time",
-            Self::LimitApps => "limit_apps",
-            Self::LimitSeries => "limit_series",
-            Self::Rate => "rate",
-        }
-    }
-}
-
-impl From<NameError> for Reject {
-    fn from(error: NameError) -> Self {
-        match error {
-            NameError::TooLong => Self::LongName,
-            NameError::NotUtf8 | NameError::Unprintable => Self::BadName,
-        }
-    }
 }
 
 /// What stands at the front of a producer's bytes.
@@ -177,7 +82,7 @@ pub fn front(bytes: &[u8], frame_bytes_max: usize) -> Front<'_> {
 ///
 /// # Errors
 /// Why the frame is refused. The frames after it are not affected.
-pub fn decode(body: &[u8]) -> Result<Frame<'_>, Reject> {
+pub fn decode(body: &[u8]) -> Result<Frame<'_>, RejectReason> {
     let mut rest = Reader(body);
     match rest.byte()? {
         1 => rest.end().map(|()| Frame::Connect),
@@ -194,7 +99,7 @@ pub fn decode(body: &[u8]) -> Result<Frame<'_>, Reject> {
             rest.end()?;
             if event == METRICS_EVENT { metrics(app_of(topic)?, data) } else { Ok(Frame::OtherEvent) }
         }
-        _ => Err(Reject::UnknownType),
+        _ => Err(RejectReason::UnknownType),
     }
 }
 
@@ -227,8 +132,8 @@ pub fn parts(body: &[u8]) -> Option<(&[u8], &[u8; COUNTED_BYTES])> {
 /// Reads what a metrics frame counted, where it lies: most of the bins are empty and are not copied.
 ///
 /// # Errors
-/// [`Reject::BadPeriod`] and [`Reject::BadTime`], as [`decode`] gives them.
-pub fn counted(bytes: &[u8; COUNTED_BYTES]) -> Result<Counted<impl ExactSizeIterator<Item = u64>>, Reject> {
+/// [`RejectReason::BadPeriod`] and [`RejectReason::BadTime`], as [`decode`] gives them.
+pub fn counted(bytes: &[u8; COUNTED_BYTES]) -> Result<Counts<impl ExactSizeIterator<Item = u64>>, RejectReason> {
     let (numbers, _) = bytes.as_chunks::<8>();
     let (bins, rest) = numbers.split_at(BINS);
     let [min_ns, max_ns, period_ns, end_ns] = std::array::from_fn(|at| u64::from_be_bytes(rest[at]));
@@ -236,7 +141,7 @@ pub fn counted(bytes: &[u8; COUNTED_BYTES]) -> Result<Counted<impl ExactSizeIter
     let occupied = occupied(bins);
     let first = occupied.start;
     let counts = bins[occupied].iter().map(|count| u64::from_be_bytes(*count));
-    Ok(Counted { span: Span { first, counts, min_ns, max_ns }, period_ns, end_ns })
+    Ok(Counts { span: Span { first, counts, min_ns, max_ns }, period_ns, end_ns })
 }
 
 /// From the first occupied bin to the last. Most are empty, which is seen of eight at once in three quarters of the time.
@@ -252,19 +157,19 @@ fn occupied(bins: &[[u8; 8]]) -> Range<usize> {
     first..last + 1
 }
 
-fn check_times(period_ns: u64, end_ns: u64) -> Result<(), Reject> {
+fn check_times(period_ns: u64, end_ns: u64) -> Result<(), RejectReason> {
     if !PERIOD_NS.contains(&period_ns) {
-        return Err(Reject::BadPeriod);
+        return Err(RejectReason::BadPeriod);
     }
-    if end_ns < period_ns { Err(Reject::BadTime) } else { Ok(()) }
+    if end_ns < period_ns { Err(RejectReason::BadTime) } else { Ok(()) }
 }
 
-fn app_of(topic: &[u8]) -> Result<&str, Reject> {
-    let app = topic.strip_prefix(TOPIC_PREFIX).filter(|app| !app.is_empty()).ok_or(Reject::BadTopic)?;
+fn app_of(topic: &[u8]) -> Result<&str, RejectReason> {
+    let app = topic.strip_prefix(TOPIC_PREFIX).filter(|app| !app.is_empty()).ok_or(RejectReason::BadTopic)?;
     Ok(check_name(app)?)
 }
 
-fn metrics<'a>(app: &'a str, data: &'a [u8]) -> Result<Frame<'a>, Reject> {
+fn metrics<'a>(app: &'a str, data: &'a [u8]) -> Result<Frame<'a>, RejectReason> {
     let mut rest = Reader(data);
     // The producer computes this header wrongly; it says nothing.
     rest.u32()?;
@@ -279,7 +184,7 @@ fn metrics<'a>(app: &'a str, data: &'a [u8]) -> Result<Frame<'a>, Reject> {
     let (period_ns, end_ns) = (rest.u64()?, rest.u64()?);
     rest.end()?;
     check_times(period_ns, end_ns)?;
-    Ok(Frame::Metrics(Metrics {
+    Ok(Frame::Metrics(DataPoint {
         app,
         name: check_name(name)?,
         category: check_name(category)?,
@@ -296,37 +201,37 @@ fn metrics<'a>(app: &'a str, data: &'a [u8]) -> Result<Frame<'a>, Reject> {
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Reject> {
-        let (array, rest) = self.0.split_first_chunk().ok_or(Reject::BadLength)?;
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], RejectReason> {
+        let (array, rest) = self.0.split_first_chunk().ok_or(RejectReason::BadLength)?;
         self.0 = rest;
         Ok(*array)
     }
 
-    fn byte(&mut self) -> Result<u8, Reject> {
+    fn byte(&mut self) -> Result<u8, RejectReason> {
         self.array().map(|[byte]| byte)
     }
 
-    fn u16(&mut self) -> Result<u16, Reject> {
+    fn u16(&mut self) -> Result<u16, RejectReason> {
         self.array().map(u16::from_be_bytes)
     }
 
-    fn u32(&mut self) -> Result<u32, Reject> {
+    fn u32(&mut self) -> Result<u32, RejectReason> {
         self.array().map(u32::from_be_bytes)
     }
 
-    fn u64(&mut self) -> Result<u64, Reject> {
+    fn u64(&mut self) -> Result<u64, RejectReason> {
         self.array().map(u64::from_be_bytes)
     }
 
-    fn string(&mut self) -> Result<&'a [u8], Reject> {
-        let length = usize::try_from(self.u32()?).map_err(|_| Reject::BadLength)?;
-        let (string, rest) = self.0.split_at_checked(length).ok_or(Reject::BadLength)?;
+    fn string(&mut self) -> Result<&'a [u8], RejectReason> {
+        let length = usize::try_from(self.u32()?).map_err(|_| RejectReason::BadLength)?;
+        let (string, rest) = self.0.split_at_checked(length).ok_or(RejectReason::BadLength)?;
         self.0 = rest;
         Ok(string)
     }
 
-    const fn end(&self) -> Result<(), Reject> {
-        if self.0.is_empty() { Ok(()) } else { Err(Reject::BadLength) }
+    const fn end(&self) -> Result<(), RejectReason> {
+        if self.0.is_empty() { Ok(()) } else { Err(RejectReason::BadLength) }
     }
 }
 
@@ -356,10 +261,10 @@ mod tests {
         bytes
     }
 
-    fn example_metrics() -> Metrics<'static> {
+    fn example_metrics() -> DataPoint<'static> {
         let mut histogram = Histogram { min_ns: 90, max_ns: 900, ..Histogram::default() };
         (histogram.bins[7], histogram.bins[10]) = (3, 2);
-        Metrics {
+        DataPoint {
             app: "Alerts",
             name: "Check",
             category: "computation",
@@ -383,7 +288,7 @@ mod tests {
 
     #[test]
     fn what_was_counted_is_read_where_it_lies_as_it_is_decoded() {
-        let check = |metrics: Metrics<'_>| {
+        let check = |metrics: DataPoint<'_>| {
             let bytes = emitter::metrics(&metrics);
             let (front, tail) = parts(&bytes[4..]).unwrap();
             assert_eq!(front.len() + tail.len(), bytes.len() - 4);
@@ -394,15 +299,15 @@ mod tests {
             assert!(read.span.counts.eq(decoded.span.counts));
         };
         check(example_metrics());
-        check(Metrics { histogram: Histogram::default(), ..example_metrics() });
+        check(DataPoint { histogram: Histogram::default(), ..example_metrics() });
         let mut edges = Histogram { min_ns: 0, max_ns: u64::MAX, ..Histogram::default() };
         (edges.bins[0], edges.bins[BINS - 1]) = (u64::MAX, 256);
-        check(Metrics { histogram: edges, ..example_metrics() });
-        let refused = |metrics: Metrics<'_>| {
+        check(DataPoint { histogram: edges, ..example_metrics() });
+        let refused = |metrics: DataPoint<'_>| {
             counted(parts(&emitter::metrics(&metrics)[4..]).unwrap().1).map(|counted| counted.end_ns)
         };
-        assert_eq!(refused(Metrics { period_ns: 0, ..example_metrics() }), Err(Reject::BadPeriod));
-        assert_eq!(refused(Metrics { end_ns: 1_999_999_999, ..example_metrics() }), Err(Reject::BadTime));
+        assert_eq!(refused(DataPoint { period_ns: 0, ..example_metrics() }), Err(RejectReason::BadPeriod));
+        assert_eq!(refused(DataPoint { end_ns: 1_999_999_999, ..example_metrics() }), Err(RejectReason::BadTime));
         assert_eq!(parts(&[3; COUNTED_BYTES - 1]), None);
     }
 
@@ -410,7 +315,7 @@ mod tests {
     fn connect_and_both_forms_of_join() {
         assert_eq!(decode(&hex("01")), Ok(Frame::Connect));
         // A payload whose type is wrong in one bit.
-        assert_eq!(decode(&hex("01 00000007 6d657472696373")), Err(Reject::BadLength));
+        assert_eq!(decode(&hex("01 00000007 6d657472696373")), Err(RejectReason::BadLength));
         let long = hex("02 0000000e 6d6574726963733a416c65727473 0000000b 696e697469616c697a6572");
         assert_eq!(decode(&long), Ok(Frame::Join { app: "Alerts", worker: Some("initializer") }));
         let short = hex("02 0000000e 6d6574726963733a416c65727473");
@@ -426,7 +331,7 @@ mod tests {
             assert_eq!(front(&bytes[..at], 16_384), Front::Partial);
         }
         for at in 5..bytes.len() {
-            assert_eq!(decode(&bytes[4..at]), Err(Reject::BadLength), "{at}");
+            assert_eq!(decode(&bytes[4..at]), Err(RejectReason::BadLength), "{at}");
         }
     }
 
@@ -436,7 +341,7 @@ mod tests {
             assert_eq!(front(&length.to_be_bytes(), 16_384), Front::TooLong(length));
         }
         assert_eq!(front(&[0; 4], 16_384), Front::Whole(&[], 4));
-        assert_eq!(decode(&[]), Err(Reject::BadLength));
+        assert_eq!(decode(&[]), Err(RejectReason::BadLength));
     }
 
     #[test]
@@ -453,17 +358,17 @@ mod tests {
 
     #[test]
     fn impossible_times_and_names_are_refused() {
-        let check = |metrics: Metrics<'_>, reason| {
+        let check = |metrics: DataPoint<'_>, reason| {
             assert_eq!(decode(&emitter::metrics(&metrics)[4..]), Err(reason));
         };
         for period_ns in [0, 1, 9_999_999, 3_600_000_000_001, u64::MAX] {
-            check(Metrics { period_ns, end_ns: u64::MAX, ..example_metrics() }, Reject::BadPeriod);
+            check(DataPoint { period_ns, end_ns: u64::MAX, ..example_metrics() }, RejectReason::BadPeriod);
         }
-        check(Metrics { end_ns: 1_999_999_999, ..example_metrics() }, Reject::BadTime);
-        check(Metrics { worker: "a\u{202e}b", ..example_metrics() }, Reject::BadName);
+        check(DataPoint { end_ns: 1_999_999_999, ..example_metrics() }, RejectReason::BadTime);
+        check(DataPoint { worker: "a\u{202e}b", ..example_metrics() }, RejectReason::BadName);
         let long = "n".repeat(256);
-        check(Metrics { name: &long, ..example_metrics() }, Reject::LongName);
-        check(Metrics { app: "", ..example_metrics() }, Reject::BadTopic);
+        check(DataPoint { name: &long, ..example_metrics() }, RejectReason::LongName);
+        check(DataPoint { app: "", ..example_metrics() }, RejectReason::BadTopic);
     }
 
     #[test]
@@ -471,6 +376,6 @@ mod tests {
         let mut other = example();
         other[9] = b'M';
         assert_eq!(decode(&other[4..]), Ok(Frame::OtherEvent));
-        assert_eq!(decode(&[9, 9, 9]), Err(Reject::UnknownType));
+        assert_eq!(decode(&[9, 9, 9]), Err(RejectReason::UnknownType));
     }
 }

@@ -13,16 +13,16 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use super::*;
+use crate::data_point::DataPoint;
 use crate::demo::emitter;
-use crate::guard::BROKEN;
-use crate::ingest::wallaroo::Metrics;
+use crate::runtime::panic_guard::BROKEN;
 
 /// A frame of the series `name` of `App`.
 fn frame(name: &str) -> Vec<u8> {
     let histogram = Histogram::default();
     let [app, category, worker, pipeline] = ["App", "computation", "w", "p"];
     let (period_ns, end_ns) = (2_000_000_000, 1_700_000_000_000_000_000);
-    emitter::metrics(&Metrics { app, name, category, worker, pipeline, id: 1, histogram, period_ns, end_ns })
+    emitter::metrics(&DataPoint { app, name, category, worker, pipeline, id: 1, histogram, period_ns, end_ns })
 }
 
 /// A viewer and its socket.
@@ -115,7 +115,7 @@ async fn a_panic_ends_one_connection_and_nobody_else_notices() {
         assert_eq!(hub.counters().panics.get(), 2 * round);
     }
     assert_eq!((hub.counters().accepted.get(), watcher.viewer.missing()), (4, 0));
-    assert_eq!(hub.figures().viewers, 1, "those that broke have left");
+    assert_eq!(hub.gauges(0).viewers, 1, "those that broke have left");
     stop.cancel();
     while watcher.step().await {}
     run.await.unwrap();

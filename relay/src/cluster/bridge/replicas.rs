@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use joey_shared::wire::{AppEntry, ServerMessage};
 
+use super::super::messages::{PageEnd, Word, parts_of, pieces_of};
 use super::super::page::Page;
 use super::super::subjects::{LogId, Place};
-use super::super::words::{PageEnd, Word, parts_of, pieces_of};
 use super::{Action, Bridge, Kept};
 use crate::hub::{Accepted, Hub};
-use crate::nanos;
+use crate::runtime::clock::nanos;
 
 /// How long a log may be behind what its origin says before something counts as lost, in ns: what is under way arrives.
 const GRACE: u64 = 250_000_000;

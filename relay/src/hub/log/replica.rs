@@ -4,9 +4,10 @@ use bytes::Bytes;
 use joey_shared::series::Filter;
 use joey_shared::wire::{BatchHead, Blob, SeriesEntry, Update};
 
-use super::super::feed::{Feed, Written};
+use super::super::batch::Written;
+use super::super::feed::Feed;
 use super::super::peers::{Accepted, NotTaken};
-use super::super::sum;
+use super::super::rollup;
 use super::Log;
 
 impl Log {
@@ -118,11 +119,11 @@ impl Log {
         self.heard_now(&items);
         let covered = self.head;
         let Self { whole, parts, series, heard_ns, .. } = self;
-        let all = sum::filtered(whole.number(), head, updates, |_| true);
+        let all = rollup::filtered(whole.number(), head, updates, |_| true);
         let mut bytes = whole.append_sum(all);
         for part in parts.values_mut() {
             let passes = |number: u32| series.feeds_of(number).contains(&part.number());
-            let sum = sum::filtered(part.number(), head, updates, passes);
+            let sum = rollup::filtered(part.number(), head, updates, passes);
             let names = series.names_since(part.announced(), part.filter());
             bytes += part.cover(names, covered, *heard_ns);
             bytes += part.append_sum(sum);

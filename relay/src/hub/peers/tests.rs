@@ -159,7 +159,7 @@ fn an_application_in_two_relays_is_one_for_its_viewers() {
     // The replica stays as long as it is wanted.
     assert_eq!(near.logs_of("app"), [7, 1_007]);
     near.drop_replica("app", 7);
-    assert_eq!((near.logs_of("app"), near.figures().series), (vec![1_007], 2));
+    assert_eq!((near.logs_of("app"), near.gauges(0).series), (vec![1_007], 2));
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn a_replica_that_somebody_holds_at_its_end_goes_when_they_have_let_go() {
     assert_eq!(near.replica_head("app", 7), Some(1), "it is still held");
     drop(held);
     near.evict_old(NOW);
-    assert_eq!((near.replica_head("app", 7), near.figures().ring_bytes), (None, 0));
+    assert_eq!((near.replica_head("app", 7), near.gauges(0).ring_bytes), (None, 0));
     // Wanted again before that, it stays.
     replicate(&far, &near);
     let held = near.all_logs();

@@ -102,7 +102,7 @@ struct Sent {
 }
 
 /// What is counted in a range, by series.
-type Counted = BTreeMap<u32, Histogram>;
+type Counts = BTreeMap<u32, Histogram>;
 
 /// A hub, and everything that was ever published in the present log of its one application.
 struct World {
@@ -197,7 +197,7 @@ impl World {
             histogram.record(self.total);
             let end_s = self.now_ns / S;
             let category = category_of(WORKERS[worker]);
-            let metrics = Metrics { histogram: histogram.clone(), ..metrics(WORKERS[worker], category, end_s) };
+            let metrics = DataPoint { histogram: histogram.clone(), ..metrics(WORKERS[worker], category, end_s) };
             let series = self.hub.publish(&app, &metrics, self.now_ns).unwrap();
             assert_eq!(*self.numbers.entry(series).or_insert(worker), worker, "a number is given once");
             self.sent.push(Sent { worker, series, histogram, cut_ns: None });
@@ -227,7 +227,7 @@ impl World {
         };
         let subscribed = self.viewer.subscribe(1, &topic(filter(at)), None, start, self.now_ns);
         let Ok((subscription, subscribed)) = subscribed else {
-            assert!(self.hub.figures().apps == 0, "an application that exists can be followed");
+            assert!(self.hub.gauges(0).apps == 0, "an application that exists can be followed");
             return;
         };
         assert_eq!(subscription.of().epoch(), self.epoch, "a log begins with an update");
@@ -284,15 +284,15 @@ impl World {
         if read.gap.is_none() && read.batches.is_empty() {
             // Everything that was cut has been read; what is beyond did not pass.
             let cut = (self.sent.len() - self.pending()) as u64;
-            assert_eq!(self.counted(expected, cut, &filter), Counted::new(), "beyond {expected} of {filter:?}");
+            assert_eq!(self.counted(expected, cut, &filter), Counts::new(), "beyond {expected} of {filter:?}");
             return false;
         }
         true
     }
 
     /// What the updates with these numbers that pass add up to.
-    fn counted(&self, from: u64, to: u64, filter: &Filter) -> Counted {
-        let mut counted = Counted::new();
+    fn counted(&self, from: u64, to: u64, filter: &Filter) -> Counts {
+        let mut counted = Counts::new();
         for seq in from..=to {
             let sent = &self.sent[seq as usize - 1];
             if self.passes(sent, filter) {
@@ -318,7 +318,7 @@ impl World {
         let spans: BTreeSet<u64> = self
             .cut_times(gone.clone(), filter)
             .filter(|&cut_ns| cut_ns >= self.dropped_sum_ns)
-            .map(|ns| ns / sum::SPAN_NS)
+            .map(|ns| ns / super::super::batch::SPAN_NS)
             .collect();
         assert!(self.is_short_of_room || spans.len() <= usize::from(self.has_sums()), "{gone:?} is gone too early");
         self.was_cut_before(self.dropped_ns, gone, filter);
@@ -339,7 +339,7 @@ impl World {
     fn accounts_are_right(&self) {
         let held: u64 = self.hub.apps.read().values().map(|app| app.log.lock().ring_bytes()).sum();
         assert_eq!(self.hub.ring_bytes.load(Relaxed), held);
-        assert_eq!(self.hub.series.load(Relaxed), self.hub.figures().series as u64);
+        assert_eq!(self.hub.series.load(Relaxed), self.hub.gauges(0).series as u64);
         assert_eq!(self.hub.counters().accepted.get(), self.total);
         assert_eq!(self.hub.counters().missed.get(), self.told_missing);
     }
@@ -347,13 +347,13 @@ impl World {
 
 /// The range that a message covers, what it counts there, and whether it is a sum. The stamps of a batch lie in its range and
 /// ascend.
-fn covered(bytes: &[u8]) -> (u64, u64, Counted, bool) {
+fn covered(bytes: &[u8]) -> (u64, u64, Counts, bool) {
     let (head, updates, is_sum) = match ServerMessage::decode(bytes).unwrap() {
         ServerMessage::Batch { head, updates } => (head, updates, false),
         ServerMessage::Sum { head, updates } => (head, updates, true),
         other => panic!("nobody asked for {other:?}"),
     };
-    let (mut counted, mut last) = (Counted::new(), head.from - 1);
+    let (mut counted, mut last) = (Counts::new(), head.from - 1);
     for update in head.read(updates).map(Result::unwrap) {
         assert!(is_sum || update.seq > last && update.seq <= head.to, "{} after {last} in {head:?}", update.seq);
         last = update.seq;
@@ -381,7 +381,7 @@ proptest! {
         world.followed.clear();
         world.accounts_are_right();
         world.run(&Op::Pass { seconds: 10 * FORGET_S });
-        prop_assert_eq!(world.hub.figures().ring_bytes, 0);
-        prop_assert_eq!(world.hub.figures().apps, 0);
+        prop_assert_eq!(world.hub.gauges(0).ring_bytes, 0);
+        prop_assert_eq!(world.hub.gauges(0).apps, 0);
     }
 }

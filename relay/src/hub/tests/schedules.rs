@@ -61,7 +61,7 @@ impl Told {
                 *self.counts.entry(update.series).or_default() += update.histogram.count();
             }
         }
-        assert!(hub.figures().ring_bytes < WRAPPED);
+        assert!(hub.gauges(0).ring_bytes < WRAPPED);
         !read.batches.is_empty()
     }
 
@@ -100,7 +100,7 @@ fn cut_to_the_end(hub: &Hub, last: u64, now_ns: u64) {
 /// What it counts as held is what it holds, and nobody is left over.
 fn balances(hub: &Hub) {
     let held: u64 = hub.apps.read().values().map(|app| app.log.lock().ring_bytes()).sum();
-    let figures = hub.figures();
+    let figures = hub.gauges(0);
     assert_eq!((figures.ring_bytes, figures.feeds, figures.viewers), (held, figures.apps, 0));
 }
 

@@ -99,7 +99,7 @@ fn nothing_is_lost_between_threads_and_nobody_sleeps_for_ever() {
                 let (mut part, _) = viewer.subscribe(1, &topic(only("a")), None, Start::History, NOW).unwrap();
                 let seqs = seqs(&mut part);
                 assert!(seqs.is_sorted());
-                assert!(hub.figures().apps == 1);
+                assert!(hub.gauges(0).apps == 1);
             }
         });
         for _ in 0..VIEWERS {
@@ -115,5 +115,5 @@ fn nothing_is_lost_between_threads_and_nobody_sleeps_for_ever() {
     });
     assert_eq!(publishing.into_inner(), 0);
     let held: u64 = hub.apps.read().values().map(|app| app.log.lock().ring_bytes()).sum();
-    assert_eq!((hub.ring_bytes.load(Relaxed), hub.figures().feeds), (held, 1));
+    assert_eq!((hub.ring_bytes.load(Relaxed), hub.gauges(0).topics), (held, 1));
 }

@@ -28,7 +28,7 @@ impl Worker {
         let decision = self.clock.decide(end_ns, period_ns, now_ns);
         if decision == Decision::Hold {
             let nothing = Histogram::default();
-            let counted = Counted { span: span_of(&nothing), period_ns, end_ns };
+            let counted = Counts { span: span_of(&nothing), period_ns, end_ns };
             self.clock.hold(Held::new(0, counted, now_ns));
             return;
         }
@@ -222,7 +222,7 @@ proptest! {
                 Decision::PlaceAfterHeld => placed += 1 + clock.release().len(),
                 Decision::Hold => {
                     let nothing = Histogram::default();
-                    let counted = Counted { span: span_of(&nothing), period_ns, end_ns };
+                    let counted = Counts { span: span_of(&nothing), period_ns, end_ns };
                     clock.hold(Held::new(0, counted, now_ns));
                 }
             }

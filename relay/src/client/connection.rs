@@ -8,10 +8,10 @@ use joey_shared::viewer::{Incoming, Viewer};
 use joey_shared::wire::{RELAYS_MAX, VERSION};
 use joey_shared::{address, backoff, close};
 
-use super::wire::{Failure, News, Opener, Wire};
-use crate::cli::Target;
-use crate::console;
-use crate::nanos;
+use super::args::Target;
+use super::transport::{Failure, News, Opener, Wire};
+use crate::runtime::clock::nanos;
+use crate::runtime::console;
 
 /// A relay that says nothing for this long is gone: it beats every 5 s.
 const SILENCE: Duration = Duration::from_secs(15);

@@ -6,11 +6,8 @@
 use hashbrown::HashMap;
 use joey_shared::wire::{BatchHead, Blob, ServerMessage, Update, UpdatesWriter};
 
-use super::feed::Batch;
-use crate::frame::Frame;
-
-/// What one sum spans, by the time of arrival, and what its items are aligned to, by their period ends: 10 s, in ns.
-pub(super) const SPAN_NS: u64 = 10_000_000_000;
+use super::batch::{Batch, SPAN_NS};
+use crate::net::ws_frame::Frame;
 
 /// Longest sum in bytes; what would be longer is two. A viewer's buffer holds eight, and a message of NATS two.
 const BYTES_MAX: usize = 1 << 19;

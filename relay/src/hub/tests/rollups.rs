@@ -3,7 +3,7 @@
 use joey_shared::viewer::Viewer as Client;
 
 use super::*;
-use crate::frame::Frame;
+use crate::net::ws_frame::Frame;
 
 /// One message, reduced to what matters here.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,12 +50,12 @@ fn a_late_viewer_gets_sums_from_the_next_boundary_on_and_is_up_to_date_at_the_en
     expected.extend((31..=36).map(|seq| Piece::Single(seq, seq)));
     assert_eq!(pieces(&read), expected);
     // Made once: another one that is as late gets the very bytes.
-    let bytes = hub.figures().ring_bytes;
+    let bytes = hub.gauges(0).ring_bytes;
     let (mut other, _) = viewer.subscribe(2, &topic(Filter::All), None, Start::Live, 1_004 * S).unwrap();
     other.next = 11;
     other.single_through = 0;
     assert_eq!(other.read(1, 1_036 * S).batches[0].as_ptr(), read.batches[10].as_ptr());
-    assert_eq!(hub.figures().ring_bytes, bytes);
+    assert_eq!(hub.gauges(0).ring_bytes, bytes);
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn what_leaves_the_ring_stays_as_sums_for_as_long_as_they_are_kept() {
     }
     hub.evict_old(4_000 * S);
     let (_, subscribed) = viewer.subscribe(2, &topic(Filter::All), None, Start::History, 4_000 * S).unwrap();
-    assert_eq!((subscribed.next, hub.figures().ring_bytes), (201, 0));
+    assert_eq!((subscribed.next, hub.gauges(0).ring_bytes), (201, 0));
 }
 
 #[test]
@@ -117,13 +117,13 @@ fn a_sum_counts_each_series_and_ten_seconds_of_period_ends_for_itself() {
     for (worker, end_s) in [("a", 1_001), ("b", 1_001), ("a", 1_003), ("a", 995), ("a", 1_000), ("b", 1_009)] {
         hub.publish(&app, &metrics(worker, COMPUTATION, end_s), 1_009 * S).unwrap();
     }
-    let minute = Metrics { period_ns: 60 * S, ..metrics("a", COMPUTATION, 1_009) };
+    let minute = DataPoint { period_ns: 60 * S, ..metrics("a", COMPUTATION, 1_009) };
     for _ in 0..2 {
         hub.publish(&app, &minute, 1_009 * S).unwrap();
     }
     hub.cut_all(1_009 * S);
     let batches = app.log.lock().due(u64::MAX).unwrap().1;
-    let sums = super::super::sum::of(1, &batches);
+    let sums = super::super::rollup::of(1, &batches);
     let items = items(&sums[0].frame);
     let lines: Vec<_> =
         items.iter().map(|item| (item.series, item.end_ns / S, item.period_ns / S, item.histogram.count())).collect();

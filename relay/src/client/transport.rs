@@ -27,7 +27,7 @@ use tokio_tungstenite::tungstenite::error::{ProtocolError, UrlError};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
-use crate::access::tls;
+use crate::auth::tls;
 
 /// How long opening a connection may take.
 const OPENING: Duration = Duration::from_secs(10);

@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::frame::Frame;
-use crate::nanos;
-use crate::sync::{AtomicU64, Mutex};
+use crate::net::ws_frame::Frame;
+use crate::runtime::clock::nanos;
+use crate::runtime::sync::{AtomicU64, Mutex};
 
 /// Bytes that may wait to be handed out for one feed. Where handing out is slower than cutting, whoever stands by is woken
 /// instead, and reads as it can.

@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::either::Either;
 use tokio_util::io::poll_write_buf;
 
-use crate::frame::Frame;
+use crate::net::ws_frame::Frame;
 
 /// Bytes read from a viewer at once, and held for that as long as it stays. It says little: the library's default of 128 KiB
 /// would be the largest part of a viewer's cost.

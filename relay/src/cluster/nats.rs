@@ -5,8 +5,6 @@
 //! it is started anew.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -14,8 +12,6 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, ServerAddr};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use percent_encoding::percent_decode_str;
-use serde::Deserialize;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -23,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::bridge::{Action, Bridge};
 use super::parts::{self, Joined, Joiner, Splitter};
-use crate::config::Config;
+use crate::config::{Config, NatsUrl};
 use crate::hub::{Hub, Outgoing};
 use crate::metrics::Cluster;
-use crate::nanos;
+use crate::runtime::clock::nanos;
 
 /// How often the bridge looks at what is due.
 const TICK: Duration = Duration::from_millis(100);
@@ -45,49 +41,6 @@ const WAITING_MAX: usize = 1_024;
 const WAITING_BYTES_MAX: usize = 16 << 20;
 /// The group of those that answer questions for one log.
 const GROUP: &str = "holders";
-
-/// A NATS server's address. What it holds besides, a password or a token, is never shown.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct NatsUrl(ServerAddr);
-
-impl FromStr for NatsUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let address = text.trim().parse::<ServerAddr>().map_err(|error| error.to_string())?;
-        match address.scheme() {
-            "nats" | "tls" if !address.host().is_empty() => Ok(Self(address)),
-            _ => Err("an address is nats://host:port or tls://host:port".to_owned()),
-        }
-    }
-}
-
-impl TryFrom<String> for NatsUrl {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl fmt::Debug for NatsUrl {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = self.0.host();
-        let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(out, "{}://{open}{host}{close}:{}", self.0.scheme(), self.0.port())
-    }
-}
-
-impl NatsUrl {
-    /// The address alone, and the user and password in it; a user alone is a token.
-    fn split(&self) -> (ServerAddr, Option<(String, Option<String>)>) {
-        let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-        let user = self.0.username().map(|user| (decoded(user), self.0.password().map(decoded)));
-        // What is in an address may end up in a log.
-        (format!("{self:?}").parse().unwrap_or_else(|_| self.0.clone()), user)
-    }
-}
 
 /// Does what `bridge` decides and tells it what is heard, until `stop`. `outgoing` is what `hub` hands out.
 pub async fn run(hub: Arc<Hub>, mut bridge: Bridge, mut outgoing: mpsc::Receiver<Outgoing>, stop: CancellationToken) {
@@ -373,33 +326,4 @@ fn listen(
         }
     };
     tokio::spawn(work).abort_handle()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(url: &str, shown: &str, user: Option<(&str, Option<&str>)>) {
-        let url: NatsUrl = url.parse().unwrap();
-        assert_eq!(format!("{url:?}"), shown);
-        let (address, found) = url.split();
-        let found = found.as_ref().map(|(user, password)| (user.as_str(), password.as_deref()));
-        assert_eq!((address.has_user_pass(), found), (false, user));
-    }
-
-    #[test]
-    fn an_address_may_hold_a_user_or_a_token_and_never_shows_it() {
-        check("10.1.0.7", "nats://10.1.0.7:4222", None);
-        check("nats://nats.example", "nats://nats.example:4222", None);
-        check("tls://nats.example:4443", "tls://nats.example:4443", None);
-        check("nats://joey:s3%40cret@[::1]:4222", "nats://[::1]:4222", Some(("joey", Some("s3@cret"))));
-        check("nats://t0ken@nats.example", "nats://nats.example:4222", Some(("t0ken", None)));
-    }
-
-    #[test]
-    fn other_addresses_are_refused() {
-        for url in ["", "http://nats.example", "ws://nats.example", "nats://"] {
-            assert!(url.parse::<NatsUrl>().is_err(), "{url:?}");
-        }
-    }
 }

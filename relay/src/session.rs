@@ -7,12 +7,12 @@
 //!
 //! What its pass does not allow does not exist for this viewer, and it is answered as if it did not.
 
-pub mod socket;
+pub mod websocket;
 mod answers;
-mod line;
+mod idle;
 mod logs;
-mod pass;
-pub mod rounds;
+mod permissions;
+pub mod broadcast;
 mod subscriptions;
 mod transport;
 
@@ -30,17 +30,17 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::answers::Answers;
-use self::line::Stand;
+use self::idle::Stand;
 use self::logs::Logs;
-use self::pass::{Pass, Turn};
+use self::permissions::{Pass, Turn};
 use self::subscriptions::Subscriptions;
 use self::transport::Failure;
 pub use self::transport::{Commands, Far, Transport};
-use crate::access::Access;
+use crate::auth::Access;
 use crate::config::at_least_one;
-use crate::frame::Frame;
 use crate::hub::{Hub, Subscription, Viewer};
-use crate::nanos;
+use crate::net::ws_frame::Frame;
+use crate::runtime::clock::nanos;
 
 /// Bytes of batches gathered before they are written. The ring may drop them meanwhile.
 const GATHERED_BYTES: usize = 512 * 1024;

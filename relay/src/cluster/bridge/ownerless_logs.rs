@@ -10,11 +10,11 @@ use std::time::Duration;
 use joey_shared::series::check_name;
 use joey_shared::wire::AppEntry;
 
+use super::super::messages::{HeldWord, Word, split_held};
 use super::super::subjects::{LogId, Place};
-use super::super::words::{HeldWord, Word, split_held};
 use super::{BEAT_MAX, BEATS_LOST_MAX, Bridge, Kept, Replica};
 use crate::hub::RemoteLog;
-use crate::nanos;
+use crate::runtime::clock::nanos;
 
 /// How many relays say of one log that they hold it. More would make a crowd of words where everybody watches the same.
 const SPEAKERS_MAX: usize = 4;

@@ -14,7 +14,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::socket::Socket;
+use super::websocket::Socket;
 use crate::hub::{Handed, Listener, News};
 
 /// A viewer's line.

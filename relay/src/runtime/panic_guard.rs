@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt as _;
 
-use crate::metrics::Counters;
+use prometheus_client::metrics::counter::Counter;
 
 /// A name at which tests make a producer's task panic under a lock, and a viewer's task.
 #[cfg(test)]
@@ -13,10 +13,10 @@ pub(crate) const BROKEN: &str = "broken on purpose";
 /// Runs `work`; a panic in it goes no further than here. What it shared is behind locks that a panic does not poison.
 ///
 /// Put together without `async`, which would take room for `work` twice in every task.
-pub fn contained(counters: Counters, what: &'static str, work: impl Future<Output = ()>) -> impl Future<Output = ()> {
+pub fn contained(panics: Counter, what: &'static str, work: impl Future<Output = ()>) -> impl Future<Output = ()> {
     AssertUnwindSafe(work).catch_unwind().map(move |outcome| {
         if outcome.is_err() {
-            counters.panics.inc();
+            panics.inc();
             tracing::error!(what, "a task panicked; its connection ends here");
         }
     })
@@ -28,9 +28,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_counted_and_goes_no_further() {
-        let counters = Counters::default();
-        contained(counters.clone(), "test", async { panic!("on purpose") }).await;
-        contained(counters.clone(), "test", async {}).await;
-        assert_eq!(counters.panics.get(), 1);
+        let panics = Counter::default();
+        contained(panics.clone(), "test", async { panic!("on purpose") }).await;
+        contained(panics.clone(), "test", async {}).await;
+        assert_eq!(panics.get(), 1);
     }
 }

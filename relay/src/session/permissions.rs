@@ -12,9 +12,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::{Ended, Transport};
-use crate::access::claims::Claims;
-use crate::access::{Access, Rules};
-use crate::clock::wall_ns;
+use crate::auth::claims::Claims;
+use crate::auth::{Access, Rules};
+use crate::runtime::clock::wall_ns;
 
 /// How long a viewer may take to show its token.
 const DEADLINE: Duration = Duration::from_secs(5);

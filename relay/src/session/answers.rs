@@ -11,8 +11,8 @@ use joey_shared::wire::ServerMessage;
 use tokio::time::Instant;
 
 use super::Session;
-use crate::frame::Frame;
 use crate::hub::App;
+use crate::net::ws_frame::Frame;
 
 /// Bytes of names that one viewer gets in a second, in the long run: 1 MiB.
 const BYTES_PER_SEC: f64 = 1_048_576.0;
@@ -55,7 +55,7 @@ impl Session {
     /// Names the series of `app`, as far as the viewer may see them and has not been told them when it asked before.
     pub(super) fn describe(&mut self, app: String) {
         #[cfg(test)]
-        assert_ne!(app, crate::guard::BROKEN);
+        assert_ne!(app, crate::runtime::panic_guard::BROKEN);
         let claims = &self.pass.claims;
         let Some(own) = self.hub.own(&app).filter(|_| claims.cover_app(&app)) else {
             // As for an application that nobody has heard of.

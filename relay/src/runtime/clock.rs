@@ -6,8 +6,6 @@
 
 use std::sync::OnceLock;
 
-use crate::nanos;
-
 /// The wall clock in ns since the Unix epoch. For what is agreed on with others in wall-clock time, such as the end of a token.
 #[must_use]
 pub fn wall_ns() -> u64 {
@@ -52,6 +50,11 @@ fn elapsed_ns() -> u64 {
 fn elapsed_ns() -> u64 {
     static START: OnceLock<std::time::Instant> = OnceLock::new();
     nanos(START.get_or_init(std::time::Instant::now).elapsed())
+}
+
+/// A span in ns; the longest that fits where it is longer.
+pub(crate) fn nanos(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

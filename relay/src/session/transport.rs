@@ -21,10 +21,10 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::{CancellationToken, PollSender};
 
 use super::Ended;
-use super::line::Line;
-use super::socket::Socket;
-use crate::frame::Frame;
-use crate::metered::Written;
+use super::idle::Line;
+use super::websocket::Socket;
+use crate::net::counted_io::Written;
+use crate::net::ws_frame::Frame;
 
 /// Commands that may wait for a stream's session; who brings one more waits as well.
 const COMMANDS_MAX: usize = 16;

@@ -7,17 +7,18 @@ use std::time::Duration;
 use joey_shared::series::{Filter, Topic};
 use joey_shared::wire::{Refusal, Start, Subscribed};
 
-use super::feed::{Batch, Feed, Next};
-use super::rounds::Listener;
-use super::{App, Hub, SLACK, sum};
-use crate::frame::Frame;
-use crate::nanos;
+use super::batch::Batch;
+use super::broadcast::Listener;
+use super::feed::{Feed, Next};
+use super::{App, Hub, SLACK, rollup};
+use crate::net::ws_frame::Frame;
+use crate::runtime::clock::nanos;
 
 /// Bytes after which one turn is over. What is read and not written yet is held even when the ring has dropped it.
 const TURN_BYTES: usize = 256 * 1024;
 
 /// A viewer that has not taken a batch for this long, in ns, is given sums: 10 s, the shortest after which one can exist.
-const LATE_NS: u64 = sum::SPAN_NS;
+const LATE_NS: u64 = super::batch::SPAN_NS;
 
 /// A registered viewer. Dropping it leaves.
 #[derive(Debug)]
@@ -145,7 +146,7 @@ impl Subscription {
     pub fn read(&mut self, pieces_max: usize, now_ns: u64) -> Read {
         let mut read = Read::default();
         while let Some(span) = self.read_until_sum(&mut read, pieces_max, now_ns) {
-            let sums = sum::of(self.feed, &span);
+            let sums = rollup::of(self.feed, &span);
             let mut log = self.app.log.lock();
             let Some(feed) = log.feed_mut(self.feed) else { break };
             self.hub.ring_bytes.fetch_add(feed.insert_sums(sums), Relaxed);

@@ -2,7 +2,7 @@
 //!
 //! Both ends name `ring` as their cryptography instead of relying on a default of the process.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,20 +15,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::config::TlsFiles;
+
 /// How long the handshake may take.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The files of a certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Files {
-    /// The certificate and those that vouch for it, in PEM.
-    pub cert: PathBuf,
-    /// Its private key, in PEM.
-    pub key: PathBuf,
-}
-
 /// Reads a certificate.
-pub(super) fn server(files: &Files) -> anyhow::Result<Arc<ServerConfig>> {
+pub(super) fn server(files: &TlsFiles) -> anyhow::Result<Arc<ServerConfig>> {
     let certificates = certificates(&files.cert)?;
     let key = PrivateKeyDer::from_pem_file(&files.key)
         .with_context(|| format!("cannot use the private key {}", files.key.display()))?;

@@ -1,0 +1,5 @@
+//! Sockets, whatever they carry: listeners with connection limits, byte counts, and WebSocket frames.
+
+pub mod listener;
+pub mod counted_io;
+pub mod ws_frame;
