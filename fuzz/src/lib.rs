@@ -8,10 +8,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use joey::config::Config;
+use joey::data_point::DataPoint;
 use joey::demo::emitter;
 use joey::hub::{Hub, Subscription};
 use joey::ingest;
-use joey::ingest::wallaroo::{Frame, Metrics, decode};
+use joey::ingest::wallaroo::{Frame, decode};
 use joey_shared::histogram::{Histogram, Quantile};
 use joey_shared::series::{COMPUTATION, Filter, PIPELINE_INGESTION, START_TO_END, SeriesKey, Topic};
 use joey_shared::store::AppStore;
@@ -66,7 +67,7 @@ fn ingested(bytes: &[u8], piece: usize) -> (Vec<String>, Vec<SeriesEntry>, Vec<T
     let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("there is memory");
     runtime.block_on(ingest::read(hub.clone(), peer, Pieces { rest: bytes, piece }));
-    let text = joey::metrics::render(&hub, 0);
+    let text = joey::metrics::render(hub.counters(), &hub.gauges(0));
     let is_about_frames =
         |line: &&str| line.starts_with("joey_frames_rejected") || line.starts_with("joey_connections");
     let mut counts: Vec<String> = text.lines().filter(is_about_frames).map(str::to_owned).collect();
@@ -276,16 +277,16 @@ pub fn hub(bytes: &[u8]) {
             5 if !followed.is_empty() => drop(followed.swap_remove(number % followed.len())),
             _ => {}
         }
-        assert!(hub.figures().apps <= 3 && hub.figures().series <= 20);
+        assert!(hub.gauges(0).apps <= 3 && hub.gauges(0).series <= 20);
     }
     hub.cut_all(now_ns);
-    assert!(hub.figures().ring_bytes <= 4_000);
+    assert!(hub.gauges(0).ring_bytes <= 4_000);
     for subscription in &mut followed {
         while read(subscription, usize::MAX, now_ns) {}
     }
     followed.clear();
     hub.evict_old(now_ns + 1_000 * S);
-    let figures = hub.figures();
+    let figures = hub.gauges(0);
     assert_eq!((figures.apps, figures.series, figures.ring_bytes), (0, 0, 0));
 }
 

@@ -9,7 +9,7 @@ use joey_tests::{Frame, Oracle, PATIENCE, Producer, Relay, Tap, eventually_is, j
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::auth::{KEPT, RENEWED, hang_up, numbered};
+use crate::access::{KEPT, RENEWED, hang_up, numbered};
 
 fn tls_words(authority: &Authority) -> Vec<String> {
     ["--tls-cert".to_owned(), authority.path("cert.pem"), "--tls-key".to_owned(), authority.path("key.pem")].into()
