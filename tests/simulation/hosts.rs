@@ -159,14 +159,14 @@ async fn relay(config: Config, Shared { logs, .. }: Shared) -> turmoil::Result {
         tokio::select! {
             producer = producers.accept() => {
                 let (stream, peer) = producer?;
-                tokio::spawn(contained(hub.counters().clone(), "producer", ingest::read(hub.clone(), peer, stream)));
+                tokio::spawn(contained(hub.counters().panics.clone(), "producer", ingest::read(hub.clone(), peer, stream)));
             }
             viewer = viewers.accept() => {
                 let (stream, peer) = viewer?;
                 let place = places.take(IpAddr::from(Ipv4Addr::LOCALHOST), LABELS).expect("there is room");
                 let (router, stop) = (router.clone(), stop.clone());
                 let conversation = async move { converse(stream, peer, router, Arc::new(place), &stop).await };
-                tokio::spawn(contained(hub.counters().clone(), "http", conversation));
+                tokio::spawn(contained(hub.counters().panics.clone(), "http", conversation));
             }
         }
     }
