@@ -162,7 +162,7 @@ impl Fault {
 /// Compares what every viewer was told with what the relays had cut.
 fn check(world: &World) {
     let logs = world.shared.logs.borrow();
-    assert!(logs.iter().all(|log| log.hub.counters().panics.get() == 0), "no task panics");
+    assert!(logs.iter().all(|log| log.hub.counters().task_panics.get() == 0), "no task panics");
     for (name, seen) in VIEWERS.iter().zip(&world.seen) {
         let seen = seen.borrow();
         for (&epoch, got) in &seen.got {
@@ -177,7 +177,7 @@ fn check(world: &World) {
             assert_eq!(seen.unknown_holes, seen.restarts, "{name}: a restart is a hole of unknown size");
         }
         let (epoch, log) = (logs.len() as u64, logs.last().expect("there was a relay"));
-        assert_eq!(log.hub.counters().accepted.get(), log.numbers.len() as u64, "what was taken was cut");
+        assert_eq!(log.hub.counters().frames_accepted.get(), log.numbers.len() as u64, "what was taken was cut");
         let began = *seen.began.get(&epoch).unwrap_or_else(|| panic!("{name} has not come back"));
         let passes = |frame: u64| name != &"part" || category(frame) == "computation";
         let wanted = log.numbers.range(began..).filter(|(_, cut)| passes(cut.frame)).count() as u64;

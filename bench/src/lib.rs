@@ -133,7 +133,7 @@ fn ingest_frames() -> Result<Ready> {
     let frames = frames().concat();
     Ok(Box::new(move |rounds| {
         let again = Again { bytes: frames.clone(), at: 0, left: rounds };
-        runtime.block_on(ingest::read(Arc::clone(&hub), peer, again));
+        runtime.block_on(ingest::read_producer(Arc::clone(&hub), peer, again));
         Ok(())
     }))
 }

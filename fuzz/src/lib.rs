@@ -66,7 +66,7 @@ fn ingested(bytes: &[u8], piece: usize) -> (Vec<String>, Vec<SeriesEntry>, Vec<T
     let hub = Arc::new(Hub::new(Config::default(), 7));
     let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("there is memory");
-    runtime.block_on(ingest::read(hub.clone(), peer, Pieces { rest: bytes, piece }));
+    runtime.block_on(ingest::read_producer(hub.clone(), peer, Pieces { rest: bytes, piece }));
     let text = joey::metrics::render(hub.counters(), &hub.gauges(0));
     let is_about_frames =
         |line: &&str| line.starts_with("joey_frames_rejected") || line.starts_with("joey_connections");
@@ -88,7 +88,7 @@ fn ingested(bytes: &[u8], piece: usize) -> (Vec<String>, Vec<SeriesEntry>, Vec<T
             told.extend(updates(&batch).1.into_iter().map(Told::from));
         }
     }
-    assert_eq!(told.len() as u64, hub.counters().accepted.get());
+    assert_eq!(told.len() as u64, hub.counters().frames_accepted.get());
     (counts, series, told)
 }
 
@@ -236,7 +236,7 @@ fn series() -> Vec<SeriesEntry> {
 pub fn hub(bytes: &[u8]) {
     let config = Config {
         ring: Duration::from_secs(10),
-        sums: Duration::from_secs(60),
+        rollups: Duration::from_secs(60),
         forget_after: Duration::from_secs(60),
         ring_bytes_max: 4_000,
         apps_max: 3,

@@ -174,7 +174,7 @@ impl Hub {
     /// The application of this name, made if need be.
     ///
     /// # Errors
-    /// [`RejectReason::LimitApps`] when there are as many as there may be.
+    /// [`RejectReason::AppLimit`] when there are as many as there may be.
     pub fn app(&self, name: &str) -> Result<Arc<App>, RejectReason> {
         if let Some(app) = self.apps.read().get(name) {
             return Ok(app.clone());
@@ -184,7 +184,7 @@ impl Hub {
             return Ok(app.clone());
         }
         if apps.len() >= self.config.apps_max {
-            return Err(RejectReason::LimitApps);
+            return Err(RejectReason::AppLimit);
         }
         let app = Arc::new(self.empty_app(name, self.epoch + self.forgotten.load(Relaxed)));
         app.log.lock().changed = self.catalogue_changed();
@@ -207,7 +207,7 @@ impl Hub {
     /// Stamps one histogram that was read at `now_ns` and puts it on its way; gives the number of its series.
     ///
     /// # Errors
-    /// [`RejectReason::LimitSeries`] when it is of a new series and there are as many as there may be.
+    /// [`RejectReason::SeriesLimit`] when it is of a new series and there are as many as there may be.
     pub fn publish(&self, app: &Arc<App>, metrics: &DataPoint<'_>, now_ns: u64) -> Result<u32, RejectReason> {
         self.publishing(app, now_ns).metrics(metrics)
     }
@@ -256,7 +256,7 @@ impl Hub {
     /// speak of it.
     #[must_use]
     pub fn series_ns(&self) -> u64 {
-        nanos(self.config.ring.max(self.config.sums) + SLACK + SERIES_SLACK)
+        nanos(self.config.ring.max(self.config.rollups) + SLACK + SERIES_SLACK)
     }
 
     /// Takes one of the places for series, unless all are taken.
@@ -342,23 +342,23 @@ impl Hub {
     /// Drops history that is too old, and applications that nobody sends or watches.
     pub fn evict_old(&self, now_ns: u64) {
         let oldest_ns = now_ns.saturating_sub(nanos(self.config.ring + SLACK));
-        let oldest_sum_ns = now_ns.saturating_sub(nanos(self.config.sums + SLACK));
+        let oldest_sum_ns = now_ns.saturating_sub(nanos(self.config.rollups + SLACK));
         let silent_since_ns = now_ns.saturating_sub(nanos(self.config.forget_after));
         self.forget_listeners(now_ns);
         let mut silent = Vec::new();
         for app in self.all_logs() {
-            if self.config.sums > Duration::ZERO {
+            if self.config.rollups > Duration::ZERO {
                 self.sum_up(&app, oldest_ns);
             }
             let mut log = app.log.lock();
             let mut freed = log.evict_sums(oldest_sum_ns);
-            if self.config.sums == Duration::ZERO {
+            if self.config.rollups == Duration::ZERO {
                 freed += log.evict_older(oldest_ns);
             }
             self.ring_bytes.fetch_sub(freed, Relaxed);
             let series = log.let_go_of_series(now_ns, self.series_ns()) as u64;
             self.series.fetch_sub(series, Relaxed);
-            self.counters.series_let_go.inc_by(series);
+            self.counters.series_expired.inc_by(series);
             if series > 0 || log.is_entry_stale(now_ns) {
                 log.changed = self.catalogue_changed();
             }
@@ -429,7 +429,7 @@ impl Hub {
                     break;
                 }
                 freed += bytes;
-                self.counters.evicted.inc();
+                self.counters.batches_evicted.inc();
             }
             self.ring_bytes.fetch_sub(freed, Relaxed);
             if freed > 0 {
@@ -540,11 +540,11 @@ impl Publishing<'_> {
     /// Stamps one histogram; gives the number of its series.
     ///
     /// # Errors
-    /// [`RejectReason::LimitSeries`] when it is of a new series and there are as many as there may be.
+    /// [`RejectReason::SeriesLimit`] when it is of a new series and there are as many as there may be.
     pub fn metrics(&mut self, metrics: &DataPoint<'_>) -> Result<u32, RejectReason> {
         let Self { hub, now, log, .. } = self;
         #[cfg(test)]
-        assert_ne!(metrics.name, crate::runtime::panic_guard::BROKEN);
+        assert_ne!(metrics.name, crate::runtime::panic_guard::PANIC_NAME);
         let known = log.series_number(metrics);
         let series = if let Some(number) = known {
             number
@@ -554,12 +554,12 @@ impl Publishing<'_> {
                 // The catalogue says so with its next beat; one producer must not make it beat faster.
                 log.limited += 1;
                 log.heard_ns = now.ns;
-                return Err(RejectReason::LimitSeries);
+                return Err(RejectReason::SeriesLimit);
             }
             log.changed = hub.catalogue_changed();
             log.add_series(metrics, now.ns)
         };
-        let is_known = self.counted(series, metrics.counted());
+        let is_known = self.counted(series, metrics.counts());
         debug_assert!(is_known, "it was found or added above");
         Ok(series)
     }
@@ -591,10 +591,10 @@ impl Publishing<'_> {
 
 impl Drop for Publishing<'_> {
     fn drop(&mut self) {
-        let Counters { accepted, late, moved, .. } = &self.hub.counters;
-        accepted.inc_by(self.stamped.accepted);
-        late.inc_by(self.stamped.late);
-        moved.inc_by(self.stamped.moved);
+        let Counters { frames_accepted, frames_late, frames_clock_adjusted, .. } = &self.hub.counters;
+        frames_accepted.inc_by(self.stamped.accepted);
+        frames_late.inc_by(self.stamped.late);
+        frames_clock_adjusted.inc_by(self.stamped.moved);
         if self.stamped.held != self.stamped.released {
             // Counts of both wrap as one number.
             self.hub.held.fetch_add(self.stamped.held.wrapping_sub(self.stamped.released), Relaxed);

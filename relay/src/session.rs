@@ -36,10 +36,11 @@ use self::permissions::{Pass, Turn};
 use self::subscriptions::Subscriptions;
 use self::transport::Failure;
 pub use self::transport::{Commands, Far, Transport};
-use crate::auth::Access;
+use crate::auth::Auth;
 use crate::config::at_least_one;
 use crate::hub::{Hub, Subscription, Viewer};
-use crate::net::ws_frame::Frame;
+use crate::metrics::CloseReason;
+use crate::net::ws_frame::WsFrame;
 use crate::runtime::clock::nanos;
 
 /// Bytes of batches gathered before they are written. The ring may drop them meanwhile.
@@ -64,18 +65,18 @@ const COMMANDS: Quota = Quota::per_second(at_least_one(50)).allow_burst(at_least
 pub async fn serve(
     mut transport: Transport,
     hub: Arc<Hub>,
-    access: Arc<Access>,
+    auth: Arc<Auth>,
     token: Option<String>,
     stop: CancellationToken,
 ) {
     // What happens once is on the heap while it does, or every viewer's task would have to have room for it.
-    let admission = Box::pin(stop.run_until_cancelled(Pass::admit(&mut transport, &access, token))).await;
-    let pass = match admission.unwrap_or(Err(Ended::Close(close::RESTART, "restart"))) {
+    let admission = Box::pin(stop.run_until_cancelled(Pass::admit(&mut transport, &auth, token))).await;
+    let pass = match admission.unwrap_or(Err(Ended::Close(close::RESTART, CloseReason::Restart))) {
         Ok(pass) => pass,
         Err(ended) => return Box::pin(finish(transport, &hub, ended)).await,
     };
     let Some(viewer) = hub.enter(transport.line().clone()) else {
-        let full = Ended::Close(close::FULL, "viewer_limit");
+        let full = Ended::Close(close::FULL, CloseReason::ViewerLimit);
         return Box::pin(finish(transport, &hub, full)).await;
     };
     let mut session = Session {
@@ -108,7 +109,7 @@ async fn finish(transport: Transport, hub: &Hub, ended: Ended) {
         Ended::Gone => {}
         Ended::Close(code, reason) => {
             hub.counters().close(reason);
-            transport.say_goodbye(code, reason).await;
+            transport.say_goodbye(code, reason.as_str()).await;
         }
     }
 }
@@ -119,7 +120,7 @@ pub enum Ended {
     /// The viewer left, or its connection failed.
     Gone,
     /// The relay ends it, with a code and a reason that is a label too.
-    Close(u16, &'static str),
+    Close(u16, CloseReason),
 }
 
 struct Session {
@@ -191,7 +192,7 @@ impl Session {
                         let more = self.send_news()?;
                         self.flush().await?;
                         if !more {
-                            return Break(Ended::Close(close::RESTART, "restart"));
+                            return Break(Ended::Close(close::RESTART, CloseReason::Restart));
                         }
                     }
                 }
@@ -266,10 +267,10 @@ impl Session {
     /// Ends what the pass no longer allows, and tells anew what there is.
     fn keep_to_pass(&mut self) {
         let claims = &self.pass.claims;
-        let is_covered = |subscription: &Subscription| claims.cover(subscription.app(), subscription.filter());
+        let is_covered = |subscription: &Subscription| claims.allow_topic(subscription.app(), subscription.filter());
         let ended = self.subscriptions.iter().filter(|(_, subscription)| !is_covered(subscription));
         let mut ended: Vec<u32> = ended.map(|(sub, _)| sub).collect();
-        ended.extend(self.logs.uncovered(|topic| claims.cover(&topic.app, &topic.filter)));
+        ended.extend(self.logs.uncovered(|topic| claims.allow_topic(&topic.app, &topic.filter)));
         for sub in ended {
             self.leave(sub);
             self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp });
@@ -284,7 +285,7 @@ impl Session {
     fn send_news(&mut self) -> ControlFlow<Ended, bool> {
         let now = Instant::now();
         match self.pass.turn(now) {
-            Some(Turn::Over) => return Break(Ended::Close(close::TOKEN, "token_expired")),
+            Some(Turn::Over) => return Break(Ended::Close(close::TOKEN, CloseReason::TokenExpired)),
             Some(Turn::Notice) => self.say_end_of_pass(),
             None => {}
         }
@@ -303,7 +304,7 @@ impl Session {
         }
         if now >= self.ping_due {
             if self.unanswered >= UNANSWERED_MAX {
-                self.hub.counters().close("silent");
+                self.hub.counters().close(CloseReason::PingTimeout);
                 return Break(Ended::Gone);
             }
             self.ping_due = now + PING;
@@ -330,7 +331,7 @@ impl Session {
             }
             self.catalogue_due = now + CATALOGUE_PAUSE;
             let (full, mut apps, version) = self.hub.catalogue_since(self.catalogue);
-            apps.retain(|entry| self.pass.claims.cover_app(&entry.app));
+            apps.retain(|entry| self.pass.claims.allow_app(&entry.app));
             (self.catalogue, self.replaces, self.apps) = (version, full, apps.into());
             if self.apps.is_empty() && !full {
                 return false;
@@ -410,7 +411,7 @@ impl Session {
         }
         match command.map(|bytes| ClientMessage::decode(&bytes)) {
             Some(Ok(message)) => self.obey(message),
-            Some(Err(_)) => Break(Ended::Close(close::UNREADABLE, "unreadable")),
+            Some(Err(_)) => Break(Ended::Close(close::UNREADABLE, CloseReason::Malformed)),
             None => Continue(()),
         }
     }
@@ -443,7 +444,7 @@ impl Session {
         } else if self.subscriptions.len() + self.logs.len() >= self.hub.config().subscriptions_max {
             Some(Refusal::TooMany)
         } else {
-            (!self.pass.claims.cover(&topic.app, &topic.filter)).then_some(Refusal::NoSuchApp)
+            (!self.pass.claims.allow_topic(&topic.app, &topic.filter)).then_some(Refusal::NoSuchApp)
         }
     }
 
@@ -466,21 +467,21 @@ impl Session {
     }
 
     fn say(&mut self, message: &ServerMessage<'_>) {
-        self.push(&Frame::of(&message.encode()));
+        self.push(&WsFrame::new(&message.encode()));
     }
 
     /// Gathers one message for the next [`Session::flush`].
-    fn push(&mut self, frame: &Frame) {
+    fn push(&mut self, frame: &WsFrame) {
         self.told = Instant::now();
-        self.hub.counters().bytes_out.inc_by(frame.len() as u64);
-        self.hub.counters().messages_out.inc();
+        self.hub.counters().sent_bytes.inc_by(frame.len() as u64);
+        self.hub.counters().sent_messages.inc();
         self.transport.push(frame);
     }
 
     async fn flush(&mut self) -> ControlFlow<Ended> {
-        let Err(failure) = self.transport.flush(self.hub.config().stall_deadline).await else { return Continue(()) };
+        let Err(failure) = self.transport.flush(self.hub.config().stall_timeout).await else { return Continue(()) };
         if matches!(failure, Failure::Stalled) {
-            self.hub.counters().close("stalled");
+            self.hub.counters().close(CloseReason::Stalled);
         }
         // Where nothing gets through, neither would a reason.
         Break(Ended::Gone)

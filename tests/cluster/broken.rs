@@ -35,14 +35,14 @@ fn a_server_that_is_killed_for_a_while_costs_nobody_anything() {
     let next = goes_on(&mut producer, &mut local, 2, OUTAGE);
     relays.iter().for_each(|relay| assert_eq!(relay.get("/readyz").0, 200, "a relay alone is a relay"));
     assert!(
-        relays[0].metric("joey_cluster_dropped_total{reason=\"disconnected\"}") > 0,
+        relays[0].metric("joey_cluster_messages_dropped_total{reason=\"disconnected\"}") > 0,
         "what could not go out is counted"
     );
     nats.restart();
     let next = goes_on(&mut producer, &mut local, next, Duration::from_secs(1));
     check(&mut local, next - 1);
     check(&mut remote, next - 1);
-    assert!(relays[1].metric("joey_cluster_filled_updates_total") > 0);
+    assert!(relays[1].metric("joey_cluster_backfilled_updates_total") > 0);
 }
 
 #[test]

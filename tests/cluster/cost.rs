@@ -38,7 +38,7 @@ impl Counted {
             value.map_or(0, |value| value.parse().expect("figures are whole numbers"))
         };
         let amount = |way: &str| ["messages", "bytes"].map(|what| figure(&format!("joey_cluster_{way}_{what}_total")));
-        let asked = figure("joey_cluster_asked_total");
+        let asked = figure("joey_cluster_history_requests_total");
         Self { sent: amount("sent"), received: amount("received"), asked, batches: figure("joey_batches_total") }
     }
 }

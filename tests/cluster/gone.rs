@@ -20,15 +20,15 @@ fn a_viewer_that_comes_after_the_origin_was_killed_gets_its_log_from_whoever_wat
     for relay in &relays[1..] {
         relay.knows(2);
     }
-    assert_eq!(relays[2].metric("joey_cluster_filled_updates_total"), 0, "it never had anything of it");
+    assert_eq!(relays[2].metric("joey_cluster_backfilled_updates_total"), 0, "it never had anything of it");
     let mut viewer = Viewer::connect(&relays[2]);
     viewer.wait_for_worker("App", "w", |worker| !worker.connected);
     assert_eq!(viewer.logs("App"), [epoch]);
     let mut late = witness(&relays[2], epoch);
     check(&mut late, 3_000);
-    assert_eq!(relays[2].metric("joey_cluster_filled_updates_total"), 3_000);
+    assert_eq!(relays[2].metric("joey_cluster_backfilled_updates_total"), 3_000);
     for relay in &relays[1..] {
-        eventually_is("logs without an origin", &1, || relay.metric("joey_cluster_orphans"));
+        eventually_is("logs without an origin", &1, || relay.metric("joey_cluster_ownerless_logs"));
     }
     // It goes on from hand to hand: who watched first may go as well.
     relays[1].kill();

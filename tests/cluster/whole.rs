@@ -47,7 +47,11 @@ fn over_a_server_that_takes_little_at_once_everything_arrives() {
         send(&mut producer, "App", "w", 1_001..=1_500);
         [&mut early, &mut late].into_iter().for_each(|witness| check(witness, 1_500));
         for relay in &relays {
-            assert_eq!(relay.metric("joey_cluster_dropped_total{reason=\"too_long\"}"), 0, "{max_payload} bytes");
+            assert_eq!(
+                relay.metric("joey_cluster_messages_dropped_total{reason=\"too_long\"}"),
+                0,
+                "{max_payload} bytes"
+            );
         }
     }
 }
@@ -57,7 +61,7 @@ fn a_server_that_takes_too_little_is_named_once() {
     let (nats, _folder) = server(128);
     let relay = relay(&nats.url());
     let _producer = relay.producer(&"long ".repeat(40), "w");
-    let dropped = "joey_cluster_dropped_total{reason=\"too_long\"}";
+    let dropped = "joey_cluster_messages_dropped_total{reason=\"too_long\"}";
     eventually("what is too long is counted", || (relay.metric(dropped) >= 2).then_some(()));
     assert_eq!(relay.log().matches("NATS takes too little").count(), 1, "{}", relay.log());
 }
@@ -118,8 +122,9 @@ fn nothing_that_is_said_at_the_server_harms_a_relay() {
     }
     stranger.so_far();
     eventually("it is refused", || {
-        let refused = |reason| relays[1].metric(&format!("joey_cluster_refused_total{{reason=\"{reason}\"}}"));
-        (refused("malformed") > 0 && refused("batch") > 0).then_some(())
+        let refused =
+            |reason| relays[1].metric(&format!("joey_cluster_messages_rejected_total{{reason=\"{reason}\"}}"));
+        (refused("malformed") > 0 && refused("invalid_batch") > 0).then_some(())
     });
     send(&mut producer, "App", "w", 2..=500);
     check(&mut witness, 500);

@@ -45,7 +45,7 @@ fn without_descriptors_newcomers_are_turned_away_and_those_inside_go_on() {
         // Turned away, it would end within the handshake.
         std::panic::catch_unwind(|| open_over(stream, relay.http, &[]).ok().map(Viewer::over)).ok().flatten()
     });
-    let turned_away = "joey_connections_closed_total{reason=\"connection_descriptors\"}";
+    let turned_away = "joey_connections_closed_total{reason=\"connection_fd_limit\"}";
     assert!(relay.metric(turned_away) > 0);
     newcomer.wait_for(|heard| matches!(heard, joey_tests::Heard::Catalogue(..)).then_some(()));
     check_books(&relay, 200, 0);

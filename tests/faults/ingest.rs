@@ -119,7 +119,7 @@ fn a_hundred_producers_that_drip_are_cut_off_and_hold_up_nobody() {
         std::thread::sleep(Duration::from_millis(150));
         drips.is_empty().then_some(())
     });
-    assert_eq!(here.relay.rejected("slow_frame"), 100);
+    assert_eq!(here.relay.rejected("frame_timeout"), 100);
     here.stays_exact(0, 100);
 }
 

@@ -83,7 +83,7 @@ fn a_viewer_that_has_vanished_is_given_up_and_goes_on_where_it_was() {
         neighbour.viewer.as_mut().expect("it is connected").answers_pings();
         (relay.metric("joey_viewers") == 1).then_some(())
     });
-    assert_eq!(relay.metric("joey_connections_closed_total{reason=\"silent\"}"), 1);
+    assert_eq!(relay.metric("joey_connections_closed_total{reason=\"ping_timeout\"}"), 1);
     send(&mut producer, "App", "w", 101..=200);
     wire.thaw();
     witness.returns_to(wire.address);

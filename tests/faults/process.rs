@@ -87,6 +87,6 @@ fn a_producer_that_floods_is_held_to_its_rate_and_its_neighbour_is_exact() {
         (accepted + refused == 31_000).then_some(refused)
     });
     // Ten seconds' worth at once are taken, and 500 a second after that.
-    assert!(refused > 0 && relay.rejected("rate") == refused, "{refused} refused");
+    assert!(refused > 0 && relay.rejected("rate_limit") == refused, "{refused} refused");
     check_books(&relay, 31_000 - refused, refused);
 }

@@ -33,7 +33,7 @@ fn a_clock_that_jumps_about_moves_nobody_elses_window() {
     let mut witness = Witness::of("App", Viewer::connect(&relay));
     witness.reads_to(sent as u64);
     // Those from the future are moved. What follows them, from the past, is late by either clock.
-    assert!(relay.metric("joey_frames_moved_total") >= 3 * 5);
+    assert!(relay.metric("joey_frames_clock_adjusted_total") >= 3 * 5);
     let expected = Oracle::of(&sound).expected(300, 0);
     let expected = expected.values().find(|view| view["worker"] == "sound").expect("the worker has a view");
     let numbers = ["count", "bins", "min_ns", "max_ns", "quantiles"];

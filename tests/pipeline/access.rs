@@ -40,8 +40,8 @@ pub(crate) fn hang_up(relay: &Relay, word: &str) {
     eventually(word, || (times(relay) > before).then_some(()));
 }
 
-pub(crate) const RENEWED: &str = "read again";
-pub(crate) const KEPT: &str = "nothing changes";
+pub(crate) const RENEWED: &str = "reloaded";
+pub(crate) const KEPT: &str = "reload failed";
 
 // === tokens ===
 
@@ -109,7 +109,7 @@ fn a_token_that_is_not_good_is_closed_with_4401_however_it_is_shown() {
         viewer.show(token);
         assert_eq!(viewer.closes(), close::TOKEN, "instead, number {at}");
     }
-    assert_eq!(relay.closed("token"), 3 * bad.len() as u64);
+    assert_eq!(relay.closed("invalid_token"), 3 * bad.len() as u64);
     assert_eq!(relay.metric("joey_task_panics_total"), 0);
 }
 
@@ -445,7 +445,7 @@ fn origins_are_read_again_and_a_bad_file_changes_nothing() {
         hang_up(&relay, KEPT);
         check(Some(403), None);
     }
-    assert_eq!(relay.closed("origin"), 2 + 5);
+    assert_eq!(relay.closed("forbidden_origin"), 2 + 5);
 }
 
 #[test]

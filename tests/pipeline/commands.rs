@@ -62,7 +62,7 @@ fn health_and_figures() {
 fn the_log_is_one_json_object_a_line() {
     let relay = Relay::start();
     relay.producer("App", "w").finish();
-    eventually("the log says so", || relay.log().contains("producer gone").then_some(()));
+    eventually("the log says so", || relay.log().contains("producer disconnected").then_some(()));
     // The two lines for people in front of a terminal are no part of the log.
     let log = relay.log();
     let lines = log.lines().map(str::trim).filter(|line| !line.is_empty());

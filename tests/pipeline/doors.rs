@@ -146,12 +146,12 @@ fn only_producers_of_the_networks_on_the_list_are_read() {
     welcome.send(&numbered("App", "computation", 1));
     relay.accepts(1);
     producer_from([127, 0, 0, 1], relay.ingest).is_cut_off();
-    assert_eq!(relay.closed("producer_network"), 1);
+    assert_eq!(relay.closed("producer_forbidden_network"), 1);
     // Another list: whoever is no longer on it is cut off, whoever is new may come.
     let _ = config(json!(["127.0.0.1", "::1"]));
     hang_up(&relay, RENEWED);
     welcome.is_cut_off();
-    assert_eq!(relay.closed("producer_network"), 2);
+    assert_eq!(relay.closed("producer_forbidden_network"), 2);
     let mut other = producer_from([127, 0, 0, 1], relay.ingest);
     other.send(&numbered("App", "computation", 2));
     relay.accepts(2);

@@ -134,7 +134,7 @@ fn a_frame_that_takes_longer_than_ten_seconds_ends_its_connection() {
     let mut producer = Producer::connect(relay.ingest);
     producer.write(&captured().encode()[..100]);
     producer.is_cut_off();
-    assert_eq!(relay.rejected("slow_frame"), 1);
+    assert_eq!(relay.rejected("frame_timeout"), 1);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn beyond_a_limit_frames_are_refused_and_counted_and_what_exists_goes_on() {
     producer.send_all(&[of("B", "1"), of("B", "2"), of("C", "1")]);
     producer.send_all(&[of("A", "1"), of("B", "1")]);
     relay.accepts(6);
-    assert_eq!((relay.rejected("limit_series"), relay.rejected("limit_apps")), (2, 1));
+    assert_eq!((relay.rejected("series_limit"), relay.rejected("app_limit")), (2, 1));
     Oracle::of(&[of("A", "1"), of("A", "2"), of("A", "3"), of("A", "1")]).check(&relay.stats("A"));
     Oracle::of(&[of("B", "1"), of("B", "1")]).check(&relay.stats("B"));
 }
@@ -212,10 +212,10 @@ fn room_that_a_forgotten_application_leaves_can_be_used_again() {
     let of = |app: &str, name: &str| Frame::new(app, "computation", ["p", "w", name], THEN_S).with(&[5]);
     // Refusals take no room that nobody would ever give back.
     relay.producer("A", "w").send_all((0..50).map(|name| of("A", &name.to_string())).collect::<Vec<_>>().iter());
-    eventually_is("refusals", &48, || relay.rejected("limit_series"));
+    eventually_is("refusals", &48, || relay.rejected("series_limit"));
     eventually_is("applications", &0, || relay.metric("joey_apps"));
     relay.producer("B", "w").send_all(&[of("B", "1"), of("B", "2"), of("B", "3")]);
-    eventually_is("refusals", &49, || relay.rejected("limit_series"));
+    eventually_is("refusals", &49, || relay.rejected("series_limit"));
     relay.accepts(4);
 }
 

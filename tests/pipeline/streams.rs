@@ -105,8 +105,8 @@ fn only_whole_messages_for_a_stream_that_is_open_are_taken() {
     let id = open.id.clone();
     drop(open);
     eventually_is("the answer to the id of a stream that is gone", &404, || unknown(&id));
-    assert!(relay.closed("stream_unknown") >= 4);
-    assert_eq!((relay.closed("too_big"), relay.closed("unreadable")), (2, 4));
+    assert!(relay.closed("unknown_stream") >= 4);
+    assert_eq!((relay.closed("too_big"), relay.closed("malformed")), (2, 4));
     assert_eq!(relay.metric("joey_task_panics_total"), 0);
 }
 
@@ -117,7 +117,7 @@ fn commands_that_do_not_come_to_their_end_are_not_waited_for() {
     // It says that more will come.
     let (status, _) = post(relay.http, &format!("/stream/{}", open.id), "Transfer-Encoding: chunked\r\n", &[]);
     assert_eq!(status, 408);
-    assert_eq!(relay.closed("stream_slow"), 1);
+    assert_eq!(relay.closed("command_timeout"), 1);
     assert_eq!(open.command(&describe()), 204, "the stream goes on");
 }
 
@@ -131,7 +131,7 @@ fn a_page_of_another_site_may_neither_open_a_stream_nor_speak_over_one() {
         let (status, _) = post(relay.http, &format!("/stream/{}", stream(&relay).id), &from(origin), &describe());
         assert_eq!(status, 403, "{origin}");
     }
-    assert_eq!(relay.closed("origin"), 6);
+    assert_eq!(relay.closed("forbidden_origin"), 6);
     for origin in ["https://ui.example", &own] {
         let stream = Stream::open(relay.http, &from(origin)).expect("it may");
         assert_eq!(post(relay.http, &format!("/stream/{}", stream.id), &from(origin), &describe()).0, 204);
@@ -180,7 +180,7 @@ fn tokens_count_over_a_stream_as_they_do_over_a_websocket() {
     with_request.show(&bad);
     assert_eq!(with_request.closes(), close::TOKEN);
     assert_eq!(silent.take(), Heard::Closed(close::NO_TOKEN));
-    assert_eq!((relay.closed("token"), relay.closed("no_token")), (3, 1));
+    assert_eq!((relay.closed("invalid_token"), relay.closed("no_token")), (3, 1));
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn a_clock_far_in_the_future_does_not_poison_the_window() {
     relay.accepts(13);
     producer.send_all(&sound[10..]);
     relay.accepts(23);
-    assert_eq!(relay.metric("joey_frames_moved_total"), 3);
+    assert_eq!(relay.metric("joey_frames_clock_adjusted_total"), 3);
     let stats = relay.stats("Time");
     let views = stats["views"].as_array().unwrap();
     let of = |worker: &str| views.iter().find(|view| view["worker"] == worker).unwrap();

@@ -96,7 +96,7 @@ fn what_is_new_is_handed_out_on_the_spot_to_whoever_has_everything_else() {
     let [first, second, third] = seen.map(sorted);
     assert_eq!((&first, &second, third), (&all, &all, parts));
     // A viewer's task may be on its way to standing by when a batch is cut, so not all of them are.
-    let on_the_spot = relay.metric("joey_sent_messages_on_the_spot_total");
+    let on_the_spot = relay.metric("joey_sent_messages_direct_total");
     assert!((ROUNDS..=2 * ROUNDS).contains(&on_the_spot), "{on_the_spot} messages");
 }
 

@@ -114,7 +114,7 @@ pub(crate) fn series() -> Vec<Figure> {
     }
     producer.finish();
     let (relay, mut figures) = here.end(24.0);
-    let (refused, held) = (relay.rejected("limit_series"), relay.metric("joey_series"));
+    let (refused, held) = (relay.rejected("series_limit"), relay.metric("joey_series"));
     figures.insert(0, Figure::holds("series refused and counted", refused, refused == SERIES - MOST));
     // Each of the two honest applications has fifty.
     figures.insert(1, Figure::holds("series held", held, held == MOST + 100));

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures_util::{SinkExt as _, StreamExt as _};
-use joey::auth::Access;
+use joey::auth::Auth;
 use joey::config::Config;
-use joey::http::accept::converse;
+use joey::http::accept::serve_connection;
 use joey::hub::Hub;
-use joey::net::listener::{Labels, Places};
-use joey::runtime::panic_guard::contained;
+use joey::metrics::CloseReason;
+use joey::net::listener::{ConnectionLimit, LimitReasons};
+use joey::runtime::panic_guard::catch_panic;
 use joey::session::broadcast::hand_out;
 use joey::{http, ingest, server};
 use joey_shared::histogram::Histogram;
@@ -51,7 +52,11 @@ const SILENCE: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Period ends that one item of a sum counts.
 const SUM_NS: u64 = 10 * S;
-const LABELS: Labels = Labels { full: "full", address: "address", descriptors: "descriptors" };
+const REASONS: LimitReasons = LimitReasons {
+    total: CloseReason::ConnectionLimit,
+    per_address: CloseReason::ConnectionAddressLimit,
+    descriptors: CloseReason::ConnectionFdLimit,
+};
 
 pub(crate) struct World {
     seed: u64,
@@ -119,7 +124,8 @@ impl World {
         let ring_bytes_max = if chance.bool() { 64 << 20 } else { chance.u64(6_000..20_000) };
         let ring = Duration::from_secs(chance.u64(1..20));
         let sums = if chance.bool() { Duration::ZERO } else { Duration::from_secs(chance.u64(10..120)) };
-        let config = Config { clock: now_ns, ring, sums, ring_bytes_max, insecure_open: true, ..Config::default() };
+        let config =
+            Config { clock: now_ns, ring, rollups: sums, ring_bytes_max, insecure_open: true, ..Config::default() };
         Self { seed, config, shared: Shared::default(), seen: std::array::from_fn(|_| Rc::default()) }
     }
 
@@ -142,7 +148,7 @@ impl World {
 /// What `joey serve` does, but for what it takes from the operating system.
 async fn relay(config: Config, Shared { logs, .. }: Shared) -> turmoil::Result {
     let epoch = logs.borrow().len() as u64 + 1;
-    let access = Access::new(&config)?;
+    let auth = Auth::new(&config)?;
     let hub = Arc::new(Hub::new(config, epoch));
     let _app = hub.app(APP).expect("there is room");
     logs.borrow_mut().push(Log { hub: hub.clone(), numbers: BTreeMap::new() });
@@ -151,22 +157,22 @@ async fn relay(config: Config, Shared { logs, .. }: Shared) -> turmoil::Result {
     tokio::spawn(server::cut_batches(hub.clone(), stop.clone()));
     tokio::spawn(hand_out(hub.clone(), stop.clone()));
     tokio::spawn(server::sweep(hub.clone(), stop.clone()));
-    let places = Places::new(1_000, 0);
-    let router = http::router(hub.clone(), access, places.clone(), TaskTracker::new(), stop.clone(), stop.clone());
+    let limit = ConnectionLimit::new(1_000, 0);
+    let router = http::router(hub.clone(), auth, limit.clone(), TaskTracker::new(), stop.clone(), stop.clone());
     let producers = TcpListener::bind((Ipv4Addr::UNSPECIFIED, INGEST)).await?;
     let viewers = TcpListener::bind((Ipv4Addr::UNSPECIFIED, HTTP)).await?;
     loop {
         tokio::select! {
             producer = producers.accept() => {
                 let (stream, peer) = producer?;
-                tokio::spawn(contained(hub.counters().panics.clone(), "producer", ingest::read(hub.clone(), peer, stream)));
+                tokio::spawn(catch_panic(hub.counters().task_panics.clone(), "producer", ingest::read_producer(hub.clone(), peer, stream)));
             }
             viewer = viewers.accept() => {
                 let (stream, peer) = viewer?;
-                let place = places.take(IpAddr::from(Ipv4Addr::LOCALHOST), LABELS).expect("there is room");
+                let permit = limit.acquire(IpAddr::from(Ipv4Addr::LOCALHOST), REASONS).expect("there is room");
                 let (router, stop) = (router.clone(), stop.clone());
-                let conversation = async move { converse(stream, peer, router, Arc::new(place), &stop).await };
-                tokio::spawn(contained(hub.counters().panics.clone(), "http", conversation));
+                let conversation = async move { serve_connection(stream, peer, router, Arc::new(permit), &stop).await };
+                tokio::spawn(catch_panic(hub.counters().task_panics.clone(), "http", conversation));
             }
         }
     }

@@ -21,9 +21,9 @@ use joey_shared::wire::{self, AppEntry};
 use self::replicas::Replica;
 use super::messages::{LogWord, Word, split_apps, split_logs};
 use super::subjects::{LogId, Place, Subjects};
-use crate::config::check_address;
+use crate::config::is_relay_address;
 use crate::hub::{Hub, Outgoing, RELAYS_MAX, RemoteLog};
-use crate::metrics::Cluster;
+use crate::metrics::{ClusterCounters, ClusterRejectReason};
 use crate::runtime::clock::nanos;
 
 /// How often a relay tells its logs and what it wants: 2 s.
@@ -72,7 +72,7 @@ pub struct Bridge {
     hub: Arc<Hub>,
     relay: u64,
     subjects: Subjects,
-    counters: Cluster,
+    counters: ClusterCounters,
     items_max: usize,
     peers: BTreeMap<u64, Peer>,
     /// Applications that viewers here watch.
@@ -336,14 +336,16 @@ impl Bridge {
                 *apps.entry(app.clone()).or_default() += u64::from(*watched);
             }
         }
-        self.counters.show(self.peers.len() + 1, viewers, apps);
+        self.counters.set_presence(self.peers.len() + 1, viewers, apps);
     }
 
     // === hearing ===
 
     /// Somebody said `payload` under `subject`.
     pub fn hear(&mut self, subject: &str, payload: &Bytes, now_ns: u64) {
-        let Some(place) = self.subjects.read(subject) else { return self.counters.refuse("subject") };
+        let Some(place) = self.subjects.read(subject) else {
+            return self.counters.reject(ClusterRejectReason::UnknownSubject);
+        };
         if let Place::Log(id) = place {
             return self.hear_batch(&id, payload, now_ns);
         }
@@ -359,7 +361,7 @@ impl Bridge {
                 self.hear_holds(relay, Duration::from_millis(u64::from(ttl_ms)), logs, now_ns);
             }
             Some(Word::Reach { relay, addresses }) => self.hear_reach(relay, addresses, now_ns),
-            None => self.counters.refuse("malformed"),
+            None => self.counters.reject(ClusterRejectReason::Malformed),
         }
     }
 
@@ -370,7 +372,7 @@ impl Bridge {
         }
         if !self.peers.contains_key(&relay) {
             if self.peers.len() >= RELAYS_MAX {
-                self.counters.refuse("relays");
+                self.counters.reject(ClusterRejectReason::RelayLimit);
                 return None;
             }
             // It has heard nothing of this relay yet.
@@ -422,7 +424,7 @@ impl Bridge {
             }
             heads.push((LogId { app, epoch }, head));
         }
-        (0..refused).for_each(|_| self.counters.refuse("logs"));
+        (0..refused).for_each(|_| self.counters.reject(ClusterRejectReason::LogEntry));
         for (id, head) in heads {
             if self.wanted.contains(&id.app) {
                 self.note_head(&id, Some(relay), head, now_ns);
@@ -462,7 +464,7 @@ impl Bridge {
             peer.wants.insert(app, (watched, until_ns));
         }
         hub.set_presence(relay, presence(peer));
-        (0..refused).for_each(|_| self.counters.refuse("wants"));
+        (0..refused).for_each(|_| self.counters.reject(ClusterRejectReason::SubscriptionEntry));
         if is_new {
             // What it has just begun to want it can only ask for once it knows the heads.
             self.logs_due_ns = 0;
@@ -472,9 +474,9 @@ impl Bridge {
     }
 
     fn hear_reach(&mut self, relay: u64, addresses: Vec<String>, now_ns: u64) {
-        let is_sound = addresses.len() <= wire::RELAYS_MAX && addresses.iter().all(|address| check_address(address));
+        let is_sound = addresses.len() <= wire::RELAYS_MAX && addresses.iter().all(|address| is_relay_address(address));
         if !is_sound {
-            return self.counters.refuse("addresses");
+            return self.counters.reject(ClusterRejectReason::InvalidAddresses);
         }
         if self.peer(relay, BEAT * BEATS_LOST_MAX, now_ns).is_some() {
             self.hub.set_addresses(relay, addresses);

@@ -21,7 +21,7 @@ use super::bridge::{Action, Bridge};
 use super::parts::{self, Joined, Joiner, Splitter};
 use crate::config::{Config, NatsUrl};
 use crate::hub::{Hub, Outgoing};
-use crate::metrics::Cluster;
+use crate::metrics::{ClusterCounters, ClusterDropReason, ClusterRejectReason};
 use crate::runtime::clock::nanos;
 
 /// How often the bridge looks at what is due.
@@ -93,7 +93,7 @@ type Heard = (String, Bytes);
 #[derive(Debug)]
 struct Network {
     config: Config,
-    counters: Cluster,
+    counters: ClusterCounters,
     signals: Arc<Signals>,
     heard: mpsc::Sender<Heard>,
     /// What is listened to, whether as one of a group, and the task that does.
@@ -111,7 +111,7 @@ struct Running {
 }
 
 impl Network {
-    fn new(config: Config, counters: Cluster) -> (Self, mpsc::Receiver<Heard>) {
+    fn new(config: Config, counters: ClusterCounters) -> (Self, mpsc::Receiver<Heard>) {
         let (heard, receiver) = mpsc::channel(WAITING_MAX);
         let (signals, probe_at) = (Arc::default(), Instant::now() + ANEW);
         let subscriptions = BTreeMap::new();
@@ -202,16 +202,16 @@ impl Network {
 
     fn publish(&self, subject: String, payload: Bytes) {
         let Some(running) = self.running.as_ref().filter(|_| self.signals.connected.load(Relaxed)) else {
-            return self.counters.drop("disconnected");
+            return self.counters.drop(ClusterDropReason::Disconnected);
         };
         let length = payload.len();
         if self.signals.waiting_bytes.load(Relaxed) + length > WAITING_BYTES_MAX {
-            return self.counters.drop("full");
+            return self.counters.drop(ClusterDropReason::QueueFull);
         }
         self.signals.waiting_bytes.fetch_add(length, Relaxed);
         if running.waiting.try_send((subject, payload)).is_err() {
             self.signals.waiting_bytes.fetch_sub(length, Relaxed);
-            self.counters.drop("full");
+            self.counters.drop(ClusterDropReason::QueueFull);
         }
     }
 
@@ -228,11 +228,11 @@ impl Network {
 }
 
 impl Signals {
-    fn take(&self, event: &Event, counters: &Cluster) {
+    fn take(&self, event: &Event, counters: &ClusterCounters) {
         match event {
             Event::Connected => self.connected.store(true, Relaxed),
             Event::Disconnected | Event::Closed => self.connected.store(false, Relaxed),
-            Event::SlowConsumer(_) => counters.refuse("slow"),
+            Event::SlowConsumer(_) => counters.reject(ClusterRejectReason::SlowConsumer),
             Event::ServerError(error) => tracing::warn!("NATS says: {error}"),
             Event::LameDuckMode | Event::Draining | Event::ClientError(_) => {}
         }
@@ -256,13 +256,18 @@ fn with_keys(text: &str) -> anyhow::Result<ConnectOptions> {
 }
 
 /// Hands to `client` what waits in `queue`, in parts where the server wants it so.
-async fn write(client: Client, mut queue: mpsc::Receiver<(String, Bytes)>, signals: Arc<Signals>, counters: Cluster) {
+async fn write(
+    client: Client,
+    mut queue: mpsc::Receiver<(String, Bytes)>,
+    signals: Arc<Signals>,
+    counters: ClusterCounters,
+) {
     let (mut splitter, mut has_warned) = (Splitter::new(), false);
     while let Some((subject, payload)) = queue.recv().await {
         let (length, max_payload) = (payload.len(), client.max_payload());
         let parts = splitter.split(payload, max_payload);
         if parts.is_none() {
-            counters.drop("too_long");
+            counters.drop(ClusterDropReason::TooLong);
             if !std::mem::replace(&mut has_warned, true) {
                 tracing::warn!(length, max_payload, "NATS takes too little at once for what relays tell each other");
             }
@@ -282,8 +287,8 @@ async fn write(client: Client, mut queue: mpsc::Receiver<(String, Bytes)>, signa
                 counters.connected.set(0);
                 signals.connected.store(false, Relaxed);
             } else if part_length > 0 {
-                counters.messages_out.inc();
-                counters.bytes_out.inc_by(part_length as u64);
+                counters.sent_messages.inc();
+                counters.sent_bytes.inc_by(part_length as u64);
             }
         }
         signals.waiting_bytes.fetch_sub(length, Relaxed);
@@ -296,7 +301,7 @@ fn listen(
     subject: &str,
     is_shared: bool,
     heard: mpsc::Sender<Heard>,
-    counters: &Cluster,
+    counters: &ClusterCounters,
 ) -> AbortHandle {
     let (client, subject, counters) = (client.clone(), subject.to_owned(), counters.clone());
     let work = async move {
@@ -308,15 +313,15 @@ fn listen(
         let Ok(mut subscriber) = subscriber else { return };
         let mut joiner = Joiner::default();
         while let Some(message) = subscriber.next().await {
-            counters.messages_in.inc();
-            counters.bytes_in.inc_by(message.payload.len() as u64);
+            counters.received_messages.inc();
+            counters.received_bytes.inc_by(message.payload.len() as u64);
             let header = message.headers.as_ref().and_then(|headers| headers.get(parts::HEADER));
             let payload = match header.map(|header| joiner.take(header.as_str(), &message.payload)) {
                 None => message.payload,
                 Some(Joined::Whole(payload)) => payload,
                 Some(Joined::Open) => continue,
                 Some(Joined::Lost) => {
-                    counters.refuse("part");
+                    counters.reject(ClusterRejectReason::MissingPart);
                     continue;
                 }
             };

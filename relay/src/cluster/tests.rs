@@ -281,7 +281,7 @@ fn what_was_before_and_what_comes_after_is_one_log_elsewhere() {
     air.flows(20, 5);
     air.run(STEP);
     air.check(1, &log, 200);
-    let asked = air.hub(1).counters().cluster.asked.get();
+    let asked = air.hub(1).counters().cluster.history_requests.get();
     assert_eq!(asked, 1, "nothing was missing after that");
 }
 

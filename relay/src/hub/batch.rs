@@ -2,7 +2,7 @@
 
 use joey_shared::wire::Blob;
 
-use crate::net::ws_frame::Frame;
+use crate::net::ws_frame::WsFrame;
 
 /// What one sum spans, by the time of arrival, and what its items are aligned to, by their period ends: 10 s, in ns.
 pub(super) const SPAN_NS: u64 = 10_000_000_000;
@@ -18,7 +18,7 @@ pub(super) struct Batch {
     pub(super) cut_ns: u64,
     /// When it could first be read here: later than it was cut where it was missed and came from another relay.
     pub(super) came_ns: u64,
-    pub(super) frame: Frame,
+    pub(super) frame: WsFrame,
 }
 
 impl Batch {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::net::ws_frame::Frame;
+use crate::net::ws_frame::WsFrame;
 use crate::runtime::clock::nanos;
 use crate::runtime::sync::{AtomicU64, Mutex};
 
@@ -70,7 +70,7 @@ pub struct Piece {
     /// The last number.
     pub to: u64,
     /// The message.
-    pub frame: Frame,
+    pub frame: WsFrame,
 }
 
 /// What was handed to a viewer.
@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn piece(from: u64, to: u64, bytes: usize) -> Piece {
-        Piece { from, to, frame: Frame::of(&vec![0; bytes]) }
+        Piece { from, to, frame: WsFrame::new(&vec![0; bytes]) }
     }
 
     #[test]

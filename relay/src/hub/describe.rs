@@ -7,7 +7,7 @@ use joey_shared::series::Filter;
 use joey_shared::wire::{SeriesEntry, ServerMessage};
 
 use super::App;
-use crate::net::ws_frame::Frame;
+use crate::net::ws_frame::WsFrame;
 
 /// Series named in one message.
 const SERIES_PER_MESSAGE: usize = 500;
@@ -20,41 +20,41 @@ pub(super) struct Description {
     /// How many series had been added by then.
     added: u64,
     /// By category.
-    parts: BTreeMap<String, Vec<Frame>>,
+    parts: BTreeMap<String, Vec<WsFrame>>,
     /// Ends a list.
-    end: Frame,
+    end: WsFrame,
 }
 
 impl App {
     /// The names of every series that `filter` admits, and what ends the list.
     #[must_use]
-    pub fn names(&self, filter: &Filter) -> Vec<Frame> {
+    pub fn names(&self, filter: &Filter) -> Vec<WsFrame> {
         match filter {
             Filter::All => self.names_of(|_| true).0,
             Filter::Category(category) => self.names_of(|other| other == category).0,
             Filter::Series(_) => {
                 let names = self.log.lock().series().names_since(0, filter);
-                self.messages(&names.entries).map(|message| Frame::of(&message.encode())).collect()
+                self.messages(&names.entries).map(|message| WsFrame::new(&message.encode())).collect()
             }
         }
     }
 
     /// The names of every series of those categories that `admits`, and what ends the list; and how many series had been added.
     #[must_use]
-    pub fn names_of(&self, admits: impl Fn(&str) -> bool) -> (Vec<Frame>, u64) {
+    pub fn names_of(&self, admits: impl Fn(&str) -> bool) -> (Vec<WsFrame>, u64) {
         let all = self.description();
         let parts = all.parts.iter().filter(|(category, _)| admits(category));
-        let mut frames: Vec<Frame> = parts.flat_map(|(_, frames)| frames).cloned().collect();
+        let mut frames: Vec<WsFrame> = parts.flat_map(|(_, frames)| frames).cloned().collect();
         frames.push(all.end.clone());
         (frames, all.added)
     }
 
     /// The same of the series that were added after the first `added`.
     #[must_use]
-    pub fn names_since(&self, added: u64, admits: impl Fn(&str) -> bool) -> (Vec<Frame>, u64) {
+    pub fn names_since(&self, added: u64, admits: impl Fn(&str) -> bool) -> (Vec<WsFrame>, u64) {
         let mut names = self.log.lock().series().names_since(added, &Filter::All);
         names.entries.retain(|entry| admits(&entry.key.category));
-        let frames = self.messages(&names.entries).map(|message| Frame::of(&message.encode()));
+        let frames = self.messages(&names.entries).map(|message| WsFrame::new(&message.encode()));
         (frames.collect(), names.added)
     }
 
@@ -86,7 +86,7 @@ impl App {
         }
         let frame = |series: &[SeriesEntry], last: bool| {
             let (app, epoch) = (self.name.clone(), self.epoch);
-            Frame::of(&ServerMessage::Series { app, epoch, series: series.to_vec(), last }.encode())
+            WsFrame::new(&ServerMessage::Series { app, epoch, series: series.to_vec(), last }.encode())
         };
         let frames =
             |series: &Vec<SeriesEntry>| series.chunks(SERIES_PER_MESSAGE).map(|part| frame(part, false)).collect();

@@ -11,7 +11,7 @@ use super::batch::{Batch, SPAN_NS, Written};
 use super::broadcast::{Audience, Listener, Piece, Rounds};
 use super::rollup;
 use super::series::{Names, Part};
-use crate::net::ws_frame::Frame;
+use crate::net::ws_frame::WsFrame;
 
 /// How long a feed may go without a batch while its application has updates, in ns: 10 s. Then an empty one says that the
 /// numbers since did not pass, so that a viewer that comes back later is not told that it missed them.
@@ -168,7 +168,7 @@ impl Feed {
         let new = if is_new { names.entries } else { Vec::new() };
         let (feed, from) = (self.number, self.next);
         let head = BatchHead { feed, from, to, cut_ns, end_ns, period_ns, series: new };
-        let frame = Frame::of(&ServerMessage::Batch { head, updates }.encode());
+        let frame = WsFrame::new(&ServerMessage::Batch { head, updates }.encode());
         self.rounds.announce(feed, &self.audience, Piece { from, to, frame: frame.clone() });
         let batch = Batch { from, to, cut_ns, came_ns: cut_ns.max(self.came_ns), frame };
         let cost = batch.cost();

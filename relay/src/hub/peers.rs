@@ -516,7 +516,7 @@ impl Hub {
         let Some(bytes) = is_heard.then(|| log.newest()).flatten() else { return };
         let batch = Outgoing { app: app.name.clone(), epoch: app.epoch, bytes };
         if self.peers.outgoing.try_send(batch).is_err() {
-            self.counters.not_sent.inc();
+            self.counters.peer_batches_dropped.inc();
         }
     }
 

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use joey_shared::wire::{BatchHead, Blob, ServerMessage, Update, UpdatesWriter};
 
 use super::batch::{Batch, SPAN_NS};
-use crate::net::ws_frame::Frame;
+use crate::net::ws_frame::WsFrame;
 
 /// Longest sum in bytes; what would be longer is two. A viewer's buffer holds eight, and a message of NATS two.
 const BYTES_MAX: usize = 1 << 19;
@@ -80,6 +80,6 @@ fn encode(head: BatchHead, items: impl Iterator<Item = Update>) -> Batch {
         writer.push(&Update { seq, ..item });
     }
     let (from, to, cut_ns) = (head.from, head.to, head.cut_ns);
-    let frame = Frame::of(&ServerMessage::Sum { head, updates: writer.finish() }.encode());
+    let frame = WsFrame::new(&ServerMessage::Sum { head, updates: writer.finish() }.encode());
     Batch { from, to, cut_ns, came_ns: cut_ns, frame }
 }

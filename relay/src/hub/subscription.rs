@@ -11,7 +11,7 @@ use super::batch::Batch;
 use super::broadcast::Listener;
 use super::feed::{Feed, Next};
 use super::{App, Hub, SLACK, rollup};
-use crate::net::ws_frame::Frame;
+use crate::net::ws_frame::WsFrame;
 use crate::runtime::clock::nanos;
 
 /// Bytes after which one turn is over. What is read and not written yet is held even when the ring has dropped it.
@@ -98,10 +98,10 @@ impl Viewer {
         let subscribed = Subscribed { sub, feed: feed.number(), epoch: app.epoch, next, head: newest, missing };
         drop(log);
         hub.evict_bytes();
-        hub.counters.subscribed.inc();
+        hub.counters.subscriptions.inc();
         if missing > 0 {
             hub.counters.gaps.inc();
-            hub.counters.missed.inc_by(missing);
+            hub.counters.gap_updates.inc_by(missing);
         }
         let (viewer, feed) = (self.number, subscribed.feed);
         let filter = topic.filter.clone();
@@ -136,7 +136,7 @@ pub struct Read {
     /// Numbers that the ring no longer held, first and last.
     pub gap: Option<(u64, u64)>,
     /// Encoded messages, in order.
-    pub batches: Vec<Frame>,
+    pub batches: Vec<WsFrame>,
     /// Whether it was cut short because it is enough for one turn.
     pub is_cut_short: bool,
 }
@@ -177,10 +177,10 @@ impl Subscription {
                 }
                 read.gap = Some((self.next, begin - 1));
                 counters.gaps.inc();
-                counters.missed.inc_by(begin - self.next);
+                counters.gap_updates.inc_by(begin - self.next);
                 self.next = begin;
             }
-            let gets_sums = self.hub.config.sums > Duration::ZERO && self.next > self.single_through;
+            let gets_sums = self.hub.config.rollups > Duration::ZERO && self.next > self.single_through;
             let late_ns = if gets_sums { now_ns.saturating_sub(LATE_NS) } else { 0 };
             match feed.piece(self.next, late_ns) {
                 Next::Piece(piece) => {

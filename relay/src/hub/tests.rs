@@ -162,7 +162,7 @@ fn a_viewer_resumes_after_its_stamp_unless_it_is_of_another_epoch() {
 
 #[test]
 fn what_the_ring_dropped_is_told_exactly() {
-    let hub = hub(Config { ring: Duration::from_secs(10), sums: Duration::ZERO, ..Config::default() });
+    let hub = hub(Config { ring: Duration::from_secs(10), rollups: Duration::ZERO, ..Config::default() });
     publish(&hub, &["a", "a"], NOW);
     let viewer = entered(&hub);
     let (mut slow, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, NOW).unwrap();
@@ -172,7 +172,7 @@ fn what_the_ring_dropped_is_told_exactly() {
     assert_eq!((read.gap, read.batches.len()), (Some((1, 2)), 1));
     let (_, late) = viewer.subscribe(2, &topic(Filter::All), None, Start::After { epoch: 7, seq: 1 }, NOW).unwrap();
     assert_eq!((late.next, late.missing), (3, 1));
-    assert_eq!((hub.counters().gaps.get(), hub.counters().missed.get()), (2, 3));
+    assert_eq!((hub.counters().gaps.get(), hub.counters().gap_updates.get()), (2, 3));
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn history_is_held_to_its_bytes_at_the_expense_of_the_largest() {
         publish(&hub, &["a", "b"], NOW);
     }
     assert!(hub.gauges(0).ring_bytes <= 20_000);
-    assert!(hub.counters().evicted.get() > 0);
+    assert!(hub.counters().batches_evicted.get() > 0);
     let viewer = entered(&hub);
     let (mut kept, _) = viewer
         .subscribe(1, &Topic { app: "small".to_owned(), filter: Filter::All }, None, Start::History, NOW)
@@ -196,9 +196,9 @@ fn history_is_held_to_its_bytes_at_the_expense_of_the_largest() {
 fn limits_refuse_and_count() {
     let hub = hub(Config { apps_max: 1, series_per_app_max: 2, ..Config::default() });
     publish(&hub, &["a", "b"], NOW);
-    assert_eq!(hub.app("other").unwrap_err(), RejectReason::LimitApps);
+    assert_eq!(hub.app("other").unwrap_err(), RejectReason::AppLimit);
     let app = hub.app("app").unwrap();
-    assert_eq!(hub.publish(&app, &metrics("c", COMPUTATION, 1_000), NOW), Err(RejectReason::LimitSeries));
+    assert_eq!(hub.publish(&app, &metrics("c", COMPUTATION, 1_000), NOW), Err(RejectReason::SeriesLimit));
     assert!(hub.publish(&app, &metrics("a", COMPUTATION, 1_000), NOW).is_ok());
     assert_eq!(hub.catalogue_since(0).1[0].limited, 1);
 }
@@ -214,7 +214,7 @@ fn a_clock_far_ahead_is_moved_back() {
     let updates = updates(&all.read(1, 0).batches[0]);
     assert_eq!((updates[0].end_ns, updates[0].sent_end_ns()), (1_001 * S, 400_000_000 * S));
     assert_eq!((updates[1].end_ns, updates[1].offset_ns), (1_004 * S, 0));
-    assert_eq!(hub.counters().moved.get(), 1);
+    assert_eq!(hub.counters().frames_clock_adjusted.get(), 1);
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn an_application_that_nobody_sends_or_watches_is_forgotten() {
 
 #[test]
 fn series_that_nobody_sends_are_let_go_and_their_numbers_never_given_again() {
-    let config = Config { sums: Duration::ZERO, series_max: 30, ..Config::default() };
+    let config = Config { rollups: Duration::ZERO, series_max: 30, ..Config::default() };
     let hub = hub(config);
     let keep_s = hub.series_ns() / S;
     let app = hub.app("app").unwrap();
@@ -277,7 +277,7 @@ fn series_that_nobody_sends_are_let_go_and_their_numbers_never_given_again() {
     }
     let numbers: BTreeMap<u32, String> = given.iter().cloned().collect();
     assert!(given.iter().all(|(number, worker)| numbers[number] == *worker), "a number stands for one series only");
-    assert_eq!(hub.counters().series_let_go.get(), given.len() as u64 - 99 - hub.gauges(0).series as u64);
+    assert_eq!(hub.counters().series_expired.get(), given.len() as u64 - 99 - hub.gauges(0).series as u64);
     let clocks = app.log.lock().clocks();
     assert_eq!(clocks, hub.gauges(0).series, "a clock goes with the last series of its worker");
 }

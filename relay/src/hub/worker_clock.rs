@@ -144,12 +144,12 @@ impl WorkerClock {
             self.is_proven = true;
             return Decision::Place;
         }
-        self.look_closer(Frame { end, now, period, delay, tolerance })
+        self.look_closer(WsFrame { end, now, period, delay, tolerance })
     }
 
     #[cold]
-    fn look_closer(&mut self, frame: Frame) -> Decision {
-        let Frame { now, delay, tolerance, .. } = frame;
+    fn look_closer(&mut self, frame: WsFrame) -> Decision {
+        let WsFrame { now, delay, tolerance, .. } = frame;
         if frame.fits(self.offset_ns) {
             return self.on_time();
         }
@@ -256,7 +256,7 @@ impl WorkerClock {
 
 /// The times of a frame in ns. They are signed, and far from the bounds.
 #[derive(Clone, Copy)]
-struct Frame {
+struct WsFrame {
     end: i64,
     now: i64,
     period: i64,
@@ -264,7 +264,7 @@ struct Frame {
     tolerance: i64,
 }
 
-impl Frame {
+impl WsFrame {
     const fn fits(&self, offset_ns: i64) -> bool {
         self.delay.saturating_sub(offset_ns).saturating_abs() <= self.tolerance
     }
@@ -276,7 +276,7 @@ impl Frame {
 }
 
 impl Suspect {
-    const fn of(Frame { end, now, period, delay, .. }: Frame) -> Self {
+    const fn of(WsFrame { end, now, period, delay, .. }: WsFrame) -> Self {
         Self {
             delay_ns: delay,
             first_arrival_ns: now,
@@ -293,7 +293,7 @@ impl Suspect {
     }
 
     /// Adds a frame of about the same delay, and says how it came after the last one that counted.
-    fn add(&mut self, frame: Frame) -> Pace {
+    fn add(&mut self, frame: WsFrame) -> Pace {
         self.delay_ns = self.delay_ns.min(frame.delay);
         if frame.period > self.period_ns {
             // Those of the shortest period show it first.

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::Session;
 use crate::hub::App;
-use crate::net::ws_frame::Frame;
+use crate::net::ws_frame::WsFrame;
 
 /// Bytes of names that one viewer gets in a second, in the long run: 1 MiB.
 const BYTES_PER_SEC: f64 = 1_048_576.0;
@@ -55,16 +55,16 @@ impl Session {
     /// Names the series of `app`, as far as the viewer may see them and has not been told them when it asked before.
     pub(super) fn describe(&mut self, app: String) {
         #[cfg(test)]
-        assert_ne!(app, crate::runtime::panic_guard::BROKEN);
+        assert_ne!(app, crate::runtime::panic_guard::PANIC_NAME);
         let claims = &self.pass.claims;
-        let Some(own) = self.hub.own(&app).filter(|_| claims.cover_app(&app)) else {
+        let Some(own) = self.hub.own(&app).filter(|_| claims.allow_app(&app)) else {
             // As for an application that nobody has heard of.
             let epoch = self.hub.epoch();
             return self.say(&ServerMessage::Series { app, epoch, series: Vec::new(), last: true });
         };
         let epoch = own.epoch();
         let known = self.answers.described.get(&app).filter(|(known, _)| *known == epoch);
-        let admits = |category: &str| claims.cover_category(category);
+        let admits = |category: &str| claims.allow_category(category);
         let (names, added) = match known {
             Some(&(_, added)) => own.names_since(added, admits),
             None => own.names_of(admits),
@@ -82,7 +82,7 @@ impl Session {
         self.tell(&app.names(filter));
     }
 
-    fn tell(&mut self, names: &[Frame]) {
+    fn tell(&mut self, names: &[WsFrame]) {
         self.answers.charge(names.iter().map(|frame| frame.len()).sum(), Instant::now());
         names.iter().for_each(|frame| self.push(frame));
     }

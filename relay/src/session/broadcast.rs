@@ -57,9 +57,9 @@ async fn serve(hub: Arc<Hub>, round: Arc<Round>, share: usize, at: usize) {
             all.messages += handed.messages;
             all.bytes += handed.bytes;
         }
-        hub.counters().messages_out.inc_by(all.messages);
-        hub.counters().messages_handed.inc_by(all.messages);
-        hub.counters().bytes_out.inc_by(all.bytes);
+        hub.counters().sent_messages.inc_by(all.messages);
+        hub.counters().sent_messages_direct.inc_by(all.messages);
+        hub.counters().sent_bytes.inc_by(all.bytes);
         yield_now().await;
     }
 }

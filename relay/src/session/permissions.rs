@@ -13,7 +13,8 @@ use tokio::time::{Instant, timeout};
 
 use super::{Ended, Transport};
 use crate::auth::claims::Claims;
-use crate::auth::{Access, Rules};
+use crate::auth::{Auth, AuthPolicy};
+use crate::metrics::CloseReason;
 use crate::runtime::clock::wall_ns;
 
 /// How long a viewer may take to show its token.
@@ -23,7 +24,7 @@ const GRACE_NS: u64 = 25_000_000_000;
 
 /// What one viewer may see.
 pub(super) struct Pass {
-    rules: watch::Receiver<Arc<Rules>>,
+    rules: watch::Receiver<Arc<AuthPolicy>>,
     /// Empty where none is asked for.
     token: String,
     /// What it allows.
@@ -43,22 +44,18 @@ pub(super) enum Turn {
 
 impl Pass {
     /// Lets a viewer in by the token that its request brought, or by the one in its first message.
-    pub(super) async fn admit(
-        transport: &mut Transport,
-        access: &Access,
-        shown: Option<String>,
-    ) -> Result<Self, Ended> {
-        let mut rules = access.watch();
+    pub(super) async fn admit(transport: &mut Transport, auth: &Auth, shown: Option<String>) -> Result<Self, Ended> {
+        let mut rules = auth.watch();
         let now = rules.borrow_and_update().clone();
         let token = match shown {
-            _ if !now.needs_token() => String::new(),
+            _ if !now.requires_token() => String::new(),
             Some(token) => token,
             None => timeout(DEADLINE, first_token(transport))
                 .await
-                .unwrap_or(Err(Ended::Close(close::NO_TOKEN, "no_token")))?,
+                .unwrap_or(Err(Ended::Close(close::NO_TOKEN, CloseReason::NoToken)))?,
         };
         let mut pass =
-            Self { rules, token: String::new(), claims: Claims::everything(), notice_due: None, end_due: None };
+            Self { rules, token: String::new(), claims: Claims::unrestricted(), notice_due: None, end_due: None };
         pass.renew(token)?;
         tracing::debug!(subject = pass.claims.subject(), "viewer admitted");
         Ok(pass)
@@ -67,7 +64,7 @@ impl Pass {
     /// Puts a newer token in the place of the one before.
     pub(super) fn renew(&mut self, token: String) -> Result<(), Ended> {
         let rules = self.rules.borrow().clone();
-        let claims = rules.claims(&token).map_err(|_| Ended::Close(close::TOKEN, "token"))?;
+        let claims = rules.verify(&token).map_err(|_| Ended::Close(close::TOKEN, CloseReason::InvalidToken))?;
         let (now, now_ns) = (Instant::now(), wall_ns());
         // A token may be good although its end is a moment ago.
         let left = |until_ns: u64| Duration::from_nanos(until_ns.saturating_sub(now_ns));
@@ -75,7 +72,7 @@ impl Pass {
         self.notice_due = end_ns.and_then(|end_ns| now.checked_add(left(end_ns) / 3 * 2));
         self.end_due = end_ns.and_then(|end_ns| now.checked_add(left(end_ns.saturating_add(GRACE_NS))));
         // Where none is asked for, none needs to be remembered.
-        self.token = if rules.needs_token() { token } else { String::new() };
+        self.token = if rules.requires_token() { token } else { String::new() };
         self.claims = claims;
         Ok(())
     }
@@ -117,8 +114,8 @@ async fn first_token(transport: &mut Transport) -> Result<String, Ended> {
         };
         return match ClientMessage::decode(&bytes) {
             Ok(ClientMessage::Token { token }) => Ok(token),
-            Ok(_) => Err(Ended::Close(close::TOKEN, "token")),
-            Err(_) => Err(Ended::Close(close::UNREADABLE, "unreadable")),
+            Ok(_) => Err(Ended::Close(close::TOKEN, CloseReason::InvalidToken)),
+            Err(_) => Err(Ended::Close(close::UNREADABLE, CloseReason::Malformed)),
         };
     }
 }

@@ -23,8 +23,9 @@ use tokio_util::sync::{CancellationToken, PollSender};
 use super::Ended;
 use super::idle::Line;
 use super::websocket::Socket;
-use crate::net::counted_io::Written;
-use crate::net::ws_frame::Frame;
+use crate::metrics::CloseReason;
+use crate::net::counted_io::BytesWritten;
+use crate::net::ws_frame::WsFrame;
 
 /// Commands that may wait for a stream's session; who brings one more waits as well.
 const COMMANDS_MAX: usize = 16;
@@ -51,7 +52,7 @@ struct Stream {
     commands: mpsc::Receiver<Result<Bytes, Ended>>,
     connection: CancellationToken,
     /// What the connection has written.
-    written: Written,
+    written: BytesWritten,
     is_over: bool,
 }
 
@@ -82,7 +83,7 @@ impl Transport {
 
     /// A stream over the connection that counts in `written` and ends with `connection`.
     #[must_use]
-    pub fn stream(written: Written, connection: CancellationToken) -> (Self, Far) {
+    pub fn stream(written: BytesWritten, connection: CancellationToken) -> (Self, Far) {
         // One piece waits while one is gathered; more would only be older when it arrives.
         let (messages, far_messages) = mpsc::channel(1);
         let (far_commands, commands) = mpsc::channel(COMMANDS_MAX);
@@ -120,10 +121,10 @@ impl Transport {
         let Some(mut socket) = self.line.socket() else { return Poll::Ready(Err(Ended::Gone)) };
         Poll::Ready(match ready!(socket.poll_message(context)) {
             Ok(Message::Binary(bytes)) if bytes.len() > CLIENT_BYTES_MAX => {
-                Err(Ended::Close(close::TOO_BIG, "too_big"))
+                Err(Ended::Close(close::TOO_BIG, CloseReason::TooBig))
             }
             Ok(Message::Binary(bytes)) => Ok(Some(bytes)),
-            Ok(Message::Text(_)) => Err(Ended::Close(close::NOT_BINARY, "not_binary")),
+            Ok(Message::Text(_)) => Err(Ended::Close(close::NOT_BINARY, CloseReason::NotBinary)),
             // The answer to a ping is written with whatever comes next.
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Ok(None),
             Ok(Message::Close(_)) => {
@@ -139,7 +140,7 @@ impl Transport {
     }
 
     /// Gathers one message, which [`Transport::flush`] writes.
-    pub(super) fn push(&mut self, frame: &Frame) {
+    pub(super) fn push(&mut self, frame: &WsFrame) {
         if let Some(stream) = &mut self.stream {
             stream.gathered.put_slice(&head(frame.len()));
             stream.gathered.put_slice(frame);

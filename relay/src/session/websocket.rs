@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::either::Either;
 use tokio_util::io::poll_write_buf;
 
-use crate::net::ws_frame::Frame;
+use crate::net::ws_frame::WsFrame;
 
 /// Bytes read from a viewer at once, and held for that as long as it stays. It says little: the library's default of 128 KiB
 /// would be the largest part of a viewer's cost.
@@ -68,7 +68,7 @@ impl Socket {
     }
 
     /// Puts a message at the end of the queue.
-    pub fn push(&mut self, frame: &Frame) {
+    pub fn push(&mut self, frame: &WsFrame) {
         self.queue.0.push_back(frame.bytes().clone());
     }
 
@@ -120,7 +120,7 @@ impl Socket {
     }
 
     /// Writes one message where the queue is empty, past the queue; what does not go joins it. As [`Socket::poll_drain`].
-    pub fn poll_send(&mut self, frame: &Frame, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_send(&mut self, frame: &WsFrame, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.is_broken || !self.queue.0.is_empty() {
             self.push(frame);
             return self.poll_drain(context);
@@ -129,7 +129,7 @@ impl Socket {
         self.noting(outcome)
     }
 
-    fn poll_write(&mut self, frame: &Frame, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write(&mut self, frame: &WsFrame, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // The kernel is asked past tokio, whose note on who may write is one more cold line of memory: 3 % of a round.
         let mut written = match &self.connection {
             Carrier::Left(stream) => SockRef::from(stream).send(frame.bytes()).unwrap_or(0),

@@ -14,6 +14,7 @@ use super::super::messages::{HeldWord, Word, split_held};
 use super::super::subjects::{LogId, Place};
 use super::{BEAT_MAX, BEATS_LOST_MAX, Bridge, Kept, Replica};
 use crate::hub::RemoteLog;
+use crate::metrics::ClusterRejectReason;
 use crate::runtime::clock::nanos;
 
 /// How many relays say of one log that they hold it. More would make a crowd of words where everybody watches the same.
@@ -52,7 +53,7 @@ impl Bridge {
         if !logs.is_empty() {
             self.hub.set_orphans(self.relay, logs);
         }
-        self.counters.orphans.set(i64::try_from(ids.len()).unwrap_or(i64::MAX));
+        self.counters.ownerless_logs.set(i64::try_from(ids.len()).unwrap_or(i64::MAX));
         self.orphans = ids;
     }
 
@@ -99,7 +100,7 @@ impl Bridge {
             peer.held.insert(id.clone(), Kept { head, quiet_ns, until_ns, entry });
             ids.push(id);
         }
-        (0..refused).for_each(|_| self.counters.refuse("holds"));
+        (0..refused).for_each(|_| self.counters.reject(ClusterRejectReason::ReplicaEntry));
         hub.set_orphans(relay, news);
         ids.retain(|id| self.wanted.contains(&id.app));
         ids.iter().for_each(|id| self.note_held(id, relay, now_ns));

@@ -11,6 +11,7 @@ use super::super::page::Page;
 use super::super::subjects::{LogId, Place};
 use super::{Action, Bridge, Kept};
 use crate::hub::{Accepted, Hub};
+use crate::metrics::ClusterRejectReason;
 use crate::runtime::clock::nanos;
 
 /// How long a log may be behind what its origin says before something counts as lost, in ns: what is under way arrives.
@@ -128,7 +129,7 @@ impl Bridge {
             return;
         }
         let Ok(ServerMessage::Batch { head, .. }) = ServerMessage::decode(bytes) else {
-            return self.counters.refuse("batch");
+            return self.counters.reject(ClusterRejectReason::InvalidBatch);
         };
         self.note_head(id, None, head.to, now_ns);
         let Some(replica) = self.replicas.get_mut(id) else { return };
@@ -146,7 +147,7 @@ impl Bridge {
             match self.hub.accept(&id.app, id.epoch, first.get()) {
                 Ok(Accepted::Gap { .. }) => break,
                 Ok(_) => {}
-                Err(_) => self.counters.refuse("batch"),
+                Err(_) => self.counters.reject(ClusterRejectReason::InvalidBatch),
             }
             first.remove();
         }
@@ -190,7 +191,7 @@ impl Bridge {
             let (app, epoch) = (id.app.clone(), id.epoch);
             let word = Word::Ask { relay: self.relay, ask, app, epoch, after: held };
             self.actions.push(Action::Publish { subject: self.subjects.of(&place), payload: word.encode().into() });
-            self.counters.asked.inc();
+            self.counters.history_requests.inc();
         }
         ready.iter().for_each(|id| self.make_ready(id));
         silent.iter().for_each(|id| self.drop_replica(id));
@@ -227,10 +228,10 @@ impl Bridge {
         let is_sound = pieces
             .is_some_and(|pieces| pieces.into_iter().all(|piece| self.hub.accept(&id.app, id.epoch, piece).is_ok()));
         if !is_sound {
-            self.counters.refuse("history");
+            self.counters.reject(ClusterRejectReason::InvalidHistory);
         }
         let filled = head(&self.hub).saturating_sub(before);
-        self.counters.filled.inc_by(filled);
+        self.counters.backfilled_updates.inc_by(filled);
         let Some(replica) = self.replicas.get_mut(id) else { return };
         replica.asking = None;
         replica.has_history |= is_sound && end.is_held;

@@ -171,6 +171,8 @@ fn an_address_that_is_none_is_refused() {
         let word = Word::Reach { relay: 7, addresses: wrong.clone() };
         air.nodes[0].bridge.hear(&subjects().of(&Place::Wants), &word.encode().into(), now() - BEGIN);
         assert_eq!(air.hub(0).addresses(), [""; 0], "{wrong:?}");
-        assert!(crate::metrics::text_of(&air.hub(0).counters().cluster.refused).contains("addresses"));
+        assert!(
+            crate::metrics::text_of(&air.hub(0).counters().cluster.messages_rejected).contains("invalid_addresses")
+        );
     }
 }

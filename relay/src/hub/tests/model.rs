@@ -128,7 +128,7 @@ impl World {
         let defaults = Config::default();
         let hub = hub(Config {
             ring: Duration::from_secs(RING_S),
-            sums: Duration::from_secs(if has_sums { SUMS_S } else { 0 }),
+            rollups: Duration::from_secs(if has_sums { SUMS_S } else { 0 }),
             forget_after: Duration::from_secs(FORGET_S),
             ring_bytes_max: ring_bytes_max.unwrap_or(defaults.ring_bytes_max),
             ..defaults
@@ -165,7 +165,7 @@ impl World {
                 self.now_ns += seconds * S;
                 self.hub.evict_old(self.now_ns);
                 let kept = |span| self.now_ns.saturating_sub(nanos(span + SLACK));
-                (self.dropped_ns, self.dropped_sum_ns) = (kept(self.hub.config().ring), kept(self.hub.config().sums));
+                (self.dropped_ns, self.dropped_sum_ns) = (kept(self.hub.config().ring), kept(self.hub.config().rollups));
                 if !self.has_sums() {
                     self.dropped_sum_ns = self.dropped_ns;
                 }
@@ -309,7 +309,7 @@ impl World {
     }
 
     fn has_sums(&self) -> bool {
-        self.hub.config().sums > Duration::ZERO
+        self.hub.config().rollups > Duration::ZERO
     }
 
     /// What a viewer goes on without was old enough to be gone: its sums as well, or its single updates if the viewer comes
@@ -340,8 +340,8 @@ impl World {
         let held: u64 = self.hub.apps.read().values().map(|app| app.log.lock().ring_bytes()).sum();
         assert_eq!(self.hub.ring_bytes.load(Relaxed), held);
         assert_eq!(self.hub.series.load(Relaxed), self.hub.gauges(0).series as u64);
-        assert_eq!(self.hub.counters().accepted.get(), self.total);
-        assert_eq!(self.hub.counters().missed.get(), self.told_missing);
+        assert_eq!(self.hub.counters().frames_accepted.get(), self.total);
+        assert_eq!(self.hub.counters().gap_updates.get(), self.told_missing);
     }
 }
 

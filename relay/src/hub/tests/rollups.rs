@@ -3,7 +3,7 @@
 use joey_shared::viewer::Viewer as Client;
 
 use super::*;
-use crate::net::ws_frame::Frame;
+use crate::net::ws_frame::WsFrame;
 
 /// One message, reduced to what matters here.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ enum Piece {
 }
 
 fn pieces(read: &Read) -> Vec<Piece> {
-    let piece = |bytes: &Frame| match ServerMessage::decode(bytes).unwrap() {
+    let piece = |bytes: &WsFrame| match ServerMessage::decode(bytes).unwrap() {
         ServerMessage::Batch { head, .. } => Piece::Single(head.from, head.to),
         ServerMessage::Sum { head, updates } => {
             let counts = head.read(updates).map(|item| item.unwrap().histogram.count());
@@ -69,7 +69,7 @@ fn whoever_asks_for_history_gets_single_updates_however_old() {
 
 #[test]
 fn what_leaves_the_ring_stays_as_sums_for_as_long_as_they_are_kept() {
-    let config = Config { ring: Duration::from_secs(20), sums: Duration::from_secs(100), ..Config::default() };
+    let config = Config { ring: Duration::from_secs(20), rollups: Duration::from_secs(100), ..Config::default() };
     let hub = hub(config);
     for second in 1_000..1_200 {
         seconds(&hub, second..second + 1);
