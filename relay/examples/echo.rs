@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::routing::any;
 use joey::http::upgrade;
-use joey::net::ws_frame::Frame;
+use joey::net::ws_frame::WsFrame;
 use joey::session::websocket::Socket;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -25,7 +25,7 @@ async fn echo(mut socket: Socket) {
         let is_sent = match message {
             // As the relay sends what it has to say.
             Message::Binary(bytes) => {
-                socket.push(&Frame::of(&bytes));
+                socket.push(&WsFrame::new(&bytes));
                 true
             }
             Message::Text(_) => socket.push_message(message).is_ok(),

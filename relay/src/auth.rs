@@ -1,8 +1,8 @@
-//! Who may come in, and what for: pages, producers, viewers' tokens and the certificate, all of which may change while the
-//! relay runs.
+//! Which pages, producers and viewers may connect, and what they may read. Also holds the TLS certificate. All of this can change
+//! while the relay runs.
 //!
-//! [`Rules`] are made whole from a configuration and put into force at once; whoever holds a connection is told that there
-//! are new ones and looks again. Rules that cannot be made leave the old ones in force.
+//! An [`AuthPolicy`] is built from a configuration and replaces the current one as a whole. Open connections are notified and
+//! checked again. If a policy cannot be built, the current one stays in force.
 
 pub mod claims;
 mod origin;
@@ -19,164 +19,165 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 
 use self::claims::Claims;
-use self::origin::Origins;
-use self::token::{Keys, Unacceptable};
+use self::origin::{OriginCheck, Origins};
+use self::token::{InvalidToken, Keys};
 use crate::config::Config;
 use crate::runtime::clock::wall_ns;
 
-/// The rules in force.
+/// Holds the policy in force.
 #[derive(Debug)]
-pub struct Access(watch::Sender<Arc<Rules>>);
+pub struct Auth(watch::Sender<Arc<AuthPolicy>>);
 
-/// Everything that decides who may come in.
+/// Decides who may connect.
 #[derive(Debug)]
-pub struct Rules {
+pub struct AuthPolicy {
     origins: Origins,
-    /// Networks of producers; nothing lets all of them in.
+    /// Networks that producers may connect from; `None` allows all.
     producers: Option<Vec<IpNet>>,
-    /// Nothing lets viewers in without a token.
+    /// Keys of viewers' tokens; `None` allows viewers without a token.
     keys: Option<Keys>,
     tls: Option<Arc<ServerConfig>>,
     insecure_open: bool,
 }
 
-impl Access {
-    /// The rules of `config`.
+impl Auth {
+    /// Starts with the policy of `config`.
     ///
     /// # Errors
-    /// See [`Rules::new`].
+    /// See [`AuthPolicy::new`].
     pub fn new(config: &Config) -> anyhow::Result<Arc<Self>> {
-        Ok(Arc::new(Self(watch::Sender::new(Arc::new(Rules::new(config)?)))))
+        Ok(Arc::new(Self(watch::Sender::new(Arc::new(AuthPolicy::new(config)?)))))
     }
 
-    /// Puts the rules of `config` into force, reading keys and certificate anew.
+    /// Replaces the policy by that of `config`. Reads the keys and the certificate again.
     ///
     /// # Errors
-    /// See [`Rules::new`]; the old ones stay in force.
-    pub fn renew(&self, config: &Config) -> anyhow::Result<()> {
-        self.0.send_replace(Arc::new(Rules::new(config)?));
+    /// See [`AuthPolicy::new`]; the current policy then stays in force.
+    pub fn reload(&self, config: &Config) -> anyhow::Result<()> {
+        self.0.send_replace(Arc::new(AuthPolicy::new(config)?));
         Ok(())
     }
 
-    /// The rules in force now.
+    /// The current policy.
     #[must_use]
-    pub fn rules(&self) -> Arc<Rules> {
+    pub fn policy(&self) -> Arc<AuthPolicy> {
         self.0.borrow().clone()
     }
 
-    /// The rules in force, and word of every change.
+    /// Watches the policy for changes.
     #[must_use]
-    pub fn watch(&self) -> watch::Receiver<Arc<Rules>> {
+    pub fn watch(&self) -> watch::Receiver<Arc<AuthPolicy>> {
         self.0.subscribe()
     }
 }
 
-impl Rules {
-    /// Makes the rules of `config`; reads the files that it names.
+impl AuthPolicy {
+    /// Builds the policy of `config`. Reads the files that it names.
     ///
     /// # Errors
-    /// When an origin or a network is none, or a file cannot be read or is not what it should be.
+    /// Fails if an origin or a network is invalid, or a key or certificate file cannot be read or used.
     pub fn new(config: &Config) -> anyhow::Result<Self> {
-        let networks = |networks: &Vec<String>| networks.iter().map(|network| network_of(network)).collect();
+        let networks = |networks: &Vec<String>| networks.iter().map(|network| parse_network(network)).collect();
         Ok(Self {
             origins: Origins::new(&config.origins, config.http.ip())?,
             producers: config.producers_allow.as_ref().map(networks).transpose()?,
             keys: Keys::read(&config.token_keys, &config.token_audience)?,
-            tls: config.tls.as_ref().map(tls::server).transpose()?,
+            tls: config.tls.as_ref().map(tls::server_config).transpose()?,
             insecure_open: config.insecure_open,
         })
     }
 
-    /// Why a page of the origin in `headers` may not connect, or a program that names none at `peer`, and what lets it in;
-    /// nothing if it may.
+    /// Checks the page of the origin in `headers`, or the program without an origin at `peer`. Returns why it may not connect and
+    /// which option would allow it, or `None` if it may connect.
     #[must_use]
-    pub fn refusal(&self, headers: &HeaderMap, peer: IpAddr) -> Option<String> {
-        match self.origins.refusal(headers) {
-            Some(refusal) => refusal,
-            // A program that is elsewhere has to show a token later, where there are tokens.
-            None if self.insecure_open || self.needs_token() || is_this_machine(peer) => None,
-            None => Some(
-                "This relay lets in programs on other machines only where it is started with --token-key or --insecure-open."
+    pub fn rejection(&self, headers: &HeaderMap, peer: IpAddr) -> Option<String> {
+        match self.origins.check(headers) {
+            OriginCheck::Allowed => None,
+            OriginCheck::Rejected(reason) => Some(reason),
+            // If tokens are required, a program on another machine has to send one later.
+            OriginCheck::NoOrigin if self.insecure_open || self.requires_token() || is_this_machine(peer) => None,
+            OriginCheck::NoOrigin => Some(
+                "Programs on other machines may connect only if this relay is started with --token-key or --insecure-open."
                     .to_owned(),
             ),
         }
     }
 
-    /// Whether `origin` is on the list.
+    /// Whether `origin` is one of the configured origins.
     #[must_use]
-    pub fn lists(&self, origin: &str) -> bool {
-        self.origins.lists(origin)
+    pub fn allows_origin(&self, origin: &str) -> bool {
+        self.origins.contains(origin)
     }
 
-    /// Whether producers at `peer` may send.
+    /// Whether producers at `peer` may connect.
     #[must_use]
-    pub fn admits_producer(&self, peer: IpAddr) -> bool {
+    pub fn allows_producer(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.producers.as_ref().is_none_or(|networks| networks.iter().any(|network| network.contains(&peer)))
     }
 
-    /// Whether viewers have to show a token.
+    /// Whether viewers need a token.
     #[must_use]
-    pub const fn needs_token(&self) -> bool {
+    pub const fn requires_token(&self) -> bool {
         self.keys.is_some()
     }
 
-    /// What `token` allows now; everything, where there are no keys.
+    /// Verifies `token` and returns its claims. Without keys, any token allows everything.
     ///
     /// # Errors
-    /// When it is not one of these keys, not for this relay, or not good now.
-    pub fn claims(&self, token: &str) -> Result<Claims, Unacceptable> {
-        self.keys.as_ref().map_or_else(|| Ok(Claims::everything()), |keys| keys.claims(token, wall_ns() as f64 / 1e9))
+    /// Fails if none of the keys signed the token, or if it is for another audience, expired or not yet valid.
+    pub fn verify(&self, token: &str) -> Result<Claims, InvalidToken> {
+        self.keys.as_ref().map_or_else(|| Ok(Claims::unrestricted()), |keys| keys.verify(token, wall_ns() as f64 / 1e9))
     }
 
-    /// Whether `peer` may read figures: from this machine, where nobody else speaks through a proxy; with a token; or anybody,
-    /// where no token is asked for.
+    /// Whether `peer` may read `/metrics`: any peer if no token is required, a peer on this machine unless the request came through
+    /// a proxy, and any peer with a valid token.
     #[must_use]
-    pub fn admits_reader(&self, headers: &HeaderMap, peer: IpAddr) -> bool {
+    pub fn allows_metrics_reader(&self, headers: &HeaderMap, peer: IpAddr) -> bool {
         let is_proxied = ["forwarded", "x-forwarded-for"].into_iter().any(|name| headers.contains_key(name));
-        !self.needs_token()
+        !self.requires_token()
             || (is_this_machine(peer) && !is_proxied)
-            || bearer(headers).is_some_and(|token| self.claims(token).is_ok())
+            || bearer(headers).is_some_and(|token| self.verify(token).is_ok())
     }
 
-    /// The certificate and its key, where connections are to be encrypted.
+    /// The TLS certificate and its key, or `None` if connections are not encrypted.
     #[must_use]
     pub const fn tls(&self) -> Option<&Arc<ServerConfig>> {
         self.tls.as_ref()
     }
 }
 
-/// The token that a request brings in its head.
+/// The bearer token in the header `Authorization`.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (kind, token) = headers.get(axum::http::header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    kind.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    let (scheme, token) = headers.get(axum::http::header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
 fn is_this_machine(peer: IpAddr) -> bool {
     peer.to_canonical().is_loopback()
 }
 
-/// A network as it was typed: `10.0.0.0/8`, or one address.
-fn network_of(typed: &str) -> anyhow::Result<IpNet> {
-    let typed = typed.trim();
-    let network = typed.parse().or_else(|error| typed.parse::<IpAddr>().map(IpNet::from).map_err(|_| error));
-    network.with_context(|| format!("{typed} is not a network such as 10.0.0.0/8"))
+/// Parses a network such as `10.0.0.0/8`, or a single address.
+fn parse_network(text: &str) -> anyhow::Result<IpNet> {
+    let text = text.trim();
+    let network = text.parse().or_else(|error| text.parse::<IpAddr>().map(IpNet::from).map_err(|_| error));
+    network.with_context(|| format!("{text} is not a network such as 10.0.0.0/8"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn rules(config: Config) -> Rules {
-        Rules::new(&config).unwrap()
+    fn policy(config: Config) -> AuthPolicy {
+        AuthPolicy::new(&config).unwrap()
     }
 
     #[test]
-    fn producers_come_from_the_networks_on_the_list() {
-        let check = |list: &[&str], peer: &str, admitted| {
-            let list = list.iter().map(|&network| network.to_owned()).collect();
-            let rules = rules(Config { producers_allow: Some(list), ..Config::default() });
-            assert_eq!(rules.admits_producer(peer.parse().unwrap()), admitted, "{peer}");
+    fn only_producers_in_allowed_networks_may_connect() {
+        let check = |networks: &[&str], peer: &str, is_allowed| {
+            let networks = networks.iter().map(|&network| network.to_owned()).collect();
+            let policy = policy(Config { producers_allow: Some(networks), ..Config::default() });
+            assert_eq!(policy.allows_producer(peer.parse().unwrap()), is_allowed, "{peer}");
         };
         check(&["10.1.0.0/16", "fd00::/8"], "10.1.255.255", true);
         check(&["10.1.0.0/16", "fd00::/8"], "fd12::1", true);
@@ -188,8 +189,8 @@ mod tests {
         check(&["0.0.0.0/0"], "192.0.2.8", true);
         check(&["0.0.0.0/0"], "2001:db8::1", false);
         check(&[], "127.0.0.1", false);
-        assert!(rules(Config::default()).admits_producer([192, 0, 2, 8].into()));
-        let wrong = Config { producers_allow: Some(vec!["10.0.0.0/33".to_owned()]), ..Config::default() };
-        assert!(Rules::new(&wrong).unwrap_err().to_string().contains("10.0.0.0/33"));
+        assert!(policy(Config::default()).allows_producer([192, 0, 2, 8].into()));
+        let invalid = Config { producers_allow: Some(vec!["10.0.0.0/33".to_owned()]), ..Config::default() };
+        assert!(AuthPolicy::new(&invalid).unwrap_err().to_string().contains("10.0.0.0/33"));
     }
 }

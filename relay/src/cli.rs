@@ -1,6 +1,6 @@
-//! The command line. `joey --help` is its documentation.
+//! The command line, documented by `joey --help`.
 //!
-//! Exit codes: 0 done, 1 failed (one clear line on standard error), 2 wrong usage, 3 no such app or no data.
+//! Exit codes: 0 success, 1 failure (with one line on standard error), 2 invalid usage, 3 unknown application or no data.
 
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
@@ -14,24 +14,24 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::auth::{self, Access};
+use crate::auth::{self, Auth};
 use crate::client::{self, Outcome, Stats, Tap};
-use crate::config::{self, AUDIENCE, Config, Options};
+use crate::config::{self, Config, DEFAULT_AUDIENCE, Options};
 use crate::demo;
 use crate::net::listener;
 use crate::runtime::clock::wall_ns;
 use crate::runtime::console;
 use crate::server::Relay;
 
-/// How much is logged by itself. The client of NATS would tell each of its attempts to connect.
-const QUIET: &str = "info,async_nats=warn";
+/// The default log filter. At `info` the NATS client would log each connection attempt.
+const DEFAULT_LOG_FILTER: &str = "info,async_nats=warn";
 
-/// Live latency and throughput of stream processors, straight into the browser.
+/// Show live latency and throughput of stream processors in the browser.
 ///
-/// A relay takes metric streams on one port (5001, the one that Wallaroo's --metrics names) and shows them on another
-/// (http://127.0.0.1:4000). Flags come before environment variables (JOEY_…), which come before the TOML file (--config).
+/// A relay receives metrics on one port (5001, for Wallaroo's --metrics) and serves them to browsers on another
+/// (http://127.0.0.1:4000). Flags override environment variables (JOEY_…), which override the TOML file (--config).
 ///
-/// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no such app or no data.
+/// Exit codes: 0 success, 1 failure, 2 invalid usage, 3 unknown application or no data.
 #[derive(Parser)]
 #[command(name = "joey", version, arg_required_else_help = true)]
 struct Cli {
@@ -43,13 +43,13 @@ struct Cli {
 enum Command {
     /// Run the relay
     Serve(Serve),
-    /// Run the relay with made-up producers, to look around
+    /// Run the relay with simulated producers
     Demo(Serve),
-    /// Follow the live updates of a relay, one line each
+    /// Print live updates, one per line
     Tap(Tap),
-    /// Print one snapshot of every view of an application
+    /// Print a snapshot of an application's latency and throughput
     Stats(Stats),
-    /// Mint a token for a viewer and print it
+    /// Create a viewer token and print it
     Token(Token),
 }
 
@@ -60,11 +60,11 @@ struct Serve {
     /// Read options from this TOML file
     #[arg(long, env = "JOEY_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    /// How to write the log
+    /// Write the log in this format
     #[arg(long, env = "JOEY_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
-    /// How much to log: error, warn, info, debug, trace, or a filter as RUST_LOG takes
-    /// [default: RUST_LOG, else info]
+    /// Log at this level (error, warn, info, debug, trace) or with this filter in RUST_LOG syntax
+    /// [default: RUST_LOG, or info]
     #[arg(long, env = "JOEY_LOG", value_name = "LEVEL")]
     log_level: Option<String>,
 }
@@ -75,47 +75,49 @@ enum LogFormat {
     Json,
 }
 
-/// A token's words. It goes to standard output: a file, or a program that hands it on.
+/// The arguments of `joey token`.
 #[derive(Args)]
 struct Token {
-    /// The key: a file with a secret, or an Ed25519 private key in PEM
+    /// Sign with this key: a file with a secret, or an Ed25519 private key in PEM
     #[arg(long, env = "JOEY_TOKEN_KEY", value_name = "FILE")]
     token_key: PathBuf,
-    /// Applications that it covers: exact names, beginnings that end in *, or * [default: all]
+    /// Allow these applications: exact names, or prefixes followed by * [default: all]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     apps: Option<Vec<String>>,
-    /// Categories that it covers: exact names, or * [default: all]
+    /// Allow these categories: exact names, or * [default: all]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     categories: Option<Vec<String>>,
-    /// How long it counts: 90s, 15m, 12h, 30d
-    #[arg(long, default_value = "15m", value_name = "SPAN", value_parser = parse_life)]
+    /// Expire after this time: 90s, 15m, 12h, 30d
+    #[arg(long, default_value = "15m", value_name = "SPAN", value_parser = parse_ttl)]
     ttl: Duration,
-    /// Whose it is, for the relay's log
+    /// Name the holder (claim `sub`), for the relay's log
     #[arg(long, value_name = "NAME")]
     subject: Option<String>,
-    /// Whom it is for
-    #[arg(long, env = "JOEY_TOKEN_AUDIENCE", default_value = AUDIENCE, value_name = "NAME")]
+    /// Set the audience (claim `aud`)
+    #[arg(long, env = "JOEY_TOKEN_AUDIENCE", default_value = DEFAULT_AUDIENCE, value_name = "NAME")]
     audience: String,
 }
 
-/// How long a token counts: `90s`, `15m`, `12h`, `30d`, or plain seconds.
-fn parse_life(text: &str) -> Result<Duration, String> {
+/// Parses the lifetime of a token: `90s`, `15m`, `12h`, `30d`, or plain seconds.
+fn parse_ttl(text: &str) -> Result<Duration, String> {
     let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400), ("", 1)];
     let seconds = units.into_iter().find_map(|(unit, seconds)| {
         text.strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(seconds).filter(|&seconds| seconds > 0)
     });
-    seconds.map(Duration::from_secs).ok_or_else(|| "a life is a span such as 90s, 15m, 12h or 30d".to_owned())
+    seconds
+        .map(Duration::from_secs)
+        .ok_or_else(|| "the lifetime must be a time such as 90s, 15m, 12h or 30d".to_owned())
 }
 
-/// The command line, with all that it reads from the environment. A variable that is set and empty counts as not set.
+/// The command line with its environment variables. An empty variable counts as not set.
 fn command() -> clap::Command {
     let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
     let without_empty = |argument: clap::Arg| match argument.get_env() {
         Some(name) if is_empty(name) => argument.env(clap::builder::Resettable::Reset),
         _ => argument,
     };
-    let of_subcommand = |subcommand: clap::Command| subcommand.mut_args(without_empty);
-    Cli::command().mut_args(without_empty).mut_subcommands(of_subcommand)
+    let subcommand_without_empty = |subcommand: clap::Command| subcommand.mut_args(without_empty);
+    Cli::command().mut_args(without_empty).mut_subcommands(subcommand_without_empty)
 }
 
 /// Runs the program.
@@ -129,19 +131,19 @@ pub fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match cli.command {
-            Command::Serve(serve) => relay(serve, false).await.map(|()| Outcome::Done),
-            Command::Demo(serve) => relay(serve, true).await.map(|()| Outcome::Done),
+            Command::Serve(serve) => run_relay(serve, false).await.map(|()| Outcome::Done),
+            Command::Demo(serve) => run_relay(serve, true).await.map(|()| Outcome::Done),
             Command::Tap(tap) => client::tap::run(tap).await,
             Command::Stats(stats) => client::stats::run(stats).await,
-            Command::Token(token) => mint(&token).map(|()| Outcome::Done),
+            Command::Token(token) => print_token(&token).map(|()| Outcome::Done),
         }
     });
-    // A blocked read or write of standard streams must not hold the exit up.
+    // A blocked read or write of a standard stream must not delay the exit.
     runtime.shutdown_timeout(Duration::from_millis(100));
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::NoData(what)) => {
-            console::line(format_args!("joey: {what}"));
+        Ok(Outcome::NoData(message)) => {
+            console::line(format_args!("joey: {message}"));
             ExitCode::from(3)
         }
         Err(error) => fail(&error),
@@ -153,27 +155,27 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn relay(serve: Serve, with_demo: bool) -> anyhow::Result<()> {
-    start_log(serve.log_format, serve.log_level)?;
+async fn run_relay(serve: Serve, with_demo: bool) -> anyhow::Result<()> {
+    init_log(serve.log_format, serve.log_level)?;
     let file = serve.config.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
-    let config = Config::settle(serve.options.clone(), file, with_demo)?;
+    let config = Config::resolve(serve.options.clone(), file, with_demo)?;
     if config.tls.is_none() && !config.token_keys.is_empty() && !config.http.ip().is_loopback() {
         tracing::warn!(
-            "tokens cross the network unencrypted: set --tls-cert, or let only a proxy with TLS reach this port"
+            "tokens are sent unencrypted: set --tls-cert, or allow connections only from a proxy that uses TLS"
         );
     }
     tracing::debug!(?config, "configuration");
-    let descriptors = listener::raise_descriptor_limit();
-    let wanted = config.viewers_max.saturating_add(config.producers_max) as u64;
-    if descriptors < wanted {
-        tracing::warn!(descriptors, wanted, "fewer open files are allowed than there may be connections");
+    let open_files_max = listener::raise_descriptor_limit();
+    let connections_max = config.viewers_max.saturating_add(config.producers_max) as u64;
+    if open_files_max < connections_max {
+        tracing::warn!(open_files_max, connections_max, "the limit on open files is lower than the connection limits");
     }
     let relay = Relay::bind(config.clone()).await?;
     let (ingest, http) = (relay.ingest_addr()?, relay.http_addr()?);
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
-    renew_on_signal(relay.access().clone(), serve.options, serve.config, config)?;
+    reload_on_signal(relay.auth().clone(), serve.options, serve.config, config)?;
     tracing::info!(release = env!("CARGO_PKG_VERSION"), %ingest, %http, "listening");
     console::line(format_args!("\n  Joey is at   {scheme}://{http}\n  Producers    --metrics {ingest}\n"));
     let demo = with_demo.then(|| tokio::spawn(demo::run(ingest, stop.clone())));
@@ -184,9 +186,9 @@ async fn relay(serve: Serve, with_demo: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn start_log(format: LogFormat, level: Option<String>) -> anyhow::Result<()> {
+fn init_log(format: LogFormat, level: Option<String>) -> anyhow::Result<()> {
     let from_environment = || std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
-    let filter = EnvFilter::try_new(level.or_else(from_environment).unwrap_or_else(|| QUIET.to_owned()))?;
+    let filter = EnvFilter::try_new(level.or_else(from_environment).unwrap_or_else(|| DEFAULT_LOG_FILTER.to_owned()))?;
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(console::writer());
@@ -197,7 +199,7 @@ fn start_log(format: LogFormat, level: Option<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The first signal to end stops in order, the second at once.
+/// The first SIGTERM or SIGINT stops the relay in order, the second one at once.
 fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
@@ -211,42 +213,37 @@ fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
             if stop.is_cancelled() {
                 std::process::exit(1);
             }
-            tracing::info!("stopping; once more stops at once");
+            tracing::info!("stopping; send the signal again to stop at once");
             stop.cancel();
         }
     });
     Ok(())
 }
 
-/// SIGHUP has keys, certificate, origins and producers' networks read again. Everything else stays as it was at the start.
-fn renew_on_signal(
-    access: Arc<Access>,
-    options: Options,
-    file: Option<PathBuf>,
-    running: Config,
-) -> anyhow::Result<()> {
+/// SIGHUP reloads keys, certificate, origins and producers' networks. All other options keep their values.
+fn reload_on_signal(auth: Arc<Auth>, options: Options, file: Option<PathBuf>, running: Config) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut hangup = signal(SignalKind::hangup())?;
-    let renew = move || {
+    let reload = move || {
         let file = file.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
-        let config = Config::settle(options.clone(), file, running.demo)?;
+        let config = Config::resolve(options.clone(), file, running.demo)?;
         let Config { ingest, http, insecure_open, .. } = running;
         let config = Config { ingest, http, insecure_open, ..config };
         config::check_exposure(&config)?;
-        access.renew(&config)
+        auth.reload(&config)
     };
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            match renew() {
-                Ok(()) => tracing::info!("read again: keys, certificate, origins, networks of producers"),
-                Err(error) => tracing::error!("nothing changes: {error:#}"),
+            match reload() {
+                Ok(()) => tracing::info!("reloaded keys, certificate, origins and producer networks"),
+                Err(error) => tracing::error!("reload failed, the current configuration stays in force: {error:#}"),
             }
         }
     });
     Ok(())
 }
 
-fn mint(token: &Token) -> anyhow::Result<()> {
+fn print_token(token: &Token) -> anyhow::Result<()> {
     let now_s = wall_ns() / 1_000_000_000;
     let mut claims = json!({
         "aud": token.audience,
@@ -255,12 +252,12 @@ fn mint(token: &Token) -> anyhow::Result<()> {
     });
     let names = |names: &Vec<String>| json!(config::trimmed(names.clone()));
     let subject = token.subject.as_ref().map(|subject| json!(subject));
-    let rest = [
+    let optional = [
         ("sub", subject),
         ("apps", token.apps.as_ref().map(names)),
         ("categories", token.categories.as_ref().map(names)),
     ];
-    for (claim, value) in rest {
+    for (claim, value) in optional {
         if let Some(value) = value {
             claims[claim] = value;
         }
@@ -274,16 +271,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lives() {
-        let lives = ["90s", "15m", "12h", "30d", "7"].map(|life| parse_life(life).map(|life| life.as_secs()));
-        assert_eq!(lives, [90, 900, 43_200, 2_592_000, 7].map(Ok));
-        for wrong in ["", "0", "0s", "-1s", "1w", "m", "1.5h", "99999999999999999999s", "999999999999999999d"] {
-            assert!(parse_life(wrong).is_err(), "{wrong}");
+    fn token_lifetimes_are_parsed() {
+        let lifetimes = ["90s", "15m", "12h", "30d", "7"].map(|text| parse_ttl(text).map(|ttl| ttl.as_secs()));
+        assert_eq!(lifetimes, [90, 900, 43_200, 2_592_000, 7].map(Ok));
+        for invalid in ["", "0", "0s", "-1s", "1w", "m", "1.5h", "99999999999999999999s", "999999999999999999d"] {
+            assert!(parse_ttl(invalid).is_err(), "{invalid}");
         }
     }
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_command_line_definition_is_valid() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
     }

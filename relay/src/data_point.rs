@@ -1,4 +1,4 @@
-//! One histogram of one series over one period, whatever format it arrived in.
+//! One histogram of one series over one period, independent of the producer's format.
 
 use joey_shared::histogram::Histogram;
 use joey_shared::wire::{Span, span_of};
@@ -10,37 +10,37 @@ pub struct DataPoint<'a> {
     pub app: &'a str,
     /// The metric's name.
     pub name: &'a str,
-    /// What is measured.
+    /// The category of the metric.
     pub category: &'a str,
     /// The worker.
     pub worker: &'a str,
     /// The pipeline.
     pub pipeline: &'a str,
-    /// Where in the pipeline the metric sits.
+    /// The step's position in the pipeline.
     pub id: u16,
-    /// What was counted.
+    /// The counts.
     pub histogram: Histogram,
-    /// The span counted, in ns.
+    /// The length of the period, in ns.
     pub period_ns: u64,
-    /// When the span ended, in ns since the Unix epoch by the producer's clock.
+    /// The end of the period, in ns since the Unix epoch by the producer's clock.
     pub end_ns: u64,
 }
 
 impl DataPoint<'_> {
-    /// What was counted, and when.
+    /// The part that differs in every frame.
     #[must_use]
-    pub fn counted(&self) -> Counts<impl ExactSizeIterator<Item = u64>> {
+    pub fn counts(&self) -> Counts<impl ExactSizeIterator<Item = u64>> {
         Counts { span: span_of(&self.histogram), period_ns: self.period_ns, end_ns: self.end_ns }
     }
 }
 
-/// What of one histogram is different in every frame.
+/// The part of a data point that differs in every frame of its series.
 #[derive(Clone, Debug)]
 pub struct Counts<C> {
-    /// What was counted.
+    /// The occupied bins, the minimum and the maximum.
     pub span: Span<C>,
-    /// The span of time counted, in ns.
+    /// The length of the period, in ns.
     pub period_ns: u64,
-    /// When it ended, in ns since the Unix epoch by the producer's clock.
+    /// The end of the period, in ns since the Unix epoch by the producer's clock.
     pub end_ns: u64,
 }

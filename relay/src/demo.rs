@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use self::world::Worker;
-use crate::runtime::clock::steady_ns;
+use crate::runtime::clock::monotonic_ns;
 
 /// Wallaroo's period: 2 s.
 const PERIOD_NS: u64 = 2_000_000_000;
@@ -37,9 +37,9 @@ pub async fn run(ingest: SocketAddr, stop: CancellationToken) {
 /// One worker's life: it connects, tells the past once, then each period as it ends; some workers go away at times.
 async fn live(ingest: SocketAddr, worker: Worker) {
     // The newest period that has been told.
-    let mut told = (steady_ns() / PERIOD_NS).saturating_sub(HISTORY_PERIODS);
+    let mut told = (monotonic_ns() / PERIOD_NS).saturating_sub(HISTORY_PERIODS);
     loop {
-        while !worker.is_present(steady_ns() / PERIOD_NS) {
+        while !worker.is_present(monotonic_ns() / PERIOD_NS) {
             tokio::time::sleep(RECONNECT).await;
         }
         if let Ok(stream) = TcpStream::connect(ingest).await {
@@ -53,7 +53,7 @@ async fn live(ingest: SocketAddr, worker: Worker) {
 async fn speak(mut stream: TcpStream, worker: &Worker, told: &mut u64) -> std::io::Result<()> {
     stream.write_all(&[emitter::connect(), emitter::join(worker.app, worker.name)].concat()).await?;
     loop {
-        let ended = steady_ns() / PERIOD_NS;
+        let ended = monotonic_ns() / PERIOD_NS;
         while *told < ended {
             *told += 1;
             if worker.is_present(*told) {
@@ -66,6 +66,6 @@ async fn speak(mut stream: TcpStream, worker: &Worker, told: &mut u64) -> std::i
         let next_ns = (ended + 1) * PERIOD_NS;
         // Workers flush on the first event after a period's end: a little late, each in its own way.
         let late_ns = 20_000_000 + 60_000_000 * (worker.name.len() as u64 % 4);
-        tokio::time::sleep(Duration::from_nanos(next_ns.saturating_sub(steady_ns()) + late_ns)).await;
+        tokio::time::sleep(Duration::from_nanos(next_ns.saturating_sub(monotonic_ns()) + late_ns)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The HTTP side: the page, the viewers' WebSocket and what stands in for it, health and figures.
+//! The HTTP server: the page, the viewers' WebSocket and its replacement (HTTP streams), health checks and metrics.
 
 pub mod accept;
 mod assets;
@@ -20,100 +20,101 @@ use tokio_util::task::TaskTracker;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use crate::auth::Access;
+use crate::auth::Auth;
 use crate::hub::Hub;
-use crate::metrics::{self, Format};
-use crate::net::listener::Places;
-use crate::runtime::panic_guard::contained;
+use crate::metrics::{self, CloseReason, Format};
+use crate::net::listener::ConnectionLimit;
+use crate::runtime::panic_guard::catch_panic;
 use crate::session::{self, Transport, websocket::Socket};
 
 use self::accept::Connection;
 use self::stream::Streams;
 
-/// What the handlers share.
+/// The state that all handlers share.
 #[derive(Clone)]
-struct Shared {
+struct AppState {
     hub: Arc<Hub>,
-    access: Arc<Access>,
-    producers: Arc<Places>,
+    auth: Arc<Auth>,
+    producers: Arc<ConnectionLimit>,
     viewers: TaskTracker,
     stop: CancellationToken,
-    /// Cancelled when everything that was read is on its way, and viewers shall leave.
-    goodbye: CancellationToken,
+    /// Cancelled during shutdown, when all received data has been sent and viewers are to be closed.
+    close_viewers: CancellationToken,
     streams: Streams,
 }
 
-/// Who is at the other end of a connection.
+/// The address of a connection's other end.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
+pub struct PeerAddr(pub SocketAddr);
 
-/// Every route. Viewers' tasks run in `viewers` and end at `goodbye`; from `stop` on the relay is not ready.
+/// All routes. Viewers' tasks run in `viewers` and end at `close_viewers`. From `stop` on, the relay reports that it is not ready.
 pub fn router(
     hub: Arc<Hub>,
-    access: Arc<Access>,
-    producers: Arc<Places>,
+    auth: Arc<Auth>,
+    producers: Arc<ConnectionLimit>,
     viewers: TaskTracker,
     stop: CancellationToken,
-    goodbye: CancellationToken,
+    close_viewers: CancellationToken,
 ) -> Router {
     let pages = assets::routes(hub.config());
-    let (for_pages, for_strict) = (access.clone(), access.clone());
-    let listed = move |origin: &HeaderValue, _: &_| origin.to_str().is_ok_and(|origin| for_pages.rules().lists(origin));
+    let (cors_auth, hsts_auth) = (auth.clone(), auth.clone());
+    let is_allowed =
+        move |origin: &HeaderValue, _: &_| origin.to_str().is_ok_and(|origin| cors_auth.policy().allows_origin(origin));
     let cors = CorsLayer::new()
-        .allow_origin(AllowOrigin::predicate(listed))
+        .allow_origin(AllowOrigin::predicate(is_allowed))
         .allow_methods([Method::GET, Method::POST])
         .allow_headers([header::AUTHORIZATION]);
-    // Whoever came over TLS once shall not be led to come without it.
-    let strict = SetResponseHeaderLayer::if_not_present(header::STRICT_TRANSPORT_SECURITY, move |_: &Response| {
-        for_strict.rules().tls().map(|_| HeaderValue::from_static("max-age=31536000"))
+    // A browser that has used TLS once must not be downgraded to plain HTTP.
+    let hsts = SetResponseHeaderLayer::if_not_present(header::STRICT_TRANSPORT_SECURITY, move |_: &Response| {
+        hsts_auth.policy().tls().map(|_| HeaderValue::from_static("max-age=31536000"))
     });
-    let shared = Shared { hub, access, producers, viewers, stop, goodbye, streams: Streams::default() };
+    let state = AppState { hub, auth, producers, viewers, stop, close_viewers, streams: Streams::default() };
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/healthz", get(ready))
-        .route("/metrics", get(figures))
+        .route("/metrics", get(serve_metrics))
         .route("/stream", post(stream::open))
         .route("/stream/{id}", post(stream::command))
         .layer(cors)
         .route("/ws", any(websocket))
-        .with_state(shared)
+        .with_state(state)
         .merge(pages)
-        .layer(strict)
+        .layer(hsts)
 }
 
 async fn websocket(
-    State(shared): State<Shared>,
+    State(state): State<AppState>,
     Extension(connection): Extension<Connection>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(PeerAddr(peer)): Extension<PeerAddr>,
     request: Request,
 ) -> Response {
-    let Shared { hub, access, viewers, goodbye, .. } = shared;
+    let AppState { hub, auth, viewers, close_viewers, .. } = state;
     let headers = request.headers();
-    if let Some(why) = access.rules().refusal(headers, peer.ip()) {
-        return refuse(&hub, &why);
+    if let Some(reason) = auth.policy().rejection(headers, peer.ip()) {
+        return reject(&hub, &reason);
     }
-    let token = token_in(headers);
-    let speaks_ours = subprotocols(headers).any(|name| name == SUBPROTOCOL);
-    let Connection { place, .. } = connection;
+    let token = subprotocol_token(headers);
+    let offers_subprotocol = subprotocols(headers).any(|name| name == SUBPROTOCOL);
+    let Connection { permit, .. } = connection;
     let mut response = upgrade(request, move |socket| async move {
-        let _place = place;
-        // Handed on at once: what has a name of its own has room of its own, in every viewer's task.
+        let _permit = permit;
+        // Passed on directly: a named future would take memory of its own in every viewer's task.
         viewers
-            .track_future(contained(
-                hub.counters().panics.clone(),
+            .track_future(catch_panic(
+                hub.counters().task_panics.clone(),
                 "viewer",
-                session::serve(Transport::socket(socket), hub, access, token, goodbye),
+                session::serve(Transport::socket(socket), hub, auth, token, close_viewers),
             ))
             .await;
     });
-    if speaks_ours && response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    if offers_subprotocol && response.status() == StatusCode::SWITCHING_PROTOCOLS {
         response.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     }
     response
 }
 
-/// Answers a request for a WebSocket, which `serve` gets once the connection is one; any other request is refused.
+/// Answers a request for a WebSocket. Calls `serve` with the WebSocket once it is open. Rejects any other request.
 pub fn upgrade<F>(mut request: Request, serve: impl FnOnce(Socket) -> F + Send + 'static) -> Response
 where
     F: Future<Output = ()> + Send + 'static,
@@ -121,11 +122,11 @@ where
     if !request.headers().contains_key(header::UPGRADE) {
         let head = [
             (header::UPGRADE, "websocket"),
-            // Whoever cannot open a WebSocket asks in this way whether it is the relay that does not want it.
+            // A page that cannot open a WebSocket sends this request to find out whether the relay rejects it.
             (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
         ];
-        let word = "This is where viewers open a WebSocket.\n";
-        return (StatusCode::UPGRADE_REQUIRED, head, word).into_response();
+        let body = "Viewers open a WebSocket here.\n";
+        return (StatusCode::UPGRADE_REQUIRED, head, body).into_response();
     }
     let response = match create_response_with_body(&request, Body::empty) {
         Ok(response) => response,
@@ -137,24 +138,25 @@ where
     };
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
-        // Whoever leaves before there is a WebSocket has missed nothing.
+        // If the client disconnects before the upgrade, there is nothing to serve.
         if let Ok(connection) = upgrade.await {
-            let (carrier, read) = accept::unwrapped(connection);
+            let (carrier, read) = accept::into_carrier(connection);
             serve(Socket::new(carrier, read)).await;
         }
     });
     response
 }
 
-/// Turns somebody away, and says `why`: to a page of any origin, since a browser tells it nothing of a WebSocket that failed.
-fn refuse(hub: &Hub, why: &str) -> Response {
-    hub.counters().close("origin");
+/// Rejects a request and returns `reason`. A page of any origin may read it, because a browser reports no reason for a failed
+/// WebSocket.
+fn reject(hub: &Hub, reason: &str) -> Response {
+    hub.counters().close(CloseReason::ForbiddenOrigin);
     let head = [(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
-    (StatusCode::FORBIDDEN, head, format!("{why}\n")).into_response()
+    (StatusCode::FORBIDDEN, head, format!("{reason}\n")).into_response()
 }
 
-/// The token that a request brings as a subprotocol, since a browser can add no other header to a WebSocket.
-fn token_in(headers: &HeaderMap) -> Option<String> {
+/// The token in the header `Sec-WebSocket-Protocol`, the only header that a browser lets a page set for a WebSocket.
+fn subprotocol_token(headers: &HeaderMap) -> Option<String> {
     subprotocols(headers).find_map(|name| name.strip_prefix("bearer.")).map(str::to_owned)
 }
 
@@ -163,25 +165,29 @@ fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     lists.flat_map(|list| list.split(',')).map(str::trim)
 }
 
-async fn ready(State(shared): State<Shared>) -> Response {
-    if shared.stop.is_cancelled() {
+async fn ready(State(state): State<AppState>) -> Response {
+    if state.stop.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response()
     } else {
         "ok\n".into_response()
     }
 }
 
-async fn figures(State(shared): State<Shared>, Extension(Peer(peer)): Extension<Peer>, headers: HeaderMap) -> Response {
-    if !shared.access.rules().admits_reader(&headers, peer.ip()) {
+async fn serve_metrics(
+    State(state): State<AppState>,
+    Extension(PeerAddr(peer)): Extension<PeerAddr>,
+    headers: HeaderMap,
+) -> Response {
+    if !state.auth.policy().allows_metrics_reader(&headers, peer.ip()) {
         let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-        return (StatusCode::UNAUTHORIZED, challenge, "figures want a token\n").into_response();
+        return (StatusCode::UNAUTHORIZED, challenge, "metrics require a token\n").into_response();
     }
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|accepted| accepted.to_str().ok());
     let format = Format::preferred(accepted);
-    let text = format.write(metrics::render(shared.hub.counters(), &shared.hub.gauges(shared.producers.taken())));
+    let text = format.write(metrics::render(state.hub.counters(), &state.hub.gauges(state.producers.in_use())));
     let head = [
         (header::CONTENT_TYPE, format.media_type()),
-        // What is kept of one form is no answer to who asks for the other.
+        // A cache must not answer a request for one format with the other.
         (header::VARY, "accept"),
     ];
     (head, text).into_response()

@@ -1,23 +1,23 @@
-//! Joey's relay: bytes in from producers, the same histograms out to viewers, and the command line around it.
+//! Joey's relay, which receives histograms from producers and sends them to viewers, and its command line.
 //!
-//! The relay routes and remembers. It decodes a producer's frame once at the door, stamps it, keeps five minutes of it and
-//! hands the same bytes to everybody who watches. It never computes a percentile: that is the viewer's work.
+//! The relay routes and stores. It decodes each frame once on arrival, stamps it, retains five minutes of history, and sends the
+//! same bytes to all viewers. It never computes a percentile; viewers do that.
 //!
-//! The modules, each of which uses only those above it (`tests/tidy.rs` checks that):
+//! Each module uses only the modules above it (`tests/tidy.rs` checks this):
 //!
-//! - [`runtime`]: the monotonic clock, standard error, locks, and what contains a panic.
-//! - [`metrics`]: counters and gauges for `/metrics`.
-//! - [`config`]: all addresses, limits and defaults, as plain data.
-//! - [`data_point`]: one histogram of one series over one period, whatever format it arrived in.
+//! - [`runtime`]: the monotonic clock, standard error, the panic guard, and locks.
+//! - [`metrics`]: counters and gauges for `/metrics`, and all rejection and close reasons.
+//! - [`config`]: all addresses, limits and defaults.
+//! - [`data_point`]: one histogram of one series over one period, independent of the producer's format.
 //! - [`net`]: listeners with connection limits, byte counts, WebSocket frames.
-//! - [`auth`]: which pages, producers and viewers are allowed to connect.
-//! - [`ingest`]: producers' TCP connections; foreign formats end here.
-//! - [`hub`]: the log and the retained history of each application, and its subscribers.
-//! - [`cluster`]: several relays that share what they ingest, over NATS.
+//! - [`auth`]: which pages, producers and viewers may connect, tokens, and TLS.
+//! - [`ingest`]: producers' TCP connections, and the decoder of Wallaroo's format.
+//! - [`hub`]: the log, the retained history and the subscribers of each application.
+//! - [`cluster`]: relays that share their data over NATS.
 //! - [`session`]: one viewer's connection.
 //! - [`http`]: the HTTP endpoints and the page.
 //! - [`server`]: starts and stops a relay.
-//! - [`demo`]: simulated producers, through the real port.
+//! - [`demo`]: simulated producers that connect to the ingest port.
 //! - [`client`]: `joey tap` and `joey stats`.
 //! - [`cli`]: the command line.
 

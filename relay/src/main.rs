@@ -1,4 +1,4 @@
-//! The `joey` program: words in, exit code out.
+//! The `joey` program.
 
 use std::process::ExitCode;
 

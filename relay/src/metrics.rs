@@ -1,7 +1,12 @@
-//! What the relay says about itself, for Prometheus and whoever else reads its formats.
+//! The relay's own metrics, for Prometheus and any client that reads its formats.
 //!
-//! `prometheus-client` keeps its registry in a value instead of a global, so that tests can run several relays at once.
+//! `prometheus-client` stores its registry in a value instead of a global, so tests can run several relays at once.
+//!
+//! Each field of [`Counters`] has the name of its metric in `/metrics`, without `joey_` and `_total`. The values of the label
+//! `reason` are enums: [`RejectReason`], [`CloseReason`], [`ClusterDropReason`] and [`ClusterRejectReason`].
 
+mod close_reason;
+mod cluster_reason;
 mod format;
 mod reject_reason;
 
@@ -14,22 +19,24 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+pub use self::close_reason::CloseReason;
+pub use self::cluster_reason::{ClusterDropReason, ClusterRejectReason};
 pub use self::format::Format;
 pub use self::reject_reason::RejectReason;
 use crate::runtime::console;
 
-/// Current values, which each scrape reads anew.
+/// Current values, read at each scrape.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Gauges {
-    /// Producers connected.
+    /// Connected producers.
     pub producers: usize,
-    /// Viewers connected.
+    /// Connected viewers.
     pub viewers: usize,
-    /// Applications known.
+    /// Known applications.
     pub apps: usize,
     /// Topics with a ring buffer.
     pub topics: usize,
-    /// Series known.
+    /// Known series.
     pub series: usize,
     /// Bytes of retained history.
     pub ring_bytes: u64,
@@ -41,158 +48,166 @@ pub struct Gauges {
     pub is_clustered: bool,
 }
 
-/// Why something was refused.
+/// The label `reason`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Reason {
+pub struct ReasonLabel {
     /// The reason, one of a fixed set.
     pub reason: &'static str,
 }
 
-/// Everything that only goes up. Cloning shares the counts.
+/// All counters. Clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     /// Frames that became updates.
-    pub accepted: Counter,
-    /// Frames refused, by reason.
-    pub rejected: Family<Reason, Counter>,
-    /// Updates older than everything that the ring is meant to hold.
-    pub late: Counter,
-    /// Updates moved by the offset of their worker's clock.
-    pub moved: Counter,
+    pub frames_accepted: Counter,
+    /// Rejected frames, by reason.
+    pub frames_rejected: Family<ReasonLabel, Counter>,
+    /// Updates that arrived after their period had left the ring buffer.
+    pub frames_late: Counter,
+    /// Updates whose period was shifted by the clock offset of their worker.
+    pub frames_clock_adjusted: Counter,
     /// How often the wall clock was set while the relay ran.
     pub wall_clock_steps: Counter,
     /// Bytes read from producers.
-    pub bytes_in: Counter,
-    /// Producer connections accepted.
-    pub producers: Counter,
-    /// Connections ended by the relay, by reason.
-    pub closed: Family<Reason, Counter>,
+    pub ingest_bytes: Counter,
+    /// Accepted producer connections.
+    pub producer_connections: Counter,
+    /// Connections that the relay closed or rejected, by reason.
+    pub connections_closed: Family<ReasonLabel, Counter>,
     /// Tasks that panicked.
-    pub panics: Counter,
-    /// Batches encoded.
+    pub task_panics: Counter,
+    /// Encoded batches.
     pub batches: Counter,
-    /// Batches dropped early because there were too many bytes.
-    pub evicted: Counter,
-    /// Series that nobody has sent for longer than anybody looks back, and whose place is free again.
-    pub series_let_go: Counter,
-    /// Subscriptions made.
-    pub subscribed: Counter,
-    /// Bytes of messages handed to viewers' sockets.
-    pub bytes_out: Counter,
-    /// Messages handed to viewers' sockets.
-    pub messages_out: Counter,
-    /// Those of them that were handed out on the spot, without waking the viewer's task.
-    pub messages_handed: Counter,
-    /// Gaps that viewers were told about.
+    /// Batches evicted early because the history exceeded its byte limit.
+    pub batches_evicted: Counter,
+    /// Series that expired because no producer sent them any more. They no longer count towards the limit.
+    pub series_expired: Counter,
+    /// Subscriptions created.
+    pub subscriptions: Counter,
+    /// Bytes of messages written to viewers' sockets.
+    pub sent_bytes: Counter,
+    /// Messages written to viewers' sockets.
+    pub sent_messages: Counter,
+    /// The part of these messages that the broadcast task wrote directly, without waking the viewer's task.
+    pub sent_messages_direct: Counter,
+    /// Gaps reported to viewers.
     pub gaps: Counter,
-    /// Numbers of the log in those gaps.
-    pub missed: Counter,
-    /// Batches that other relays wanted and that there was no room to send.
-    pub not_sent: Counter,
-    /// What goes on among relays.
-    pub cluster: Cluster,
+    /// Log positions in these gaps.
+    pub gap_updates: Counter,
+    /// Batches for peer relays dropped because their queue was full.
+    pub peer_batches_dropped: Counter,
+    /// Counters of the cluster connection.
+    pub cluster: ClusterCounters,
 }
 
 impl Counters {
-    /// Counts a refused frame.
-    pub fn reject(&self, reason: &'static str) {
-        self.rejected.get_or_create(&Reason { reason }).inc();
+    /// Counts a rejected frame.
+    pub fn reject(&self, reason: RejectReason) {
+        self.frames_rejected.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
     }
 
-    /// Counts a connection that the relay ended.
-    pub fn close(&self, reason: &'static str) {
-        self.closed.get_or_create(&Reason { reason }).inc();
+    /// Counts a connection that the relay closed or rejected.
+    pub fn close(&self, reason: CloseReason) {
+        self.connections_closed.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
     }
 }
 
-/// An application.
+/// The label `app`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct InApp {
-    /// Its name.
+pub struct AppLabel {
+    /// The application's name.
     pub app: String,
 }
 
-/// Applications that have a line of their own; there are labels for no more, whatever relays say.
-const APPS_SHOWN: usize = 100;
+/// Maximum number of applications with a time series of their own in `/metrics`. Peer relays cannot exceed it.
+const APP_LABELS_MAX: usize = 100;
 
-/// What goes on among relays. Cloning shares the counts.
+/// Metrics of the cluster. Clones share the counts.
 #[derive(Clone, Debug, Default)]
-pub struct Cluster {
-    /// Whether there is a connection to NATS.
+pub struct ClusterCounters {
+    /// Whether this relay is connected to NATS.
     pub connected: Gauge,
-    /// Relays, this one among them.
+    /// Relays in the cluster, including this one.
     pub relays: Gauge,
     /// Viewers of all relays.
     pub viewers: Gauge,
-    /// Subscriptions of viewers of all relays, by application; the most watched ones.
-    pub watched: Family<InApp, Gauge>,
-    /// Logs held here whose origin is gone.
-    pub orphans: Gauge,
-    /// Messages handed to NATS.
-    pub messages_out: Counter,
-    /// Their bytes.
-    pub bytes_out: Counter,
-    /// Messages that came from NATS.
-    pub messages_in: Counter,
-    /// Their bytes.
-    pub bytes_in: Counter,
-    /// Messages that were not handed to NATS, by reason.
-    pub dropped: Family<Reason, Counter>,
-    /// Messages that came and were not taken, by reason.
-    pub refused: Family<Reason, Counter>,
-    /// Questions for history.
-    pub asked: Counter,
-    /// Numbers of logs that the answers brought.
-    pub filled: Counter,
+    /// Subscriptions of all relays' viewers, for the applications with the most subscriptions.
+    pub subscriptions: Family<AppLabel, Gauge>,
+    /// Replicated logs whose origin relay is gone.
+    pub ownerless_logs: Gauge,
+    /// Messages sent to NATS.
+    pub sent_messages: Counter,
+    /// Bytes sent to NATS.
+    pub sent_bytes: Counter,
+    /// Messages received from NATS.
+    pub received_messages: Counter,
+    /// Bytes received from NATS.
+    pub received_bytes: Counter,
+    /// Messages not sent to NATS, by reason.
+    pub messages_dropped: Family<ReasonLabel, Counter>,
+    /// Rejected messages from NATS, by reason.
+    pub messages_rejected: Family<ReasonLabel, Counter>,
+    /// Requests for history.
+    pub history_requests: Counter,
+    /// Log positions covered by the replies to these requests.
+    pub backfilled_updates: Counter,
 }
 
-impl Cluster {
-    /// Counts a message that came and was not taken.
-    pub fn refuse(&self, reason: &'static str) {
-        self.refused.get_or_create(&Reason { reason }).inc();
+impl ClusterCounters {
+    /// Counts a rejected message from NATS.
+    pub fn reject(&self, reason: ClusterRejectReason) {
+        self.messages_rejected.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
     }
 
-    /// Counts a message that was not handed to NATS.
-    pub fn drop(&self, reason: &'static str) {
-        self.dropped.get_or_create(&Reason { reason }).inc();
+    /// Counts a message that was not sent to NATS.
+    pub fn drop(&self, reason: ClusterDropReason) {
+        self.messages_dropped.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
     }
 
-    /// Sets what there is now: relays, viewers of all of them, and how many watch each application.
-    pub fn show(&self, relays: usize, viewers: u64, apps: BTreeMap<String, u64>) {
+    /// Sets the number of relays, their viewers, and the subscriptions to each application.
+    pub fn set_presence(&self, relays: usize, viewers: u64, apps: BTreeMap<String, u64>) {
         let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         self.relays.set(whole(relays as u64));
         self.viewers.set(whole(viewers));
         let mut apps: Vec<(String, u64)> = apps.into_iter().collect();
-        apps.sort_by_key(|(_, viewers)| std::cmp::Reverse(*viewers));
-        self.watched.clear();
-        for (app, viewers) in apps.into_iter().take(APPS_SHOWN) {
-            self.watched.get_or_create_owned(&InApp { app }).set(whole(viewers));
+        apps.sort_by_key(|(_, subscriptions)| std::cmp::Reverse(*subscriptions));
+        self.subscriptions.clear();
+        for (app, subscriptions) in apps.into_iter().take(APP_LABELS_MAX) {
+            self.subscriptions.get_or_create_owned(&AppLabel { app }).set(whole(subscriptions));
         }
     }
 
     fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("cluster");
-        registry.register("connected", "Whether there is a connection to NATS", self.connected.clone());
-        registry.register("relays", "Relays, this one among them", self.relays.clone());
+        registry.register("connected", "Whether this relay is connected to NATS", self.connected.clone());
+        registry.register("relays", "Relays in the cluster, including this one", self.relays.clone());
         registry.register("viewers", "Viewers of all relays", self.viewers.clone());
         registry.register(
-            "watched",
-            "Subscriptions of all relays' viewers, of the most watched applications",
-            self.watched.clone(),
+            "subscriptions",
+            "Subscriptions of all relays' viewers, for the applications with the most subscriptions",
+            self.subscriptions.clone(),
         );
-        registry.register("orphans", "Logs held here whose origin is gone", self.orphans.clone());
-        registry.register("sent_messages", "Messages handed to NATS", self.messages_out.clone());
-        registry.register("sent_bytes", "Their bytes", self.bytes_out.clone());
-        registry.register("received_messages", "Messages that came from NATS", self.messages_in.clone());
-        registry.register("received_bytes", "Their bytes", self.bytes_in.clone());
-        registry.register("dropped", "Messages not handed to NATS, by reason", self.dropped.clone());
-        registry.register("refused", "Messages from NATS that were not taken, by reason", self.refused.clone());
-        registry.register("asked", "Questions for history", self.asked.clone());
-        registry.register("filled_updates", "Numbers of logs that the answers brought", self.filled.clone());
+        registry.register("ownerless_logs", "Replicated logs whose origin relay is gone", self.ownerless_logs.clone());
+        registry.register("sent_messages", "Messages sent to NATS", self.sent_messages.clone());
+        registry.register("sent_bytes", "Bytes sent to NATS", self.sent_bytes.clone());
+        registry.register("received_messages", "Messages received from NATS", self.received_messages.clone());
+        registry.register("received_bytes", "Bytes received from NATS", self.received_bytes.clone());
+        registry.register("messages_dropped", "Messages not sent to NATS, by reason", self.messages_dropped.clone());
+        registry.register(
+            "messages_rejected",
+            "Rejected messages from NATS, by reason",
+            self.messages_rejected.clone(),
+        );
+        registry.register("history_requests", "Requests for history", self.history_requests.clone());
+        registry.register(
+            "backfilled_updates",
+            "Log positions covered by the replies to history requests",
+            self.backfilled_updates.clone(),
+        );
     }
 }
 
-/// The text of `/metrics`, in OpenMetrics.
+/// Renders `/metrics` in OpenMetrics.
 #[must_use]
 pub fn render(counters: &Counters, gauges: &Gauges) -> String {
     let Gauges { producers, viewers, apps, topics, series, ring_bytes, held, wall_clock_offset_ns, is_clustered } =
@@ -202,15 +217,23 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
     let gauge = |number: usize| ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
     let release = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
     registry.register("build", "The running release", release);
-    registry.register("frames_accepted", "Frames that became updates", counters.accepted.clone());
-    registry.register("frames_rejected", "Frames refused, by reason", counters.rejected.clone());
-    registry.register("frames_late", "Updates older than the ring's span", counters.late.clone());
+    registry.register("frames_accepted", "Frames that became updates", counters.frames_accepted.clone());
+    registry.register("frames_rejected", "Rejected frames, by reason", counters.frames_rejected.clone());
     registry.register(
-        "frames_moved",
-        "Updates whose period was moved, since the clock of their worker is off",
-        counters.moved.clone(),
+        "frames_late",
+        "Updates that arrived after their period had left the ring buffer",
+        counters.frames_late.clone(),
     );
-    registry.register("frames_held", "Frames that wait until it is known where they belong", gauge(to_usize(held)));
+    registry.register(
+        "frames_clock_adjusted",
+        "Updates whose period was shifted by the clock offset of their worker",
+        counters.frames_clock_adjusted.clone(),
+    );
+    registry.register(
+        "frames_held",
+        "Frames held back until the clock offset of their worker is known",
+        gauge(to_usize(held)),
+    );
     registry.register(
         "wall_clock_steps",
         "How often the wall clock was set while the relay ran",
@@ -218,58 +241,66 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
     );
     registry.register(
         "wall_clock_offset_seconds",
-        "How far the wall clock is ahead of the relay's own clock, which nobody can set",
+        "How far the wall clock is ahead of the relay's monotonic clock",
         ConstGauge::new(wall_clock_offset_ns as f64 / 1e9),
     );
-    registry.register("ingest_bytes", "Bytes read from producers", counters.bytes_in.clone());
-    registry.register("producer_connections", "Producer connections accepted", counters.producers.clone());
-    registry.register("connections_closed", "Connections ended by the relay, by reason", counters.closed.clone());
-    registry.register("task_panics", "Tasks that panicked", counters.panics.clone());
+    registry.register("ingest_bytes", "Bytes read from producers", counters.ingest_bytes.clone());
+    registry.register("producer_connections", "Accepted producer connections", counters.producer_connections.clone());
+    registry.register(
+        "connections_closed",
+        "Connections that the relay closed or rejected, by reason",
+        counters.connections_closed.clone(),
+    );
+    registry.register("task_panics", "Tasks that panicked", counters.task_panics.clone());
     registry.register(
         "log_lines_dropped",
-        "Lines of the log that could not be written to standard error",
+        "Log lines that could not be written to standard error",
         ConstCounter::new(console::dropped()),
     );
-    registry.register("batches", "Batches encoded", counters.batches.clone());
+    registry.register("batches", "Encoded batches", counters.batches.clone());
     registry.register(
-        "series_let_go",
-        "Series that nobody sent any more, whose place under the limit is free again",
-        counters.series_let_go.clone(),
+        "series_expired",
+        "Series that expired because no producer sent them any more",
+        counters.series_expired.clone(),
     );
-    registry.register("batches_evicted", "Batches dropped early for want of room", counters.evicted.clone());
-    registry.register("subscriptions", "Subscriptions made", counters.subscribed.clone());
-    registry.register("sent_bytes", "Bytes of messages handed to viewers", counters.bytes_out.clone());
-    registry.register("sent_messages", "Messages handed to viewers", counters.messages_out.clone());
     registry.register(
-        "sent_messages_on_the_spot",
-        "Those of them that woke no viewer's task",
-        counters.messages_handed.clone(),
+        "batches_evicted",
+        "Batches evicted early because the history exceeded its byte limit",
+        counters.batches_evicted.clone(),
     );
-    registry.register("gaps", "Gaps that viewers were told about", counters.gaps.clone());
-    registry.register("gap_updates", "Numbers of the log in those gaps", counters.missed.clone());
+    registry.register("subscriptions", "Subscriptions created", counters.subscriptions.clone());
+    registry.register("sent_bytes", "Bytes of messages written to viewers", counters.sent_bytes.clone());
+    registry.register("sent_messages", "Messages written to viewers", counters.sent_messages.clone());
     registry.register(
-        "batches_not_sent",
-        "Batches for other relays dropped for want of room",
-        counters.not_sent.clone(),
+        "sent_messages_direct",
+        "Messages written to viewers without waking the viewer's task",
+        counters.sent_messages_direct.clone(),
     );
-    registry.register("producers", "Producers connected now", gauge(producers));
-    registry.register("viewers", "Viewers connected now", gauge(viewers));
-    registry.register("apps", "Applications known", gauge(apps));
-    registry.register("topics", "Topics with a ring", gauge(topics));
-    registry.register("series", "Series known", gauge(series));
-    registry.register("ring_bytes", "Bytes of history held", gauge(to_usize(ring_bytes)));
+    registry.register("gaps", "Gaps reported to viewers", counters.gaps.clone());
+    registry.register("gap_updates", "Log positions in the reported gaps", counters.gap_updates.clone());
+    registry.register(
+        "peer_batches_dropped",
+        "Batches for peer relays dropped because their queue was full",
+        counters.peer_batches_dropped.clone(),
+    );
+    registry.register("producers", "Connected producers", gauge(producers));
+    registry.register("viewers", "Connected viewers", gauge(viewers));
+    registry.register("apps", "Known applications", gauge(apps));
+    registry.register("topics", "Topics with a ring buffer", gauge(topics));
+    registry.register("series", "Known series", gauge(series));
+    registry.register("ring_bytes", "Bytes of retained history", gauge(to_usize(ring_bytes)));
     if is_clustered {
         counters.cluster.register(&mut registry);
     }
     let mut text = String::new();
-    // Writing to a string cannot fail; were it to, a scrape would be short.
+    // Writing to a string cannot fail. If it did, the scrape would be incomplete.
     let _ = encode(&mut text, &registry);
     text
 }
 
-/// The label values of a family that has any.
+/// The OpenMetrics text of one family, for tests.
 #[cfg(test)]
-pub(crate) fn text_of(family: &Family<Reason, Counter>) -> String {
+pub(crate) fn text_of(family: &Family<ReasonLabel, Counter>) -> String {
     let mut registry = Registry::default();
     registry.register("family", "For a test", family.clone());
     let mut text = String::new();

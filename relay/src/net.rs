@@ -1,4 +1,4 @@
-//! Sockets, whatever they carry: listeners with connection limits, byte counts, and WebSocket frames.
+//! Sockets: listeners with connection limits, byte counts, and WebSocket frames.
 
 pub mod listener;
 pub mod counted_io;

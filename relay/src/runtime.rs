@@ -1,4 +1,4 @@
-//! What the process itself needs: its clock, standard error, panics that end one task only, and the locks of the hub.
+//! Process-wide services: the clock, standard error, the panic guard, and the hub's locks.
 
 pub mod clock;
 pub mod console;

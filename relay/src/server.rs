@@ -1,4 +1,4 @@
-//! Puts a relay together, runs it until it is told to stop, and takes it apart in order.
+//! Starts a relay, runs it until it is stopped, and shuts it down in order.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,204 +10,213 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::Access;
+use crate::auth::Auth;
 use crate::config::Config;
 use crate::hub::Hub;
-use crate::net::listener::{Door, Labels, Places};
+use crate::metrics::CloseReason;
+use crate::net::listener::{ConnectionLimit, LimitReasons, LimitedListener};
 use crate::runtime::clock;
-use crate::runtime::panic_guard::contained;
+use crate::runtime::panic_guard::catch_panic;
 use crate::session::broadcast::hand_out;
 use crate::{cluster, http, ingest};
 
-/// Viewers that may wait to be accepted: as many as Linux allows by default. With the usual 128, some of a thousand that come
-/// back at once wait a second until their kernel asks again.
-const VIEWERS_WAITING: u32 = 4_096;
-/// The same for producers, of whom there are few; more from one address would only be turned away once they are in.
-const PRODUCERS_WAITING: u32 = 128;
-/// How often old history is looked for.
-const SWEEP: Duration = Duration::from_secs(1);
-/// How often it is looked for who wants a heartbeat: so often in the time in which somebody comes to want one.
-const HEARTBEAT_SHARE: u32 = 5;
-/// What producers flush together has come when nothing more comes for this long.
+/// Listen backlog for HTTP: the Linux default maximum. With the usual 128, some of a thousand viewers that reconnect at once wait
+/// one second until their kernel retries.
+const HTTP_BACKLOG: u32 = 4_096;
+/// Listen backlog for producers. There are few of them, and the limit for each address would reject more anyway.
+const INGEST_BACKLOG: u32 = 128;
+/// Interval at which old history is evicted.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+/// Number of checks for due heartbeats in each heartbeat interval.
+const CHECKS_PER_HEARTBEAT: u32 = 5;
+/// After this pause, all updates that producers flushed together have arrived.
 const QUIET: Duration = Duration::from_millis(5);
-/// One part in how many of a core handing out may take before batches are cut less often.
-const SHARE: u32 = 6;
-/// The least time between two batches while updates keep coming. To nobody's eye it matters, and a browser has less to do.
-const FLOW_MIN: Duration = Duration::from_millis(20);
+/// Broadcasting may use 1/6 of a core. If it needs more, batches are cut less often.
+const BROADCAST_SHARE: u32 = 6;
+/// Minimum time between two batches while updates keep arriving. The delay is invisible, and a browser has less to do.
+const BATCH_INTERVAL_MIN: Duration = Duration::from_millis(20);
 /// HTTP connections that are not viewers: the page's files, health checks, scrapes.
-const PLACES_BESIDES_VIEWERS: usize = 512;
+const HTTP_CONNECTIONS_RESERVED: usize = 512;
 
-/// A task of the relay's own.
+/// The future of a background task.
 type Work = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
-const PRODUCER_LABELS: Labels =
-    Labels { full: "producer_limit", address: "producer_address_limit", descriptors: "producer_descriptors" };
-const VIEWER_LABELS: Labels =
-    Labels { full: "connection_limit", address: "connection_address_limit", descriptors: "connection_descriptors" };
+const PRODUCER_REASONS: LimitReasons = LimitReasons {
+    total: CloseReason::ProducerLimit,
+    per_address: CloseReason::ProducerAddressLimit,
+    descriptors: CloseReason::ProducerFdLimit,
+};
+const HTTP_REASONS: LimitReasons = LimitReasons {
+    total: CloseReason::ConnectionLimit,
+    per_address: CloseReason::ConnectionAddressLimit,
+    descriptors: CloseReason::ConnectionFdLimit,
+};
 
-/// A relay with its ports open, not yet running.
+/// A relay with open ports that is not running yet.
 #[derive(Debug)]
 pub struct Relay {
     hub: Arc<Hub>,
-    access: Arc<Access>,
+    auth: Arc<Auth>,
     ingest: TcpListener,
     http: TcpListener,
 }
 
 impl Relay {
-    /// Opens both ports. Port 0 takes any free one.
+    /// Opens both ports. Port 0 selects a free one.
     ///
     /// # Errors
-    /// When a port cannot be had, or what decides who may come in cannot be read.
+    /// Fails if a port cannot be opened, or the policy's keys or certificate cannot be read.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
-        let access = Access::new(&config)?;
+        let auth = Auth::new(&config)?;
         let open = |what, address: SocketAddr, backlog| {
             listen(address, backlog).with_context(|| format!("cannot listen for {what} on {address}"))
         };
-        let ingest = open("producers", config.ingest, PRODUCERS_WAITING)?;
-        let http = open("viewers", config.http, VIEWERS_WAITING)?;
-        // Zero is never an epoch; more than 53 bits would not survive a JavaScript number.
+        let ingest = open("producers", config.ingest, INGEST_BACKLOG)?;
+        let http = open("viewers", config.http, HTTP_BACKLOG)?;
+        // 0 is not a valid epoch, and a JavaScript number holds 53 bits.
         let epoch = fastrand::u64(1..1 << 53);
-        // Where port 0 was asked for, viewers are told the one that it became.
+        // If port 0 was configured, viewers receive the real port.
         let config = Config { ingest: ingest.local_addr()?, http: http.local_addr()?, ..config };
-        Ok(Self { hub: Arc::new(Hub::new(config, epoch)), access, ingest, http })
+        Ok(Self { hub: Arc::new(Hub::new(config, epoch)), auth, ingest, http })
     }
 
-    /// Who may come in; the rules may change while the relay runs.
+    /// The relay's policy, which can be replaced while the relay runs.
     #[must_use]
-    pub const fn access(&self) -> &Arc<Access> {
-        &self.access
+    pub const fn auth(&self) -> &Arc<Auth> {
+        &self.auth
     }
 
-    /// Where producers connect.
+    /// The address that producers connect to.
     ///
     /// # Errors
-    /// When the operating system does not say.
+    /// Fails if the operating system does not return the address.
     pub fn ingest_addr(&self) -> std::io::Result<SocketAddr> {
         self.ingest.local_addr()
     }
 
-    /// Where viewers connect.
+    /// The address that viewers connect to.
     ///
     /// # Errors
-    /// When the operating system does not say.
+    /// Fails if the operating system does not return the address.
     pub fn http_addr(&self) -> std::io::Result<SocketAddr> {
         self.http.local_addr()
     }
 
-    /// Runs until `stop` is cancelled; then every viewer gets a close code, and this returns.
+    /// Runs until `stop` is cancelled. Then sends a close code to every viewer and returns.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { hub, access, ingest, http } = self;
+        let Self { hub, auth, ingest, http } = self;
         let config = hub.config();
-        let (producers, connections) = (
-            Places::new(config.producers_max, config.per_address_max),
-            // Health checks and the page itself need places besides the viewers'.
-            Places::new(config.viewers_max.saturating_add(PLACES_BESIDES_VIEWERS), config.per_address_max),
+        let (producers, http_connections) = (
+            ConnectionLimit::new(config.producers_max, config.per_address_max),
+            // Health checks and the page itself need connections too.
+            ConnectionLimit::new(config.viewers_max.saturating_add(HTTP_CONNECTIONS_RESERVED), config.per_address_max),
         );
-        let door = |listener, places: &Arc<Places>, labels| {
-            Door::new(listener, places.clone(), labels, hub.counters().clone())
+        let limited = |listener, limit: &Arc<ConnectionLimit>, reasons| {
+            LimitedListener::new(listener, limit.clone(), reasons, hub.counters().clone())
         };
-        let ingest = door(ingest, &producers, PRODUCER_LABELS);
-        let http = door(http, &connections, VIEWER_LABELS);
-        let goodbye = CancellationToken::new();
+        let ingest = limited(ingest, &producers, PRODUCER_REASONS);
+        let http = limited(http, &http_connections, HTTP_REASONS);
+        let close_viewers = CancellationToken::new();
         let (tasks, viewers) = (TaskTracker::new(), TaskTracker::new());
-        let ingest = tasks.spawn(ingest::run(hub.clone(), access.clone(), ingest, stop.clone()));
-        // Without either of these nothing would reach a viewer; should one fail, the relay stops for all to see.
-        let guard = |what, work| contained(hub.counters().panics.clone(), what, work);
-        let cutter = tasks.spawn(guard("cutter", Box::pin(cut_batches(hub.clone(), goodbye.clone())) as Work));
-        let rounds = tasks.spawn(guard("rounds", Box::pin(hand_out(hub.clone(), goodbye.clone())) as Work));
-        let sweeper = tasks.spawn(guard("sweeper", Box::pin(sweep(hub.clone(), goodbye.clone())) as Work));
+        let ingest = tasks.spawn(ingest::run(hub.clone(), auth.clone(), ingest, stop.clone()));
+        // Without one of these tasks no data would reach a viewer. If one fails, the relay stops, so that the failure is visible.
+        let guard = |what, work| catch_panic(hub.counters().task_panics.clone(), what, work);
+        let cutter = tasks.spawn(guard("cutter", Box::pin(cut_batches(hub.clone(), close_viewers.clone())) as Work));
+        let broadcast = tasks.spawn(guard("broadcast", Box::pin(hand_out(hub.clone(), close_viewers.clone())) as Work));
+        let sweeper = tasks.spawn(guard("sweeper", Box::pin(sweep(hub.clone(), close_viewers.clone())) as Work));
         if hub.is_clustered() {
-            // Should it fail, this relay goes on by itself.
-            tasks.spawn(guard("cluster", Box::pin(cluster::run(hub.clone(), goodbye.clone())) as Work));
+            // If it fails, this relay continues on its own.
+            tasks.spawn(guard("cluster", Box::pin(cluster::run(hub.clone(), close_viewers.clone())) as Work));
         }
         let router =
-            http::router(hub.clone(), access.clone(), producers, viewers.clone(), stop.clone(), goodbye.clone());
-        tasks.spawn(http::accept::serve(http, router, hub.clone(), access, goodbye.clone()));
+            http::router(hub.clone(), auth.clone(), producers, viewers.clone(), stop.clone(), close_viewers.clone());
+        tasks.spawn(http::accept::serve(http, router, hub.clone(), auth, close_viewers.clone()));
         tokio::select! {
             () = stop.cancelled() => {}
-            _ = cutter => tracing::error!("batches are no longer cut"),
-            _ = rounds => tracing::error!("batches are no longer handed out"),
-            _ = sweeper => tracing::error!("history is no longer swept"),
+            _ = cutter => tracing::error!("the task that cuts batches has ended"),
+            _ = broadcast => tracing::error!("the broadcast task has ended"),
+            _ = sweeper => tracing::error!("the task that evicts old history has ended"),
         }
         stop.cancel();
-        let drain = hub.config().drain;
-        // What producers had sent is taken and cut before viewers are told to leave.
-        tokio::time::timeout(drain, ingest).await.ok();
+        let timeout = hub.config().shutdown_timeout;
+        // Receives and cuts what producers have sent before the viewers are closed.
+        tokio::time::timeout(timeout, ingest).await.ok();
         hub.release_held(u64::MAX, hub.config().now_ns());
         hub.cut_all(hub.config().now_ns());
-        goodbye.cancel();
+        close_viewers.cancel();
         tasks.close();
         viewers.close();
-        let graceful = tokio::time::timeout(drain, async { tokio::join!(tasks.wait(), viewers.wait()) }).await.is_ok();
+        let graceful =
+            tokio::time::timeout(timeout, async { tokio::join!(tasks.wait(), viewers.wait()) }).await.is_ok();
         tracing::info!(graceful, "stopped");
     }
 }
 
 fn listen(address: SocketAddr, backlog: u32) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // As `TcpListener::bind` does it.
+    // As `TcpListener::bind` does.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(backlog)
 }
 
-/// Cuts batches: after a pause as soon as nothing more has come for a moment; while updates keep coming, so often that handing
-/// out takes a sixth of a core. So what comes seldom hardly waits, what is flushed together stays together, few viewers get
-/// it soon and many at little cost; and nothing waits longer than the delay that is set.
+/// Cuts batches. After a pause it cuts as soon as no update has arrived for [`QUIET`]. While updates keep arriving, it cuts as often
+/// as broadcasting fits into 1/6 of a core. So rare updates are sent almost at once, updates that are flushed together stay in
+/// one batch, and the cost stays low with many viewers. No update waits longer than the configured delay.
 pub async fn cut_batches(hub: Arc<Hub>, stop: CancellationToken) {
     let delay_max = hub.config().batch_delay;
     let work = async {
-        let mut cut = Instant::now();
+        let mut last_cut = Instant::now();
         loop {
             hub.wait_for_work().await;
             let now = Instant::now();
-            let next = cut + (SHARE * hub.rounds().took()).clamp(FLOW_MIN.min(delay_max), delay_max);
+            let next =
+                last_cut + (BROADCAST_SHARE * hub.rounds().took()).clamp(BATCH_INTERVAL_MIN.min(delay_max), delay_max);
             if now < next {
                 sleep_until(next).await;
             } else {
-                until_quiet(&hub, now + delay_max).await;
+                wait_until_quiet(&hub, now + delay_max).await;
             }
-            cut = Instant::now();
+            last_cut = Instant::now();
             hub.cut_all(hub.config().now_ns());
         }
     };
     stop.run_until_cancelled(work).await;
 }
 
-/// Waits until nothing has come for [`QUIET`], at most until `latest`.
-async fn until_quiet(hub: &Hub, latest: Instant) {
+/// Waits until no update has arrived for [`QUIET`], at most until `latest`.
+async fn wait_until_quiet(hub: &Hub, latest: Instant) {
     loop {
-        let (accepted, next) = (hub.counters().accepted.get(), (Instant::now() + QUIET).min(latest));
+        let (accepted, next) = (hub.counters().frames_accepted.get(), (Instant::now() + QUIET).min(latest));
         sleep_until(next).await;
-        if next == latest || hub.counters().accepted.get() == accepted {
+        if next == latest || hub.counters().frames_accepted.get() == accepted {
             return;
         }
     }
 }
 
-/// Gives a place to frames that waited for one, drops what is too old, and tells viewers that wait of changes in the catalogue, or that it is time for a heartbeat.
+/// Periodically releases held frames, evicts old history, and wakes viewers when the catalogue changes or a heartbeat is due.
 pub async fn sweep(hub: Arc<Hub>, stop: CancellationToken) {
-    let remind = hub.config().heartbeat / HEARTBEAT_SHARE;
+    let check_interval = hub.config().heartbeat / CHECKS_PER_HEARTBEAT;
     let work = async {
-        let mut told = 0;
-        let (mut evicted, mut reminded) = (Instant::now(), Instant::now());
+        let mut announced = 0;
+        let (mut evicted, mut checked) = (Instant::now(), Instant::now());
         loop {
-            sleep((SWEEP / 4).min(remind)).await;
-            if evicted.elapsed() >= SWEEP {
+            sleep((SWEEP_INTERVAL / 4).min(check_interval)).await;
+            if evicted.elapsed() >= SWEEP_INTERVAL {
                 evicted = Instant::now();
                 let now_ns = hub.config().now_ns();
-                hub.note_wall_clock(clock::wall_step_ns(), now_ns);
+                hub.note_wall_clock(clock::wall_clock_offset_ns(), now_ns);
                 hub.release_held(now_ns, now_ns);
                 hub.evict_old(now_ns);
             }
-            if reminded.elapsed() >= remind {
-                reminded = Instant::now();
+            if checked.elapsed() >= check_interval {
+                checked = Instant::now();
                 hub.remind_all();
             }
             let version = hub.catalogue_version();
-            if version != told {
-                told = version;
+            if version != announced {
+                announced = version;
                 hub.wake_all();
             }
         }

@@ -1,25 +1,25 @@
-//! What a token allows: which applications, which of their categories, and until when.
+//! The claims of a token: the applications and categories that it allows, and its expiry.
 
 use joey_shared::series::{Filter, SeriesKey};
 use serde::Deserialize;
 
-/// By how many seconds two clocks may differ.
+/// Allowed difference between two clocks, in seconds.
 const LEEWAY_S: f64 = 5.0;
 
-/// The claims of a token that matter here. Times are in seconds since the Unix epoch, and need not be whole.
+/// The claims that the relay uses. Times are in seconds since the Unix epoch and may be fractions.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Claims {
-    /// The end; nothing for whoever needs no token.
+    /// Expiry; `None` if no token is required.
     exp: Option<f64>,
-    /// The beginning.
+    /// Start of validity.
     nbf: Option<f64>,
-    /// Who it is for.
+    /// The audience.
     aud: Option<Audience>,
-    /// Whose it is, for the log.
+    /// The subject, for the log.
     sub: Option<String>,
-    /// Applications: exact names, beginnings that end in `*`, or `*`; all of them when missing.
+    /// Applications: exact names, prefixes followed by `*`, or `*`. `None` allows all.
     apps: Option<Vec<String>>,
-    /// Categories: exact names or `*`; all of them when missing.
+    /// Categories: exact names or `*`. `None` allows all.
     categories: Option<Vec<String>>,
 }
 
@@ -31,65 +31,65 @@ enum Audience {
 }
 
 impl Claims {
-    /// Everything, for ever.
+    /// Claims that allow everything and never expire.
     #[must_use]
-    pub fn everything() -> Self {
+    pub fn unrestricted() -> Self {
         Self::default()
     }
 
-    /// Whether they are for `audience`, and good at `now_s`.
+    /// Whether they are for `audience`, and valid at `now_s`.
     #[must_use]
-    pub fn are_good(&self, audience: &str, now_s: f64) -> bool {
-        let is_meant = match &self.aud {
+    pub fn are_valid(&self, audience: &str, now_s: f64) -> bool {
+        let is_for_audience = match &self.aud {
             Some(Audience::One(name)) => name == audience,
             Some(Audience::Several(names)) => names.iter().any(|name| name == audience),
             None => false,
         };
-        is_meant
-            && self.exp.is_some_and(|end_s| now_s < end_s + LEEWAY_S)
+        is_for_audience
+            && self.exp.is_some_and(|expires_s| now_s < expires_s + LEEWAY_S)
             && self.nbf.is_none_or(|start_s| start_s <= now_s + LEEWAY_S)
     }
 
-    /// The end, in ns since the Unix epoch.
+    /// Expiry in ns since the Unix epoch.
     #[must_use]
     pub fn expires_ns(&self) -> Option<u64> {
-        // The conversion keeps to the range of the integer; what was checked is a number of seconds.
+        // The conversion saturates at the range of `u64`.
         self.exp.map(|seconds| (seconds * 1e9) as u64)
     }
 
-    /// Whose they are, as far as that may stand in a log.
+    /// The subject, if it is printable.
     #[must_use]
     pub fn subject(&self) -> &str {
         let subject = self.sub.as_deref().unwrap_or_default();
         joey_shared::series::check_name(subject.as_bytes()).unwrap_or("(unprintable)")
     }
 
-    /// Whether they cover something of `app`.
+    /// Whether they allow at least a part of `app`.
     #[must_use]
-    pub fn cover_app(&self, app: &str) -> bool {
+    pub fn allow_app(&self, app: &str) -> bool {
         self.apps.as_ref().is_none_or(|patterns| {
             patterns.iter().any(|pattern| match pattern.strip_suffix('*') {
-                Some(beginning) => app.starts_with(beginning),
+                Some(prefix) => app.starts_with(prefix),
                 None => app == pattern,
             })
         })
     }
 
-    /// Whether they cover everything of `app` that passes `filter`.
+    /// Whether they allow everything in `app` that matches `filter`.
     #[must_use]
-    pub fn cover(&self, app: &str, filter: &Filter) -> bool {
-        self.cover_app(app)
+    pub fn allow_topic(&self, app: &str, filter: &Filter) -> bool {
+        self.allow_app(app)
             && match filter {
                 Filter::All => self.categories.as_ref().is_none_or(|names| names.iter().any(|name| name == "*")),
                 Filter::Category(category) | Filter::Series(SeriesKey { category, .. }) => {
-                    self.cover_category(category)
+                    self.allow_category(category)
                 }
             }
     }
 
-    /// Whether they cover `category` of the applications that they cover.
+    /// Whether they allow `category` in the applications that they allow.
     #[must_use]
-    pub fn cover_category(&self, category: &str) -> bool {
+    pub fn allow_category(&self, category: &str) -> bool {
         self.categories.as_ref().is_none_or(|names| names.iter().any(|name| name == "*" || name == category))
     }
 }
@@ -100,13 +100,13 @@ mod tests {
 
     fn claims(apps: Option<&[&str]>, categories: Option<&[&str]>) -> Claims {
         let owned = |names: Option<&[&str]>| names.map(|names| names.iter().map(|&name| name.to_owned()).collect());
-        Claims { apps: owned(apps), categories: owned(categories), ..Claims::everything() }
+        Claims { apps: owned(apps), categories: owned(categories), ..Claims::unrestricted() }
     }
 
     #[test]
-    fn only_a_star_at_the_end_means_more_than_itself() {
-        let check = |pattern: &str, app: &str, covered| {
-            assert_eq!(claims(Some(&[pattern]), None).cover_app(app), covered, "{pattern} {app}");
+    fn only_a_star_at_the_end_is_a_wildcard() {
+        let check = |pattern: &str, app: &str, is_allowed| {
+            assert_eq!(claims(Some(&[pattern]), None).allow_app(app), is_allowed, "{pattern} {app}");
         };
         for app in ["", "a", "*", "ünï"] {
             check("*", app, true);
@@ -130,20 +130,20 @@ mod tests {
         check("a**", "a*b", true);
         check("", "", true);
         check("", "a", false);
-        // One letter and two that look the same: a Cyrillic one, and an accent of its own.
+        // Characters that look the same: a Cyrillic letter, and a combining accent.
         check("pay", "p\u{430}y", false);
         check("caf\u{e9}", "cafe\u{301}", false);
-        assert!(!claims(Some(&[]), None).cover_app("a"));
-        assert!(claims(Some(&["x", "a"]), None).cover_app("a"));
-        assert!(Claims::everything().cover_app("a"));
+        assert!(!claims(Some(&[]), None).allow_app("a"));
+        assert!(claims(Some(&["x", "a"]), None).allow_app("a"));
+        assert!(Claims::unrestricted().allow_app("a"));
     }
 
     #[test]
-    fn a_topic_is_covered_if_all_of_it_is() {
-        let check = |categories: Option<&[&str]>, filter: Filter, covered| {
+    fn a_topic_is_allowed_only_as_a_whole() {
+        let check = |categories: Option<&[&str]>, filter: Filter, is_allowed| {
             let claims = claims(Some(&["a"]), categories);
-            assert_eq!(claims.cover("a", &filter), covered, "{categories:?} {filter:?}");
-            assert!(!claims.cover("b", &filter));
+            assert_eq!(claims.allow_topic("a", &filter), is_allowed, "{categories:?} {filter:?}");
+            assert!(!claims.allow_topic("b", &filter));
         };
         let category = |name: &str| Filter::Category(name.to_owned());
         let series = |name: &str| {

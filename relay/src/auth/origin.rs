@@ -1,5 +1,5 @@
-//! Which pages may connect. A browser lets any page open a WebSocket anywhere and says where the page came from; it is
-//! the server that must look (RFC 6455 section 10.2).
+//! Which pages may connect. A browser lets any page open a WebSocket to any server and sends the page's origin. The server must
+//! check it (RFC 6455 section 10.2).
 
 use std::fmt::{self, Display, Formatter};
 use std::net::{IpAddr, Ipv6Addr};
@@ -7,15 +7,27 @@ use std::net::{IpAddr, Ipv6Addr};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, header};
 
-/// Origins besides the relay's own, each compared whole: scheme, host and port.
+/// The allowed origins. An origin is compared by scheme, host and port.
 #[derive(Debug)]
 pub(super) struct Origins {
-    listed: Vec<Origin>,
-    /// Where the relay listens.
-    own: IpAddr,
+    /// The configured origins, in addition to the relay's own.
+    configured: Vec<Origin>,
+    /// The address that the relay listens on.
+    listen: IpAddr,
 }
 
-/// One origin, as browsers write it: in small letters, and without the port that its scheme has anyway.
+/// The result of checking the header `Origin` of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum OriginCheck {
+    /// The request has no origin, so it comes from a program and not from a page.
+    NoOrigin,
+    /// The page's origin is configured or is the relay's own.
+    Allowed,
+    /// The page may not connect, for this reason.
+    Rejected(String),
+}
+
+/// An origin as browsers write it: in lower case, and with the scheme's default port filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Origin {
     scheme: String,
@@ -24,68 +36,67 @@ struct Origin {
 }
 
 impl Origins {
-    /// Those in `typed`, each `scheme://host[:port]`, where `*.` in front of a host stands for one more name before it.
-    pub(super) fn new(typed: &[String], own: IpAddr) -> anyhow::Result<Self> {
-        let origin = |typed: &String| {
-            let origin = Origin::parse(typed.trim().trim_end_matches('/'));
-            // Below a single name, `*` would let in whoever can buy one.
+    /// Parses `configured`. Each entry is `scheme://host[:port]`; `*.` before a host stands for exactly one more label.
+    pub(super) fn new(configured: &[String], listen: IpAddr) -> anyhow::Result<Self> {
+        let parse = |text: &String| {
+            let origin = Origin::parse(text.trim().trim_end_matches('/'));
+            // `*.com` would allow anyone who registers a domain there.
             let origin = origin.filter(|origin| match origin.host.strip_prefix("*.") {
                 Some(rest) => rest.contains('.') && !rest.contains('*'),
                 None => !origin.host.contains('*'),
             });
             origin.ok_or_else(|| {
-                anyhow::anyhow!("{typed} is not an origin such as https://ui.example.com or https://*.example.com:8443")
+                anyhow::anyhow!("{text} is not an origin such as https://ui.example.com or https://*.example.com:8443")
             })
         };
-        Ok(Self { listed: typed.iter().map(origin).collect::<anyhow::Result<_>>()?, own })
+        Ok(Self { configured: configured.iter().map(parse).collect::<anyhow::Result<_>>()?, listen })
     }
 
-    /// Why a page of the origin in `headers` may not connect, and what lets it in; inside nothing if it may: it is on the list,
-    /// or the relay's own. Nothing where no page asks.
+    /// Checks the origin in `headers`. It is allowed if it is configured, or if it is the relay's own.
     ///
-    /// `null`, which sandboxed frames and files have, is never the relay's own. A relay on a loopback address is known by an
-    /// address or as `localhost` only: any other name may be one that its owner has pointed at this machine after serving a
-    /// page under it.
-    pub(super) fn refusal(&self, headers: &HeaderMap) -> Option<Option<String>> {
+    /// `null`, the origin of sandboxed frames and files, is never the relay's own. If the relay listens on a loopback address,
+    /// its own origin must have an IP address or `localhost` as host. This prevents DNS rebinding: an attacker could serve a page
+    /// under any other name and then point that name at this machine.
+    pub(super) fn check(&self, headers: &HeaderMap) -> OriginCheck {
         let mut sent = headers.get_all(header::ORIGIN).iter();
-        let first = sent.next()?;
+        let Some(first) = sent.next() else { return OriginCheck::NoOrigin };
         let sole = first.to_str().ok().filter(|_| sent.next().is_none());
         let Some(origin) = sole.and_then(Origin::parse) else {
-            return Some(Some(
+            return OriginCheck::Rejected(
                 "A page without an origin, such as a file or a sandboxed frame, may not connect.".to_owned(),
-            ));
+            );
         };
-        if self.lists_parsed(&origin) || self.is_own(&origin, headers) {
-            return Some(None);
+        if self.is_configured(&origin) || self.is_own(&origin, headers) {
+            return OriginCheck::Allowed;
         }
-        Some(Some(format!(
-            "Pages of the origin {origin} may not connect to this relay. To let them in, start it with --origin {origin} \
+        OriginCheck::Rejected(format!(
+            "Pages of the origin {origin} may not connect to this relay. To allow them, start it with --origin {origin} \
              (or JOEY_ORIGIN)."
-        )))
+        ))
     }
 
-    /// Whether `origin` is on the list.
-    pub(super) fn lists(&self, origin: &str) -> bool {
-        Origin::parse(origin).is_some_and(|origin| self.lists_parsed(&origin))
+    /// Whether `origin` is configured.
+    pub(super) fn contains(&self, origin: &str) -> bool {
+        Origin::parse(origin).is_some_and(|origin| self.is_configured(&origin))
     }
 
-    fn lists_parsed(&self, origin: &Origin) -> bool {
-        self.listed.iter().any(|listed| listed.takes(origin))
+    fn is_configured(&self, origin: &Origin) -> bool {
+        self.configured.iter().any(|configured| configured.matches(origin))
     }
 
-    /// Whether the page came from where it wants to connect to. A proxy in front may write the usual port or leave it out, and
-    /// may be the one that encrypts.
+    /// Whether the page was loaded from the host that it connects to. A proxy may add or omit the default port, and may terminate
+    /// TLS.
     fn is_own(&self, origin: &Origin, headers: &HeaderMap) -> bool {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).and_then(Host::parse);
         host.is_some_and(|host| {
             host.name == origin.host
-                && host.port.unwrap_or_else(|| origin.usual_port()) == origin.port
-                && (!self.own.is_loopback() || host.is_this_machine())
+                && host.port.unwrap_or_else(|| origin.default_port()) == origin.port
+                && (!self.listen.is_loopback() || host.is_this_machine())
         })
     }
 }
 
-/// What a request says of where it goes, in the form in which an [`Origin`] has it.
+/// The header `Host` of a request, normalized like an [`Origin`].
 struct Host {
     name: String,
     port: Option<u16>,
@@ -94,7 +105,8 @@ struct Host {
 impl Host {
     fn parse(text: &str) -> Option<Self> {
         let authority: Authority = text.parse().ok()?;
-        (!authority.as_str().contains('@')).then(|| Self { name: normal(authority.host()), port: authority.port_u16() })
+        (!authority.as_str().contains('@'))
+            .then(|| Self { name: normalized(authority.host()), port: authority.port_u16() })
     }
 
     /// Whether it is an address or `localhost`.
@@ -104,8 +116,8 @@ impl Host {
     }
 }
 
-/// A host as browsers write it: in small letters, and a numeric address in its shortest form.
-fn normal(host: &str) -> String {
+/// A host as browsers write it: in lower case, with an IPv6 address in its shortest form.
+fn normalized(host: &str) -> String {
     let host = host.to_ascii_lowercase();
     match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).and_then(|host| host.parse::<Ipv6Addr>().ok())
     {
@@ -118,26 +130,26 @@ impl Origin {
     fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
         let scheme = scheme.to_ascii_lowercase();
-        let usual = usual_port(&scheme)?;
+        let default = default_port(&scheme)?;
         let authority: Authority = rest.parse().ok()?;
-        // A host and a port are all of it: nobody's name, no path.
+        // An origin consists of host and port only, without user or path.
         let (host, port) = (authority.host().to_ascii_lowercase(), authority.port_u16());
         let written = port.map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
         (!host.is_empty() && written == rest.to_ascii_lowercase()).then(|| Self {
             scheme,
-            host: normal(&host),
-            port: port.unwrap_or(usual),
+            host: normalized(&host),
+            port: port.unwrap_or(default),
         })
     }
 
-    fn usual_port(&self) -> u16 {
-        usual_port(&self.scheme).unwrap_or_default()
+    fn default_port(&self) -> u16 {
+        default_port(&self.scheme).unwrap_or_default()
     }
 
-    /// Whether this one, which may begin with `*.`, stands for `other`.
-    fn takes(&self, other: &Self) -> bool {
+    /// Whether `other` matches this origin, which may begin with `*.`.
+    fn matches(&self, other: &Self) -> bool {
         let is_host = match self.host.strip_prefix("*.") {
-            Some(rest) => other.host.split_once('.').is_some_and(|(name, below)| !name.is_empty() && below == rest),
+            Some(parent) => other.host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == parent),
             None => self.host == other.host,
         };
         is_host && (&self.scheme, self.port) == (&other.scheme, other.port)
@@ -148,12 +160,12 @@ impl Display for Origin {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         let Self { scheme, host, port } = self;
         write!(out, "{scheme}://{host}")?;
-        if *port == self.usual_port() { Ok(()) } else { write!(out, ":{port}") }
+        if *port == self.default_port() { Ok(()) } else { write!(out, ":{port}") }
     }
 }
 
-/// The port that `scheme` has where none is written; nothing where pages have no such scheme.
-fn usual_port(scheme: &str) -> Option<u16> {
+/// The default port of `scheme`, or `None` if pages cannot have this scheme.
+fn default_port(scheme: &str) -> Option<u16> {
     match scheme {
         "http" => Some(80),
         "https" => Some(443),
@@ -165,9 +177,9 @@ fn usual_port(scheme: &str) -> Option<u16> {
 mod tests {
     use super::*;
 
-    fn origins(typed: &[&str], own: [u8; 4]) -> anyhow::Result<Origins> {
-        let typed: Vec<String> = typed.iter().map(|&origin| origin.to_owned()).collect();
-        Origins::new(&typed, own.into())
+    fn origins(configured: &[&str], listen: [u8; 4]) -> anyhow::Result<Origins> {
+        let configured: Vec<String> = configured.iter().map(|&origin| origin.to_owned()).collect();
+        Origins::new(&configured, listen.into())
     }
 
     fn headers(host: &str, sent: &[&str]) -> HeaderMap {
@@ -179,16 +191,24 @@ mod tests {
         headers
     }
 
-    fn check(sent: &[&str], admitted: Option<bool>) {
-        let list =
+    /// Whether a request is allowed, or `None` if it has no origin.
+    fn is_allowed(origins: &Origins, headers: &HeaderMap) -> Option<bool> {
+        match origins.check(headers) {
+            OriginCheck::NoOrigin => None,
+            OriginCheck::Allowed => Some(true),
+            OriginCheck::Rejected(_) => Some(false),
+        }
+    }
+
+    fn check(sent: &[&str], expected: Option<bool>) {
+        let configured =
             ["https://ui.example", "http://plain.example:8080/", "https://*.wild.example", "https://*.w.example:444"];
-        let origins = origins(&list, [10, 0, 0, 1]).unwrap();
-        let refusal = origins.refusal(&headers("relay.example:4000", sent));
-        assert_eq!(refusal.map(|refusal| refusal.is_none()), admitted, "{sent:?}");
+        let origins = origins(&configured, [10, 0, 0, 1]).unwrap();
+        assert_eq!(is_allowed(&origins, &headers("relay.example:4000", sent)), expected, "{sent:?}");
     }
 
     #[test]
-    fn only_the_same_host_and_the_list_may_connect() {
+    fn only_the_same_host_and_configured_origins_may_connect() {
         check(&[], None);
         for origin in [
             "http://relay.example:4000",
@@ -247,17 +267,17 @@ mod tests {
     }
 
     #[test]
-    fn two_origins_are_none() {
+    fn a_request_with_two_origins_is_rejected() {
         check(&["https://ui.example", "https://evil.net"], Some(false));
         check(&["https://ui.example", "https://ui.example"], Some(false));
     }
 
     #[test]
-    fn a_relay_on_loopback_is_not_known_by_names_that_others_can_point_at_it() {
-        let check = |host: &str, admitted| {
+    fn a_relay_on_loopback_rejects_rebound_dns_names() {
+        let check = |host: &str, expected| {
             let origins = origins(&[], [127, 0, 0, 1]).unwrap();
-            let refusal = origins.refusal(&headers(host, &[&format!("http://{host}")]));
-            assert_eq!(refusal.map(|refusal| refusal.is_none()), Some(admitted), "{host}");
+            let headers = headers(host, &[&format!("http://{host}")]);
+            assert_eq!(is_allowed(&origins, &headers), Some(expected), "{host}");
         };
         ["127.0.0.1:4000", "localhost:4000", "LOCALHOST", "[::1]:4000"].into_iter().for_each(|host| check(host, true));
         ["evil.example:4000", "localhost.evil.example", "127.0.0.1.evil.example"]
@@ -266,13 +286,13 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_port_may_be_written_or_left_out() {
-        let check = |own, host: &str, origin: &str, admitted| {
-            let refusal = origins(&[], own).unwrap().refusal(&headers(host, &[origin]));
-            assert_eq!(refusal.map(|refusal| refusal.is_none()), Some(admitted), "{host} {origin}");
+    fn the_default_port_is_optional() {
+        let check = |listen, host: &str, origin: &str, expected| {
+            let origins = origins(&[], listen).unwrap();
+            assert_eq!(is_allowed(&origins, &headers(host, &[origin])), Some(expected), "{host} {origin}");
         };
-        for own in [[10, 0, 0, 1], [127, 0, 0, 1]] {
-            for (host, origin, admitted) in [
+        for listen in [[10, 0, 0, 1], [127, 0, 0, 1]] {
+            for (host, origin, expected) in [
                 ("127.0.0.1:80", "http://127.0.0.1", true),
                 ("127.0.0.1", "http://127.0.0.1:80", true),
                 ("127.0.0.1:443", "https://127.0.0.1", true),
@@ -286,25 +306,26 @@ mod tests {
                 ("x@127.0.0.1", "http://127.0.0.1", false),
                 ("127.0.0.1:80:80", "http://127.0.0.1", false),
             ] {
-                check(own, host, origin, admitted);
+                check(listen, host, origin, expected);
             }
         }
     }
 
     #[test]
-    fn who_is_turned_away_is_told_what_lets_it_in() {
-        let refusal = |sent: &str| {
-            let refusal = origins(&[], [127, 0, 0, 1]).unwrap().refusal(&headers("joey.localhost:4000", &[sent]));
-            refusal.flatten().unwrap()
-        };
-        assert!(refusal("http://joey.localhost:4000").contains("start it with --origin http://joey.localhost:4000 "));
-        assert!(refusal("HTTPS://A.example:443").contains("--origin https://a.example "));
-        assert!(refusal("null").contains("without an origin"));
+    fn a_rejection_names_the_option_that_allows_the_origin() {
+        let rejection =
+            |sent: &str| match origins(&[], [127, 0, 0, 1]).unwrap().check(&headers("joey.localhost:4000", &[sent])) {
+                OriginCheck::Rejected(reason) => reason,
+                other => panic!("{other:?}"),
+            };
+        assert!(rejection("http://joey.localhost:4000").contains("start it with --origin http://joey.localhost:4000 "));
+        assert!(rejection("HTTPS://A.example:443").contains("--origin https://a.example "));
+        assert!(rejection("null").contains("without an origin"));
     }
 
     #[test]
-    fn what_is_no_origin_is_said_at_once() {
-        for typed in [
+    fn an_invalid_origin_is_an_error() {
+        for text in [
             "*",
             "null",
             "ui.example",
@@ -316,8 +337,8 @@ mod tests {
             "https://a*.example.com",
             "ftp://ui.example",
         ] {
-            let error = origins(&[typed], [127, 0, 0, 1]).unwrap_err();
-            assert!(error.to_string().contains(typed), "{typed}");
+            let error = origins(&[text], [127, 0, 0, 1]).unwrap_err();
+            assert!(error.to_string().contains(text), "{text}");
         }
     }
 }

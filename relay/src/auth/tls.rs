@@ -1,6 +1,6 @@
-//! Encryption: what this relay shows of itself, and whom its command-line clients believe.
+//! TLS: the relay's certificate, and the authorities that command-line clients trust.
 //!
-//! Both ends name `ring` as their cryptography instead of relying on a default of the process.
+//! Both ends select the crypto provider `ring` explicitly instead of relying on the process default.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use tokio_rustls::server::TlsStream;
 
 use crate::config::TlsFiles;
 
-/// How long the handshake may take.
-const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// Maximum duration of the handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Reads a certificate.
-pub(super) fn server(files: &TlsFiles) -> anyhow::Result<Arc<ServerConfig>> {
+/// Reads the relay's certificate and key.
+pub(super) fn server_config(files: &TlsFiles) -> anyhow::Result<Arc<ServerConfig>> {
     let certificates = certificates(&files.cert)?;
     let key = PrivateKeyDer::from_pem_file(&files.key)
         .with_context(|| format!("cannot use the private key {}", files.key.display()))?;
@@ -32,13 +32,13 @@ pub(super) fn server(files: &TlsFiles) -> anyhow::Result<Arc<ServerConfig>> {
     Ok(Arc::new(config))
 }
 
-/// What a client believes: the authorities of this machine, and the one in the file `ca`.
+/// Builds the configuration of a client that trusts this machine's authorities and the one in the file `ca`.
 ///
 /// # Errors
-/// When the file cannot be read or holds no certificate.
-pub fn client(ca: Option<&Path>) -> anyhow::Result<Arc<ClientConfig>> {
+/// Fails if the file cannot be read or contains no certificate.
+pub fn client_config(ca: Option<&Path>) -> anyhow::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
-    // A machine may have none, or some that nobody can read.
+    // A machine may have no authorities, or some that cannot be read.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     for certificate in ca.map(certificates).transpose()?.into_iter().flatten() {
         roots.add(certificate)?;
@@ -47,17 +47,17 @@ pub fn client(ca: Option<&Path>) -> anyhow::Result<Arc<ClientConfig>> {
     Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
 }
 
-/// Shakes hands over `stream`; nothing where the other end does not, in time.
+/// Performs the TLS handshake over `stream`. Returns `None` if it fails or takes too long.
 pub async fn accept(config: Arc<ServerConfig>, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
     let handshake = TlsAcceptor::from(config).accept(stream);
-    tokio::time::timeout(HANDSHAKE_DEADLINE, handshake).await.ok()?.ok()
+    tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await.ok()?.ok()
 }
 
 fn certificates(file: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let cannot = || format!("cannot use the certificate {}", file.display());
-    let found = CertificateDer::pem_file_iter(file).with_context(cannot)?;
-    let found = found.collect::<Result<Vec<_>, _>>().with_context(cannot)?;
-    anyhow::ensure!(!found.is_empty(), "{}: there is none in it", cannot());
+    let cannot_use = || format!("cannot use the certificate {}", file.display());
+    let found = CertificateDer::pem_file_iter(file).with_context(cannot_use)?;
+    let found = found.collect::<Result<Vec<_>, _>>().with_context(cannot_use)?;
+    anyhow::ensure!(!found.is_empty(), "{}: the file contains none", cannot_use());
     Ok(found)
 }
 

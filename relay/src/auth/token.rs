@@ -1,7 +1,7 @@
-//! Tokens: which keys count, and what a token that one of them signed says.
+//! Tokens: signs them, and verifies them with the configured keys.
 //!
-//! The algorithm is a matter of the key. What a token says about its own is compared and never followed, so that a public key
-//! cannot be taken for a secret. The library checks the signature; what is claimed is checked here, where time is an argument.
+//! The key determines the algorithm. The algorithm in a token's header must match it, so a public key cannot be mistaken for a
+//! secret. The library verifies the signature. This module checks the claims, because it takes the time as an argument.
 
 use std::path::{Path, PathBuf};
 
@@ -14,23 +14,23 @@ use serde_json::Value;
 
 use super::claims::Claims;
 
-/// Shortest secret in bytes: as long as what HMAC-SHA-256 gives (RFC 7518 section 3.2).
+/// Minimum length of a secret in bytes: the output length of HMAC-SHA-256 (RFC 7518 section 3.2).
 const SECRET_BYTES_MIN: usize = 32;
-/// Longest file of a key in bytes. Real ones have a hundred.
+/// Maximum length of a key file in bytes. Real ones have about a hundred.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// A token is not of these keys, not for this relay, or not good now. Why exactly is nobody's business but its issuer's.
+/// The token has no valid signature, is for another audience, or is expired or not yet valid. Clients do not learn which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unacceptable;
+pub struct InvalidToken;
 
-/// The keys whose tokens count. There are several while one takes another's place.
+/// The keys that tokens may be signed with. During key rotation there are several.
 #[derive(Debug)]
 pub struct Keys {
     keys: Vec<(DecodingKey, Validation)>,
     audience: String,
 }
 
-/// What a file holds.
+/// A key read from a file.
 enum Key {
     Secret(Vec<u8>),
     Public(VerifyingKey),
@@ -38,10 +38,10 @@ enum Key {
 }
 
 impl Keys {
-    /// Reads the keys in `files`, whose tokens are for `audience`; nothing where there are no files.
+    /// Reads the keys in `files`. Their tokens must be for `audience`. Returns `None` if there are no files.
     ///
     /// # Errors
-    /// When a file cannot be read or is no key.
+    /// Fails if a file cannot be read or contains no key.
     pub(super) fn read(files: &[PathBuf], audience: &str) -> anyhow::Result<Option<Self>> {
         let keys = files.iter().map(|file| Ok(Self::key(Key::read(file)?))).collect::<anyhow::Result<Vec<_>>>()?;
         Ok((!keys.is_empty()).then(|| Self { keys, audience: audience.to_owned() }))
@@ -54,51 +54,51 @@ impl Keys {
             Key::Public(key) => of_public(key),
             Key::Private(key) => of_public(key.verifying_key()),
         };
-        // It would read the claims with a clock of its own, and not at all where JSON numbers keep their precision.
+        // The library would use its own clock, and cannot check times if JSON numbers keep arbitrary precision.
         let mut validation = Validation::new(algorithm);
         validation.required_spec_claims.clear();
         (validation.validate_exp, validation.validate_aud) = (false, false);
         (key, validation)
     }
 
-    /// What `token` allows at `now_s`.
-    pub(super) fn claims(&self, token: &str, now_s: f64) -> Result<Claims, Unacceptable> {
+    /// Verifies `token` at `now_s` and returns its claims.
+    pub(super) fn verify(&self, token: &str, now_s: f64) -> Result<Claims, InvalidToken> {
         install_provider();
         let read = |(key, validation): &(DecodingKey, Validation)| {
             Some(jsonwebtoken::decode::<Claims>(token, key, validation).ok()?.claims)
         };
         let claims = self.keys.iter().find_map(read);
-        claims.filter(|claims| claims.are_good(&self.audience, now_s)).ok_or(Unacceptable)
+        claims.filter(|claims| claims.are_valid(&self.audience, now_s)).ok_or(InvalidToken)
     }
 }
 
 /// Signs `claims` with the key in `file`.
 ///
 /// # Errors
-/// When it cannot be read, is no key, or is a public one.
+/// Fails if the file cannot be read, contains no key, or contains a public key.
 pub fn mint(file: &Path, claims: &Value) -> anyhow::Result<String> {
     install_provider();
     let (algorithm, key) = match Key::read(file)? {
         Key::Secret(secret) => (Algorithm::HS256, EncodingKey::from_secret(&secret)),
         Key::Private(key) => (Algorithm::EdDSA, EncodingKey::from_ed_der(key.to_pkcs8_der()?.as_bytes())),
-        Key::Public(_) => anyhow::bail!("{} is a public key; a token takes the private one", file.display()),
+        Key::Public(_) => anyhow::bail!("{} is a public key; signing a token requires the private key", file.display()),
     };
     Ok(jsonwebtoken::encode(&Header::new(algorithm), claims, &key)?)
 }
 
 impl Key {
     fn read(file: &Path) -> anyhow::Result<Self> {
-        let cannot = || format!("cannot read the key {}", file.display());
+        let cannot_read = || format!("cannot read the key {}", file.display());
         anyhow::ensure!(
-            std::fs::metadata(file).with_context(cannot)?.len() <= FILE_BYTES_MAX,
-            "{}: too long",
-            cannot()
+            std::fs::metadata(file).with_context(cannot_read)?.len() <= FILE_BYTES_MAX,
+            "{}: the file is too long",
+            cannot_read()
         );
-        let bytes = std::fs::read(file).with_context(cannot)?;
+        let bytes = std::fs::read(file).with_context(cannot_read)?;
         Self::parse(&bytes).with_context(|| format!("cannot use the key {}", file.display()))
     }
 
-    /// A PEM file is one of Ed25519 or an error, and never a secret, whoever signs with its text.
+    /// A PEM file must contain an Ed25519 key. It is never used as a secret.
     fn parse(bytes: &[u8]) -> anyhow::Result<Self> {
         let text = std::str::from_utf8(bytes).unwrap_or_default();
         if !text.contains("-----BEGIN") {
@@ -109,13 +109,13 @@ impl Key {
         let public = VerifyingKey::from_public_key_pem(text.trim()).map(Self::Public);
         let private = || SigningKey::from_pkcs8_pem(text.trim()).map(Self::Private);
         let key = public.ok().or_else(|| private().ok());
-        key.context("a PEM file must hold one Ed25519 key, public or private")
+        key.context("a PEM file must contain one Ed25519 key, public or private")
     }
 }
 
-/// Without this jsonwebtoken would choose by its compiled features, and panic should another crate ask for a second one.
+/// Without this, jsonwebtoken selects a provider by its compiled features, and panics if another crate enables a second one.
 fn install_provider() {
-    // It fails when it is done already.
+    // It fails if a provider is installed already.
     let _ = DEFAULT_PROVIDER.install_default();
 }
 

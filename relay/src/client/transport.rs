@@ -149,7 +149,7 @@ impl Opener {
             return Ok(None);
         }
         if self.tls.is_none() {
-            self.tls = Some(tls::client(self.ca.as_deref())?);
+            self.tls = Some(tls::client_config(self.ca.as_deref())?);
         }
         Ok(self.tls.clone())
     }

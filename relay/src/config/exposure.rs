@@ -1,25 +1,25 @@
-//! Whether the relay may listen on the configured addresses without access rules.
+//! Checks that a relay that listens beyond loopback has access control.
 
 use std::net::SocketAddr;
 
 use super::Config;
 
-/// Why the relay must not listen on the addresses of `config`; nothing where it may.
+/// Checks the listening addresses of `config`.
 ///
 /// # Errors
-/// When an address is not loopback, nothing says who may come in there, and nothing says that this is wanted.
+/// Fails if an address is not loopback, its access control is incomplete, and `insecure_open` is not set.
 pub fn check_exposure(config: &Config) -> anyhow::Result<()> {
     let is_open = |address: SocketAddr| !config.insecure_open && !address.ip().is_loopback();
     anyhow::ensure!(
         !is_open(config.http) || (!config.origins.is_empty() && !config.token_keys.is_empty()),
-        "--http {} is not a loopback address, so anybody who reaches it could watch: say which pages may with --origin and \
-         whose tokens count with --token-key, or say --insecure-open",
+        "--http {} is not a loopback address, so any client that reaches it could watch: set both --origin and --token-key, or \
+         set --insecure-open",
         config.http
     );
     anyhow::ensure!(
         !is_open(config.ingest) || config.producers_allow.is_some(),
-        "--ingest {} is not a loopback address, so anybody who reaches it could send: say who may with --producers-allow, \
-         or say --insecure-open",
+        "--ingest {} is not a loopback address, so any client that reaches it could send: set --producers-allow or \
+         --insecure-open",
         config.ingest
     );
     Ok(())
@@ -30,11 +30,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn beyond_loopback_the_relay_wants_to_be_told_who_may_come() {
-        let open = |http: &str, ingest: &str, told: fn(&mut Config)| {
+    fn listening_beyond_loopback_requires_access_control() {
+        let open = |http: &str, ingest: &str, set: fn(&mut Config)| {
             let mut config =
                 Config { http: http.parse().unwrap(), ingest: ingest.parse().unwrap(), ..Config::default() };
-            told(&mut config);
+            set(&mut config);
             check_exposure(&config).map_err(|error| error.to_string())
         };
         let (here, all) = ("127.0.0.1:0", "0.0.0.0:0");
@@ -42,8 +42,8 @@ mod tests {
         let keys = |config: &mut Config| config.token_keys = vec!["key".into()];
         assert_eq!(open(here, here, |_| {}), Ok(()));
         assert_eq!(open("[::1]:0", "[::1]:0", |_| {}), Ok(()));
-        for told in [|_: &mut Config| {}, origins, keys] {
-            assert!(open(all, here, told).unwrap_err().contains("--token-key"));
+        for set in [|_: &mut Config| {}, origins, keys] {
+            assert!(open(all, here, set).unwrap_err().contains("--token-key"));
         }
         let both = |config: &mut Config| {
             config.origins = vec!["https://ui.example".to_owned()];

@@ -1,4 +1,4 @@
-//! The address of a NATS server, which may hold a password or a token.
+//! The address of a NATS server, which may contain credentials.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use async_nats::ServerAddr;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
-/// A NATS server's address. What it holds besides, a password or a token, is never shown.
+/// The address of a NATS server. A password or token in it is never printed.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct NatsUrl(ServerAddr);
@@ -19,7 +19,7 @@ impl FromStr for NatsUrl {
         let address = text.trim().parse::<ServerAddr>().map_err(|error| error.to_string())?;
         match address.scheme() {
             "nats" | "tls" if !address.host().is_empty() => Ok(Self(address)),
-            _ => Err("an address is nats://host:port or tls://host:port".to_owned()),
+            _ => Err("the address must be nats://host:port or tls://host:port".to_owned()),
         }
     }
 }
@@ -41,11 +41,11 @@ impl fmt::Debug for NatsUrl {
 }
 
 impl NatsUrl {
-    /// The address alone, and the user and password in it; a user alone is a token.
+    /// Splits the address from its credentials: user and password, or a token without a password.
     pub(crate) fn split(&self) -> (ServerAddr, Option<(String, Option<String>)>) {
         let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let user = self.0.username().map(|user| (decoded(user), self.0.password().map(decoded)));
-        // What is in an address may end up in a log.
+        // The library may log an address, so it must not contain credentials.
         (format!("{self:?}").parse().unwrap_or_else(|_| self.0.clone()), user)
     }
 }
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_may_hold_a_user_or_a_token_and_never_shows_it() {
+    fn credentials_in_an_address_are_never_printed() {
         check("10.1.0.7", "nats://10.1.0.7:4222", None);
         check("nats://nats.example", "nats://nats.example:4222", None);
         check("tls://nats.example:4443", "tls://nats.example:4443", None);
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn other_addresses_are_refused() {
+    fn other_addresses_are_rejected() {
         for url in ["", "http://nats.example", "ws://nats.example", "nats://"] {
             assert!(url.parse::<NatsUrl>().is_err(), "{url:?}");
         }

@@ -1,7 +1,7 @@
-//! Viewers' connections, from the first byte to the router: deadlines before anybody is known, small buffers after.
+//! HTTP connections, from the first byte to the router: timeouts before a request arrives, small buffers afterwards.
 //!
-//! `axum::serve` has neither a deadline for the request's head nor a limit on connections, so this is hyper by hand, with
-//! HTTP/1 only: a WebSocket needs no more, and a whole class of attacks has nothing to attack.
+//! `axum::serve` has neither a timeout for request heads nor a connection limit, so this module uses hyper directly. It serves
+//! HTTP/1 only: a WebSocket needs no more, and attacks on HTTP/2 are impossible.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -22,52 +22,59 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use super::Peer;
-use crate::auth::{Access, tls};
+use super::PeerAddr;
+use crate::auth::{Auth, tls};
 use crate::hub::Hub;
-use crate::net::counted_io::{Metered, Written};
-use crate::net::listener::{Door, Place, keep_alive};
-use crate::runtime::panic_guard::contained;
+use crate::metrics::CloseReason;
+use crate::net::counted_io::{BytesWritten, CountedIo};
+use crate::net::listener::{ConnectionPermit, LimitedListener, enable_keepalive};
+use crate::runtime::panic_guard::catch_panic;
 use crate::session::websocket::Carrier;
 
-/// How long a connection may take to send the head of a request, from its first byte or from the last answer.
-const HEAD_DEADLINE: Duration = Duration::from_secs(10);
-/// Bytes of a request's head, and so of what is read at once.
+/// Maximum time for a request head to arrive, from the start of the connection, its first byte, or the last answer.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum size of a request head, and so of one read.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Bytes that the kernel holds for a viewer that does not read. Without a limit it would be 4 MB.
-const SEND_BYTES: usize = 128 * 1024;
-/// How long written bytes may go without being taken before the kernel gives the viewer up: longer than the relay's own
-/// deadline for a viewer that stalls, which counts it.
+/// Size of the kernel's send buffer for a viewer that does not read. By default it would grow to 4 MB.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
+/// Time without acknowledgement after which the kernel drops a connection. It is longer than the relay's own `stall_timeout`, so
+/// that the relay can count the stall.
 const USER_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// A connection for as long as it speaks HTTP.
-type Wrapped<S> = TokioIo<BufReader<Metered<S>>>;
+/// The stream of a connection while it carries HTTP.
+type HttpIo<S> = TokioIo<BufReader<CountedIo<S>>>;
 
-/// What a request's handler may keep of its connection.
+/// A handler's access to the connection of its request.
 #[derive(Clone, Debug)]
 pub(super) struct Connection {
-    /// Its place among all connections.
-    pub(super) place: Arc<Place>,
-    /// What it has written, while it speaks HTTP.
-    pub(super) written: Written,
-    /// Ends it at once.
-    pub(super) end: CancellationToken,
+    /// The permit under the connection limit.
+    pub(super) permit: Arc<ConnectionPermit>,
+    /// Bytes written while the connection carries HTTP.
+    pub(super) written: BytesWritten,
+    /// Closes the connection at once when cancelled.
+    pub(super) close: CancellationToken,
 }
 
-/// Serves connections until `stop`, and then those that are open until they have answered.
-pub async fn serve(mut door: Door, router: Router, hub: Arc<Hub>, access: Arc<Access>, stop: CancellationToken) {
+/// Serves connections until `stop`. Then waits until open connections have sent their answers.
+pub async fn serve(
+    mut listener: LimitedListener,
+    router: Router,
+    hub: Arc<Hub>,
+    auth: Arc<Auth>,
+    stop: CancellationToken,
+) {
     let connections = TaskTracker::new();
-    while let Some((stream, peer, place)) = stop.run_until_cancelled(door.next()).await {
+    while let Some((stream, peer, permit)) = stop.run_until_cancelled(listener.accept()).await {
         let (router, stop) = (router.clone(), stop.clone());
-        // A WebSocket keeps the place when it leaves this task.
-        let place = Arc::new(place);
-        prepare(&stream);
-        let (counters, tls) = (hub.counters().clone(), access.rules().tls().cloned());
-        connections.spawn(contained(hub.counters().panics.clone(), "http", async move {
-            let Some(tls) = tls else { return converse(stream, peer, router, place, &stop).await };
+        // A WebSocket keeps the permit after this task has ended.
+        let permit = Arc::new(permit);
+        set_socket_options(&stream);
+        let (counters, tls) = (hub.counters().clone(), auth.policy().tls().cloned());
+        connections.spawn(catch_panic(hub.counters().task_panics.clone(), "http", async move {
+            let Some(tls) = tls else { return serve_connection(stream, peer, router, permit, &stop).await };
             match stop.run_until_cancelled(tls::accept(tls, stream)).await {
-                Some(Some(stream)) => converse(stream, peer, router, place, &stop).await,
-                Some(None) => counters.close("tls_handshake"),
+                Some(Some(stream)) => serve_connection(stream, peer, router, permit, &stop).await,
+                Some(None) => counters.close(CloseReason::TlsHandshake),
                 None => {}
             }
         }));
@@ -76,48 +83,53 @@ pub async fn serve(mut door: Door, router: Router, hub: Arc<Hub>, access: Arc<Ac
     connections.wait().await;
 }
 
-/// Answers what comes over one connection, whatever carries it, until `stop`.
-pub async fn converse<S>(stream: S, peer: SocketAddr, router: Router, place: Arc<Place>, stop: &CancellationToken)
-where
+/// Serves the requests of one connection, with or without TLS, until `stop`.
+pub async fn serve_connection<S>(
+    stream: S,
+    peer: SocketAddr,
+    router: Router,
+    permit: Arc<ConnectionPermit>,
+    stop: &CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    // hyper's own deadline begins with the first byte. A buffer of one byte holds it back; larger reads go past the buffer.
-    let (stream, written) = Metered::new(stream);
-    let mut stream: Wrapped<S> = TokioIo::new(BufReader::with_capacity(1, stream));
-    let first = tokio::time::timeout(HEAD_DEADLINE, stream.inner_mut().fill_buf());
+    // hyper's own timeout starts when hyper reads, so this waits for the first byte. The buffer has one byte; larger reads bypass it.
+    let (stream, written) = CountedIo::new(stream);
+    let mut stream: HttpIo<S> = TokioIo::new(BufReader::with_capacity(1, stream));
+    let first = tokio::time::timeout(HEAD_TIMEOUT, stream.inner_mut().fill_buf());
     if !matches!(stop.run_until_cancelled(first).await, Some(Ok(Ok([_])))) {
-        tracing::debug!(%peer, "said nothing");
+        tracing::debug!(%peer, "connection closed: it sent no request");
         return;
     }
-    let end = CancellationToken::new();
-    let handle = Connection { place, written, end: end.clone() };
+    let close = CancellationToken::new();
+    let handle = Connection { permit, written, close: close.clone() };
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(handle.clone());
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(PeerAddr(peer));
         router.clone().oneshot(request)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_DEADLINE)
+        .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(stream, service)
         .with_upgrades();
     let mut connection = pin!(connection);
     tokio::select! {
-        // How a connection ended matters to nobody.
+        // An error here needs no handling: the connection is closed.
         _ = connection.as_mut() => {}
-        () = end.cancelled() => {}
+        () = close.cancelled() => {}
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            end.run_until_cancelled(connection).await;
+            close.run_until_cancelled(connection).await;
         }
     }
 }
 
-/// A connection that speaks HTTP no longer, and what was read of it already. Where nothing but TCP carries it, everything that
-/// was around it is gone: a viewer's memory and the way to its socket are shorter.
-pub(super) fn unwrapped(connection: Upgraded) -> (Carrier, Vec<u8>) {
-    match connection.downcast::<Wrapped<TcpStream>>() {
+/// Takes over a connection after its upgrade. Returns its stream and the bytes already read from it. A plain TCP connection loses
+/// all wrappers, which saves memory for each viewer and calls for each write.
+pub(super) fn into_carrier(connection: Upgraded) -> (Carrier, Vec<u8>) {
+    match connection.downcast::<HttpIo<TcpStream>>() {
         Ok(Parts { io, read_buf, .. }) => {
             let stream = io.into_inner();
             let read = [&read_buf, stream.buffer()].concat();
@@ -127,11 +139,11 @@ pub(super) fn unwrapped(connection: Upgraded) -> (Carrier, Vec<u8>) {
     }
 }
 
-fn prepare(stream: &TcpStream) {
-    keep_alive(stream);
-    // Each of these failing leaves a connection that works, only less well.
+fn set_socket_options(stream: &TcpStream) {
+    enable_keepalive(stream);
+    // If one of these fails, the connection still works.
     let socket = SockRef::from(stream);
     let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
-    let _ = socket.set_send_buffer_size(SEND_BYTES);
+    let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
     let _ = stream.set_nodelay(true);
 }

@@ -1,4 +1,4 @@
-//! The page itself: from a directory, from the binary, or a word on how to build it; and the headers that keep it to itself.
+//! The page, from a directory or embedded in the binary, and its security headers. Without a page, a hint on how to build it.
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};
@@ -13,7 +13,7 @@ use crate::config::Config;
 /// The routes of the page.
 pub(super) fn routes(config: &Config) -> Router {
     let router = match config.ui_dir.clone() {
-        // Read anew each time, since the directory may be built anew while the relay runs.
+        // The file is read for each answer, because the directory may be rebuilt while the relay runs.
         Some(dir) => Router::new()
             .fallback_service(tower_http::services::ServeDir::new(&dir))
             .layer(policy_layer(move || policy(&std::fs::read_to_string(dir.join("index.html")).unwrap_or_default()))),
@@ -27,7 +27,7 @@ pub(super) fn routes(config: &Config) -> Router {
         (header::REFERRER_POLICY, "no-referrer"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
         (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
-        // Names of other files change with their content; the page that names them must be asked for again.
+        // The names of all other files change with their content, so only the page itself must be revalidated.
         (header::CACHE_CONTROL, "no-cache"),
     ];
     headers.into_iter().fold(router, |router, (name, value)| {
@@ -35,7 +35,7 @@ pub(super) fn routes(config: &Config) -> Router {
     })
 }
 
-/// Adds the policy that `policy` gives to every answer.
+/// Adds the content security policy that `policy` returns to every answer.
 fn policy_layer<F: Fn() -> String + Clone>(
     policy: F,
 ) -> SetResponseHeaderLayer<impl Fn(&Response) -> Option<HeaderValue> + Clone> {
@@ -44,8 +44,8 @@ fn policy_layer<F: Fn() -> String + Clone>(
     })
 }
 
-/// What the page may do: run its own code and the inline scripts that its build wrote into `index`, named by their hashes;
-/// connect to any relay, since the address bar may name one; and nothing else.
+/// The content security policy of the page. It allows the page's own code, the inline scripts in `index` by their hashes, and
+/// connections to any relay, because the page's address may name one.
 fn policy(index: &str) -> String {
     let hashes: String =
         inline_scripts(index).map(|script| format!(" 'sha256-{}'", STANDARD.encode(Sha256::digest(script)))).collect();
@@ -55,7 +55,7 @@ fn policy(index: &str) -> String {
     )
 }
 
-/// The text of each script that `index` holds itself.
+/// The text of each inline script in `index`.
 fn inline_scripts(index: &str) -> impl Iterator<Item = &str> {
     index.split("<script").skip(1).filter_map(|rest| {
         let (attributes, rest) = rest.split_once('>')?;
@@ -82,9 +82,9 @@ const INDEX: &str = "";
 
 #[cfg(not(feature = "embed-ui"))]
 fn embedded() -> Router {
-    const WORD: &str = "This relay was built without its page. `cargo xtask run` builds both; `joey serve --ui-dir dist` \
-                        serves one that `cargo xtask ui` made. Viewers connect at /ws, figures are at /metrics.\n";
-    Router::new().route("/", axum::routing::get(async || WORD))
+    const HINT: &str = "This relay was built without its page. `cargo xtask run` builds both; `joey serve --ui-dir dist` \
+                        serves a page built with `cargo xtask ui`. Viewers connect at /ws, metrics are at /metrics.\n";
+    Router::new().route("/", axum::routing::get(async || HINT))
 }
 
 #[cfg(test)]
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn inline_scripts_are_allowed_by_hash_and_no_others() {
+    fn only_inline_scripts_of_the_page_are_allowed() {
         let index = "<script src='a.js'></script><script type=\"module\">alert(1)</script>";
         assert_eq!(inline_scripts(index).collect::<Vec<_>>(), ["alert(1)"]);
         // printf 'alert(1)' | openssl dgst -sha256 -binary | base64

@@ -1,8 +1,7 @@
-//! Viewers without a WebSocket: the answer to `POST /stream` is what they are told, and `POST /stream/{id}` brings what they
-//! say.
+//! HTTP streams, for viewers that cannot open a WebSocket. The answer to `POST /stream` carries the relay's messages, and
+//! `POST /stream/{id}` carries the viewer's commands.
 //!
-//! The id is as good as the connection itself, so it is not to be guessed; it is told to whoever opened the stream, and to
-//! nobody else.
+//! The ID gives control over the stream, so it must be unguessable. Only the client that opened the stream receives it.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -24,131 +23,135 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::accept::Connection;
-use super::{Peer, Shared};
+use super::{AppState, PeerAddr};
 use crate::auth::bearer;
-use crate::runtime::panic_guard::contained;
+use crate::metrics::CloseReason;
+use crate::runtime::panic_guard::catch_panic;
 use crate::session::{self, Commands, Ended, Far, Transport};
 
-/// Bytes of commands in one request: enough to subscribe anew to everything that a page follows at once.
+/// Maximum size of the commands in one request: enough for a page to repeat all its subscriptions at once.
 const COMMANDS_BYTES_MAX: usize = 8 * CLIENT_BYTES_MAX;
-/// How long a request may take to bring its commands.
-const COMMANDS_DEADLINE: Duration = Duration::from_secs(10);
+/// Maximum time for a request's commands to arrive.
+const COMMANDS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where the commands for each open stream go, by its id.
+/// The command channel of each open stream, by ID.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Streams(Arc<Mutex<HashMap<String, Commands>>>);
 
-/// A stream that is open. It is no longer once this is dropped.
-struct Open {
+/// Keeps a stream registered. Dropping it removes the stream.
+struct OpenStream {
     id: String,
     streams: Streams,
 }
 
 impl Streams {
-    fn open(&self, id: String, commands: Commands) -> Open {
+    fn open(&self, id: String, commands: Commands) -> OpenStream {
         self.0.lock().insert(id.clone(), commands);
-        Open { id, streams: self.clone() }
+        OpenStream { id, streams: self.clone() }
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         self.streams.0.lock().remove(&self.id);
     }
 }
 
-/// Opens a stream: a body without an end.
+/// Opens a stream. The body of the answer ends with the session.
 pub(super) async fn open(
-    State(shared): State<Shared>,
+    State(state): State<AppState>,
     Extension(connection): Extension<Connection>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(PeerAddr(peer)): Extension<PeerAddr>,
     headers: HeaderMap,
 ) -> Response {
-    let Shared { hub, access, viewers, goodbye, streams, .. } = shared;
-    if let Some(why) = access.rules().refusal(&headers, peer.ip()) {
-        return super::refuse(&hub, &why);
+    let AppState { hub, auth, viewers, close_viewers, streams, .. } = state;
+    if let Some(reason) = auth.policy().rejection(&headers, peer.ip()) {
+        return super::reject(&hub, &reason);
     }
-    let Some(id) = unguessable() else {
-        hub.counters().close("no_randomness");
+    let Some(id) = random_id() else {
+        hub.counters().close(CloseReason::NoRandomness);
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     let token = bearer(&headers).map(str::to_owned);
-    let Connection { written, end, place } = connection;
-    let (transport, Far { mut messages, commands }) = Transport::stream(written, end);
+    let Connection { written, close, permit } = connection;
+    let (transport, Far { mut messages, commands }) = Transport::stream(written, close);
     let opened = Bytes::from(notice(OPENED, &id));
     let open = streams.open(id, commands);
-    let panics = hub.counters().panics.clone();
+    let panics = hub.counters().task_panics.clone();
     let serving = async move {
-        let (_place, _open) = (place, open);
-        session::serve(transport, hub, access, token, goodbye).await;
+        let (_permit, _open) = (permit, open);
+        session::serve(transport, hub, auth, token, close_viewers).await;
     };
-    viewers.spawn(contained(panics, "viewer", serving));
+    viewers.spawn(catch_panic(panics, "viewer", serving));
     let rest = stream::poll_fn(move |context| messages.poll_recv(context));
     let body = stream::iter([opened]).chain(rest).map(Ok::<_, Infallible>);
     let head = [
         (header::CONTENT_TYPE, "application/octet-stream"),
         (header::CACHE_CONTROL, "no-store, no-transform"),
-        // Some proxies hold an answer back until it is whole, which this one never is.
+        // Some proxies buffer an answer until it is complete, but this one does not end.
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     (head, Body::from_stream(body)).into_response()
 }
 
-/// Takes commands for the stream called `id`, in order.
+/// Receives commands for the stream `id`, in order.
 pub(super) async fn command(
-    State(shared): State<Shared>,
-    Extension(Peer(peer)): Extension<Peer>,
+    State(state): State<AppState>,
+    Extension(PeerAddr(peer)): Extension<PeerAddr>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let Shared { hub, access, streams, .. } = shared;
-    if let Some(why) = access.rules().refusal(&headers, peer.ip()) {
-        return super::refuse(&hub, &why);
+    let AppState { hub, auth, streams, .. } = state;
+    if let Some(reason) = auth.policy().rejection(&headers, peer.ip()) {
+        return super::reject(&hub, &reason);
     }
-    let refuse = |reason, status: StatusCode| {
+    let reject = |reason, status: StatusCode| {
         hub.counters().close(reason);
         status.into_response()
     };
     let commands = streams.0.lock().get(&id).cloned();
-    let Some(commands) = commands else { return refuse("stream_unknown", StatusCode::NOT_FOUND) };
-    let Ok(body) = timeout(COMMANDS_DEADLINE, to_bytes(body, COMMANDS_BYTES_MAX)).await else {
-        return refuse("stream_slow", StatusCode::REQUEST_TIMEOUT);
+    let Some(commands) = commands else { return reject(CloseReason::UnknownStream, StatusCode::NOT_FOUND) };
+    let Ok(body) = timeout(COMMANDS_TIMEOUT, to_bytes(body, COMMANDS_BYTES_MAX)).await else {
+        return reject(CloseReason::CommandTimeout, StatusCode::REQUEST_TIMEOUT);
     };
     let mut records = Records::default();
-    let (end, status) = match body.map_err(|_| WireError::TooLong).and_then(|body| {
+    let (ended, status) = match body.map_err(|_| WireError::TooLong).and_then(|body| {
         records.push(&body);
-        each(&mut records)
+        messages_in(&mut records)
     }) {
-        Ok(told) => {
-            for command in told {
-                // Waits while the session has enough to do.
+        Ok(messages) => {
+            for command in messages {
+                // Waits while the session's queue is full.
                 if commands.send(Ok(command)).await.is_err() {
-                    return refuse("stream_unknown", StatusCode::NOT_FOUND);
+                    return reject(CloseReason::UnknownStream, StatusCode::NOT_FOUND);
                 }
             }
             return StatusCode::NO_CONTENT.into_response();
         }
-        Err(WireError::TooLong) => (Ended::Close(close::TOO_BIG, "too_big"), StatusCode::PAYLOAD_TOO_LARGE),
-        Err(_) => (Ended::Close(close::UNREADABLE, "unreadable"), StatusCode::BAD_REQUEST),
+        Err(WireError::TooLong) => (Ended::Close(close::TOO_BIG, CloseReason::TooBig), StatusCode::PAYLOAD_TOO_LARGE),
+        Err(_) => (Ended::Close(close::UNREADABLE, CloseReason::Malformed), StatusCode::BAD_REQUEST),
     };
-    // As over a WebSocket, whoever talks nonsense is not listened to any more; the session counts it.
-    commands.send(Err(end)).await.ok();
+    // As with a WebSocket, a malformed message ends the session, which counts it.
+    commands.send(Err(ended)).await.ok();
     status.into_response()
 }
 
-/// The messages in `records`, which hold nothing else.
-fn each(records: &mut Records) -> Result<Vec<Bytes>, WireError> {
-    let mut told = Vec::new();
+/// Returns the messages in `records`.
+///
+/// # Errors
+/// Fails if `records` contains anything else.
+fn messages_in(records: &mut Records) -> Result<Vec<Bytes>, WireError> {
+    let mut messages = Vec::new();
     while let Some(record) = records.take(CLIENT_BYTES_MAX)? {
         let Record::Message(bytes) = record else { return Err(WireError::Malformed) };
-        told.push(Bytes::copy_from_slice(bytes));
+        messages.push(Bytes::copy_from_slice(bytes));
     }
-    if records.is_empty() { Ok(told) } else { Err(WireError::Trailing) }
+    if records.is_empty() { Ok(messages) } else { Err(WireError::Trailing) }
 }
 
-/// 128 bits that nobody can know beforehand, in hex; nothing where the system has none.
-fn unguessable() -> Option<String> {
+/// 128 random bits in hex, or `None` if the operating system provides none.
+fn random_id() -> Option<String> {
     let mut bytes = [0; 16];
     rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes).ok()?;
     let mut id = String::with_capacity(2 * bytes.len());

@@ -1,8 +1,8 @@
-//! A producer's socket, which is polled while much comes.
+//! A producer's socket that switches to polling while data arrives often.
 //!
-//! Waiting for a socket costs the runtime a wake-up for whatever arrives, many times what reading it costs. A producer whose
-//! frames come one by one and closer than [`OFTEN`] is therefore taken out of what the runtime waits for, and looked at after
-//! every [`REST`] until nothing has come. Network drivers do the same with interrupts (Linux: `networking/napi.rst`).
+//! Each wake-up by the runtime costs much more than the read that follows. If single frames arrive in intervals shorter than
+//! [`OFTEN`], the socket is removed from the runtime's event queue and read once in every [`POLL_INTERVAL`], until a read finds
+//! nothing. Network drivers do the same with interrupts (Linux: `networking/napi.rst`).
 
 use std::io::{self, ErrorKind, Read as _};
 use std::mem;
@@ -15,92 +15,92 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// A socket that is found empty twice within this time is polled from then on.
+/// If a socket is drained twice within this time, it switches to polling.
 const OFTEN: Duration = Duration::from_millis(1);
-/// Time between two looks at it, which the runtime's clock makes up to twice as long. Any update waits longer for company.
-const REST: Duration = Duration::from_millis(1);
+/// Time between two polls. The resolution of the runtime's timer can double it. The batch delay of an update is longer.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// A producer's socket.
+/// A producer's socket that is polled while it is busy.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub(super) struct PolledSocket {
     state: State,
     often: Duration,
-    /// When it was last found empty.
-    emptied: Option<Instant>,
-    /// Whether anything has been read since.
+    /// When it was last drained.
+    drained: Option<Instant>,
+    /// Whether any data has been read since then.
     has_read: bool,
 }
 
 #[derive(Debug)]
 enum State {
-    /// The runtime says when there is something.
+    /// The runtime wakes the task when data arrives.
     Waiting(TcpStream),
-    /// It is looked at when the time has come.
+    /// The task reads the socket when the timer fires.
     Polled(net::TcpStream, Pin<Box<Sleep>>),
-    /// It has failed.
-    Gone,
+    /// The socket has failed.
+    Failed,
 }
 
-impl Socket {
-    /// Reads what comes through `stream`.
+impl PolledSocket {
+    /// Reads from `stream`.
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { state: State::Waiting(stream), often: OFTEN, emptied: None, has_read: false }
+        Self { state: State::Waiting(stream), often: OFTEN, drained: None, has_read: false }
     }
 
-    /// Notes that it was found empty; gives how long ago it was found so before, if anything has been read since.
-    fn note_empty(&mut self) -> Option<Duration> {
+    /// Records that the socket was drained. Returns the time since it was drained before, if data has been read in between.
+    fn record_drained(&mut self) -> Option<Duration> {
         let now = Instant::now();
-        let before = self.emptied.replace(now).filter(|_| self.has_read);
+        let before = self.drained.replace(now).filter(|_| self.has_read);
         self.has_read = false;
         before.map(|before| now - before)
     }
 }
 
-impl AsyncRead for Socket {
+impl AsyncRead for PolledSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            match mem::replace(&mut self.state, State::Gone) {
+            match mem::replace(&mut self.state, State::Failed) {
                 State::Waiting(mut stream) => {
                     let outcome = pin!(&mut stream).poll_read(context, buffer);
-                    if outcome.is_pending() && self.note_empty().is_some_and(|since| since < self.often) {
-                        self.state = State::Polled(stream.into_std()?, Box::pin(sleep(REST)));
+                    if outcome.is_pending() && self.record_drained().is_some_and(|interval| interval < self.often) {
+                        self.state = State::Polled(stream.into_std()?, Box::pin(sleep(POLL_INTERVAL)));
                     } else {
                         self.has_read |= outcome.is_ready();
                         self.state = State::Waiting(stream);
                         return outcome;
                     }
                 }
-                State::Polled(mut stream, mut rest) => {
-                    if rest.as_mut().poll(context).is_pending() {
-                        self.state = State::Polled(stream, rest);
+                State::Polled(mut stream, mut timer) => {
+                    if timer.as_mut().poll(context).is_pending() {
+                        self.state = State::Polled(stream, timer);
                         return Poll::Pending;
                     }
-                    let room = buffer.initialize_unfilled();
-                    let most = room.len();
-                    match stream.read(room) {
+                    let unfilled = buffer.initialize_unfilled();
+                    let most = unfilled.len();
+                    match stream.read(unfilled) {
                         Ok(bytes) => {
                             buffer.advance(bytes);
                             self.has_read = bytes == most;
-                            // What did not fill the room was all. Looking at once would find a little again and again.
+                            // A short read has drained the socket. Reading again at once would find only a little data each time.
                             if !self.has_read {
-                                rest.as_mut().reset(Instant::now() + REST);
+                                timer.as_mut().reset(Instant::now() + POLL_INTERVAL);
                             }
-                            self.state = State::Polled(stream, rest);
+                            self.state = State::Polled(stream, timer);
                             return Poll::Ready(Ok(()));
                         }
                         Err(error) if error.kind() != ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
-                        Err(_) if self.note_empty().is_some() => {
-                            rest.as_mut().reset(Instant::now() + REST);
-                            self.state = State::Polled(stream, rest);
+                        Err(_) if self.record_drained().is_some() => {
+                            timer.as_mut().reset(Instant::now() + POLL_INTERVAL);
+                            self.state = State::Polled(stream, timer);
                         }
                         Err(_) => self.state = State::Waiting(TcpStream::from_std(stream)?),
                     }
                 }
-                State::Gone => return Poll::Ready(Err(ErrorKind::NotConnected.into())),
+                State::Failed => return Poll::Ready(Err(ErrorKind::NotConnected.into())),
             }
         }
     }
@@ -113,19 +113,19 @@ mod tests {
 
     use super::*;
 
-    async fn pair(often: Duration) -> (TcpStream, Socket) {
+    async fn pair(often: Duration) -> (TcpStream, PolledSocket) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let producer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         producer.set_nodelay(true).unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        (producer, Socket { often, ..Socket::new(stream) })
+        (producer, PolledSocket { often, ..PolledSocket::new(stream) })
     }
 
-    /// Sends what comes through `socket` as `pieces`, each when the one before has been read.
-    async fn exchange(producer: &mut TcpStream, socket: &mut Socket, pieces: &[&[u8]]) {
+    /// Sends each piece after `socket` has read the previous one.
+    async fn exchange(producer: &mut TcpStream, socket: &mut PolledSocket, pieces: &[&[u8]]) {
         for piece in pieces {
             producer.write_all(piece).await.unwrap();
-            // More room than is needed, so that the end of what there is can be seen.
+            // The buffer is larger than the piece, so a read drains the socket.
             let mut got = [0; 100];
             let bytes = socket.read(&mut got).await.unwrap();
             assert_eq!(&got[..bytes], *piece);
@@ -133,17 +133,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_is_polled_while_it_is_emptied_often_and_waited_for_again_when_nothing_comes() {
+    async fn a_busy_socket_is_polled_until_a_read_finds_nothing() {
         let (mut producer, mut socket) = pair(Duration::MAX).await;
         for _ in 0..3 {
             assert!(matches!(socket.state, State::Waiting(_)));
             exchange(&mut producer, &mut socket, &[b"first", b"second", b"third"]).await;
             assert!(matches!(socket.state, State::Polled(..)));
             let mut byte = [0];
-            let nothing = tokio::time::timeout(20 * REST, socket.read(&mut byte)).await;
+            let nothing = tokio::time::timeout(20 * POLL_INTERVAL, socket.read(&mut byte)).await;
             nothing.unwrap_err();
         }
-        // Nothing is lost on the way, and the end is seen from either state.
+        // No data is lost, and the end is detected in either state.
         let long = vec![7; 1 << 20];
         let sender = tokio::spawn(async move {
             for part in long.chunks(1 << 12) {
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_that_is_emptied_seldom_is_waited_for() {
+    async fn a_quiet_socket_is_not_polled() {
         let (mut producer, mut socket) = pair(Duration::ZERO).await;
         exchange(&mut producer, &mut socket, &[b"first", b"second", b"third"]).await;
         assert!(matches!(socket.state, State::Waiting(_)));

@@ -1,7 +1,7 @@
-//! Wallaroo's metrics format: frames of every release, decoded in place.
+//! Wallaroo's metrics format, the same in every release. Frames are decoded in place.
 //!
-//! Source: `lib/wallaroo_labs/hub/hub_protocol.pony`, the same bytes from release 0.1.2 to the last. All integers are
-//! big-endian. A frame is a `u32` length and that many bytes; the first of them says what follows:
+//! Source: `lib/wallaroo_labs/hub/hub_protocol.pony`, unchanged from release 0.1.2 to the last. All integers are big-endian. A frame
+//! is a `u32` length and that many bytes. The first byte is the frame's type:
 //!
 //! | type | body |
 //! |---|---|
@@ -12,7 +12,7 @@
 //! Strings are a `u32` length and bytes. The data block of the event `metrics` is a meaningless `u32`, then name, category,
 //! worker, pipeline, a `u16` id, 65 `u64` bins, minimum, maximum, period and period end, all in ns.
 //!
-//! Decoding allocates nothing and is total: any bytes give a frame or the reason why not.
+//! Decoding allocates nothing and is total: any bytes result in a frame or a rejection reason.
 
 use std::ops::Range;
 
@@ -23,31 +23,31 @@ use joey_shared::wire::Span;
 use crate::data_point::{Counts, DataPoint};
 use crate::metrics::RejectReason;
 
-/// What a topic begins with; the application's name follows.
+/// The prefix of a topic, before the application's name.
 const TOPIC_PREFIX: &[u8] = b"metrics:";
-/// The one event that carries histograms.
+/// The event that carries histograms.
 const METRICS_EVENT: &[u8] = b"metrics";
 
-/// Shortest and longest period that is believed, in ns: 10 ms and 1 h. Wallaroo's is 2 s.
+/// Accepted periods in ns: 10 ms to 1 h. Wallaroo's period is 2 s.
 const PERIOD_NS: std::ops::RangeInclusive<u64> = 10_000_000..=3_600_000_000_000;
 
-/// Bytes of a metrics frame behind its names: the bins, minimum, maximum, period and period end.
-const COUNTED_BYTES: usize = 8 * (BINS + 4);
+/// Size of the last part of a metrics frame in bytes: the bins, minimum, maximum, period and period end.
+const COUNTS_BYTES: usize = 8 * (BINS + 4);
 
-/// What one frame says.
+/// A decoded frame.
 #[derive(Debug, PartialEq, Eq)]
 #[expect(
     clippy::large_enum_variant,
-    reason = "it lives on the stack for the length of one frame; a box would allocate"
+    reason = "it stays on the stack while one frame is processed; a box would allocate"
 )]
 pub enum Frame<'a> {
-    /// The connection speaks this protocol.
+    /// The first frame of a connection.
     Connect,
     /// This connection belongs to a worker of an application.
     Join {
         /// The application.
         app: &'a str,
-        /// The worker, where the frame names one.
+        /// The worker, if the frame names one.
         worker: Option<&'a str>,
     },
     /// One histogram.
@@ -56,32 +56,32 @@ pub enum Frame<'a> {
     OtherEvent,
 }
 
-/// What stands at the front of a producer's bytes.
+/// The result of looking for a frame at the start of a producer's bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Front<'a> {
-    /// Not yet a whole frame.
+pub enum NextFrame<'a> {
+    /// The frame is incomplete.
     Partial,
-    /// A whole frame: its body, and how many bytes it takes with its length.
+    /// A complete frame: its body, and its size in bytes including the length field.
     Whole(&'a [u8], usize),
-    /// A length that no frame has; where the next frame would begin cannot be known.
+    /// The announced length exceeds the limit. The start of the next frame is unknown.
     TooLong(u32),
 }
 
-/// Looks for one frame at the front of `bytes`. Nothing that is merely announced is allocated.
+/// Looks for one frame at the start of `bytes`. Allocates nothing for an incomplete frame.
 #[must_use]
-pub fn front(bytes: &[u8], frame_bytes_max: usize) -> Front<'_> {
-    let Some((length, rest)) = bytes.split_first_chunk() else { return Front::Partial };
+pub fn next_frame(bytes: &[u8], frame_bytes_max: usize) -> NextFrame<'_> {
+    let Some((length, rest)) = bytes.split_first_chunk() else { return NextFrame::Partial };
     let length = u32::from_be_bytes(*length);
     let Some(wanted) = usize::try_from(length).ok().filter(|&wanted| wanted <= frame_bytes_max) else {
-        return Front::TooLong(length);
+        return NextFrame::TooLong(length);
     };
-    rest.get(..wanted).map_or(Front::Partial, |body| Front::Whole(body, wanted + 4))
+    rest.get(..wanted).map_or(NextFrame::Partial, |body| NextFrame::Whole(body, wanted + 4))
 }
 
 /// Decodes the body of one frame, without its length.
 ///
 /// # Errors
-/// Why the frame is refused. The frames after it are not affected.
+/// Returns why the frame is rejected. The frames after it are not affected.
 pub fn decode(body: &[u8]) -> Result<Frame<'_>, RejectReason> {
     let mut rest = Reader(body);
     match rest.byte()? {
@@ -97,16 +97,16 @@ pub fn decode(body: &[u8]) -> Result<Frame<'_>, RejectReason> {
             let topic = rest.string()?;
             let data = rest.string()?;
             rest.end()?;
-            if event == METRICS_EVENT { metrics(app_of(topic)?, data) } else { Ok(Frame::OtherEvent) }
+            if event == METRICS_EVENT { decode_metrics(app_of(topic)?, data) } else { Ok(Frame::OtherEvent) }
         }
         _ => Err(RejectReason::UnknownType),
     }
 }
 
-/// The application and the first name that cannot be taken of a frame that [`decode`] refuses for a name; nothing where the name
-/// is that of the application.
+/// For a frame that [`decode`] rejects because of a name: the application, the first invalid name, and its error. Returns `None` if
+/// the application's own name is invalid.
 #[must_use]
-pub fn refused_name(body: &[u8]) -> Option<(&str, &[u8], NameError)> {
+pub fn rejected_name(body: &[u8]) -> Option<(&str, &[u8], NameError)> {
     let mut rest = Reader(body);
     let (app, names) = match rest.byte().ok()? {
         2 => (app_of(rest.string().ok()?).ok()?, vec![rest.string().ok()?]),
@@ -122,18 +122,18 @@ pub fn refused_name(body: &[u8]) -> Option<(&str, &[u8], NameError)> {
     names.into_iter().find_map(|name| Some((app, name, check_name(name).err()?)))
 }
 
-/// Parts the body of a metrics frame, if it is one, in what says whose it is and what it counted. Of two bodies with the same
-/// front either both are metrics of the same series, as far as [`decode`] looks at the front, or none is.
+/// Splits the body of a metrics frame into the prefix, which identifies the series, and the counts. Any two bodies with the same
+/// prefix belong to the same series, or [`decode`] rejects the prefix of both.
 #[must_use]
-pub fn parts(body: &[u8]) -> Option<(&[u8], &[u8; COUNTED_BYTES])> {
+pub fn split_prefix(body: &[u8]) -> Option<(&[u8], &[u8; COUNTS_BYTES])> {
     body.split_last_chunk()
 }
 
-/// Reads what a metrics frame counted, where it lies: most of the bins are empty and are not copied.
+/// Decodes the counts of a metrics frame in place. Empty bins at both ends, usually most bins, are not copied.
 ///
 /// # Errors
-/// [`RejectReason::BadPeriod`] and [`RejectReason::BadTime`], as [`decode`] gives them.
-pub fn counted(bytes: &[u8; COUNTED_BYTES]) -> Result<Counts<impl ExactSizeIterator<Item = u64>>, RejectReason> {
+/// Fails with [`RejectReason::BadPeriod`] or [`RejectReason::BadTime`], like [`decode`].
+pub fn decode_counts(bytes: &[u8; COUNTS_BYTES]) -> Result<Counts<impl ExactSizeIterator<Item = u64>>, RejectReason> {
     let (numbers, _) = bytes.as_chunks::<8>();
     let (bins, rest) = numbers.split_at(BINS);
     let [min_ns, max_ns, period_ns, end_ns] = std::array::from_fn(|at| u64::from_be_bytes(rest[at]));
@@ -144,15 +144,15 @@ pub fn counted(bytes: &[u8; COUNTED_BYTES]) -> Result<Counts<impl ExactSizeItera
     Ok(Counts { span: Span { first, counts, min_ns, max_ns }, period_ns, end_ns })
 }
 
-/// From the first occupied bin to the last. Most are empty, which is seen of eight at once in three quarters of the time.
+/// The range from the first occupied bin to the last. Checking eight bins at once takes three quarters of the time.
 fn occupied(bins: &[[u8; 8]]) -> Range<usize> {
     let is_occupied = |count: &[u8; 8]| *count != [0; 8];
-    let is_any = |eight: &[[u8; 8]; 8]| eight.iter().fold(0, |any, count| any | u64::from_ne_bytes(*count)) != 0;
-    let (front, _) = bins.as_chunks();
-    let start = 8 * front.iter().position(is_any).unwrap_or(front.len());
+    let has_any = |eight: &[[u8; 8]; 8]| eight.iter().fold(0, |any, count| any | u64::from_ne_bytes(*count)) != 0;
+    let (chunks, _) = bins.as_chunks();
+    let start = 8 * chunks.iter().position(has_any).unwrap_or(chunks.len());
     let Some(first) = bins[start..].iter().position(is_occupied).map(|at| start + at) else { return 0..0 };
-    let (_, back) = bins.as_rchunks();
-    let end = bins.len() - 8 * back.iter().rev().position(is_any).unwrap_or(back.len());
+    let (_, chunks) = bins.as_rchunks();
+    let end = bins.len() - 8 * chunks.iter().rev().position(has_any).unwrap_or(chunks.len());
     let last = bins[..end].iter().rposition(is_occupied).unwrap_or(first);
     first..last + 1
 }
@@ -169,9 +169,9 @@ fn app_of(topic: &[u8]) -> Result<&str, RejectReason> {
     Ok(check_name(app)?)
 }
 
-fn metrics<'a>(app: &'a str, data: &'a [u8]) -> Result<Frame<'a>, RejectReason> {
+fn decode_metrics<'a>(app: &'a str, data: &'a [u8]) -> Result<Frame<'a>, RejectReason> {
     let mut rest = Reader(data);
-    // The producer computes this header wrongly; it says nothing.
+    // The producer computes this header wrongly, so it carries no information.
     rest.u32()?;
     let [name, category, worker, pipeline] = [rest.string()?, rest.string()?, rest.string()?, rest.string()?];
     let id = rest.u16()?;
@@ -197,7 +197,7 @@ fn metrics<'a>(app: &'a str, data: &'a [u8]) -> Result<Frame<'a>, RejectReason> 
     }))
 }
 
-/// Takes fields off the front of a frame.
+/// Reads fields from the start of a frame.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -240,13 +240,13 @@ mod tests {
     use super::*;
     use crate::demo::emitter;
 
-    /// Bytes written as hex, whitespace ignored.
+    /// Parses hex digits, ignoring white space.
     fn hex(text: &str) -> Vec<u8> {
         let digits: Vec<char> = text.chars().filter(char::is_ascii_hexdigit).collect();
         digits.chunks(2).map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap()).collect()
     }
 
-    /// The worked example of a metrics frame, from the format's description, byte by byte.
+    /// The example of a metrics frame from the format's description, byte by byte.
     fn example() -> Vec<u8> {
         let mut bytes =
             hex("00000281 03 00000007 6d657472696373 0000000e 6d6574726963733a416c65727473 0000025f 000002f3
@@ -278,21 +278,21 @@ mod tests {
     }
 
     #[test]
-    fn the_worked_example_decodes_by_hand_and_comes_out_of_our_emitter() {
+    fn the_example_frame_is_decoded_and_encoded_correctly() {
         let bytes = example();
         assert_eq!(bytes.len(), 645);
-        let Front::Whole(body, 645) = front(&bytes, 16_384) else { panic!("not one whole frame") };
+        let NextFrame::Whole(body, 645) = next_frame(&bytes, 16_384) else { panic!("not one complete frame") };
         assert_eq!(decode(body), Ok(Frame::Metrics(example_metrics())));
         assert_eq!(emitter::metrics(&example_metrics()), bytes);
     }
 
     #[test]
-    fn what_was_counted_is_read_where_it_lies_as_it_is_decoded() {
+    fn counts_are_the_same_in_place_and_decoded() {
         let check = |metrics: DataPoint<'_>| {
             let bytes = emitter::metrics(&metrics);
-            let (front, tail) = parts(&bytes[4..]).unwrap();
-            assert_eq!(front.len() + tail.len(), bytes.len() - 4);
-            let (read, decoded) = (counted(tail).unwrap(), metrics.counted());
+            let (prefix, counts) = split_prefix(&bytes[4..]).unwrap();
+            assert_eq!(prefix.len() + counts.len(), bytes.len() - 4);
+            let (read, decoded) = (decode_counts(counts).unwrap(), metrics.counts());
             assert_eq!((read.span.first, read.period_ns), (decoded.span.first, decoded.period_ns));
             assert_eq!((read.span.min_ns, read.span.max_ns), (decoded.span.min_ns, decoded.span.max_ns));
             assert_eq!(read.end_ns, decoded.end_ns);
@@ -303,18 +303,18 @@ mod tests {
         let mut edges = Histogram { min_ns: 0, max_ns: u64::MAX, ..Histogram::default() };
         (edges.bins[0], edges.bins[BINS - 1]) = (u64::MAX, 256);
         check(DataPoint { histogram: edges, ..example_metrics() });
-        let refused = |metrics: DataPoint<'_>| {
-            counted(parts(&emitter::metrics(&metrics)[4..]).unwrap().1).map(|counted| counted.end_ns)
+        let decoded_end = |metrics: DataPoint<'_>| {
+            decode_counts(split_prefix(&emitter::metrics(&metrics)[4..]).unwrap().1).map(|counts| counts.end_ns)
         };
-        assert_eq!(refused(DataPoint { period_ns: 0, ..example_metrics() }), Err(RejectReason::BadPeriod));
-        assert_eq!(refused(DataPoint { end_ns: 1_999_999_999, ..example_metrics() }), Err(RejectReason::BadTime));
-        assert_eq!(parts(&[3; COUNTED_BYTES - 1]), None);
+        assert_eq!(decoded_end(DataPoint { period_ns: 0, ..example_metrics() }), Err(RejectReason::BadPeriod));
+        assert_eq!(decoded_end(DataPoint { end_ns: 1_999_999_999, ..example_metrics() }), Err(RejectReason::BadTime));
+        assert_eq!(split_prefix(&[3; COUNTS_BYTES - 1]), None);
     }
 
     #[test]
-    fn connect_and_both_forms_of_join() {
+    fn connect_and_both_forms_of_join_are_decoded() {
         assert_eq!(decode(&hex("01")), Ok(Frame::Connect));
-        // A payload whose type is wrong in one bit.
+        // A payload whose type has one wrong bit.
         assert_eq!(decode(&hex("01 00000007 6d657472696373")), Err(RejectReason::BadLength));
         let long = hex("02 0000000e 6d6574726963733a416c65727473 0000000b 696e697469616c697a6572");
         assert_eq!(decode(&long), Ok(Frame::Join { app: "Alerts", worker: Some("initializer") }));
@@ -325,10 +325,10 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_is_partial_and_every_shorter_body_is_refused() {
+    fn a_truncated_frame_is_partial_and_a_truncated_body_is_rejected() {
         let bytes = example();
         for at in 0..bytes.len() {
-            assert_eq!(front(&bytes[..at], 16_384), Front::Partial);
+            assert_eq!(next_frame(&bytes[..at], 16_384), NextFrame::Partial);
         }
         for at in 5..bytes.len() {
             assert_eq!(decode(&bytes[4..at]), Err(RejectReason::BadLength), "{at}");
@@ -336,16 +336,16 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_beyond_the_limit_is_seen_before_its_bytes_come() {
+    fn a_length_beyond_the_limit_is_detected_before_the_body_arrives() {
         for length in [16_385_u32, 1 << 31, u32::MAX] {
-            assert_eq!(front(&length.to_be_bytes(), 16_384), Front::TooLong(length));
+            assert_eq!(next_frame(&length.to_be_bytes(), 16_384), NextFrame::TooLong(length));
         }
-        assert_eq!(front(&[0; 4], 16_384), Front::Whole(&[], 4));
+        assert_eq!(next_frame(&[0; 4], 16_384), NextFrame::Whole(&[], 4));
         assert_eq!(decode(&[]), Err(RejectReason::BadLength));
     }
 
     #[test]
-    fn no_flipped_bit_panics() {
+    fn a_flipped_bit_never_panics() {
         let bytes = example();
         for at in 4..bytes.len() {
             for bit in 0..8 {
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_times_and_names_are_refused() {
+    fn impossible_times_and_names_are_rejected() {
         let check = |metrics: DataPoint<'_>, reason| {
             assert_eq!(decode(&emitter::metrics(&metrics)[4..]), Err(reason));
         };
@@ -365,14 +365,14 @@ mod tests {
             check(DataPoint { period_ns, end_ns: u64::MAX, ..example_metrics() }, RejectReason::BadPeriod);
         }
         check(DataPoint { end_ns: 1_999_999_999, ..example_metrics() }, RejectReason::BadTime);
-        check(DataPoint { worker: "a\u{202e}b", ..example_metrics() }, RejectReason::BadName);
+        check(DataPoint { worker: "a\u{202e}b", ..example_metrics() }, RejectReason::InvalidName);
         let long = "n".repeat(256);
-        check(DataPoint { name: &long, ..example_metrics() }, RejectReason::LongName);
+        check(DataPoint { name: &long, ..example_metrics() }, RejectReason::NameTooLong);
         check(DataPoint { app: "", ..example_metrics() }, RejectReason::BadTopic);
     }
 
     #[test]
-    fn other_events_and_types_are_named() {
+    fn unknown_events_and_types_are_distinguished() {
         let mut other = example();
         other[9] = b'M';
         assert_eq!(decode(&other[4..]), Ok(Frame::OtherEvent));

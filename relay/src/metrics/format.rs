@@ -1,19 +1,19 @@
-//! In which form the figures are given: OpenMetrics, or the older text format of Prometheus, which every scraper reads.
+//! The format of `/metrics`: OpenMetrics, or the older Prometheus text format, which every scraper supports.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// A form that figures can be given in.
+/// A format of `/metrics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// OpenMetrics 1.0.
     OpenMetrics,
-    /// The text format 0.0.4 of Prometheus.
+    /// The Prometheus text format 0.0.4.
     Text,
 }
 
 impl Format {
-    /// The form that a request with these `Accept` headers prefers (RFC 9110 section 12.5.1); text, where both are as good.
+    /// The format that a request with these `Accept` headers prefers (RFC 9110 section 12.5.1), or text if it prefers neither.
     #[must_use]
     pub fn preferred<'a>(accept: impl IntoIterator<Item = &'a str>) -> Self {
         let (mut open, mut text) = (Match::default(), Match::default());
@@ -30,13 +30,13 @@ impl Format {
             let version = parameters.iter().find_map(|parameter| parameter.strip_prefix("version="));
             let is_version = |ours: &[&str]| version.is_none_or(|version| ours.contains(&version.trim_matches('"')));
             match media.as_str() {
-                "application/openmetrics-text" if is_version(&["1.0.0", "0.0.1"]) => open.note(3, quality),
-                "application/*" => open.note(2, quality),
-                "text/plain" if is_version(&["0.0.4"]) => text.note(3, quality),
-                "text/*" => text.note(2, quality),
+                "application/openmetrics-text" if is_version(&["1.0.0", "0.0.1"]) => open.update(3, quality),
+                "application/*" => open.update(2, quality),
+                "text/plain" if is_version(&["0.0.4"]) => text.update(3, quality),
+                "text/*" => text.update(2, quality),
                 "*/*" => {
-                    open.note(1, quality);
-                    text.note(1, quality);
+                    open.update(1, quality);
+                    text.update(1, quality);
                 }
                 _ => {}
             }
@@ -48,7 +48,7 @@ impl Format {
         }
     }
 
-    /// The form's media type.
+    /// The media type of this format.
     #[must_use]
     pub const fn media_type(self) -> &'static str {
         match self {
@@ -57,10 +57,10 @@ impl Format {
         }
     }
 
-    /// The OpenMetrics text `open` in this form.
+    /// Converts `open`, a text in OpenMetrics, to this format.
     ///
-    /// The formats differ in three things that figures of ours have: a counter's name ends in `_total` in its description too,
-    /// an info is a gauge whose name ends in `_info`, and there is no line that ends the text.
+    /// For our metrics the Prometheus text format differs in three ways: a counter's name ends in `_total` in comments too, an
+    /// info is a gauge whose name ends in `_info`, and there is no final `# EOF` line.
     #[must_use]
     pub fn write(self, open: String) -> String {
         if self == Self::OpenMetrics {
@@ -99,16 +99,16 @@ impl Format {
     }
 }
 
-/// How well a form matches the most precise range that it is in.
+/// How well a format matches its most precise media range.
 #[derive(Clone, Copy, Default)]
 struct Match {
-    /// 0 until there is any; then 1 more for each part of the range that is no asterisk.
+    /// 0 if no range matches, otherwise 1 plus the number of parts of the range that are not `*`.
     precision: u8,
     quality: f32,
 }
 
 impl Match {
-    fn note(&mut self, precision: u8, quality: f32) {
+    fn update(&mut self, precision: u8, quality: f32) {
         if precision >= self.precision {
             *self = Self { precision, quality };
         }
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_scraper_gets_the_form_that_it_prefers() {
+    fn a_scraper_receives_its_preferred_format() {
         for (accept, expected) in [
             ("", Format::Text),
             ("*/*", Format::Text),
@@ -135,7 +135,7 @@ mod tests {
             ("application/openmetrics-text;q=0.5,text/plain;version=0.0.4;q=0.8", Format::Text),
             ("application/openmetrics-text;q=0, text/plain", Format::Text),
             ("application/openmetrics-text;q=0, */*", Format::Text),
-            // Prometheus 2 and 3, shortened.
+            // As sent by Prometheus 2 and 3, shortened.
             (
                 "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
                 Format::OpenMetrics,
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn the_older_form_names_counters_and_infos_as_they_are_sampled() {
+    fn the_text_format_names_counters_and_infos_like_their_samples() {
         let open = "# HELP joey_frames Frames \\\"read\\\".\n# TYPE joey_frames counter\njoey_frames_total{reason=\"a\\\"b\"} 7\n\
                     # HELP joey_build The release.\n# TYPE joey_build info\njoey_build_info{version=\"1\"} 1\n\
                     # TYPE joey_viewers gauge\n# UNIT joey_viewers people\njoey_viewers 3\n# EOF\n";

@@ -1,50 +1,59 @@
-//! Why the relay rejects a producer's frame: one variant for each value of the label `reason` in `/metrics`.
+//! Why the relay rejects a producer's frame: one variant for each value of the label `reason` of `joey_frames_rejected_total`.
 
 use joey_shared::series::NameError;
 
-/// Why a frame was refused. The variants are the values of the label `reason` in `/metrics`.
+/// Why a frame was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RejectReason {
-    /// The frame ends before what it announces, or goes on after it.
+    /// The frame is shorter or longer than its fields require.
     BadLength,
-    /// The first byte is none of the three types.
+    /// The first byte is none of the three frame types.
     UnknownType,
     /// The topic does not begin with `metrics:`, or names no application.
     BadTopic,
-    /// A payload of another event than `metrics`.
-    OtherEvent,
+    /// The payload has an event other than `metrics`.
+    UnknownEvent,
     /// A name is longer than 255 bytes.
-    LongName,
-    /// A name is not UTF-8, or holds control or direction-changing characters.
-    BadName,
-    /// The period is not between 10 ms and 1 h.
+    NameTooLong,
+    /// A name is not UTF-8, or contains control characters or characters that change the text direction.
+    InvalidName,
+    /// The period is shorter than 10 ms or longer than 1 h.
     BadPeriod,
-    /// The period ends before it begins.
+    /// The period begins before the Unix epoch.
     BadTime,
-    /// There are as many applications as there may be.
-    LimitApps,
-    /// There are as many series as there may be.
-    LimitSeries,
-    /// The producer sends more frames than it may.
-    Rate,
+    /// The limit on applications is reached.
+    AppLimit,
+    /// A limit on series is reached.
+    SeriesLimit,
+    /// The producer exceeds its frame rate limit.
+    RateLimit,
+    /// The connection ended in the middle of a frame.
+    Truncated,
+    /// The frame did not arrive completely in time.
+    FrameTimeout,
+    /// The announced length exceeds the limit. The connection is closed, because the start of the next frame is unknown.
+    FrameTooLong,
 }
 
 impl RejectReason {
-    /// The reason as a label.
+    /// The value of the label `reason`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::BadLength => "bad_length",
             Self::UnknownType => "unknown_type",
             Self::BadTopic => "bad_topic",
-            Self::OtherEvent => "other_event",
-            Self::LongName => "long_name",
-            Self::BadName => "bad_name",
+            Self::UnknownEvent => "unknown_event",
+            Self::NameTooLong => "name_too_long",
+            Self::InvalidName => "invalid_name",
             Self::BadPeriod => "bad_period",
             Self::BadTime => "bad_time",
-            Self::LimitApps => "limit_apps",
-            Self::LimitSeries => "limit_series",
-            Self::Rate => "rate",
+            Self::AppLimit => "app_limit",
+            Self::SeriesLimit => "series_limit",
+            Self::RateLimit => "rate_limit",
+            Self::Truncated => "truncated",
+            Self::FrameTimeout => "frame_timeout",
+            Self::FrameTooLong => "frame_too_long",
         }
     }
 }
@@ -52,8 +61,8 @@ impl RejectReason {
 impl From<NameError> for RejectReason {
     fn from(error: NameError) -> Self {
         match error {
-            NameError::TooLong => Self::LongName,
-            NameError::NotUtf8 | NameError::Unprintable => Self::BadName,
+            NameError::TooLong => Self::NameTooLong,
+            NameError::NotUtf8 | NameError::Unprintable => Self::InvalidName,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A connection that counts what it has written, so that a slow viewer can be told from one that has stopped reading.
+//! A stream that counts the bytes it has written, to distinguish a slow viewer from one that has stopped reading.
 
 use std::io;
 use std::pin::Pin;
@@ -8,34 +8,34 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How many bytes a connection has written. Cloning shares the count.
+/// Number of bytes that a connection has written. Clones share the count.
 #[derive(Clone, Debug, Default)]
-pub struct Written(Arc<AtomicU64>);
+pub struct BytesWritten(Arc<AtomicU64>);
 
-impl Written {
-    /// The bytes so far.
+impl BytesWritten {
+    /// The bytes written so far.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
-/// A stream and its count.
+/// A stream that counts the bytes written to it.
 #[derive(Debug)]
-pub struct Metered<S> {
+pub struct CountedIo<S> {
     stream: S,
-    written: Written,
+    written: BytesWritten,
 }
 
-impl<S> Metered<S> {
-    /// Counts what goes through `stream`.
+impl<S> CountedIo<S> {
+    /// Counts the bytes written to `stream`. Returns the wrapped stream and the count.
     #[must_use]
-    pub fn new(stream: S) -> (Self, Written) {
-        let written = Written::default();
+    pub fn new(stream: S) -> (Self, BytesWritten) {
+        let written = BytesWritten::default();
         (Self { stream, written: written.clone() }, written)
     }
 
-    /// The stream, which is no longer counted.
+    /// Returns the inner stream, whose writes are no longer counted.
     #[must_use]
     pub fn into_inner(self) -> S {
         self.stream
@@ -49,7 +49,7 @@ impl<S> Metered<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for CountedIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -59,7 +59,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for CountedIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.count(outcome)

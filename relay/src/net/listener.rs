@@ -1,7 +1,7 @@
-//! Who may come in: one listening port with places, in total and for each address.
+//! A listening port with a connection limit, in total and for each address.
 //!
-//! When the operating system has no descriptor left, the spare one is given up for a moment, so that whoever waits is
-//! turned away at once instead of hanging in the backlog (Mosquitto does the same). Accepting never spins.
+//! When the process runs out of file descriptors, the listener briefly closes a spare one. It uses the descriptor to accept and
+//! close the waiting connection, which would otherwise hang in the backlog (Mosquitto does the same). Accepting never spins.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,114 +14,114 @@ use parking_lot::Mutex;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::metrics::Counters;
+use crate::metrics::{CloseReason, Counters};
 
-/// Pause after the operating system refuses a connection.
+/// Pause after the operating system fails to accept a connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Why somebody was turned away, as a label.
+/// The reasons that a listener counts for its rejected connections.
 #[derive(Clone, Copy, Debug)]
-pub struct Labels {
-    /// All places are taken.
-    pub full: &'static str,
-    /// All places for this address are taken.
-    pub address: &'static str,
-    /// The operating system has no descriptor left.
-    pub descriptors: &'static str,
+pub struct LimitReasons {
+    /// The total limit is reached.
+    pub total: CloseReason,
+    /// The limit for this address is reached.
+    pub per_address: CloseReason,
+    /// The process has no file descriptor left.
+    pub descriptors: CloseReason,
 }
 
-/// A listening port and its places.
+/// A listening port with a connection limit.
 #[derive(Debug)]
-pub struct Door {
+pub struct LimitedListener {
     listener: TcpListener,
     spare: Option<File>,
-    places: Arc<Places>,
-    labels: Labels,
+    limit: Arc<ConnectionLimit>,
+    reasons: LimitReasons,
     counters: Counters,
 }
 
-/// How many are inside.
+/// Counts open connections and limits their number.
 #[derive(Debug)]
-pub struct Places {
-    places_max: usize,
+pub struct ConnectionLimit {
+    total_max: usize,
     per_address_max: usize,
-    taken: Mutex<HashMap<IpAddr, usize>>,
+    in_use: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// One place, given back when dropped.
+/// The permit of one open connection, released when dropped.
 #[derive(Debug)]
-pub struct Place {
-    places: Arc<Places>,
+pub struct ConnectionPermit {
+    limit: Arc<ConnectionLimit>,
     address: IpAddr,
 }
 
-impl Places {
-    /// Places for `places_max` connections in total and `per_address_max` from one address; 0 there means any number.
+impl ConnectionLimit {
+    /// Allows `total_max` connections in total and `per_address_max` from one address; 0 means no limit for each address.
     #[must_use]
-    pub fn new(places_max: usize, per_address_max: usize) -> Arc<Self> {
-        Arc::new(Self { places_max, per_address_max, taken: Mutex::default() })
+    pub fn new(total_max: usize, per_address_max: usize) -> Arc<Self> {
+        Arc::new(Self { total_max, per_address_max, in_use: Mutex::default() })
     }
 
-    /// How many are taken.
+    /// Number of open connections.
     #[must_use]
-    pub fn taken(&self) -> usize {
-        self.taken.lock().values().sum()
+    pub fn in_use(&self) -> usize {
+        self.in_use.lock().values().sum()
     }
 
-    /// Takes one for a connection from `address`.
+    /// Acquires a permit for a connection from `address`.
     ///
     /// # Errors
-    /// The label of what there is no more of.
-    pub fn take(self: &Arc<Self>, address: IpAddr, labels: Labels) -> Result<Place, &'static str> {
-        let mut taken = self.taken.lock();
-        if taken.values().sum::<usize>() >= self.places_max {
-            return Err(labels.full);
+    /// Returns the reason from `reasons` if a limit is reached.
+    pub fn acquire(self: &Arc<Self>, address: IpAddr, reasons: LimitReasons) -> Result<ConnectionPermit, CloseReason> {
+        let mut in_use = self.in_use.lock();
+        if in_use.values().sum::<usize>() >= self.total_max {
+            return Err(reasons.total);
         }
-        let here = taken.entry(address).or_default();
-        if self.per_address_max > 0 && *here >= self.per_address_max {
-            return Err(labels.address);
+        let from_address = in_use.entry(address).or_default();
+        if self.per_address_max > 0 && *from_address >= self.per_address_max {
+            return Err(reasons.per_address);
         }
-        *here += 1;
-        drop(taken);
-        Ok(Place { places: self.clone(), address })
+        *from_address += 1;
+        drop(in_use);
+        Ok(ConnectionPermit { limit: self.clone(), address })
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut taken = self.places.taken.lock();
-        if let Some(here) = taken.get_mut(&self.address) {
-            *here -= 1;
-            if *here == 0 {
-                taken.remove(&self.address);
+        let mut in_use = self.limit.in_use.lock();
+        if let Some(from_address) = in_use.get_mut(&self.address) {
+            *from_address -= 1;
+            if *from_address == 0 {
+                in_use.remove(&self.address);
             }
         }
     }
 }
 
-impl Door {
-    /// A door in front of `listener`.
+impl LimitedListener {
+    /// Limits the connections of `listener`.
     #[must_use]
-    pub fn new(listener: TcpListener, places: Arc<Places>, labels: Labels, counters: Counters) -> Self {
-        Self { listener, spare: spare(), places, labels, counters }
+    pub fn new(listener: TcpListener, limit: Arc<ConnectionLimit>, reasons: LimitReasons, counters: Counters) -> Self {
+        Self { listener, spare: spare_descriptor(), limit, reasons, counters }
     }
 
-    /// The next connection that has a place. Everybody else is turned away and counted.
-    pub async fn next(&mut self) -> (TcpStream, SocketAddr, Place) {
+    /// Accepts the next connection within the limit. Rejects and counts all others.
+    pub async fn accept(&mut self) -> (TcpStream, SocketAddr, ConnectionPermit) {
         loop {
             match self.listener.accept().await {
-                Ok((stream, peer)) => match self.places.take(peer.ip(), self.labels) {
-                    Ok(place) => return (stream, peer, place),
+                Ok((stream, peer)) => match self.limit.acquire(peer.ip(), self.reasons) {
+                    Ok(permit) => return (stream, peer, permit),
                     Err(reason) => {
                         self.counters.close(reason);
-                        tracing::debug!(%peer, reason, "turned away");
+                        tracing::debug!(%peer, reason = reason.as_str(), "connection rejected");
                     }
                 },
                 Err(error) => {
                     if is_out_of_descriptors(&error) {
-                        self.turn_away_with_spare().await;
+                        self.reject_with_spare_descriptor().await;
                     } else {
-                        tracing::warn!(%error, "cannot accept");
+                        tracing::warn!(%error, "cannot accept a connection");
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -129,34 +129,35 @@ impl Door {
         }
     }
 
-    async fn turn_away_with_spare(&mut self) {
-        self.counters.close(self.labels.descriptors);
-        tracing::warn!("no descriptor left: raise the limit on open files (LimitNOFILE)");
+    async fn reject_with_spare_descriptor(&mut self) {
+        self.counters.close(self.reasons.descriptors);
+        tracing::warn!("no file descriptor left: raise the limit on open files (LimitNOFILE)");
         self.spare = None;
-        // Whoever waits gets the spare descriptor, and a closed connection.
+        // The waiting connection is accepted with the spare descriptor and closed at once.
         drop(tokio::time::timeout(PAUSE, self.listener.accept()).await);
-        self.spare = spare();
+        self.spare = spare_descriptor();
     }
 }
 
-/// A quiet peer is normal, a vanished one is not: the kernel asks after 15 s, every 5 s, three times.
-pub fn keep_alive(stream: &TcpStream) {
+/// Enables TCP keepalive: the kernel probes a quiet peer after 15 s, then every 5 s, three times. So a peer that has vanished is
+/// noticed, and one that merely sends nothing stays connected.
+pub fn enable_keepalive(stream: &TcpStream) {
     let keepalive =
         TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5)).with_retries(3);
-    // Without it the connection works as well; only a vanished peer is noticed later.
+    // If this fails, the connection still works; only a vanished peer is noticed later.
     let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 
-fn spare() -> Option<File> {
+fn spare_descriptor() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {
-    // EMFILE and ENFILE, which `io::ErrorKind` does not tell apart from others.
+    // ENFILE and EMFILE, for which `io::ErrorKind` has no variants.
     matches!(error.raw_os_error(), Some(23 | 24))
 }
 
-/// Raises the soft limit on open files to the hard one, and gives what is allowed now.
+/// Raises the soft limit on open files to the hard limit. Returns the limit that is now in force.
 #[must_use]
 pub fn raise_descriptor_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -170,43 +171,47 @@ pub fn raise_descriptor_limit() -> u64 {
 mod tests {
     use super::*;
 
-    const LABELS: Labels = Labels { full: "full", address: "address", descriptors: "descriptors" };
+    const REASONS: LimitReasons = LimitReasons {
+        total: CloseReason::ConnectionLimit,
+        per_address: CloseReason::ConnectionAddressLimit,
+        descriptors: CloseReason::ConnectionFdLimit,
+    };
 
     #[test]
-    fn places_are_counted_in_total_and_for_each_address_and_given_back() {
-        let places = Places::new(3, 2);
+    fn permits_are_limited_in_total_and_for_each_address_and_released_on_drop() {
+        let limit = ConnectionLimit::new(3, 2);
         let [a, b] = [[127, 0, 0, 1], [127, 0, 0, 2]].map(IpAddr::from);
-        let first = places.take(a, LABELS).unwrap();
-        let _second = places.take(a, LABELS).unwrap();
-        assert_eq!(places.take(a, LABELS).unwrap_err(), "address");
-        let _third = places.take(b, LABELS).unwrap();
-        assert_eq!(places.take(b, LABELS).unwrap_err(), "full");
+        let first = limit.acquire(a, REASONS).unwrap();
+        let _second = limit.acquire(a, REASONS).unwrap();
+        assert_eq!(limit.acquire(a, REASONS).unwrap_err(), CloseReason::ConnectionAddressLimit);
+        let _third = limit.acquire(b, REASONS).unwrap();
+        assert_eq!(limit.acquire(b, REASONS).unwrap_err(), CloseReason::ConnectionLimit);
         drop(first);
-        assert_eq!(places.taken(), 2);
-        assert!(places.take(a, LABELS).is_ok());
+        assert_eq!(limit.in_use(), 2);
+        assert!(limit.acquire(a, REASONS).is_ok());
     }
 
     #[tokio::test]
-    async fn one_too_many_is_closed_and_counted() {
+    async fn a_full_listener_closes_and_counts_the_next_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let counters = Counters::default();
-        let mut door = Door::new(listener, Places::new(1, 0), LABELS, counters.clone());
+        let mut listener = LimitedListener::new(listener, ConnectionLimit::new(1, 0), REASONS, counters.clone());
         let first = TcpStream::connect(address).await.unwrap();
-        let (_, _, place) = door.next().await;
+        let (_, _, permit) = listener.accept().await;
         let second = TcpStream::connect(address).await.unwrap();
-        let turned_away = async {
+        let closed = async {
             let mut byte = [0];
             second.readable().await.unwrap();
             second.try_read(&mut byte)
         };
         tokio::select! {
-            _ = door.next() => panic!("there was no place"),
-            read = turned_away => assert_eq!(read.unwrap(), 0),
+            _ = listener.accept() => panic!("the limit was exceeded"),
+            read = closed => assert_eq!(read.unwrap(), 0),
         }
-        drop((first, place));
+        drop((first, permit));
         let _third = TcpStream::connect(address).await.unwrap();
-        door.next().await;
-        assert!(crate::metrics::text_of(&counters.closed).contains("full"));
+        listener.accept().await;
+        assert!(crate::metrics::text_of(&counters.connections_closed).contains("connection_limit"));
     }
 }

@@ -1,6 +1,6 @@
-//! A message as it goes over every WebSocket: its header and what it carries, in one piece of memory.
+//! A WebSocket frame for all viewers: header and message in one buffer.
 //!
-//! What a server sends is not masked, so the bytes are the same for all viewers and are put together once.
+//! A server does not mask its frames, so the bytes are the same for all viewers and are assembled once.
 
 use std::ops::Deref;
 
@@ -8,18 +8,18 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 
 /// A final frame of binary data: RFC 6455, section 5.2.
 const FINAL_BINARY: u8 = 0x82;
-/// Lengths from here on take two more bytes of the header, and those that do not fit there eight.
+/// Length markers: the real length follows in two bytes, or in eight.
 const TWO_BYTES: u8 = 126;
 const EIGHT_BYTES: u8 = 127;
 
-/// A message with its header. Cloning shares the bytes; it reads as the message alone.
+/// A message with its frame header. Clones share the bytes. It dereferences to the message alone.
 #[derive(Clone, Debug)]
-pub struct Frame(Bytes);
+pub struct WsFrame(Bytes);
 
-impl Frame {
-    /// Puts the header before `message`.
+impl WsFrame {
+    /// Builds the frame for `message`.
     #[must_use]
-    pub fn of(message: &[u8]) -> Self {
+    pub fn new(message: &[u8]) -> Self {
         let mut bytes = BytesMut::with_capacity(10 + message.len());
         bytes.put_u8(FINAL_BINARY);
         match (u8::try_from(message.len()), u16::try_from(message.len())) {
@@ -37,7 +37,7 @@ impl Frame {
         Self(bytes.freeze())
     }
 
-    /// Header and message.
+    /// The bytes of header and message.
     #[must_use]
     pub const fn bytes(&self) -> &Bytes {
         &self.0
@@ -46,10 +46,10 @@ impl Frame {
     /// The message alone, sharing the bytes.
     #[must_use]
     pub fn message(&self) -> Bytes {
-        self.0.slice(self.header()..)
+        self.0.slice(self.header_bytes()..)
     }
 
-    fn header(&self) -> usize {
+    fn header_bytes(&self) -> usize {
         match self.0[1] {
             TWO_BYTES => 4,
             EIGHT_BYTES => 10,
@@ -58,11 +58,11 @@ impl Frame {
     }
 }
 
-impl Deref for Frame {
+impl Deref for WsFrame {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0[self.header()..]
+        &self.0[self.header_bytes()..]
     }
 }
 
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_header_is_as_long_as_the_message_needs() {
+    fn the_header_length_depends_on_the_message_length() {
         for (length, header) in [
             (0, vec![0x82, 0]),
             (125, vec![0x82, 125]),
@@ -80,7 +80,7 @@ mod tests {
             (65_536, vec![0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]),
         ] {
             let message = vec![7; length];
-            let frame = Frame::of(&message);
+            let frame = WsFrame::new(&message);
             assert_eq!(frame.bytes()[..header.len()], header, "{length}");
             assert_eq!((&*frame, &*frame.message()), (&*message, &*message));
         }

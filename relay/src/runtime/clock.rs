@@ -1,32 +1,31 @@
-//! The relay's own clock: the wall clock at the start of the process, and from there on a clock that cannot be set.
+//! The relay's monotonic clock: it starts at the wall-clock time and cannot be set afterwards.
 //!
-//! Ages, evictions and the times of arrival are measured by [`steady_ns`]. Somebody who sets the wall clock, or a time
-//! service that corrects it, then changes no count. By how much the wall clock has been set since is known
-//! ([`wall_step_ns`]), so that it can be logged and shown.
+//! The relay measures ages, evictions and arrival times with [`monotonic_ns`]. So no count changes if a person or a time service
+//! sets the wall clock. [`wall_clock_offset_ns`] is the difference between the two, for the log and for viewers.
 
 use std::sync::OnceLock;
 
-/// The wall clock in ns since the Unix epoch. For what is agreed on with others in wall-clock time, such as the end of a token.
+/// The wall clock in ns since the Unix epoch. For times agreed with others, such as the expiry of a token.
 #[must_use]
 pub fn wall_ns() -> u64 {
     nanos(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default())
 }
 
-/// The relay's time in ns since the Unix epoch: the wall clock when this was first called, plus what has elapsed since.
+/// The relay's time in ns since the Unix epoch: the wall clock at the first call, plus the time elapsed since then.
 #[must_use]
-pub fn steady_ns() -> u64 {
+pub fn monotonic_ns() -> u64 {
     let Origin { wall_ns, elapsed_ns } = *origin();
     wall_ns.saturating_add(self::elapsed_ns().saturating_sub(elapsed_ns))
 }
 
-/// By how much the wall clock is ahead of [`steady_ns`], in ns: what it has been set forward since the start, less what it has
-/// been set back. A few microseconds where nobody has set it.
+/// How far the wall clock is ahead of [`monotonic_ns`], in ns: the sum of all steps since the start. A few microseconds if nobody
+/// has set the wall clock.
 #[must_use]
-pub fn wall_step_ns() -> i64 {
-    wall_ns().wrapping_sub(steady_ns()).cast_signed()
+pub fn wall_clock_offset_ns() -> i64 {
+    wall_ns().wrapping_sub(monotonic_ns()).cast_signed()
 }
 
-/// Both clocks at one moment.
+/// Both clocks, read at the same time.
 struct Origin {
     wall_ns: u64,
     elapsed_ns: u64,
@@ -37,8 +36,8 @@ fn origin() -> &'static Origin {
     ORIGIN.get_or_init(|| Origin { wall_ns: wall_ns(), elapsed_ns: elapsed_ns() })
 }
 
-/// Time since some fixed moment, in ns. It goes on while the machine is suspended, which `std::time::Instant` does not: a
-/// laptop that wakes up must not find all its workers ahead of it.
+/// Time since a fixed point, in ns. Unlike `std::time::Instant` it includes time in suspend. Otherwise all workers would appear to
+/// be ahead after a laptop wakes up.
 #[cfg(target_os = "linux")]
 fn elapsed_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -52,7 +51,7 @@ fn elapsed_ns() -> u64 {
     nanos(START.get_or_init(std::time::Instant::now).elapsed())
 }
 
-/// A span in ns; the longest that fits where it is longer.
+/// `span` in ns, saturating.
 pub(crate) fn nanos(span: std::time::Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -62,9 +61,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_clocks_agree_while_nobody_sets_one() {
-        let before = steady_ns();
-        assert!(steady_ns() >= before);
-        assert!(wall_step_ns().unsigned_abs() < 1_000_000_000);
+    fn both_clocks_agree_unless_the_wall_clock_is_set() {
+        let before = monotonic_ns();
+        assert!(monotonic_ns() >= before);
+        assert!(wall_clock_offset_ns().unsigned_abs() < 1_000_000_000);
     }
 }

@@ -1,7 +1,7 @@
-//! Standard error, which may be closed, on a full disk, or a pipe that nobody reads.
+//! Standard error, which may be closed, on a full disk, or a pipe without a reader.
 //!
-//! A thread of its own writes to it, behind a queue of bounded length. A line that cannot be written, or for which there is no
-//! room in the queue, is dropped and counted. So no task waits for the console, and none fails with it.
+//! A dedicated thread writes to it from a bounded queue. If a line cannot be written, or the queue is full, the line is dropped
+//! and counted. So no task waits for standard error or fails because of it.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -10,30 +10,30 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-/// Lines that may wait to be written. A megabyte or so.
+/// Maximum number of queued lines, about 1 MB.
 const LINES_MAX: usize = 8_192;
 
 static QUEUE: OnceLock<NonBlocking> = OnceLock::new();
-/// Lines that could not be written.
+/// Number of lines that could not be written.
 static FAILED: AtomicU64 = AtomicU64::new(0);
 
-/// Standard error in use. When dropped, it writes what waits, for about a second at most.
+/// Keeps the writer thread alive. When dropped, it writes the queued lines, for about one second at most.
 #[must_use]
 pub struct Console {
     _worker: WorkerGuard,
 }
 
-/// Starts the thread that writes, and has panics reported through the log instead of straight to standard error.
+/// Starts the writer thread, and redirects panic messages from standard error to the log.
 pub fn start() -> Console {
     let (queue, worker) =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_MAX).thread_name("console").finish(Stderr);
-    // A second start, which only a test could make, keeps the first queue.
+    // A second call, possible only in tests, keeps the first queue.
     let _ = QUEUE.set(queue);
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
+        let location = panic.location().map(ToString::to_string);
         let what = panic.payload_as_str().unwrap_or("no message");
         if tracing::enabled!(tracing::Level::ERROR) {
-            tracing::error!(place, "panic: {what}");
+            tracing::error!(location, "panic: {what}");
         } else {
             line(format_args!("joey: panic: {what}"));
         }
@@ -41,7 +41,7 @@ pub fn start() -> Console {
     Console { _worker: worker }
 }
 
-/// Writes a line, or drops it.
+/// Writes a line to standard error, or drops it.
 pub fn line(text: impl Display) {
     let text = format!("{text}\n");
     match QUEUE.get() {
@@ -50,7 +50,7 @@ pub fn line(text: impl Display) {
     }
 }
 
-/// Where the log goes.
+/// The writer for the log.
 #[must_use]
 pub fn writer() -> impl for<'a> tracing_subscriber::fmt::MakeWriter<'a> + Send + Sync + 'static {
     || -> Box<dyn Write> {
@@ -61,14 +61,14 @@ pub fn writer() -> impl for<'a> tracing_subscriber::fmt::MakeWriter<'a> + Send +
     }
 }
 
-/// How many lines were dropped since the program began.
+/// Number of lines dropped since the program started.
 #[must_use]
 pub fn dropped() -> u64 {
-    let waiting_in_vain = QUEUE.get().map_or(0, |queue| queue.error_counter().dropped_lines() as u64);
-    FAILED.load(Relaxed) + waiting_in_vain
+    let queue_full = QUEUE.get().map_or(0, |queue| queue.error_counter().dropped_lines() as u64);
+    FAILED.load(Relaxed) + queue_full
 }
 
-/// Standard error; a write that fails is counted and no error.
+/// Standard error. A failed write is counted and is not an error.
 struct Stderr;
 
 impl Write for Stderr {

@@ -1,4 +1,4 @@
-//! A panic in one connection's task ends that connection, is counted, and nobody else notices.
+//! The panic guard: a panic in one connection's task is counted, ends that connection, and affects no other.
 
 use std::panic::AssertUnwindSafe;
 
@@ -6,18 +6,18 @@ use futures_util::FutureExt as _;
 
 use prometheus_client::metrics::counter::Counter;
 
-/// A name at which tests make a producer's task panic under a lock, and a viewer's task.
+/// A name that makes the task of a producer or viewer panic in tests, the producer's while it holds a lock.
 #[cfg(test)]
-pub(crate) const BROKEN: &str = "broken on purpose";
+pub(crate) const PANIC_NAME: &str = "broken on purpose";
 
-/// Runs `work`; a panic in it goes no further than here. What it shared is behind locks that a panic does not poison.
+/// Runs `work`, and counts and logs a panic in it. State that `work` shares is behind locks that a panic does not poison.
 ///
-/// Put together without `async`, which would take room for `work` twice in every task.
-pub fn contained(panics: Counter, what: &'static str, work: impl Future<Output = ()>) -> impl Future<Output = ()> {
+/// Not an `async fn`, which would reserve memory for `work` twice in every task.
+pub fn catch_panic(panics: Counter, task: &'static str, work: impl Future<Output = ()>) -> impl Future<Output = ()> {
     AssertUnwindSafe(work).catch_unwind().map(move |outcome| {
         if outcome.is_err() {
             panics.inc();
-            tracing::error!(what, "a task panicked; its connection ends here");
+            tracing::error!(task, "a task panicked; its connection is closed");
         }
     })
 }
@@ -27,10 +27,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_is_counted_and_goes_no_further() {
+    async fn a_panic_is_caught_and_counted() {
         let panics = Counter::default();
-        contained(panics.clone(), "test", async { panic!("on purpose") }).await;
-        contained(panics.clone(), "test", async {}).await;
+        catch_panic(panics.clone(), "test", async { panic!("on purpose") }).await;
+        catch_panic(panics.clone(), "test", async {}).await;
         assert_eq!(panics.get(), 1);
     }
 }

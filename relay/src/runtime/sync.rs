@@ -1,7 +1,7 @@
-//! The locks and counters that the hub's threads share. A test under `--cfg shuttle` has them replaced by ones that decide which
-//! thread goes on, and so tries thousands of orders in which the same things can happen, each of them repeatable.
+//! Locks and atomics that the hub's threads share. Under `--cfg shuttle` they are replaced by versions with a test scheduler,
+//! which tries thousands of thread interleavings, each of them repeatable.
 //!
-//! `Arc` and tokio's `Notify` stay what they are: neither blocks a thread, and the replaced locks stand around every use.
+//! `Arc` and tokio's `Notify` are not replaced: neither blocks a thread, and a replaced lock protects every use.
 
 #[cfg(not(shuttle))]
 pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock};

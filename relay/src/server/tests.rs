@@ -1,4 +1,4 @@
-//! A whole relay in the test's own process, so that its tasks can be broken on purpose.
+//! Runs a complete relay in the test process, so that tests can make its tasks panic.
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use joey_shared::histogram::Histogram;
@@ -15,9 +15,9 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use super::*;
 use crate::data_point::DataPoint;
 use crate::demo::emitter;
-use crate::runtime::panic_guard::BROKEN;
+use crate::runtime::panic_guard::PANIC_NAME;
 
-/// A frame of the series `name` of `App`.
+/// A frame of the series `name` in the application `App`.
 fn frame(name: &str) -> Vec<u8> {
     let histogram = Histogram::default();
     let [app, category, worker, pipeline] = ["App", "computation", "w", "p"];
@@ -25,45 +25,45 @@ fn frame(name: &str) -> Vec<u8> {
     emitter::metrics(&DataPoint { app, name, category, worker, pipeline, id: 1, histogram, period_ns, end_ns })
 }
 
-/// A viewer and its socket.
-struct Watcher {
+/// A viewer with its socket.
+struct TestViewer {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    viewer: Viewer,
-    /// How many updates came.
+    state: Viewer,
+    /// Number of received updates.
     updates: u64,
-    /// How many heartbeats.
+    /// Number of received heartbeats.
     heartbeats: u64,
 }
 
-impl Watcher {
+impl TestViewer {
     async fn connect(http: SocketAddr) -> Self {
         let mut request = format!("ws://{http}/ws").into_client_request().unwrap();
         request.headers_mut().insert("Sec-WebSocket-Protocol", joey_shared::wire::SUBPROTOCOL.parse().unwrap());
         let (socket, _) = connect_async(request).await.unwrap();
-        let mut viewer = Viewer::default();
-        viewer.connected();
-        Self { socket, viewer, updates: 0, heartbeats: 0 }
+        let mut state = Viewer::default();
+        state.connected();
+        Self { socket, state, updates: 0, heartbeats: 0 }
     }
 
-    /// Sends what there is to say and takes one message; says whether there was one.
+    /// Sends pending messages and receives one. Returns whether the connection is still open.
     async fn step(&mut self) -> bool {
-        for message in self.viewer.outgoing() {
+        for message in self.state.outgoing() {
             self.socket.send(Message::from(message)).await.unwrap();
         }
         let Some(Ok(Message::Binary(bytes))) = self.socket.next().await else { return false };
         self.heartbeats += u64::from(matches!(ServerMessage::decode(&bytes), Ok(ServerMessage::Heartbeat { .. })));
-        self.viewer.receive(&bytes, 0, |_| self.updates += 1).unwrap();
+        self.state.receive(&bytes, 0, |_| self.updates += 1).unwrap();
         true
     }
 
-    async fn gets(&mut self, updates: u64) {
+    async fn receive_updates(&mut self, updates: u64) {
         while self.updates < updates {
             assert!(self.step().await, "closed after {} updates", self.updates);
         }
     }
 }
 
-/// A relay that runs until it is told to stop, and who waits for its end.
+/// Starts a relay. Returns its addresses, its hub, the token that stops it, and its task.
 async fn relay(config: Config) -> (SocketAddr, SocketAddr, Arc<Hub>, CancellationToken, JoinHandle<()>) {
     let [ingest, http] = [SocketAddr::from(([127, 0, 0, 1], 0)); 2];
     let relay = Relay::bind(Config { ingest, http, ..config }).await.unwrap();
@@ -73,50 +73,50 @@ async fn relay(config: Config) -> (SocketAddr, SocketAddr, Arc<Hub>, Cancellatio
     (ingest, http, hub, stop, run)
 }
 
-/// A producer that has sent a frame of the series `name`, and a viewer that has it.
-async fn begun(ingest: SocketAddr, http: SocketAddr, name: &str) -> (TcpStream, Watcher) {
+/// A producer that has sent a frame of the series `name`, and a viewer that has received it.
+async fn connected_pair(ingest: SocketAddr, http: SocketAddr, name: &str) -> (TcpStream, TestViewer) {
     let mut producer = TcpStream::connect(ingest).await.unwrap();
     producer.write_all(&frame(name)).await.unwrap();
-    let mut watcher = Watcher::connect(http).await;
-    watcher.viewer.follow(Topic { app: "App".to_owned(), filter: Filter::All }, Start::History);
-    watcher.gets(1).await;
-    (producer, watcher)
+    let mut viewer = TestViewer::connect(http).await;
+    viewer.state.follow(Topic { app: "App".to_owned(), filter: Filter::All }, Start::History);
+    viewer.receive_updates(1).await;
+    (producer, viewer)
 }
 
 #[tokio::test]
-async fn a_viewer_that_stands_by_hears_that_nothing_comes() {
+async fn an_idle_viewer_receives_heartbeats() {
     let heartbeat = Duration::from_millis(100);
     let (ingest, http, hub, ..) = relay(Config { heartbeat, ..Config::default() }).await;
-    let (mut producer, mut watcher) = begun(ingest, http, "one").await;
+    let (mut producer, mut viewer) = connected_pair(ingest, http, "one").await;
     for round in 1..=3 {
-        while watcher.heartbeats < 2 * round {
-            assert!(watcher.step().await);
+        while viewer.heartbeats < 2 * round {
+            assert!(viewer.step().await);
         }
         producer.write_all(&frame("one")).await.unwrap();
-        watcher.gets(1 + round).await;
+        viewer.receive_updates(1 + round).await;
     }
-    assert_eq!(hub.counters().messages_handed.get(), 3, "it did stand by each time");
+    assert_eq!(hub.counters().sent_messages_direct.get(), 3, "the viewer was idle each time");
 }
 
 #[tokio::test]
-async fn a_panic_ends_one_connection_and_nobody_else_notices() {
+async fn a_panic_closes_one_connection_and_affects_no_other() {
     let (ingest, http, hub, stop, run) = relay(Config::default()).await;
-    let (mut sound, mut watcher) = begun(ingest, http, "sound").await;
+    let (mut healthy, mut viewer) = connected_pair(ingest, http, "healthy").await;
     for round in 1..=3 {
-        // Under the lock that the other producer needs, and everybody who watches.
-        let mut broken = TcpStream::connect(ingest).await.unwrap();
-        broken.write_all(&frame(BROKEN)).await.unwrap();
-        assert_eq!(broken.read(&mut [0]).await.unwrap(), 0, "its connection ends");
-        let mut neighbour = Watcher::connect(http).await;
-        neighbour.viewer.describe(BROKEN);
+        // The task panics while it holds the lock that the other producer and all viewers need.
+        let mut panicking = TcpStream::connect(ingest).await.unwrap();
+        panicking.write_all(&frame(PANIC_NAME)).await.unwrap();
+        assert_eq!(panicking.read(&mut [0]).await.unwrap(), 0, "its connection is closed");
+        let mut neighbour = TestViewer::connect(http).await;
+        neighbour.state.describe(PANIC_NAME);
         while neighbour.step().await {}
-        sound.write_all(&frame("sound")).await.unwrap();
-        watcher.gets(1 + round).await;
-        assert_eq!(hub.counters().panics.get(), 2 * round);
+        healthy.write_all(&frame("healthy")).await.unwrap();
+        viewer.receive_updates(1 + round).await;
+        assert_eq!(hub.counters().task_panics.get(), 2 * round);
     }
-    assert_eq!((hub.counters().accepted.get(), watcher.viewer.missing()), (4, 0));
-    assert_eq!(hub.gauges(0).viewers, 1, "those that broke have left");
+    assert_eq!((hub.counters().frames_accepted.get(), viewer.state.missing()), (4, 0));
+    assert_eq!(hub.gauges(0).viewers, 1, "the viewers that panicked are gone");
     stop.cancel();
-    while watcher.step().await {}
+    while viewer.step().await {}
     run.await.unwrap();
 }

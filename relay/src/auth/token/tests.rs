@@ -1,4 +1,4 @@
-//! Tokens of every kind: those that count, and those that only look like it.
+//! Tests with valid, invalid and forged tokens.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -40,45 +40,47 @@ fn eddsa(key: &SigningKey, claims: &Value) -> String {
     signed(Algorithm::EdDSA, &EncodingKey::from_ed_der(key.to_pkcs8_der().unwrap().as_bytes()), claims)
 }
 
-fn good() -> Value {
+fn valid_claims() -> Value {
     json!({"exp": 1_700_000_060, "aud": "joey"})
 }
 
-/// `claims` without signature, saying that its algorithm is `algorithm`.
+/// A token with `claims` and without a signature, whose header names `algorithm`.
 fn unsigned(algorithm: &str, claims: &Value) -> String {
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    // A header that nobody has signed, in whatever order it is written.
     format!("{}.{}.", part(json!({"typ": "JWT", "alg": algorithm, "cty": "none"})), part(claims.clone()))
 }
 
 #[test]
-fn what_a_key_has_signed_counts() {
+fn a_token_signed_by_a_configured_key_is_valid() {
     for (key, token) in [
-        (secret(), hs256(&good())),
-        (Key::Private(private()), eddsa(&private(), &good())),
-        (Key::Public(private().verifying_key()), eddsa(&private(), &good())),
-        (Key::parse(public_pem().as_bytes()).unwrap(), eddsa(&private(), &good())),
+        (secret(), hs256(&valid_claims())),
+        (Key::Private(private()), eddsa(&private(), &valid_claims())),
+        (Key::Public(private().verifying_key()), eddsa(&private(), &valid_claims())),
+        (Key::parse(public_pem().as_bytes()).unwrap(), eddsa(&private(), &valid_claims())),
     ] {
-        assert_eq!(keys([key]).claims(&token, NOW_S).unwrap().expires_ns(), Some(1_700_000_060_000_000_000));
+        assert_eq!(keys([key]).verify(&token, NOW_S).unwrap().expires_ns(), Some(1_700_000_060_000_000_000));
     }
-    // While one key takes another's place, both count.
+    // During key rotation both keys are valid.
     let both = keys([secret(), Key::Private(private())]);
-    assert!(both.claims(&hs256(&good()), NOW_S).is_ok() && both.claims(&eddsa(&private(), &good()), NOW_S).is_ok());
+    assert!(
+        both.verify(&hs256(&valid_claims()), NOW_S).is_ok()
+            && both.verify(&eddsa(&private(), &valid_claims()), NOW_S).is_ok()
+    );
 }
 
 #[test]
-fn claims_decide_for_whom_and_when_a_token_counts() {
-    let check = |claims: Value, counts| {
-        assert_eq!(keys([secret()]).claims(&hs256(&claims), NOW_S).is_ok(), counts, "{claims}");
+fn audience_and_times_decide_whether_a_token_is_valid() {
+    let check = |claims: Value, is_valid| {
+        assert_eq!(keys([secret()]).verify(&hs256(&claims), NOW_S).is_ok(), is_valid, "{claims}");
     };
-    let end = 1_700_000_060;
-    check(good(), true);
-    check(json!({"exp": end, "aud": ["other", "joey"]}), true);
+    let expires = 1_700_000_060;
+    check(valid_claims(), true);
+    check(json!({"exp": expires, "aud": ["other", "joey"]}), true);
     check(json!({"exp": 1_700_000_060.5, "aud": "joey"}), true);
-    check(json!({"exp": end, "aud": "joey", "iss": "any", "iat": 1, "jti": "x", "more": {"of": ["it"]}}), true);
-    // Two clocks may differ a little.
+    check(json!({"exp": expires, "aud": "joey", "iss": "any", "iat": 1, "jti": "x", "more": {"of": ["it"]}}), true);
+    // Clocks may differ by up to 5 s.
     check(json!({"exp": 1_699_999_996, "aud": "joey"}), true);
-    check(json!({"exp": end, "aud": "joey", "nbf": 1_700_000_005}), true);
+    check(json!({"exp": expires, "aud": "joey", "nbf": 1_700_000_005}), true);
     for claims in [
         json!({}),
         json!([]),
@@ -89,41 +91,41 @@ fn claims_decide_for_whom_and_when_a_token_counts() {
         json!({"exp": -1, "aud": "joey"}),
         json!({"exp": 0, "aud": "joey"}),
         json!({"exp": 1_699_999_995, "aud": "joey"}),
-        json!({"exp": end}),
-        json!({"exp": end, "aud": "Joey"}),
-        json!({"exp": end, "aud": "joey2"}),
-        json!({"exp": end, "aud": []}),
-        json!({"exp": end, "aud": ["other"]}),
-        json!({"exp": end, "aud": 7}),
-        json!({"exp": end, "aud": "jo\u{435}y"}),
-        json!({"exp": end, "aud": "joey", "nbf": 1_700_000_006}),
-        json!({"exp": end, "aud": "joey", "nbf": "now"}),
-        json!({"exp": end, "aud": "joey", "apps": "*"}),
-        json!({"exp": end, "aud": "joey", "apps": [1]}),
-        json!({"exp": end, "aud": "joey", "categories": {"*": true}}),
-        json!({"exp": end, "aud": "joey", "sub": 7}),
+        json!({"exp": expires}),
+        json!({"exp": expires, "aud": "Joey"}),
+        json!({"exp": expires, "aud": "joey2"}),
+        json!({"exp": expires, "aud": []}),
+        json!({"exp": expires, "aud": ["other"]}),
+        json!({"exp": expires, "aud": 7}),
+        json!({"exp": expires, "aud": "jo\u{435}y"}),
+        json!({"exp": expires, "aud": "joey", "nbf": 1_700_000_006}),
+        json!({"exp": expires, "aud": "joey", "nbf": "now"}),
+        json!({"exp": expires, "aud": "joey", "apps": "*"}),
+        json!({"exp": expires, "aud": "joey", "apps": [1]}),
+        json!({"exp": expires, "aud": "joey", "categories": {"*": true}}),
+        json!({"exp": expires, "aud": "joey", "sub": 7}),
     ] {
         check(claims, false);
     }
 }
 
 #[test]
-fn what_no_key_has_signed_does_not_count() {
+fn a_token_without_a_valid_signature_is_rejected() {
     let other = SigningKey::from_bytes(&[8; 32]);
-    let (mine, theirs) = (eddsa(&private(), &good()), eddsa(&other, &good()));
+    let (mine, theirs) = (eddsa(&private(), &valid_claims()), eddsa(&other, &valid_claims()));
     let signature = |token: &str| token.rsplit_once('.').map(|(_, signature)| signature.to_owned()).unwrap();
-    let with_secret = |secret: &[u8]| signed(Algorithm::HS256, &EncodingKey::from_secret(secret), &good());
+    let with_secret = |secret: &[u8]| signed(Algorithm::HS256, &EncodingKey::from_secret(secret), &valid_claims());
     let raw = private().verifying_key().to_bytes();
     let check = |keys: &Keys, token: &str| {
-        assert_eq!(keys.claims(token, NOW_S), Err(Unacceptable), "{}", &token[..token.len().min(200)]);
+        assert_eq!(keys.verify(token, NOW_S), Err(InvalidToken), "{}", &token[..token.len().min(200)]);
     };
     let ed = keys([Key::Public(private().verifying_key())]);
     let hs = keys([secret()]);
     for keys in [&ed, &hs] {
         for algorithm in ["none", "None", "NONE", "nOnE", "", "HS256", "EdDSA", "RS256", "ES256"] {
-            check(keys, &unsigned(algorithm, &good()));
-            check(keys, unsigned(algorithm, &good()).trim_end_matches('.'));
-            check(keys, &format!("{}{}", unsigned(algorithm, &good()), signature(&mine)));
+            check(keys, &unsigned(algorithm, &valid_claims()));
+            check(keys, unsigned(algorithm, &valid_claims()).trim_end_matches('.'));
+            check(keys, &format!("{}{}", unsigned(algorithm, &valid_claims()), signature(&mine)));
         }
         for token in ["", ".", "..", "...", "a.b.c", "e30.e30.e30", " ", "\0.\0.\0", "ünï.cö.de"] {
             check(keys, token);
@@ -132,16 +134,16 @@ fn what_no_key_has_signed_does_not_count() {
         check(keys, &"a".repeat(1 << 20));
         check(keys, &format!("{}.{}.{}", "e".repeat(1 << 18), "3".repeat(1 << 18), "0".repeat(1 << 18)));
     }
-    // A public key is not a secret, whatever form its text has.
+    // A public key is never accepted as a secret, in any encoding.
     for secret in [public_pem().as_bytes(), public_pem().trim().as_bytes(), &raw, b"", b"secret"] {
         check(&ed, &with_secret(secret));
         check(&hs, &with_secret(secret));
     }
     check(&hs, &mine);
-    check(&ed, &hs256(&good()));
-    check(&hs, &signed(Algorithm::HS512, &EncodingKey::from_secret(SECRET), &good()));
-    check(&hs, &signed(Algorithm::HS384, &EncodingKey::from_secret(SECRET), &good()));
-    // Every shorter beginning, and every token with one letter changed.
+    check(&ed, &hs256(&valid_claims()));
+    check(&hs, &signed(Algorithm::HS512, &EncodingKey::from_secret(SECRET), &valid_claims()));
+    check(&hs, &signed(Algorithm::HS384, &EncodingKey::from_secret(SECRET), &valid_claims()));
+    // Every truncated token, and every token with one character changed.
     for at in 0..mine.len() {
         check(&ed, &mine[..at]);
         let mut changed = mine.clone().into_bytes();
@@ -153,14 +155,14 @@ fn what_no_key_has_signed_does_not_count() {
     {
         check(&ed, &token);
     }
-    // One's head and body under the other's signature.
+    // Header and claims of one token with the signature of another.
     let body = |token: &str| token.rsplit_once('.').map(|(body, _)| body.to_owned()).unwrap();
     let more = eddsa(&other, &json!({"exp": 1_700_000_060, "aud": "joey", "apps": ["*"]}));
     check(&ed, &format!("{}.{}", body(&more), signature(&mine)));
 }
 
 #[test]
-fn a_file_holds_one_key_that_is_good_enough_or_an_error() {
+fn a_key_file_contains_one_strong_key_or_is_an_error() {
     let check = |bytes: &[u8], message: &str| {
         let error = Key::parse(bytes).err().map(|error| error.to_string()).unwrap_or_default();
         assert!(error.contains(message), "{error:?}");
