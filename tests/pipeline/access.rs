@@ -412,7 +412,7 @@ fn tap_takes_a_newer_token_from_its_file_and_prints_everything_once() {
     // Another key takes the place of the first; the tap's token counts no longer, until there is one in the file that does.
     let _ = token::key_file(folder.path(), "key", OTHER_SECRET);
     hang_up(&relay, RENEWED);
-    eventually("the tap says what it wants", || tap.complaints().contains("wants another token").then_some(()));
+    eventually("the tap says what it wants", || tap.complaints().contains("rejects the token in").then_some(()));
     producer.send(&numbered("App", "computation", 3));
     let _ = token::key_file(folder.path(), "token", &hs256(OTHER_SECRET, &claims(json!({}))));
     tap.prints(1..=3);

@@ -242,7 +242,7 @@ fn tap_continues_where_it_was_when_only_the_wire_was_cut() {
         wire.mend();
         tap.prints(until(100 * round + 19));
     }
-    assert!(tap.complaints().contains("coming back"), "{}", tap.complaints());
+    assert!(tap.complaints().contains("reconnecting"), "{}", tap.complaints());
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn a_snapshot_says_how_old_it_is() {
         let done = joey(&["stats", "App", "--relay", &here]);
         (!done.err.is_empty()).then_some(done)
     });
-    assert!(stale.code == 0 && stale.err.contains("no data of App for"), "{stale:?}");
+    assert!(stale.code == 0 && stale.err.contains("no data from App for"), "{stale:?}");
     assert_eq!(relay.stats("App")["stale"], json!(true));
 }
 
