@@ -1,5 +1,5 @@
-//! Sends back every message, over the relay's own WebSocket: what tests of conformance to RFC 6455 talk to. The relay itself has
-//! nothing that echoes. Prints its address.
+//! An echo server on the relay's WebSocket implementation, for conformance tests of RFC 6455. The relay itself has no echo
+//! endpoint. Prints its address.
 
 use std::future::poll_fn;
 
@@ -20,10 +20,10 @@ async fn main() -> std::io::Result<()> {
 }
 
 async fn echo(mut socket: Socket) {
-    // The library answers pings and close frames; what breaks the standard ends the stream.
+    // The library answers pings and close frames, and ends the stream at a protocol violation.
     while let Ok(message) = poll_fn(|context| socket.poll_message(context)).await {
         let is_sent = match message {
-            // As the relay sends what it has to say.
+            // The relay sends its messages in the same way.
             Message::Binary(bytes) => {
                 socket.push(&WsFrame::new(&bytes));
                 true

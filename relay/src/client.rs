@@ -1,4 +1,4 @@
-//! Clients of a relay on the command line: a socket around the same viewer that the browser runs.
+//! Command-line clients of a relay: a connection for the same `Viewer` that the browser uses.
 
 mod args;
 mod connection;
@@ -9,11 +9,11 @@ mod transport;
 
 pub(crate) use self::args::{Stats, Tap};
 
-/// How a client's run ended, where it did not fail.
+/// The outcome of a client that did not fail.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// It did what it was asked.
+    /// It succeeded.
     Done,
-    /// There is no such application, or it has no data.
+    /// The application is unknown, or has no data. Contains the message for the user.
     NoData(String),
 }

@@ -1,11 +1,11 @@
-//! Made-up producers for `joey demo`: three applications that look like real ones and speak to the real port.
+//! Simulated producers for `joey demo`: three realistic applications that connect to the ingest port.
 //!
-//! What they send depends on the time alone, so five minutes of history can be sent at once when they start, and the
-//! windows are full in the first second.
+//! Their data depends on the time alone. So they can send five minutes of history when they start, and all windows are full
+//! within the first second.
 
 pub mod emitter;
-mod model;
-mod world;
+mod latency_model;
+mod simulated_apps;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use self::world::Worker;
+use self::simulated_apps::Worker;
 use crate::runtime::clock::monotonic_ns;
 
 /// Wallaroo's period: 2 s.
 const PERIOD_NS: u64 = 2_000_000_000;
-/// Periods of history sent at the start: 5 min.
+/// Number of periods of history sent at the start: 5 min.
 const HISTORY_PERIODS: u64 = 150;
 /// Wallaroo's pause before it reconnects.
 const RECONNECT: Duration = Duration::from_millis(250);
@@ -27,44 +27,45 @@ const RECONNECT: Duration = Duration::from_millis(250);
 /// Runs every worker until `stop`.
 pub async fn run(ingest: SocketAddr, stop: CancellationToken) {
     let mut workers = tokio::task::JoinSet::new();
-    for worker in world::workers() {
+    for worker in simulated_apps::workers() {
         let stop = stop.clone();
-        workers.spawn(async move { stop.run_until_cancelled(live(ingest, worker)).await });
+        workers.spawn(async move { stop.run_until_cancelled(run_worker(ingest, worker)).await });
     }
     while workers.join_next().await.is_some() {}
 }
 
-/// One worker's life: it connects, tells the past once, then each period as it ends; some workers go away at times.
-async fn live(ingest: SocketAddr, worker: Worker) {
-    // The newest period that has been told.
-    let mut told = (monotonic_ns() / PERIOD_NS).saturating_sub(HISTORY_PERIODS);
+/// Runs one worker: connects, sends the history once, then sends each period when it ends. Some workers are absent at times.
+async fn run_worker(ingest: SocketAddr, worker: Worker) {
+    // The last period that was sent.
+    let mut sent = (monotonic_ns() / PERIOD_NS).saturating_sub(HISTORY_PERIODS);
     loop {
         while !worker.is_present(monotonic_ns() / PERIOD_NS) {
             tokio::time::sleep(RECONNECT).await;
         }
         if let Ok(stream) = TcpStream::connect(ingest).await {
-            // The next connection comes after a break, whatever ended this one.
-            let _ = speak(stream, &worker, &mut told).await;
+            // Reconnects after a pause if the connection fails.
+            let _ = send_periods(stream, &worker, &mut sent).await;
         }
         tokio::time::sleep(RECONNECT).await;
     }
 }
 
-async fn speak(mut stream: TcpStream, worker: &Worker, told: &mut u64) -> std::io::Result<()> {
+/// Sends all periods after `sent` until the worker is absent or the connection fails.
+async fn send_periods(mut stream: TcpStream, worker: &Worker, sent: &mut u64) -> std::io::Result<()> {
     stream.write_all(&[emitter::connect(), emitter::join(worker.app, worker.name)].concat()).await?;
     loop {
         let ended = monotonic_ns() / PERIOD_NS;
-        while *told < ended {
-            *told += 1;
-            if worker.is_present(*told) {
-                stream.write_all(&worker.frames(*told, PERIOD_NS)).await?;
+        while *sent < ended {
+            *sent += 1;
+            if worker.is_present(*sent) {
+                stream.write_all(&worker.frames(*sent, PERIOD_NS)).await?;
             }
         }
         if !worker.is_present(ended) {
             return Ok(());
         }
         let next_ns = (ended + 1) * PERIOD_NS;
-        // Workers flush on the first event after a period's end: a little late, each in its own way.
+        // A worker flushes at the first event after the end of a period, so each worker is a little late.
         let late_ns = 20_000_000 + 60_000_000 * (worker.name.len() as u64 % 4);
         tokio::time::sleep(Duration::from_nanos(next_ns.saturating_sub(monotonic_ns()) + late_ns)).await;
     }

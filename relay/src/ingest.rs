@@ -226,7 +226,7 @@ impl Producer {
                 Ok(())
             }
             Frame::Metrics(point) => self.publish(body, &point, now_ns),
-            Frame::OtherEvent => Err(RejectReason::UnknownEvent),
+            Frame::UnknownEvent => Err(RejectReason::UnknownEvent),
         }
     }
 

@@ -5,11 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use joey_shared::address;
 
-/// Which relay a client talks to, and how it waits.
+/// The relay to connect to, and how.
 #[derive(Args)]
 pub(crate) struct Target {
-    /// The relay: host:port, a URL, or the directory under which a proxy shows it; repeatable, and the next one is taken when
-    /// one is gone
+    /// Connect to this relay: host:port, or a URL (with the path if a proxy serves it under one); repeatable for failover
     #[arg(
         long,
         env = "JOEY_RELAY",
@@ -19,62 +18,62 @@ pub(crate) struct Target {
         value_parser = parse_relay
     )]
     pub(crate) relay: Vec<String>,
-    /// Fail at once when the relay is not there, instead of waiting for it
+    /// Fail if the relay is not reachable, instead of waiting for it
     #[arg(long)]
     pub(crate) once: bool,
-    /// The token to show, read again when it changes [default: the environment's JOEY_TOKEN]
+    /// Read the token from this file, again when it changes [default: the token in JOEY_TOKEN]
     #[arg(long, env = "JOEY_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// Believe relays that this authority vouches for too: a certificate in PEM
+    /// Also trust relays with certificates from this authority, in PEM
     #[arg(long, env = "JOEY_CA", value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
 }
 
 #[derive(Args)]
 pub(crate) struct Tap {
-    /// Only this application
+    /// Print only this application
     pub(crate) app: Option<String>,
     #[command(flatten)]
     pub(crate) target: Target,
-    /// One JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
-    /// First print what the relay still holds
+    /// Print the history that the relay retains first
     #[arg(long)]
     pub(crate) history: bool,
 }
 
 #[derive(Args)]
 pub(crate) struct Stats {
-    /// The application
+    /// Print the statistics of this application
     pub(crate) app: String,
     #[command(flatten)]
     pub(crate) target: Target,
-    /// The span to look at, up to 1h: 10s, 5m, 300
-    #[arg(long, default_value = "5m", value_name = "SPAN", value_parser = parse_span)]
+    /// Evaluate a window of this length, up to 1h: 10s, 5m, 300
+    #[arg(long, default_value = "5m", value_name = "SPAN", value_parser = parse_window)]
     pub(crate) window: u64,
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// The address of a relay's WebSocket.
+/// Parses the address of a relay's WebSocket.
 fn parse_relay(text: &str) -> Result<String, String> {
-    // A name that is not written in ASCII has another form for machines, which only browsers find by themselves.
+    // Only browsers convert an internationalized domain name to its ASCII form.
     let address = address::websocket(text, false).filter(|address| address.is_ascii());
-    address.ok_or_else(|| "the address of a relay is like relay.example:4000 or wss://relay.example/joey/".to_owned())
+    address.ok_or_else(|| "the address must be like relay.example:4000 or wss://relay.example/joey/".to_owned())
 }
 
-/// A span of time in seconds: `10s`, `5m`, `1h`, or plain seconds.
-fn parse_span(text: &str) -> Result<u64, String> {
+/// Parses a window length in seconds: `10s`, `5m`, `1h`, or plain seconds.
+fn parse_window(text: &str) -> Result<u64, String> {
     let units = [('s', 1), ('m', 60), ('h', 3_600)];
     let with_unit = units.into_iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)));
     let (number, unit) = with_unit.unwrap_or((text, 1));
     let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
-    let longest = joey_shared::window::SECONDS_MAX;
+    let seconds_max = joey_shared::window::SECONDS_MAX;
     match seconds {
-        Some(seconds) if (1..=longest).contains(&seconds) => Ok(seconds),
-        _ => Err(format!("a span is 1s to {}h, like 10s or 5m", longest / 3_600)),
+        Some(seconds) if (1..=seconds_max).contains(&seconds) => Ok(seconds),
+        _ => Err(format!("the window must be 1s to {}h, such as 10s or 5m", seconds_max / 3_600)),
     }
 }
 
@@ -83,10 +82,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans() {
-        assert_eq!(["10s", "5m", "1h", "300", "1"].map(parse_span), [10, 300, 3_600, 300, 1].map(Ok));
-        for wrong in ["", "0", "61m", "2h", "-5", "5 m", "m"] {
-            assert!(parse_span(wrong).is_err(), "{wrong}");
+    fn window_lengths_are_parsed() {
+        assert_eq!(["10s", "5m", "1h", "300", "1"].map(parse_window), [10, 300, 3_600, 300, 1].map(Ok));
+        for invalid in ["", "0", "61m", "2h", "-5", "5 m", "m"] {
+            assert!(parse_window(invalid).is_err(), "{invalid}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The socket of a command-line client: connects, waits, comes back, here or at another relay.
+//! The connection of a command-line client: connects, waits, and reconnects to the same relay or another one.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -9,62 +9,62 @@ use joey_shared::wire::{RELAYS_MAX, VERSION};
 use joey_shared::{address, backoff, close};
 
 use super::args::Target;
-use super::transport::{Failure, News, Opener, Wire};
+use super::transport::{ConnectError, Connector, Event, Transport};
 use crate::runtime::clock::nanos;
 use crate::runtime::console;
 
-/// A relay that says nothing for this long is gone: it beats every 5 s.
-const SILENCE: Duration = Duration::from_secs(15);
-/// How often the file of the token is looked into while its token counts for a while only.
-const LOOK: Duration = Duration::from_secs(1);
+/// If a relay sends nothing for this long, it is gone. It sends a heartbeat every 5 s.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+/// Interval at which the token file is checked for a newer token, if the current token expires.
+const TOKEN_FILE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A relay that may be there.
+/// A relay to connect to.
 struct Relay {
-    /// Its WebSocket.
+    /// The address of its WebSocket.
     address: String,
-    /// Whether a stream over HTTP is tried first, since the WebSocket brought nothing.
-    wants_stream: bool,
-    /// Why it refuses this client for good, if it does.
-    refusal: Option<String>,
+    /// Whether to try an HTTP stream first, because its WebSocket delivered no message.
+    prefers_stream: bool,
+    /// Why it rejects this client permanently, if it does.
+    rejection: Option<String>,
 }
 
 impl Relay {
     const fn new(address: String) -> Self {
-        Self { address, wants_stream: false, refusal: None }
+        Self { address, prefers_stream: false, rejection: None }
     }
 }
 
 /// A viewer and its connection.
-pub(super) struct Link {
-    /// What is known.
+pub(super) struct Connection {
+    /// The state received from the relays.
     pub(super) viewer: Viewer,
-    /// Relays, those that were given first.
+    /// Relays to try: first the configured ones, then those that a relay has announced.
     relays: Vec<Relay>,
-    /// How many were given.
-    given: usize,
-    /// Which of them it is the turn of.
-    at: usize,
-    /// How many of them were tried in vain since one was heard.
-    tried: usize,
+    /// Number of configured relays.
+    configured: usize,
+    /// Index of the current relay.
+    current: usize,
+    /// Number of relays that have failed since one last sent a message.
+    failed: usize,
     once: bool,
-    opener: Opener,
+    connector: Connector,
     token_file: Option<PathBuf>,
-    /// The token that was shown last.
+    /// The token that was last sent.
     token: Option<String>,
-    /// Whether the relay has refused it.
-    is_refused: bool,
-    looked: Instant,
-    wire: Option<Wire>,
-    /// Whether the connection has brought anything.
-    is_heard: bool,
+    /// Whether the relay has rejected it.
+    is_token_rejected: bool,
+    token_file_checked: Instant,
+    transport: Option<Transport>,
+    /// Whether a message has arrived on the current connection.
+    has_received: bool,
     started: Instant,
     attempt: u32,
-    /// Whether no relay was there before one was.
-    waited: bool,
+    /// Whether no relay was reachable at the start.
+    has_waited: bool,
     has_been_connected: bool,
 }
 
-impl Link {
+impl Connection {
     pub(super) fn new(target: &Target, viewer: Viewer) -> Self {
         let mut relays: Vec<Relay> = Vec::new();
         for address in &target.relay {
@@ -74,97 +74,100 @@ impl Link {
         }
         Self {
             viewer,
-            given: relays.len(),
+            configured: relays.len(),
             relays,
-            at: 0,
-            tried: 0,
+            current: 0,
+            failed: 0,
             once: target.once,
-            opener: Opener::new(target.ca.clone()),
+            connector: Connector::new(target.ca.clone()),
             token_file: target.token_file.clone(),
             token: None,
-            is_refused: false,
-            looked: Instant::now(),
-            wire: None,
-            is_heard: false,
+            is_token_rejected: false,
+            token_file_checked: Instant::now(),
+            transport: None,
+            has_received: false,
             started: Instant::now(),
             attempt: 0,
-            waited: false,
+            has_waited: false,
             has_been_connected: false,
         }
     }
 
-    /// The local clock that the viewer is given: ns since this client started.
+    /// The local clock for the viewer: ns since this client started.
     pub(super) fn now_ns(&self) -> u64 {
         nanos(self.started.elapsed())
     }
 
-    /// Whether the relay was not there when this client started.
+    /// Whether no relay was reachable when this client started.
     pub(super) const fn had_to_wait(&self) -> bool {
-        self.waited
+        self.has_waited
     }
 
-    /// Takes the next message, connecting first where need be, and shows `incoming` every new update in it.
+    /// Connects if necessary, receives the next message, and calls `incoming` for each new update in it.
     ///
     /// # Errors
-    /// When the relay is not there and the client is not to wait, or when waiting cannot help.
+    /// Fails if no relay is reachable and the client must not wait, or if waiting cannot help.
     pub(super) async fn step(&mut self, incoming: impl FnMut(&Incoming<'_>)) -> anyhow::Result<()> {
-        self.look_for_newer_token();
-        let Some(wire) = &mut self.wire else { return self.connect().await };
-        if let Err(why) = wire.send(self.viewer.outgoing()).await {
-            return self.lost(&why).await;
+        self.send_newer_token();
+        let Some(transport) = &mut self.transport else { return self.connect().await };
+        if let Err(reason) = transport.send(self.viewer.outgoing()).await {
+            return self.lost(&reason).await;
         }
-        match tokio::time::timeout(SILENCE, wire.next()).await {
-            Ok(Ok(News::Message(bytes))) => {
-                self.has_heard();
+        match tokio::time::timeout(SILENCE_MAX, transport.next()).await {
+            Ok(Ok(Event::Message(bytes))) => {
+                self.mark_received();
                 let now_ns = self.now_ns();
                 if let Err(error) = self.viewer.receive(&bytes, now_ns, incoming) {
-                    console::line(format_args!("joey: a message from the relay cannot be read: {error}"));
+                    console::line(format_args!("joey: cannot decode a message from the relay: {error}"));
                 }
                 anyhow::ensure!(
                     self.viewer.speaks_our_version(),
-                    "this program speaks version {VERSION} of the protocol, the relay version {}",
+                    "this program uses version {VERSION} of the protocol, the relay uses version {}",
                     self.viewer.relay().map_or(0, |relay| relay.version)
                 );
                 Ok(())
             }
-            Ok(Ok(News::Life)) => Ok(()),
-            Ok(Ok(News::Closed(code, reason))) => self.closed(code, &reason).await,
-            Ok(Err(why)) => self.lost(&why).await,
-            Err(_) => self.lost("the relay has gone silent").await,
+            Ok(Ok(Event::Activity)) => Ok(()),
+            Ok(Ok(Event::Closed(code, reason))) => self.closed(code, &reason).await,
+            Ok(Err(reason)) => self.lost(&reason).await,
+            Err(_) => self.lost("the relay stopped responding").await,
         }
     }
 
-    /// The connection has brought something: its relay is there.
-    fn has_heard(&mut self) {
-        (self.attempt, self.tried, self.is_heard) = (0, 0, true);
-        self.relays.iter_mut().for_each(|relay| relay.refusal = None);
+    /// A message has arrived, so the relay works.
+    fn mark_received(&mut self) {
+        (self.attempt, self.failed, self.has_received) = (0, 0, true);
+        self.relays.iter_mut().for_each(|relay| relay.rejection = None);
     }
 
-    /// The relay has ended the connection.
+    /// Handles a close by the relay.
     async fn closed(&mut self, code: u16, reason: &str) -> anyhow::Result<()> {
-        // Who is told why has been heard.
-        self.is_heard = true;
-        let wants_token = close::wants_token(code);
-        if let Some(file) = self.token_file.as_ref().filter(|_| wants_token) {
-            self.is_refused = true;
-            let why = format!("the relay wants another token than that in {} ({code})", file.display());
-            return self.lost(&why).await;
+        // A close reason is a response too.
+        self.has_received = true;
+        let needs_token = close::wants_token(code);
+        if let Some(file) = self.token_file.as_ref().filter(|_| needs_token) {
+            self.is_token_rejected = true;
+            let reason = format!("the relay rejects the token in {} ({code})", file.display());
+            return self.lost(&reason).await;
         }
-        if wants_token {
-            let why = format!("it refuses this client: {reason} ({code})");
-            return self.failed(Failure { why, is_answer: true, is_final: true }).await;
+        if needs_token {
+            let reason = format!("it rejects this client: {reason} ({code})");
+            return self.failed(ConnectError { reason, is_answer: true, is_final: true }).await;
         }
-        anyhow::ensure!(close::may_return(code), "the relay refuses this client: {reason} ({code})");
+        anyhow::ensure!(close::may_return(code), "the relay rejects this client: {reason} ({code})");
         self.lost(&format!("the relay closed the connection: {reason} ({code})")).await
     }
 
-    /// Shows the relay the token in the file, if that has changed since the last one was shown.
-    fn look_for_newer_token(&mut self) {
-        if self.wire.is_none() || self.viewer.expires_ns().is_none() || self.looked.elapsed() < LOOK {
+    /// Sends the token in the file, if it has changed since the last one was sent.
+    fn send_newer_token(&mut self) {
+        if self.transport.is_none()
+            || self.viewer.expires_ns().is_none()
+            || self.token_file_checked.elapsed() < TOKEN_FILE_INTERVAL
+        {
             return;
         }
-        self.looked = Instant::now();
-        // A file that is just being replaced may not be there; there is time to look again.
+        self.token_file_checked = Instant::now();
+        // The file may be missing while it is being replaced. The next check reads it.
         if let Ok(Some(token)) = self.read_token()
             && self.token.as_ref() != Some(&token)
         {
@@ -186,119 +189,120 @@ impl Link {
 
     async fn connect(&mut self) -> anyhow::Result<()> {
         let token = self.read_token()?;
-        if self.is_refused && token == self.token {
+        if self.is_token_rejected && token == self.token {
             self.pause().await;
             return Ok(());
         }
-        (self.token, self.is_refused) = (token, false);
-        let Some(relay) = self.relays.get_mut(self.at) else {
+        (self.token, self.is_token_rejected) = (token, false);
+        let Some(relay) = self.relays.get_mut(self.current) else {
             self.pause().await;
             return Ok(());
         };
         let (address, token) = (relay.address.as_str(), self.token.as_deref());
-        let socket = if relay.wants_stream { None } else { Some(self.opener.socket(address, token).await?) };
+        let socket = if relay.prefers_stream { None } else { Some(self.connector.socket(address, token).await?) };
         let opened = match socket {
-            Some(Err(socket)) if socket.is_answer => {
-                // Whoever lets no WebSocket through may say that it is forbidden. It is, where a stream is not let through either.
-                let stream = self.opener.stream(address, token).await?;
-                relay.wants_stream = stream.is_ok();
-                stream.map_err(|stream| Failure { is_final: socket.is_final && stream.is_answer, ..socket })
+            Some(Err(error)) if error.is_answer => {
+                // A proxy that blocks WebSockets may answer "forbidden". This is final only if a stream gets an answer too.
+                let stream = self.connector.stream(address, token).await?;
+                relay.prefers_stream = stream.is_ok();
+                stream.map_err(|stream| ConnectError { is_final: error.is_final && stream.is_answer, ..error })
             }
             Some(opened) => opened,
             None => {
-                let stream = self.opener.stream(address, token).await?;
-                relay.wants_stream = stream.is_ok();
+                let stream = self.connector.stream(address, token).await?;
+                relay.prefers_stream = stream.is_ok();
                 stream
             }
         };
         match opened {
-            Ok(wire) => {
-                self.wire = Some(wire);
-                (self.has_been_connected, self.is_heard) = (true, false);
+            Ok(transport) => {
+                self.transport = Some(transport);
+                (self.has_been_connected, self.has_received) = (true, false);
                 self.viewer.connected();
                 Ok(())
             }
-            Err(failure) => self.failed(failure).await,
+            Err(error) => self.failed(error).await,
         }
     }
 
-    /// There is no connection to the relay whose turn it was: goes on to the next.
+    /// Handles a failed connection attempt, and moves on to the next relay.
     ///
     /// # Errors
-    /// When all of them refuse this client for good, or none is there and this client is not to wait.
-    async fn failed(&mut self, Failure { why, is_final, .. }: Failure) -> anyhow::Result<()> {
-        self.wire = None;
+    /// Fails if all relays reject this client permanently, or none is reachable and this client must not wait.
+    async fn failed(&mut self, ConnectError { reason, is_final, .. }: ConnectError) -> anyhow::Result<()> {
+        self.transport = None;
         self.viewer.disconnected();
         let is_last = self.is_last();
-        let Some(relay) = self.relays.get_mut(self.at) else { return Ok(()) };
+        let Some(relay) = self.relays.get_mut(self.current) else { return Ok(()) };
         let address = relay.address.clone();
-        relay.refusal = is_final.then(|| format!("{address}: {why}"));
-        let refusals: Vec<&str> = self.relays.iter().filter_map(|relay| relay.refusal.as_deref()).collect();
-        if refusals.len() == self.relays.len() {
-            anyhow::bail!("refused by {}", refusals.join("; "));
+        relay.rejection = is_final.then(|| format!("{address}: {reason}"));
+        let rejections: Vec<&str> = self.relays.iter().filter_map(|relay| relay.rejection.as_deref()).collect();
+        if rejections.len() == self.relays.len() {
+            anyhow::bail!("rejected by {}", rejections.join("; "));
         }
-        anyhow::ensure!(!(self.once && is_last), "no relay at {address}: {why}");
-        self.waited |= !self.has_been_connected && is_last;
+        anyhow::ensure!(!(self.once && is_last), "no relay at {address}: {reason}");
+        self.has_waited |= !self.has_been_connected && is_last;
         if self.attempt == 0 {
             let next = if is_last { "waiting for it" } else { "trying the next" };
-            console::line(format_args!("joey: no relay at {address} ({why}); {next}"));
+            console::line(format_args!("joey: no relay at {address} ({reason}); {next}"));
         }
         self.pause().await;
         Ok(())
     }
 
-    async fn lost(&mut self, why: &str) -> anyhow::Result<()> {
-        let wire = self.wire.take();
+    /// Handles a lost connection.
+    async fn lost(&mut self, reason: &str) -> anyhow::Result<()> {
+        let transport = self.transport.take();
         self.viewer.disconnected();
-        if let (Some(relay), false) = (self.relays.get_mut(self.at), self.is_heard) {
-            // Something takes WebSockets and lets nothing through them: the other way is tried at once.
-            relay.wants_stream = matches!(wire, Some(Wire::Socket(_)));
-            if relay.wants_stream {
+        if let (Some(relay), false) = (self.relays.get_mut(self.current), self.has_received) {
+            // A proxy accepts WebSockets but forwards no messages, so an HTTP stream is tried at once.
+            relay.prefers_stream = matches!(transport, Some(Transport::WebSocket(_)));
+            if relay.prefers_stream {
                 return Ok(());
             }
         }
-        anyhow::ensure!(!self.once, "{why}");
-        console::line(format_args!("joey: {why}; coming back"));
+        anyhow::ensure!(!self.once, "{reason}");
+        console::line(format_args!("joey: {reason}; reconnecting"));
         self.pause().await;
         Ok(())
     }
 
-    /// Whether every other relay was tried as well.
+    /// Whether all other relays have failed too.
     const fn is_last(&self) -> bool {
-        self.tried + 1 >= self.relays.len()
+        self.failed + 1 >= self.relays.len()
     }
 
-    /// Turns to the next relay: nearly at once, or after a while where none was there.
+    /// Moves on to the next relay: almost at once, or after a delay if none was reachable.
     async fn pause(&mut self) {
         let delay_ms = if self.is_last() {
-            self.tried = 0;
+            self.failed = 0;
             self.attempt = self.attempt.saturating_add(1);
             backoff::delay_ms(self.attempt - 1, fastrand::u32(..))
         } else {
-            self.tried += 1;
+            self.failed += 1;
             backoff::to_another_ms(fastrand::u32(..))
         };
-        self.learn();
-        self.at = (self.at + 1) % self.relays.len();
+        self.update_relays();
+        self.current = (self.current + 1) % self.relays.len();
         tokio::time::sleep(Duration::from_millis(delay_ms.into())).await;
     }
 
-    /// Knows, behind what was given, what the relay has told last: those told earlier may be gone for good.
-    fn learn(&mut self) {
-        let current = self.relays.get(self.at).map(|relay| relay.address.clone());
-        let known = self.relays.split_off(self.given);
-        for told in self.viewer.relays().iter().filter(|told| address::is_whole(told)) {
-            let Some(address) = address::websocket(told, false) else { continue };
+    /// Replaces the announced relays by the latest announcement. Relays from earlier announcements may no longer exist.
+    fn update_relays(&mut self) {
+        let current = self.relays.get(self.current).map(|relay| relay.address.clone());
+        let announced_before = self.relays.split_off(self.configured);
+        for announced in self.viewer.relays().iter().filter(|relay| address::is_whole(relay)) {
+            let Some(address) = address::websocket(announced, false) else { continue };
             if self.relays.len() < RELAYS_MAX && !self.relays.iter().any(|relay| relay.address == address) {
                 self.relays.push(Relay::new(address));
             }
         }
-        for before in known {
+        for before in announced_before {
             if let Some(relay) = self.relays.iter_mut().find(|relay| relay.address == before.address) {
                 *relay = before;
             }
         }
         let at = self.relays.iter().position(|relay| Some(&relay.address) == current.as_ref());
-        self.at = at.unwrap_or(self.relays.len() - 1);
+        self.current = at.unwrap_or(self.relays.len() - 1);
     }
 }

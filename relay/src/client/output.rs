@@ -1,4 +1,4 @@
-//! Standard output of a client, whose reader may leave, and the columns of a terminal.
+//! Standard output of a client: detects a closed pipe, escapes names, and aligns columns.
 
 use std::borrow::Cow;
 use std::io;
@@ -7,24 +7,24 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use unicode_width::UnicodeWidthStr as _;
 
-/// How often it is looked whether somebody still reads.
-const LOOK: Duration = Duration::from_millis(250);
+/// Interval of checks whether standard output is still being read.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Waits until whoever read standard output has left; for ever where nobody can leave, as with a file.
-pub(super) async fn reader_left() {
-    while !has_left() {
-        tokio::time::sleep(LOOK).await;
+/// Waits until the reader of standard output closes it. Never returns if standard output is a file.
+pub(super) async fn closed_by_reader() {
+    while !is_closed() {
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
 }
 
-fn has_left() -> bool {
+fn is_closed() -> bool {
     let output = io::stdout();
-    // A pipe whose reader is gone, and a socket that was reset, have an error; these are told without being asked for.
-    let mut looked = [PollFd::new(&output, PollFlags::empty())];
-    poll(&mut looked, Some(&Timespec::default())).is_ok_and(|events| events > 0)
+    // A pipe without a reader and a reset socket report an error event, which `poll` always returns.
+    let mut descriptors = [PollFd::new(&output, PollFlags::empty())];
+    poll(&mut descriptors, Some(&Timespec::default())).is_ok_and(|events| events > 0)
 }
 
-/// `name` with an escape for each control character: a relay refuses such names, but this may be no relay of ours.
+/// `name` with its control characters escaped. Relays reject such names, but the server may not be one of our relays.
 pub(super) fn printable(name: &str) -> Cow<'_, str> {
     if !name.contains(char::is_control) {
         return name.into();
@@ -33,13 +33,13 @@ pub(super) fn printable(name: &str) -> Cow<'_, str> {
     name.chars().map(escaped).collect::<String>().into()
 }
 
-/// `cell` with spaces after it, or before it, to fill `width` columns.
+/// Pads `cell` with spaces to `width` columns, on the left if `is_right`, otherwise on the right.
 pub(super) fn padded(cell: &str, width: usize, is_right: bool) -> String {
     let spaces = " ".repeat(width.saturating_sub(cell.width()));
     if is_right { spaces + cell } else { cell.to_owned() + &spaces }
 }
 
-/// How many columns a terminal gives `cell`.
+/// The width of `cell` in terminal columns.
 pub(super) fn width(cell: &str) -> usize {
     cell.width()
 }
@@ -49,13 +49,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_name_moves_the_cursor() {
+    fn control_characters_in_names_are_escaped() {
         assert_eq!(printable("a\u{1b}[2Jb\u{9b}c\n"), "a\\u{1b}[2Jb\\u{9b}c\\n");
         assert!(matches!(printable("解码器"), Cow::Borrowed("解码器")));
     }
 
     #[test]
-    fn columns_are_those_of_a_terminal() {
+    fn widths_are_measured_in_terminal_columns() {
         for (cell, columns) in [("plain", 5), ("解码器", 6), ("cafe\u{301}", 4), ("e\u{200d}", 1), ("", 0)] {
             assert_eq!(width(cell), columns, "{cell}");
             assert_eq!((width(&padded(cell, 8, false)), width(&padded(cell, 8, true))), (8, 8), "{cell}");

@@ -1,4 +1,4 @@
-//! `joey stats`: one snapshot of every view of an application, from the same store that the page uses.
+//! `joey stats`: a snapshot of every view of an application, computed by the same store as on the page.
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -15,12 +15,12 @@ use serde_json::{Map, Value, json};
 
 use super::Outcome;
 use super::args::Stats;
-use super::connection::Link;
+use super::connection::Connection;
 use super::output::{padded, printable, width};
 use super::tap::{number, utc_time};
 use crate::runtime::console;
 
-/// The quantiles shown, with their names in JSON.
+/// The printed quantiles and their names in JSON.
 const QUANTILES: [(&str, Quantile); 6] = [
     ("0.5", Quantile::P50),
     ("0.9", Quantile::P90),
@@ -30,85 +30,85 @@ const QUANTILES: [(&str, Quantile); 6] = [
     ("0.9999", Quantile::P9999),
 ];
 
-/// How long the history may take to arrive once it was asked for.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Maximum time for the history to arrive after the request.
+const HISTORY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Prints the snapshot.
 pub(crate) async fn run(stats: Stats) -> anyhow::Result<Outcome> {
-    let mut link = Link::new(&stats.target, Viewer::new(stats.window));
-    while !link.viewer.has_catalogue() {
-        link.step(|_| {}).await?;
+    let mut connection = Connection::new(&stats.target, Viewer::new(stats.window));
+    while !connection.viewer.has_catalogue() {
+        connection.step(|_| {}).await?;
     }
     let no_such_app = Ok(Outcome::NoData(format!("no such application: {}", stats.app)));
-    if !link.viewer.catalogue().contains_key(&stats.app) {
+    if !connection.viewer.catalogue().contains_key(&stats.app) {
         return no_such_app;
     }
     let topic = Topic { app: stats.app.clone(), filter: Filter::All };
-    link.viewer.follow(topic, Start::Back { span_ns: stats.window.max(WINDOW_SECONDS) * SLOT_NS });
+    connection.viewer.follow(topic, Start::Back { span_ns: stats.window.max(WINDOW_SECONDS) * SLOT_NS });
     let caught_up = async {
-        while !link.viewer.is_caught_up() {
-            link.step(|_| {}).await?;
-            if link.viewer.is_waiting() {
+        while !connection.viewer.is_caught_up() {
+            connection.step(|_| {}).await?;
+            if connection.viewer.is_waiting() {
                 break;
             }
         }
         anyhow::Ok(())
     };
-    tokio::time::timeout(PATIENCE, caught_up)
+    tokio::time::timeout(HISTORY_TIMEOUT, caught_up)
         .await
         .map_err(|_| anyhow::anyhow!("the relay does not send its history"))??;
-    if link.viewer.is_waiting() {
+    if connection.viewer.is_waiting() {
         return no_such_app;
     }
-    if link.viewer.missing() > 0 {
+    if connection.viewer.missing() > 0 {
         console::line(format_args!(
-            "joey: {} updates are missing: the relay no longer holds them",
-            link.viewer.missing()
+            "joey: {} updates are missing because the relay no longer retains them",
+            connection.viewer.missing()
         ));
     }
-    let now_ns = link.now_ns();
-    link.viewer.advance(now_ns);
-    let clocks = Clocks::of(&link.viewer, &stats.app);
+    let now_ns = connection.now_ns();
+    connection.viewer.advance(now_ns);
+    let clocks = Clocks::of(&connection.viewer, &stats.app);
     clocks.warn();
-    let entry = link.viewer.catalogue().get(&stats.app).cloned().unwrap_or_default();
-    warn_of_refused(&entry);
-    let relay_ns = link.viewer.relay_ns(now_ns).unwrap_or(0);
-    let Some(store) = link.viewer.app_mut(&stats.app) else { return no_such_app };
+    let entry = connection.viewer.catalogue().get(&stats.app).cloned().unwrap_or_default();
+    warn_of_rejected(&entry);
+    let relay_ns = connection.viewer.relay_ns(now_ns).unwrap_or(0);
+    let Some(store) = connection.viewer.app_mut(&stats.app) else { return no_such_app };
     if store.clock_ns() == 0 {
         return Ok(Outcome::NoData(format!("no data for {} yet", stats.app)));
     }
-    let end = End::of(store, relay_ns);
+    let end = WindowEnd::of(store, relay_ns);
     end.warn(&stats.app);
-    let views = snapshot(store);
+    let views = view_stats(store);
     let text = if stats.json {
-        let views: Vec<Value> = views.iter().map(Line::as_json).collect();
+        let views: Vec<Value> = views.iter().map(ViewStats::as_json).collect();
         let through_ns = store.through_ns();
         let mut snapshot =
             json!({"app": stats.app, "window_s": stats.window, "through_ns": through_ns, "views": views});
         clocks.add_to(&mut snapshot);
         end.add_to(&mut snapshot);
-        add_refused(&entry, &mut snapshot);
+        add_rejected(&entry, &mut snapshot);
         format!("{snapshot}\n")
     } else {
         format!("{}{}\n", table(&views), end.line())
     };
     match io::stdout().lock().write_all(text.as_bytes()) {
-        // Whoever read this has seen enough.
+        // The reader has closed the pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Outcome::Done),
         outcome => Ok(outcome.map(|()| Outcome::Done)?),
     }
 }
 
-/// Where the snapshot's window ends, and how long ago that was.
-struct End {
+/// The end of the window, and its age.
+struct WindowEnd {
     end_ns: u64,
     age_ns: u64,
-    /// How long the relay has heard nothing, in ns, where that is longer than it should be.
+    /// How long no data has arrived, in ns, if that is longer than expected.
     silent_ns: Option<u64>,
 }
 
-impl End {
-    /// For what is known of an application, when it is `relay_ns` by the relay's clock.
+impl WindowEnd {
+    /// The end of the window of `store`, at the time `relay_ns` of the relay's clock.
     fn of(store: &AppStore, relay_ns: u64) -> Self {
         let end_ns = store.clock_ns();
         Self { end_ns, age_ns: relay_ns.saturating_sub(end_ns), silent_ns: store.silent_for(relay_ns) }
@@ -117,7 +117,7 @@ impl End {
     fn warn(&self, app: &str) {
         if let Some(silent_ns) = self.silent_ns {
             let (silent, end) = (format::age(silent_ns / SLOT_NS), utc_time(self.end_ns));
-            console::line(format_args!("joey: no data of {app} for {silent}; what is shown ends at {end}"));
+            console::line(format_args!("joey: no data from {app} for {silent}; the window ends at {end}"));
         }
     }
 
@@ -137,31 +137,32 @@ impl End {
     }
 }
 
-/// Says on standard error what the relay refused of an application.
-fn warn_of_refused(entry: &AppEntry) {
+/// Prints on standard error which frames of the application the relay rejected.
+fn warn_of_rejected(entry: &AppEntry) {
     if entry.refused_for_name > 0 {
-        let refused = format::refused_names(entry.refused_for_name, &entry.refused_names);
-        console::line(format_args!("joey: {refused}"));
+        let rejected = format::refused_names(entry.refused_for_name, &entry.refused_names);
+        console::line(format_args!("joey: {rejected}"));
     }
     if entry.limited > 0 {
-        console::line(format_args!("joey: {} frames were refused because of a limit of the relay", entry.limited));
+        console::line(format_args!("joey: the relay rejected {} frames because a limit is reached", entry.limited));
     }
 }
 
-fn add_refused(entry: &AppEntry, snapshot: &mut Value) {
+fn add_rejected(entry: &AppEntry, snapshot: &mut Value) {
     let name = |name: &RefusedName| json!({"name": name.shown, "why": name.why.to_string()});
     let names: Vec<Value> = entry.refused_names.iter().map(name).collect();
     snapshot["refused"] = json!({"for_name": entry.refused_for_name, "names": names, "for_limit": entry.limited});
 }
 
-/// What the relay says of clocks that are off, and of what came late for them.
+/// Clock offsets reported by the relay, and late updates.
 struct Clocks {
-    /// Workers whose periods are moved.
+    /// Workers whose periods are shifted by their clock offset.
     workers: Vec<WorkerEntry>,
-    /// Updates that came later than the relay keeps single updates, and how long that is in ns.
+    /// Updates that arrived after their period had left the ring buffer.
     late: u64,
+    /// Length of the ring buffer, in ns.
     ring_ns: u64,
-    /// How far the wall clock of the relay was set, in ns.
+    /// How far the relay's wall clock was set, in ns.
     wall_step_ns: i64,
 }
 
@@ -178,24 +179,24 @@ impl Clocks {
         }
     }
 
-    /// Names them on standard error.
+    /// Prints them on standard error.
     fn warn(&self) {
         for WorkerEntry { worker, offset_ns, offset_since_ns, .. } in &self.workers {
             let (off, since) = (format::clock_offset(*offset_ns), utc_time(*offset_since_ns));
             console::line(format_args!(
-                "joey: the clock of {worker} is {off} since {since}; its periods are moved by that"
+                "joey: the clock of {worker} is {off} since {since}; its periods are shifted accordingly"
             ));
         }
         if self.late > 0 {
             let (late, ring) = (self.late, format::age(self.ring_ns / SLOT_NS));
             console::line(format_args!(
-                "joey: {late} updates came more than {ring} late: windows up to {ring} do not count them"
+                "joey: {late} updates arrived more than {ring} late; windows up to {ring} do not include them"
             ));
         }
         if self.wall_step_ns != 0 {
             let off = format::clock_offset(self.wall_step_ns);
             console::line(format_args!(
-                "joey: the clock of the relay's machine was set; times are {off}, no count is affected"
+                "joey: the clock of the relay's machine was set; times are {off}, counts are not affected"
             ));
         }
     }
@@ -204,7 +205,9 @@ impl Clocks {
         let clocks: Vec<Value> = self
             .workers
             .iter()
-            .map(|of| json!({"worker": of.worker, "offset_ns": of.offset_ns, "since_ns": of.offset_since_ns}))
+            .map(|entry| {
+                json!({"worker": entry.worker, "offset_ns": entry.offset_ns, "since_ns": entry.offset_since_ns})
+            })
             .collect();
         snapshot["clocks"] = clocks.into();
         snapshot["late"] = self.late.into();
@@ -212,20 +215,20 @@ impl Clocks {
     }
 }
 
-/// One view's numbers.
-struct Line {
+/// The statistics of one view.
+struct ViewStats {
     key: ViewKey,
     histogram: Histogram,
     throughput: Option<Throughput>,
 }
 
-fn snapshot(store: &mut AppStore) -> Vec<Line> {
+fn view_stats(store: &mut AppStore) -> Vec<ViewStats> {
     let keys: Vec<(usize, ViewKey)> = store.views_by_key().map(|(at, view)| (at, view.key.clone())).collect();
-    let line = |(at, key)| Line { key, histogram: store.histogram(at), throughput: store.throughput(at) };
-    keys.into_iter().map(line).collect()
+    let stats = |(at, key)| ViewStats { key, histogram: store.histogram(at), throughput: store.throughput(at) };
+    keys.into_iter().map(stats).collect()
 }
 
-impl Line {
+impl ViewStats {
     fn as_json(&self) -> Value {
         let Self { key, histogram, throughput } = self;
         let mut view = Map::new();
@@ -281,16 +284,16 @@ impl Line {
     }
 }
 
-fn table(views: &[Line]) -> String {
+fn table(views: &[ViewStats]) -> String {
     let head = ["VIEW", "PIPELINE", "WORKER", "NAME", "COUNT", "P50", "P95", "P99", "MIN/S", "MEDIAN/S", "MAX/S"];
     let rows: Vec<[String; 11]> =
-        std::iter::once(head.map(str::to_owned)).chain(views.iter().map(Line::cells)).collect();
+        std::iter::once(head.map(str::to_owned)).chain(views.iter().map(ViewStats::cells)).collect();
     let widest = |column: usize| rows.iter().map(|row| width(&row[column])).max().unwrap_or(0);
     let widths: Vec<usize> = (0..head.len()).map(widest).collect();
     let mut text = String::new();
     for row in &rows {
         let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
-            // Names to the left, numbers to the right.
+            // Names are left-aligned, numbers right-aligned.
             padded(cell, width, column >= 4)
         });
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());

@@ -1,4 +1,4 @@
-//! `joey tap`: every update as it comes, one line each.
+//! `joey tap`: prints each update in one line as it arrives.
 
 use std::io::{self, Write as _};
 use std::pin::pin;
@@ -12,20 +12,20 @@ use serde_json::{Map, Number, Value, json};
 
 use super::Outcome;
 use super::args::Tap;
-use super::connection::Link;
+use super::connection::Connection;
 use super::output::{self, printable};
 
-/// Follows until the reader of standard output goes away.
+/// Prints updates until the reader closes standard output.
 pub(crate) async fn run(tap: Tap) -> anyhow::Result<Outcome> {
-    let mut link = Link::new(&tap.target, Viewer::default());
+    let mut connection = Connection::new(&tap.target, Viewer::default());
     let mut out = io::BufWriter::new(io::stdout().lock());
-    // Before the first catalogue nobody knows what exists already; what appears later is followed from its beginning.
+    // The applications in the first catalogue existed before. Those that appear later are printed from their beginning.
     let mut has_catalogue = false;
-    let mut seen = 0;
-    let mut reader_left = pin!(output::reader_left());
+    let mut revision = 0;
+    let mut closed_by_reader = pin!(output::closed_by_reader());
     loop {
         let mut printed = Ok(());
-        let step = link.step(|incoming| {
+        let step = connection.step(|incoming| {
             if printed.is_ok() {
                 printed = if tap.json {
                     writeln!(out, "{}", as_json(incoming))
@@ -36,38 +36,41 @@ pub(crate) async fn run(tap: Tap) -> anyhow::Result<Outcome> {
         });
         tokio::select! {
             outcome = step => outcome?,
-            // An application that is quiet gives nothing to print, and so no chance to notice.
-            () = &mut reader_left => return Ok(Outcome::Done),
+            // Without updates, no write fails that would detect the closed pipe.
+            () = &mut closed_by_reader => return Ok(Outcome::Done),
         }
         match printed.and_then(|()| out.flush()) {
-            // Whoever read this has seen enough.
+            // The reader has closed the pipe.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Outcome::Done),
             outcome => outcome?,
         }
-        if !link.viewer.has_catalogue() || link.viewer.catalogue_revision() == seen {
+        if !connection.viewer.has_catalogue() || connection.viewer.catalogue_revision() == revision {
             continue;
         }
-        seen = link.viewer.catalogue_revision();
-        let now_ns = link.now_ns();
-        let relay_ns = link.viewer.relay_ns(now_ns).unwrap_or(0);
-        // An application that began while this program connected was not there before it.
+        revision = connection.viewer.catalogue_revision();
+        let now_ns = connection.now_ns();
+        let relay_ns = connection.viewer.relay_ns(now_ns).unwrap_or(0);
+        // An application that started after this program is not an existing one.
         let started_ns = relay_ns.saturating_sub(now_ns);
-        let may_be_old = !has_catalogue && !link.had_to_wait() && !tap.history;
-        let wanted =
-            link.viewer.catalogue().values().filter(|entry| tap.app.as_ref().is_none_or(|only| *only == entry.app));
+        let may_be_old = !has_catalogue && !connection.had_to_wait() && !tap.history;
+        let wanted = connection
+            .viewer
+            .catalogue()
+            .values()
+            .filter(|entry| tap.app.as_ref().is_none_or(|only| *only == entry.app));
         let start = |entry: &AppEntry| {
             let is_old = may_be_old && !is_younger(entry, started_ns);
             (entry.app.clone(), if is_old { Start::Live } else { Start::History })
         };
         let starts: Vec<(String, Start)> = wanted.map(start).collect();
         for (app, start) in starts {
-            link.viewer.follow(Topic { app, filter: Filter::All }, start);
+            connection.viewer.follow(Topic { app, filter: Filter::All }, start);
         }
         has_catalogue = true;
     }
 }
 
-/// Whether an application has begun since `ns` by the relay's clock.
+/// Whether all workers of an application joined after `ns` by the relay's clock.
 fn is_younger(entry: &AppEntry, ns: u64) -> bool {
     !entry.workers.is_empty() && entry.workers.iter().all(|worker| worker.returns == 0 && worker.since_ns >= ns)
 }
@@ -94,7 +97,7 @@ fn as_line(incoming: &Incoming<'_>) -> String {
     format!("{line}  p50 {}  p99 {}", p(Quantile::P50), p(Quantile::P99))
 }
 
-/// Whether the values of this series are latencies; those of some are counts only.
+/// Whether the values of this series are latencies. Some series contain counts only.
 fn has_latency(key: &SeriesKey) -> bool {
     key.category != PIPELINE_INGESTION
 }
@@ -133,7 +136,7 @@ fn as_json(incoming: &Incoming<'_>) -> Value {
     line
 }
 
-/// A count as a JSON number, whatever its length.
+/// A count as a JSON number with all digits.
 pub(super) fn number(count: u128) -> Value {
     Number::from_u128(count).map_or(Value::Null, Value::Number)
 }

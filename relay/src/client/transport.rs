@@ -1,5 +1,5 @@
-//! What carries messages: a WebSocket, or, where none gets through, one HTTP answer that is read as it comes and requests that
-//! bring commands.
+//! The transport of messages: a WebSocket or, if a proxy blocks WebSockets, an HTTP stream. A stream receives messages in the body
+//! of one answer and sends commands in further requests.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,74 +25,76 @@ use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::error::{ProtocolError, UrlError};
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
 use crate::auth::tls;
 
-/// How long opening a connection may take.
-const OPENING: Duration = Duration::from_secs(10);
-/// How much of what a server says in place of a WebSocket is read, and shown.
-const SAID_BYTES_MAX: usize = 4_096;
-const SAID_CHARS_MAX: usize = 300;
+/// Maximum time to open a connection, or to send commands.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum number of bytes to read from an error answer.
+const ERROR_BODY_BYTES_MAX: usize = 4_096;
+/// Maximum number of characters to print from an error answer.
+const ERROR_BODY_CHARS_MAX: usize = 300;
 
-/// A connection that is open.
-pub(super) enum Wire {
-    Socket(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>),
-    Stream(Box<Stream>),
+/// An open connection.
+pub(super) enum Transport {
+    WebSocket(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>),
+    Stream(Box<HttpStream>),
 }
 
-/// What a connection has to say.
-pub(super) enum News {
+/// An event on a connection.
+pub(super) enum Event {
     /// A message.
     Message(Bytes),
-    /// It lives.
-    Life,
-    /// The relay has ended it: a close code and the reason.
+    /// A sign of life without a message, such as a ping.
+    Activity,
+    /// The relay has closed the connection, with a close code and a reason.
     Closed(u16, String),
 }
 
-/// Why there is no connection.
-pub(super) struct Failure {
-    /// In words.
-    pub(super) why: String,
-    /// Whether somebody answered, and not as a WebSocket: a stream over HTTP may get through.
+/// Why a connection attempt failed.
+pub(super) struct ConnectError {
+    /// The reason, for the user.
+    pub(super) reason: String,
+    /// Whether a server answered, but not with a WebSocket. An HTTP stream may work then.
     pub(super) is_answer: bool,
-    /// Whether trying again cannot help.
+    /// Whether trying again is useless.
     pub(super) is_final: bool,
 }
 
-impl Failure {
+impl ConnectError {
     fn unreachable(error: impl std::fmt::Display) -> Self {
-        Self { why: error.to_string(), is_answer: false, is_final: false }
+        Self { reason: error.to_string(), is_answer: false, is_final: false }
     }
 
     fn no_socket(error: impl std::fmt::Display) -> Self {
         Self { is_answer: true, ..Self::unreachable(error) }
     }
 
-    /// A server answered with `status`, and `said` something.
-    fn answer(status: StatusCode, said: &[u8]) -> Self {
-        let said = first_line(said);
-        let why = if said.is_empty() { format!("it answers {status}") } else { format!("it answers {status}: {said}") };
-        Self { why, is_answer: true, is_final: matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) }
+    /// A server answered with `status` and `body`.
+    fn answer(status: StatusCode, body: &[u8]) -> Self {
+        let text = first_line(body);
+        let reason =
+            if text.is_empty() { format!("it answers {status}") } else { format!("it answers {status}: {text}") };
+        Self { reason, is_answer: true, is_final: matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) }
     }
 }
 
-/// The first line of `said`, if a person can read it.
-fn first_line(said: &[u8]) -> String {
-    let said = String::from_utf8_lossy(said);
-    let line = said.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+/// The first line of `body` if it is readable text, otherwise an empty string.
+fn first_line(body: &[u8]) -> String {
+    let body = String::from_utf8_lossy(body);
+    let line = body.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let is_text = !line.starts_with(['<', '{', '[']) && !line.contains(char::is_control);
-    if is_text { line.chars().take(SAID_CHARS_MAX).collect() } else { String::new() }
+    if is_text { line.chars().take(ERROR_BODY_CHARS_MAX).collect() } else { String::new() }
 }
 
-/// What every connection is opened with.
-pub(super) struct Opener {
+/// Opens connections.
+pub(super) struct Connector {
     ca: Option<PathBuf>,
     tls: Option<Arc<ClientConfig>>,
 }
 
-impl Opener {
+impl Connector {
     pub(super) const fn new(ca: Option<PathBuf>) -> Self {
         Self { ca, tls: None }
     }
@@ -100,47 +102,55 @@ impl Opener {
     /// Opens a WebSocket at `address`.
     ///
     /// # Errors
-    /// Outside, when trying again cannot help; inside, why there is none.
-    pub(super) async fn socket(&mut self, address: &str, token: Option<&str>) -> anyhow::Result<Result<Wire, Failure>> {
-        let mut request = address.into_client_request().context("not an address of a relay")?;
+    /// The outer error is permanent, such as an invalid certificate file. The inner error is a failed attempt.
+    pub(super) async fn socket(
+        &mut self,
+        address: &str,
+        token: Option<&str>,
+    ) -> anyhow::Result<Result<Transport, ConnectError>> {
+        let mut request = address.into_client_request().context("invalid relay address")?;
         let connector = match self.tls(address)? {
-            Some(tls) => Connector::Rustls(tls),
-            None => Connector::Plain,
+            Some(tls) => tokio_tungstenite::Connector::Rustls(tls),
+            None => tokio_tungstenite::Connector::Plain,
         };
         let protocols = token.map_or_else(|| SUBPROTOCOL.to_owned(), |token| format!("{SUBPROTOCOL}, bearer.{token}"));
         request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, secret(&protocols)?);
         let opening = connect_async_tls_with_config(request, None, false, Some(connector));
-        Ok(match timeout(OPENING, opening).await {
-            Ok(Ok((socket, _))) => Ok(Wire::Socket(Box::new(socket))),
+        Ok(match timeout(TIMEOUT, opening).await {
+            Ok(Ok((socket, _))) => Ok(Transport::WebSocket(Box::new(socket))),
             Ok(Err(Error::Http(answer))) => {
-                Err(Failure::answer(answer.status(), answer.body().as_deref().unwrap_or_default()))
+                Err(ConnectError::answer(answer.status(), answer.body().as_deref().unwrap_or_default()))
             }
             Ok(Err(Error::Url(UrlError::UnableToConnect(_)) | Error::Tls(_))) => {
-                Err(Failure::unreachable("it cannot be reached"))
+                Err(ConnectError::unreachable("it cannot be reached"))
             }
-            // Somebody took the connection, and ended it when it was to become a WebSocket.
+            // The server accepted the connection and closed it during the WebSocket handshake.
             Ok(Err(error @ (Error::Protocol(_) | Error::ConnectionClosed | Error::AlreadyClosed))) => {
-                Err(Failure::no_socket(error))
+                Err(ConnectError::no_socket(error))
             }
             Ok(Err(Error::Io(error))) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                Err(Failure::no_socket(error))
+                Err(ConnectError::no_socket(error))
             }
-            Ok(Err(error)) => Err(Failure::unreachable(error)),
-            Err(_) => Err(Failure::no_socket("it does not answer")),
+            Ok(Err(error)) => Err(ConnectError::unreachable(error)),
+            Err(_) => Err(ConnectError::no_socket("it does not answer")),
         })
     }
 
-    /// Opens a stream over HTTP to the relay whose WebSocket would be at `address`.
+    /// Opens an HTTP stream to the relay whose WebSocket is at `address`.
     ///
     /// # Errors
-    /// As [`Opener::socket`].
-    pub(super) async fn stream(&mut self, address: &str, token: Option<&str>) -> anyhow::Result<Result<Wire, Failure>> {
-        let to: Uri = address::stream(address).parse().context("not an address of a relay")?;
+    /// See [`Connector::socket`].
+    pub(super) async fn stream(
+        &mut self,
+        address: &str,
+        token: Option<&str>,
+    ) -> anyhow::Result<Result<Transport, ConnectError>> {
+        let uri: Uri = address::stream(address).parse().context("invalid relay address")?;
         let token = token.map(|token| secret(&format!("Bearer {token}"))).transpose()?;
-        let stream = Stream { to, tls: self.tls(address)?, token, body: None, records: Records::default() };
-        Ok(match timeout(OPENING, stream.opened()).await {
-            Ok(opened) => opened.map(|stream| Wire::Stream(Box::new(stream))),
-            Err(_) => Err(Failure::unreachable("it does not answer")),
+        let stream = HttpStream { uri, tls: self.tls(address)?, token, body: None, records: Records::default() };
+        Ok(match timeout(TIMEOUT, stream.opened()).await {
+            Ok(opened) => opened.map(|stream| Transport::Stream(Box::new(stream))),
+            Err(_) => Err(ConnectError::unreachable("it does not answer")),
         })
     }
 
@@ -162,14 +172,14 @@ fn secret(value: &str) -> anyhow::Result<HeaderValue> {
     Ok(value)
 }
 
-impl Wire {
+impl Transport {
     /// Sends `messages`.
     ///
     /// # Errors
-    /// When the connection is gone.
+    /// Fails if the connection is lost.
     pub(super) async fn send(&mut self, messages: Vec<Vec<u8>>) -> Result<(), String> {
         match self {
-            Self::Socket(socket) => {
+            Self::WebSocket(socket) => {
                 for message in messages {
                     socket.send(Message::from(message)).await.map_err(|error| error.to_string())?;
                 }
@@ -180,19 +190,19 @@ impl Wire {
         }
     }
 
-    /// Waits for what comes next.
+    /// Waits for the next event.
     ///
     /// # Errors
-    /// When the connection is gone without a word.
-    pub(super) async fn next(&mut self) -> Result<News, String> {
+    /// Fails if the connection is lost without a close message.
+    pub(super) async fn next(&mut self) -> Result<Event, String> {
         match self {
-            Self::Socket(socket) => match socket.next().await {
-                Some(Ok(Message::Binary(bytes))) => Ok(News::Message(bytes)),
+            Self::WebSocket(socket) => match socket.next().await {
+                Some(Ok(Message::Binary(bytes))) => Ok(Event::Message(bytes)),
                 Some(Ok(Message::Close(frame))) => Ok(frame.map_or_else(
-                    || News::Closed(1005, String::new()),
-                    |frame| News::Closed(frame.code.into(), frame.reason.to_string()),
+                    || Event::Closed(1005, String::new()),
+                    |frame| Event::Closed(frame.code.into(), frame.reason.to_string()),
                 )),
-                Some(Ok(_)) => Ok(News::Life),
+                Some(Ok(_)) => Ok(Event::Activity),
                 Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) | None => {
                     Err("the connection ended".to_owned())
                 }
@@ -203,49 +213,50 @@ impl Wire {
     }
 }
 
-/// A stream over HTTP.
-pub(super) struct Stream {
-    /// Where it is opened; later, where its commands go.
-    to: Uri,
+/// An HTTP stream.
+pub(super) struct HttpStream {
+    /// The address that opens it, and later the address for its commands.
+    uri: Uri,
     tls: Option<Arc<ClientConfig>>,
     token: Option<HeaderValue>,
-    /// The answer without an end, and the part of it that was read.
+    /// The body of the answer, which carries the messages.
     body: Option<BodyDataStream>,
+    /// The part of the body that was read and not decoded yet.
     records: Records,
 }
 
-/// A connection of either kind.
-trait Carrier: AsyncRead + AsyncWrite + Send + Unpin {}
+/// A stream with or without TLS.
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Carrier for S {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io for S {}
 
-impl Stream {
-    async fn opened(mut self) -> Result<Self, Failure> {
-        let answer = self.post(Bytes::new()).await.map_err(Failure::unreachable)?;
+impl HttpStream {
+    async fn opened(mut self) -> Result<Self, ConnectError> {
+        let answer = self.post(Bytes::new()).await.map_err(ConnectError::unreachable)?;
         let (head, body) = answer.into_parts();
         if head.status != StatusCode::OK {
-            let said = to_bytes(Body::new(body), SAID_BYTES_MAX).await.unwrap_or_default();
-            return Err(Failure::answer(head.status, &said));
+            let body = to_bytes(Body::new(body), ERROR_BODY_BYTES_MAX).await.unwrap_or_default();
+            return Err(ConnectError::answer(head.status, &body));
         }
         self.body = Some(Body::new(body).into_data_stream());
         match self.next_record().await {
-            Ok(Taken::Notice(OPENED, id)) => {
-                self.to = format!("{}/{id}", self.to).parse().map_err(Failure::unreachable)?;
+            Ok(OwnedRecord::Notice(OPENED, id)) => {
+                self.uri = format!("{}/{id}", self.uri).parse().map_err(ConnectError::unreachable)?;
                 Ok(self)
             }
-            Ok(_) => Err(Failure::unreachable("it answers with something else than a stream")),
-            Err(error) => Err(Failure::unreachable(error)),
+            Ok(_) => Err(ConnectError::unreachable("it does not answer with a stream")),
+            Err(error) => Err(ConnectError::unreachable(error)),
         }
     }
 
-    /// Posts `body`, over a connection of its own.
+    /// Posts `body` over a new connection.
     async fn post(&self, body: Bytes) -> Result<Response<Incoming>, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
-        let host = self.to.host().unwrap_or_default();
+        let host = self.uri.host().unwrap_or_default();
         let name = host.trim_start_matches('[').trim_end_matches(']');
-        let port = self.to.port_u16().unwrap_or_else(|| if self.tls.is_some() { 443 } else { 80 });
+        let port = self.uri.port_u16().unwrap_or_else(|| if self.tls.is_some() { 443 } else { 80 });
         let stream = TcpStream::connect((name, port)).await.map_err(|error| text(&error))?;
-        let carrier: Box<dyn Carrier> = match &self.tls {
+        let io: Box<dyn Io> = match &self.tls {
             None => Box::new(stream),
             Some(tls) => {
                 let name = ServerName::try_from(name.to_owned()).map_err(|error| text(&error))?;
@@ -253,11 +264,11 @@ impl Stream {
                 Box::new(encrypted.map_err(|error| text(&error))?)
             }
         };
-        let (mut sender, connection) = http1::handshake(TokioIo::new(carrier)).await.map_err(|error| text(&error))?;
-        // It ends with the answer, or when nobody waits for that any more.
+        let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(|error| text(&error))?;
+        // The task ends with the answer, or when the answer is dropped.
         tokio::spawn(connection);
-        let authority = self.to.authority().map(ToString::to_string).unwrap_or_default();
-        let path = self.to.path_and_query().map_or("/", |path| path.as_str());
+        let authority = self.uri.authority().map(ToString::to_string).unwrap_or_default();
+        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
         let mut request = Request::builder().method(Method::POST).uri(path).header(header::HOST, authority);
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, token);
@@ -273,23 +284,23 @@ impl Stream {
             body.extend_from_slice(message);
         }
         let answer =
-            timeout(OPENING, self.post(body.into())).await.map_err(|_| "it takes no commands".to_owned())??;
+            timeout(TIMEOUT, self.post(body.into())).await.map_err(|_| "it does not accept commands".to_owned())??;
         if answer.status().is_success() { Ok(()) } else { Err(format!("it answers {} to commands", answer.status())) }
     }
 
-    async fn next(&mut self) -> Result<News, String> {
+    async fn next(&mut self) -> Result<Event, String> {
         Ok(match self.next_record().await? {
-            Taken::Message(bytes) => News::Message(bytes),
-            Taken::Notice(OPENED, _) => News::Life,
-            Taken::Notice(code, reason) => News::Closed(code, reason),
+            OwnedRecord::Message(bytes) => Event::Message(bytes),
+            OwnedRecord::Notice(OPENED, _) => Event::Activity,
+            OwnedRecord::Notice(code, reason) => Event::Closed(code, reason),
         })
     }
 
-    async fn next_record(&mut self) -> Result<Taken, String> {
+    async fn next_record(&mut self) -> Result<OwnedRecord, String> {
         loop {
             match self.records.take(RECORD_BYTES_MAX) {
-                Ok(Some(Record::Message(bytes))) => return Ok(Taken::Message(Bytes::copy_from_slice(bytes))),
-                Ok(Some(Record::Notice(code, text))) => return Ok(Taken::Notice(code, text.to_owned())),
+                Ok(Some(Record::Message(bytes))) => return Ok(OwnedRecord::Message(Bytes::copy_from_slice(bytes))),
+                Ok(Some(Record::Notice(code, text))) => return Ok(OwnedRecord::Notice(code, text.to_owned())),
                 Ok(None) => {}
                 Err(error) => return Err(error.to_string()),
             }
@@ -303,8 +314,8 @@ impl Stream {
     }
 }
 
-/// One record of a stream.
-enum Taken {
+/// A record of a stream.
+enum OwnedRecord {
     Message(Bytes),
     Notice(u16, String),
 }

@@ -1,6 +1,6 @@
-//! Writes Wallaroo's metrics format as a worker does, so that made-up producers enter by the real door.
+//! Encodes Wallaroo's metrics format as a worker does, so simulated producers can connect to the ingest port.
 //!
-//! Kept apart from the decoder on purpose: the tests of either check it against bytes worked out by hand.
+//! The encoder shares no code with the decoder. Tests check both against the same hand-written bytes.
 
 use crate::data_point::DataPoint;
 
@@ -10,7 +10,7 @@ pub fn connect() -> Vec<u8> {
     frame(vec![1])
 }
 
-/// The frame that says whose connection this is.
+/// The frame that names the application and the worker of a connection.
 #[must_use]
 pub fn join(app: &str, worker: &str) -> Vec<u8> {
     let mut body = vec![2];
@@ -33,7 +33,7 @@ pub fn metrics(metrics: &DataPoint<'_>) -> Vec<u8> {
     let mut body = vec![3];
     string(&mut body, b"metrics");
     string(&mut body, format!("metrics:{}", metrics.app).as_bytes());
-    // The worker's own header is always the data's length and 148 more, whatever it was meant to be.
+    // Workers send the length of the data plus 148 in this header, which receivers ignore.
     body.extend(length(data.len() + 4));
     body.extend(length(data.len() + 4 + 148));
     body.extend(data);

@@ -1,39 +1,39 @@
-//! Latencies that look real: mixtures of log-normals, drawn straight into bins.
+//! Realistic latencies: mixtures of log-normal distributions, sampled directly into bins.
 
 use fastrand::Rng;
 use joey_shared::histogram::{BINS, Histogram, bin_high, bin_low};
 
-/// A part of the events whose durations are log-normal.
+/// A group of events whose durations are log-normally distributed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mode {
-    /// Its share of all events.
+    /// The share of all events.
     pub(super) share: f64,
     /// The median duration in ns.
     pub(super) median_ns: f64,
-    /// Standard deviation of the duration's natural logarithm.
+    /// The standard deviation of the natural logarithm of the duration.
     pub(super) sigma: f64,
 }
 
-/// About `events` durations from `modes`, each `slower` times as long as usual.
-pub(super) fn sample(modes: &[Mode], events: f64, slower: f64, rng: &mut Rng) -> Histogram {
+/// Samples about `events` durations from `modes`, each multiplied by `slowdown`.
+pub(super) fn sample(modes: &[Mode], events: f64, slowdown: f64, rng: &mut Rng) -> Histogram {
     let mut histogram = Histogram::default();
     for mode in modes {
-        let at = |ns: f64| normal_cdf((ns.max(0.5) / (mode.median_ns * slower)).ln() / mode.sigma);
+        let cdf = |ns: f64| normal_cdf((ns.max(0.5) / (mode.median_ns * slowdown)).ln() / mode.sigma);
         for bin in 0..BINS {
-            let expected = events * mode.share * (at(bin_high(bin) as f64) - at(bin_low(bin) as f64));
+            let expected = events * mode.share * (cdf(bin_high(bin) as f64) - cdf(bin_low(bin) as f64));
             histogram.bins[bin] += poisson(expected, rng);
         }
     }
     let lowest = histogram.occupied().next().map(|(bin, _)| bin);
     let highest = histogram.occupied().last().map(|(bin, _)| bin);
     if let (Some(lowest), Some(highest)) = (lowest, highest) {
-        let [a, b] = [lowest, highest].map(|bin| within(bin, rng));
+        let [a, b] = [lowest, highest].map(|bin| duration_in(bin, rng));
         (histogram.min_ns, histogram.max_ns) = (a.min(b), a.max(b));
     }
     histogram
 }
 
-/// `events` events of which only the number is known.
+/// A histogram of about `events` events without durations.
 pub(super) fn count_only(events: f64, rng: &mut Rng) -> Histogram {
     let mut histogram = Histogram::default();
     histogram.bins[0] = poisson(events, rng);
@@ -43,18 +43,18 @@ pub(super) fn count_only(events: f64, rng: &mut Rng) -> Histogram {
     histogram
 }
 
-/// Any duration that `bin` counts.
-fn within(bin: usize, rng: &mut Rng) -> u64 {
+/// A random duration within `bin`.
+fn duration_in(bin: usize, rng: &mut Rng) -> u64 {
     let last = u64::try_from(bin_high(bin) - 1).unwrap_or(u64::MAX);
     rng.u64(bin_low(bin)..=last)
 }
 
-/// The standard normal distribution, by Page's approximation (1977); good to 0.0002.
+/// The cumulative standard normal distribution, by Page's approximation (1977), with an error below 0.0002.
 fn normal_cdf(x: f64) -> f64 {
     1.0 / (1.0 + (-1.5976 * x - 0.070_565_992 * x.powi(3)).exp())
 }
 
-/// A Poisson-distributed number: Knuth's way for small means, a rounded normal for large ones.
+/// A Poisson-distributed number: Knuth's algorithm for small means, a rounded normal distribution for large ones.
 fn poisson(mean: f64, rng: &mut Rng) -> u64 {
     if mean <= 0.0 {
         return 0;
@@ -77,7 +77,7 @@ mod tests {
     use joey_shared::histogram::Quantile;
 
     #[test]
-    fn a_sample_has_the_median_and_the_size_that_were_asked_for() {
+    fn a_sample_has_the_requested_median_and_size() {
         let mode = Mode { share: 1.0, median_ns: 100_000.0, sigma: 0.5 };
         let histogram = sample(&[mode], 10_000.0, 1.0, &mut Rng::with_seed(1));
         let count = histogram.count();

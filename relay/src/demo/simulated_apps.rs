@@ -1,4 +1,4 @@
-//! The made-up applications: who works where, how fast, how slowly, and what goes wrong when.
+//! The simulated applications: their workers, pipelines and steps, their rates and latencies, and their faults.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -7,7 +7,7 @@ use joey_shared::histogram::Histogram;
 use joey_shared::series::{COMPUTATION, NODE_INGRESS_EGRESS, PIPELINE_INGESTION, START_TO_END};
 
 use super::emitter;
-use super::model::{Mode, count_only, sample};
+use super::latency_model::{Mode, count_only, sample};
 use crate::data_point::DataPoint;
 
 /// One producer process.
@@ -15,21 +15,21 @@ use crate::data_point::DataPoint;
 pub(super) struct Worker {
     pub(super) app: &'static str,
     pub(super) name: &'static str,
-    /// Periods of a cycle, and for how many of them this worker is there.
+    /// Length of a cycle in periods, and for how many of them this worker is present.
     presence: (u64, u64),
     pipelines: Vec<Pipeline>,
 }
 
-/// A pipeline's part on one worker.
+/// The part of a pipeline that runs on one worker.
 #[derive(Clone, Debug)]
 struct Pipeline {
     name: &'static str,
     /// Events per second on this worker.
     rate: f64,
-    /// Outputs for each input.
+    /// Number of outputs for each input.
     fan_out: f64,
     steps: Vec<Step>,
-    /// Events per second that its sources on this worker take in, for themselves and for the other workers.
+    /// Events per second that the sources on this worker ingest, for this worker and for the others.
     intake: Option<f64>,
 }
 
@@ -38,23 +38,23 @@ struct Step {
     name: &'static str,
     id: u16,
     modes: Vec<Mode>,
-    /// How many actors run it, each of which reports for itself.
+    /// Number of actors that run the step. Each reports its own histogram.
     actors: u64,
-    trouble: Trouble,
+    fault: Fault,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
+enum Fault {
     None,
-    /// Stands still for 14 s of every 150 s, then works off what has waited.
+    /// Stops for 14 s of every 150 s, then processes its backlog.
     Stalls,
     /// Ten times slower for 16 s of every 180 s.
     Spikes,
 }
 
-/// Periods of the cycle of stalls, and how many of them it stands still.
+/// Length of the stall cycle in periods, and for how many of them the step stops.
 const STALL: (u64, u64) = (75, 7);
-/// Periods of the cycle of spikes, and how many of them are slow.
+/// Length of the spike cycle in periods, and how many of them are slow.
 const SPIKE: (u64, u64) = (90, 8);
 
 const US: f64 = 1_000.0;
@@ -64,19 +64,19 @@ const fn mode(share: f64, median_ns: f64, sigma: f64) -> Mode {
     Mode { share, median_ns, sigma }
 }
 
-fn step(name: &'static str, id: u16, actors: u64, modes: &[Mode], trouble: Trouble) -> Step {
-    Step { name, id, modes: modes.to_vec(), actors, trouble }
+fn step(name: &'static str, id: u16, actors: u64, modes: &[Mode], fault: Fault) -> Step {
+    Step { name, id, modes: modes.to_vec(), actors, fault }
 }
 
 /// Every worker of every application.
 pub(super) fn workers() -> Vec<Worker> {
-    // The first worker has the sources and decodes; the others get their share over the network.
+    // The first worker has the sources and decodes events. The others receive their share over the network.
     let arrival = |has_source, actors, median_ns| {
         if has_source {
-            step("Decode Time in TCP Source", 1, actors, &[mode(1.0, median_ns, 0.45)], Trouble::None)
+            step("Decode Time in TCP Source", 1, actors, &[mode(1.0, median_ns, 0.45)], Fault::None)
         } else {
             let network = [mode(1.0, 74.0 * US, 0.35)];
-            step("Before receive on data channel (network time)", 1, 1, &network, Trouble::None)
+            step("Before receive on data channel (network time)", 1, 1, &network, Fault::None)
         }
     };
     let spread = |name, presence, share: f64, has_source: bool| Worker {
@@ -95,11 +95,11 @@ pub(super) fn workers() -> Vec<Worker> {
                         "Check Order",
                         2,
                         3,
-                        // A cache that mostly hits: two humps, three orders of magnitude apart.
+                        // A cache that mostly hits: two modes, three orders of magnitude apart.
                         &[mode(0.93, 2.6 * US, 0.4), mode(0.07, 1.9 * MS, 0.45)],
-                        Trouble::None,
+                        Fault::None,
                     ),
-                    step("Settle", 3, 1, &[mode(1.0, 38.0 * US, 0.7)], Trouble::Spikes),
+                    step("Settle", 3, 1, &[mode(1.0, 38.0 * US, 0.7)], Fault::Spikes),
                 ],
             },
             Pipeline {
@@ -109,13 +109,7 @@ pub(super) fn workers() -> Vec<Worker> {
                 intake: has_source.then_some(128_000.0),
                 steps: vec![
                     arrival(has_source, 4, 240.0),
-                    step(
-                        "Update Quote",
-                        2,
-                        3,
-                        &[mode(0.999, 1.1 * US, 0.5), mode(0.001, 0.4 * MS, 0.9)],
-                        Trouble::None,
-                    ),
+                    step("Update Quote", 2, 3, &[mode(0.999, 1.1 * US, 0.5), mode(0.001, 0.4 * MS, 0.9)], Fault::None),
                 ],
             },
         ],
@@ -124,7 +118,7 @@ pub(super) fn workers() -> Vec<Worker> {
     vec![
         spread("initializer", (1, 1), 0.5, true),
         spread("worker2", (1, 1), 0.3, false),
-        // There for 100 s, gone for 40 s.
+        // Present for 100 s, absent for 40 s.
         spread("worker3", (70, 50), 0.2, false),
         single(
             "Word Count",
@@ -134,9 +128,9 @@ pub(super) fn workers() -> Vec<Worker> {
                 fan_out: 7.3,
                 intake: Some(9_400.0),
                 steps: vec![
-                    step("Decode Time in Kafka Source", 1, 2, &[mode(1.0, 900.0, 0.5)], Trouble::None),
-                    step("Split Into Words", 2, 2, &[mode(1.0, 5.2 * US, 0.6)], Trouble::None),
-                    step("Count Word", 3, 3, &[mode(0.97, 700.0, 0.6), mode(0.03, 24.0 * US, 0.8)], Trouble::Stalls),
+                    step("Decode Time in Kafka Source", 1, 2, &[mode(1.0, 900.0, 0.5)], Fault::None),
+                    step("Split Into Words", 2, 2, &[mode(1.0, 5.2 * US, 0.6)], Fault::None),
+                    step("Count Word", 3, 3, &[mode(0.97, 700.0, 0.6), mode(0.03, 24.0 * US, 0.8)], Fault::Stalls),
                 ],
             }],
         ),
@@ -148,8 +142,8 @@ pub(super) fn workers() -> Vec<Worker> {
                 fan_out: 0.02,
                 intake: Some(640.0),
                 steps: vec![
-                    step("Decode Time in TCP Source", 1, 1, &[mode(1.0, 420.0, 0.5)], Trouble::None),
-                    step("Check Transaction", 2, 1, &[mode(1.0, 96.0 * US, 1.1)], Trouble::None),
+                    step("Decode Time in TCP Source", 1, 1, &[mode(1.0, 420.0, 0.5)], Fault::None),
+                    step("Check Transaction", 2, 1, &[mode(1.0, 96.0 * US, 1.1)], Fault::None),
                 ],
             }],
         ),
@@ -162,7 +156,7 @@ impl Worker {
         period % self.presence.0 < self.presence.1
     }
 
-    /// Everything that this worker sends for the period number `period`, of `period_ns` each since the Unix epoch.
+    /// All frames of this worker for one period. Period number 0 begins at the Unix epoch, and each period takes `period_ns`.
     pub(super) fn frames(&self, period: u64, period_ns: u64) -> Vec<u8> {
         let mut frames = Vec::new();
         for pipeline in &self.pipelines {
@@ -194,17 +188,19 @@ impl Worker {
             let mut path = Vec::new();
             let mut done = events;
             for step in &pipeline.steps {
-                let (pace, slower) = step.trouble.at(period);
+                let (throughput, slowdown) = step.fault.at(period);
                 for _ in 0..step.actors {
-                    let share = events * pace / step.actors as f64;
-                    push(COMPUTATION, step.name, step.id, &sample(&step.modes, share, slower * load, &mut rng));
+                    let share = events * throughput / step.actors as f64;
+                    push(COMPUTATION, step.name, step.id, &sample(&step.modes, share, slowdown * load, &mut rng));
                 }
-                done *= pace;
+                done *= throughput;
                 path.extend(
-                    step.modes.iter().map(|mode| Mode { median_ns: mode.median_ns * slower * 1.4 + 6.0 * US, ..*mode }),
+                    step.modes
+                        .iter()
+                        .map(|mode| Mode { median_ns: mode.median_ns * slowdown * 1.4 + 6.0 * US, ..*mode }),
                 );
             }
-            // From end to end the slow modes weigh in once for each step.
+            // End to end, the slow modes of each step contribute once.
             let share: f64 = path.iter().map(|mode| mode.share).sum();
             path.iter_mut().for_each(|mode| mode.share /= share);
             push(NODE_INGRESS_EGRESS, self.name, 0, &sample(&path, done, load, &mut rng));
@@ -214,7 +210,7 @@ impl Worker {
         frames
     }
 
-    /// Chance that depends on who and when alone.
+    /// A random number generator seeded by the worker, the pipeline and the period alone.
     fn rng(&self, pipeline: &str, period: u64) -> Rng {
         let mut hasher = DefaultHasher::new();
         (self.app, self.name, pipeline, period).hash(&mut hasher);
@@ -222,18 +218,18 @@ impl Worker {
     }
 }
 
-/// How busy the world is, around 1: a slow wave, a quick one, and a lunch break.
+/// The load factor, around 1: a slow wave, a fast wave, and a periodic break.
 fn load(period: u64) -> f64 {
     let at = |periods: f64| (period as f64 * std::f64::consts::TAU / periods).sin();
     1.0 + 0.18 * at(97.0) + 0.05 * at(11.0) - if period % 130 < 6 { 0.45 } else { 0.0 }
 }
 
-impl Trouble {
-    /// Of the usual events, how many are worked off in `period`, and how many times slower than usual.
+impl Fault {
+    /// The throughput in `period` as a multiple of the usual one, and the slowdown of each event.
     const fn at(self, period: u64) -> (f64, f64) {
         match self {
             Self::Stalls if period % STALL.0 < STALL.1 => (0.0, 1.0),
-            // What waited comes in the two periods after.
+            // The backlog is processed in the next two periods.
             Self::Stalls if period % STALL.0 < STALL.1 + 2 => (1.0 + STALL.1 as f64 / 2.0, 6.0),
             Self::Spikes if period % SPIKE.0 < SPIKE.1 => (1.0, 10.0),
             Self::None | Self::Stalls | Self::Spikes => (1.0, 1.0),
@@ -246,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_sent_depends_on_the_time_alone() {
+    fn frames_depend_on_the_time_alone() {
         for (a, b) in workers().iter().zip(workers()) {
             assert_eq!(a.frames(700_000_000, 2_000_000_000), b.frames(700_000_000, 2_000_000_000));
         }

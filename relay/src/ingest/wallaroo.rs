@@ -53,7 +53,7 @@ pub enum Frame<'a> {
     /// One histogram.
     Metrics(DataPoint<'a>),
     /// A payload of another event, which no Wallaroo release sends to a hub.
-    OtherEvent,
+    UnknownEvent,
 }
 
 /// The result of looking for a frame at the start of a producer's bytes.
@@ -97,7 +97,7 @@ pub fn decode(body: &[u8]) -> Result<Frame<'_>, RejectReason> {
             let topic = rest.string()?;
             let data = rest.string()?;
             rest.end()?;
-            if event == METRICS_EVENT { decode_metrics(app_of(topic)?, data) } else { Ok(Frame::OtherEvent) }
+            if event == METRICS_EVENT { decode_metrics(app_of(topic)?, data) } else { Ok(Frame::UnknownEvent) }
         }
         _ => Err(RejectReason::UnknownType),
     }
@@ -375,7 +375,7 @@ mod tests {
     fn unknown_events_and_types_are_distinguished() {
         let mut other = example();
         other[9] = b'M';
-        assert_eq!(decode(&other[4..]), Ok(Frame::OtherEvent));
+        assert_eq!(decode(&other[4..]), Ok(Frame::UnknownEvent));
         assert_eq!(decode(&[9, 9, 9]), Err(RejectReason::UnknownType));
     }
 }

@@ -165,7 +165,8 @@ impl World {
                 self.now_ns += seconds * S;
                 self.hub.evict_old(self.now_ns);
                 let kept = |span| self.now_ns.saturating_sub(nanos(span + SLACK));
-                (self.dropped_ns, self.dropped_sum_ns) = (kept(self.hub.config().ring), kept(self.hub.config().rollups));
+                (self.dropped_ns, self.dropped_sum_ns) =
+                    (kept(self.hub.config().ring), kept(self.hub.config().rollups));
                 if !self.has_sums() {
                     self.dropped_sum_ns = self.dropped_ns;
                 }
