@@ -61,7 +61,7 @@ struct Serve {
     #[arg(long, env = "JOEY_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Write the log in this format
-    #[arg(long, env = "JOEY_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, env = "JOEY_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     log_format: LogFormat,
     /// Log at this level (error, warn, info, debug, trace) or with this filter in RUST_LOG syntax
     /// [default: RUST_LOG, or info]
@@ -199,7 +199,7 @@ fn init_log(format: LogFormat, level: Option<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The first SIGTERM or SIGINT stops the relay in order, the second one at once.
+/// The first SIGTERM or SIGINT stops the relay gracefully, the second one at once.
 fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;

@@ -30,93 +30,112 @@ pub(crate) const DEFAULT_AUDIENCE: &str = "joey";
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// Listen for producers on this address (Wallaroo's `--metrics`) [default: 127.0.0.1:5001]
-    #[arg(long, env = "JOEY_INGEST", value_name = "ADDR")]
+    #[arg(long, env = "JOEY_INGEST", help_heading = "Addresses", value_name = "ADDR")]
     pub ingest: Option<SocketAddr>,
     /// Listen for browsers and other viewers on this address [default: 127.0.0.1:4000]
-    #[arg(long, env = "JOEY_HTTP", value_name = "ADDR")]
+    #[arg(long, env = "JOEY_HTTP", help_heading = "Addresses", value_name = "ADDR")]
     pub http: Option<SocketAddr>,
     /// Serve the page from this directory instead of the built-in one
-    #[arg(long, env = "JOEY_UI_DIR", value_name = "DIR")]
+    #[arg(long, env = "JOEY_UI_DIR", help_heading = "Addresses", value_name = "DIR")]
     pub ui_dir: Option<PathBuf>,
     /// Allow pages from this origin to connect, e.g. `https://ui.example.com` or `https://*.example.com`; repeatable
-    #[arg(long = "origin", env = "JOEY_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    #[arg(
+        long = "origin",
+        env = "JOEY_ORIGIN",
+        help_heading = "Access control",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
     pub origins: Option<Vec<String>>,
     /// Announce this relay address to viewers as a fallback, e.g. wss://relay.example; repeat it for each relay, including this one
-    #[arg(long, env = "JOEY_ADVERTISE", value_name = "URL", value_delimiter = ',')]
+    #[arg(long, env = "JOEY_ADVERTISE", help_heading = "Cluster", value_name = "URL", value_delimiter = ',')]
     pub advertise: Option<Vec<String>>,
     /// Require viewers to present a token signed by this key: a secret of at least 32 bytes (HS256), or an Ed25519 key in PEM
     /// (EdDSA); repeatable for key rotation
-    #[arg(long = "token-key", env = "JOEY_TOKEN_KEY", value_name = "FILE", value_delimiter = ',', value_parser = trimmed_path)]
+    #[arg(long = "token-key", env = "JOEY_TOKEN_KEY", help_heading = "Access control", value_name = "FILE", value_delimiter = ',', value_parser = trimmed_path)]
     pub token_keys: Option<Vec<PathBuf>>,
     /// Require this audience in tokens (claim `aud`) [default: joey]
-    #[arg(long, env = "JOEY_TOKEN_AUDIENCE", value_name = "NAME")]
+    #[arg(long, env = "JOEY_TOKEN_AUDIENCE", help_heading = "Access control", value_name = "NAME")]
     pub token_audience: Option<String>,
     /// Accept producers from these networks only, e.g. 10.0.0.0/8,192.0.2.7
-    #[arg(long, env = "JOEY_PRODUCERS_ALLOW", value_name = "CIDR,…", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "JOEY_PRODUCERS_ALLOW",
+        help_heading = "Access control",
+        value_name = "CIDR,…",
+        value_delimiter = ','
+    )]
     pub producers_allow: Option<Vec<String>>,
     /// Serve viewers over TLS with this certificate chain, in PEM
-    #[arg(long, env = "JOEY_TLS_CERT", value_name = "FILE")]
+    #[arg(long, env = "JOEY_TLS_CERT", help_heading = "Access control", value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
     /// Use this private key for the certificate, in PEM
-    #[arg(long, env = "JOEY_TLS_KEY", value_name = "FILE")]
+    #[arg(long, env = "JOEY_TLS_KEY", help_heading = "Access control", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
     /// Accept producers over TLS only (Wallaroo workers need a TLS tunnel for this)
-    #[arg(long, env = "JOEY_INGEST_TLS", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, env = "JOEY_INGEST_TLS", help_heading = "Access control", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub ingest_tls: Option<bool>,
     /// Allow listening beyond loopback without access control; any client that reaches the ports can send and watch
-    #[arg(long, env = "JOEY_INSECURE_OPEN", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, env = "JOEY_INSECURE_OPEN", help_heading = "Access control", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub insecure_open: Option<bool>,
     /// Share data with other relays through this NATS server, e.g. nats://10.1.0.7, tls://user:pass@host:4222 or
     /// nats://token@host; repeatable for the servers of a NATS cluster
-    #[arg(long, env = "JOEY_NATS", value_name = "URL,…", value_delimiter = ',', hide_env_values = true)]
+    #[arg(
+        long,
+        env = "JOEY_NATS",
+        help_heading = "Cluster",
+        value_name = "URL,…",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
     pub nats: Option<Vec<NatsUrl>>,
     /// Authenticate to NATS with this credentials file (written by `nsc`) or nkey seed
-    #[arg(long, env = "JOEY_NATS_CREDS", value_name = "FILE")]
+    #[arg(long, env = "JOEY_NATS_CREDS", help_heading = "Cluster", value_name = "FILE")]
     pub nats_creds: Option<PathBuf>,
     /// Trust only NATS servers with certificates from this authority, in PEM
-    #[arg(long, env = "JOEY_NATS_CA", value_name = "FILE")]
+    #[arg(long, env = "JOEY_NATS_CA", help_heading = "Cluster", value_name = "FILE")]
     pub nats_ca: Option<PathBuf>,
     /// Use this prefix for NATS subjects; relays with different prefixes do not share data [default: joey]
-    #[arg(long, env = "JOEY_NATS_PREFIX", value_name = "NAME")]
+    #[arg(long, env = "JOEY_NATS_PREFIX", help_heading = "Cluster", value_name = "NAME")]
     pub nats_prefix: Option<String>,
     /// Retain this many seconds of history [default: 300]
-    #[arg(long, env = "JOEY_RING_SECS", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, env = "JOEY_RING_SECS", help_heading = "History", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub ring_secs: Option<u64>,
     /// Retain 10-second rollups for this many seconds, for long windows and slow viewers; 0 disables them [default: 3600]
-    #[arg(long, env = "JOEY_SUM_SECS", value_name = "N", value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    #[arg(long, env = "JOEY_SUM_SECS", help_heading = "History", value_name = "N", value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub sum_secs: Option<u64>,
     /// Limit the history of all applications to this many bytes [default: 67108864]
-    #[arg(long, env = "JOEY_RING_BYTES", value_name = "N")]
+    #[arg(long, env = "JOEY_RING_BYTES", help_heading = "History", value_name = "N")]
     pub ring_bytes: Option<u64>,
-    /// Send updates in batches at most this many ms apart; with few viewers or after a pause they are sent sooner [default: 50]
-    #[arg(long, env = "JOEY_BATCH_MS", value_name = "N", value_parser = clap::value_parser!(u64).range(0..=1_000))]
+    /// Delay updates by up to this many ms to send them in batches; the delay is shorter with few viewers or after a pause [default: 50]
+    #[arg(long, env = "JOEY_BATCH_MS", help_heading = "History", value_name = "N", value_parser = clap::value_parser!(u64).range(0..=1_000))]
     pub batch_ms: Option<u64>,
     /// Limit producer frames to this many bytes [default: 16384]
-    #[arg(long, env = "JOEY_FRAME_BYTES", value_name = "N", value_parser = clap::value_parser!(u64).range(1_024..=1_048_576))]
+    #[arg(long, env = "JOEY_FRAME_BYTES", help_heading = "Limits", value_name = "N", value_parser = clap::value_parser!(u64).range(1_024..=1_048_576))]
     pub frame_bytes: Option<u64>,
     /// Limit the number of applications [default: 1000]
-    #[arg(long, env = "JOEY_APPS", value_name = "N")]
+    #[arg(long, env = "JOEY_APPS", help_heading = "Limits", value_name = "N")]
     pub apps: Option<usize>,
     /// Limit the number of series in one application [default: 10000]
-    #[arg(long, env = "JOEY_SERIES_PER_APP", value_name = "N")]
+    #[arg(long, env = "JOEY_SERIES_PER_APP", help_heading = "Limits", value_name = "N")]
     pub series_per_app: Option<usize>,
     /// Limit the total number of series [default: 50000]
-    #[arg(long, env = "JOEY_SERIES", value_name = "N")]
+    #[arg(long, env = "JOEY_SERIES", help_heading = "Limits", value_name = "N")]
     pub series: Option<usize>,
     /// Limit the number of connected viewers [default: 10000]
-    #[arg(long, env = "JOEY_VIEWERS", value_name = "N")]
+    #[arg(long, env = "JOEY_VIEWERS", help_heading = "Limits", value_name = "N")]
     pub viewers: Option<usize>,
     /// Limit the number of producer connections [default: 1000]
-    #[arg(long, env = "JOEY_PRODUCERS", value_name = "N")]
+    #[arg(long, env = "JOEY_PRODUCERS", help_heading = "Limits", value_name = "N")]
     pub producers: Option<usize>,
     /// Limit the connections from one address, separately for producers and viewers; 0 means unlimited [default: 256]
-    #[arg(long, env = "JOEY_PER_ADDRESS", value_name = "N")]
+    #[arg(long, env = "JOEY_PER_ADDRESS", help_heading = "Limits", value_name = "N")]
     pub per_address: Option<usize>,
     /// Limit the frames per second from one producer, with bursts of ten times as many [default: 20000]
-    #[arg(long, env = "JOEY_FRAMES_PER_SEC", value_name = "N")]
+    #[arg(long, env = "JOEY_FRAMES_PER_SEC", help_heading = "Limits", value_name = "N")]
     pub frames_per_sec: Option<NonZeroU32>,
     /// Forget an application after this many seconds without producers and viewers [default: 3600]
-    #[arg(long, env = "JOEY_FORGET_SECS", value_name = "N")]
+    #[arg(long, env = "JOEY_FORGET_SECS", help_heading = "History", value_name = "N")]
     pub forget_secs: Option<u64>,
 }
 

@@ -1,7 +1,7 @@
 //! Producers' connections: reads frames, decodes and checks them, and publishes their histograms to the hub.
 //!
 //! Each connection has one task. The task sends nothing, because producers do not read. It never stops reading, because a Wallaroo
-//! worker queues without limit what it cannot write. A frame that cannot be used is rejected and counted. If the announced length
+//! worker buffers unsent frames without limit. A frame that cannot be used is rejected and counted. If the announced length
 //! exceeds the limit, the task closes the connection, because the start of the next frame is unknown.
 
 pub mod wallaroo;

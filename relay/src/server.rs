@@ -1,4 +1,4 @@
-//! Starts a relay, runs it until it is stopped, and shuts it down in order.
+//! Starts a relay, runs it until it is stopped, and shuts it down gracefully.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,7 +31,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 const CHECKS_PER_HEARTBEAT: u32 = 5;
 /// After this pause, all updates that producers flushed together have arrived.
 const QUIET: Duration = Duration::from_millis(5);
-/// Broadcasting may use 1/6 of a core. If it needs more, batches are cut less often.
+/// The interval between two batches is at least this many times the duration of a broadcast, so broadcasting uses at most 1/6 of a
+/// core.
 const BROADCAST_SHARE: u32 = 6;
 /// Minimum time between two batches while updates keep arriving. The delay is invisible, and a browser has less to do.
 const BATCH_INTERVAL_MIN: Duration = Duration::from_millis(20);
@@ -139,7 +140,7 @@ impl Relay {
         }
         stop.cancel();
         let timeout = hub.config().shutdown_timeout;
-        // Receives and cuts what producers have sent before the viewers are closed.
+        // Receives and cuts the remaining updates of producers before the viewers are closed.
         tokio::time::timeout(timeout, ingest).await.ok();
         hub.release_held(u64::MAX, hub.config().now_ns());
         hub.cut_all(hub.config().now_ns());

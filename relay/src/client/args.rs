@@ -38,7 +38,7 @@ pub(crate) struct Tap {
     /// Print one JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
-    /// Print the history that the relay retains first
+    /// Print the retained history first
     #[arg(long)]
     pub(crate) history: bool,
 }

@@ -13,7 +13,7 @@ use super::transport::{ConnectError, Connector, Event, Transport};
 use crate::runtime::clock::nanos;
 use crate::runtime::console;
 
-/// If a relay sends nothing for this long, it is gone. It sends a heartbeat every 5 s.
+/// A relay that sends nothing for this long is considered gone. It should send a heartbeat every 5 s.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 /// Interval at which the token file is checked for a newer token, if the current token expires.
 const TOKEN_FILE_INTERVAL: Duration = Duration::from_secs(1);

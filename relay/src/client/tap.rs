@@ -19,7 +19,7 @@ use super::output::{self, printable};
 pub(crate) async fn run(tap: Tap) -> anyhow::Result<Outcome> {
     let mut connection = Connection::new(&tap.target, Viewer::default());
     let mut out = io::BufWriter::new(io::stdout().lock());
-    // The applications in the first catalogue existed before. Those that appear later are printed from their beginning.
+    // Applications in the first catalogue may be old. Those that appear later are printed from their beginning.
     let mut has_catalogue = false;
     let mut revision = 0;
     let mut closed_by_reader = pin!(output::closed_by_reader());
@@ -50,7 +50,7 @@ pub(crate) async fn run(tap: Tap) -> anyhow::Result<Outcome> {
         revision = connection.viewer.catalogue_revision();
         let now_ns = connection.now_ns();
         let relay_ns = connection.viewer.relay_ns(now_ns).unwrap_or(0);
-        // An application that started after this program is not an existing one.
+        // When this program started, by the relay's clock. Applications that began later are printed from their beginning.
         let started_ns = relay_ns.saturating_sub(now_ns);
         let may_be_old = !has_catalogue && !connection.had_to_wait() && !tap.history;
         let wanted = connection

@@ -165,7 +165,7 @@ impl Connector {
     }
 }
 
-/// A header that no log shows.
+/// A header value that is never logged.
 fn secret(value: &str) -> anyhow::Result<HeaderValue> {
     let mut value = HeaderValue::from_str(value).context("the token is none")?;
     value.set_sensitive(true);

@@ -31,7 +31,7 @@ use crate::net::listener::{ConnectionPermit, LimitedListener, enable_keepalive};
 use crate::runtime::panic_guard::catch_panic;
 use crate::session::websocket::Carrier;
 
-/// Maximum time for a request head to arrive, from the start of the connection, its first byte, or the last answer.
+/// Maximum time to wait for the first byte of a connection, and for each complete request head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum size of a request head, and so of one read.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -93,12 +93,12 @@ pub async fn serve_connection<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    // hyper's own timeout starts when hyper reads, so this waits for the first byte. The buffer has one byte; larger reads bypass it.
+    // hyper's own timeout starts with the first byte, so this code waits for that byte. Its buffer has one byte; larger reads bypass it.
     let (stream, written) = CountedIo::new(stream);
     let mut stream: HttpIo<S> = TokioIo::new(BufReader::with_capacity(1, stream));
     let first = tokio::time::timeout(HEAD_TIMEOUT, stream.inner_mut().fill_buf());
     if !matches!(stop.run_until_cancelled(first).await, Some(Ok(Ok([_])))) {
-        tracing::debug!(%peer, "connection closed: it sent no request");
+        tracing::debug!(%peer, "connection closed before its first byte");
         return;
     }
     let close = CancellationToken::new();
