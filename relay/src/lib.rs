@@ -11,8 +11,8 @@
 //! - [`data_point`]: one histogram of one series over one period, independent of the producer's format.
 //! - [`net`]: listeners with connection limits, byte counts, WebSocket frames.
 //! - [`auth`]: which pages, producers and viewers may connect, tokens, and TLS.
-//! - [`ingest`]: producers' TCP connections, and the decoder of Wallaroo's format.
 //! - [`hub`]: the log, the retained history and the subscribers of each application.
+//! - [`ingest`]: producers' TCP connections, and the decoder of Wallaroo's format.
 //! - [`cluster`]: relays that share their data over NATS.
 //! - [`session`]: one viewer's connection.
 //! - [`http`]: the HTTP endpoints and the page.
@@ -27,8 +27,8 @@ pub mod config;
 pub mod data_point;
 pub mod net;
 pub mod auth;
-pub mod ingest;
 pub mod hub;
+pub mod ingest;
 pub mod cluster;
 pub mod session;
 pub mod http;
