@@ -1,4 +1,4 @@
-//! Embeds the built page, when the feature asks for it.
+//! Embeds the built page, if the feature `embed-ui` is enabled.
 
 fn main() {
     #[cfg(feature = "embed-ui")]
@@ -8,9 +8,9 @@ fn main() {
         println!("cargo::rerun-if-changed={dist}");
         assert!(
             std::path::Path::new(&dist).join("index.html").is_file(),
-            "the feature embed-ui needs the built page in {dist}: `cargo xtask ui` makes it"
+            "the feature embed-ui requires the built page in {dist}; build it with `cargo xtask ui`"
         );
-        // The headers of the page are made from its text.
+        // The content security policy is derived from the text of `index.html`.
         let index = std::path::absolute(std::path::Path::new(&dist).join("index.html")).unwrap_or_default();
         println!("cargo::rustc-env=JOEY_INDEX={}", index.display());
         memory_serve::load_directory(dist);
