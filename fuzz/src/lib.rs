@@ -73,10 +73,10 @@ fn ingested(bytes: &[u8], piece: usize) -> (Vec<String>, Vec<SeriesEntry>, Vec<T
     let mut counts: Vec<String> = text.lines().filter(is_about_frames).map(str::to_owned).collect();
     counts.sort();
     let (_, apps, _) = hub.catalogue_since(0);
-    let viewer = hub.enter(Arc::<Notify>::default()).expect("there is room");
+    let viewer = hub.register_viewer(Arc::<Notify>::default()).expect("there is room");
     let (mut series, mut told) = (Vec::new(), Vec::new());
     for app in apps {
-        for names in hub.own(&app.app).expect("it is in the catalogue").names(&Filter::All) {
+        for names in hub.own_app(&app.app).expect("it is in the catalogue").series_messages(&Filter::All) {
             match ServerMessage::decode(&names) {
                 Ok(ServerMessage::Series { series: some, .. }) => series.extend(some),
                 other => panic!("these are no names: {other:?}"),
@@ -244,7 +244,7 @@ pub fn hub(bytes: &[u8]) {
         ..Config::default()
     };
     let hub = Arc::new(Hub::new(config, 7));
-    let viewer = hub.enter(Arc::<Notify>::default()).expect("there is room");
+    let viewer = hub.register_viewer(Arc::<Notify>::default()).expect("there is room");
     let mut now_ns = 1_000 * S;
     let mut followed: Vec<Subscription> = Vec::new();
     for operation in bytes.chunks_exact(2) {

@@ -1,13 +1,15 @@
-//! Several relays as one: what one takes in, the viewers of all can watch. They talk through NATS, an engine that others run.
+//! Cluster of several relays: viewers of every relay can watch what any relay ingests. The relays communicate through a
+//! NATS server.
 //!
-//! Without NATS, or without an address of one, a relay serves its own producers and viewers as if it were alone. What it
-//! missed is filled in when NATS is back, since every log has its numbers and every relay keeps its history.
+//! Without NATS, a relay serves its own producers and viewers as a single relay. When NATS returns, gaps are filled:
+//! all updates have sequence numbers, and every relay retains its history.
 //!
-//! - [`subjects`]: names as NATS subjects.
-//! - [`words`]: what relays say to each other.
-//! - `page`: one answer, put together from its parts.
-//! - [`bridge`]: who is told what, and what is asked for.
-//! - [`engine`]: the connection to NATS.
+//! - [`subjects`]: NATS subjects.
+//! - [`messages`]: messages between relays.
+//! - `page`: assembles a history page from its parts.
+//! - `parts`: splits messages that are larger than the NATS server allows.
+//! - [`bridge`]: decides what is announced, published and requested.
+//! - [`nats`]: the connection to NATS.
 
 pub mod subjects;
 pub mod messages;
@@ -24,10 +26,10 @@ use self::bridge::Bridge;
 use self::subjects::Subjects;
 use crate::hub::Hub;
 
-/// Shares what `hub` takes in with other relays, and what they take in with it, until `stop`.
+/// Connects `hub` to the other relays of the cluster until `stop`.
 pub async fn run(hub: Arc<Hub>, stop: CancellationToken) {
-    // Whoever settled the configuration has tried the prefix, and nobody else takes what is handed out.
-    let Some(outgoing) = hub.outgoing() else { return };
+    // The configuration has validated the prefix. Only this task takes the receiver.
+    let Some(outgoing) = hub.take_peer_batches() else { return };
     let subjects = Subjects::new(&hub.config().nats_prefix);
     let bridge = Bridge::new(hub.clone(), subjects);
     nats::run(hub, bridge, outgoing, stop).await;

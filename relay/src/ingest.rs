@@ -28,7 +28,7 @@ use self::wallaroo::{Frame, NextFrame, decode, decode_counts, next_frame, reject
 use crate::auth::{Auth, tls};
 use crate::config::at_least_one;
 use crate::data_point::DataPoint;
-use crate::hub::{App, Hub, Publishing};
+use crate::hub::{App, Hub, Publisher};
 use crate::metrics::{CloseReason, RejectReason};
 use crate::net::listener::{LimitedListener, enable_keepalive};
 use crate::runtime::panic_guard::catch_panic;
@@ -193,17 +193,17 @@ impl Producer {
     fn process_cached(&mut self, bytes: &[u8], frames_max: usize, now_ns: u64) -> (usize, usize) {
         let Self { hub, peer, workers, cache, rate_limit } = self;
         let (mut consumed, mut frames) = (0, 0);
-        let mut publishing: Option<(usize, Publishing<'_>)> = None;
+        let mut publishing: Option<(usize, Publisher<'_>)> = None;
         while frames < frames_max
             && let NextFrame::Whole(body, length) = next_frame(&bytes[consumed..], hub.config().frame_bytes_max)
             && let Some((prefix, rest)) = split_prefix(body)
             && let Some(CachedSeries { worker, series }) = cache.find(prefix)
         {
             publishing.take_if(|(at, _)| *at != worker);
-            let (_, log) = publishing.get_or_insert_with(|| (worker, hub.publishing(&workers[worker].0, now_ns)));
+            let (_, log) = publishing.get_or_insert_with(|| (worker, hub.publisher(&workers[worker].0, now_ns)));
             match rate_limit.check().and_then(|()| decode_counts(rest)) {
                 Ok(counts) => {
-                    if !log.counted(series, counts) {
+                    if !log.publish_known(series, counts) {
                         // The series has expired. The frame is decoded as a whole, and its series receives a new number.
                         break;
                     }
@@ -250,7 +250,7 @@ impl Producer {
         if let Some((app, name, why)) = rejected_name(body)
             && let Ok(app) = self.hub.app(app)
         {
-            self.hub.refuse_name(&app, RefusedName { shown: shown_refused(name), why }, now_ns);
+            self.hub.reject_name(&app, RefusedName { shown: shown_refused(name), why }, now_ns);
         }
     }
 
@@ -390,13 +390,13 @@ mod tests {
         };
         let frames = [emitter::join("App", "w"), frame("a"), frame("b"), frame("a"), frame("b")].concat();
         assert_eq!(producer.process_frames(&frames).await, (frames.len(), Ok(5)));
-        hub.evict_old(end_ns + hub.series_ns() + 1_000_000_000);
+        hub.evict_old(end_ns + hub.series_retention_ns() + 1_000_000_000);
         assert_eq!((hub.gauges(0).series, hub.counters().series_expired.get()), (0, 2));
         for _ in 0..2 {
             assert_eq!(producer.process_frames(&frames).await, (frames.len(), Ok(5)));
         }
         assert_eq!((hub.gauges(0).series, hub.counters().frames_accepted.get()), (2, 12));
-        let log = hub.own("App").unwrap();
-        assert_eq!(log.names_since(0, |_| true).1, 4, "both series were added twice");
+        let log = hub.own_app("App").unwrap();
+        assert_eq!(log.series_messages_since(0, |_| true).1, 4, "both series were added twice");
     }
 }

@@ -17,7 +17,7 @@ use crate::metrics::CloseReason;
 use crate::net::listener::{ConnectionLimit, LimitReasons, LimitedListener};
 use crate::runtime::clock;
 use crate::runtime::panic_guard::catch_panic;
-use crate::session::broadcast::hand_out;
+use crate::session::broadcast;
 use crate::{cluster, http, ingest};
 
 /// Listen backlog for HTTP: the Linux default maximum. With the usual 128, some of a thousand viewers that reconnect at once wait
@@ -123,7 +123,8 @@ impl Relay {
         // Without one of these tasks no data would reach a viewer. If one fails, the relay stops, so that the failure is visible.
         let guard = |what, work| catch_panic(hub.counters().task_panics.clone(), what, work);
         let cutter = tasks.spawn(guard("cutter", Box::pin(cut_batches(hub.clone(), close_viewers.clone())) as Work));
-        let broadcast = tasks.spawn(guard("broadcast", Box::pin(hand_out(hub.clone(), close_viewers.clone())) as Work));
+        let broadcast =
+            tasks.spawn(guard("broadcast", Box::pin(broadcast::run(hub.clone(), close_viewers.clone())) as Work));
         let sweeper = tasks.spawn(guard("sweeper", Box::pin(sweep(hub.clone(), close_viewers.clone())) as Work));
         if hub.is_clustered() {
             // If it fails, this relay continues on its own.
@@ -171,8 +172,9 @@ pub async fn cut_batches(hub: Arc<Hub>, stop: CancellationToken) {
         loop {
             hub.wait_for_work().await;
             let now = Instant::now();
-            let next =
-                last_cut + (BROADCAST_SHARE * hub.rounds().took()).clamp(BATCH_INTERVAL_MIN.min(delay_max), delay_max);
+            let next = last_cut
+                + (BROADCAST_SHARE * hub.broadcast_queue().last_duration())
+                    .clamp(BATCH_INTERVAL_MIN.min(delay_max), delay_max);
             if now < next {
                 sleep_until(next).await;
             } else {
@@ -207,13 +209,13 @@ pub async fn sweep(hub: Arc<Hub>, stop: CancellationToken) {
             if evicted.elapsed() >= SWEEP_INTERVAL {
                 evicted = Instant::now();
                 let now_ns = hub.config().now_ns();
-                hub.note_wall_clock(clock::wall_clock_offset_ns(), now_ns);
+                hub.update_wall_clock(clock::wall_clock_offset_ns(), now_ns);
                 hub.release_held(now_ns, now_ns);
                 hub.evict_old(now_ns);
             }
             if checked.elapsed() >= check_interval {
                 checked = Instant::now();
-                hub.remind_all();
+                hub.wake_silent_viewers();
             }
             let version = hub.catalogue_version();
             if version != announced {

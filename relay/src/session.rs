@@ -1,14 +1,15 @@
-//! One viewer: subscriptions in, batches out, over whatever [`Transport`] carries them.
+//! The session of one viewer: it receives commands and sends batches over a [`Transport`].
 //!
-//! A viewer that has everything stands by, and is handed what is new ([`rounds`], [`line`]). All else is this task's: it takes
-//! what is there from where its viewer is, writes it in one go, and sleeps. It holds positions, no queue. While a write waits,
-//! nothing is read for this viewer either: its positions stay, and when the ring has moved on beyond them it is told what it
-//! missed.
+//! A viewer that is up to date becomes idle and receives new batches from the [`broadcast`] task through its session
+//! handle (`idle`). In all other cases the session's own task works: it reads from the feeds at the viewer's
+//! positions, writes everything at once, and sleeps. A session has positions instead of a queue. While a write is
+//! pending, nothing is read for this viewer. If the ring buffer evicts what is at its position meanwhile, the viewer
+//! receives a gap message.
 //!
-//! What its pass does not allow does not exist for this viewer, and it is answered as if it did not.
+//! A viewer without permission for something gets the same answers as if it did not exist.
 
 pub mod websocket;
-mod answers;
+mod describe;
 mod idle;
 mod logs;
 mod permissions;
@@ -29,13 +30,13 @@ use joey_shared::wire::{AppEntry, ClientMessage, Hello, Refusal, ServerMessage, 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use self::answers::Answers;
-use self::idle::Stand;
-use self::logs::Logs;
-use self::permissions::{Pass, Turn};
+use self::describe::DescribeState;
+use self::idle::IdlePosition;
+use self::logs::LogSubscriptions;
+use self::permissions::{ExpiryEvent, Permissions};
 use self::subscriptions::Subscriptions;
-use self::transport::Failure;
-pub use self::transport::{Commands, Far, Transport};
+use self::transport::WriteFailure;
+pub use self::transport::{CommandSender, StreamHandle, Transport};
 use crate::auth::Auth;
 use crate::config::at_least_one;
 use crate::hub::{Hub, Subscription, Viewer};
@@ -43,25 +44,25 @@ use crate::metrics::CloseReason;
 use crate::net::ws_frame::WsFrame;
 use crate::runtime::clock::nanos;
 
-/// Bytes of batches gathered before they are written. The ring may drop them meanwhile.
-const GATHERED_BYTES: usize = 512 * 1024;
-/// Batches taken from one feed before the next gets its turn.
+/// Maximum number of bytes queued before they are written. The ring buffer may evict them meanwhile.
+const QUEUED_BYTES_MAX: usize = 512 * 1024;
+/// Maximum number of batches read from one feed before the next feed's turn.
 const BATCHES_PER_TURN: usize = 64;
-/// Applications and workers in one message of the catalogue; one application with more comes alone.
+/// Maximum number of applications and workers in one catalogue message. A larger application gets a message of its own.
 const WORKERS_PER_MESSAGE: usize = 1_000;
-/// Shortest time between two messages of the catalogue.
-const CATALOGUE_PAUSE: Duration = Duration::from_millis(250);
+/// Minimum time between two catalogue messages.
+const CATALOGUE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often a viewer is pinged. Most proxies give a connection up after a minute without a byte, and one that has vanished
-/// is to be gone in three quarters of a minute.
-const PING: Duration = Duration::from_secs(15);
-/// A viewer that leaves this many pings without an answer is gone.
-const UNANSWERED_MAX: u32 = 2;
-/// Commands of one viewer: 50 a second, 2,500 at once, since whoever comes back asks again for everything that it follows.
-/// What exceeds it waits.
-const COMMANDS: Quota = Quota::per_second(at_least_one(50)).allow_burst(at_least_one(2_500));
+/// Ping interval. Most proxies close a connection after a minute without traffic, and a vanished viewer should be
+/// detected within 45 seconds.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// A session ends after this many unanswered pings.
+const UNANSWERED_PINGS_MAX: u32 = 2;
+/// Rate limit for commands of one viewer: 50 a second, with a burst of 2,500, because a viewer that reconnects
+/// subscribes to everything again. Commands beyond the limit are delayed.
+const COMMAND_RATE: Quota = Quota::per_second(at_least_one(50)).allow_burst(at_least_one(2_500));
 
-/// Serves one viewer, whose request may have brought a `token`, until it leaves, fails, or the relay stops.
+/// Serves one viewer until it disconnects, fails, or the relay stops. `token` is the token of its HTTP request.
 pub async fn serve(
     mut transport: Transport,
     hub: Arc<Hub>,
@@ -69,31 +70,32 @@ pub async fn serve(
     token: Option<String>,
     stop: CancellationToken,
 ) {
-    // What happens once is on the heap while it does, or every viewer's task would have to have room for it.
-    let admission = Box::pin(stop.run_until_cancelled(Pass::admit(&mut transport, &auth, token))).await;
-    let pass = match admission.unwrap_or(Err(Ended::Close(close::RESTART, CloseReason::Restart))) {
-        Ok(pass) => pass,
+    // Code that runs once allocates its state on the heap. Otherwise the task of every viewer would reserve room for
+    // it.
+    let admission = Box::pin(stop.run_until_cancelled(Permissions::admit(&mut transport, &auth, token))).await;
+    let permissions = match admission.unwrap_or(Err(Ended::Close(close::RESTART, CloseReason::Restart))) {
+        Ok(permissions) => permissions,
         Err(ended) => return Box::pin(finish(transport, &hub, ended)).await,
     };
-    let Some(viewer) = hub.enter(transport.line().clone()) else {
+    let Some(viewer) = hub.register_viewer(transport.handle().clone()) else {
         let full = Ended::Close(close::FULL, CloseReason::ViewerLimit);
         return Box::pin(finish(transport, &hub, full)).await;
     };
     let mut session = Session {
         transport,
         viewer,
-        pass,
+        permissions,
         subscriptions: Subscriptions::default(),
-        logs: Logs::default(),
+        logs: LogSubscriptions::default(),
         catalogue: 0,
         catalogue_due: Instant::now(),
         wall_clock: (0, 0),
-        told: Instant::now(),
+        last_sent: Instant::now(),
         cluster_due: Instant::now(),
-        ping_due: Instant::now() + PING,
+        ping_due: Instant::now() + PING_INTERVAL,
         unanswered: 0,
-        commands: RateLimiter::direct(COMMANDS),
-        answers: Answers::new(),
+        commands: RateLimiter::direct(COMMAND_RATE),
+        describe: DescribeState::new(),
         postponed: None,
         apps: VecDeque::new(),
         replaces: false,
@@ -109,17 +111,17 @@ async fn finish(transport: Transport, hub: &Hub, ended: Ended) {
         Ended::Gone => {}
         Ended::Close(code, reason) => {
             hub.counters().close(reason);
-            transport.say_goodbye(code, reason.as_str()).await;
+            transport.close(code, reason.as_str()).await;
         }
     }
 }
 
-/// Why a session is over.
+/// Why a session ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// The viewer left, or its connection failed.
+    /// The viewer disconnected, or its connection failed.
     Gone,
-    /// The relay ends it, with a code and a reason that is a label too.
+    /// The relay closes the session with this code and reason. The reason is also a metric label.
     Close(u16, CloseReason),
 }
 
@@ -127,31 +129,32 @@ struct Session {
     transport: Transport,
     hub: Arc<Hub>,
     viewer: Viewer,
-    pass: Pass,
+    permissions: Permissions,
     subscriptions: Subscriptions,
-    logs: Logs,
-    /// The version of the catalogue that the viewer has.
+    logs: LogSubscriptions,
+    /// Version of the catalogue that the viewer has.
     catalogue: u64,
     catalogue_due: Instant,
-    /// How far the wall clock was set, as far as the viewer knows.
+    /// Wall clock step that was last sent to the viewer.
     wall_clock: (i64, u64),
-    /// When the viewer was last told something.
-    told: Instant,
-    /// When the viewer is next told how the relay stands with others, if that has changed.
+    /// When the last message was sent to the viewer.
+    last_sent: Instant,
+    /// When to check next whether the cluster state has changed.
     cluster_due: Instant,
     ping_due: Instant,
-    /// Pings since the viewer was last heard.
+    /// Pings sent since the last message from the viewer.
     unanswered: u32,
     commands: DefaultDirectRateLimiter,
-    answers: Answers,
-    /// What a hasty viewer has said that is heard later. Until then it is not listened to, which slows it down.
+    describe: DescribeState,
+    /// A command of a viewer that exceeds its limits, to be handled later. Until then nothing more is received, which
+    /// slows the viewer down.
     postponed: Option<Postponed>,
-    /// What is still to be told of the catalogue, and whether it replaces what the viewer knows.
+    /// Catalogue entries that are still to be sent, and whether they replace the viewer's catalogue.
     apps: VecDeque<AppEntry>,
     replaces: bool,
 }
 
-/// What was heard too early: a command or a sign of life, and when it may be heard.
+/// A received command, or `None` for a control message, and when to handle it.
 struct Postponed {
     command: Option<Bytes>,
     due: Instant,
@@ -159,79 +162,83 @@ struct Postponed {
 
 impl Session {
     async fn run(&mut self, stop: &CancellationToken) -> Ended {
-        match self.converse(stop).await {
+        match self.serve_until_end(stop).await {
             Break(ended) => ended,
             Continue(never) => match never {},
         }
     }
 
-    async fn converse(&mut self, stop: &CancellationToken) -> ControlFlow<Ended, std::convert::Infallible> {
-        self.greet();
+    async fn serve_until_end(&mut self, stop: &CancellationToken) -> ControlFlow<Ended, std::convert::Infallible> {
+        self.send_hello();
         loop {
-            self.hear_postponed()?;
-            let more = self.send_news()?;
+            self.handle_postponed()?;
+            let more = self.queue_pending()?;
             self.flush().await?;
             if !more {
-                self.stand_by();
+                self.enter_idle();
             }
-            let has_news = self.hub.catalogue_version() > self.catalogue;
-            let catalogue_due = if has_news { self.catalogue_due } else { self.ping_due };
+            let has_changes = self.hub.catalogue_version() > self.catalogue;
+            let catalogue_due = if has_changes { self.catalogue_due } else { self.ping_due };
             let next_timer = self.ping_due.min(catalogue_due);
             let cluster_due = self.hub.is_clustered().then_some(self.cluster_due);
-            let others =
-                [cluster_due, self.pass.due(), self.logs.due(), self.postponed.as_ref().map(|postponed| postponed.due)];
+            let others = [
+                cluster_due,
+                self.permissions.due(),
+                self.logs.due(),
+                self.postponed.as_ref().map(|postponed| postponed.due),
+            ];
             let next_timer = others.into_iter().flatten().fold(next_timer, Instant::min);
-            let (line, listens) = (self.transport.line().clone(), self.postponed.is_none());
-            let heartbeat_due = self.told + self.hub.config().heartbeat;
+            let (handle, can_receive) = (self.transport.handle().clone(), self.postponed.is_none());
+            let heartbeat_due = self.last_sent + self.hub.config().heartbeat;
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {
-                    self.stand_down();
-                    // What was cut before the end goes out first.
+                    self.leave_idle();
+                    // Send everything that was cut before the stop.
                     loop {
-                        let more = self.send_news()?;
+                        let more = self.queue_pending()?;
                         self.flush().await?;
                         if !more {
                             return Break(Ended::Close(close::RESTART, CloseReason::Restart));
                         }
                     }
                 }
-                // Before anything that may go on and on.
-                () = self.pass.rules_changed() => {
-                    self.stand_down();
-                    self.review()?;
+                // Checked first, because the following branches could be ready all the time.
+                () = self.permissions.policy_changed() => {
+                    self.leave_idle();
+                    self.recheck_permissions()?;
                 }
-                heard = self.transport.recv(), if listens => {
-                    self.stand_down();
-                    self.hear(heard)?;
+                received = self.transport.recv(), if can_receive => {
+                    self.leave_idle();
+                    self.handle_received(received)?;
                 }
                 () = std::future::ready(()), if more => {}
-                () = line.woken() => self.stand_down(),
-                () = line.until_due(heartbeat_due, next_timer) => self.stand_down(),
+                () = handle.notified() => self.leave_idle(),
+                () = handle.until_due(heartbeat_due, next_timer) => self.leave_idle(),
             }
         }
     }
 
-    /// From now on what is new is handed out to this viewer, where one subscription brings everything.
-    fn stand_by(&self) {
-        if let Some(subscription) = self.subscriptions.only().and_then(|only| self.subscriptions.get(only)) {
+    /// Makes the viewer idle if one subscription delivers everything. From now on it receives broadcasts.
+    fn enter_idle(&self) {
+        if let Some(subscription) = self.subscriptions.sole().and_then(|sub| self.subscriptions.get(sub)) {
             let (feed, next) = (subscription.feed(), subscription.position());
-            self.transport.line().stand_by(Stand { feed, next, told: self.told });
+            self.transport.handle().enter_idle(IdlePosition { feed, next, last_sent: self.last_sent });
         }
     }
 
-    /// Goes on from what was handed out.
-    fn stand_down(&mut self) {
-        if let Some(Stand { next, told, .. }) = self.transport.line().stand_down() {
-            self.told = told;
-            let only = self.subscriptions.only();
-            if let Some(subscription) = only.and_then(|only| self.subscriptions.get_mut(only)) {
+    /// Ends the idle state and continues at the position that broadcasts have reached.
+    fn leave_idle(&mut self) {
+        if let Some(IdlePosition { next, last_sent, .. }) = self.transport.handle().leave_idle() {
+            self.last_sent = last_sent;
+            let sole = self.subscriptions.sole();
+            if let Some(subscription) = sole.and_then(|sub| self.subscriptions.get_mut(sub)) {
                 subscription.skip_to(next);
             }
         }
     }
 
-    fn greet(&mut self) {
+    fn send_hello(&mut self) {
         let config = self.hub.config();
         let hello = Hello {
             version: VERSION,
@@ -239,54 +246,56 @@ impl Session {
             epoch: self.hub.epoch(),
             now_ns: config.now_ns(),
             ring_ns: nanos(config.ring),
-            series_ns: self.hub.series_ns(),
+            series_ns: self.hub.series_retention_ns(),
             demo: config.demo,
             ingest_port: config.ingest.port(),
         };
-        self.say(&ServerMessage::Hello(hello));
+        self.send(&ServerMessage::Hello(hello));
         self.send_addresses();
-        self.say_end_of_pass();
+        self.send_token_expiry();
     }
 
-    /// Says until when the viewer's token is good, if it needs one.
-    fn say_end_of_pass(&mut self) {
-        if let Some(at_ns) = self.pass.claims.expires_ns() {
-            self.say(&ServerMessage::Expires { at_ns });
+    /// Sends when the viewer's token expires, if it has one.
+    fn send_token_expiry(&mut self) {
+        if let Some(at_ns) = self.permissions.claims.expires_ns() {
+            self.send(&ServerMessage::Expires { at_ns });
         }
     }
 
-    /// The rules have changed: whoever they no longer let in has to go, and others may see less or more.
-    fn review(&mut self) -> ControlFlow<Ended> {
-        match self.pass.review() {
-            Ok(()) => self.keep_to_pass(),
+    /// Checks the token against the changed policy. Disconnects the viewer if it is no longer allowed; otherwise its
+    /// permissions may have changed.
+    fn recheck_permissions(&mut self) -> ControlFlow<Ended> {
+        match self.permissions.recheck() {
+            Ok(()) => self.apply_permissions(),
             Err(ended) => return Break(ended),
         }
         Continue(())
     }
 
-    /// Ends what the pass no longer allows, and tells anew what there is.
-    fn keep_to_pass(&mut self) {
-        let claims = &self.pass.claims;
-        let is_covered = |subscription: &Subscription| claims.allow_topic(subscription.app(), subscription.filter());
-        let ended = self.subscriptions.iter().filter(|(_, subscription)| !is_covered(subscription));
-        let mut ended: Vec<u32> = ended.map(|(sub, _)| sub).collect();
-        ended.extend(self.logs.uncovered(|topic| claims.allow_topic(&topic.app, &topic.filter)));
-        for sub in ended {
-            self.leave(sub);
-            self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp });
+    /// Ends the subscriptions that the permissions no longer allow, and schedules a full catalogue.
+    fn apply_permissions(&mut self) {
+        let claims = &self.permissions.claims;
+        let is_allowed =
+            |subscription: &Subscription| claims.allow_topic(subscription.app_name(), subscription.filter());
+        let denied = self.subscriptions.iter().filter(|(_, subscription)| !is_allowed(subscription));
+        let mut denied: Vec<u32> = denied.map(|(sub, _)| sub).collect();
+        denied.extend(self.logs.denied(|topic| claims.allow_topic(&topic.app, &topic.filter)));
+        for sub in denied {
+            self.unsubscribe(sub);
+            self.send(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp });
         }
-        // After the usual pause, however many tokens come.
+        // The full catalogue is sent after the usual interval, even if tokens change often.
         (self.catalogue, self.apps) = (0, VecDeque::new());
-        self.answers.forget();
-        self.say_end_of_pass();
+        self.describe.clear();
+        self.send_token_expiry();
     }
 
-    /// Gathers what is new; says whether there is more already.
-    fn send_news(&mut self) -> ControlFlow<Ended, bool> {
+    /// Queues everything that is new for the viewer. Returns whether there is more.
+    fn queue_pending(&mut self) -> ControlFlow<Ended, bool> {
         let now = Instant::now();
-        match self.pass.turn(now) {
-            Some(Turn::Over) => return Break(Ended::Close(close::TOKEN, CloseReason::TokenExpired)),
-            Some(Turn::Notice) => self.say_end_of_pass(),
+        match self.permissions.take_event(now) {
+            Some(ExpiryEvent::Expired) => return Break(Ended::Close(close::TOKEN, CloseReason::TokenExpired)),
+            Some(ExpiryEvent::ExpiresSoon) => self.send_token_expiry(),
             None => {}
         }
         self.send_wall_clock();
@@ -297,41 +306,42 @@ impl Session {
             self.send_cluster();
         }
         let more = self.send_batches() || more_apps;
-        if now >= self.told + self.hub.config().heartbeat {
+        if now >= self.last_sent + self.hub.config().heartbeat {
             let sent = self.subscriptions.iter();
-            let sent = sent.map(|(sub, own)| (own.feed(), self.subscriptions.position(sub) - 1)).collect();
-            self.say(&ServerMessage::Heartbeat { now_ns: self.hub.config().now_ns(), sent });
+            let sent =
+                sent.map(|(sub, subscription)| (subscription.feed(), self.subscriptions.position(sub) - 1)).collect();
+            self.send(&ServerMessage::Heartbeat { now_ns: self.hub.config().now_ns(), sent });
         }
         if now >= self.ping_due {
-            if self.unanswered >= UNANSWERED_MAX {
+            if self.unanswered >= UNANSWERED_PINGS_MAX {
                 self.hub.counters().close(CloseReason::PingTimeout);
                 return Break(Ended::Gone);
             }
-            self.ping_due = now + PING;
+            self.ping_due = now + PING_INTERVAL;
             self.unanswered += u32::from(self.transport.ping());
         }
         Continue(more)
     }
 
-    /// Says how far the relay's wall clock was set, if that has changed.
+    /// Sends the wall clock step if it has changed.
     fn send_wall_clock(&mut self) {
         let wall_clock = self.hub.wall_clock();
         if wall_clock != self.wall_clock {
             self.wall_clock = wall_clock;
             let (step_ns, at_ns) = wall_clock;
-            self.say(&ServerMessage::WallClock { step_ns, at_ns });
+            self.send(&ServerMessage::WallClock { step_ns, at_ns });
         }
     }
 
-    /// Gathers one message of what is new in the catalogue; says whether there is more.
+    /// Queues one message of catalogue changes. Returns whether there are more.
     fn send_catalogue(&mut self, now: Instant) -> bool {
         if self.apps.is_empty() {
             if now < self.catalogue_due || self.hub.catalogue_version() <= self.catalogue {
                 return false;
             }
-            self.catalogue_due = now + CATALOGUE_PAUSE;
+            self.catalogue_due = now + CATALOGUE_INTERVAL;
             let (full, mut apps, version) = self.hub.catalogue_since(self.catalogue);
-            apps.retain(|entry| self.pass.claims.allow_app(&entry.app));
+            apps.retain(|entry| self.permissions.claims.allow_app(&entry.app));
             (self.catalogue, self.replaces, self.apps) = (version, full, apps.into());
             if self.apps.is_empty() && !full {
                 return false;
@@ -347,132 +357,132 @@ impl Session {
         }
         let last = self.apps.is_empty();
         if last {
-            // Gives the room back.
+            // Release the memory.
             self.apps = VecDeque::new();
         }
-        // Only the first message of a whole catalogue replaces what the viewer knows.
+        // Only the first message of a full catalogue replaces the viewer's catalogue.
         let full = std::mem::take(&mut self.replaces);
-        self.say(&ServerMessage::Catalogue { full, apps: part, last });
+        self.send(&ServerMessage::Catalogue { full, apps: part, last });
         !last
     }
 
-    /// Gathers batches of what has something new; says whether there is more.
+    /// Queues batches of the ready subscriptions. Returns whether there are more.
     fn send_batches(&mut self) -> bool {
         let now_ns = self.hub.config().now_ns();
-        self.subscriptions.note(self.transport.line().take_news());
+        self.subscriptions.mark_ready(self.transport.handle().take_ready_feeds());
         let mut bytes = 0;
         for sub in self.subscriptions.due() {
-            if bytes >= GATHERED_BYTES {
-                self.subscriptions.begin_with(sub);
+            if bytes >= QUEUED_BYTES_MAX {
+                self.subscriptions.resume_at(sub);
                 break;
             }
             let Some(subscription) = self.subscriptions.get_mut(sub) else { continue };
             let feed = subscription.feed();
             let read = subscription.read(BATCHES_PER_TURN, now_ns);
             if let Some((from, to)) = read.gap {
-                // Series may have been named for the first time in what is gone.
-                let (app, filter) = (subscription.of().clone(), subscription.filter().clone());
-                self.name(&app, &filter);
-                self.say(&ServerMessage::Gap { feed, from, to });
+                // The gap may contain the announcements of new series.
+                let (app, filter) = (subscription.app().clone(), subscription.filter().clone());
+                self.send_names(&app, &filter);
+                self.send(&ServerMessage::Gap { feed, from, to });
             }
             for batch in &read.batches {
                 bytes += batch.len();
                 self.push(batch);
             }
-            if !read.is_cut_short {
-                self.subscriptions.has_everything(sub);
+            if !read.has_more {
+                self.subscriptions.mark_caught_up(sub);
             }
         }
         self.subscriptions.is_any_ready()
     }
 
-    fn hear(&mut self, heard: Result<Option<Bytes>, Ended>) -> ControlFlow<Ended> {
+    fn handle_received(&mut self, received: Result<Option<Bytes>, Ended>) -> ControlFlow<Ended> {
         self.unanswered = 0;
-        match heard {
-            Ok(command) => self.hear_if_due(command),
+        match received {
+            Ok(command) => self.handle_or_postpone(command),
             Err(ended) => Break(ended),
         }
     }
 
-    fn hear_postponed(&mut self) -> ControlFlow<Ended> {
+    fn handle_postponed(&mut self) -> ControlFlow<Ended> {
         match self.postponed.take_if(|postponed| postponed.due <= Instant::now()) {
-            Some(Postponed { command, .. }) => self.hear_if_due(command),
+            Some(Postponed { command, .. }) => self.handle_or_postpone(command),
             None => Continue(()),
         }
     }
 
-    fn hear_if_due(&mut self, command: Option<Bytes>) -> ControlFlow<Ended> {
+    fn handle_or_postpone(&mut self, command: Option<Bytes>) -> ControlFlow<Ended> {
         let now = Instant::now();
-        let due = self.answers.due(now).filter(|_| command.is_some());
-        let due = due.or_else(|| self.commands.check().is_err().then(|| now + COMMANDS.replenish_interval()));
+        let due = self.describe.due(now).filter(|_| command.is_some());
+        let due = due.or_else(|| self.commands.check().is_err().then(|| now + COMMAND_RATE.replenish_interval()));
         if let Some(due) = due {
             self.postponed = Some(Postponed { command, due });
             return Continue(());
         }
         match command.map(|bytes| ClientMessage::decode(&bytes)) {
-            Some(Ok(message)) => self.obey(message),
+            Some(Ok(message)) => self.handle_command(message),
             Some(Err(_)) => Break(Ended::Close(close::UNREADABLE, CloseReason::Malformed)),
             None => Continue(()),
         }
     }
 
-    fn obey(&mut self, message: ClientMessage) -> ControlFlow<Ended> {
+    fn handle_command(&mut self, message: ClientMessage) -> ControlFlow<Ended> {
         match message {
-            ClientMessage::Subscribe { sub, topic, start } => match self.refusal(sub, &topic) {
-                Some(reason) => self.say(&ServerMessage::Refused { sub, reason }),
-                None if self.hub.is_clustered() => self.tell_logs(sub, topic),
-                None => self.follow(sub, &topic, None, start),
+            ClientMessage::Subscribe { sub, topic, start } => match self.rejection(sub, &topic) {
+                Some(reason) => self.send(&ServerMessage::Refused { sub, reason }),
+                None if self.hub.is_clustered() => self.redirect_to_logs(sub, topic),
+                None => self.subscribe(sub, &topic, None, start),
             },
-            ClientMessage::SubscribeLog { sub, epoch, topic, start } => match self.refusal(sub, &topic) {
-                Some(reason) => self.say(&ServerMessage::Refused { sub, reason }),
-                None => self.follow_log(sub, epoch, topic, start),
+            ClientMessage::SubscribeLog { sub, epoch, topic, start } => match self.rejection(sub, &topic) {
+                Some(reason) => self.send(&ServerMessage::Refused { sub, reason }),
+                None => self.subscribe_to_log(sub, epoch, topic, start),
             },
-            ClientMessage::Unsubscribe { sub } => self.leave(sub),
+            ClientMessage::Unsubscribe { sub } => self.unsubscribe(sub),
             ClientMessage::Describe { app } => self.describe(app),
-            ClientMessage::Token { token } => match self.pass.renew(token) {
-                Ok(()) => self.keep_to_pass(),
+            ClientMessage::Token { token } => match self.permissions.renew(token) {
+                Ok(()) => self.apply_permissions(),
                 Err(ended) => return Break(ended),
             },
         }
         Continue(())
     }
 
-    /// Why a subscription of this number to this topic cannot be made, if so.
-    fn refusal(&self, sub: u32, topic: &Topic) -> Option<Refusal> {
-        if self.subscriptions.contains(sub) || self.logs.holds(sub) {
+    /// Why this subscription is rejected, or `None` if it is allowed.
+    fn rejection(&self, sub: u32, topic: &Topic) -> Option<Refusal> {
+        if self.subscriptions.contains(sub) || self.logs.contains(sub) {
             Some(Refusal::NumberTaken)
         } else if self.subscriptions.len() + self.logs.len() >= self.hub.config().subscriptions_max {
             Some(Refusal::TooMany)
         } else {
-            (!self.pass.claims.allow_topic(&topic.app, &topic.filter)).then_some(Refusal::NoSuchApp)
+            (!self.permissions.claims.allow_topic(&topic.app, &topic.filter)).then_some(Refusal::NoSuchApp)
         }
     }
 
-    /// Follows a topic in our own log of its application, or in that of the epoch `log`.
-    fn follow(&mut self, sub: u32, topic: &Topic, log: Option<u64>, start: Start) {
+    /// Subscribes to a topic in our own log of the application, or in the log with epoch `log`.
+    fn subscribe(&mut self, sub: u32, topic: &Topic, log: Option<u64>, start: Start) {
         match self.viewer.subscribe(sub, topic, log, start, self.hub.config().now_ns()) {
-            Err(reason) => self.say(&ServerMessage::Refused { sub, reason }),
+            Err(reason) => self.send(&ServerMessage::Refused { sub, reason }),
             Ok((subscription, subscribed)) => {
-                self.name(subscription.of(), &topic.filter);
-                self.subscriptions.enter(sub, subscription);
-                self.say(&ServerMessage::Subscribed(subscribed));
+                self.send_names(subscription.app(), &topic.filter);
+                self.subscriptions.add(sub, subscription);
+                self.send(&ServerMessage::Subscribed(subscribed));
             }
         }
     }
 
-    fn leave(&mut self, sub: u32) {
-        self.logs.leave(sub);
-        self.subscriptions.leave(sub);
-        self.want_no_more();
+    fn unsubscribe(&mut self, sub: u32) {
+        self.logs.remove(sub);
+        self.subscriptions.remove(sub);
+        self.drop_unused_interest();
     }
 
-    fn say(&mut self, message: &ServerMessage<'_>) {
+    fn send(&mut self, message: &ServerMessage<'_>) {
         self.push(&WsFrame::new(&message.encode()));
     }
 
-    /// Gathers one message for the next [`Session::flush`].
+    /// Queues one message for the next [`Session::flush`].
     fn push(&mut self, frame: &WsFrame) {
-        self.told = Instant::now();
+        self.last_sent = Instant::now();
         self.hub.counters().sent_bytes.inc_by(frame.len() as u64);
         self.hub.counters().sent_messages.inc();
         self.transport.push(frame);
@@ -480,10 +490,10 @@ impl Session {
 
     async fn flush(&mut self) -> ControlFlow<Ended> {
         let Err(failure) = self.transport.flush(self.hub.config().stall_timeout).await else { return Continue(()) };
-        if matches!(failure, Failure::Stalled) {
+        if matches!(failure, WriteFailure::Stalled) {
             self.hub.counters().close(CloseReason::Stalled);
         }
-        // Where nothing gets through, neither would a reason.
+        // A close reason could not be delivered either.
         Break(Ended::Gone)
     }
 }

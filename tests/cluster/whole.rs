@@ -63,7 +63,7 @@ fn a_server_that_takes_too_little_is_named_once() {
     let _producer = relay.producer(&"long ".repeat(40), "w");
     let dropped = "joey_cluster_messages_dropped_total{reason=\"too_long\"}";
     eventually("what is too long is counted", || (relay.metric(dropped) >= 2).then_some(()));
-    assert_eq!(relay.log().matches("NATS takes too little").count(), 1, "{}", relay.log());
+    assert_eq!(relay.log().matches("max_payload is too small").count(), 1, "{}", relay.log());
 }
 
 #[test]

@@ -190,12 +190,12 @@ fn what_is_refused_for_its_name_is_counted_and_named() {
     for name in &names[..3] {
         assert!(views.iter().any(|view| view["name"] == json!(name)), "{name}");
     }
-    eventually("the log says so", || relay.log().contains("frames refused for a name").then_some(()));
+    eventually("the log says so", || relay.log().contains("frames rejected for a name").then_some(()));
     // However many, and however they change, the log does not grow with them.
     let many: Vec<Frame> = (0..2_000).map(|at| frame("computation", &format!("{at}\t"), 1_700_000_000)).collect();
     producer.send_all(&many);
     eventually("all are refused", || (relay.rejected("invalid_name") == 2_003).then_some(()));
-    let lines = relay.log().lines().filter(|line| line.contains("frames refused for a name")).count();
+    let lines = relay.log().lines().filter(|line| line.contains("frames rejected for a name")).count();
     assert!(lines < 30, "{lines}");
     assert!(!relay.log().contains('\t'));
 }

@@ -17,7 +17,7 @@ use joey::hub::Hub;
 use joey::metrics::CloseReason;
 use joey::net::listener::{ConnectionLimit, LimitReasons};
 use joey::runtime::panic_guard::catch_panic;
-use joey::session::broadcast::hand_out;
+use joey::session::broadcast;
 use joey::{http, ingest, server};
 use joey_shared::histogram::Histogram;
 use joey_shared::series::{Filter, SeriesKey, Topic};
@@ -155,7 +155,7 @@ async fn relay(config: Config, Shared { logs, .. }: Shared) -> turmoil::Result {
     tokio::task::spawn_local(witness(hub.clone(), logs));
     let stop = CancellationToken::new();
     tokio::spawn(server::cut_batches(hub.clone(), stop.clone()));
-    tokio::spawn(hand_out(hub.clone(), stop.clone()));
+    tokio::spawn(broadcast::run(hub.clone(), stop.clone()));
     tokio::spawn(server::sweep(hub.clone(), stop.clone()));
     let limit = ConnectionLimit::new(1_000, 0);
     let router = http::router(hub.clone(), auth, limit.clone(), TaskTracker::new(), stop.clone(), stop.clone());
@@ -181,7 +181,7 @@ async fn relay(config: Config, Shared { logs, .. }: Shared) -> turmoil::Result {
 /// Writes down what is cut, at once.
 async fn witness(hub: Arc<Hub>, logs: Rc<RefCell<Vec<Log>>>) {
     let wake = Arc::<Notify>::default();
-    let viewer = hub.enter(wake.clone()).expect("there is room");
+    let viewer = hub.register_viewer(wake.clone()).expect("there is room");
     let (mut all, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, now_ns()).expect("it exists");
     loop {
         wake.notified().await;

@@ -1,158 +1,160 @@
-//! What relays say to each other, besides the batches, which go as viewers get them.
+//! Messages between relays. Batches are not among them; they are sent in the form that viewers receive.
 //!
-//! Each message is one postcard value of [`Word`] and stands alone: it may be lost, come twice, or come after a later one.
-//! Decoding is total.
+//! Each message is one postcard value of [`ClusterMessage`] and is self-contained: it may be lost, duplicated, or
+//! arrive after a later one. Decoding never panics.
 
 use joey_shared::wire::{AppEntry, Blob};
 use serde::{Deserialize, Serialize};
 
-/// The most bytes of a page of history in one message. NATS takes 1 MiB unless it is told otherwise; where it takes less, the
-/// engine cuts messages into parts of its own.
+/// Maximum number of bytes of a history page in one message. The default limit of a NATS server is 1 MiB. If the limit
+/// is lower, the NATS client splits messages further.
 pub const PART_BYTES_MAX: usize = 128 << 10;
-/// The most messages of one page: 8 MiB. A page that claims more is not put together.
+/// Maximum number of parts of one page, 8 MiB in total. A page with more parts is ignored.
 pub const PARTS_MAX: u32 = 64;
-/// About how many bytes of entries one message holds before the next one begins.
+/// Approximate number of bytes of entries in one message.
 const LIST_BYTES: usize = 64 << 10;
 
-/// From relay to relay. New kinds are added at the end.
+/// A message from relay to relay. New variants must be added at the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Word<'a> {
-    /// To all: logs that this relay itself writes. Each beat names all of them, in as many messages as it takes.
+pub enum ClusterMessage<'a> {
+    /// To all relays: logs whose origin is the sender. Each announcement lists all of them, in one or more messages.
     Logs {
-        /// Who says it.
+        /// Sender.
         relay: u64,
-        /// Its release, for whoever reads logs.
+        /// Release of the sender, for log output.
         release: String,
         /// Some of its logs.
-        logs: Vec<LogWord>,
+        logs: Vec<LogInfo>,
     },
-    /// To all: this relay is alive, and this is what its viewers watch.
-    Wants {
-        /// Who says it.
+    /// To all relays: the sender is alive, and its viewers watch these applications.
+    Interest {
+        /// Sender.
         relay: u64,
-        /// For how long it holds, in ms, unless it is said again.
+        /// Validity in ms, unless renewed.
         ttl_ms: u32,
-        /// Whether the logs should be told at once, since this relay may have missed some.
-        is_back: bool,
-        /// Viewers that it has in all.
+        /// Whether the sender asks all relays to announce their logs now, because it may have missed some.
+        requests_logs: bool,
+        /// Total number of its viewers.
         viewers: u32,
-        /// Applications that are watched, and by how many viewers; 0 while the last one has just left.
+        /// Watched applications and their numbers of viewers; 0 during the linger time after the last viewer.
         apps: Vec<(String, u32)>,
     },
-    /// To all: this relay stops.
-    Leaves {
-        /// Who says it.
+    /// To all relays: the sender is shutting down.
+    Leaving {
+        /// Sender.
         relay: u64,
     },
-    /// To the origin of a log, or to any holder of it: what comes after a number?
-    Ask {
-        /// Who wants to know.
+    /// To the origin of a log, or to any relay with a replica: request for the history after a number.
+    HistoryRequest {
+        /// Relay that sends the request.
         relay: u64,
-        /// The asker's number for this question.
-        ask: u64,
-        /// The application.
+        /// Its number of the request.
+        request: u64,
+        /// Name of the application.
         app: String,
-        /// The epoch of its log.
+        /// Epoch of the log.
         epoch: u64,
-        /// The last number that the asker has.
+        /// Last number that the requesting relay has.
         after: u64,
     },
-    /// To the asker: a piece of the answer, which is a postcard list of messages as viewers get them.
-    Part {
-        /// The asker's number for the question.
-        ask: u64,
-        /// Which piece, from 0.
+    /// To the requesting relay: a part of a history page. A page is a postcard list of messages as viewers receive
+    /// them.
+    HistoryPart {
+        /// Number of the request.
+        request: u64,
+        /// Index of the part, from 0.
         index: u32,
-        /// In the last piece: what else there is to know.
+        /// In the last part: how the page ends.
         end: Option<PageEnd>,
-        /// The bytes.
+        /// Bytes of the part.
         #[serde(borrow)]
         bytes: Blob<'a>,
     },
-    /// To all: logs of relays that are gone, which this relay still holds and can be asked for.
-    Holds {
-        /// Who says it.
+    /// To all relays: ownerless logs of which the sender has replicas.
+    Replicas {
+        /// Sender.
         relay: u64,
-        /// For how long it holds, in ms, unless it is said again.
+        /// Validity in ms, unless renewed.
         ttl_ms: u32,
         /// Some of the logs.
-        logs: Vec<HeldWord>,
+        logs: Vec<ReplicaInfo>,
     },
-    /// To all: where viewers may go, should their own relay be gone.
-    Reach {
-        /// Who says it.
+    /// To all relays: addresses for viewers whose own relay is gone.
+    Addresses {
+        /// Sender.
         relay: u64,
-        /// Addresses of this relay, as a person would write them.
+        /// Addresses of the sender, as a user would type them.
         addresses: Vec<String>,
     },
 }
 
-/// One log in [`Word::Logs`].
+/// One log in [`ClusterMessage::Logs`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogWord {
-    /// The application.
+pub struct LogInfo {
+    /// Name of the application.
     pub app: String,
-    /// The epoch of the log.
+    /// Epoch of the log.
     pub epoch: u64,
-    /// The last number that any batch of it covers.
+    /// Last number that a batch of the log covers.
     pub head: u64,
-    /// Its line in the catalogue, when it has changed and from time to time.
+    /// Catalogue entry; sent when it has changed, and periodically.
     pub entry: Option<AppEntry>,
 }
 
-/// One log in [`Word::Holds`].
+/// One log in [`ClusterMessage::Replicas`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HeldWord {
-    /// The epoch of the log.
+pub struct ReplicaInfo {
+    /// Epoch of the log.
     pub epoch: u64,
-    /// The last number of it that the holder has.
+    /// Last number in the replica.
     pub head: u64,
-    /// How long ago its origin was last heard, in ms: what nobody continues is forgotten everywhere at about the same time.
-    pub quiet_ms: u32,
-    /// The application, as its origin described it last, with its workers gone.
+    /// Time since the last message from the origin, in ms. With it, a log without an origin expires on all relays at
+    /// about the same time.
+    pub silent_ms: u32,
+    /// Catalogue entry as the origin last announced it, with all workers disconnected.
     pub entry: AppEntry,
 }
 
-/// How a page of history ends.
+/// End of a history page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageEnd {
-    /// Whether whoever answered has this log at all.
-    pub is_held: bool,
-    /// Whether there is more after this page.
+    /// Whether the answering relay has the log.
+    pub has_log: bool,
+    /// Whether there is more history after this page.
     pub has_more: bool,
 }
 
-impl<'a> Word<'a> {
-    /// Reads one message; `None` when it is not exactly one.
+impl<'a> ClusterMessage<'a> {
+    /// Decodes one message. Returns `None` if the bytes are not exactly one message.
     #[must_use]
     pub fn decode(bytes: &'a [u8]) -> Option<Self> {
-        whole(bytes)
+        decode_all(bytes)
     }
 
-    /// The bytes of this message.
+    /// Encodes the message.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        // It holds nothing that postcard cannot write.
+        // postcard can encode all types in a message.
         postcard::to_allocvec(self).unwrap_or_default()
     }
 }
 
-/// Cuts `logs` into lists that fit into a message each.
-pub fn split_logs(logs: Vec<LogWord>) -> Vec<Vec<LogWord>> {
+/// Splits `logs` into lists that each fit into a message.
+pub fn split_logs(logs: Vec<LogInfo>) -> Vec<Vec<LogInfo>> {
     split(logs, |log| log.app.len() + 24 + log.entry.as_ref().map_or(0, cost_of))
 }
 
-/// The same with logs that are held for others.
-pub fn split_held(logs: Vec<HeldWord>) -> Vec<Vec<HeldWord>> {
+/// Like [`split_logs`], for replicas of ownerless logs.
+pub fn split_replicas(logs: Vec<ReplicaInfo>) -> Vec<Vec<ReplicaInfo>> {
     split(logs, |log| 24 + cost_of(&log.entry))
 }
 
-/// About how many bytes an entry takes, never less.
+/// Upper estimate of the encoded size of an entry.
 fn cost_of(entry: &AppEntry) -> usize {
     entry.app.len() + 48 + entry.workers.iter().map(|worker| worker.worker.len() + 24).sum::<usize>()
 }
 
-/// Cuts `apps` into lists that fit into a message each; one empty list where there is nothing.
+/// Splits `apps` into lists that each fit into a message. Returns one empty list if `apps` is empty.
 pub fn split_apps(apps: Vec<(String, u32)>) -> Vec<Vec<(String, u32)>> {
     let lists = split(apps, |(app, _)| app.len() + 8);
     if lists.is_empty() { vec![Vec::new()] } else { lists }
@@ -175,28 +177,28 @@ fn split<T>(items: Vec<T>, cost: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
     lists
 }
 
-/// A page of history as its parts.
-pub fn parts_of(ask: u64, pieces: &[&[u8]], end: PageEnd) -> Vec<Vec<u8>> {
-    let blobs: Vec<Blob<'_>> = pieces.iter().map(|piece| Blob(piece)).collect();
+/// Encodes a history page and splits it into parts.
+pub fn encode_page(request: u64, messages: &[&[u8]], end: PageEnd) -> Vec<Vec<u8>> {
+    let blobs: Vec<Blob<'_>> = messages.iter().map(|message| Blob(message)).collect();
     let page = postcard::to_allocvec(&blobs).unwrap_or_default();
     let count = page.len().div_ceil(PART_BYTES_MAX).max(1);
     let part = |index: usize| {
         let from = index * PART_BYTES_MAX;
         let bytes = Blob(&page[from..page.len().min(from + PART_BYTES_MAX)]);
         let end = (index + 1 == count).then_some(end);
-        Word::Part { ask, index: u32::try_from(index).unwrap_or(u32::MAX), end, bytes }.encode()
+        ClusterMessage::HistoryPart { request, index: u32::try_from(index).unwrap_or(u32::MAX), end, bytes }.encode()
     };
     (0..count).map(part).collect()
 }
 
-/// The messages in a page that was put together again; `None` when it is no page.
+/// Decodes the messages in a complete page. Returns `None` if the page is malformed.
 #[must_use]
-pub fn pieces_of(page: &[u8]) -> Option<Vec<&[u8]>> {
-    let blobs: Vec<Blob<'_>> = whole(page)?;
+pub fn decode_page(page: &[u8]) -> Option<Vec<&[u8]>> {
+    let blobs: Vec<Blob<'_>> = decode_all(page)?;
     Some(blobs.into_iter().map(|blob| blob.0).collect())
 }
 
-fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+fn decode_all<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     match postcard::take_from_bytes(bytes) {
         Ok((value, [])) => Some(value),
         _ => None,
@@ -209,63 +211,73 @@ mod tests {
 
     use super::*;
 
-    fn check(word: &Word<'_>) {
-        let bytes = word.encode();
-        assert_eq!(Word::decode(&bytes).as_ref(), Some(word));
-        let longer = [word.encode(), vec![0]].concat();
-        assert_eq!(Word::decode(&longer), None, "nothing may follow");
+    fn check(message: &ClusterMessage<'_>) {
+        let bytes = message.encode();
+        assert_eq!(ClusterMessage::decode(&bytes).as_ref(), Some(message));
+        let longer = [message.encode(), vec![0]].concat();
+        assert_eq!(ClusterMessage::decode(&longer), None, "trailing bytes are rejected");
     }
 
     #[test]
-    fn words_come_back() {
+    fn messages_round_trip() {
         let entry = AppEntry { app: "App".into(), series: 3, ..AppEntry::default() };
-        let log = LogWord { app: "App".into(), epoch: 7, head: u64::MAX, entry: Some(entry) };
-        check(&Word::Logs { relay: 1, release: "0.1.0".into(), logs: vec![log] });
-        check(&Word::Wants { relay: 1, ttl_ms: 10_000, is_back: true, viewers: 2, apps: vec![("a.b >*".into(), 2)] });
-        check(&Word::Leaves { relay: u64::MAX });
-        check(&Word::Ask { relay: 1, ask: 2, app: String::new(), epoch: 3, after: 4 });
-        let end = Some(PageEnd { is_held: true, has_more: false });
-        check(&Word::Part { ask: 2, index: 0, end, bytes: Blob(&[1, 2, 3]) });
+        let log = LogInfo { app: "App".into(), epoch: 7, head: u64::MAX, entry: Some(entry) };
+        check(&ClusterMessage::Logs { relay: 1, release: "0.1.0".into(), logs: vec![log] });
+        check(&ClusterMessage::Interest {
+            relay: 1,
+            ttl_ms: 10_000,
+            requests_logs: true,
+            viewers: 2,
+            apps: vec![("a.b >*".into(), 2)],
+        });
+        check(&ClusterMessage::Leaving { relay: u64::MAX });
+        check(&ClusterMessage::HistoryRequest { relay: 1, request: 2, app: String::new(), epoch: 3, after: 4 });
+        let end = Some(PageEnd { has_log: true, has_more: false });
+        check(&ClusterMessage::HistoryPart { request: 2, index: 0, end, bytes: Blob(&[1, 2, 3]) });
         let entry = AppEntry { app: "App".into(), ..AppEntry::default() };
-        let held = HeldWord { epoch: 7, head: 9, quiet_ms: u32::MAX, entry };
-        check(&Word::Holds { relay: 1, ttl_ms: 10_000, logs: vec![held] });
-        check(&Word::Reach { relay: 1, addresses: vec!["wss://a.example".into()] });
+        let held = ReplicaInfo { epoch: 7, head: 9, silent_ms: u32::MAX, entry };
+        check(&ClusterMessage::Replicas { relay: 1, ttl_ms: 10_000, logs: vec![held] });
+        check(&ClusterMessage::Addresses { relay: 1, addresses: vec!["wss://a.example".into()] });
     }
 
     #[test]
-    fn long_lists_are_cut_into_messages_that_nats_takes() {
+    fn long_lists_are_split_into_messages_that_nats_accepts() {
         let apps: Vec<(String, u32)> = (0..1_000).map(|at| (format!("{at:0>255}"), at)).collect();
         let lists = split_apps(apps.clone());
         assert!(lists.len() > 1 && lists.iter().all(|list| postcard::to_allocvec(list).unwrap().len() <= LIST_BYTES));
         assert_eq!(lists.concat(), apps);
-        assert_eq!(split_apps(Vec::new()), [Vec::new()], "having nothing to say is said too");
-        assert_eq!(split_logs(Vec::new()), [] as [Vec<LogWord>; 0]);
+        assert_eq!(split_apps(Vec::new()), [Vec::new()], "an empty list is announced too");
+        assert_eq!(split_logs(Vec::new()), [] as [Vec<LogInfo>; 0]);
     }
 
     #[test]
-    fn a_page_of_any_size_is_its_pieces() {
+    fn a_page_of_any_size_round_trips() {
         for length in [0, 1, PART_BYTES_MAX - 8, PART_BYTES_MAX, 3 * PART_BYTES_MAX] {
-            let piece = vec![7; length];
-            let end = PageEnd { is_held: true, has_more: true };
-            let parts = parts_of(5, &[&piece, &[1]], end);
+            let message = vec![7; length];
+            let end = PageEnd { has_log: true, has_more: true };
+            let parts = encode_page(5, &[&message, &[1]], end);
             let mut page = Vec::new();
             for (at, part) in parts.iter().enumerate() {
-                let Some(Word::Part { ask: 5, index, end: told, bytes }) = Word::decode(part) else { panic!("a part") };
-                assert_eq!((index as usize, told), (at, (at + 1 == parts.len()).then_some(end)));
+                let Some(ClusterMessage::HistoryPart { request: 5, index, end: decoded_end, bytes }) =
+                    ClusterMessage::decode(part)
+                else {
+                    panic!("a part")
+                };
+                assert_eq!((index as usize, decoded_end), (at, (at + 1 == parts.len()).then_some(end)));
                 page.extend_from_slice(bytes.0);
             }
-            assert_eq!(pieces_of(&page), Some(vec![&piece[..], &[1]]));
+            assert_eq!(decode_page(&page), Some(vec![&message[..], &[1]]));
         }
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_a_word_or_are_not(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            if let Some(word) = Word::decode(&bytes) {
-                let again = word.encode();
-                prop_assert_eq!(Word::decode(&again), Some(word));
+        fn any_bytes_decode_to_a_message_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            if let Some(message) = ClusterMessage::decode(&bytes) {
+                let again = message.encode();
+                prop_assert_eq!(ClusterMessage::decode(&again), Some(message));
             }
-            let _ = pieces_of(&bytes);
+            let _ = decode_page(&bytes);
         }
     }
 }

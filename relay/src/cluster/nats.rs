@@ -1,8 +1,8 @@
-//! The connection to NATS: it does what the bridge decides, and tells it what it hears.
+//! The connection to NATS. It executes the actions of the bridge and passes received messages to it.
 //!
-//! Nothing here makes a viewer of this relay wait. While NATS is away or slow, what should go out is dropped and counted, and
-//! whoever missed it asks for it later. `async-nats` connects again by itself, unless a server refuses its credentials; then
-//! it is started anew.
+//! Nothing here delays a viewer of this relay. While NATS is unavailable or slow, outgoing messages are dropped and
+//! counted, and relays that miss them request the data later. `async-nats` reconnects by itself, except after a server
+//! has rejected its credentials; then the client is restarted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,31 +20,32 @@ use tokio_util::sync::CancellationToken;
 use super::bridge::{Action, Bridge};
 use super::parts::{self, Joined, Joiner, Splitter};
 use crate::config::{Config, NatsUrl};
-use crate::hub::{Hub, Outgoing};
+use crate::hub::{Hub, PeerBatch};
 use crate::metrics::{ClusterCounters, ClusterDropReason, ClusterRejectReason};
 use crate::runtime::clock::nanos;
 
-/// How often the bridge looks at what is due.
+/// Tick interval of the bridge.
 const TICK: Duration = Duration::from_millis(100);
-/// How often NATS is asked whether it lives; after two times without an answer it counts as gone.
-const PING: Duration = Duration::from_secs(2);
-/// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(2);
-/// The longest wait before the next attempt to connect, in ms. It is drawn anew each time, so that relays do not come at once.
-const PAUSE_MS_MAX: u64 = 500;
-/// How long until everything is started anew after a refusal.
-const ANEW: Duration = Duration::from_secs(2);
-/// Messages that may wait to be handed on, each way. More that go out are dropped and counted; of those that come in,
-/// `async-nats` then drops.
-const WAITING_MAX: usize = 1_024;
-/// Their bytes on the way out: 16 MiB.
-const WAITING_BYTES_MAX: usize = 16 << 20;
-/// The group of those that answer questions for one log.
-const GROUP: &str = "holders";
+/// Interval of pings to the NATS server. After two unanswered pings the connection counts as lost.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
+/// Timeout for establishing a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Maximum delay before the next connection attempt, in ms. The delay is random, so that relays do not reconnect all at
+/// once.
+const RECONNECT_DELAY_MS_MAX: u64 = 500;
+/// Delay before the client is restarted after a rejection.
+const RESTART_DELAY: Duration = Duration::from_secs(2);
+/// Maximum number of queued messages in each direction. Further outgoing messages are dropped and counted. Further
+/// incoming messages are dropped by `async-nats`.
+const QUEUED_MESSAGES_MAX: usize = 1_024;
+/// Maximum total size of queued outgoing messages: 16 MiB.
+const QUEUED_BYTES_MAX: usize = 16 << 20;
+/// Queue group of the relays that answer history requests for one log.
+const QUEUE_GROUP: &str = "holders";
 
-/// Does what `bridge` decides and tells it what is heard, until `stop`. `outgoing` is what `hub` hands out.
-pub async fn run(hub: Arc<Hub>, mut bridge: Bridge, mut outgoing: mpsc::Receiver<Outgoing>, stop: CancellationToken) {
-    let (mut network, mut heard) = Network::new(hub.config().clone(), hub.counters().cluster.clone());
+/// Runs the connection until `stop`. `batches` receives the hub's batches for other relays.
+pub async fn run(hub: Arc<Hub>, mut bridge: Bridge, mut batches: mpsc::Receiver<PeerBatch>, stop: CancellationToken) {
+    let (mut network, mut received) = Network::new(hub.config().clone(), hub.counters().cluster.clone());
     network.start().await;
     let begun = Instant::now();
     let now_ns = move || nanos(begun.elapsed());
@@ -59,88 +60,88 @@ pub async fn run(hub: Arc<Hub>, mut bridge: Bridge, mut outgoing: mpsc::Receiver
                     bridge.tick(now_ns());
                 }
             }
-            Some((subject, payload)) = heard.recv() => bridge.hear(&subject, &payload, now_ns()),
-            Some(batch) = outgoing.recv() => bridge.outgoing(batch),
-            () = hub.wanted_changed() => bridge.tick(now_ns()),
+            Some((subject, payload)) = received.recv() => bridge.receive(&subject, &payload, now_ns()),
+            Some(batch) = batches.recv() => bridge.publish_batch(batch),
+            () = hub.interest_changed() => bridge.tick(now_ns()),
             _ = ticks.tick() => {
                 bridge.tick(now_ns());
-                network.look_after().await;
+                network.restart_if_needed().await;
             }
         }
         bridge.take_actions().into_iter().for_each(|action| network.perform(action));
     }
-    while let Ok(batch) = outgoing.try_recv() {
-        bridge.outgoing(batch);
+    while let Ok(batch) = batches.try_recv() {
+        bridge.publish_batch(batch);
     }
-    bridge.leave();
+    bridge.announce_leaving();
     bridge.take_actions().into_iter().for_each(|action| network.perform(action));
     network.finish().await;
 }
 
-/// What `async-nats` says from its own tasks.
+/// State that the event callback of `async-nats` sets.
 #[derive(Debug, Default)]
 struct Signals {
     connected: AtomicBool,
     changed: Notify,
-    /// Whether it has given up, and everything must be started anew.
-    is_over: AtomicBool,
-    waiting_bytes: AtomicUsize,
+    /// Whether the client has given up and must be restarted.
+    needs_restart: AtomicBool,
+    queued_bytes: AtomicUsize,
 }
 
-type Heard = (String, Bytes);
+type Received = (String, Bytes);
 
-/// The client, what it listens to, and what waits for it.
+/// The NATS client with its subscriptions and its queue.
 #[derive(Debug)]
 struct Network {
     config: Config,
     counters: ClusterCounters,
     signals: Arc<Signals>,
-    heard: mpsc::Sender<Heard>,
-    /// What is listened to, whether as one of a group, and the task that does.
+    received: mpsc::Sender<Received>,
+    /// For each subject: whether the queue group is used, and the task that receives messages.
     subscriptions: BTreeMap<String, (bool, Option<AbortHandle>)>,
     running: Option<Running>,
-    /// When to look whether the client still lives.
-    probe_at: Instant,
+    /// When to check the client next.
+    check_due: Instant,
 }
 
 #[derive(Debug)]
 struct Running {
     client: Client,
-    waiting: mpsc::Sender<(String, Bytes)>,
+    queue: mpsc::Sender<(String, Bytes)>,
     writer: tokio::task::JoinHandle<()>,
 }
 
 impl Network {
-    fn new(config: Config, counters: ClusterCounters) -> (Self, mpsc::Receiver<Heard>) {
-        let (heard, receiver) = mpsc::channel(WAITING_MAX);
-        let (signals, probe_at) = (Arc::default(), Instant::now() + ANEW);
+    fn new(config: Config, counters: ClusterCounters) -> (Self, mpsc::Receiver<Received>) {
+        let (received, receiver) = mpsc::channel(QUEUED_MESSAGES_MAX);
+        let (signals, check_due) = (Arc::default(), Instant::now() + RESTART_DELAY);
         let subscriptions = BTreeMap::new();
-        (Self { config, counters, signals, heard, subscriptions, running: None, probe_at }, receiver)
+        (Self { config, counters, signals, received, subscriptions, running: None, check_due }, receiver)
     }
 
-    /// Begins to connect; that it is not there yet is no error.
+    /// Starts to connect. It is not an error if the server is not reachable yet.
     async fn start(&mut self) {
-        self.signals.is_over.store(false, Relaxed);
+        self.signals.needs_restart.store(false, Relaxed);
         let client = match self.connect().await {
             Ok(client) => client,
             Err(error) => {
                 tracing::error!("cannot use NATS: {error:#}");
-                self.signals.is_over.store(true, Relaxed);
+                self.signals.needs_restart.store(true, Relaxed);
                 return;
             }
         };
-        let (waiting, queue) = mpsc::channel(WAITING_MAX);
-        let writer = tokio::spawn(write(client.clone(), queue, self.signals.clone(), self.counters.clone()));
+        let (queue, receiver) = mpsc::channel(QUEUED_MESSAGES_MAX);
+        let writer = tokio::spawn(write(client.clone(), receiver, self.signals.clone(), self.counters.clone()));
         for (subject, (is_shared, task)) in &mut self.subscriptions {
-            *task = Some(listen(&client, subject, *is_shared, self.heard.clone(), &self.counters));
+            *task = Some(subscribe(&client, subject, *is_shared, self.received.clone(), &self.counters));
         }
-        self.running = Some(Running { client, waiting, writer });
+        self.running = Some(Running { client, queue, writer });
     }
 
     async fn connect(&self) -> anyhow::Result<Client> {
         let (addresses, users): (Vec<ServerAddr>, Vec<_>) = self.config.nats.iter().map(NatsUrl::split).unzip();
         let mut options = match (&self.config.nats_creds, users.into_iter().flatten().next()) {
-            (Some(file), _) => with_keys(&tokio::fs::read_to_string(file).await?)?,
+            (Some(file), _) => credentials_from(&tokio::fs::read_to_string(file).await?)?,
             (None, Some((user, Some(password)))) => ConnectOptions::with_user_and_password(user, password),
             (None, Some((token, None))) => ConnectOptions::with_token(token),
             (None, None) => ConnectOptions::new(),
@@ -153,33 +154,33 @@ impl Network {
             .name("joey")
             .no_echo()
             .retry_on_initial_connect()
-            .ping_interval(PING)
-            .connection_timeout(CONNECT)
-            .client_capacity(WAITING_MAX / 4)
-            .subscription_capacity(WAITING_MAX)
-            .reconnect_delay_callback(|_| Duration::from_millis(fastrand::u64(0..PAUSE_MS_MAX)))
+            .ping_interval(PING_INTERVAL)
+            .connection_timeout(CONNECT_TIMEOUT)
+            .client_capacity(QUEUED_MESSAGES_MAX / 4)
+            .subscription_capacity(QUEUED_MESSAGES_MAX)
+            .reconnect_delay_callback(|_| Duration::from_millis(fastrand::u64(0..RECONNECT_DELAY_MS_MAX)))
             .event_callback(move |event| {
-                signals.take(&event, &counters);
+                signals.handle_event(&event, &counters);
                 std::future::ready(())
             });
         Ok(options.connect(addresses).await?)
     }
 
-    /// Starts anew where `async-nats` has given up.
-    async fn look_after(&mut self) {
-        if Instant::now() < self.probe_at {
+    /// Restarts the client if `async-nats` has given up.
+    async fn restart_if_needed(&mut self) {
+        if Instant::now() < self.check_due {
             return;
         }
-        self.probe_at = Instant::now() + ANEW;
-        if self.signals.is_over.load(Relaxed) {
+        self.check_due = Instant::now() + RESTART_DELAY;
+        if self.signals.needs_restart.load(Relaxed) {
             self.running = None;
             self.start().await;
         } else if !self.signals.connected.load(Relaxed)
             && let Some(running) = &self.running
         {
-            // It only says that it has given up to somebody who wants something of it.
+            // The client only reports that it has given up when it is used, so publish a probe.
             let probe = format!("{}.probe", self.config.nats_prefix);
-            let _ = running.waiting.try_send((probe, Bytes::new()));
+            let _ = running.queue.try_send((probe, Bytes::new()));
         }
     }
 
@@ -188,11 +189,12 @@ impl Network {
             Action::Publish { subject, payload } => self.publish(subject, payload),
             Action::Subscribe { subject, is_shared } => {
                 let client = self.running.as_ref().map(|running| &running.client);
-                let task = client.map(|client| listen(client, &subject, is_shared, self.heard.clone(), &self.counters));
+                let task =
+                    client.map(|client| subscribe(client, &subject, is_shared, self.received.clone(), &self.counters));
                 self.subscriptions.insert(subject, (is_shared, task));
             }
             Action::Unsubscribe { subject } => {
-                // The subscription ends with its task.
+                // Aborting the task ends the subscription.
                 if let Some((_, Some(task))) = self.subscriptions.remove(&subject) {
                     task.abort();
                 }
@@ -205,20 +207,20 @@ impl Network {
             return self.counters.drop(ClusterDropReason::Disconnected);
         };
         let length = payload.len();
-        if self.signals.waiting_bytes.load(Relaxed) + length > WAITING_BYTES_MAX {
+        if self.signals.queued_bytes.load(Relaxed) + length > QUEUED_BYTES_MAX {
             return self.counters.drop(ClusterDropReason::QueueFull);
         }
-        self.signals.waiting_bytes.fetch_add(length, Relaxed);
-        if running.waiting.try_send((subject, payload)).is_err() {
-            self.signals.waiting_bytes.fetch_sub(length, Relaxed);
+        self.signals.queued_bytes.fetch_add(length, Relaxed);
+        if running.queue.try_send((subject, payload)).is_err() {
+            self.signals.queued_bytes.fetch_sub(length, Relaxed);
             self.counters.drop(ClusterDropReason::QueueFull);
         }
     }
 
-    /// Sends what still waits, if that is quick.
+    /// Sends the queued messages, with a short timeout.
     async fn finish(self) {
-        let Some(Running { client, waiting, writer }) = self.running else { return };
-        drop(waiting);
+        let Some(Running { client, queue, writer }) = self.running else { return };
+        drop(queue);
         let rest = async {
             let _ = writer.await;
             let _ = client.flush().await;
@@ -228,34 +230,36 @@ impl Network {
 }
 
 impl Signals {
-    fn take(&self, event: &Event, counters: &ClusterCounters) {
+    fn handle_event(&self, event: &Event, counters: &ClusterCounters) {
         match event {
             Event::Connected => self.connected.store(true, Relaxed),
             Event::Disconnected | Event::Closed => self.connected.store(false, Relaxed),
             Event::SlowConsumer(_) => counters.reject(ClusterRejectReason::SlowConsumer),
-            Event::ServerError(error) => tracing::warn!("NATS says: {error}"),
+            Event::ServerError(error) => tracing::warn!("NATS server error: {error}"),
             Event::LameDuckMode | Event::Draining | Event::ClientError(_) => {}
         }
         let is_connected = self.connected.load(Relaxed);
         if counters.connected.set(i64::from(is_connected)) != i64::from(is_connected) {
-            let state = if is_connected { "connected to NATS" } else { "without NATS: this relay is on its own" };
+            let state =
+                if is_connected { "connected to NATS" } else { "disconnected from NATS: this relay works on its own" };
             tracing::info!("{state}");
             self.changed.notify_one();
         }
     }
 }
 
-/// With the key in a file: a JWT and its seed as `nsc` writes them, or a seed alone as `nk` does.
-fn with_keys(text: &str) -> anyhow::Result<ConnectOptions> {
+/// Connection options with credentials from a file: a JWT and its seed as written by `nsc`, or a seed alone as written
+/// by `nk`.
+fn credentials_from(text: &str) -> anyhow::Result<ConnectOptions> {
     if text.contains("BEGIN NATS USER JWT") {
         return Ok(ConnectOptions::with_credentials(text)?);
     }
     let seed = text.trim();
-    anyhow::ensure!(seed.starts_with("SU"), "nats_creds holds neither a JWT nor the seed of a user's nkey");
+    anyhow::ensure!(seed.starts_with("SU"), "nats_creds contains neither a JWT nor the seed of a user nkey");
     Ok(ConnectOptions::with_nkey(seed.to_owned()))
 }
 
-/// Hands to `client` what waits in `queue`, in parts where the server wants it so.
+/// Publishes the messages in `queue` through `client`, split into parts if the server requires it.
 async fn write(
     client: Client,
     mut queue: mpsc::Receiver<(String, Bytes)>,
@@ -269,7 +273,7 @@ async fn write(
         if parts.is_none() {
             counters.drop(ClusterDropReason::TooLong);
             if !std::mem::replace(&mut has_warned, true) {
-                tracing::warn!(length, max_payload, "NATS takes too little at once for what relays tell each other");
+                tracing::warn!(length, max_payload, "max_payload is too small for the messages between relays");
             }
         }
         for (header, bytes) in parts.unwrap_or_default() {
@@ -283,7 +287,7 @@ async fn write(
                 }
             };
             if written.is_err() {
-                signals.is_over.store(true, Relaxed);
+                signals.needs_restart.store(true, Relaxed);
                 counters.connected.set(0);
                 signals.connected.store(false, Relaxed);
             } else if part_length > 0 {
@@ -291,22 +295,22 @@ async fn write(
                 counters.sent_bytes.inc_by(part_length as u64);
             }
         }
-        signals.waiting_bytes.fetch_sub(length, Relaxed);
+        signals.queued_bytes.fetch_sub(length, Relaxed);
     }
 }
 
-/// A task that hands on what is said under `subject`, for as long as it runs.
-fn listen(
+/// Spawns a task that receives the messages of `subject` and forwards them to `received`.
+fn subscribe(
     client: &Client,
     subject: &str,
     is_shared: bool,
-    heard: mpsc::Sender<Heard>,
+    received: mpsc::Sender<Received>,
     counters: &ClusterCounters,
 ) -> AbortHandle {
     let (client, subject, counters) = (client.clone(), subject.to_owned(), counters.clone());
     let work = async move {
         let subscriber = if is_shared {
-            client.queue_subscribe(subject, GROUP.to_owned()).await
+            client.queue_subscribe(subject, QUEUE_GROUP.to_owned()).await
         } else {
             client.subscribe(subject).await
         };
@@ -316,16 +320,16 @@ fn listen(
             counters.received_messages.inc();
             counters.received_bytes.inc_by(message.payload.len() as u64);
             let header = message.headers.as_ref().and_then(|headers| headers.get(parts::HEADER));
-            let payload = match header.map(|header| joiner.take(header.as_str(), &message.payload)) {
+            let payload = match header.map(|header| joiner.add(header.as_str(), &message.payload)) {
                 None => message.payload,
                 Some(Joined::Whole(payload)) => payload,
-                Some(Joined::Open) => continue,
+                Some(Joined::Incomplete) => continue,
                 Some(Joined::Lost) => {
                     counters.reject(ClusterRejectReason::MissingPart);
                     continue;
                 }
             };
-            if heard.send((message.subject.to_string(), payload)).await.is_err() {
+            if received.send((message.subject.to_string(), payload)).await.is_err() {
                 return;
             }
         }

@@ -1,27 +1,27 @@
-//! One page of history on its way in: parts in any order, some of them twice, some of them never.
+//! Assembles one history page from parts that arrive in any order, twice, or not at all.
 
 use std::collections::BTreeMap;
 
 use super::messages::{PARTS_MAX, PageEnd};
 
-/// The parts of one answer, as far as they have come.
+/// Parts of one page that have arrived.
 #[derive(Debug)]
 pub(super) struct Page {
-    /// The number of the question.
-    pub(super) ask: u64,
+    /// Number of the request.
+    pub(super) request: u64,
     parts: BTreeMap<u32, Vec<u8>>,
-    /// How many parts there are, and how the page ends, once the last part has come.
+    /// Number of parts and end of the page, once the last part has arrived.
     end: Option<(u32, PageEnd)>,
 }
 
 impl Page {
-    /// Nothing yet of the answer to question `ask`.
-    pub(super) const fn new(ask: u64) -> Self {
-        Self { ask, parts: BTreeMap::new(), end: None }
+    /// Creates an empty page for the answer to request `request`.
+    pub(super) const fn new(request: u64) -> Self {
+        Self { request, parts: BTreeMap::new(), end: None }
     }
 
-    /// Takes a part. One that no page has is left; the question is then asked again.
-    pub(super) fn put(&mut self, index: u32, end: Option<PageEnd>, bytes: &[u8]) {
+    /// Adds a part. A part with an impossible index is ignored, and the request is repeated later.
+    pub(super) fn add(&mut self, index: u32, end: Option<PageEnd>, bytes: &[u8]) {
         if index >= PARTS_MAX || self.end.is_some_and(|(count, _)| index >= count) {
             return;
         }
@@ -31,11 +31,11 @@ impl Page {
         self.parts.entry(index).or_insert_with(|| bytes.to_vec());
     }
 
-    /// The whole page, once every part is there.
-    pub(super) fn whole(&self) -> Option<(Vec<u8>, PageEnd)> {
+    /// The complete page, or `None` while parts are missing.
+    pub(super) fn complete(&self) -> Option<(Vec<u8>, PageEnd)> {
         let (count, end) = self.end?;
-        let is_whole = self.parts.len() == count as usize && self.parts.keys().copied().eq(0..count);
-        is_whole.then(|| (self.parts.values().flatten().copied().collect(), end))
+        let is_complete = self.parts.len() == count as usize && self.parts.keys().copied().eq(0..count);
+        is_complete.then(|| (self.parts.values().flatten().copied().collect(), end))
     }
 }
 
@@ -43,18 +43,18 @@ impl Page {
 mod tests {
     use super::*;
 
-    const END: PageEnd = PageEnd { is_held: true, has_more: false };
+    const END: PageEnd = PageEnd { has_log: true, has_more: false };
 
-    fn check(parts: &[(u32, Option<PageEnd>, &[u8])], whole: Option<&[u8]>) {
+    fn check(parts: &[(u32, Option<PageEnd>, &[u8])], expected: Option<&[u8]>) {
         let mut page = Page::new(1);
         for &(index, end, bytes) in parts {
-            page.put(index, end, bytes);
+            page.add(index, end, bytes);
         }
-        assert_eq!(page.whole().map(|(bytes, _)| bytes).as_deref(), whole, "{parts:?}");
+        assert_eq!(page.complete().map(|(bytes, _)| bytes).as_deref(), expected, "{parts:?}");
     }
 
     #[test]
-    fn parts_may_come_in_any_order_and_twice() {
+    fn parts_may_arrive_in_any_order_and_twice() {
         check(&[(0, Some(END), b"")], Some(b""));
         check(&[(0, None, b"a"), (1, Some(END), b"b")], Some(b"ab"));
         check(&[(1, Some(END), b"b"), (0, None, b"a")], Some(b"ab"));
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_with_a_hole_is_not_whole() {
+    fn a_page_with_a_gap_is_incomplete() {
         check(&[(0, None, b"a")], None);
         check(&[(1, Some(END), b"b")], None);
         check(&[(0, None, b"a"), (2, Some(END), b"c")], None);

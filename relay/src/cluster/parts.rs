@@ -1,34 +1,34 @@
-//! Messages that are longer than the NATS server takes at once: they travel in parts and are put together on arrival.
+//! Splits messages that are larger than the NATS server allows into parts, and joins them on arrival.
 //!
-//! How long a message may be is the server's to say (`max_payload`, 1 MiB unless its operator chose less), and may change with
-//! the server. A part carries a header that says whose it is, of which message, and which part of how many. One writer sends all
-//! parts of a message before the next one begins, and NATS keeps the order, so whatever does not follow is lost as a whole; who
-//! misses it asks for it, as for any message that is lost.
+//! The server sets the limit (`max_payload`, 1 MiB by default), and it may change with the server. The header of a part
+//! contains the publisher, the message number, the part number and the number of parts. One writer sends all parts of a
+//! message before the next message, and NATS preserves the order. If a part does not directly follow its predecessor,
+//! the message is dropped; a relay that misses it requests the data later.
 
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
 
-/// The header of a part: `publisher.message.part.parts`, in hexadecimal digits.
+/// Header of a part: `publisher.message.part.parts`, in hexadecimal digits.
 pub(super) const HEADER: &str = "Joey-Part";
 
-/// What the header takes of what a message may be long, at most.
+/// Maximum size of the header, which counts towards the message limit.
 const HEADER_BYTES: usize = 128;
 
-/// The longest message that is put together.
+/// Maximum size of a joined message.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
-/// Messages that are being put together under one subject at once. One more, and the oldest publisher's is given up.
-const OPEN_MAX: usize = 16;
+/// Maximum number of partial messages per subject. Beyond it, the partial message of one publisher is dropped.
+const PARTIAL_MAX: usize = 16;
 
-/// Cuts messages into parts.
+/// Splits messages into parts.
 #[derive(Debug)]
 pub(super) struct Splitter {
     publisher: u64,
     message: u64,
 }
 
-/// A message as it is handed to NATS: the value of its header, where it is a part, and its bytes.
+/// A NATS message: the header value, if it is a part, and the bytes.
 pub(super) type Part = (Option<String>, Bytes);
 
 impl Splitter {
@@ -36,7 +36,7 @@ impl Splitter {
         Self { publisher: fastrand::u64(..), message: 0 }
     }
 
-    /// The parts of `payload` for a server that takes `max_bytes` at once; `None` where it cannot travel.
+    /// Splits `payload` for a server with the limit `max_bytes`. Returns `None` if the payload cannot be sent.
     pub(super) fn split(&mut self, payload: Bytes, max_bytes: usize) -> Option<Vec<Part>> {
         if payload.len() <= max_bytes {
             return Some(vec![(None, payload)]);
@@ -55,64 +55,64 @@ impl Splitter {
     }
 }
 
-/// Puts the parts of messages together that come under one subject.
+/// Joins the parts that arrive under one subject.
 #[derive(Debug, Default)]
 pub(super) struct Joiner {
-    /// By publisher.
-    open: BTreeMap<u64, Open>,
+    /// Partial messages by publisher.
+    partial: BTreeMap<u64, Partial>,
 }
 
-/// A message of which some parts have come.
+/// A message with missing parts.
 #[derive(Debug)]
-struct Open {
+struct Partial {
     message: u64,
-    /// The next part.
+    /// Number of the next part.
     next: usize,
     bytes: BytesMut,
 }
 
-/// What a part makes.
+/// Result of adding a part.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Joined {
-    /// This message.
+    /// The message is complete.
     Whole(Bytes),
-    /// Nothing yet.
-    Open,
-    /// Nothing, and a message is lost.
+    /// Parts are missing.
+    Incomplete,
+    /// A message has been lost.
     Lost,
 }
 
 impl Joiner {
-    /// Takes a part with this header.
-    pub(super) fn take(&mut self, header: &str, part: &[u8]) -> Joined {
+    /// Adds a part with this header.
+    pub(super) fn add(&mut self, header: &str, part: &[u8]) -> Joined {
         let Some([publisher, message, at, parts]) = numbers(header) else { return Joined::Lost };
         let (Ok(at), Ok(parts)) = (usize::try_from(at), usize::try_from(parts)) else { return Joined::Lost };
-        let mut open = match self.open.remove(&publisher) {
-            Some(open) if open.message == message && open.next == at => open,
+        let mut partial = match self.partial.remove(&publisher) {
+            Some(partial) if partial.message == message && partial.next == at => partial,
             before if at == 0 => {
-                let open = Open { message, next: 0, bytes: BytesMut::new() };
+                let partial = Partial { message, next: 0, bytes: BytesMut::new() };
                 if before.is_none() {
-                    open
+                    partial
                 } else {
-                    // The end of the one before did not come.
-                    self.open.insert(publisher, open);
-                    let taken = self.take(header, part);
-                    return if taken == Joined::Open { Joined::Lost } else { taken };
+                    // The previous message of this publisher is incomplete and lost.
+                    self.partial.insert(publisher, partial);
+                    let outcome = self.add(header, part);
+                    return if outcome == Joined::Incomplete { Joined::Lost } else { outcome };
                 }
             }
             _ => return Joined::Lost,
         };
-        if open.bytes.len() + part.len() > MESSAGE_BYTES_MAX || at >= parts {
+        if partial.bytes.len() + part.len() > MESSAGE_BYTES_MAX || at >= parts {
             return Joined::Lost;
         }
-        open.bytes.extend_from_slice(part);
-        open.next += 1;
-        if open.next == parts {
-            return Joined::Whole(open.bytes.freeze());
+        partial.bytes.extend_from_slice(part);
+        partial.next += 1;
+        if partial.next == parts {
+            return Joined::Whole(partial.bytes.freeze());
         }
-        let is_full = self.open.len() >= OPEN_MAX && self.open.pop_first().is_some();
-        self.open.insert(publisher, open);
-        if is_full { Joined::Lost } else { Joined::Open }
+        let is_full = self.partial.len() >= PARTIAL_MAX && self.partial.pop_first().is_some();
+        self.partial.insert(publisher, partial);
+        if is_full { Joined::Lost } else { Joined::Incomplete }
     }
 }
 
@@ -131,13 +131,13 @@ mod tests {
         (0..length).map(|at| at as u8).collect::<Vec<u8>>().into()
     }
 
-    /// What arrives of `parts`, in order, and how often something was lost.
+    /// Joins `parts` in order. Returns the complete messages and the number of losses.
     fn joined(joiner: &mut Joiner, parts: &[Part]) -> (Vec<Bytes>, usize) {
         let (mut whole, mut lost) = (vec![], 0);
         for (header, bytes) in parts {
-            match header.as_ref().map_or(Joined::Whole(bytes.clone()), |header| joiner.take(header, bytes)) {
+            match header.as_ref().map_or(Joined::Whole(bytes.clone()), |header| joiner.add(header, bytes)) {
                 Joined::Whole(bytes) => whole.push(bytes),
-                Joined::Open => {}
+                Joined::Incomplete => {}
                 Joined::Lost => lost += 1,
             }
         }
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_any_length_arrives_over_any_server_that_takes_a_quarter_of_a_kilobyte() {
+    fn messages_of_any_length_pass_any_server_that_accepts_256_bytes() {
         for max_bytes in [256, 1_000, 1_024, 4_096, 1 << 20] {
             let (mut splitter, mut joiner) = (Splitter::new(), Joiner::default());
             for length in [0, 1, max_bytes, max_bytes + 1, 10 * max_bytes, 100_000, MESSAGE_BYTES_MAX] {
@@ -161,13 +161,13 @@ mod tests {
             }
         }
         let mut splitter = Splitter::new();
-        assert!(splitter.split(message(300), 255).is_none(), "the header takes half of it");
+        assert!(splitter.split(message(300), 255).is_none(), "the header needs half of it");
         assert!(splitter.split(message(MESSAGE_BYTES_MAX + 1), 4_096).is_none());
         assert!(splitter.split(message(255), 255).is_some());
     }
 
     #[test]
-    fn publishers_do_not_disturb_one_another_and_a_lost_part_costs_its_message_only() {
+    fn a_lost_part_drops_only_its_own_message() {
         let (mut one, mut other, mut joiner) = (Splitter::new(), Splitter::new(), Joiner::default());
         let mut parts = |length| [&mut one, &mut other].map(|splitter| splitter.split(message(length), 1_000).unwrap());
         let [mine, theirs] = parts(3_000);
@@ -180,21 +180,21 @@ mod tests {
             let [next, _] = parts(2_000);
             let (after, lost_after) = joined(&mut joiner, &next);
             assert_eq!((whole, after), (vec![message(3_000)], vec![message(2_000)]), "without part {missing}");
-            assert!(lost + lost_after >= 1, "what is lost is counted");
+            assert!(lost + lost_after >= 1, "losses are counted");
         }
     }
 
     proptest! {
         #[test]
-        fn no_header_and_no_number_of_parts_panics_or_grows_without_end(
+        fn any_headers_and_parts_are_handled_in_bounded_memory(
             parts in prop::collection::vec((0..40_u64, 0..3_u64, 0..4_u64, 0..4_u64), 0..200),
             text in ".{0,20}",
         ) {
             let mut joiner = Joiner::default();
-            joiner.take(&text, b"x");
+            joiner.add(&text, b"x");
             for (publisher, message, at, parts) in parts {
-                joiner.take(&format!("{publisher:x}.{message:x}.{at:x}.{parts:x}"), &[0; 100]);
-                prop_assert!(joiner.open.len() <= OPEN_MAX);
+                joiner.add(&format!("{publisher:x}.{message:x}.{at:x}.{parts:x}"), &[0; 100]);
+                prop_assert!(joiner.partial.len() <= PARTIAL_MAX);
             }
         }
     }

@@ -1,5 +1,6 @@
-//! Several relays over an engine that loses, doubles, delays, reorders and parts them: whatever it does, a replica becomes what
-//! its origin has, every number once, and nothing is said that nobody wants to hear.
+//! Several relays on a simulated network that loses, duplicates, delays and reorders messages and partitions the
+//! relays. Every replica must become a copy of its origin with each number once, and logs without interest must not be
+//! sent.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -15,11 +16,11 @@ use proptest::prelude::*;
 use tokio::sync::mpsc;
 
 use super::bridge::{Action, Bridge};
-use super::messages::Word;
-use super::subjects::{LogId, Place, Subjects};
+use super::messages::ClusterMessage;
+use super::subjects::{LogId, SubjectKind, Subjects};
 use crate::config::Config;
 use crate::data_point::DataPoint;
-use crate::hub::{Hub, Outgoing, Want};
+use crate::hub::{Hub, Interest, PeerBatch};
 
 mod ownerless_logs;
 
@@ -32,12 +33,12 @@ thread_local! {
     static NOW: Cell<u64> = const { Cell::new(BEGIN) };
 }
 
-/// The time on the simulated wall.
+/// Time on the simulated clock.
 fn now() -> u64 {
     NOW.get()
 }
 
-/// What the engine does to each message.
+/// Faults that the network applies to each message.
 #[derive(Clone, Copy, Debug, Default)]
 struct Faults {
     lost: f64,
@@ -51,75 +52,75 @@ const ALL: Faults = Faults { lost: 0.2, doubled: 0.3, delay_ns_max: 400 * MS };
 struct Node {
     hub: Arc<Hub>,
     bridge: Bridge,
-    outgoing: mpsc::Receiver<Outgoing>,
+    outgoing: mpsc::Receiver<PeerBatch>,
     subscribed: BTreeSet<(String, bool)>,
-    /// Nodes of different sides do not hear each other.
-    side: u8,
+    /// Nodes in different partitions cannot communicate.
+    partition: u8,
 }
 
-/// Relays and what is under way between them.
-struct Air {
+/// Relays and the messages in flight between them.
+struct Network {
     nodes: Vec<Node>,
-    under_way: Vec<(u64, usize, String, Bytes)>,
+    in_flight: Vec<(u64, usize, String, Bytes)>,
     faults: Faults,
-    chance: Rng,
-    /// Every message that was said: by whom, under which subject.
-    said: Vec<(usize, Place)>,
-    /// How many of them were about logs that are held for an origin that is gone.
-    holds: usize,
+    rng: Rng,
+    /// Every message that was sent: sender and subject.
+    sent: Vec<(usize, SubjectKind)>,
+    /// Number of messages that announced replicas of ownerless logs.
+    replica_messages: usize,
 }
 
-impl Air {
+impl Network {
     fn with(nodes: usize, seed: u64) -> Self {
         NOW.set(BEGIN);
-        let mut air = Self {
+        let mut network = Self {
             nodes: Vec::new(),
-            under_way: Vec::new(),
+            in_flight: Vec::new(),
             faults: NONE,
-            chance: Rng::with_seed(seed),
-            said: Vec::new(),
-            holds: 0,
+            rng: Rng::with_seed(seed),
+            sent: Vec::new(),
+            replica_messages: 0,
         };
         for at in 0..nodes {
-            air.nodes.push(node(100 + at as u64));
+            network.nodes.push(node(100 + at as u64));
         }
-        air.run(S);
-        air
+        network.run(S);
+        network
     }
 
     fn hub(&self, at: usize) -> &Hub {
         &self.nodes[at].hub
     }
 
-    /// Publishes `count` updates at node `at`, and cuts.
+    /// Publishes `count` updates at node `at` and cuts a batch.
     fn publish(&mut self, at: usize, app: &'static str, count: usize) {
         let hub = &self.nodes[at].hub;
         let known = hub.app(app).unwrap();
         for update in 0..count {
-            hub.publish(&known, &metrics(app, update), now()).unwrap();
+            hub.publish(&known, &data_point(app, update), now()).unwrap();
         }
         hub.cut_all(now());
     }
 
-    /// Publishes `count` updates of `App` at the first node, so many `times`, a step apart.
-    fn flows(&mut self, times: usize, count: usize) {
+    /// Publishes `count` updates of `App` at node 0, `times` times, one step apart.
+    fn publish_repeatedly(&mut self, times: usize, count: usize) {
         for _ in 0..times {
             self.publish(0, "App", count);
             self.run(STEP);
         }
     }
 
-    fn want(&self, at: usize, app: &str) -> Want {
-        self.nodes[at].hub.want(app)
+    fn register_interest(&self, at: usize, app: &str) -> Interest {
+        self.nodes[at].hub.register_interest(app)
     }
 
-    fn part(&mut self, at: usize) {
-        self.nodes[at].side = 1;
+    fn isolate(&mut self, at: usize) {
+        self.nodes[at].partition = 1;
     }
 
-    fn heal(&mut self) {
+    fn reconnect_all(&mut self) {
         for node in &mut self.nodes {
-            if std::mem::take(&mut node.side) == 1 {
+            if std::mem::take(&mut node.partition) == 1 {
                 node.bridge.connected();
             }
         }
@@ -131,7 +132,7 @@ impl Air {
             for at in 0..self.nodes.len() {
                 let node = &mut self.nodes[at];
                 while let Ok(batch) = node.outgoing.try_recv() {
-                    node.bridge.outgoing(batch);
+                    node.bridge.publish_batch(batch);
                 }
                 node.bridge.tick(now() - BEGIN);
                 self.perform(at);
@@ -140,11 +141,11 @@ impl Air {
         }
     }
 
-    /// Runs until `is_so`, and gives how long that took.
-    fn run_until(&mut self, what: &str, is_so: impl Fn(&Self) -> bool) -> u64 {
+    /// Runs until `condition` holds. Returns how long that took.
+    fn run_until(&mut self, what: &str, condition: impl Fn(&Self) -> bool) -> u64 {
         let begun = now();
-        while !is_so(self) {
-            assert!(now() - begun < 120 * S, "it never came about: {what}");
+        while !condition(self) {
+            assert!(now() - begun < 120 * S, "timeout: {what}");
             self.run(STEP);
         }
         now() - begun
@@ -163,59 +164,61 @@ impl Air {
     }
 
     fn send(&mut self, from: usize, subject: &str, payload: &Bytes) {
-        self.said.push((from, subjects().read(subject).expect("it is one of ours")));
-        self.holds += usize::from(matches!(Word::decode(payload), Some(Word::Holds { .. })));
-        let hears = |node: &Node, shared: bool| {
+        self.sent.push((from, subjects().parse(subject).expect("the subject is valid")));
+        self.replica_messages +=
+            usize::from(matches!(ClusterMessage::decode(payload), Some(ClusterMessage::Replicas { .. })));
+        let receives = |node: &Node, shared: bool| {
             node.subscribed.iter().any(|(known, is_shared)| *is_shared == shared && matches(known, subject))
         };
-        let others = || (0..self.nodes.len()).filter(|&at| at != from && self.nodes[at].side == self.nodes[from].side);
-        let mut to: Vec<usize> = others().filter(|&at| hears(&self.nodes[at], false)).collect();
-        let group: Vec<usize> = others().filter(|&at| hears(&self.nodes[at], true)).collect();
-        to.extend(self.chance.choice(group));
+        let others =
+            || (0..self.nodes.len()).filter(|&at| at != from && self.nodes[at].partition == self.nodes[from].partition);
+        let mut to: Vec<usize> = others().filter(|&at| receives(&self.nodes[at], false)).collect();
+        let group: Vec<usize> = others().filter(|&at| receives(&self.nodes[at], true)).collect();
+        to.extend(self.rng.choice(group));
         for at in to {
-            if self.chance.f64() < self.faults.lost {
+            if self.rng.f64() < self.faults.lost {
                 continue;
             }
-            let copies = 1 + usize::from(self.chance.f64() < self.faults.doubled);
+            let copies = 1 + usize::from(self.rng.f64() < self.faults.doubled);
             for _ in 0..copies {
-                let delay = self.chance.u64(0..=self.faults.delay_ns_max);
-                self.under_way.push((now() + delay, at, subject.to_owned(), payload.clone()));
+                let delay = self.rng.u64(0..=self.faults.delay_ns_max);
+                self.in_flight.push((now() + delay, at, subject.to_owned(), payload.clone()));
             }
         }
     }
 
     fn deliver(&mut self) {
-        while let Some(first) = self.under_way.iter().position(|(due, ..)| *due <= now()) {
-            let (_, at, subject, payload) = self.under_way.remove(first);
-            self.nodes[at].bridge.hear(&subject, &payload, now() - BEGIN);
+        while let Some(first) = self.in_flight.iter().position(|(due, ..)| *due <= now()) {
+            let (_, at, subject, payload) = self.in_flight.remove(first);
+            self.nodes[at].bridge.receive(&subject, &payload, now() - BEGIN);
             self.perform(at);
         }
     }
 
-    /// The epoch of node `at`'s own log.
+    /// Identity of node `at`'s own log.
     fn log_of(&self, at: usize, app: &str) -> LogId {
         let logs = self.hub(at).own_logs();
-        let log = logs.iter().find(|log| log.entry.app == app).expect("it has this log");
+        let log = logs.iter().find(|log| log.entry.app == app).expect("the node has this log");
         LogId { app: app.to_owned(), epoch: log.epoch }
     }
 
-    fn is_whole(&self, at: usize, log: &LogId, head: u64) -> bool {
+    fn is_complete(&self, at: usize, log: &LogId, head: u64) -> bool {
         self.hub(at).replica_head(&log.app, log.epoch) == Some(head)
     }
 
-    /// Checks that node `at` holds each number of `log` up to `head` once.
+    /// Checks that node `at` has each number of `log` up to `head` exactly once.
     fn check(&self, at: usize, log: &LogId, head: u64) {
-        let numbers = numbers(&self.hub(at).history(&log.app, log.epoch, 0).expect("it is held"));
+        let numbers = numbers(&self.hub(at).history(&log.app, log.epoch, 0).expect("the node has the log"));
         assert_eq!(numbers, (1..=head).collect::<Vec<_>>(), "node {at}");
     }
 
-    /// How often somebody who is not cut off has said what it holds.
-    fn heard_of_holders(&self) -> usize {
-        self.holds
+    /// Number of announcements of replicas so far.
+    fn replica_announcements(&self) -> usize {
+        self.replica_messages
     }
 
-    fn batches_said(&self) -> usize {
-        self.said.iter().filter(|(_, place)| matches!(place, Place::Log(_))).count()
+    fn batches_sent(&self) -> usize {
+        self.sent.iter().filter(|(_, kind)| matches!(kind, SubjectKind::LogBatches(_))).count()
     }
 }
 
@@ -223,14 +226,14 @@ fn node(epoch: u64) -> Node {
     node_at(epoch, &[])
 }
 
-/// A node that is reached under these addresses.
+/// A node with these advertised addresses.
 fn node_at(epoch: u64, advertise: &[&str]) -> Node {
     let nats = vec!["nats://127.0.0.1".parse().unwrap()];
     let advertise = advertise.iter().map(|&address| address.to_owned()).collect();
     let forget_after = Duration::from_secs(400);
     let hub = Arc::new(Hub::new(Config { clock: now, nats, advertise, forget_after, ..Config::default() }, epoch));
-    let outgoing = hub.outgoing().unwrap();
-    Node { bridge: Bridge::new(hub.clone(), subjects()), hub, outgoing, subscribed: BTreeSet::new(), side: 0 }
+    let outgoing = hub.take_peer_batches().unwrap();
+    Node { bridge: Bridge::new(hub.clone(), subjects()), hub, outgoing, subscribed: BTreeSet::new(), partition: 0 }
 }
 
 fn subjects() -> Subjects {
@@ -244,7 +247,7 @@ fn matches(known: &str, subject: &str) -> bool {
     }
 }
 
-fn metrics(app: &'static str, update: usize) -> DataPoint<'static> {
+fn data_point(app: &'static str, update: usize) -> DataPoint<'static> {
     let mut histogram = Histogram::default();
     histogram.record(update as u64);
     DataPoint {
@@ -260,7 +263,7 @@ fn metrics(app: &'static str, update: usize) -> DataPoint<'static> {
     }
 }
 
-/// The numbers of all updates in these messages, in the order in which they stand there.
+/// Sequence numbers of all updates in these messages, in order.
 fn numbers(messages: &[Bytes]) -> Vec<u64> {
     let of = |bytes: &Bytes| match ServerMessage::decode(bytes).unwrap() {
         ServerMessage::Batch { head, updates } => head.read(updates).map(|update| update.unwrap().seq).collect(),
@@ -271,232 +274,235 @@ fn numbers(messages: &[Bytes]) -> Vec<u64> {
 }
 
 #[test]
-fn what_was_before_and_what_comes_after_is_one_log_elsewhere() {
-    let mut air = Air::with(2, 1);
-    (0..20).for_each(|_| air.publish(0, "App", 5));
-    let _want = air.want(1, "App");
-    air.run(S);
-    let log = air.log_of(0, "App");
-    air.check(1, &log, 100);
-    air.flows(20, 5);
-    air.run(STEP);
-    air.check(1, &log, 200);
-    let asked = air.hub(1).counters().cluster.history_requests.get();
-    assert_eq!(asked, 1, "nothing was missing after that");
+fn a_replica_contains_history_and_live_batches() {
+    let mut network = Network::with(2, 1);
+    (0..20).for_each(|_| network.publish(0, "App", 5));
+    let _interest = network.register_interest(1, "App");
+    network.run(S);
+    let log = network.log_of(0, "App");
+    network.check(1, &log, 100);
+    network.publish_repeatedly(20, 5);
+    network.run(STEP);
+    network.check(1, &log, 200);
+    let requests = network.hub(1).counters().cluster.history_requests.get();
+    assert_eq!(requests, 1, "no gap occurs after the first request");
 }
 
 #[test]
-fn whatever_the_engine_loses_doubles_or_turns_around_is_there_once() {
+fn lost_duplicated_and_reordered_messages_do_not_corrupt_replicas() {
     for seed in 0..30 {
-        let mut air = Air::with(3, seed);
-        let _wants = [air.want(1, "App"), air.want(2, "App")];
-        air.faults = ALL;
-        air.flows(200, 3);
-        let log = air.log_of(0, "App");
-        air.run_until("both have everything, faults and all", |air| (1..3).all(|at| air.is_whole(at, &log, 600)));
-        (1..3).for_each(|at| air.check(at, &log, 600));
+        let mut network = Network::with(3, seed);
+        let _interests = [network.register_interest(1, "App"), network.register_interest(2, "App")];
+        network.faults = ALL;
+        network.publish_repeatedly(200, 3);
+        let log = network.log_of(0, "App");
+        network.run_until("both are complete despite the faults", |network| {
+            (1..3).all(|at| network.is_complete(at, &log, 600))
+        });
+        (1..3).for_each(|at| network.check(at, &log, 600));
     }
 }
 
 #[test]
-fn a_relay_that_was_cut_off_is_whole_again_within_three_seconds() {
-    let mut air = Air::with(3, 3);
-    let _wants = [air.want(1, "App"), air.want(2, "App")];
-    air.publish(0, "App", 10);
-    air.run(2 * S);
-    air.part(1);
-    air.flows(400, 4);
-    let log = air.log_of(0, "App");
-    assert!(air.is_whole(2, &log, 1_610) && air.is_whole(1, &log, 10), "one is cut off and the other is not");
-    air.heal();
-    let took = air.run_until("the gap is filled", |air| air.is_whole(1, &log, 1_610));
+fn a_disconnected_relay_catches_up_within_three_seconds() {
+    let mut network = Network::with(3, 3);
+    let _interests = [network.register_interest(1, "App"), network.register_interest(2, "App")];
+    network.publish(0, "App", 10);
+    network.run(2 * S);
+    network.isolate(1);
+    network.publish_repeatedly(400, 4);
+    let log = network.log_of(0, "App");
+    assert!(network.is_complete(2, &log, 1_610) && network.is_complete(1, &log, 10), "only one relay is disconnected");
+    network.reconnect_all();
+    let took = network.run_until("the gap is filled", |network| network.is_complete(1, &log, 1_610));
     assert!(took <= 3 * S, "{} ms", took / MS);
-    (1..3).for_each(|at| air.check(at, &log, 1_610));
+    (1..3).for_each(|at| network.check(at, &log, 1_610));
 }
 
 #[test]
-fn relays_that_all_lack_the_same_ask_its_origin() {
-    let mut air = Air::with(4, 13);
-    let _wants = [1, 2, 3].map(|at| air.want(at, "App"));
-    air.publish(0, "App", 10);
-    air.run(2 * S);
-    air.part(0);
-    air.flows(400, 4);
-    let log = air.log_of(0, "App");
-    air.heal();
-    let took = air.run_until("all have it", |air| (1..4).all(|at| air.is_whole(at, &log, 1_610)));
+fn relays_with_the_same_gap_request_it_from_the_origin() {
+    let mut network = Network::with(4, 13);
+    let _interests = [1, 2, 3].map(|at| network.register_interest(at, "App"));
+    network.publish(0, "App", 10);
+    network.run(2 * S);
+    network.isolate(0);
+    network.publish_repeatedly(400, 4);
+    let log = network.log_of(0, "App");
+    network.reconnect_all();
+    let took = network.run_until("all are complete", |network| (1..4).all(|at| network.is_complete(at, &log, 1_610)));
     assert!(took <= 3 * S, "{} ms", took / MS);
-    (1..4).for_each(|at| air.check(at, &log, 1_610));
+    (1..4).for_each(|at| network.check(at, &log, 1_610));
 }
 
 #[test]
-fn what_nobody_watches_elsewhere_crosses_no_wire() {
-    let mut air = Air::with(3, 4);
-    air.flows(100, 3);
-    assert_eq!(air.batches_said(), 0);
-    // Watched where it comes from, and something else elsewhere.
-    let wants = (air.want(0, "App"), air.want(1, "Other"));
-    air.flows(100, 3);
-    assert_eq!(air.batches_said(), 0);
-    let want = air.want(1, "App");
-    air.run(S);
-    air.publish(0, "App", 3);
-    air.run(S);
-    assert_eq!(air.batches_said(), 1, "each once, however many watch");
-    drop((want, wants));
-    // What lingers here, and then what the others still believe.
-    air.run(45 * S);
-    let before = air.batches_said();
-    air.publish(0, "App", 3);
-    air.run(5 * S);
-    assert_eq!(air.batches_said(), before);
-    let log = air.log_of(0, "App");
-    assert_eq!(air.hub(1).replica_head("App", log.epoch), None, "what nobody watches takes no room");
+fn logs_without_remote_viewers_are_not_sent() {
+    let mut network = Network::with(3, 4);
+    network.publish_repeatedly(100, 3);
+    assert_eq!(network.batches_sent(), 0);
+    // Viewers watch it at its origin, and another application elsewhere.
+    let interests = (network.register_interest(0, "App"), network.register_interest(1, "Other"));
+    network.publish_repeatedly(100, 3);
+    assert_eq!(network.batches_sent(), 0);
+    let interest = network.register_interest(1, "App");
+    network.run(S);
+    network.publish(0, "App", 3);
+    network.run(S);
+    assert_eq!(network.batches_sent(), 1, "each batch once for all viewers");
+    drop((interest, interests));
+    // Wait until the interest has lingered here and has expired on the other relays.
+    network.run(45 * S);
+    let before = network.batches_sent();
+    network.publish(0, "App", 3);
+    network.run(5 * S);
+    assert_eq!(network.batches_sent(), before);
+    let log = network.log_of(0, "App");
+    assert_eq!(network.hub(1).replica_head("App", log.epoch), None, "the replica is dropped");
 }
 
 #[test]
-fn the_log_of_an_origin_that_has_died_comes_from_whoever_has_it() {
-    let mut air = Air::with(3, 5);
-    let _want = air.want(1, "App");
-    air.publish(0, "App", 10);
-    air.run(2 * S);
-    let log = air.log_of(0, "App");
-    let _other = air.want(2, "App");
-    // Its word is still believed, and nobody answers there.
-    air.part(0);
-    air.run_until("the other one has it", |air| air.is_whole(2, &log, 10));
-    air.check(2, &log, 10);
+fn a_log_of_a_dead_origin_is_fetched_from_a_replica() {
+    let mut network = Network::with(3, 5);
+    let _interest = network.register_interest(1, "App");
+    network.publish(0, "App", 10);
+    network.run(2 * S);
+    let log = network.log_of(0, "App");
+    let _other = network.register_interest(2, "App");
+    // Its announcements are still valid, but it does not answer.
+    network.isolate(0);
+    network.run_until("the other replica is complete", |network| network.is_complete(2, &log, 10));
+    network.check(2, &log, 10);
 }
 
 #[test]
-fn two_relays_that_take_in_one_application_each_have_the_log_of_the_other() {
-    let mut air = Air::with(2, 6);
-    let _wants = [air.want(0, "App"), air.want(1, "App")];
+fn two_relays_that_ingest_one_application_replicate_both_logs() {
+    let mut network = Network::with(2, 6);
+    let _interests = [network.register_interest(0, "App"), network.register_interest(1, "App")];
     for _ in 0..50 {
-        air.publish(0, "App", 2);
-        air.publish(1, "App", 3);
-        air.run(STEP);
+        network.publish(0, "App", 2);
+        network.publish(1, "App", 3);
+        network.run(STEP);
     }
-    air.run(S);
-    let (mine, theirs) = (air.log_of(0, "App"), air.log_of(1, "App"));
+    network.run(S);
+    let (mine, theirs) = (network.log_of(0, "App"), network.log_of(1, "App"));
     assert_ne!(mine, theirs);
-    air.check(1, &mine, 100);
-    air.check(0, &theirs, 150);
+    network.check(1, &mine, 100);
+    network.check(0, &theirs, 150);
 }
 
 #[test]
-fn a_restarted_origin_begins_another_log() {
-    let mut air = Air::with(2, 7);
-    let _want = air.want(1, "App");
-    air.publish(0, "App", 10);
-    air.run(2 * S);
-    let before = air.log_of(0, "App");
-    air.nodes[0] = node(500);
-    air.run(S);
-    air.publish(0, "App", 4);
-    air.run(3 * S);
-    air.check(1, &before, 10);
-    let after = air.log_of(0, "App");
-    air.check(1, &after, 4);
+fn a_restarted_origin_begins_a_new_log() {
+    let mut network = Network::with(2, 7);
+    let _interest = network.register_interest(1, "App");
+    network.publish(0, "App", 10);
+    network.run(2 * S);
+    let before = network.log_of(0, "App");
+    network.nodes[0] = node(500);
+    network.run(S);
+    network.publish(0, "App", 4);
+    network.run(3 * S);
+    network.check(1, &before, 10);
+    let after = network.log_of(0, "App");
+    network.check(1, &after, 4);
 }
 
 #[test]
-fn a_history_larger_than_any_message_comes_in_pages() {
-    let mut air = Air::with(2, 8);
+fn a_history_larger_than_a_message_is_sent_in_pages() {
+    let mut network = Network::with(2, 8);
     for _ in 0..400 {
-        air.publish(0, "App", 900);
+        network.publish(0, "App", 900);
     }
-    let log = air.log_of(0, "App");
-    let held: usize = air.hub(0).history("App", log.epoch, 0).unwrap().iter().map(Bytes::len).sum();
+    let log = network.log_of(0, "App");
+    let held: usize = network.hub(0).history("App", log.epoch, 0).unwrap().iter().map(Bytes::len).sum();
     assert!(held > 3 << 20, "{held} bytes are more than one page");
-    let _want = air.want(1, "App");
-    air.run_until("everything is there", |air| air.is_whole(1, &log, 360_000));
-    air.check(1, &log, 360_000);
+    let _interest = network.register_interest(1, "App");
+    network.run_until("the replica is complete", |network| network.is_complete(1, &log, 360_000));
+    network.check(1, &log, 360_000);
 }
 
 #[test]
-fn presence_is_counted_everywhere_and_ends_with_a_relay() {
-    let mut air = Air::with(3, 9);
-    let _wants = [air.want(1, "App"), air.want(1, "App"), air.want(2, "App")];
-    air.run(3 * S);
-    let elsewhere = |air: &Air, at: usize| {
-        let here: u32 = air.hub(at).presence().iter().map(|(_, viewers)| viewers).sum();
-        air.hub(at).viewers_of("App") - here
+fn presence_is_counted_on_all_relays_and_ends_with_a_relay() {
+    let mut network = Network::with(3, 9);
+    let _interests =
+        [network.register_interest(1, "App"), network.register_interest(1, "App"), network.register_interest(2, "App")];
+    network.run(3 * S);
+    let elsewhere = |network: &Network, at: usize| {
+        let here: u32 = network.hub(at).presence().iter().map(|(_, viewers)| viewers).sum();
+        network.hub(at).viewer_count("App") - here
     };
-    assert_eq!([0, 1, 2].map(|at| elsewhere(&air, at)), [3, 1, 2]);
-    air.part(2);
-    air.run(15 * S);
-    assert_eq!([0, 1, 2].map(|at| elsewhere(&air, at)), [2, 0, 0]);
-    assert_eq!(air.hub(0).counters().cluster.relays.get(), 2);
+    assert_eq!([0, 1, 2].map(|at| elsewhere(&network, at)), [3, 1, 2]);
+    network.isolate(2);
+    network.run(15 * S);
+    assert_eq!([0, 1, 2].map(|at| elsewhere(&network, at)), [2, 0, 0]);
+    assert_eq!(network.hub(0).counters().cluster.relays.get(), 2);
 }
 
 #[test]
-fn an_application_known_anywhere_is_known_everywhere() {
-    let mut air = Air::with(2, 10);
-    air.publish(0, "App", 3);
-    let app = air.hub(0).app("App").unwrap();
-    air.hub(0).worker_joined(&app, "w", now());
-    air.run(3 * S);
-    let (_, entries, _) = air.hub(1).catalogue_since(0);
+fn every_relay_lists_every_application() {
+    let mut network = Network::with(2, 10);
+    network.publish(0, "App", 3);
+    let app = network.hub(0).app("App").unwrap();
+    network.hub(0).worker_joined(&app, "w", now());
+    network.run(3 * S);
+    let (_, entries, _) = network.hub(1).catalogue_since(0);
     assert_eq!((entries[0].app.as_str(), entries[0].series, entries[0].workers.len()), ("App", 3, 1));
-    assert_eq!(air.batches_said(), 0, "knowing of it is not watching it");
+    assert_eq!(network.batches_sent(), 0, "listing an application sends no batches");
 }
 
 #[test]
-fn a_relay_alone_or_leaving_is_noticed() {
-    let mut air = Air::with(2, 11);
-    air.publish(0, "App", 3);
-    air.run(3 * S);
-    air.nodes[0].bridge.leave();
-    air.perform(0);
-    air.deliver();
-    assert_eq!(air.hub(1).catalogue_since(0).1, []);
+fn a_leaving_relay_is_removed_from_the_catalogue() {
+    let mut network = Network::with(2, 11);
+    network.publish(0, "App", 3);
+    network.run(3 * S);
+    network.nodes[0].bridge.announce_leaving();
+    network.perform(0);
+    network.deliver();
+    assert_eq!(network.hub(1).catalogue_since(0).1, []);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn nothing_that_is_said_panics_or_grows_without_end(
-        words in proptest::collection::vec((0..8_usize, any::<u64>(), proptest::collection::vec(any::<u8>(), 0..40)), 1..60)
+    fn any_messages_are_handled_without_panic(
+        messages in proptest::collection::vec((0..8_usize, any::<u64>(), proptest::collection::vec(any::<u8>(), 0..40)), 1..60)
     ) {
-        let mut air = Air::with(1, 12);
-        let _want = air.want(0, "App");
-        air.run(STEP);
-        for (kind, number, bytes) in words {
+        let mut network = Network::with(1, 12);
+        let _interest = network.register_interest(0, "App");
+        network.run(STEP);
+        for (kind, number, bytes) in messages {
             let relay = number % 5;
-            let word = match kind {
-                0 => Word::Ask { relay, ask: number, app: "App".into(), epoch: number, after: number },
-                1 => Word::Part { ask: relay, index: relay as u32, end: None, bytes: Blob(&bytes) },
-                2 => Word::Leaves { relay },
-                3 => Word::Wants {
+            let message = match kind {
+                0 => ClusterMessage::HistoryRequest { relay, request: number, app: "App".into(), epoch: number, after: number },
+                1 => ClusterMessage::HistoryPart { request: relay, index: relay as u32, end: None, bytes: Blob(&bytes) },
+                2 => ClusterMessage::Leaving { relay },
+                3 => ClusterMessage::Interest {
                     relay,
                     ttl_ms: u32::MAX,
-                    is_back: true,
+                    requests_logs: true,
                     viewers: u32::MAX,
                     apps: vec![(String::from_utf8_lossy(&bytes).into_owned(), u32::MAX)],
                 },
                 4 => {
-                    let log = super::messages::LogWord { app: "App".into(), epoch: relay, head: number, entry: None };
-                    Word::Logs { relay, release: String::new(), logs: vec![log] }
+                    let log = super::messages::LogInfo { app: "App".into(), epoch: relay, head: number, entry: None };
+                    ClusterMessage::Logs { relay, release: String::new(), logs: vec![log] }
                 }
                 5 => {
                     let app = if number % 2 == 0 { "App" } else { "" }.to_owned();
                     let entry = joey_shared::wire::AppEntry { app, ..Default::default() };
-                    let held = super::messages::HeldWord { epoch: relay, head: number, quiet_ms: number as u32, entry };
-                    Word::Holds { relay, ttl_ms: number as u32, logs: vec![held] }
+                    let held = super::messages::ReplicaInfo { epoch: relay, head: number, silent_ms: number as u32, entry };
+                    ClusterMessage::Replicas { relay, ttl_ms: number as u32, logs: vec![held] }
                 }
-                6 => Word::Reach { relay, addresses: vec![String::from_utf8_lossy(&bytes).into_owned()] },
-                _ => Word::Leaves { relay: u64::MAX },
+                6 => ClusterMessage::Addresses { relay, addresses: vec![String::from_utf8_lossy(&bytes).into_owned()] },
+                _ => ClusterMessage::Leaving { relay: u64::MAX },
             };
-            let places = [Place::Logs, Place::Wants, Place::Log(LogId { app: "App".into(), epoch: relay })];
-            for place in places {
-                let node = &mut air.nodes[0];
-                node.bridge.hear(&subjects().of(&place), &word.encode().into(), now() - BEGIN);
-                node.bridge.hear(&subjects().of(&place), &Bytes::from(bytes.clone()), now() - BEGIN);
+            let kinds = [SubjectKind::Logs, SubjectKind::Interest, SubjectKind::LogBatches(LogId { app: "App".into(), epoch: relay })];
+            for kind in kinds {
+                let node = &mut network.nodes[0];
+                node.bridge.receive(&subjects().subject(&kind), &message.encode().into(), now() - BEGIN);
+                node.bridge.receive(&subjects().subject(&kind), &Bytes::from(bytes.clone()), now() - BEGIN);
             }
-            air.run(STEP);
+            network.run(STEP);
         }
-        air.run(S);
+        network.run(S);
     }
 }

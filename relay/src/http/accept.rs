@@ -29,7 +29,7 @@ use crate::metrics::CloseReason;
 use crate::net::counted_io::{BytesWritten, CountedIo};
 use crate::net::listener::{ConnectionPermit, LimitedListener, enable_keepalive};
 use crate::runtime::panic_guard::catch_panic;
-use crate::session::websocket::Carrier;
+use crate::session::websocket::SocketIo;
 
 /// Maximum time to wait for the first byte of a connection, and for each complete request head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -128,14 +128,14 @@ pub async fn serve_connection<S>(
 
 /// Takes over a connection after its upgrade. Returns its stream and the bytes already read from it. A plain TCP connection loses
 /// all wrappers, which saves memory for each viewer and calls for each write.
-pub(super) fn into_carrier(connection: Upgraded) -> (Carrier, Vec<u8>) {
+pub(super) fn into_carrier(connection: Upgraded) -> (SocketIo, Vec<u8>) {
     match connection.downcast::<HttpIo<TcpStream>>() {
         Ok(Parts { io, read_buf, .. }) => {
             let stream = io.into_inner();
             let read = [&read_buf, stream.buffer()].concat();
-            (Carrier::Left(stream.into_inner().into_inner()), read)
+            (SocketIo::Left(stream.into_inner().into_inner()), read)
         }
-        Err(connection) => (Carrier::Right(TokioIo::new(connection)), Vec::new()),
+        Err(connection) => (SocketIo::Right(TokioIo::new(connection)), Vec::new()),
     }
 }
 

@@ -27,7 +27,7 @@ use super::{AppState, PeerAddr};
 use crate::auth::bearer;
 use crate::metrics::CloseReason;
 use crate::runtime::panic_guard::catch_panic;
-use crate::session::{self, Commands, Ended, Far, Transport};
+use crate::session::{self, CommandSender, Ended, StreamHandle, Transport};
 
 /// Maximum size of the commands in one request: enough for a page to repeat all its subscriptions at once.
 const COMMANDS_BYTES_MAX: usize = 8 * CLIENT_BYTES_MAX;
@@ -36,7 +36,7 @@ const COMMANDS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The command channel of each open stream, by ID.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Streams(Arc<Mutex<HashMap<String, Commands>>>);
+pub(super) struct Streams(Arc<Mutex<HashMap<String, CommandSender>>>);
 
 /// Keeps a stream registered. Dropping it removes the stream.
 struct OpenStream {
@@ -45,7 +45,7 @@ struct OpenStream {
 }
 
 impl Streams {
-    fn open(&self, id: String, commands: Commands) -> OpenStream {
+    fn open(&self, id: String, commands: CommandSender) -> OpenStream {
         self.0.lock().insert(id.clone(), commands);
         OpenStream { id, streams: self.clone() }
     }
@@ -74,7 +74,7 @@ pub(super) async fn open(
     };
     let token = bearer(&headers).map(str::to_owned);
     let Connection { written, close, permit } = connection;
-    let (transport, Far { mut messages, commands }) = Transport::stream(written, close);
+    let (transport, StreamHandle { mut messages, commands }) = Transport::stream(written, close);
     let opened = Bytes::from(notice(OPENED, &id));
     let open = streams.open(id, commands);
     let panics = hub.counters().task_panics.clone();

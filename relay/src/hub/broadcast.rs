@@ -1,7 +1,7 @@
-//! What was cut and is on its way to those who stand by for it: viewers that have everything so far, and take what is new on
-//! the spot instead of being woken to come for it.
+//! Queue of new batches for idle viewers. An idle viewer is up to date, and the broadcast task writes new batches to
+//! its socket directly instead of waking the viewer's task.
 //!
-//! A round is as good as waking: whoever does not take it is woken, and reads from the ring.
+//! A broadcast may fail for any viewer: that viewer is woken and reads from its feed.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -16,151 +16,152 @@ use crate::net::ws_frame::WsFrame;
 use crate::runtime::clock::nanos;
 use crate::runtime::sync::{AtomicU64, Mutex};
 
-/// Bytes that may wait to be handed out for one feed. Where handing out is slower than cutting, whoever stands by is woken
-/// instead, and reads as it can.
-const WAITING_BYTES_MAX: usize = 256 * 1024;
-/// Batches that may wait for the same: as many as one write takes.
-const WAITING_MAX: usize = 64;
+/// Maximum number of bytes queued for one feed. If broadcasting is slower than cutting, idle viewers are woken instead
+/// and read at their own speed.
+const QUEUED_BYTES_MAX: usize = 256 * 1024;
+/// Maximum number of batches queued for one feed: as many as one write takes.
+const QUEUED_BATCHES_MAX: usize = 64;
 
-/// A viewer, as those see it who have news.
-pub trait Listener: Debug + Send + Sync {
-    /// There may be something to read.
+/// A viewer as the hub sees it.
+pub trait Subscriber: Debug + Send + Sync {
+    /// Wakes the viewer's task, because there may be something to read.
     fn wake(&self);
 
-    /// There is something to read in feed `feed`.
-    fn news(&self, _feed: u32) {
+    /// Notifies the viewer that feed `feed` has new batches.
+    fn notify_feed(&self, _feed: u32) {
         self.wake();
     }
 
-    /// Whether it is handed what is new. If so it need not be woken: it is, where that fails.
-    fn stands_by(&self) -> bool {
+    /// Whether the viewer receives broadcasts. Then it is only woken if a broadcast fails.
+    fn is_idle(&self) -> bool {
         false
     }
 
-    /// Is woken if it stands by and has been told nothing for so long, `now`.
-    fn remind(&self, _now: Instant, _silent: Duration) {}
+    /// Wakes the viewer if it is idle and nothing has been sent to it for the time `_silent` at `_now`.
+    fn wake_if_silent(&self, _now: Instant, _silent: Duration) {}
 
-    /// Takes what is new, `now`, or is woken.
-    fn hand(&self, _news: &News, _now: Instant) -> Handed {
+    /// Writes new batches to the viewer at `_now`, or wakes it.
+    fn deliver(&self, _new: &NewBatches, _now: Instant) -> Delivered {
         self.wake();
-        Handed::default()
+        Delivered::default()
     }
 }
 
-impl Listener for Notify {
+impl Subscriber for Notify {
     fn wake(&self) {
         self.notify_one();
     }
 }
 
-/// What is new in one feed, in order.
+/// New batches of one feed, in order.
 #[derive(Debug)]
-pub struct News {
-    /// The relay's number for the feed.
+pub struct NewBatches {
+    /// Number of the feed in the relay.
     pub feed: u32,
-    /// What was cut; nothing where it is too much to be handed out.
-    pub pieces: Vec<Piece>,
+    /// The batches; empty if they exceed the queue limits.
+    pub batches: Vec<NumberedBatch>,
 }
 
-/// One batch, with the numbers that it covers.
+/// One batch and the sequence numbers that it covers.
 #[derive(Clone, Debug)]
-pub struct Piece {
-    /// The first number.
+pub struct NumberedBatch {
+    /// First number.
     pub from: u64,
-    /// The last number.
+    /// Last number.
     pub to: u64,
     /// The message.
     pub frame: WsFrame,
 }
 
-/// What was handed to a viewer.
+/// What was written to a viewer.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Handed {
-    /// How many messages.
+pub struct Delivered {
+    /// Number of messages.
     pub messages: u64,
-    /// Their bytes.
+    /// Number of bytes.
     pub bytes: u64,
 }
 
-/// Everybody who follows one feed. Whoever hands out keeps the list as it was.
-pub(super) type Audience = Arc<Vec<(u64, Arc<dyn Listener>)>>;
+/// Subscribers of one feed. Shared with broadcasts, which keep the list as it was.
+pub(super) type Subscribers = Arc<Vec<(u64, Arc<dyn Subscriber>)>>;
 
-/// News of one feed and who is to have it.
+/// New batches of one feed and its subscribers.
 #[derive(Debug)]
-pub struct Round {
-    /// What is new.
-    pub news: News,
-    audience: Audience,
+pub struct Broadcast {
+    /// The new batches.
+    pub new: NewBatches,
+    subscribers: Subscribers,
     bytes: usize,
 }
 
-impl Round {
-    /// Who is to have it.
+impl Broadcast {
+    /// Subscribers that receive them.
     #[must_use]
-    pub fn audience(&self) -> &[(u64, Arc<dyn Listener>)] {
-        &self.audience
+    pub fn subscribers(&self) -> &[(u64, Arc<dyn Subscriber>)] {
+        &self.subscribers
     }
 }
 
-/// Rounds that wait to be made, one for each feed.
+/// Queued broadcasts, at most one for each feed.
 #[derive(Debug, Default)]
-pub struct Rounds {
-    waiting: Mutex<BTreeMap<u32, Round>>,
+pub struct BroadcastQueue {
+    queued: Mutex<BTreeMap<u32, Broadcast>>,
     work: Notify,
-    took_ns: AtomicU64,
+    last_duration_ns: AtomicU64,
 }
 
-impl Rounds {
-    /// Waits until there may be a round to make.
-    pub async fn due(&self) {
+impl BroadcastQueue {
+    /// Waits until a broadcast may be queued.
+    pub async fn ready(&self) {
         self.work.notified().await;
     }
 
-    /// All that are due, one for each feed at most: whoever makes them is fair to all feeds.
+    /// Takes all queued broadcasts, at most one for each feed, so that all feeds get their turn.
     #[must_use]
-    pub fn take(&self) -> Vec<Round> {
-        std::mem::take(&mut *self.waiting.lock()).into_values().collect()
+    pub fn take_all(&self) -> Vec<Broadcast> {
+        std::mem::take(&mut *self.queued.lock()).into_values().collect()
     }
 
-    /// All that were due are made, which took `took`.
-    pub fn are_made(&self, took: Duration) {
-        self.took_ns.store(nanos(took), Relaxed);
+    /// Records how long sending all queued broadcasts took.
+    pub fn record_duration(&self, took: Duration) {
+        self.last_duration_ns.store(nanos(took), Relaxed);
     }
 
-    /// How long it took to make those that were due, the last time.
+    /// How long the last call of [`BroadcastQueue::record_duration`] reported.
     #[must_use]
-    pub fn took(&self) -> Duration {
-        Duration::from_nanos(self.took_ns.load(Relaxed))
+    pub fn last_duration(&self) -> Duration {
+        Duration::from_nanos(self.last_duration_ns.load(Relaxed))
     }
 
-    /// Those in `audience` who stand by are handed `piece` of feed `feed`; all others are woken at once.
-    pub(super) fn announce(&self, feed: u32, audience: &Audience, piece: Piece) {
-        let mut is_awaited = false;
-        for (_, listener) in audience.iter() {
-            if listener.stands_by() {
-                is_awaited = true;
+    /// Queues `batch` of feed `feed` for the idle subscribers, and wakes all others at once.
+    pub(super) fn enqueue(&self, feed: u32, subscribers: &Subscribers, batch: NumberedBatch) {
+        let mut is_anyone_idle = false;
+        for (_, subscriber) in subscribers.iter() {
+            if subscriber.is_idle() {
+                is_anyone_idle = true;
             } else {
-                listener.news(feed);
+                subscriber.notify_feed(feed);
             }
         }
-        if !is_awaited {
+        if !is_anyone_idle {
             return;
         }
-        let mut waiting = self.waiting.lock();
-        let empty = || Round { news: News { feed, pieces: Vec::new() }, audience: audience.clone(), bytes: 0 };
-        let round = waiting.entry(feed).or_insert_with(empty);
-        // Some have come since it was begun.
-        round.audience = audience.clone();
-        round.bytes = round.bytes.saturating_add(piece.frame.bytes().len());
-        // Where something lies between, only the ring tells what.
-        let goes_on = round.news.pieces.last().is_none_or(|last| last.to + 1 == piece.from);
-        if goes_on && round.bytes <= WAITING_BYTES_MAX && round.news.pieces.len() < WAITING_MAX {
-            round.news.pieces.push(piece);
+        let mut queued = self.queued.lock();
+        let empty =
+            || Broadcast { new: NewBatches { feed, batches: Vec::new() }, subscribers: subscribers.clone(), bytes: 0 };
+        let broadcast = queued.entry(feed).or_insert_with(empty);
+        // More viewers may have subscribed since the broadcast was queued.
+        broadcast.subscribers = subscribers.clone();
+        broadcast.bytes = broadcast.bytes.saturating_add(batch.frame.bytes().len());
+        // If the batch does not follow directly, viewers have to read the gap or the rollup from the feed.
+        let is_consecutive = broadcast.new.batches.last().is_none_or(|last| last.to + 1 == batch.from);
+        if is_consecutive && broadcast.bytes <= QUEUED_BYTES_MAX && broadcast.new.batches.len() < QUEUED_BATCHES_MAX {
+            broadcast.new.batches.push(batch);
         } else {
-            round.bytes = usize::MAX;
-            round.news.pieces.clear();
+            broadcast.bytes = usize::MAX;
+            broadcast.new.batches.clear();
         }
-        drop(waiting);
+        drop(queued);
         self.work.notify_one();
     }
 }
@@ -173,59 +174,61 @@ mod tests {
 
     #[derive(Debug, Default)]
     struct Fake {
-        stands_by: bool,
+        is_idle: bool,
         woken: Mutex<u32>,
     }
 
-    impl Listener for Fake {
+    impl Subscriber for Fake {
         fn wake(&self) {
             *self.woken.lock() += 1;
         }
 
-        fn stands_by(&self) -> bool {
-            self.stands_by
+        fn is_idle(&self) -> bool {
+            self.is_idle
         }
     }
 
-    fn fake(stands_by: bool) -> Arc<Fake> {
-        Arc::new(Fake { stands_by, ..Fake::default() })
+    fn fake(is_idle: bool) -> Arc<Fake> {
+        Arc::new(Fake { is_idle, ..Fake::default() })
     }
 
-    fn piece(from: u64, to: u64, bytes: usize) -> Piece {
-        Piece { from, to, frame: WsFrame::new(&vec![0; bytes]) }
+    fn batch(from: u64, to: u64, bytes: usize) -> NumberedBatch {
+        NumberedBatch { from, to, frame: WsFrame::new(&vec![0; bytes]) }
     }
 
     #[test]
-    fn whoever_stands_by_is_in_a_round_and_everybody_else_is_woken_at_once() {
+    fn idle_viewers_are_queued_and_all_others_are_woken_at_once() {
         let (idle, busy) = (fake(true), fake(false));
-        let audience: Audience = Arc::new(vec![(1, idle.clone()), (2, busy.clone())]);
-        let rounds = Rounds::default();
-        rounds.announce(7, &audience, piece(1, 5, 10));
-        rounds.announce(3, &audience, piece(1, 2, 10));
-        let later: Audience = Arc::new(vec![(1, idle.clone()), (2, busy.clone()), (3, fake(true))]);
-        rounds.announce(7, &later, piece(6, 9, 10));
+        let subscribers: Subscribers = Arc::new(vec![(1, idle.clone()), (2, busy.clone())]);
+        let broadcasts = BroadcastQueue::default();
+        broadcasts.enqueue(7, &subscribers, batch(1, 5, 10));
+        broadcasts.enqueue(3, &subscribers, batch(1, 2, 10));
+        let later: Subscribers = Arc::new(vec![(1, idle.clone()), (2, busy.clone()), (3, fake(true))]);
+        broadcasts.enqueue(7, &later, batch(6, 9, 10));
         assert_eq!((*idle.woken.lock(), *busy.woken.lock()), (0, 3));
-        let due = rounds.take();
-        let seen = due.iter().map(|round| (round.news.feed, round.news.pieces.len(), round.audience().len()));
+        let due = broadcasts.take_all();
+        let seen = due
+            .iter()
+            .map(|broadcast| (broadcast.new.feed, broadcast.new.batches.len(), broadcast.subscribers().len()));
         let seen: Vec<_> = seen.collect();
-        assert_eq!(seen, [(3, 1, 2), (7, 2, 3)], "each feed once, for all who came meanwhile");
-        assert!(rounds.take().is_empty());
-        rounds.announce(7, &Arc::new(vec![(2, busy)]), piece(10, 10, 10));
-        assert!(rounds.take().is_empty(), "nobody stands by");
+        assert_eq!(seen, [(3, 1, 2), (7, 2, 3)], "one broadcast per feed, with the latest subscribers");
+        assert!(broadcasts.take_all().is_empty());
+        broadcasts.enqueue(7, &Arc::new(vec![(2, busy)]), batch(10, 10, 10));
+        assert!(broadcasts.take_all().is_empty(), "no subscriber is idle");
     }
 
     #[test]
-    fn what_does_not_go_on_or_is_too_much_is_left_to_the_ring() {
-        let audience: Audience = Arc::new(vec![(1, fake(true))]);
-        for pieces in [
-            vec![piece(1, 5, 10), piece(21, 25, 10), piece(26, 26, 10)],
-            vec![piece(1, 5, WAITING_BYTES_MAX), piece(6, 6, 10), piece(7, 7, 10)],
-            (1..=100).map(|number| piece(number, number, 1)).collect(),
+    fn a_gap_or_too_many_bytes_empties_the_broadcast() {
+        let subscribers: Subscribers = Arc::new(vec![(1, fake(true))]);
+        for batches in [
+            vec![batch(1, 5, 10), batch(21, 25, 10), batch(26, 26, 10)],
+            vec![batch(1, 5, QUEUED_BYTES_MAX), batch(6, 6, 10), batch(7, 7, 10)],
+            (1..=100).map(|number| batch(number, number, 1)).collect(),
         ] {
-            let rounds = Rounds::default();
-            pieces.into_iter().for_each(|piece| rounds.announce(7, &audience, piece));
-            let due = rounds.take();
-            assert!(due.len() == 1 && due[0].news.pieces.is_empty(), "{due:?}");
+            let broadcasts = BroadcastQueue::default();
+            batches.into_iter().for_each(|batch| broadcasts.enqueue(7, &subscribers, batch));
+            let due = broadcasts.take_all();
+            assert!(due.len() == 1 && due[0].new.batches.is_empty(), "{due:?}");
         }
     }
 }

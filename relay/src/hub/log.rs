@@ -1,4 +1,4 @@
-//! One application's log: numbers for series and updates, what is not cut yet, its feeds and its workers.
+//! The log of one application: numbers of series and updates, updates that are not cut yet, feeds and workers.
 
 mod replica;
 
@@ -9,80 +9,80 @@ use bytes::Bytes;
 use joey_shared::series::Filter;
 use joey_shared::wire::{AppEntry, REFUSED_NAMES_MAX, RefusedName, Update, UpdatesWriter, WorkerEntry, span_of};
 
-use super::batch::{Batch, Written};
-use super::broadcast::Listener;
-use super::clocks::Clocks;
-use super::feed::{COVER_NS, Feed, History};
+use super::batch::{Batch, EncodedUpdates};
+use super::broadcast::Subscriber;
+use super::feed::{EMPTY_BATCH_INTERVAL_NS, Feed, History};
 use super::series::SeriesTable;
-use super::worker_clock::{Decision, Held, WorkerClock};
+use super::worker_clock::{Decision, HeldFrame, WorkerClock};
+use super::worker_clocks::WorkerClocks;
 use crate::data_point::{Counts, DataPoint};
 
-/// A batch is cut early when it holds this many updates: some 40 KB, which no viewer's buffer refuses.
+/// A batch is cut early when it contains this many updates, about 40 KB. Every viewer accepts messages of that size.
 const BATCH_UPDATES_MAX: usize = 1_000;
 
-/// Room that an application keeps for updates that wait, in bytes: some hundred of them.
+/// Capacity retained for encoded pending updates, in bytes: about a hundred updates.
 const PENDING_BYTES: usize = 4 * 1024;
 
-/// Topics of one application that may be watched at once besides the whole.
-const FEEDS_MAX: usize = 1_000;
+/// Maximum number of filtered feeds of one application.
+const FILTERED_FEEDS_MAX: usize = 1_000;
 
-/// The least time between two changes of the catalogue that only say how things go on: 10 s.
-const ENTRY_NS: u64 = 10_000_000_000;
+/// Minimum time between two catalogue changes that only update statistics: 10 s.
+const ENTRY_INTERVAL_NS: u64 = 10_000_000_000;
 
-/// How often it is looked which series have gone silent, in ns: every 10 s.
-const SILENT_SERIES_NS: u64 = 10_000_000_000;
+/// Interval between two checks for silent series, in ns: 10 s.
+const EXPIRY_CHECK_NS: u64 = 10_000_000_000;
 
-/// A series is let go after three of its periods of silence at the earliest.
+/// A series expires after at least three of its periods without an update.
 const SILENT_PERIODS: u64 = 3;
 
-/// The log of one application.
+/// Log of one application.
 #[derive(Debug)]
 pub(super) struct Log {
     series: SeriesTable,
-    /// The newest number given.
+    /// Newest sequence number.
     head: u64,
-    /// What is not cut yet, as the feed of everything will have it.
+    /// Updates that are not cut yet, encoded for the feed of the whole application.
     pending: Pending,
-    /// The newest period end, after the offset of its worker.
+    /// Newest period end, corrected by the offset of its worker.
     clock_ns: u64,
-    clocks: Clocks,
-    /// Frames that wait until it is known where they belong.
+    clocks: WorkerClocks,
+    /// Number of held frames: the offset of their worker clock is not known yet.
     held: u64,
     /// When the newest batch was cut.
     cut_ns: u64,
-    /// How far the clock of another relay, whose log this is a replica of, is behind ours, in ns: the least difference between
-    /// when a batch came and when it was cut. 0 for our own logs.
+    /// For a replica: how far the origin's clock is behind ours, in ns. It is the smallest difference between receiving
+    /// a batch and its cut time. `None` for our own logs.
     origin_behind_ns: Option<i64>,
-    /// When what is taken from another relay came, by our clock.
-    came_ns: u64,
+    /// For a replica: when the current data was received from another relay, on our clock.
+    received_ns: u64,
     /// When the newest frame arrived.
-    pub(super) heard_ns: u64,
+    pub(super) last_received_ns: u64,
     late: u64,
-    /// The feed of everything.
+    /// Feed of the whole application.
     whole: Feed,
-    /// The feeds of parts that somebody watches, by number.
-    parts: BTreeMap<u32, Feed>,
-    /// When it is next looked which of them need a batch although nothing has passed.
-    covers_due_ns: u64,
-    /// When it is next looked which series have gone silent.
-    silent_series_due_ns: u64,
+    /// Filtered feeds with subscribers, by number.
+    filtered_feeds: BTreeMap<u32, Feed>,
+    /// Time of the next check for feeds that are due for an empty batch.
+    empty_batches_due_ns: u64,
+    /// Time of the next check for silent series.
+    expiry_check_due_ns: u64,
     workers: BTreeMap<String, Worker>,
-    /// When the catalogue last changed only because time went on.
-    told_ns: u64,
-    /// Frames refused because of a limit.
-    pub(super) limited: u64,
-    /// Frames refused because of a name in them, and the newest of these names.
-    refused_for_name: u64,
-    refused_names: VecDeque<RefusedName>,
-    /// The catalogue's version when this entry last changed.
+    /// When the catalogue last changed only because statistics changed.
+    announced_ns: u64,
+    /// Frames rejected because of a limit.
+    pub(super) over_limit: u64,
+    /// Frames rejected because of a name in them, and the newest of these names.
+    rejected_for_name: u64,
+    rejected_names: VecDeque<RefusedName>,
+    /// Version of the catalogue at the last change of this entry.
     pub(super) changed: u64,
 }
 
-/// Updates that are encoded already and wait for company.
+/// Encoded updates that wait for the next batch.
 #[derive(Debug, Default)]
 struct Pending {
     count: usize,
-    /// Period end and period of the first one, which it is written relative to.
+    /// Period end and period of the first update. The updates are encoded relative to them.
     end_ns: u64,
     period_ns: u64,
     updates: UpdatesWriter,
@@ -95,38 +95,39 @@ struct Worker {
     returns: u32,
 }
 
-/// What became of published updates.
+/// Results of published updates.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Stamped {
-    /// How many were stamped.
+pub(super) struct PublishStats {
+    /// Updates that got a sequence number.
     pub(super) accepted: u64,
-    /// How many of them are older than everything that the ring is meant to hold.
+    /// Updates among them that are older than the configured history.
     pub(super) late: u64,
-    /// How many of them were moved, since the clock of their worker is off.
-    pub(super) moved: u64,
-    /// How many are held, and how many of those held before were stamped.
+    /// Updates among them whose period end was moved because the clock of their worker is off.
+    pub(super) clock_adjusted: u64,
+    /// Frames that are now held, and previously held frames that were released.
     pub(super) held: u64,
     pub(super) released: u64,
-    /// Whether one of them is the first one since the last cut.
+    /// Whether one of them is the first update since the last cut.
     pub(super) is_first: bool,
 }
 
-/// How much longer a replica keeps a series than its origin, in ns, so that it never lacks one that is still sent: 1 min.
-const REPLICA_NS: u64 = 60_000_000_000;
+/// A replica retains a silent series this much longer than its origin, in ns, so that it never lacks a series that is
+/// still sent: 1 min.
+const REPLICA_SERIES_SLACK_NS: u64 = 60_000_000_000;
 
-/// How far a worker that agrees with the wall clock may be from it: its offset is in whole seconds. 3 s.
+/// A worker agrees with the wall clock if it differs by at most this much: 3 s. Worker offsets are in whole seconds.
 const WALL_TOLERANCE_NS: u64 = 3_000_000_000;
 
-/// When something is published.
+/// Time of a publish call.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Now {
-    /// By the relay's clock, in ns since the Unix epoch.
+pub(super) struct PublishTime {
+    /// Time on the relay's clock, in ns since the Unix epoch.
     pub(super) ns: u64,
-    /// How much history the ring is meant to hold, in ns.
+    /// Configured length of the history, in ns.
     pub(super) ring_ns: u64,
 }
 
-/// What a cut made.
+/// Result of a cut.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Cut {
     pub(super) batches: u64,
@@ -140,226 +141,233 @@ impl Log {
             head: 0,
             pending: Pending::default(),
             clock_ns: 0,
-            clocks: Clocks::default(),
+            clocks: WorkerClocks::default(),
             held: 0,
             cut_ns: 0,
             origin_behind_ns: None,
-            came_ns: 0,
-            heard_ns: 0,
+            received_ns: 0,
+            last_received_ns: 0,
             late: 0,
             whole,
-            parts: BTreeMap::new(),
-            covers_due_ns: 0,
-            silent_series_due_ns: 0,
+            filtered_feeds: BTreeMap::new(),
+            empty_batches_due_ns: 0,
+            expiry_check_due_ns: 0,
             workers: BTreeMap::new(),
-            told_ns: 0,
-            limited: 0,
-            refused_for_name: 0,
-            refused_names: VecDeque::new(),
+            announced_ns: 0,
+            over_limit: 0,
+            rejected_for_name: 0,
+            rejected_names: VecDeque::new(),
             changed: 0,
         }
     }
 
-    /// The number of the series that `metrics` belongs to, if it has one.
-    pub(super) fn series_number(&self, metrics: &DataPoint<'_>) -> Option<u32> {
-        self.series.find(metrics)
+    /// Returns the number of the series of `point`, if the series exists.
+    pub(super) fn series_number(&self, point: &DataPoint<'_>) -> Option<u32> {
+        self.series.find(point)
     }
 
-    /// Gives the series that `metrics` belongs to a number.
-    pub(super) fn add_series(&mut self, metrics: &DataPoint<'_>, now_ns: u64) -> u32 {
-        let clock = self.clocks.enter(metrics.worker);
-        let number = self.series.add(metrics, clock, now_ns);
-        self.pass_to_parts(number);
+    /// Adds the series of `point` and returns its number.
+    pub(super) fn add_series(&mut self, point: &DataPoint<'_>, now_ns: u64) -> u32 {
+        let clock = self.clocks.add_series(point.worker);
+        let number = self.series.add(point, clock, now_ns);
+        self.add_to_matching_feeds(number);
         number
     }
 
-    /// Updates of a series that is new pass to the feeds of parts that admit it.
-    fn pass_to_parts(&mut self, number: u32) {
-        let Self { series, parts, .. } = self;
+    /// Adds a new series to the filtered feeds whose filter admits it.
+    fn add_to_matching_feeds(&mut self, number: u32) {
+        let Self { series, filtered_feeds, .. } = self;
         let admits = |feed: &&Feed| series.get(number).is_some_and(|new| feed.filter().admits(&new.entry.key));
-        let feeds: Vec<u32> = parts.values().filter(admits).map(Feed::number).collect();
-        feeds.into_iter().for_each(|feed| series.pass_to(number, feed));
+        let feeds: Vec<u32> = filtered_feeds.values().filter(admits).map(Feed::number).collect();
+        feeds.into_iter().for_each(|feed| series.add_feed(number, feed));
     }
 
-    /// Lets go of the series that nobody has sent for `keep_ns` at `now_ns`, if it is time to look; says how many.
+    /// Removes the series without an update for `max_silence_ns` at `now_ns`, if the check is due. Returns how many.
     ///
-    /// Nothing that is held speaks of them any more. In a replica it is the origin that lets go first, so time is what has come.
-    pub(super) fn let_go_of_series(&mut self, now_ns: u64, keep_ns: u64) -> usize {
-        if now_ns < self.silent_series_due_ns {
+    /// No stored data refers to these series any more. In a replica the origin expires series first; silence is
+    /// therefore measured at the time of the last received data.
+    pub(super) fn expire_series(&mut self, now_ns: u64, max_silence_ns: u64) -> usize {
+        if now_ns < self.expiry_check_due_ns {
             return 0;
         }
-        self.silent_series_due_ns = now_ns.saturating_add(SILENT_SERIES_NS);
+        self.expiry_check_due_ns = now_ns.saturating_add(EXPIRY_CHECK_NS);
         let is_replica = self.origin_behind_ns.is_some();
-        let (now_ns, keep_ns) = if is_replica { (self.came_ns, keep_ns + REPLICA_NS) } else { (now_ns, keep_ns) };
+        let (now_ns, max_silence_ns) = if is_replica {
+            (self.received_ns, max_silence_ns + REPLICA_SERIES_SLACK_NS)
+        } else {
+            (now_ns, max_silence_ns)
+        };
         let Self { series, clocks, .. } = self;
-        let gone = series.let_go(|series| {
-            let silence_ns = now_ns.saturating_sub(series.heard_ns);
-            silence_ns >= keep_ns.max(series.period_ns.saturating_mul(SILENT_PERIODS))
-                && series.clock.is_none_or(|clock| !clocks.holds(clock))
+        let removed = series.expire(|series| {
+            let silence_ns = now_ns.saturating_sub(series.last_received_ns);
+            silence_ns >= max_silence_ns.max(series.period_ns.saturating_mul(SILENT_PERIODS))
+                && series.clock.is_none_or(|clock| !clocks.holds_frames(clock))
         });
-        for series in gone.iter().filter(|series| series.clock.is_some()) {
-            clocks.leave(&series.entry.key.worker);
+        for series in removed.iter().filter(|series| series.clock.is_some()) {
+            clocks.remove_series(&series.entry.key.worker);
         }
-        gone.len()
+        removed.len()
     }
 
-    /// Stamps what was `counted` of `series`, read at `now_ns`, or holds it, if there is room, until it is known where it belongs.
-    /// Says whether there are enough for a batch; nothing where that series was let go.
+    /// Publishes `counts` of `series`, read at `now.ns`. If the worker's clock offset is uncertain and `has_room` is
+    /// set, the frame is held. Returns whether the pending batch is full, or `None` if the series has expired.
     pub(super) fn publish(
         &mut self,
         series: u32,
-        counted: Counts<impl ExactSizeIterator<Item = u64>>,
-        now: Now,
+        counts: Counts<impl ExactSizeIterator<Item = u64>>,
+        now: PublishTime,
         has_room: bool,
-        stamped: &mut Stamped,
+        stats: &mut PublishStats,
     ) -> Option<bool> {
         let known = self.series.get_mut(series)?;
-        known.heard_ns = now.ns;
-        known.period_ns = counted.period_ns;
+        known.last_received_ns = now.ns;
+        known.period_ns = counts.period_ns;
         let at = known.clock?;
-        let clock = self.clocks.at(at);
+        let clock = self.clocks.get_mut(at);
         let before = clock.offset();
-        let decision = clock.decide(counted.end_ns, counted.period_ns, now.ns);
+        let decision = clock.decide(counts.end_ns, counts.period_ns, now.ns);
         if clock.offset() != before {
-            // The next sweep tells everybody. A clock that jumps about must not make the catalogue change faster.
-            self.told_ns = 0;
+            // The next sweep announces the change. A clock that changes often must not cause more catalogue updates.
+            self.announced_ns = 0;
         }
         match decision {
-            Decision::Place => {}
+            Decision::Accept => {}
             Decision::Hold if has_room => {
-                clock.hold(Held::new(series, counted, now.ns));
-                self.heard_ns = now.ns;
+                clock.hold(HeldFrame::new(series, counts, now.ns));
+                self.last_received_ns = now.ns;
                 self.held += 1;
-                stamped.held += 1;
+                stats.held += 1;
                 return Some(false);
             }
-            Decision::Hold | Decision::PlaceAfterHeld => self.release(at, now, stamped),
+            Decision::Hold | Decision::AcceptAfterHeld => self.release(at, now, stats),
         }
-        let end_ns = self.clocks.at(at).placed(counted.end_ns);
-        Some(self.stamp(series, counted, end_ns, now, stamped))
+        let end_ns = self.clocks.get_mut(at).corrected_end_ns(counts.end_ns);
+        Some(self.append(series, counts, end_ns, now, stats))
     }
 
-    /// Stamps everything that the clock `at` holds.
-    fn release(&mut self, at: u32, now: Now, stamped: &mut Stamped) {
-        for held in self.clocks.at(at).release() {
-            let (histogram, end_ns) = (held.histogram(), self.clocks.at(at).placed(held.end_ns));
-            let counted = Counts { span: span_of(&histogram), period_ns: held.period_ns, end_ns: held.end_ns };
-            self.stamp(held.series, counted, end_ns, now, stamped);
+    /// Releases everything that the clock at position `at` holds.
+    fn release(&mut self, at: u32, now: PublishTime, stats: &mut PublishStats) {
+        for held in self.clocks.get_mut(at).release() {
+            let (histogram, end_ns) = (held.histogram(), self.clocks.get_mut(at).corrected_end_ns(held.end_ns));
+            let counts = Counts { span: span_of(&histogram), period_ns: held.period_ns, end_ns: held.end_ns };
+            self.append(held.series, counts, end_ns, now, stats);
             self.held -= 1;
-            stamped.released += 1;
+            stats.released += 1;
         }
     }
 
-    /// Stamps what has been held for too long at `due_ns`. Says whether there are enough for a batch.
-    pub(super) fn release_due(&mut self, due_ns: u64, now: Now, stamped: &mut Stamped) -> bool {
+    /// Releases frames that have been held for too long at `due_ns`. Returns whether the pending batch is full.
+    pub(super) fn release_due(&mut self, due_ns: u64, now: PublishTime, stats: &mut PublishStats) -> bool {
         if self.held > 0 {
-            self.clocks.due(due_ns).into_iter().for_each(|at| self.release(at, now, stamped));
+            self.clocks.due(due_ns).into_iter().for_each(|at| self.release(at, now, stats));
         }
         self.pending.count >= BATCH_UPDATES_MAX
     }
 
-    /// Workers whose offset has changed since the last call, with the offset.
+    /// Workers whose offset has changed since the last call, with their offsets.
     pub(super) fn changed_offsets(&mut self) -> Vec<(String, i64)> {
         self.clocks.changed_offsets()
     }
 
-    /// How many workers' clocks there are.
+    /// Number of worker clocks.
     #[cfg(test)]
     pub(super) fn clocks(&self) -> usize {
         self.clocks.len()
     }
 
-    fn stamp(
+    fn append(
         &mut self,
         series: u32,
         Counts { span, period_ns, end_ns: sent_end_ns }: Counts<impl ExactSizeIterator<Item = u64>>,
         end_ns: u64,
-        now: Now,
-        stamped: &mut Stamped,
+        now: PublishTime,
+        stats: &mut PublishStats,
     ) -> bool {
         self.clock_ns = self.clock_ns.max(end_ns);
         let is_late = end_ns.saturating_add(now.ring_ns) < self.clock_ns;
         self.late += u64::from(is_late);
-        stamped.late += u64::from(is_late);
-        self.heard_ns = now.ns;
+        stats.late += u64::from(is_late);
+        self.last_received_ns = now.ns;
         self.head += 1;
         let Pending { count, end_ns: first_end_ns, period_ns: first_period_ns, updates } = &mut self.pending;
         *count += 1;
         if *count == 1 {
-            stamped.is_first = true;
+            stats.is_first = true;
             (*first_end_ns, *first_period_ns) = (end_ns, period_ns);
             updates.begin(self.head, end_ns, period_ns);
         }
         let offset_ns = end_ns.wrapping_sub(sent_end_ns).cast_signed();
-        stamped.moved += u64::from(offset_ns != 0);
-        stamped.accepted += 1;
+        stats.clock_adjusted += u64::from(offset_ns != 0);
+        stats.accepted += 1;
         updates.push_parts([self.head, period_ns, end_ns], offset_ns, series, span);
         *count >= BATCH_UPDATES_MAX
     }
 
-    /// Makes one batch for each feed of what was published since the last cut.
+    /// Cuts one batch for each feed from the updates since the last cut.
     pub(super) fn cut(&mut self, now_ns: u64) -> Cut {
         let mut cut = Cut::default();
         let Pending { count, end_ns, period_ns, updates } = &mut self.pending;
         if *count == 0 {
             return cut;
         }
-        // A wall clock that steps back must not make two spans of ten seconds out of one.
+        // A step back of the wall clock must not split one ten-second span into two.
         let now_ns = now_ns.max(self.cut_ns);
         self.cut_ns = now_ns;
-        let written = Written { end_ns: *end_ns, period_ns: *period_ns, updates: updates.finish() };
+        let encoded = EncodedUpdates { end_ns: *end_ns, period_ns: *period_ns, updates: updates.finish() };
         let mut count_in = |bytes| {
             cut.batches += u64::from(bytes > 0);
             cut.bytes += bytes;
         };
         let names = self.series.names_since(self.whole.announced(), &Filter::All);
-        count_in(self.whole.cut_written(&written, names, self.head, now_ns));
+        count_in(self.whole.cut_encoded(&encoded, names, self.head, now_ns));
         *count = 0;
-        // A burst's room is given back; a steady stream keeps what it needs.
+        // Release the memory of a burst. A steady stream keeps the capacity that it needs.
         updates.shrink_to(PENDING_BYTES);
-        if !self.parts.is_empty() {
-            // Read back from the whole's bytes: what nobody watches in part need not be kept in another form.
-            let parts = self.cut_parts(&self.whole.last_batch(), self.head, now_ns);
-            cut.batches += parts.batches;
-            cut.bytes += parts.bytes;
+        if !self.filtered_feeds.is_empty() {
+            // Decode the batch of the whole feed. Pending updates need no second representation for logs without part
+            // feeds.
+            let filtered = self.cut_filtered_feeds(&self.whole.last_batch(), self.head, now_ns);
+            cut.batches += filtered.batches;
+            cut.bytes += filtered.bytes;
         }
         cut
     }
 
-    /// Makes one batch for each feed of a part that some of `updates` pass to. The others are only looked at now and then.
-    fn cut_parts(&mut self, updates: &[Update], to: u64, cut_ns: u64) -> Cut {
-        let Self { series, parts, covers_due_ns, .. } = self;
+    /// Cuts one batch for each filtered feed that matches some of `updates`. The other feeds get an empty batch when
+    /// one is due.
+    fn cut_filtered_feeds(&mut self, updates: &[Update], to: u64, cut_ns: u64) -> Cut {
+        let Self { series, filtered_feeds, empty_batches_due_ns, .. } = self;
         let mut cut = Cut::default();
         let mut count_in = |bytes| {
             cut.batches += u64::from(bytes > 0);
             cut.bytes += bytes;
         };
-        let mut passing: Vec<(u32, usize)> = Vec::new();
+        let mut matching: Vec<(u32, usize)> = Vec::new();
         for (at, update) in updates.iter().enumerate() {
-            passing.extend(series.feeds_of(update.series).iter().map(|&feed| (feed, at)));
+            matching.extend(series.feeds_of(update.series).iter().map(|&feed| (feed, at)));
         }
-        passing.sort_unstable();
-        for of_feed in passing.chunk_by(|(feed, _), (next, _)| feed == next) {
-            let Some(part) = of_feed.first().and_then(|(feed, _)| parts.get_mut(feed)) else { continue };
-            let names = series.names_since(part.announced(), part.filter());
-            count_in(part.cut(of_feed.iter().map(|&(_, at)| &updates[at]), names, to, cut_ns));
+        matching.sort_unstable();
+        for of_feed in matching.chunk_by(|(feed, _), (next, _)| feed == next) {
+            let Some(feed) = of_feed.first().and_then(|(feed, _)| filtered_feeds.get_mut(feed)) else { continue };
+            let names = series.names_since(feed.announced(), feed.filter());
+            count_in(feed.cut(of_feed.iter().map(|&(_, at)| &updates[at]), names, to, cut_ns));
         }
-        if cut_ns >= *covers_due_ns {
-            *covers_due_ns = cut_ns.saturating_add(COVER_NS / 10);
-            for part in parts.values_mut().filter(|part| part.is_cover_due(cut_ns)) {
-                let names = series.names_since(part.announced(), part.filter());
-                count_in(part.cover(names, to, cut_ns));
+        if cut_ns >= *empty_batches_due_ns {
+            *empty_batches_due_ns = cut_ns.saturating_add(EMPTY_BATCH_INTERVAL_NS / 10);
+            for feed in filtered_feeds.values_mut().filter(|feed| feed.is_empty_batch_due(cut_ns)) {
+                let names = series.names_since(feed.announced(), feed.filter());
+                count_in(feed.cut_empty(names, to, cut_ns));
             }
         }
         cut
     }
 
-    /// The message of the newest batch of everything.
-    pub(super) fn newest(&self) -> Option<Bytes> {
-        self.whole.newest_bytes()
+    /// Newest batch message of the whole application.
+    pub(super) fn newest_message(&self) -> Option<Bytes> {
+        self.whole.newest_message()
     }
 
-    // === what is there ===
+    // === state ===
 
     pub(super) const fn series(&self) -> &SeriesTable {
         &self.series
@@ -372,61 +380,62 @@ impl Log {
     // === feeds ===
 
     pub(super) fn feeds(&self) -> usize {
-        1 + self.parts.len()
+        1 + self.filtered_feeds.len()
     }
 
-    /// The feed of `filter`, if somebody watches it.
-    pub(super) fn feed_of(&self, filter: &Filter) -> Option<&Feed> {
+    /// Returns the feed with this filter, if it exists.
+    pub(super) fn feed_for(&self, filter: &Filter) -> Option<&Feed> {
         self.all_feeds().find(|feed| feed.filter() == filter)
     }
 
-    /// The feed of this number, while it exists.
+    /// Returns the feed with this number, if it exists.
     pub(super) fn feed(&self, number: u32) -> Option<&Feed> {
-        if number == self.whole.number() { Some(&self.whole) } else { self.parts.get(&number) }
+        if number == self.whole.number() { Some(&self.whole) } else { self.filtered_feeds.get(&number) }
     }
 
     fn all_feeds(&self) -> impl Iterator<Item = &Feed> {
-        std::iter::once(&self.whole).chain(self.parts.values())
+        std::iter::once(&self.whole).chain(self.filtered_feeds.values())
     }
 
-    /// What the feed of everything holds.
+    /// Snapshot of the whole application's feed.
     pub(super) fn history(&self) -> History {
         self.whole.history()
     }
 
-    /// Adds a feed that was made from an earlier look at [`Log::history`], unless somebody else was faster; gives the bytes
-    /// that it takes.
+    /// Adds a feed that was built from an earlier [`Log::history`], unless another thread has already added one with
+    /// the same filter. Returns the bytes added.
     pub(super) fn insert_feed(&mut self, mut feed: Feed) -> u64 {
-        if self.feed_of(feed.filter()).is_some() {
+        if self.feed_for(feed.filter()).is_some() {
             return 0;
         }
-        feed.catch_up(&self.whole.history(), &self.series.part(feed.filter(), feed.announced()));
+        feed.catch_up(&self.whole.history(), &self.series.matching(feed.filter(), feed.announced()));
         let bytes = feed.bytes();
-        self.series.pass_all_to(feed.filter(), feed.number());
-        self.parts.insert(feed.number(), feed);
+        self.series.add_feed_to_matching(feed.filter(), feed.number());
+        self.filtered_feeds.insert(feed.number(), feed);
         bytes
     }
 
-    /// A viewer follows the feed of `filter`; that of everything where there is no such feed.
-    pub(super) fn enter_feed(&mut self, filter: &Filter, viewer: u64, listener: Arc<dyn Listener>) -> &Feed {
-        let feed = match self.parts.values_mut().find(|feed| feed.filter() == filter) {
-            Some(part) => part,
+    /// Subscribes a viewer to the feed with this filter, or to the whole application's feed if there is no such feed.
+    pub(super) fn subscribe_feed(&mut self, filter: &Filter, viewer: u64, subscriber: Arc<dyn Subscriber>) -> &Feed {
+        let feed = match self.filtered_feeds.values_mut().find(|feed| feed.filter() == filter) {
+            Some(feed) => feed,
             None => &mut self.whole,
         };
-        feed.enter(viewer, listener);
+        feed.add_subscriber(viewer, subscriber);
         feed
     }
 
-    /// A viewer no longer follows the feed of this number. The last one takes the feed of a part with it; gives the bytes freed.
-    pub(super) fn leave_feed(&mut self, number: u32, viewer: u64) -> u64 {
+    /// Unsubscribes a viewer from the feed with this number. A filtered feed is removed with its last viewer.
+    /// Returns the bytes freed.
+    pub(super) fn unsubscribe_feed(&mut self, number: u32, viewer: u64) -> u64 {
         let Some(feed) = self.feed_mut(number) else { return 0 };
-        feed.leave(viewer);
-        if !feed.is_unwatched() {
+        feed.remove_subscriber(viewer);
+        if !feed.has_no_subscribers() {
             return 0;
         }
-        let Some(part) = self.parts.remove(&number) else { return 0 };
-        self.series.pass_no_more_to(number);
-        part.bytes()
+        let Some(feed) = self.filtered_feeds.remove(&number) else { return 0 };
+        self.series.remove_feed(number);
+        feed.bytes()
     }
 
     // === history ===
@@ -435,55 +444,55 @@ impl Log {
         self.all_feeds().map(Feed::bytes).sum()
     }
 
-    /// Whether there may be one more feed.
+    /// Whether one more filtered feed is allowed.
     pub(super) fn has_room_for_feed(&self) -> bool {
-        self.parts.len() < FEEDS_MAX
+        self.filtered_feeds.len() < FILTERED_FEEDS_MAX
     }
 
-    /// Drops the oldest batch of the largest feed; gives the bytes freed.
+    /// Drops the oldest message of the largest feed. Returns the bytes freed.
     pub(super) fn evict_oldest(&mut self) -> u64 {
         self.feeds_mut().max_by_key(|feed| feed.bytes()).map_or(0, Feed::evict_oldest)
     }
 
-    /// Drops batches cut before `oldest_ns`; gives the bytes freed.
+    /// Drops batches cut before `oldest_ns`. Returns the bytes freed.
     pub(super) fn evict_older(&mut self, oldest_ns: u64) -> u64 {
-        let oldest_ns = self.by_origin(oldest_ns);
+        let oldest_ns = self.to_origin_clock(oldest_ns);
         self.feeds_mut().map(|feed| feed.evict_older(oldest_ns)).sum()
     }
 
-    /// Drops sums cut before `oldest_ns`; gives the bytes freed.
-    pub(super) fn evict_sums(&mut self, oldest_ns: u64) -> u64 {
-        let oldest_ns = self.by_origin(oldest_ns);
-        self.feeds_mut().map(|feed| feed.evict_sums(oldest_ns)).sum()
+    /// Drops rollups cut before `oldest_ns`. Returns the bytes freed.
+    pub(super) fn evict_rollups(&mut self, oldest_ns: u64) -> u64 {
+        let oldest_ns = self.to_origin_clock(oldest_ns);
+        self.feeds_mut().map(|feed| feed.evict_rollups(oldest_ns)).sum()
     }
 
-    /// Drops everything; gives the bytes freed.
+    /// Drops all history. Returns the bytes freed.
     pub(super) fn evict_all(&mut self) -> u64 {
-        self.feeds_mut().map(|feed| feed.evict_older(u64::MAX) + feed.evict_sums(u64::MAX)).sum()
+        self.feeds_mut().map(|feed| feed.evict_older(u64::MAX) + feed.evict_rollups(u64::MAX)).sum()
     }
 
-    /// Ten seconds of some feed's batches that were over before `oldest_ns`, and the feed's number.
-    pub(super) fn due(&self, oldest_ns: u64) -> Option<(u32, Vec<Batch>)> {
-        let oldest_ns = self.by_origin(oldest_ns);
-        self.all_feeds().find_map(|feed| Some((feed.number(), feed.due(oldest_ns)?)))
+    /// Ten seconds of a feed's batches that ended before `oldest_ns`, and the number of that feed.
+    pub(super) fn batches_to_roll_up(&self, oldest_ns: u64) -> Option<(u32, Vec<Batch>)> {
+        let oldest_ns = self.to_origin_clock(oldest_ns);
+        self.all_feeds().find_map(|feed| Some((feed.number(), feed.batches_to_roll_up(oldest_ns)?)))
     }
 
-    /// The feed of this number, while it exists.
+    /// Returns the feed with this number, if it exists.
     pub(super) fn feed_mut(&mut self, number: u32) -> Option<&mut Feed> {
-        if number == self.whole.number() { Some(&mut self.whole) } else { self.parts.get_mut(&number) }
+        if number == self.whole.number() { Some(&mut self.whole) } else { self.filtered_feeds.get_mut(&number) }
     }
 
     fn feeds_mut(&mut self) -> impl Iterator<Item = &mut Feed> {
-        std::iter::once(&mut self.whole).chain(self.parts.values_mut())
+        std::iter::once(&mut self.whole).chain(self.filtered_feeds.values_mut())
     }
 
-    /// Whether nobody is connected, nobody watches, and nothing came since `since_ns`.
-    pub(super) fn is_forgettable(&self, since_ns: u64) -> bool {
-        let last_ns = self.workers.values().map(|worker| worker.since_ns).fold(self.heard_ns, u64::max);
+    /// Whether the application has no producers and no viewers, and has received nothing since `since_ns`.
+    pub(super) fn is_silent_since(&self, since_ns: u64) -> bool {
+        let last_ns = self.workers.values().map(|worker| worker.since_ns).fold(self.last_received_ns, u64::max);
         last_ns < since_ns
             && self.workers.values().all(|worker| worker.connections == 0)
-            && self.parts.is_empty()
-            && self.whole.is_unwatched()
+            && self.filtered_feeds.is_empty()
+            && self.whole.has_no_subscribers()
     }
 
     // === workers ===
@@ -498,11 +507,11 @@ impl Log {
             return;
         }
         if self.workers.len() >= workers_max {
-            let gone = self.workers.iter().filter(|(_, worker)| worker.connections == 0);
-            let Some(longest) = gone.min_by_key(|(_, worker)| worker.since_ns).map(|(name, _)| name.clone()) else {
+            let removed = self.workers.iter().filter(|(_, worker)| worker.connections == 0);
+            let Some(oldest) = removed.min_by_key(|(_, worker)| worker.since_ns).map(|(name, _)| name.clone()) else {
                 return;
             };
-            self.workers.remove(&longest);
+            self.workers.remove(&oldest);
         }
         self.workers.insert(name.to_owned(), Worker { connections: 1, since_ns: now_ns, returns: 0 });
     }
@@ -516,38 +525,44 @@ impl Log {
         }
     }
 
-    /// A frame was refused because of `name`. Says whether that name is new here.
-    pub(super) fn refuse_name(&mut self, name: RefusedName, now_ns: u64) -> bool {
-        self.refused_for_name += 1;
-        self.heard_ns = now_ns;
-        if self.refused_names.contains(&name) {
+    /// Records that a frame was rejected because of `name`. Returns whether the name is new.
+    pub(super) fn reject_name(&mut self, name: RefusedName, now_ns: u64) -> bool {
+        self.rejected_for_name += 1;
+        self.last_received_ns = now_ns;
+        if self.rejected_names.contains(&name) {
             return false;
         }
-        if self.refused_names.len() >= REFUSED_NAMES_MAX {
-            self.refused_names.pop_front();
+        if self.rejected_names.len() >= REFUSED_NAMES_MAX {
+            self.rejected_names.pop_front();
         }
-        self.refused_names.push_back(name);
-        // The next sweep tells everybody. Names that keep changing must not make the catalogue change faster.
-        self.told_ns = 0;
+        self.rejected_names.push_back(name);
+        // The next sweep announces the change. Names that change often must not cause more catalogue updates.
+        self.announced_ns = 0;
         true
     }
 
-    /// Whether its line in the catalogue, told at `told_ns`, should be told again though nobody came or went.
+    /// Whether the catalogue entry, announced at `announced_ns`, should be announced again because its statistics
+    /// changed.
     pub(super) fn is_entry_stale(&mut self, now_ns: u64) -> bool {
-        let is_stale = self.heard_ns > self.told_ns && now_ns >= self.told_ns.saturating_add(ENTRY_NS);
+        let is_stale =
+            self.last_received_ns > self.announced_ns && now_ns >= self.announced_ns.saturating_add(ENTRY_INTERVAL_NS);
         if is_stale {
-            self.told_ns = now_ns;
+            self.announced_ns = now_ns;
         }
         is_stale
     }
 
-    /// This application's line in the catalogue.
+    /// Catalogue entry of this application.
     ///
-    /// The wall clock is ahead of the relay's own by `wall_step_ns`. A worker that agrees with it is right, and not named.
+    /// The wall clock is ahead of the relay's monotonic clock by `wall_step_ns`. A worker that agrees with the wall
+    /// clock is not reported as off.
     pub(super) fn entry(&self, app: &str, wall_step_ns: i64) -> AppEntry {
         let worker = |(name, worker): (&String, &Worker)| {
-            let offset =
-                self.clocks.of(name).map(WorkerClock::offset).filter(|(offset_ns, _)| is_off(*offset_ns, wall_step_ns));
+            let offset = self
+                .clocks
+                .of_worker(name)
+                .map(WorkerClock::offset)
+                .filter(|(offset_ns, _)| is_off(*offset_ns, wall_step_ns));
             let (offset_ns, offset_since_ns) = offset.unwrap_or_default();
             WorkerEntry {
                 worker: name.clone(),
@@ -562,16 +577,16 @@ impl Log {
             app: app.to_owned(),
             workers: self.workers.iter().map(worker).collect(),
             series: u32::try_from(self.series.len()).unwrap_or(u32::MAX),
-            heard_ns: self.heard_ns,
+            heard_ns: self.last_received_ns,
             late: self.late,
-            limited: self.limited,
-            refused_for_name: self.refused_for_name,
-            refused_names: self.refused_names.iter().cloned().collect(),
+            limited: self.over_limit,
+            refused_for_name: self.rejected_for_name,
+            refused_names: self.rejected_names.iter().cloned().collect(),
         }
     }
 }
 
-/// Whether a worker with this offset disagrees with the relay's own clock and with its wall clock.
+/// Whether a worker with this offset disagrees with both the relay's monotonic clock and its wall clock.
 const fn is_off(offset_ns: i64, wall_step_ns: i64) -> bool {
     offset_ns != 0 && offset_ns.saturating_add(wall_step_ns).unsigned_abs() > WALL_TOLERANCE_NS
 }

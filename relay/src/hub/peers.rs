@@ -1,7 +1,8 @@
-//! What other relays have, and what they are told: their logs and viewers, our replicas of what is watched here, and the
-//! batches of ours that somebody watches there.
+//! State of the other relays: their logs and viewers, our replicas of logs that our viewers watch, and our batches that
+//! their viewers watch.
 //!
-//! Nothing here knows how relays talk to one another. Whoever does hands in what it hears and takes out what is to be sent.
+//! This module does not depend on how relays communicate. The cluster module passes in what it receives and takes out
+//! what it sends.
 
 mod ownerless_logs;
 
@@ -14,134 +15,135 @@ use joey_shared::series::Filter;
 use joey_shared::wire::{self, AppEntry, REFUSED_NAMES_MAX, ServerMessage, WorkerEntry};
 use tokio::sync::{Notify, mpsc};
 
-use self::ownerless_logs::Orphans;
+use self::ownerless_logs::OwnerlessLogs;
 use super::log::Log;
 use super::{App, Hub};
 use crate::runtime::sync::{AtomicBool, AtomicU64, Mutex, RwLock};
 
-/// Batches that may wait to be sent to other relays. What is more is dropped and counted; who misses it asks for it.
-const OUTGOING_MAX: usize = 4_096;
-/// Other relays that are known at once.
+/// Maximum number of batches that wait to be sent to other relays. More are dropped and counted; a relay that misses
+/// one requests it.
+const PEER_BATCHES_MAX: usize = 4_096;
+/// Maximum number of other relays.
 pub const RELAYS_MAX: usize = 1_024;
-/// How long an application that nobody here follows any more is still listened to, in ns: 30 s.
-const LINGER_NS: u64 = 30_000_000_000;
+/// How long the relay stays interested in an application after its last viewer has left, in ns: 30 s.
+const INTEREST_LINGER_NS: u64 = 30_000_000_000;
 
-/// What another relay says of one of its logs.
+/// A log of another relay, as that relay announced it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteLog {
-    /// The log's epoch.
+    /// Epoch of the log.
     pub epoch: u64,
-    /// The newest number in it.
+    /// Newest sequence number.
     pub head: u64,
-    /// Its line in the catalogue.
+    /// Its catalogue entry.
     pub entry: AppEntry,
 }
 
-/// A batch of our own that somebody elsewhere watches.
+/// A batch of our own log that viewers of other relays watch.
 #[derive(Clone, Debug)]
-pub struct Outgoing {
-    /// The application.
+pub struct PeerBatch {
+    /// Name of the application.
     pub app: String,
-    /// The log's epoch.
+    /// Epoch of the log.
     pub epoch: u64,
-    /// The message as viewers of everything get it.
+    /// The message that viewers of the whole application receive.
     pub bytes: Bytes,
 }
 
-/// What became of a message about a replica.
+/// Outcome of applying a message to a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Accepted {
-    /// It was new.
-    Taken,
-    /// It was here already.
-    Again,
-    /// It does not follow what is here: these numbers lie between. It was not taken.
+pub enum ApplyOutcome {
+    /// The message was new.
+    Applied,
+    /// The replica already contains it.
+    Duplicate,
+    /// The replica lacks the numbers before the message. The message was not applied.
     Gap {
-        /// The first of them.
+        /// First missing number.
         from: u64,
-        /// The last of them.
+        /// Last missing number.
         to: u64,
     },
 }
 
-/// Why a message about a replica was not taken.
+/// Why a message could not be applied to a replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotTaken {
-    /// It makes no sense, or is about something else.
+pub enum ReplicaError {
+    /// The message is invalid or of the wrong kind.
     Malformed,
-    /// There are as many series or applications as there may be.
+    /// The maximum number of series or applications is reached.
     Limit,
 }
 
-/// What the hub knows of other relays.
+/// What the hub has received about other relays.
 #[derive(Debug)]
 pub(super) struct Peers {
     relays: RwLock<BTreeMap<u64, Peer>>,
-    orphans: RwLock<Orphans>,
+    ownerless: RwLock<OwnerlessLogs>,
     /// Replicas, by application and epoch.
     pub(super) replicas: RwLock<BTreeMap<(String, u64), Arc<Replica>>>,
-    /// How many subscriptions here are about each application, and until when it lingers once there is none.
-    wants: Mutex<BTreeMap<String, (usize, u64)>>,
-    wants_changed: Notify,
-    /// Until when somebody elsewhere watches each application.
-    listeners: RwLock<HashMap<String, u64>>,
-    outgoing: mpsc::Sender<Outgoing>,
-    receiver: Mutex<Option<mpsc::Receiver<Outgoing>>>,
-    /// Goes up when a log appears, ends, or a replica becomes ready.
+    /// Number of our subscriptions for each application, and the end of the linger time when there are none.
+    interest: Mutex<BTreeMap<String, (usize, u64)>>,
+    interest_notify: Notify,
+    /// Until when other relays are interested in each application.
+    remote_interest: RwLock<HashMap<String, u64>>,
+    peer_batches: mpsc::Sender<PeerBatch>,
+    peer_batches_receiver: Mutex<Option<mpsc::Receiver<PeerBatch>>>,
+    /// Increases when a log appears or ends, or a replica becomes ready.
     version: AtomicU64,
-    /// Goes up when the addresses of other relays change.
+    /// Increases when the addresses of other relays change.
     addresses_version: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Peer {
     logs: BTreeMap<String, RemoteLog>,
-    /// The catalogue's version when each application was last heard of differently.
+    /// Version of the catalogue at the last change of each application.
     changed: BTreeMap<String, u64>,
     viewers: BTreeMap<String, u32>,
-    /// Where its viewers may go.
+    /// Addresses of this relay for viewers.
     addresses: Vec<String>,
 }
 
-/// Another relay's log, as far as it has come here.
+/// A copy of another relay's log.
 #[derive(Debug)]
 pub(super) struct Replica {
     pub(super) app: Arc<App>,
     is_ready: AtomicBool,
-    /// Whether it is to go as soon as nobody follows it.
-    is_leaving: AtomicBool,
+    /// Whether to drop the replica as soon as it has no viewers.
+    is_dropping: AtomicBool,
 }
 
-/// That somebody here follows an application. Dropping it says that nobody does any more, after a while.
+/// Interest of our viewers in an application. Dropping it ends the interest after a linger time.
 #[derive(Debug)]
-pub struct Want {
+pub struct Interest {
     hub: Arc<Hub>,
     app: String,
 }
 
-/// How a log that a viewer asks for stands.
+/// State of a log that a viewer subscribes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It can be followed.
-    Here,
-    /// It is being fetched.
-    Coming,
-    /// Nobody has it.
+pub enum LogState {
+    /// The relay has it.
+    Available,
+    /// The relay is fetching it.
+    Fetching,
+    /// No relay has it.
     Unknown,
 }
 
 impl Default for Peers {
     fn default() -> Self {
-        let (outgoing, receiver) = mpsc::channel(OUTGOING_MAX);
+        let (peer_batches, peer_batches_receiver) = mpsc::channel(PEER_BATCHES_MAX);
         Self {
             relays: RwLock::default(),
-            orphans: RwLock::default(),
+            ownerless: RwLock::default(),
             replicas: RwLock::default(),
-            wants: Mutex::default(),
-            wants_changed: Notify::new(),
-            listeners: RwLock::default(),
-            outgoing,
-            receiver: Mutex::new(Some(receiver)),
+            interest: Mutex::default(),
+            interest_notify: Notify::new(),
+            remote_interest: RwLock::default(),
+            peer_batches,
+            peer_batches_receiver: Mutex::new(Some(peer_batches_receiver)),
             version: AtomicU64::new(0),
             addresses_version: AtomicU64::new(0),
         }
@@ -149,16 +151,17 @@ impl Default for Peers {
 }
 
 impl Hub {
-    // === what others say ===
+    // === state of other relays ===
 
-    /// Whether there may be other relays, so that viewers are told which logs there are.
+    /// Whether the relay is part of a cluster. Then viewers receive the list of logs.
     #[must_use]
     pub const fn is_clustered(&self) -> bool {
         !self.config.nats.is_empty()
     }
 
-    /// Relay `relay` has these logs, besides those that it named before, if there is room for one more relay.
-    pub fn set_remote(&self, relay: u64, logs: Vec<RemoteLog>) {
+    /// Adds or updates logs of relay `relay`, unless the maximum number of relays is reached. Logs that are not in
+    /// `logs` stay.
+    pub fn update_remote_logs(&self, relay: u64, logs: Vec<RemoteLog>) {
         let mut relays = self.peers.relays.write();
         if relays.len() >= RELAYS_MAX && !relays.contains_key(&relay) {
             return;
@@ -180,10 +183,10 @@ impl Hub {
         }
     }
 
-    /// Relay `relay` is gone, or has forgotten `app` if one is named. What was replicated of it stays until it is too old.
-    pub fn drop_remote(&self, relay: u64, app: Option<&str>) {
+    /// Removes relay `relay`, or only its log of `app`. Replicas of its logs stay until they expire.
+    pub fn remove_remote_logs(&self, relay: u64, app: Option<&str>) {
         let mut relays = self.peers.relays.write();
-        let gone = if let Some(app) = app {
+        let was_removed = if let Some(app) = app {
             relays.get_mut(&relay).is_some_and(|peer| peer.logs.remove(app).is_some())
         } else {
             let peer = relays.remove(&relay);
@@ -194,22 +197,22 @@ impl Hub {
         };
         drop(relays);
         if app.is_none() {
-            self.drop_orphans(relay, |_| true);
+            self.remove_ownerless_where(relay, |_| true);
         }
-        if gone {
-            self.forgotten.store(self.catalogue_changed(), Relaxed);
+        if was_removed {
+            self.removed_version.store(self.catalogue_changed(), Relaxed);
             self.logs_changed();
         }
     }
 
-    /// How many viewers of each application relay `relay` has.
+    /// Sets the number of viewers of each application on relay `relay`.
     pub fn set_presence(&self, relay: u64, viewers: Vec<(String, u32)>) {
         if let Some(peer) = self.peers.relays.write().get_mut(&relay) {
             peer.viewers = viewers.into_iter().take(self.config.apps_max).collect();
         }
     }
 
-    /// Viewers may go to these addresses of relay `relay`, should this one be gone.
+    /// Sets the addresses of relay `relay`. Viewers can connect to them if this relay is gone.
     pub fn set_addresses(&self, relay: u64, addresses: Vec<String>) {
         if let Some(peer) = self.peers.relays.write().get_mut(&relay)
             && peer.addresses != addresses
@@ -219,8 +222,9 @@ impl Hub {
         }
     }
 
-    /// Where viewers may go should this relay be gone, its own addresses first; at most [`wire::RELAYS_MAX`]. Of many relays,
-    /// each names others, so that those of one that is gone do not all go to the same.
+    /// Addresses that viewers can connect to if this relay is gone, own addresses first, at most [`wire::RELAYS_MAX`].
+    /// In a large cluster each relay lists different addresses, so that the viewers of a failed relay spread over
+    /// several others.
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
         let mut addresses = self.config.advertise.clone();
@@ -237,21 +241,21 @@ impl Hub {
         addresses
     }
 
-    /// Goes up when [`Hub::addresses`] may have changed.
+    /// Increases when [`Hub::addresses`] may have changed.
     #[must_use]
     pub fn addresses_version(&self) -> u64 {
         self.peers.addresses_version.load(Relaxed)
     }
 
-    /// Subscriptions of viewers here, by application.
+    /// Number of subscriptions on this relay, by application.
     #[must_use]
     pub fn presence(&self) -> Vec<(String, u32)> {
-        let wants = self.peers.wants.lock();
-        let watched = wants.iter().filter(|(_, (count, _))| *count > 0);
+        let interest = self.peers.interest.lock();
+        let watched = interest.iter().filter(|(_, (count, _))| *count > 0);
         watched.map(|(app, &(count, _))| (app.clone(), u32::try_from(count).unwrap_or(u32::MAX))).collect()
     }
 
-    /// Our own logs, to tell others.
+    /// Our own logs, to announce to other relays.
     #[must_use]
     pub fn own_logs(&self) -> Vec<RemoteLog> {
         let apps: Vec<Arc<App>> = self.apps.read().values().cloned().collect();
@@ -262,27 +266,27 @@ impl Hub {
         apps.iter().map(log).collect()
     }
 
-    /// The epochs of logs of `app` that other relays write or hold.
+    /// Epochs of the logs of `app` on other relays, including ownerless logs.
     fn remote_epochs(&self, app: &str) -> Vec<u64> {
         let mut epochs: Vec<u64> = {
             let relays = self.peers.relays.read();
             relays.values().filter_map(|peer| Some(peer.logs.get(app)?.epoch)).collect()
         };
-        epochs.extend(self.orphan_epochs(app));
+        epochs.extend(self.ownerless_epochs(app));
         epochs
     }
 
-    /// Adds what other relays say of `version` or later to the lines of our own catalogue.
-    pub(super) fn add_remote(&self, entries: &mut Vec<AppEntry>, full: bool, version: u64) {
-        let (relays, orphans) = (self.peers.relays.read(), self.peers.orphans.read());
-        if relays.is_empty() && orphans.is_empty() {
+    /// Merges the catalogue entries of other relays that changed after `version` into our own entries.
+    pub(super) fn merge_remote_entries(&self, entries: &mut Vec<AppEntry>, full: bool, version: u64) {
+        let (relays, ownerless) = (self.peers.relays.read(), self.peers.ownerless.read());
+        if relays.is_empty() && ownerless.is_empty() {
             return;
         }
         let mut by_app: BTreeMap<String, AppEntry> =
             entries.drain(..).map(|entry| (entry.app.clone(), entry)).collect();
         let version = if full { 0 } else { version };
         let changed = relays.values().flat_map(|peer| &peer.changed).filter(|&(_, &at)| at > version);
-        for app in changed.map(|(app, _)| app).chain(ownerless_logs::changed(&orphans, version)) {
+        for app in changed.map(|(app, _)| app).chain(ownerless_logs::changed(&ownerless, version)) {
             if !by_app.contains_key(app) {
                 let own = self.apps.read().get(app).cloned();
                 let own = own.map(|own| own.log.lock().entry(app, self.wall_clock().0));
@@ -290,55 +294,55 @@ impl Hub {
             }
         }
         for (app, entry) in &mut by_app {
-            relays.values().filter_map(|peer| peer.logs.get(app)).for_each(|log| add(entry, &log.entry));
-            ownerless_logs::add(entry, &orphans, &relays);
+            relays.values().filter_map(|peer| peer.logs.get(app)).for_each(|log| merge_entry(entry, &log.entry));
+            ownerless_logs::add(entry, &ownerless, &relays);
         }
-        let is_orphan =
-            |app: &String| orphans.range((app.clone(), 0)..).next().is_some_and(|((name, _), _)| name == app);
+        let is_ownerless =
+            |app: &String| ownerless.range((app.clone(), 0)..).next().is_some_and(|((name, _), _)| name == app);
         by_app.retain(|app, _| {
             let is_written = |peer: &Peer| peer.logs.contains_key(app);
-            self.apps.read().contains_key(app) || relays.values().any(is_written) || is_orphan(app)
+            self.apps.read().contains_key(app) || relays.values().any(is_written) || is_ownerless(app)
         });
         entries.extend(by_app.into_values());
     }
 
-    /// How we stand with others: whether we hear of them, and how many we are; none where there can be no others.
+    /// Whether the relay is connected to the cluster, and how many relays it has; `None` outside a cluster.
     #[must_use]
-    pub fn standing_of_cluster(&self) -> Option<(bool, u32)> {
+    pub fn cluster_state(&self) -> Option<(bool, u32)> {
         let relays = u32::try_from(self.peers.relays.read().len() + 1).unwrap_or(u32::MAX);
         self.is_clustered().then(|| (self.counters.cluster.connected.get() == 1, relays))
     }
 
-    /// How many viewers of `app` there are, here and in other relays.
+    /// Number of viewers of `app` on all relays.
     #[must_use]
-    pub fn viewers_of(&self, app: &str) -> u32 {
-        let here = self.peers.wants.lock().get(app).map_or(0, |&(count, _)| count);
+    pub fn viewer_count(&self, app: &str) -> u32 {
+        let here = self.peers.interest.lock().get(app).map_or(0, |&(count, _)| count);
         let relays = self.peers.relays.read();
         let elsewhere = relays.values().filter_map(|peer| peer.viewers.get(app));
         elsewhere.fold(u32::try_from(here).unwrap_or(u32::MAX), |sum, &viewers| sum.saturating_add(viewers))
     }
 
-    // === what is wanted here ===
+    // === interest of our viewers ===
 
-    /// Somebody here follows `app`, for as long as what is given lives.
+    /// Registers interest in `app` until the returned guard is dropped.
     #[must_use]
-    pub fn want(self: &Arc<Self>, app: &str) -> Want {
-        self.peers.wants.lock().entry(app.to_owned()).or_default().0 += 1;
-        self.peers.wants_changed.notify_one();
-        Want { hub: self.clone(), app: app.to_owned() }
+    pub fn register_interest(self: &Arc<Self>, app: &str) -> Interest {
+        self.peers.interest.lock().entry(app.to_owned()).or_default().0 += 1;
+        self.peers.interest_notify.notify_one();
+        Interest { hub: self.clone(), app: app.to_owned() }
     }
 
-    /// The applications that are followed here, or were until a moment before `now_ns`.
+    /// Applications that our viewers watch or watched until shortly before `now_ns`.
     #[must_use]
-    pub fn wanted(&self, now_ns: u64) -> Vec<String> {
-        let mut wants = self.peers.wants.lock();
-        wants.retain(|_, (count, until_ns)| *count > 0 || *until_ns > now_ns);
-        wants.keys().cloned().collect()
+    pub fn watched_apps(&self, now_ns: u64) -> Vec<String> {
+        let mut interest = self.peers.interest.lock();
+        interest.retain(|_, (count, until_ns)| *count > 0 || *until_ns > now_ns);
+        interest.keys().cloned().collect()
     }
 
-    /// Waits until more or less may be wanted.
-    pub async fn wanted_changed(&self) {
-        self.peers.wants_changed.notified().await;
+    /// Waits until the interest of our viewers may have changed.
+    pub async fn interest_changed(&self) {
+        self.peers.interest_notify.notified().await;
     }
 
     // === logs ===
@@ -348,15 +352,15 @@ impl Hub {
         self.wake_all();
     }
 
-    /// Goes up when a log appears or ends anywhere, or a replica can be followed.
+    /// Increases when a log appears or ends on any relay, or a replica becomes ready.
     #[must_use]
     pub fn logs_version(&self) -> u64 {
         self.peers.version.load(Relaxed)
     }
 
-    /// The epochs of all logs of `app` that can be followed here or fetched.
+    /// Epochs of all logs of `app` that this relay has or can fetch.
     #[must_use]
-    pub fn logs_of(&self, app: &str) -> Vec<u64> {
+    pub fn log_epochs(&self, app: &str) -> Vec<u64> {
         let mut epochs: Vec<u64> = self.apps.read().get(app).map(|app| app.epoch).into_iter().collect();
         epochs.extend(self.remote_epochs(app));
         let replicas = self.peers.replicas.read();
@@ -372,17 +376,17 @@ impl Hub {
         epochs
     }
 
-    /// How the log of `epoch` of `app` stands.
+    /// State of the log with this epoch.
     #[must_use]
-    pub fn standing(&self, app: &str, epoch: u64) -> Standing {
+    pub fn log_state(&self, app: &str, epoch: u64) -> LogState {
         if self.is_own(app, epoch) {
-            return Standing::Here;
+            return LogState::Available;
         }
         match self.replica(app, epoch) {
-            Some(replica) if replica.is_ready() => Standing::Here,
-            Some(_) => Standing::Coming,
-            None if self.remote_epochs(app).contains(&epoch) => Standing::Coming,
-            None => Standing::Unknown,
+            Some(replica) if replica.is_ready() => LogState::Available,
+            Some(_) => LogState::Fetching,
+            None if self.remote_epochs(app).contains(&epoch) => LogState::Fetching,
+            None => LogState::Unknown,
         }
     }
 
@@ -390,39 +394,39 @@ impl Hub {
         self.peers.replicas.read().get(&(app.to_owned(), epoch)).cloned()
     }
 
-    /// The newest number of our replica; none while there is no replica.
+    /// Newest number of our replica, or `None` if there is no replica.
     #[must_use]
     pub fn replica_head(&self, app: &str, epoch: u64) -> Option<u64> {
         self.replica(app, epoch).map(|replica| replica.app.log.lock().head())
     }
 
-    /// Takes one message of the log of `epoch` of `app` into our replica, which is made if need be: its names, batches, sums,
-    /// and gaps that nobody can fill.
+    /// Applies one message of another relay's log to our replica, which is created if necessary. The message contains
+    /// series names, a batch, a rollup, or a permanent gap.
     ///
     /// # Errors
-    /// When it makes no sense, or there is no room.
-    pub fn accept(&self, app: &str, epoch: u64, message: &[u8]) -> Result<Accepted, NotTaken> {
-        let message = ServerMessage::decode(message).map_err(|_| NotTaken::Malformed)?;
-        let replica = self.replica_made(app, epoch)?;
+    /// If the message is invalid, or a limit is reached.
+    pub fn apply_to_replica(&self, app: &str, epoch: u64, message: &[u8]) -> Result<ApplyOutcome, ReplicaError> {
+        let message = ServerMessage::decode(message).map_err(|_| ReplicaError::Malformed)?;
+        let replica = self.get_or_create_replica(app, epoch)?;
         let mut log = replica.app.log.lock();
-        log.comes_at(self.config.now_ns());
-        let take_place = || self.take_series_place();
-        let (accepted, bytes) = match message {
-            ServerMessage::Series { series, .. } => (log.learn(&series, take_place)?, 0),
-            ServerMessage::Batch { head, updates } => log.accept_batch(&head, updates, take_place)?,
-            ServerMessage::Sum { head, updates } => log.accept_sum(&head, updates, take_place)?,
-            ServerMessage::Gap { from, to, .. } => log.accept_gap(from, to),
-            _ => return Err(NotTaken::Malformed),
+        log.set_received_at(self.config.now_ns());
+        let reserve = || self.reserve_series();
+        let (outcome, bytes) = match message {
+            ServerMessage::Series { series, .. } => (log.add_names(&series, reserve)?, 0),
+            ServerMessage::Batch { head, updates } => log.apply_batch(&head, updates, reserve)?,
+            ServerMessage::Sum { head, updates } => log.apply_rollup(&head, updates, reserve)?,
+            ServerMessage::Gap { from, to, .. } => log.apply_gap(from, to),
+            _ => return Err(ReplicaError::Malformed),
         };
         drop(log);
         self.ring_bytes.fetch_add(bytes, Relaxed);
-        tracing::trace!(app, epoch, ?accepted, "accepted from another relay");
-        Ok(accepted)
+        tracing::trace!(app, epoch, ?outcome, "applied a message from another relay");
+        Ok(outcome)
     }
 
-    fn replica_made(&self, app: &str, epoch: u64) -> Result<Arc<Replica>, NotTaken> {
+    fn get_or_create_replica(&self, app: &str, epoch: u64) -> Result<Arc<Replica>, ReplicaError> {
         if let Some(replica) = self.replica(app, epoch) {
-            replica.is_leaving.store(false, Relaxed);
+            replica.is_dropping.store(false, Relaxed);
             return Ok(replica);
         }
         let mut replicas = self.peers.replicas.write();
@@ -431,98 +435,101 @@ impl Hub {
             return Ok(replica.clone());
         }
         if self.is_own(app, epoch) || replicas.len() >= self.config.apps_max {
-            return Err(NotTaken::Limit);
+            return Err(ReplicaError::Limit);
         }
         let app = self.empty_app(app, epoch);
-        let (is_ready, is_leaving) = (AtomicBool::new(false), AtomicBool::new(false));
-        let replica = Arc::new(Replica { app: Arc::new(app), is_ready, is_leaving });
+        let (is_ready, is_dropping) = (AtomicBool::new(false), AtomicBool::new(false));
+        let replica = Arc::new(Replica { app: Arc::new(app), is_ready, is_dropping });
         replicas.insert(key, replica.clone());
         Ok(replica)
     }
 
-    /// The replica has the history that there was: whoever waits for it is answered.
-    pub fn replica_ready(&self, app: &str, epoch: u64) {
-        if let Ok(replica) = self.replica_made(app, epoch)
+    /// Marks that the replica has all available history. Subscriptions that wait for it continue.
+    pub fn mark_replica_ready(&self, app: &str, epoch: u64) {
+        if let Ok(replica) = self.get_or_create_replica(app, epoch)
             && !replica.is_ready.swap(true, Relaxed)
         {
             self.logs_changed();
         }
     }
 
-    /// Drops a replica and what it held, as soon as nobody here follows it: now, or when history is next looked through.
+    /// Drops a replica as soon as it has no viewers: now, or in a later sweep.
     pub fn drop_replica(&self, app: &str, epoch: u64) {
         if let Some(replica) = self.replica(app, epoch) {
-            replica.is_leaving.store(true, Relaxed);
+            replica.is_dropping.store(true, Relaxed);
         }
-        self.drop_leaving();
+        self.drop_unused_replicas();
     }
 
-    /// Drops the replicas that are to go and that nobody holds.
-    pub(super) fn drop_leaving(&self) {
-        let is_leaving = |replica: &Replica| replica.is_leaving.load(Relaxed);
-        if !self.peers.replicas.read().values().any(|replica| is_leaving(replica)) {
+    /// Drops the marked replicas that are no longer in use.
+    pub(super) fn drop_unused_replicas(&self) {
+        let is_dropping = |replica: &Replica| replica.is_dropping.load(Relaxed);
+        if !self.peers.replicas.read().values().any(|replica| is_dropping(replica)) {
             return;
         }
         let mut replicas = self.peers.replicas.write();
-        // Whoever follows it holds its application too, whoever takes something into it holds the replica, and nobody can
-        // begin to while the table is ours.
-        let is_held = |replica: &Arc<Replica>| Arc::strong_count(replica) > 1 || Arc::strong_count(&replica.app) > 1;
-        let gone = replicas.extract_if(.., |_, replica| is_leaving(replica) && !is_held(replica));
-        let gone: Vec<Arc<Replica>> = gone.map(|(_, replica)| replica).collect();
+        // A subscription holds the application, and a thread that applies a message holds the replica. Nobody can start
+        // to use it while we hold the write lock.
+        let is_in_use = |replica: &Arc<Replica>| Arc::strong_count(replica) > 1 || Arc::strong_count(&replica.app) > 1;
+        let unused = replicas.extract_if(.., |_, replica| is_dropping(replica) && !is_in_use(replica));
+        let unused: Vec<Arc<Replica>> = unused.map(|(_, replica)| replica).collect();
         drop(replicas);
-        gone.iter().for_each(|replica| self.give_up(&replica.app));
-        if !gone.is_empty() {
+        unused.iter().for_each(|replica| self.release_app(&replica.app));
+        if !unused.is_empty() {
             self.logs_changed();
         }
     }
 
-    /// The log of `epoch` of `app`, ours or a replica, from after number `after` on, as messages to answer a request with:
-    /// names, then what is held in order, with a gap in front where it does not reach back so far.
+    /// Answer to a history request: the messages after number `after` of the log with this epoch, our own or a replica.
+    /// Series names come first, then batches and rollups in order. A gap precedes them if older numbers have been
+    /// evicted.
     #[must_use]
     pub fn history(&self, app: &str, epoch: u64, after: u64) -> Option<Vec<Bytes>> {
         let own = self.apps.read().get(app).filter(|app| app.epoch == epoch).cloned();
         let app = own.or_else(|| Some(self.replica(app, epoch)?.app.clone()))?;
         let log = app.log.lock();
         let names = log.series().names_since(0, &Filter::All);
-        let mut messages: Vec<Bytes> = app.messages(&names.entries).map(|message| message.encode().into()).collect();
-        let (pieces, begins) = log.pieces_after(after);
+        let mut messages: Vec<Bytes> =
+            app.encode_series(&names.entries).map(|message| message.encode().into()).collect();
+        let (retained, begins) = log.messages_after(after);
         if after > 0 && begins > after + 1 {
             messages.push(ServerMessage::Gap { feed: 0, from: after + 1, to: begins - 1 }.encode().into());
         }
-        messages.extend(pieces);
+        messages.extend(retained);
         Some(messages)
     }
 
-    // === what others want ===
+    // === interest of other relays ===
 
-    /// Somebody elsewhere watches `app` until `until_ns`: batches of our own log of it are handed out from now on.
-    pub fn listen(&self, app: &str, until_ns: u64) {
-        let mut listeners = self.peers.listeners.write();
-        if listeners.len() < self.config.apps_max || listeners.contains_key(app) {
-            let until = listeners.entry(app.to_owned()).or_default();
+    /// Registers that another relay is interested in `app` until `until_ns`. From now on, batches of our own log are
+    /// sent to peers.
+    pub fn add_remote_interest(&self, app: &str, until_ns: u64) {
+        let mut remote_interest = self.peers.remote_interest.write();
+        if remote_interest.len() < self.config.apps_max || remote_interest.contains_key(app) {
+            let until = remote_interest.entry(app.to_owned()).or_default();
             *until = until_ns.max(*until);
         }
     }
 
-    /// The batches of our own logs that somebody elsewhere watches. Can be taken once.
+    /// Takes the receiver of batches for other relays. It can be taken once.
     #[must_use]
-    pub fn outgoing(&self) -> Option<mpsc::Receiver<Outgoing>> {
-        self.peers.receiver.lock().take()
+    pub fn take_peer_batches(&self) -> Option<mpsc::Receiver<PeerBatch>> {
+        self.peers.peer_batches_receiver.lock().take()
     }
 
-    /// Hands out the newest batch of `app`, if somebody elsewhere watches it at `now_ns`.
-    pub(super) fn hand_out(&self, app: &App, log: &Log, now_ns: u64) {
-        let is_heard = self.peers.listeners.read().get(&app.name).is_some_and(|&until_ns| until_ns > now_ns);
-        let Some(bytes) = is_heard.then(|| log.newest()).flatten() else { return };
-        let batch = Outgoing { app: app.name.clone(), epoch: app.epoch, bytes };
-        if self.peers.outgoing.try_send(batch).is_err() {
+    /// Queues the newest batch of `app` for other relays, if one of them is interested at `now_ns`.
+    pub(super) fn send_to_peers(&self, app: &App, log: &Log, now_ns: u64) {
+        let is_watched = self.peers.remote_interest.read().get(&app.name).is_some_and(|&until_ns| until_ns > now_ns);
+        let Some(bytes) = is_watched.then(|| log.newest_message()).flatten() else { return };
+        let batch = PeerBatch { app: app.name.clone(), epoch: app.epoch, bytes };
+        if self.peers.peer_batches.try_send(batch).is_err() {
             self.counters.peer_batches_dropped.inc();
         }
     }
 
-    /// Forgets listeners that have not said for a while that they still listen.
-    pub(super) fn forget_listeners(&self, now_ns: u64) {
-        self.peers.listeners.write().retain(|_, until_ns| *until_ns > now_ns);
+    /// Removes interest of other relays that has not been renewed in time.
+    pub(super) fn expire_remote_interest(&self, now_ns: u64) {
+        self.peers.remote_interest.write().retain(|_, until_ns| *until_ns > now_ns);
     }
 }
 
@@ -532,23 +539,23 @@ impl Replica {
     }
 }
 
-impl Drop for Want {
+impl Drop for Interest {
     fn drop(&mut self) {
-        let until_ns = self.hub.config.now_ns().saturating_add(LINGER_NS);
-        if let Some((count, linger_ns)) = self.hub.peers.wants.lock().get_mut(&self.app) {
+        let until_ns = self.hub.config.now_ns().saturating_add(INTEREST_LINGER_NS);
+        if let Some((count, linger_ns)) = self.hub.peers.interest.lock().get_mut(&self.app) {
             *count -= 1;
             *linger_ns = until_ns;
         }
-        self.hub.peers.wants_changed.notify_one();
+        self.hub.peers.interest_notify.notify_one();
     }
 }
 
-/// Adds what another relay says of an application to what is known of it.
-fn add(entry: &mut AppEntry, other: &AppEntry) {
-    for theirs in &other.workers {
-        match entry.workers.iter_mut().find(|mine| mine.worker == theirs.worker) {
-            None => entry.workers.push(theirs.clone()),
-            Some(mine) => merge(mine, theirs),
+/// Merges another relay's catalogue entry into `entry`.
+fn merge_entry(entry: &mut AppEntry, other: &AppEntry) {
+    for other in &other.workers {
+        match entry.workers.iter_mut().find(|known| known.worker == other.worker) {
+            None => entry.workers.push(other.clone()),
+            Some(known) => merge_worker(known, other),
         }
     }
     entry.workers.sort_by(|a, b| a.worker.cmp(&b.worker));
@@ -562,13 +569,14 @@ fn add(entry: &mut AppEntry, other: &AppEntry) {
     entry.refused_names.drain(..more);
 }
 
-/// A worker that has moved from one relay to another is where it is connected, or was last.
-fn merge(mine: &mut WorkerEntry, theirs: &WorkerEntry) {
-    if (theirs.connected, theirs.since_ns) > (mine.connected, mine.since_ns) {
-        (mine.connected, mine.since_ns) = (theirs.connected, theirs.since_ns);
-        (mine.offset_ns, mine.offset_since_ns) = (theirs.offset_ns, theirs.offset_since_ns);
+/// Merges the entries of one worker. A worker that moved between relays has the state of its current or latest
+/// connection.
+fn merge_worker(known: &mut WorkerEntry, other: &WorkerEntry) {
+    if (other.connected, other.since_ns) > (known.connected, known.since_ns) {
+        (known.connected, known.since_ns) = (other.connected, other.since_ns);
+        (known.offset_ns, known.offset_since_ns) = (other.offset_ns, other.offset_since_ns);
     }
-    mine.returns = mine.returns.saturating_add(theirs.returns);
+    known.returns = known.returns.saturating_add(other.returns);
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! Ten seconds of a feed added up: what a viewer that reads too slowly gets, and what remains of the time before the ring.
+//! Rollups: ten seconds of a feed merged into one message. Slow viewers receive them instead of batches, and they
+//! replace evicted batches in the history.
 //!
-//! Histograms add, so a sum loses no count; it loses which update a count came with. It is made once, from the very batches
-//! that it stands for, when the first viewer needs it or the batches leave the ring.
+//! Merging histograms loses no counts, but it loses which update a count belongs to. A rollup is computed once from its
+//! batches, when the first viewer needs it or when the batches leave the ring.
 
 use hashbrown::HashMap;
 use joey_shared::wire::{BatchHead, Blob, ServerMessage, Update, UpdatesWriter};
@@ -9,11 +10,12 @@ use joey_shared::wire::{BatchHead, Blob, ServerMessage, Update, UpdatesWriter};
 use super::batch::{Batch, SPAN_NS};
 use crate::net::ws_frame::WsFrame;
 
-/// Longest sum in bytes; what would be longer is two. A viewer's buffer holds eight, and a message of NATS two.
-const BYTES_MAX: usize = 1 << 19;
+/// Maximum size of a rollup in bytes; a larger one is split in two. Eight fit into a viewer's buffer, and two into a
+/// NATS message.
+const ROLLUP_BYTES_MAX: usize = 1 << 19;
 
-/// The sums of `batches`, which follow one another in feed `feed`: one, or several where one would be too long.
-pub(super) fn of(feed: u32, batches: &[Batch]) -> Vec<Batch> {
+/// Merges consecutive `batches` of feed `feed` into one rollup, or into several if one would be too large.
+pub(super) fn roll_up(feed: u32, batches: &[Batch]) -> Vec<Batch> {
     let (Some(first), Some(last)) = (batches.first(), batches.last()) else { return Vec::new() };
     let mut series = Vec::new();
     let mut items = HashMap::<Key, Update>::new();
@@ -28,16 +30,16 @@ pub(super) fn of(feed: u32, batches: &[Batch]) -> Vec<Batch> {
     items.sort_unstable_by_key(|(key, _)| *key);
     let (end_ns, period_ns) = items.first().map_or((0, 0), |(_, item)| (item.end_ns, item.period_ns));
     let head = BatchHead { feed, from: first.from, to: last.to, cut_ns: last.cut_ns, end_ns, period_ns, series };
-    let sum = encode(head, items.into_iter().map(|(_, item)| item));
-    if sum.frame.len() > BYTES_MAX && batches.len() > 1 {
+    let rollup = encode(head, items.into_iter().map(|(_, item)| item));
+    if rollup.frame.len() > ROLLUP_BYTES_MAX && batches.len() > 1 {
         let (before, after) = batches.split_at(batches.len() / 2);
-        return [of(feed, before), of(feed, after)].concat();
+        return [roll_up(feed, before), roll_up(feed, after)].concat();
     }
-    vec![sum]
+    vec![rollup]
 }
 
-/// What becomes one item, in the order in which items are written: ten seconds of ends, the series, and the very end and
-/// period of an update that counts more than that.
+/// Key of one item; items are written in this order. It contains the ten-second span of the period end and the series.
+/// For updates longer than the span it also contains the exact end and period.
 type Key = (u64, u32, u64, u64);
 
 fn add(items: &mut HashMap<Key, Update>, update: Update) {
@@ -51,7 +53,7 @@ fn add(items: &mut HashMap<Key, Update>, update: Update) {
     let start_ns = start_of(item).min(start_of(&update));
     item.end_ns = item.end_ns.max(update.end_ns);
     item.period_ns = item.end_ns - start_ns;
-    // Where the offset changed within the ten seconds, the larger one of either sign.
+    // If the offset changed within the ten seconds, keep the one with the larger absolute value.
     item.offset_ns = std::cmp::max_by_key(item.offset_ns, update.offset_ns, |offset_ns| offset_ns.unsigned_abs());
     item.histogram.merge(&update.histogram);
 }
@@ -60,17 +62,17 @@ const fn start_of(update: &Update) -> u64 {
     update.end_ns.saturating_sub(update.period_ns)
 }
 
-/// Those items of the sum `whole` that `passes` lets through, as a sum of feed `feed`.
-pub(super) fn part_of(feed: u32, whole: &Batch, passes: impl Fn(u32) -> bool) -> Option<Batch> {
+/// Filters the rollup `whole` for feed `feed`: keeps the items whose series `matches` accepts.
+pub(super) fn part_of(feed: u32, whole: &Batch, matches: impl Fn(u32) -> bool) -> Option<Batch> {
     let Ok(ServerMessage::Sum { head, updates }) = ServerMessage::decode(&whole.frame) else { return None };
-    Some(filtered(feed, &head, updates, passes))
+    Some(filtered(feed, &head, updates, matches))
 }
 
-/// The same for a sum that is decoded already.
-pub(super) fn filtered(feed: u32, head: &BatchHead, updates: Blob<'_>, passes: impl Fn(u32) -> bool) -> Batch {
-    let items: Vec<Update> = head.read(updates).filter_map(Result::ok).filter(|item| passes(item.series)).collect();
+/// Like [`part_of`], for a decoded rollup.
+pub(super) fn filtered(feed: u32, head: &BatchHead, updates: Blob<'_>, matches: impl Fn(u32) -> bool) -> Batch {
+    let items: Vec<Update> = head.read(updates).filter_map(Result::ok).filter(|item| matches(item.series)).collect();
     let (end_ns, period_ns) = items.first().map_or((0, 0), |item| (item.end_ns, item.period_ns));
-    // Whoever gets this subscribes after it was made, and is told all names before.
+    // Its readers subscribe after it was created and receive all series names first.
     encode(BatchHead { feed, end_ns, period_ns, series: Vec::new(), ..*head }, items.into_iter())
 }
 
@@ -81,5 +83,5 @@ fn encode(head: BatchHead, items: impl Iterator<Item = Update>) -> Batch {
     }
     let (from, to, cut_ns) = (head.from, head.to, head.cut_ns);
     let frame = WsFrame::new(&ServerMessage::Sum { head, updates: writer.finish() }.encode());
-    Batch { from, to, cut_ns, came_ns: cut_ns, frame }
+    Batch { from, to, cut_ns, received_ns: cut_ns, frame }
 }

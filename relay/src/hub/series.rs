@@ -1,6 +1,6 @@
-//! The series of one log: their numbers, and which feeds their updates pass to.
+//! Series of one log: their numbers, and the feeds that receive their updates.
 //!
-//! A number is given once and never again, so what was said of it stays true after its series was let go.
+//! A number is never reused, so a reference to it stays valid after its series has expired.
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher as _;
@@ -15,16 +15,16 @@ use crate::data_point::DataPoint;
 #[derive(Debug, Default)]
 pub(super) struct SeriesTable {
     by_number: HashMap<u32, Series>,
-    /// Numbers in the order in which their series were added here.
+    /// Numbers in the order in which the series were added.
     order: BTreeMap<u64, u32>,
-    /// Numbers by a hash of all names, which needs no owned key. Replicas have none.
-    numbers: HashTable<u32>,
+    /// Numbers by a hash of all names, which avoids owned keys. Empty in replicas.
+    by_identity: HashTable<u32>,
     hasher: DefaultHashBuilder,
-    /// The next number to give.
+    /// Next free number.
     next: u32,
-    /// How many were ever added.
+    /// Number of series ever added.
     added: u64,
-    /// Goes up with every change.
+    /// Increases with every change.
     version: u64,
 }
 
@@ -32,76 +32,76 @@ pub(super) struct SeriesTable {
 #[derive(Debug)]
 pub(super) struct Series {
     pub(super) entry: SeriesEntry,
-    /// Which of the log's clocks the ends of its periods are read from; none in a replica.
+    /// Position of the worker's clock in the log; `None` in a replica.
     pub(super) clock: Option<u32>,
-    /// When its newest frame arrived, and the period of that, in ns.
-    pub(super) heard_ns: u64,
+    /// When the newest frame arrived, and its period in ns.
+    pub(super) last_received_ns: u64,
     pub(super) period_ns: u64,
-    /// The feeds of parts that its updates pass to.
+    /// filtered feeds that receive its updates.
     feeds: Vec<u32>,
-    /// How many were added before it.
-    place: u64,
+    /// Number of series that were added before it.
+    position: u64,
 }
 
-/// Names that a feed has not announced yet.
+/// Series names that a feed has not announced yet.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Names {
     pub(super) entries: Vec<SeriesEntry>,
-    /// How many series had been added when these were looked up.
+    /// Number of series that had been added at the time of the lookup.
     pub(super) added: u64,
 }
 
-/// The series that pass one filter, as they are at one moment.
+/// Snapshot of the series that match a filter.
 #[derive(Debug, Default)]
-pub(super) struct Part {
-    passing: HashSet<u32>,
+pub(super) struct MatchingSeries {
+    numbers: HashSet<u32>,
     pub(super) names: Names,
 }
 
-impl Part {
-    pub(super) fn passes(&self, number: u32) -> bool {
-        self.passing.contains(&number)
+impl MatchingSeries {
+    pub(super) fn contains(&self, number: u32) -> bool {
+        self.numbers.contains(&number)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.passing.is_empty()
+        self.numbers.is_empty()
     }
 }
 
 impl SeriesTable {
-    /// The number of the series that `metrics` belongs to, if it has one.
-    pub(super) fn find(&self, metrics: &DataPoint<'_>) -> Option<u32> {
+    /// Returns the number of the series of `point`, if the series exists.
+    pub(super) fn find(&self, point: &DataPoint<'_>) -> Option<u32> {
         let is_same = |number: &u32| {
-            self.by_number.get(number).is_some_and(|series| identity_of(&series.entry) == identity(metrics))
+            self.by_number.get(number).is_some_and(|series| identity_of(&series.entry) == identity(point))
         };
-        self.numbers.find(self.hasher.hash_one(identity(metrics)), is_same).copied()
+        self.by_identity.find(self.hasher.hash_one(identity(point)), is_same).copied()
     }
 
-    /// Whether there is a number left to give.
+    /// Whether a free number is left.
     pub(super) const fn has_number(&self) -> bool {
         self.next < u32::MAX
     }
 
-    /// Gives the series that `metrics` belongs to a number.
-    pub(super) fn add(&mut self, metrics: &DataPoint<'_>, clock: u32, now_ns: u64) -> u32 {
+    /// Adds the series of `point` and returns its number.
+    pub(super) fn add(&mut self, point: &DataPoint<'_>, clock: u32, now_ns: u64) -> u32 {
         let number = self.next;
         self.next = self.next.saturating_add(1);
         let [category, pipeline, worker, name] =
-            [metrics.category, metrics.pipeline, metrics.worker, metrics.name].map(str::to_owned);
-        let entry = SeriesEntry::new(number, metrics.id, SeriesKey { category, pipeline, worker, name });
+            [point.category, point.pipeline, point.worker, point.name].map(str::to_owned);
+        let entry = SeriesEntry::new(number, point.id, SeriesKey { category, pipeline, worker, name });
         self.insert(entry, Some(clock), now_ns);
-        let Self { by_number, hasher, numbers, .. } = self;
+        let Self { by_number, hasher, by_identity, .. } = self;
         let rehash =
             |number: &u32| by_number.get(number).map_or(0, |series| hasher.hash_one(identity_of(&series.entry)));
-        numbers.insert_unique(hasher.hash_one(identity(metrics)), number, rehash);
+        by_identity.insert_unique(hasher.hash_one(identity(point)), number, rehash);
         number
     }
 
-    /// Adds a series whose number another relay gave.
+    /// Adds a series with a number from another relay.
     pub(super) fn insert(&mut self, entry: SeriesEntry, clock: Option<u32>, now_ns: u64) {
-        let (number, place) = (entry.number, self.added);
-        self.order.insert(place, number);
-        let series = Series { entry, clock, heard_ns: now_ns, period_ns: 0, feeds: Vec::new(), place };
+        let (number, position) = (entry.number, self.added);
+        self.order.insert(position, number);
+        let series = Series { entry, clock, last_received_ns: now_ns, period_ns: 0, feeds: Vec::new(), position };
         self.by_number.insert(number, series);
         self.added += 1;
         self.version += 1;
@@ -119,103 +119,104 @@ impl SeriesTable {
         self.by_number.len()
     }
 
-    /// How many were ever added.
+    /// Number of series ever added.
     pub(super) const fn added(&self) -> u64 {
         self.added
     }
 
-    /// Goes up with every change.
+    /// Increases with every change.
     pub(super) const fn version(&self) -> u64 {
         self.version
     }
 
-    /// Every series in the order in which they were added.
+    /// All series in the order in which they were added.
     pub(super) fn entries(&self) -> impl Iterator<Item = &SeriesEntry> {
         self.added_since(0)
     }
 
-    /// Those that were added after the first `added`, as far as they are still there.
+    /// Existing series that were added after the first `added`.
     pub(super) fn added_since(&self, added: u64) -> impl Iterator<Item = &SeriesEntry> {
         let numbers = self.order.range(added..).map(|(_, number)| number);
         numbers.filter_map(|number| self.by_number.get(number)).map(|series| &series.entry)
     }
 
-    /// The same, as far as they pass `filter`.
+    /// Existing series that were added after the first `added` and match `filter`.
     pub(super) fn names_since(&self, added: u64, filter: &Filter) -> Names {
         let entries = self.added_since(added).filter(|entry| filter.admits(&entry.key)).cloned().collect();
         Names { entries, added: self.added }
     }
 
-    /// What passes `filter`, with those names that a feed of it has not announced that has announced the first `announced`.
-    pub(super) fn part(&self, filter: &Filter, announced: u64) -> Part {
-        let passing = self.entries().filter(|entry| filter.admits(&entry.key)).map(|entry| entry.number).collect();
-        Part { passing, names: self.names_since(announced, filter) }
+    /// Series that match `filter`. The names exclude the first `announced` series.
+    pub(super) fn matching(&self, filter: &Filter, announced: u64) -> MatchingSeries {
+        let numbers = self.entries().filter(|entry| filter.admits(&entry.key)).map(|entry| entry.number).collect();
+        MatchingSeries { numbers, names: self.names_since(announced, filter) }
     }
 
-    // === feeds of parts ===
+    // === filtered feeds ===
 
-    /// Updates of the series of `number` pass to `feed` too.
-    pub(super) fn pass_to(&mut self, number: u32, feed: u32) {
+    /// Adds `feed` to the series with this number.
+    pub(super) fn add_feed(&mut self, number: u32, feed: u32) {
         if let Some(series) = self.by_number.get_mut(&number) {
             series.feeds.push(feed);
         }
     }
 
-    /// Updates of all series that `filter` admits pass to `feed` too.
-    pub(super) fn pass_all_to(&mut self, filter: &Filter, feed: u32) {
+    /// Adds `feed` to all series that `filter` admits.
+    pub(super) fn add_feed_to_matching(&mut self, filter: &Filter, feed: u32) {
         let admitted = self.by_number.values_mut().filter(|series| filter.admits(&series.entry.key));
         admitted.for_each(|series| series.feeds.push(feed));
     }
 
-    /// There is no feed of this number any more.
-    pub(super) fn pass_no_more_to(&mut self, feed: u32) {
+    /// Removes `feed` from all series.
+    pub(super) fn remove_feed(&mut self, feed: u32) {
         self.by_number.values_mut().for_each(|series| series.feeds.retain(|&other| other != feed));
     }
 
-    /// The feeds of parts that updates of the series of `number` pass to.
+    /// filtered feeds that receive updates of the series with this number.
     pub(super) fn feeds_of(&self, number: u32) -> &[u32] {
         self.by_number.get(&number).map_or(&[], |series| &series.feeds)
     }
 
-    // === letting go ===
+    // === expiry ===
 
-    /// Lets go of every series for which `goes` holds, and gives them.
-    pub(super) fn let_go(&mut self, goes: impl Fn(&Series) -> bool) -> Vec<Series> {
-        let Self { by_number, order, numbers, hasher, .. } = self;
-        let gone: Vec<u32> = by_number.iter().filter(|(_, series)| goes(series)).map(|(&number, _)| number).collect();
-        let gone: Vec<Series> = gone
+    /// Removes and returns every series for which `should_expire` holds.
+    pub(super) fn expire(&mut self, should_expire: impl Fn(&Series) -> bool) -> Vec<Series> {
+        let Self { by_number, order, by_identity, hasher, .. } = self;
+        let expired: Vec<u32> =
+            by_number.iter().filter(|(_, series)| should_expire(series)).map(|(&number, _)| number).collect();
+        let expired: Vec<Series> = expired
             .into_iter()
             .filter_map(|number| {
                 let series = by_number.remove(&number)?;
-                order.remove(&series.place);
+                order.remove(&series.position);
                 let hash = hasher.hash_one(identity_of(&series.entry));
-                if let Ok(known) = numbers.find_entry(hash, |&known| known == number) {
+                if let Ok(known) = by_identity.find_entry(hash, |&known| known == number) {
                     known.remove();
                 }
                 Some(series)
             })
             .collect();
-        if !gone.is_empty() {
+        if !expired.is_empty() {
             self.version += 1;
             let length = self.by_number.len();
             if self.by_number.capacity() > 4 * length {
                 self.by_number.shrink_to(2 * length);
-                let Self { by_number, numbers, hasher, .. } = self;
+                let Self { by_number, by_identity, hasher, .. } = self;
                 let hash = |number: &u32| {
                     by_number.get(number).map_or(0, |series| hasher.hash_one(identity_of(&series.entry)))
                 };
-                numbers.shrink_to(2 * length, hash);
+                by_identity.shrink_to(2 * length, hash);
             }
         }
-        gone
+        expired
     }
 }
 
-/// What makes two updates one series: all names and the producer's id.
+/// Identity of a series: all names and the producer's id.
 type Identity<'a> = (&'a str, &'a str, &'a str, &'a str, u16);
 
-const fn identity<'a>(metrics: &DataPoint<'a>) -> Identity<'a> {
-    (metrics.category, metrics.pipeline, metrics.worker, metrics.name, metrics.id)
+const fn identity<'a>(point: &DataPoint<'a>) -> Identity<'a> {
+    (point.category, point.pipeline, point.worker, point.name, point.id)
 }
 
 fn identity_of(entry: &SeriesEntry) -> Identity<'_> {

@@ -1,4 +1,4 @@
-//! Viewers' positions in the feeds: where each begins, what it takes next, and what it is told when that is gone.
+//! Subscriptions: the position of a viewer in a feed, where it starts, what it reads next, and which gaps it reports.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,37 +8,38 @@ use joey_shared::series::{Filter, Topic};
 use joey_shared::wire::{Refusal, Start, Subscribed};
 
 use super::batch::Batch;
-use super::broadcast::Listener;
+use super::broadcast::Subscriber;
 use super::feed::{Feed, Next};
-use super::{App, Hub, SLACK, rollup};
+use super::{App, Hub, RETENTION_SLACK, rollup};
 use crate::net::ws_frame::WsFrame;
 use crate::runtime::clock::nanos;
 
-/// Bytes after which one turn is over. What is read and not written yet is held even when the ring has dropped it.
-const TURN_BYTES: usize = 256 * 1024;
+/// Maximum number of bytes returned by one read. The bytes stay in memory until they are written, even if the ring
+/// buffer evicts their batches.
+const READ_BYTES_MAX: usize = 256 * 1024;
 
-/// A viewer that has not taken a batch for this long, in ns, is given sums: 10 s, the shortest after which one can exist.
-const LATE_NS: u64 = super::batch::SPAN_NS;
+/// A viewer that is this far behind, in ns, receives rollups: 10 s, the shortest time after which a rollup can exist.
+const ROLLUP_LAG_NS: u64 = super::batch::SPAN_NS;
 
-/// A registered viewer. Dropping it leaves.
+/// A registered viewer. Dropping it unregisters the viewer.
 #[derive(Debug)]
 pub struct Viewer {
     hub: Arc<Hub>,
     number: u64,
-    listener: Arc<dyn Listener>,
+    subscriber: Arc<dyn Subscriber>,
 }
 
 impl Viewer {
-    /// The viewer that the hub knows by `number`.
-    pub(super) const fn new(hub: Arc<Hub>, number: u64, listener: Arc<dyn Listener>) -> Self {
-        Self { hub, number, listener }
+    /// Creates the handle of the viewer that the hub has registered under `number`.
+    pub(super) const fn new(hub: Arc<Hub>, number: u64, subscriber: Arc<dyn Subscriber>) -> Self {
+        Self { hub, number, subscriber }
     }
 
-    /// Follows `topic` in our own log of its application, or in that of the epoch `log`, from `start` on; `now_ns` stamps the
-    /// batch that is cut so that the history is complete.
+    /// Subscribes to `topic` from `start` on, in the relay's own log of the application, or in the log with epoch
+    /// `log`. Pending updates are cut into a batch at `now_ns` first, so that the history is complete.
     ///
     /// # Errors
-    /// [`Refusal::NoSuchApp`] when nobody has sent anything for it yet.
+    /// [`Refusal::NoSuchApp`] if the application or the log does not exist.
     pub fn subscribe(
         &self,
         sub: u32,
@@ -56,44 +57,44 @@ impl Viewer {
         }
         let mut log = app.log.lock();
         hub.cut(&app, &mut log, now_ns);
-        if log.feed_of(&topic.filter).is_none() {
+        if log.feed_for(&topic.filter).is_none() {
             if !log.has_room_for_feed() {
                 return Err(Refusal::TooMany);
             }
-            // Filtering five minutes of history takes a while; producers shall not wait for it.
+            // Filtering five minutes of history takes some time. Release the lock, so that producers do not wait.
             let whole = log.history();
-            let part = log.series().part(&topic.filter, log.series().added());
+            let matching = log.series().matching(&topic.filter, log.series().added());
             drop(log);
-            let feed = Feed::filtered(hub.feed_number(), topic.filter.clone(), hub.rounds.clone(), &whole, &part);
+            let feed =
+                Feed::filtered(hub.new_feed_number(), topic.filter.clone(), hub.broadcasts.clone(), &whole, &matching);
             log = app.log.lock();
             hub.cut(&app, &mut log, now_ns);
             hub.ring_bytes.fetch_add(log.insert_feed(feed), Relaxed);
         }
-        if let Some(feed) = log
-            .feed_of(&topic.filter)
-            .filter(|feed| feed.lacks_past() && looks_back(start, feed, app.epoch, log.by_origin(now_ns)))
-        {
+        if let Some(feed) = log.feed_for(&topic.filter).filter(|feed| {
+            feed.lacks_old_rollups() && reaches_before_batches(start, feed, app.epoch, log.to_origin_clock(now_ns))
+        }) {
             let number = feed.number();
-            let (whole, part) = (log.history(), log.series().part(&topic.filter, log.series().added()));
+            let (whole, matching) = (log.history(), log.series().matching(&topic.filter, log.series().added()));
             drop(log);
-            let past = Feed::past_of(number, &whole, &part);
+            let old = Feed::old_rollups(number, &whole, &matching);
             log = app.log.lock();
-            let taken = log.feed_mut(number).map_or(0, |feed| feed.insert_past(past));
-            hub.ring_bytes.fetch_add(taken, Relaxed);
+            let bytes = log.feed_mut(number).map_or(0, |feed| feed.insert_old_rollups(old));
+            hub.ring_bytes.fetch_add(bytes, Relaxed);
         }
-        let (head, origin_ns) = (log.head(), log.by_origin(now_ns));
-        let feed = log.enter_feed(&topic.filter, self.number, self.listener.clone());
+        let (head, origin_ns) = (log.head(), log.to_origin_clock(now_ns));
+        let feed = log.subscribe_feed(&topic.filter, self.number, self.subscriber.clone());
         let newest = feed.newest();
         let (next, missing) = match start {
             Start::Live => (head + 1, 0),
             Start::After { epoch, seq } if epoch == app.epoch => {
-                let wanted = seq.saturating_add(1).min(head + 1);
-                let next = feed.begin(wanted);
-                (next, next - wanted)
+                let requested = seq.saturating_add(1).min(head + 1);
+                let next = feed.first_readable(requested);
+                (next, next - requested)
             }
-            Start::Back { span_ns } => (feed.since(since_ns(span_ns, origin_ns)), 0),
+            Start::Back { span_ns } => (feed.position_since(since_ns(span_ns, origin_ns)), 0),
             Start::History => (feed.oldest(), 0),
-            Start::After { .. } => (feed.oldest_of_all(), 0),
+            Start::After { .. } => (feed.oldest_with_rollups(), 0),
         };
         let subscribed = Subscribed { sub, feed: feed.number(), epoch: app.epoch, next, head: newest, missing };
         drop(log);
@@ -105,7 +106,8 @@ impl Viewer {
         }
         let (viewer, feed) = (self.number, subscribed.feed);
         let filter = topic.filter.clone();
-        let subscription = Subscription { hub: hub.clone(), app, filter, viewer, feed, next, single_through: newest };
+        let subscription =
+            Subscription { hub: hub.clone(), app, filter, viewer, feed, next, no_rollups_through: newest };
         Ok((subscription, subscribed))
     }
 }
@@ -116,7 +118,7 @@ impl Drop for Viewer {
     }
 }
 
-/// One viewer's position in one feed. Dropping it stops following.
+/// Position of one viewer in one feed. Dropping it unsubscribes.
 #[derive(Debug)]
 pub struct Subscription {
     hub: Arc<Hub>,
@@ -124,55 +126,57 @@ pub struct Subscription {
     filter: Filter,
     viewer: u64,
     feed: u32,
-    /// The next number that the viewer has not got.
+    /// Next sequence number to send to the viewer.
     pub(super) next: u64,
-    /// Up to here it gets single updates however slow it is, as long as they are held: this is the history that it asked for.
-    pub(super) single_through: u64,
+    /// Up to this number the viewer receives single updates if they are stored, even if it is slow: this is the history
+    /// that it requested.
+    pub(super) no_rollups_through: u64,
 }
 
-/// What a subscription gives.
+/// Result of [`Subscription::read`].
 #[derive(Debug, Default)]
 pub struct Read {
-    /// Numbers that the ring no longer held, first and last.
+    /// First and last number of a range that is no longer stored.
     pub gap: Option<(u64, u64)>,
-    /// Encoded messages, in order.
+    /// Encoded messages, in order: batches and rollups.
     pub batches: Vec<WsFrame>,
-    /// Whether it was cut short because it is enough for one turn.
-    pub is_cut_short: bool,
+    /// Whether more messages are available.
+    pub has_more: bool,
 }
 
 impl Subscription {
-    /// Takes up to `pieces_max` batches, or sums of them, from where this viewer is; `now_ns` tells whether it is late.
-    pub fn read(&mut self, pieces_max: usize, now_ns: u64) -> Read {
+    /// Reads up to `messages_max` batches or rollups and advances the position. `now_ns` determines whether the viewer
+    /// is late.
+    pub fn read(&mut self, messages_max: usize, now_ns: u64) -> Read {
         let mut read = Read::default();
-        while let Some(span) = self.read_until_sum(&mut read, pieces_max, now_ns) {
-            let sums = rollup::of(self.feed, &span);
+        while let Some(span) = self.read_until_missing_rollup(&mut read, messages_max, now_ns) {
+            let rollups = rollup::roll_up(self.feed, &span);
             let mut log = self.app.log.lock();
             let Some(feed) = log.feed_mut(self.feed) else { break };
-            self.hub.ring_bytes.fetch_add(feed.insert_sums(sums), Relaxed);
-            // Somebody else may have made it meanwhile; then that one is read.
-            if feed.sum_from(self.next).is_none() {
+            self.hub.ring_bytes.fetch_add(feed.insert_rollups(rollups), Relaxed);
+            // If another thread has stored the rollup meanwhile, the next iteration reads it.
+            if feed.rollup_from(self.next).is_none() {
                 break;
             }
         }
         read
     }
 
-    /// Reads on; gives the batches whose sum comes next where nobody has made it yet.
-    fn read_until_sum(&mut self, read: &mut Read, pieces_max: usize, now_ns: u64) -> Option<Vec<Batch>> {
+    /// Reads until a rollup is needed that does not exist. Returns the batches for that rollup.
+    fn read_until_missing_rollup(&mut self, read: &mut Read, messages_max: usize, now_ns: u64) -> Option<Vec<Batch>> {
         let counters = &self.hub.counters;
         let log = self.app.log.lock();
         let feed = log.feed(self.feed)?;
         let mut bytes: usize = read.batches.iter().map(|batch| batch.len()).sum();
         loop {
-            if read.batches.len() >= pieces_max || bytes >= TURN_BYTES {
-                read.is_cut_short = true;
+            if read.batches.len() >= messages_max || bytes >= READ_BYTES_MAX {
+                read.has_more = true;
                 break;
             }
-            let begin = feed.begin(self.next);
+            let begin = feed.first_readable(self.next);
             if begin > self.next {
                 if !read.batches.is_empty() {
-                    read.is_cut_short = true;
+                    read.has_more = true;
                     break;
                 }
                 read.gap = Some((self.next, begin - 1));
@@ -180,39 +184,39 @@ impl Subscription {
                 counters.gap_updates.inc_by(begin - self.next);
                 self.next = begin;
             }
-            let gets_sums = self.hub.config.rollups > Duration::ZERO && self.next > self.single_through;
-            let late_ns = if gets_sums { now_ns.saturating_sub(LATE_NS) } else { 0 };
-            match feed.piece(self.next, late_ns) {
-                Next::Piece(piece) => {
-                    self.next = piece.to + 1;
-                    bytes += piece.frame.len();
-                    read.batches.push(piece.frame.clone());
+            let gets_rollups = self.hub.config.rollups > Duration::ZERO && self.next > self.no_rollups_through;
+            let late_ns = if gets_rollups { now_ns.saturating_sub(ROLLUP_LAG_NS) } else { 0 };
+            match feed.next_message(self.next, late_ns) {
+                Next::Message(message) => {
+                    self.next = message.to + 1;
+                    bytes += message.frame.len();
+                    read.batches.push(message.frame.clone());
                 }
-                Next::SumOf(batches) => return Some(batches),
+                Next::MissingRollup(batches) => return Some(batches),
                 Next::Nothing => break,
             }
         }
         None
     }
 
-    /// The relay's number for the feed.
+    /// Number of the feed in the relay.
     #[must_use]
     pub const fn feed(&self) -> u32 {
         self.feed
     }
 
-    /// The next number that the viewer has not got.
+    /// Next sequence number to send to the viewer.
     #[must_use]
     pub const fn position(&self) -> u64 {
         self.next
     }
 
-    /// Something else has brought the viewer to `position`.
+    /// Advances to `position` because the viewer has received the updates before it another way.
     pub fn skip_to(&mut self, position: u64) {
         self.next = self.next.max(position);
     }
 
-    /// Whether everything that `other` brings comes over this one as well.
+    /// Whether this subscription delivers everything that `other` delivers.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.app, &other.app) && self.filter.covers(&other.filter)
@@ -220,17 +224,17 @@ impl Subscription {
 
     /// The application.
     #[must_use]
-    pub const fn of(&self) -> &Arc<App> {
+    pub const fn app(&self) -> &Arc<App> {
         &self.app
     }
 
-    /// The application's name.
+    /// Name of the application.
     #[must_use]
-    pub fn app(&self) -> &str {
+    pub fn app_name(&self) -> &str {
         &self.app.name
     }
 
-    /// Which of its updates.
+    /// Filter of the subscription.
     #[must_use]
     pub const fn filter(&self) -> &Filter {
         &self.filter
@@ -239,21 +243,21 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let freed = self.app.log.lock().leave_feed(self.feed, self.viewer);
+        let freed = self.app.log.lock().unsubscribe_feed(self.feed, self.viewer);
         self.hub.ring_bytes.fetch_sub(freed, Relaxed);
     }
 }
 
-/// Whether `start` reaches back beyond the batches of `feed`, in a log of `epoch`.
-fn looks_back(start: Start, feed: &Feed, epoch: u64, now_ns: u64) -> bool {
+/// Whether `start` is before the batches of `feed`, in a log of `epoch`.
+fn reaches_before_batches(start: Start, feed: &Feed, epoch: u64, now_ns: u64) -> bool {
     match start {
         Start::Live | Start::History => false,
-        Start::After { epoch: known, seq } => known != epoch || seq.saturating_add(1) < feed.oldest(),
-        Start::Back { span_ns } => feed.is_younger_than(since_ns(span_ns, now_ns)),
+        Start::After { epoch: other, seq } => other != epoch || seq.saturating_add(1) < feed.oldest(),
+        Start::Back { span_ns } => feed.starts_after(since_ns(span_ns, now_ns)),
     }
 }
 
-/// When what a viewer gets was cut at the earliest that asks for the last `span_ns`.
+/// Earliest cut time of the messages for a viewer that requests the last `span_ns`.
 fn since_ns(span_ns: u64, now_ns: u64) -> u64 {
-    now_ns.saturating_sub(span_ns.saturating_add(nanos(SLACK)))
+    now_ns.saturating_sub(span_ns.saturating_add(nanos(RETENTION_SLACK)))
 }

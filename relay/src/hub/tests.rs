@@ -1,4 +1,4 @@
-//! Publish, read, leave: what a viewer gets, and what it is told when it cannot get it.
+//! Publishing, reading and unsubscribing: what a viewer receives, and which gaps are reported.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(super) fn hub(config: Config) -> Arc<Hub> {
     Arc::new(Hub::new(config, 7))
 }
 
-pub(super) fn metrics(worker: &'static str, category: &'static str, end_s: u64) -> DataPoint<'static> {
+pub(super) fn data_point(worker: &'static str, category: &'static str, end_s: u64) -> DataPoint<'static> {
     let mut histogram = Histogram::default();
     histogram.record(5);
     DataPoint {
@@ -38,16 +38,16 @@ pub(super) fn metrics(worker: &'static str, category: &'static str, end_s: u64) 
     }
 }
 
-/// A viewer that nobody has to wake.
-pub(super) fn entered(hub: &Arc<Hub>) -> Viewer {
-    hub.enter(Arc::<Notify>::default()).unwrap()
+/// A viewer that nobody needs to wake.
+pub(super) fn registered_viewer(hub: &Arc<Hub>) -> Viewer {
+    hub.register_viewer(Arc::<Notify>::default()).unwrap()
 }
 
-/// Publishes one update for each worker named and cuts them into one batch at `now_ns`.
+/// Publishes one update for each of `workers` and cuts them into one batch at `now_ns`.
 pub(super) fn publish(hub: &Hub, workers: &[&'static str], now_ns: u64) {
     let app = hub.app("app").unwrap();
     for worker in workers {
-        hub.publish(&app, &metrics(worker, COMPUTATION, now_ns / S), now_ns).unwrap();
+        hub.publish(&app, &data_point(worker, COMPUTATION, now_ns / S), now_ns).unwrap();
     }
     hub.cut_all(now_ns);
 }
@@ -61,9 +61,9 @@ pub(super) fn only(worker: &str) -> Filter {
     Filter::Series(SeriesKey { category, pipeline, worker, name })
 }
 
-/// The series that a viewer is named that follows the part of `app` that `filter` admits.
+/// Series that a subscriber of the part of `app` that `filter` admits receives.
 pub(super) fn named(app: &App, filter: &Filter) -> Vec<SeriesEntry> {
-    let names = app.names(filter);
+    let names = app.series_messages(filter);
     let series = names.iter().flat_map(|message| match ServerMessage::decode(message).unwrap() {
         ServerMessage::Series { series, .. } => series,
         other => panic!("{other:?}"),
@@ -71,7 +71,7 @@ pub(super) fn named(app: &App, filter: &Filter) -> Vec<SeriesEntry> {
     series.collect()
 }
 
-/// The numbers of all updates that `subscription` has to give.
+/// Numbers of all updates that `subscription` can read.
 fn seqs(subscription: &mut Subscription) -> Vec<u64> {
     let read = subscription.read(usize::MAX, 0);
     read.batches.iter().flat_map(|bytes| updates(bytes)).map(|update| update.seq).collect()
@@ -85,10 +85,10 @@ fn updates(bytes: &[u8]) -> Vec<Update> {
 }
 
 #[test]
-fn a_new_viewer_gets_the_history_and_then_what_comes() {
+fn a_new_viewer_gets_history_and_then_live_batches() {
     let hub = hub(Config::default());
     publish(&hub, &["a", "b"], NOW);
-    let viewer = entered(&hub);
+    let viewer = registered_viewer(&hub);
     let (mut all, subscribed) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, NOW).unwrap();
     assert_eq!((subscribed.next, subscribed.head, subscribed.missing), (1, 2, 0));
     assert_eq!(seqs(&mut all), [1, 2]);
@@ -100,17 +100,17 @@ fn a_new_viewer_gets_the_history_and_then_what_comes() {
 }
 
 #[test]
-fn a_part_has_the_numbers_of_the_whole() {
+fn a_part_has_the_sequence_numbers_of_the_whole_log() {
     let hub = hub(Config::default());
     publish(&hub, &["a", "b", "a"], NOW);
-    let viewer = entered(&hub);
+    let viewer = registered_viewer(&hub);
     let (mut part, subscribed) = viewer.subscribe(1, &topic(only("a")), None, Start::History, NOW).unwrap();
     assert_eq!((subscribed.next, subscribed.head), (1, 3));
     publish(&hub, &["b"], NOW);
     publish(&hub, &["b", "a"], NOW);
     assert_eq!(seqs(&mut part), [1, 3, 6]);
-    assert_eq!(named(part.of(), part.filter()).len(), 1);
-    // Nobody follows it any more: its ring is gone, and what it took.
+    assert_eq!(named(part.app(), part.filter()).len(), 1);
+    // The last subscription ends, so the feed and its bytes are removed.
     let with = hub.gauges(0);
     drop(part);
     let without = hub.gauges(0);
@@ -121,17 +121,17 @@ fn a_part_has_the_numbers_of_the_whole() {
 fn a_topic_without_updates_is_caught_up_at_once() {
     let hub = hub(Config::default());
     publish(&hub, &["a"], NOW);
-    let viewer = entered(&hub);
+    let viewer = registered_viewer(&hub);
     let (mut part, subscribed) = viewer.subscribe(1, &topic(only("nobody")), None, Start::History, NOW).unwrap();
     assert!(seqs(&mut part).is_empty());
     assert!(part.position() > subscribed.head);
 }
 
 #[test]
-fn a_quiet_topic_is_not_told_that_it_missed_what_was_not_for_it() {
+fn a_topic_without_recent_updates_reports_no_gap() {
     let hub = hub(Config { ring: Duration::from_secs(10), ..Config::default() });
     publish(&hub, &["quiet"], NOW);
-    let viewer = entered(&hub);
+    let viewer = registered_viewer(&hub);
     let (mut part, _) = viewer.subscribe(1, &topic(only("quiet")), None, Start::History, NOW).unwrap();
     let _other = viewer.subscribe(2, &topic(only("quiet")), None, Start::Live, NOW).unwrap();
     assert_eq!(seqs(&mut part), [1]);
@@ -148,10 +148,10 @@ fn a_quiet_topic_is_not_told_that_it_missed_what_was_not_for_it() {
 }
 
 #[test]
-fn a_viewer_resumes_after_its_stamp_unless_it_is_of_another_epoch() {
+fn a_viewer_resumes_after_its_number_unless_the_epoch_differs() {
     let hub = hub(Config::default());
     publish(&hub, &["a"; 5], NOW);
-    let viewer = entered(&hub);
+    let viewer = registered_viewer(&hub);
     let next = |epoch, seq| {
         let start = Start::After { epoch, seq };
         let (_, subscribed) = viewer.subscribe(1, &topic(Filter::All), None, start, NOW).unwrap();
@@ -161,10 +161,10 @@ fn a_viewer_resumes_after_its_stamp_unless_it_is_of_another_epoch() {
 }
 
 #[test]
-fn what_the_ring_dropped_is_told_exactly() {
+fn evicted_updates_are_reported_as_an_exact_gap() {
     let hub = hub(Config { ring: Duration::from_secs(10), rollups: Duration::ZERO, ..Config::default() });
     publish(&hub, &["a", "a"], NOW);
-    let viewer = entered(&hub);
+    let viewer = registered_viewer(&hub);
     let (mut slow, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, NOW).unwrap();
     publish(&hub, &["a"], NOW + 30 * S);
     hub.evict_old(NOW + 30 * S);
@@ -176,40 +176,40 @@ fn what_the_ring_dropped_is_told_exactly() {
 }
 
 #[test]
-fn history_is_held_to_its_bytes_at_the_expense_of_the_largest() {
+fn the_byte_limit_evicts_from_the_largest_log() {
     let hub = hub(Config { ring_bytes_max: 20_000, ..Config::default() });
     let small = hub.app("small").unwrap();
-    hub.publish(&small, &DataPoint { app: "small", ..metrics("a", COMPUTATION, 1_000) }, NOW).unwrap();
+    hub.publish(&small, &DataPoint { app: "small", ..data_point("a", COMPUTATION, 1_000) }, NOW).unwrap();
     for _ in 0..1_000 {
         publish(&hub, &["a", "b"], NOW);
     }
     assert!(hub.gauges(0).ring_bytes <= 20_000);
     assert!(hub.counters().batches_evicted.get() > 0);
-    let viewer = entered(&hub);
-    let (mut kept, _) = viewer
+    let viewer = registered_viewer(&hub);
+    let (mut small_feed, _) = viewer
         .subscribe(1, &Topic { app: "small".to_owned(), filter: Filter::All }, None, Start::History, NOW)
         .unwrap();
-    assert_eq!(seqs(&mut kept), [1]);
+    assert_eq!(seqs(&mut small_feed), [1]);
 }
 
 #[test]
-fn limits_refuse_and_count() {
+fn limits_reject_and_count() {
     let hub = hub(Config { apps_max: 1, series_per_app_max: 2, ..Config::default() });
     publish(&hub, &["a", "b"], NOW);
     assert_eq!(hub.app("other").unwrap_err(), RejectReason::AppLimit);
     let app = hub.app("app").unwrap();
-    assert_eq!(hub.publish(&app, &metrics("c", COMPUTATION, 1_000), NOW), Err(RejectReason::SeriesLimit));
-    assert!(hub.publish(&app, &metrics("a", COMPUTATION, 1_000), NOW).is_ok());
+    assert_eq!(hub.publish(&app, &data_point("c", COMPUTATION, 1_000), NOW), Err(RejectReason::SeriesLimit));
+    assert!(hub.publish(&app, &data_point("a", COMPUTATION, 1_000), NOW).is_ok());
     assert_eq!(hub.catalogue_since(0).1[0].limited, 1);
 }
 
 #[test]
-fn a_clock_far_ahead_is_moved_back() {
+fn periods_of_a_clock_far_ahead_are_moved_back() {
     let hub = hub(Config::default());
     let app = hub.app("app").unwrap();
-    hub.publish(&app, &metrics("a", COMPUTATION, 400_000_000), NOW + S).unwrap();
-    hub.publish(&app, &metrics("a", COMPUTATION, 1_004), NOW + S).unwrap();
-    let viewer = entered(&hub);
+    hub.publish(&app, &data_point("a", COMPUTATION, 400_000_000), NOW + S).unwrap();
+    hub.publish(&app, &data_point("a", COMPUTATION, 1_004), NOW + S).unwrap();
+    let viewer = registered_viewer(&hub);
     let (mut all, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, NOW).unwrap();
     let updates = updates(&all.read(1, 0).batches[0]);
     assert_eq!((updates[0].end_ns, updates[0].sent_end_ns()), (1_001 * S, 400_000_000 * S));
@@ -218,7 +218,7 @@ fn a_clock_far_ahead_is_moved_back() {
 }
 
 #[test]
-fn workers_come_go_and_return() {
+fn workers_join_leave_and_return() {
     let hub = hub(Config::default());
     let app = hub.app("app").unwrap();
     let worker = |hub: &Hub| {
@@ -226,7 +226,7 @@ fn workers_come_go_and_return() {
         (worker.connected, worker.since_ns / S, worker.returns)
     };
     hub.worker_joined(&app, "w", S);
-    // The old connection of a worker that was cut off ends after the new one has begun.
+    // A disconnected worker's old connection ends after its new one has started.
     hub.worker_joined(&app, "w", 2 * S);
     hub.worker_left(&app, "w", 3 * S);
     assert_eq!(worker(&hub), (true, 1, 0));
@@ -237,56 +237,59 @@ fn workers_come_go_and_return() {
 }
 
 #[test]
-fn an_application_that_nobody_sends_or_watches_is_forgotten() {
+fn an_application_without_producers_and_viewers_is_removed() {
     let hub = hub(Config::default());
     publish(&hub, &["a"], NOW);
     let version = hub.catalogue_since(0).2;
-    let viewer = entered(&hub);
+    let viewer = registered_viewer(&hub);
     let (watching, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::Live, NOW).unwrap();
     hub.evict_old(NOW + 7_200 * S);
     assert_eq!(hub.gauges(0).apps, 1);
     drop(watching);
     hub.evict_old(NOW + 7_200 * S);
-    let figures = hub.gauges(0);
-    assert_eq!((figures.apps, figures.series, figures.ring_bytes), (0, 0, 0));
+    let gauges = hub.gauges(0);
+    assert_eq!((gauges.apps, gauges.series, gauges.ring_bytes), (0, 0, 0));
     assert!(hub.catalogue_since(version).0);
     publish(&hub, &["a"], NOW + 7_200 * S);
     assert_eq!(hub.gauges(0).series, 1);
 }
 
 #[test]
-fn series_that_nobody_sends_are_let_go_and_their_numbers_never_given_again() {
+fn silent_series_expire_and_their_numbers_are_not_reused() {
     let config = Config { rollups: Duration::ZERO, series_max: 30, ..Config::default() };
     let hub = hub(config);
-    let keep_s = hub.series_ns() / S;
+    let keep_s = hub.series_retention_ns() / S;
     let app = hub.app("app").unwrap();
     let mut given = vec![];
-    // A hundred times ten workers that nobody has heard of before, and one that goes on; thirty are the limit.
+    // A hundred times ten new workers, and one that continues. The limit is thirty.
     for round in 0..100 {
         let now_s = NOW / S + round * keep_s;
         let names: Vec<String> = (0..10).map(|at| format!("w{round}-{at}")).chain(["w".to_owned()]).collect();
         for worker in &names {
-            let metrics = DataPoint { worker, ..metrics("w", COMPUTATION, now_s) };
-            given.push((hub.publish(&app, &metrics, now_s * S).expect("there is a place"), worker.clone()));
+            let point = DataPoint { worker, ..data_point("w", COMPUTATION, now_s) };
+            given.push((hub.publish(&app, &point, now_s * S).expect("there is room"), worker.clone()));
         }
         hub.cut_all(now_s * S);
         hub.evict_old((now_s + 12) * S);
         assert!(hub.gauges(0).series <= 22);
-        // One that was heard a moment ago stays.
-        assert_eq!(hub.publish(&app, &metrics("w", COMPUTATION, now_s), (now_s + 20) * S), Ok(given.last().unwrap().0));
+        // A series that was received recently stays.
+        assert_eq!(
+            hub.publish(&app, &data_point("w", COMPUTATION, now_s), (now_s + 20) * S),
+            Ok(given.last().unwrap().0)
+        );
     }
     let numbers: BTreeMap<u32, String> = given.iter().cloned().collect();
     assert!(given.iter().all(|(number, worker)| numbers[number] == *worker), "a number stands for one series only");
     assert_eq!(hub.counters().series_expired.get(), given.len() as u64 - 99 - hub.gauges(0).series as u64);
     let clocks = app.log.lock().clocks();
-    assert_eq!(clocks, hub.gauges(0).series, "a clock goes with the last series of its worker");
+    assert_eq!(clocks, hub.gauges(0).series, "a clock is removed with its worker's last series");
 }
 
 #[test]
-fn a_whole_client_counts_every_update_once() {
+fn a_client_with_overlapping_topics_counts_every_update_once() {
     let hub = hub(Config::default());
     publish(&hub, &["a", "b"], NOW);
-    let viewer = entered(&hub);
+    let viewer = registered_viewer(&hub);
     let mut client = Client::default();
     client.connected();
     client.follow(topic(Filter::All), Start::History);

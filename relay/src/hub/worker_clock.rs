@@ -1,18 +1,19 @@
-//! The clock of one worker, as far as it can be told from when its periods end and when they arrive.
+//! Estimates the clock offset of one worker from the period ends and arrival times of its frames.
 //!
-//! A worker stamps each period with its own clock. As long as that is near the relay's, the stamp is believed, and a frame that
-//! comes late belongs into the past: an idle component flushes minutes later. A worker whose clock is off is moved as a whole:
-//! one **offset** is added to the end of each of its periods, so that they stay as far apart as they were. No frame is ever
-//! placed by its own arrival, which would turn every delay on the way into a wrong rate.
+//! A worker stamps each period with its own clock. As long as that clock is close to the relay's, the stamp is used,
+//! and a late frame belongs to the past: an idle component may flush minutes later. If a worker's clock is off, one
+//! **offset** is added to all of its period ends, so that their distances do not change. A frame is never placed by its
+//! own arrival time, because every network delay would then become a wrong rate.
 //!
-//! The offset is found from the *delay* of frames, arrival less period end:
-//! - A period cannot end after it arrives. A frame from the future shows at once that its worker is ahead.
-//! - A frame from the past is either late, or its worker has set its clock back. It is **held** until that is known: the next
-//!   frame that is on time shows that the clock has not changed; three frames in a row that arrive as far apart as their
-//!   periods end show that it has. If neither happens, it counts as late.
-//! - Frames that come faster than their periods end are a backlog or a recording. They are not held.
+//! The offset is derived from the *delay* of frames, which is arrival minus period end:
+//! - A period cannot end after it arrives. A frame from the future immediately shows that its worker is ahead.
+//! - A frame from the past is either late, or its worker has set its clock back. The frame is **held** until this is
+//!   clear. The next frame that is on time shows that the clock has not changed. Three frames in a row whose arrival
+//!   distances equal the distances of their period ends show that it has changed. If neither happens, the frame counts
+//!   as late.
+//! - Frames that arrive faster than their periods end are a backlog or a recording. They are not held.
 //!
-//! Pure: times are arguments, and whoever calls stamps what is released.
+//! This module does no I/O: times are arguments, and the caller publishes released frames.
 
 use joey_shared::histogram::Histogram;
 use joey_shared::wire::PackedBins;
@@ -21,84 +22,87 @@ use crate::data_point::Counts;
 
 const SECOND_NS: i64 = 1_000_000_000;
 
-/// A difference that is never called one, at least: 2 s.
+/// Minimum tolerance: a smaller difference never counts as an offset. 2 s.
 const TOLERANCE_NS_MIN: i64 = 2 * SECOND_NS;
 
-/// How many of its periods a worker may be off before its clock is.
+/// Tolerance in periods: a larger difference may be a clock offset.
 const TOLERANCE_PERIODS: i64 = 3;
 
-/// How early a frame may be beside a whole number of seconds: 0.1 s.
+/// How much a frame may be early compared with a whole number of seconds: 0.1 s.
 const EARLY_NS_MAX: i64 = SECOND_NS / 10;
 
-/// How long a frame is held, at least: 2 s.
+/// Minimum time that a frame is held: 2 s.
 const HOLD_NS_MIN: i64 = 2 * SECOND_NS;
 
-/// A frame of a worker that has never been on time, and that is older than this, is a recording: it is not held. One day.
+/// A frame older than this, of a worker that has never been on time, is a recording and is not held: one day.
 const RECORDING_NS: i64 = 86_400 * SECOND_NS;
 
-/// How many frames in a row must arrive as far apart as their periods end, after the first, to show that a clock was set.
+/// Number of frames in a row, after the first, whose arrival distances must equal the distances of their period ends to
+/// prove a new offset.
 const STEPS_MIN: u32 = 2;
 
-/// How much jitter there may be between them, at least: 0.25 s.
+/// Minimum jitter that is tolerated between such frames: 0.25 s.
 const JITTER_NS_MIN: i64 = SECOND_NS / 4;
 
-/// Frames held for one worker. One more, and all count as late.
-const HELD_MAX: usize = 4_096;
+/// Maximum number of frames held for one worker. At the limit all of them count as late.
+const HELD_PER_WORKER_MAX: usize = 4_096;
 
-/// What the relay knows of one worker's clock.
+/// Clock estimate for one worker.
 #[derive(Debug, Default)]
 pub(super) struct WorkerClock {
-    /// What is added to its period ends. Whole seconds, so that periods that end with a second still do.
+    /// Offset added to period ends. It is in whole seconds, so that periods that end on a full second still do.
     offset_ns: i64,
-    /// The offset before that: frames that were on their way when the clock was set, or one that was set back again.
+    /// The previous offset. It applies to frames that were in flight when the clock was set, and if the clock is set
+    /// back again.
     previous_ns: i64,
-    /// When the offset was found, by the relay's clock.
+    /// When the offset was detected, on the relay's clock.
     since_ns: u64,
-    /// Whether any of its frames has been on time.
-    is_proven: bool,
-    /// Whether frames come faster than their periods end, so that none is held.
+    /// Whether a frame has ever been on time.
+    has_been_on_time: bool,
+    /// Whether frames arrive faster than their periods end. Then no frame is held.
     is_catching_up: bool,
-    /// The delay that may turn out to be a new offset.
-    suspect: Option<Suspect>,
-    held: Vec<Held>,
-    /// The offset that the log of the relay speaks of.
+    /// A delay that may become the new offset.
+    candidate: Option<OffsetCandidate>,
+    held: Vec<HeldFrame>,
+    /// Offset that was last logged.
     logged_ns: i64,
 }
 
-/// Frames that are late by about the same.
+/// Frames with about the same delay.
 #[derive(Debug)]
-struct Suspect {
-    /// The least delay among them.
+struct OffsetCandidate {
+    /// Smallest delay among them.
     delay_ns: i64,
-    /// When the first of them arrived, and when its period ended.
+    /// Arrival and period end of the first frame.
     first_arrival_ns: i64,
     first_end_ns: i64,
-    /// The same of the last one that came a period after the one before.
+    /// Arrival and period end of the last frame that arrived one period after its predecessor.
     step_arrival_ns: i64,
     step_end_ns: i64,
-    /// How many came so.
+    /// Number of such frames.
     steps: u32,
-    /// The shortest period among them.
+    /// Shortest period among them.
     period_ns: i64,
 }
 
-/// How a frame came after the one before it, of the same delay.
+/// Pace of a frame compared with the previous frame of the same delay.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pace {
-    /// As long after it as its period ended after the other's, or of the same period, or it cannot be told.
+    /// The arrival distance equals the distance of the period ends, or the frame is of the same period, or the pace is
+    /// unknown.
     Even,
-    /// Much sooner: a backlog.
+    /// It arrived much sooner: a backlog.
     Faster,
-    /// Much later: nothing that follows a clock.
+    /// It arrived much later: the delay does not come from a clock offset.
     Slower,
 }
 
-/// A frame that waits for its place.
+/// A frame that waits until the offset is clear.
 #[derive(Debug)]
-pub(super) struct Held {
-    /// The number of its series.
+pub(super) struct HeldFrame {
+    /// Number of its series.
     pub(super) series: u32,
-    /// Its period, and when that ended by the worker's clock, in ns.
+    /// Its period, and the period end on the worker's clock, in ns.
     pub(super) period_ns: u64,
     pub(super) end_ns: u64,
     arrival_ns: u64,
@@ -107,100 +111,101 @@ pub(super) struct Held {
     max_ns: u64,
 }
 
-impl Held {
-    /// Keeps what was `counted` of `series`, read at `now_ns`.
-    pub(super) fn new(series: u32, counted: Counts<impl ExactSizeIterator<Item = u64>>, now_ns: u64) -> Self {
-        let Counts { span, period_ns, end_ns } = counted;
+impl HeldFrame {
+    /// Stores `counts` of `series`, read at `now_ns`.
+    pub(super) fn new(series: u32, counts: Counts<impl ExactSizeIterator<Item = u64>>, now_ns: u64) -> Self {
+        let Counts { span, period_ns, end_ns } = counts;
         let mut histogram = Histogram::default();
         histogram.bins.iter_mut().skip(span.first).zip(span.counts).for_each(|(bin, count)| *bin = count);
         let bins = PackedBins::pack(&histogram.bins);
         Self { series, period_ns, end_ns, arrival_ns: now_ns, bins, min_ns: span.min_ns, max_ns: span.max_ns }
     }
 
-    /// What was counted.
+    /// Its histogram.
     pub(super) fn histogram(&self) -> Histogram {
         Histogram { bins: self.bins.unpack(), min_ns: self.min_ns, max_ns: self.max_ns }
     }
 }
 
-/// What is to be done with a frame.
+/// What to do with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// It goes where its end and the offset say. Nothing else changes.
-    Place,
-    /// The same, after all that is held.
-    PlaceAfterHeld,
-    /// It is held: [`WorkerClock::hold`].
+    /// Publish it with the corrected period end.
+    Accept,
+    /// Publish all held frames first, then this one.
+    AcceptAfterHeld,
+    /// Hold it: call [`WorkerClock::hold`].
     Hold,
 }
 
 impl WorkerClock {
-    /// Decides about a frame whose period ended at `end_ns` by the worker's clock and which arrived at `now_ns` by ours.
+    /// Decides about a frame whose period ended at `end_ns` on the worker's clock and which arrived at `now_ns` on
+    /// ours.
     pub(super) fn decide(&mut self, end_ns: u64, period_ns: u64, now_ns: u64) -> Decision {
         let (end, now, period) = (signed(end_ns), signed(now_ns), signed(period_ns));
         let delay = now - end;
         let tolerance = tolerance_ns(period);
-        if (delay.saturating_sub(self.offset_ns)).saturating_abs() <= tolerance && self.suspect.is_none() {
-            self.is_proven = true;
-            return Decision::Place;
+        if (delay.saturating_sub(self.offset_ns)).saturating_abs() <= tolerance && self.candidate.is_none() {
+            self.has_been_on_time = true;
+            return Decision::Accept;
         }
-        self.look_closer(WsFrame { end, now, period, delay, tolerance })
+        self.decide_off_time(FrameTimes { end, now, period, delay, tolerance })
     }
 
     #[cold]
-    fn look_closer(&mut self, frame: WsFrame) -> Decision {
-        let WsFrame { now, delay, tolerance, .. } = frame;
+    fn decide_off_time(&mut self, frame: FrameTimes) -> Decision {
+        let FrameTimes { now, delay, tolerance, .. } = frame;
         if frame.fits(self.offset_ns) {
-            return self.on_time();
+            return self.accept_on_time();
         }
         if frame.fits(self.previous_ns) {
-            // Where neither of two clocks stops, each of their frames has its place.
+            // If two workers with different clocks share a name, frames of both are accepted.
             self.set_offset(self.previous_ns, now);
-            return self.on_time();
+            return self.accept_on_time();
         }
         if delay < self.offset_ns {
             self.set_offset(frame.offset_for(delay), now);
-            return self.on_time();
+            return self.accept_on_time();
         }
-        match &mut self.suspect {
-            Some(suspect) if delay < suspect.first_delay_ns().saturating_sub(tolerance) => {
-                self.suspect = Some(Suspect::of(frame));
+        match &mut self.candidate {
+            Some(candidate) if delay < candidate.first_delay_ns().saturating_sub(tolerance) => {
+                self.candidate = Some(OffsetCandidate::new(frame));
                 self.is_catching_up = true;
-                return self.place();
+                return self.accept();
             }
-            // Even later, which says nothing of the clock.
-            Some(suspect) if delay > suspect.first_delay_ns().saturating_add(tolerance) => {}
-            Some(suspect) => match suspect.add(frame) {
-                Pace::Even if suspect.steps >= STEPS_MIN => {
-                    let (offset_ns, since_ns) = (frame.offset_for(suspect.delay_ns), suspect.first_arrival_ns);
+            // Even later, so it does not indicate a clock offset.
+            Some(candidate) if delay > candidate.first_delay_ns().saturating_add(tolerance) => {}
+            Some(candidate) => match candidate.add(frame) {
+                Pace::Even if candidate.steps >= STEPS_MIN => {
+                    let (offset_ns, since_ns) = (frame.offset_for(candidate.delay_ns), candidate.first_arrival_ns);
                     self.set_offset(offset_ns, since_ns);
-                    return self.on_time();
+                    return self.accept_on_time();
                 }
                 Pace::Even => {}
-                Pace::Slower => self.suspect = Some(Suspect::of(frame)),
+                Pace::Slower => self.candidate = Some(OffsetCandidate::new(frame)),
                 Pace::Faster => {
-                    self.suspect = Some(Suspect::of(frame));
+                    self.candidate = Some(OffsetCandidate::new(frame));
                     self.is_catching_up = true;
                 }
             },
-            None => self.suspect = Some(Suspect::of(frame)),
+            None => self.candidate = Some(OffsetCandidate::new(frame)),
         }
-        let is_recording = !self.is_proven && delay > RECORDING_NS;
-        if self.is_catching_up || is_recording || self.held.len() >= HELD_MAX || self.is_overdue(now) {
-            return self.place();
+        let is_recording = !self.has_been_on_time && delay > RECORDING_NS;
+        if self.is_catching_up || is_recording || self.held.len() >= HELD_PER_WORKER_MAX || self.is_overdue(now) {
+            return self.accept();
         }
         Decision::Hold
     }
 
-    fn on_time(&mut self) -> Decision {
-        self.is_proven = true;
+    fn accept_on_time(&mut self) -> Decision {
+        self.has_been_on_time = true;
         self.is_catching_up = false;
-        self.suspect = None;
-        self.place()
+        self.candidate = None;
+        self.accept()
     }
 
-    const fn place(&self) -> Decision {
-        if self.held.is_empty() { Decision::Place } else { Decision::PlaceAfterHeld }
+    const fn accept(&self) -> Decision {
+        if self.held.is_empty() { Decision::Accept } else { Decision::AcceptAfterHeld }
     }
 
     const fn set_offset(&mut self, offset_ns: i64, since_ns: i64) {
@@ -209,54 +214,54 @@ impl WorkerClock {
         self.since_ns = since_ns.unsigned_abs();
     }
 
-    /// Keeps a frame until more is known.
-    pub(super) fn hold(&mut self, held: Held) {
+    /// Holds a frame until the offset is clear.
+    pub(super) fn hold(&mut self, held: HeldFrame) {
         self.held.push(held);
     }
 
-    /// Everything held, once it is known where it belongs, or at `now_ns` has waited long enough.
-    pub(super) fn release(&mut self) -> Vec<Held> {
+    /// Takes all held frames, when the offset is clear or the hold time is over.
+    pub(super) fn release(&mut self) -> Vec<HeldFrame> {
         std::mem::take(&mut self.held)
     }
 
-    /// Whether something has been held for so long that it has to count as late.
+    /// Whether a frame has been held so long that it has to count as late.
     pub(super) fn is_due(&self, now_ns: u64) -> bool {
         self.is_overdue(signed(now_ns))
     }
 
     fn is_overdue(&self, now: i64) -> bool {
         self.held.first().is_some_and(|held| {
-            // A change of the clock shows after two periods, and what comes then may be delayed a little.
+            // A clock change is proven after two periods, and its frames may be slightly delayed.
             let wait = signed(held.period_ns).saturating_mul(5) / 2;
             now.saturating_sub(signed(held.arrival_ns)) >= wait.max(HOLD_NS_MIN)
         })
     }
 
-    /// How many frames are held.
-    pub(super) const fn held(&self) -> usize {
+    /// Number of held frames.
+    pub(super) const fn held_count(&self) -> usize {
         self.held.len()
     }
 
-    /// The offset, if it is another one than at the last call.
-    pub(super) fn news(&mut self) -> Option<i64> {
-        let is_new = std::mem::replace(&mut self.logged_ns, self.offset_ns) != self.offset_ns;
-        is_new.then_some(self.offset_ns)
+    /// Returns the offset if it has changed since the last call.
+    pub(super) fn take_changed_offset(&mut self) -> Option<i64> {
+        let has_changed = std::mem::replace(&mut self.logged_ns, self.offset_ns) != self.offset_ns;
+        has_changed.then_some(self.offset_ns)
     }
 
-    /// Where a period belongs that ended at `end_ns` by the worker's clock.
-    pub(super) fn placed(&self, end_ns: u64) -> u64 {
+    /// Corrects a period end of the worker's clock by the offset.
+    pub(super) fn corrected_end_ns(&self, end_ns: u64) -> u64 {
         signed(end_ns).saturating_add(self.offset_ns).max(0).unsigned_abs()
     }
 
-    /// What is added to period ends, in ns, and when that was found.
+    /// Offset added to period ends, in ns, and when it was detected.
     pub(super) const fn offset(&self) -> (i64, u64) {
         (self.offset_ns, self.since_ns)
     }
 }
 
-/// The times of a frame in ns. They are signed, and far from the bounds.
+/// Times of a frame in ns. They are signed and far from the limits of `i64`.
 #[derive(Clone, Copy)]
-struct WsFrame {
+struct FrameTimes {
     end: i64,
     now: i64,
     period: i64,
@@ -264,19 +269,19 @@ struct WsFrame {
     tolerance: i64,
 }
 
-impl WsFrame {
+impl FrameTimes {
     const fn fits(&self, offset_ns: i64) -> bool {
         self.delay.saturating_sub(offset_ns).saturating_abs() <= self.tolerance
     }
 
-    /// The offset for a clock whose frames have the delay `delay_ns`; none within the tolerance.
+    /// Offset for a clock whose frames have the delay `delay_ns`; 0 within the tolerance.
     const fn offset_for(&self, delay_ns: i64) -> i64 {
         if delay_ns.saturating_abs() <= self.tolerance { 0 } else { whole_seconds(delay_ns) }
     }
 }
 
-impl Suspect {
-    const fn of(WsFrame { end, now, period, delay, .. }: WsFrame) -> Self {
+impl OffsetCandidate {
+    const fn new(FrameTimes { end, now, period, delay, .. }: FrameTimes) -> Self {
         Self {
             delay_ns: delay,
             first_arrival_ns: now,
@@ -292,11 +297,11 @@ impl Suspect {
         self.first_arrival_ns - self.first_end_ns
     }
 
-    /// Adds a frame of about the same delay, and says how it came after the last one that counted.
-    fn add(&mut self, frame: WsFrame) -> Pace {
+    /// Adds a frame with about the same delay. Returns its pace compared with the last counted frame.
+    fn add(&mut self, frame: FrameTimes) -> Pace {
         self.delay_ns = self.delay_ns.min(frame.delay);
         if frame.period > self.period_ns {
-            // Those of the shortest period show it first.
+            // Only frames with the shortest period are counted, because they prove an offset first.
             return Pace::Even;
         }
         self.period_ns = frame.period;
@@ -318,18 +323,18 @@ impl Suspect {
     }
 }
 
-/// How far a worker with such periods may be off.
+/// Tolerance for a worker with this period.
 fn tolerance_ns(period: i64) -> i64 {
     period.saturating_mul(TOLERANCE_PERIODS).max(TOLERANCE_NS_MIN)
 }
 
-/// The whole seconds that a clock is off whose frames have the delay `delay_ns`: what is beyond them is how long they were on
-/// their way, or up to a tenth of a second by which the worker was early.
+/// Clock offset in whole seconds for frames with the delay `delay_ns`. The remainder is network delay, or up to a tenth
+/// of a second by which the worker was early.
 const fn whole_seconds(delay_ns: i64) -> i64 {
     delay_ns.saturating_add(EARLY_NS_MAX).div_euclid(SECOND_NS).saturating_mul(SECOND_NS)
 }
 
-/// Beyond the year 2262 all times are the same.
+/// Times after the year 2262 are clamped.
 fn signed(ns: u64) -> i64 {
     i64::try_from(ns).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! Handing out what is new to those who stand by for it.
+//! The broadcast task: writes new batches to idle viewers.
 
 use std::sync::Arc;
 
@@ -8,54 +8,56 @@ use tokio::task::yield_now;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::hub::{Handed, Hub, Round};
+use crate::hub::{Broadcast, Delivered, Hub};
 
-/// Viewers that are served before others get their turn: some 300 µs. It has to be less than tokio lets a task do at once,
-/// 128 operations, or those behind TLS would seem full.
-const TURN: usize = 64;
-/// Viewers for whom another thread is worth its while.
-const SHARE_MIN: usize = 256;
+/// Number of viewers served before the task yields, which takes about 300 µs. It must be less than tokio's budget of
+/// 128 operations per poll; beyond that, TLS connections would report that they are full.
+const SUBSCRIBERS_PER_TURN: usize = 64;
+/// Minimum number of viewers for an additional thread.
+const SHARE_SIZE_MIN: usize = 256;
 
-/// Hands out what is cut, until `stop`.
-pub async fn hand_out(hub: Arc<Hub>, stop: CancellationToken) {
+/// Sends queued broadcasts until `stop`.
+pub async fn run(hub: Arc<Hub>, stop: CancellationToken) {
     let work = async {
         loop {
-            hub.rounds().due().await;
+            hub.broadcast_queue().ready().await;
             loop {
-                let (began, rounds) = (Instant::now(), hub.rounds().take());
-                if rounds.is_empty() {
+                let (began, broadcasts) = (Instant::now(), hub.broadcast_queue().take_all());
+                if broadcasts.is_empty() {
                     break;
                 }
-                for round in rounds {
-                    make(&hub, Arc::new(round)).await;
+                for broadcast in broadcasts {
+                    send_broadcast(&hub, Arc::new(broadcast)).await;
                 }
-                hub.rounds().are_made(began.elapsed());
+                hub.broadcast_queue().record_duration(began.elapsed());
             }
         }
     };
     stop.run_until_cancelled(work).await;
 }
 
-/// Makes one round, on as many threads as it is worth. It is over when all are served, so that nobody gets a later one first.
-async fn make(hub: &Arc<Hub>, round: Arc<Round>) {
+/// Sends one broadcast with a suitable number of threads. It returns after all viewers are served, so that no viewer
+/// receives a later broadcast first.
+async fn send_broadcast(hub: &Arc<Hub>, broadcast: Arc<Broadcast>) {
     let threads = Handle::current().metrics().num_workers();
-    let shares = (round.audience().len() / SHARE_MIN).clamp(1, threads);
-    let share = round.audience().len().div_ceil(shares).max(1);
-    let others: Vec<_> = (1..shares).map(|at| tokio::spawn(serve(hub.clone(), round.clone(), share, at))).collect();
-    serve(hub.clone(), round, share, 0).await;
-    // Should one have failed, whoever it was to serve is a round behind, and is woken by the next.
+    let shares = (broadcast.subscribers().len() / SHARE_SIZE_MIN).clamp(1, threads);
+    let share = broadcast.subscribers().len().div_ceil(shares).max(1);
+    let others: Vec<_> =
+        (1..shares).map(|at| tokio::spawn(send_to_share(hub.clone(), broadcast.clone(), share, at))).collect();
+    send_to_share(hub.clone(), broadcast, share, 0).await;
+    // If a task panics, its viewers miss this broadcast. The next one wakes them.
     join_all(others).await;
 }
 
-/// Serves the share at `at` of shares of `share` viewers.
-async fn serve(hub: Arc<Hub>, round: Arc<Round>, share: usize, at: usize) {
-    for listeners in round.audience().chunks(share).nth(at).unwrap_or_default().chunks(TURN) {
-        // Asked for once, since even the clock is a hundredth of what it takes to serve a viewer.
-        let (now, mut all) = (Instant::now(), Handed::default());
-        for (_, listener) in listeners {
-            let handed = listener.hand(&round.news, now);
-            all.messages += handed.messages;
-            all.bytes += handed.bytes;
+/// Serves the viewers of share number `at`; a share has `share` viewers.
+async fn send_to_share(hub: Arc<Hub>, broadcast: Arc<Broadcast>, share: usize, at: usize) {
+    for subscribers in broadcast.subscribers().chunks(share).nth(at).unwrap_or_default().chunks(SUBSCRIBERS_PER_TURN) {
+        // Read the clock once per turn. A clock read costs one hundredth of serving a viewer.
+        let (now, mut all) = (Instant::now(), Delivered::default());
+        for (_, subscriber) in subscribers {
+            let delivered = subscriber.deliver(&broadcast.new, now);
+            all.messages += delivered.messages;
+            all.bytes += delivered.bytes;
         }
         hub.counters().sent_messages.inc_by(all.messages);
         hub.counters().sent_messages_direct.inc_by(all.messages);

@@ -1,8 +1,8 @@
-//! What a viewer's own task shares with whoever hands out what is new: its WebSocket, and where it stands.
+//! State that a viewer's task shares with the broadcast task: its WebSocket and its position while it is idle.
 //!
-//! A viewer that has everything stands by. What is cut then is written to its socket on the spot, by the one task that goes
-//! from viewer to viewer; waking a task for each of them took as long as the writing itself. Only a viewer that does not take
-//! all of it at once is woken, and goes on by itself.
+//! A viewer that is up to date becomes idle. The broadcast task then writes new batches directly to its socket. Waking
+//! one task per viewer took as long as the writes. A viewer is only woken, and continues in its own task, if its socket
+//! does not accept the whole write.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
@@ -15,140 +15,142 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::websocket::Socket;
-use crate::hub::{Handed, Listener, News};
+use crate::hub::{Delivered, NewBatches, Subscriber};
 
-/// A viewer's line.
+/// Shared handle of one session.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct SessionHandle {
     wake: Notify,
-    /// The feeds that there is something to read in. A viewer of a thousand feeds looks at these only.
-    news: Mutex<BTreeSet<u32>>,
-    /// A hint, so that nobody waits for the lock who only has to wake.
-    stands_by: AtomicBool,
-    /// Where nothing can be handed out, there is no socket here.
-    end: Option<Mutex<End>>,
+    /// Feeds with new batches. A viewer of a thousand feeds reads only these.
+    ready_feeds: Mutex<BTreeSet<u32>>,
+    /// Hint that avoids locking the socket just to wake the viewer.
+    idle: AtomicBool,
+    /// `None` if the transport cannot receive broadcasts.
+    socket: Option<Mutex<IdleSocket>>,
 }
 
 #[derive(Debug)]
-struct End {
+struct IdleSocket {
     socket: Socket,
-    standing: Option<Stand>,
+    position: Option<IdlePosition>,
 }
 
-/// Where a viewer stands that has everything.
+/// Position of an idle viewer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stand {
-    /// The feed that it is handed.
+pub(super) struct IdlePosition {
+    /// The feed whose broadcasts it receives.
     pub(super) feed: u32,
-    /// The next number that it has not got.
+    /// Next sequence number to send.
     pub(super) next: u64,
-    /// When it was last told something.
-    pub(super) told: Instant,
+    /// When the last message was sent.
+    pub(super) last_sent: Instant,
 }
 
-impl Line {
+impl SessionHandle {
     pub(super) fn new(socket: Option<Socket>) -> Self {
-        let end = socket.map(|socket| Mutex::new(End { socket, standing: None }));
-        Self { wake: Notify::new(), news: Mutex::default(), stands_by: AtomicBool::new(false), end }
+        let socket = socket.map(|socket| Mutex::new(IdleSocket { socket, position: None }));
+        Self { wake: Notify::new(), ready_feeds: Mutex::default(), idle: AtomicBool::new(false), socket }
     }
 
-    /// Waits until there may be something to do.
-    pub(super) async fn woken(&self) {
+    /// Waits until the session is woken.
+    pub(super) async fn notified(&self) {
         self.wake.notified().await;
     }
 
-    /// The feeds that have got something to read since the last call.
-    pub(super) fn take_news(&self) -> BTreeSet<u32> {
-        std::mem::take(&mut *self.news.lock())
+    /// Takes the feeds that got new batches since the last call.
+    pub(super) fn take_ready_feeds(&self) -> BTreeSet<u32> {
+        std::mem::take(&mut *self.ready_feeds.lock())
     }
 
-    /// From now on what is new is handed out, if there is a way to.
-    pub(super) fn stand_by(&self, stand: Stand) {
-        if let Some(end) = &self.end {
-            end.lock().standing = Some(stand);
-            self.stands_by.store(true, Release);
+    /// Makes the session idle if its transport can receive broadcasts.
+    pub(super) fn enter_idle(&self, position: IdlePosition) {
+        if let Some(idle) = &self.socket {
+            idle.lock().position = Some(position);
+            self.idle.store(true, Release);
         }
     }
 
-    /// No longer; says how far that has come.
-    pub(super) fn stand_down(&self) -> Option<Stand> {
-        self.stands_by.store(false, Release);
-        self.end.as_ref()?.lock().standing.take()
+    /// Ends the idle state. Returns the position, if the session was idle.
+    pub(super) fn leave_idle(&self) -> Option<IdlePosition> {
+        self.idle.store(false, Release);
+        self.socket.as_ref()?.lock().position.take()
     }
 
-    /// Waits until `next`, or until the viewer wants a `heartbeat`. One that stands by is told things of which its task knows
-    /// nothing; it is reminded when it was told nothing for that long, so that its task need not look every time.
+    /// Waits until `next`, or until `heartbeat` if the session is not idle. An idle session receives broadcasts without
+    /// its task. It is woken when nothing has been sent for a heartbeat interval, so its task needs no timer for that.
     pub(super) async fn until_due(&self, heartbeat: Instant, next: Instant) {
-        sleep_until(if self.stands_by() { next } else { next.min(heartbeat) }).await;
+        sleep_until(if self.is_idle() { next } else { next.min(heartbeat) }).await;
     }
 
-    /// The socket, for as long as nothing else happens.
+    /// Locks the socket.
     pub(super) fn socket(&self) -> Option<impl std::ops::DerefMut<Target = Socket> + '_> {
-        self.end.as_ref().map(|end| MutexGuard::map(end.lock(), |end| &mut end.socket))
+        self.socket.as_ref().map(|idle| MutexGuard::map(idle.lock(), |idle| &mut idle.socket))
     }
 }
 
-impl Listener for Line {
+impl Subscriber for SessionHandle {
     fn wake(&self) {
         self.wake.notify_one();
     }
 
-    fn news(&self, feed: u32) {
-        self.news.lock().insert(feed);
+    fn notify_feed(&self, feed: u32) {
+        self.ready_feeds.lock().insert(feed);
         self.wake();
     }
 
-    fn stands_by(&self) -> bool {
-        self.stands_by.load(Acquire)
+    fn is_idle(&self) -> bool {
+        self.idle.load(Acquire)
     }
 
-    fn remind(&self, now: Instant, silent: Duration) {
-        let is_silent = |end: &Mutex<End>| end.lock().standing.is_some_and(|stand| stand.told + silent <= now);
-        if self.stands_by() && self.end.as_ref().is_some_and(is_silent) {
+    fn wake_if_silent(&self, now: Instant, silent: Duration) {
+        let is_silent =
+            |idle: &Mutex<IdleSocket>| idle.lock().position.is_some_and(|position| position.last_sent + silent <= now);
+        if self.is_idle() && self.socket.as_ref().is_some_and(is_silent) {
             self.wake();
         }
     }
 
-    fn hand(&self, news: &News, now: Instant) -> Handed {
-        let (handed, is_done) = self.end.as_ref().map_or_else(Default::default, |end| end.lock().hand(news, now));
-        if !is_done {
-            self.stands_by.store(false, Release);
+    fn deliver(&self, new: &NewBatches, now: Instant) -> Delivered {
+        let (delivered, is_complete) =
+            self.socket.as_ref().map_or_else(Default::default, |idle| idle.lock().deliver(new, now));
+        if !is_complete {
+            self.idle.store(false, Release);
             self.wake.notify_one();
         }
-        handed
+        delivered
     }
 }
 
-impl End {
-    /// Writes what is new to the viewer; says whether nothing is left to do.
-    fn hand(&mut self, news: &News, now: Instant) -> (Handed, bool) {
-        let mut handed = Handed::default();
-        let Some(standing) = self.standing.as_mut() else { return (handed, false) };
-        if standing.feed != news.feed {
-            // What it stands by for brings that as well.
-            return (handed, true);
+impl IdleSocket {
+    /// Writes new batches to the viewer. Returns whether the write is complete.
+    fn deliver(&mut self, new: &NewBatches, now: Instant) -> (Delivered, bool) {
+        let mut delivered = Delivered::default();
+        let Some(position) = self.position.as_mut() else { return (delivered, false) };
+        if position.feed != new.feed {
+            // The subscription to the idle feed delivers this feed's updates as well.
+            return (delivered, true);
         }
-        // Its task may have read some of it already.
-        let next = standing.next;
-        let mut pieces = news.pieces.iter().skip_while(|piece| piece.to < next).peekable();
-        if pieces.peek().map_or(news.pieces.is_empty(), |first| first.from > next) {
-            return (handed, false);
+        // The session's task may have sent some of the batches already.
+        let next = position.next;
+        let mut batches = new.batches.iter().skip_while(|batch| batch.to < next).peekable();
+        if batches.peek().map_or(new.batches.is_empty(), |first| first.from > next) {
+            return (delivered, false);
         }
-        // Whoever does not take all of it is woken, and asks to be told by itself.
+        // If the write is incomplete, the session's task is woken and registers its own waker.
         let mut context = Context::from_waker(Waker::noop());
         let mut outcome = Poll::Ready(Ok(()));
-        while let Some(piece) = pieces.next() {
-            standing.next = piece.to + 1;
-            handed.messages += 1;
-            handed.bytes += piece.frame.len() as u64;
-            // All in one write.
-            if pieces.peek().is_some() {
-                self.socket.push(&piece.frame);
+        while let Some(batch) = batches.next() {
+            position.next = batch.to + 1;
+            delivered.messages += 1;
+            delivered.bytes += batch.frame.len() as u64;
+            // Write all batches at once.
+            if batches.peek().is_some() {
+                self.socket.push(&batch.frame);
             } else {
-                outcome = self.socket.poll_send(&piece.frame, &mut context);
+                outcome = self.socket.poll_send(&batch.frame, &mut context);
             }
         }
-        standing.told = now;
-        (handed, matches!(outcome, Poll::Ready(Ok(()))))
+        position.last_sent = now;
+        (delivered, matches!(outcome, Poll::Ready(Ok(()))))
     }
 }

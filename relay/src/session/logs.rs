@@ -1,4 +1,4 @@
-//! Applications that have a log in each of several relays: which ones there are, and those that are still on their way here.
+//! Subscriptions to applications with logs on several relays: which logs exist, and which ones are being fetched.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,149 +9,150 @@ use joey_shared::wire::{Refusal, ServerMessage, Start};
 use tokio::time::Instant;
 
 use super::Session;
-use crate::hub::{Standing, Want};
+use crate::hub::{Interest, LogState};
 
-/// How long a log of another relay may take to come before the viewer is told that it does not.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long fetching a log may take before its subscription is rejected.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What one viewer was told of logs, and what it waits for.
+/// A viewer's subscriptions to applications and logs of a cluster.
 #[derive(Debug, Default)]
-pub(super) struct Logs {
-    /// The hub's version when it was last told.
+pub(super) struct LogSubscriptions {
+    /// Version of the hub's logs that was last sent.
     version: u64,
-    /// Subscriptions that were answered with the logs to follow instead, and the logs named.
-    told: BTreeMap<u32, Told>,
-    coming: BTreeMap<u32, Coming>,
-    /// That this viewer watches each of the applications above, once for each however many subscriptions there are.
-    wants: BTreeMap<String, Want>,
-    /// What was said of the cluster.
+    /// Subscriptions that were redirected to the logs of the application, and the logs that were sent.
+    redirected: BTreeMap<u32, Redirected>,
+    pending: BTreeMap<u32, PendingLog>,
+    /// Interest in the applications of these subscriptions, once for each application.
+    interest: BTreeMap<String, Interest>,
+    /// Cluster state that was last sent.
     cluster: Option<ClusterInfo>,
-    /// The hub's version of the addresses that were told.
-    addresses: u64,
+    /// Version of the addresses that were last sent.
+    addresses_version: u64,
 }
 
 #[derive(Debug)]
-struct Told {
+struct Redirected {
     topic: Topic,
     epochs: Vec<u64>,
 }
 
 /// A subscription to a log that is being fetched.
 #[derive(Debug)]
-struct Coming {
+struct PendingLog {
     topic: Topic,
     epoch: u64,
     start: Start,
     deadline: Instant,
 }
 
-impl Logs {
-    /// How many subscriptions are held here.
+impl LogSubscriptions {
+    /// Number of subscriptions in this state.
     pub(super) fn len(&self) -> usize {
-        self.told.len() + self.coming.len()
+        self.redirected.len() + self.pending.len()
     }
 
-    /// Whether a subscription of this number is held here.
-    pub(super) fn holds(&self, sub: u32) -> bool {
-        self.told.contains_key(&sub) || self.coming.contains_key(&sub)
+    /// Whether a subscription with this number is in this state.
+    pub(super) fn contains(&self, sub: u32) -> bool {
+        self.redirected.contains_key(&sub) || self.pending.contains_key(&sub)
     }
 
-    /// A subscription has ended.
-    pub(super) fn leave(&mut self, sub: u32) {
-        self.told.remove(&sub);
-        self.coming.remove(&sub);
+    /// Removes a subscription.
+    pub(super) fn remove(&mut self, sub: u32) {
+        self.redirected.remove(&sub);
+        self.pending.remove(&sub);
     }
 
-    /// Whether some subscription that is held here is about `app`.
-    fn is_about(&self, app: &str) -> bool {
-        self.told.values().any(|told| told.topic.app == app)
-            || self.coming.values().any(|coming| coming.topic.app == app)
+    /// Whether a subscription in this state refers to `app`.
+    fn concerns(&self, app: &str) -> bool {
+        self.redirected.values().any(|redirected| redirected.topic.app == app)
+            || self.pending.values().any(|pending| pending.topic.app == app)
     }
 
-    /// When somebody has waited long enough.
+    /// Earliest deadline of a pending subscription.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.coming.values().map(|coming| coming.deadline).min()
+        self.pending.values().map(|pending| pending.deadline).min()
     }
 
-    /// The subscriptions that `is_covered` does not hold for.
-    pub(super) fn uncovered(&self, is_covered: impl Fn(&Topic) -> bool) -> Vec<u32> {
-        let told = self.told.iter().map(|(&sub, told)| (sub, &told.topic));
-        let coming = self.coming.iter().map(|(&sub, coming)| (sub, &coming.topic));
-        told.chain(coming).filter(|(_, topic)| !is_covered(topic)).map(|(sub, _)| sub).collect()
+    /// Subscriptions for which `is_allowed` does not hold.
+    pub(super) fn denied(&self, is_allowed: impl Fn(&Topic) -> bool) -> Vec<u32> {
+        let redirected = self.redirected.iter().map(|(&sub, redirected)| (sub, &redirected.topic));
+        let pending = self.pending.iter().map(|(&sub, pending)| (sub, &pending.topic));
+        redirected.chain(pending).filter(|(_, topic)| !is_allowed(topic)).map(|(sub, _)| sub).collect()
     }
 }
 
 impl Session {
-    /// Answers a subscription with the logs to follow instead.
-    pub(super) fn tell_logs(&mut self, sub: u32, topic: Topic) {
-        let epochs = self.hub.logs_of(&topic.app);
+    /// Answers a subscription with the list of logs to subscribe to instead.
+    pub(super) fn redirect_to_logs(&mut self, sub: u32, topic: Topic) {
+        let epochs = self.hub.log_epochs(&topic.app);
         if epochs.is_empty() {
-            return self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp });
+            return self.send(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp });
         }
-        self.say(&ServerMessage::Logs { app: topic.app.clone(), epochs: epochs.clone() });
-        self.want(&topic.app);
-        self.logs.told.insert(sub, Told { topic, epochs });
-        self.say(&ServerMessage::Refused { sub, reason: Refusal::SeeLogs });
+        self.send(&ServerMessage::Logs { app: topic.app.clone(), epochs: epochs.clone() });
+        self.register_interest(&topic.app);
+        self.logs.redirected.insert(sub, Redirected { topic, epochs });
+        self.send(&ServerMessage::Refused { sub, reason: Refusal::SeeLogs });
     }
 
-    /// Follows a topic in one log: at once if it is here, later if it is on its way.
-    pub(super) fn follow_log(&mut self, sub: u32, epoch: u64, topic: Topic, start: Start) {
-        let standing = self.hub.standing(&topic.app, epoch);
-        if standing != Standing::Unknown && self.hub.is_clustered() {
-            self.want(&topic.app);
+    /// Subscribes to a topic in one log: now if the relay has it, later if the relay is fetching it.
+    pub(super) fn subscribe_to_log(&mut self, sub: u32, epoch: u64, topic: Topic, start: Start) {
+        let state = self.hub.log_state(&topic.app, epoch);
+        if state != LogState::Unknown && self.hub.is_clustered() {
+            self.register_interest(&topic.app);
         }
-        match standing {
-            Standing::Here => self.follow(sub, &topic, Some(epoch), start),
-            Standing::Coming => {
-                let deadline = Instant::now() + PATIENCE;
-                self.logs.coming.insert(sub, Coming { topic, epoch, start, deadline });
+        match state {
+            LogState::Available => self.subscribe(sub, &topic, Some(epoch), start),
+            LogState::Fetching => {
+                let deadline = Instant::now() + FETCH_TIMEOUT;
+                self.logs.pending.insert(sub, PendingLog { topic, epoch, start, deadline });
             }
-            Standing::Unknown => self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp }),
+            LogState::Unknown => self.send(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp }),
         }
     }
 
-    /// No longer watches what nothing here is about any more.
-    pub(super) fn want_no_more(&mut self) {
-        let mut wants = std::mem::take(&mut self.logs.wants);
-        let is_followed = |app: &str| self.subscriptions.iter().any(|(_, subscription)| subscription.app() == app);
-        wants.retain(|app, _| self.logs.is_about(app) || is_followed(app));
-        self.logs.wants = wants;
+    /// Ends the interest in applications without subscriptions.
+    pub(super) fn drop_unused_interest(&mut self) {
+        let mut interest = std::mem::take(&mut self.logs.interest);
+        let is_subscribed =
+            |app: &str| self.subscriptions.iter().any(|(_, subscription)| subscription.app_name() == app);
+        interest.retain(|app, _| self.logs.concerns(app) || is_subscribed(app));
+        self.logs.interest = interest;
     }
 
-    fn want(&mut self, app: &str) {
-        if !self.logs.wants.contains_key(app) {
-            self.logs.wants.insert(app.to_owned(), self.hub.want(app));
+    fn register_interest(&mut self, app: &str) {
+        if !self.logs.interest.contains_key(app) {
+            self.logs.interest.insert(app.to_owned(), self.hub.register_interest(app));
         }
     }
 
-    /// Says where else to go, should this relay be gone.
+    /// Sends the addresses that the viewer can connect to if this relay is gone.
     pub(super) fn send_addresses(&mut self) {
         let version = self.hub.addresses_version();
         let addresses = self.hub.addresses();
-        let is_news = !addresses.is_empty() || version != self.logs.addresses;
-        self.logs.addresses = version;
-        if is_news {
-            self.say(&ServerMessage::Relays { addresses });
+        let should_send = !addresses.is_empty() || version != self.logs.addresses_version;
+        self.logs.addresses_version = version;
+        if should_send {
+            self.send(&ServerMessage::Relays { addresses });
         }
     }
 
-    /// Says how the relay stands with others, if that has changed.
+    /// Sends the cluster state if it has changed.
     pub(super) fn send_cluster(&mut self) {
-        if self.hub.addresses_version() != self.logs.addresses {
+        if self.hub.addresses_version() != self.logs.addresses_version {
             self.send_addresses();
         }
-        let Some((connected, relays)) = self.hub.standing_of_cluster() else { return };
-        let watching = self.logs.wants.keys().map(|app| (app.clone(), self.hub.viewers_of(app))).collect();
+        let Some((connected, relays)) = self.hub.cluster_state() else { return };
+        let watching = self.logs.interest.keys().map(|app| (app.clone(), self.hub.viewer_count(app))).collect();
         let now = ClusterInfo { connected, relays, watching };
         if self.logs.cluster.as_ref() == Some(&now) {
             return;
         }
         let ClusterInfo { connected, relays, watching } = now.clone();
         self.logs.cluster = Some(now);
-        self.say(&ServerMessage::Cluster { connected, relays, watching });
+        self.send(&ServerMessage::Cluster { connected, relays, watching });
     }
 
-    /// Tells what has changed about logs, and answers whoever has waited for one.
+    /// Sends changed lists of logs, and answers pending subscriptions whose log has arrived or whose deadline is over.
     pub(super) fn send_logs(&mut self, now: Instant) {
         let version = self.hub.logs_version();
         let is_due = self.logs.due().is_some_and(|due| now >= due);
@@ -160,28 +161,28 @@ impl Session {
         }
         self.logs.version = version;
         let mut changed = BTreeMap::new();
-        for told in self.logs.told.values_mut() {
-            let epochs = self.hub.logs_of(&told.topic.app);
-            if epochs != told.epochs {
-                told.epochs.clone_from(&epochs);
-                changed.insert(told.topic.app.clone(), epochs);
+        for redirected in self.logs.redirected.values_mut() {
+            let epochs = self.hub.log_epochs(&redirected.topic.app);
+            if epochs != redirected.epochs {
+                redirected.epochs.clone_from(&epochs);
+                changed.insert(redirected.topic.app.clone(), epochs);
             }
         }
         for (app, epochs) in changed {
-            self.say(&ServerMessage::Logs { app, epochs });
+            self.send(&ServerMessage::Logs { app, epochs });
         }
-        let subs: Vec<u32> = self.logs.coming.keys().copied().collect();
+        let subs: Vec<u32> = self.logs.pending.keys().copied().collect();
         for sub in subs {
-            let Some(coming) = self.logs.coming.get(&sub) else { continue };
-            let standing = self.hub.standing(&coming.topic.app, coming.epoch);
-            if standing == Standing::Coming && now < coming.deadline {
+            let Some(pending) = self.logs.pending.get(&sub) else { continue };
+            let state = self.hub.log_state(&pending.topic.app, pending.epoch);
+            if state == LogState::Fetching && now < pending.deadline {
                 continue;
             }
-            let Some(Coming { topic, epoch, start, .. }) = self.logs.coming.remove(&sub) else { continue };
-            if standing == Standing::Here {
-                self.follow(sub, &topic, Some(epoch), start);
+            let Some(PendingLog { topic, epoch, start, .. }) = self.logs.pending.remove(&sub) else { continue };
+            if state == LogState::Available {
+                self.subscribe(sub, &topic, Some(epoch), start);
             } else {
-                self.say(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp });
+                self.send(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp });
             }
         }
     }

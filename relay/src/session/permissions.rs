@@ -1,7 +1,7 @@
-//! A viewer's pass: the token that let it in, what that allows, and when it ends.
+//! A viewer's permissions: its token, what the token allows, and when it expires.
 //!
-//! Before there is a pass the relay says nothing. A newer token takes the place of the old one on the same connection; rules
-//! that change while the relay runs are held against the token again.
+//! The relay sends nothing to a viewer without permissions. A viewer can replace its token on the same connection. When
+//! the policy changes, the token is checked again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,99 +17,108 @@ use crate::auth::{Auth, AuthPolicy};
 use crate::metrics::CloseReason;
 use crate::runtime::clock::wall_ns;
 
-/// How long a viewer may take to show its token.
-const DEADLINE: Duration = Duration::from_secs(5);
-/// How long a viewer may stay once its token has ended, in ns: a newer one may be on its way.
-const GRACE_NS: u64 = 25_000_000_000;
+/// How long a viewer may take to send its token.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a viewer may stay after its token has expired, in ns. A new token may be on its way.
+const EXPIRY_GRACE_NS: u64 = 25_000_000_000;
 
-/// What one viewer may see.
-pub(super) struct Pass {
-    rules: watch::Receiver<Arc<AuthPolicy>>,
-    /// Empty where none is asked for.
+/// Permissions of one viewer.
+pub(super) struct Permissions {
+    policy: watch::Receiver<Arc<AuthPolicy>>,
+    /// Empty if the policy requires no token.
     token: String,
-    /// What it allows.
+    /// What the token allows.
     pub(super) claims: Claims,
-    /// When the viewer is told, once more, that it ends.
+    /// When to send the expiry time once more.
     notice_due: Option<Instant>,
-    end_due: Option<Instant>,
+    disconnect_due: Option<Instant>,
 }
 
-/// What has become of a pass.
-pub(super) enum Turn {
-    /// A third of its life is left.
-    Notice,
-    /// It is over.
-    Over,
+/// An event in the life of a token.
+pub(super) enum ExpiryEvent {
+    /// A third of its lifetime is left.
+    ExpiresSoon,
+    /// It has expired, and the grace period is over.
+    Expired,
 }
 
-impl Pass {
-    /// Lets a viewer in by the token that its request brought, or by the one in its first message.
-    pub(super) async fn admit(transport: &mut Transport, auth: &Auth, shown: Option<String>) -> Result<Self, Ended> {
-        let mut rules = auth.watch();
-        let now = rules.borrow_and_update().clone();
-        let token = match shown {
-            _ if !now.requires_token() => String::new(),
+impl Permissions {
+    /// Admits a viewer with the token of its HTTP request, or with the token in its first message.
+    pub(super) async fn admit(
+        transport: &mut Transport,
+        auth: &Auth,
+        request_token: Option<String>,
+    ) -> Result<Self, Ended> {
+        let mut policy = auth.watch();
+        let current = policy.borrow_and_update().clone();
+        let token = match request_token {
+            _ if !current.requires_token() => String::new(),
             Some(token) => token,
-            None => timeout(DEADLINE, first_token(transport))
+            None => timeout(TOKEN_TIMEOUT, first_token(transport))
                 .await
                 .unwrap_or(Err(Ended::Close(close::NO_TOKEN, CloseReason::NoToken)))?,
         };
-        let mut pass =
-            Self { rules, token: String::new(), claims: Claims::unrestricted(), notice_due: None, end_due: None };
-        pass.renew(token)?;
-        tracing::debug!(subject = pass.claims.subject(), "viewer admitted");
-        Ok(pass)
+        let mut permissions = Self {
+            policy,
+            token: String::new(),
+            claims: Claims::unrestricted(),
+            notice_due: None,
+            disconnect_due: None,
+        };
+        permissions.renew(token)?;
+        tracing::debug!(subject = permissions.claims.subject(), "viewer admitted");
+        Ok(permissions)
     }
 
-    /// Puts a newer token in the place of the one before.
+    /// Replaces the token.
     pub(super) fn renew(&mut self, token: String) -> Result<(), Ended> {
-        let rules = self.rules.borrow().clone();
-        let claims = rules.verify(&token).map_err(|_| Ended::Close(close::TOKEN, CloseReason::InvalidToken))?;
+        let policy = self.policy.borrow().clone();
+        let claims = policy.verify(&token).map_err(|_| Ended::Close(close::TOKEN, CloseReason::InvalidToken))?;
         let (now, now_ns) = (Instant::now(), wall_ns());
-        // A token may be good although its end is a moment ago.
+        // A token is valid for a moment after its expiry time.
         let left = |until_ns: u64| Duration::from_nanos(until_ns.saturating_sub(now_ns));
         let end_ns = claims.expires_ns();
         self.notice_due = end_ns.and_then(|end_ns| now.checked_add(left(end_ns) / 3 * 2));
-        self.end_due = end_ns.and_then(|end_ns| now.checked_add(left(end_ns.saturating_add(GRACE_NS))));
-        // Where none is asked for, none needs to be remembered.
-        self.token = if rules.requires_token() { token } else { String::new() };
+        self.disconnect_due = end_ns.and_then(|end_ns| now.checked_add(left(end_ns.saturating_add(EXPIRY_GRACE_NS))));
+        // Without a requirement for tokens, the token need not be stored.
+        self.token = if policy.requires_token() { token } else { String::new() };
         self.claims = claims;
         Ok(())
     }
 
-    /// Waits until there are other rules.
-    pub(super) async fn rules_changed(&mut self) {
-        if self.rules.changed().await.is_err() {
+    /// Waits until the policy changes.
+    pub(super) async fn policy_changed(&mut self) {
+        if self.policy.changed().await.is_err() {
             std::future::pending().await
         }
     }
 
-    /// Holds the token against the rules of now.
-    pub(super) fn review(&mut self) -> Result<(), Ended> {
+    /// Checks the stored token against the current policy.
+    pub(super) fn recheck(&mut self) -> Result<(), Ended> {
         let token = std::mem::take(&mut self.token);
         self.renew(token)
     }
 
-    /// When there is a turn to take, if any.
+    /// When the next event is due, if any.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.notice_due.or(self.end_due)
+        self.notice_due.or(self.disconnect_due)
     }
 
-    /// Takes the turn that is due at `now`.
-    pub(super) fn turn(&mut self, now: Instant) -> Option<Turn> {
-        if self.end_due.is_some_and(|due| now >= due) {
-            return Some(Turn::Over);
+    /// Returns the event that is due at `now`, if any.
+    pub(super) fn take_event(&mut self, now: Instant) -> Option<ExpiryEvent> {
+        if self.disconnect_due.is_some_and(|due| now >= due) {
+            return Some(ExpiryEvent::Expired);
         }
-        self.notice_due.take_if(|due| now >= *due).map(|_| Turn::Notice)
+        self.notice_due.take_if(|due| now >= *due).map(|_| ExpiryEvent::ExpiresSoon)
     }
 }
 
-/// The token in the first message. Any other message is too early.
+/// Returns the token in the first message. Any other first message is an error.
 async fn first_token(transport: &mut Transport) -> Result<String, Ended> {
     loop {
         let Some(bytes) = transport.recv().await? else {
-            // The answer to a ping must not wait, or they would gather.
-            transport.flush(DEADLINE).await.map_err(|_| Ended::Gone)?;
+            // Send the answer to a ping now, so that answers do not accumulate.
+            transport.flush(TOKEN_TIMEOUT).await.map_err(|_| Ended::Gone)?;
             continue;
         };
         return match ClientMessage::decode(&bytes) {

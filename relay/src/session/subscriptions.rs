@@ -1,7 +1,7 @@
-//! What one viewer follows: which of its subscriptions have something to read, and which need not be read, since a wider one
-//! brings the same.
+//! Subscriptions of one viewer: which ones have something to read, and which ones need no reading because a wider
+//! subscription delivers the same updates.
 //!
-//! What a turn costs depends on what is new, not on how much is followed.
+//! The cost of a turn depends on the number of new batches, not on the number of subscriptions.
 
 use std::collections::BTreeSet;
 
@@ -9,31 +9,32 @@ use joey_shared::vecmap::VecMap;
 
 use crate::hub::Subscription;
 
-/// Wider subscriptions that one is held against. Any of them will do; a viewer with more only gets some things twice.
-const WIDER_MAX: usize = 8;
+/// Maximum number of wider subscriptions tracked for one subscription. One is enough; with more, a viewer may receive
+/// some updates twice.
+const COVERING_MAX: usize = 8;
 
-/// All subscriptions of one viewer, by its own numbers.
+/// All subscriptions of one viewer, by the viewer's own numbers.
 #[derive(Default)]
 pub(super) struct Subscriptions {
-    /// A tree would take 1.9 KB for the one entry that most viewers have.
-    all: VecMap<u32, Following>,
-    /// `(feed, subscription)` in order.
+    /// Most viewers have one entry. A `BTreeMap` would take 1.9 KB for it.
+    all: VecMap<u32, Entry>,
+    /// `(feed, subscription)`, sorted.
     by_feed: Vec<(u32, u32)>,
-    /// Those that may have something to read.
+    /// Subscriptions that may have something to read.
     ready: BTreeSet<u32>,
-    /// Those that no other subscription is read for.
-    untied: BTreeSet<u32>,
-    /// Which one is read first in the next turn.
-    begins_at: u32,
+    /// Subscriptions that no other subscription covers at present.
+    independent: BTreeSet<u32>,
+    /// Subscription that is read first in the next turn.
+    first_next: u32,
 }
 
-/// A subscription, and which others would bring the same.
-struct Following {
+/// A subscription, and the subscriptions that cover it.
+struct Entry {
     subscription: Subscription,
-    /// Subscriptions that cover this one; of two equal ones the older covers.
-    wider: Vec<u32>,
-    /// The one of them that does bring the same at present.
-    tied_to: Option<u32>,
+    /// Subscriptions with a filter that includes this one; of two equal ones, the older covers the newer.
+    covering: Vec<u32>,
+    /// The one of them that delivers this subscription's updates at present.
+    covered_by: Option<u32>,
 }
 
 impl Subscriptions {
@@ -46,60 +47,60 @@ impl Subscriptions {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Subscription)> {
-        self.all.iter().map(|(&sub, following)| (sub, &following.subscription))
+        self.all.iter().map(|(&sub, entry)| (sub, &entry.subscription))
     }
 
     pub(super) fn get(&self, sub: u32) -> Option<&Subscription> {
-        self.all.get(&sub).map(|following| &following.subscription)
+        self.all.get(&sub).map(|entry| &entry.subscription)
     }
 
     pub(super) fn get_mut(&mut self, sub: u32) -> Option<&mut Subscription> {
-        self.all.get_mut(&sub).map(|following| &mut following.subscription)
+        self.all.get_mut(&sub).map(|entry| &mut entry.subscription)
     }
 
-    pub(super) fn enter(&mut self, sub: u32, subscription: Subscription) {
-        let mut wider = Vec::new();
-        for (&other, following) in self.all.iter_mut() {
-            if following.subscription.covers(&subscription) {
-                if wider.len() < WIDER_MAX {
-                    wider.push(other);
+    pub(super) fn add(&mut self, sub: u32, subscription: Subscription) {
+        let mut covering = Vec::new();
+        for (&other, entry) in self.all.iter_mut() {
+            if entry.subscription.covers(&subscription) {
+                if covering.len() < COVERING_MAX {
+                    covering.push(other);
                 }
-            } else if subscription.covers(&following.subscription) && following.wider.len() < WIDER_MAX {
-                following.wider.push(sub);
+            } else if subscription.covers(&entry.subscription) && entry.covering.len() < COVERING_MAX {
+                entry.covering.push(sub);
             }
         }
-        let place = (subscription.feed(), sub);
-        self.by_feed.insert(self.by_feed.partition_point(|other| *other < place), place);
-        self.all.insert(sub, Following { subscription, wider, tied_to: None });
-        self.untied.insert(sub);
+        let key = (subscription.feed(), sub);
+        self.by_feed.insert(self.by_feed.partition_point(|other| *other < key), key);
+        self.all.insert(sub, Entry { subscription, covering, covered_by: None });
+        self.independent.insert(sub);
         self.ready.insert(sub);
     }
 
-    pub(super) fn leave(&mut self, sub: u32) {
+    pub(super) fn remove(&mut self, sub: u32) {
         let position = self.position(sub);
         self.all.remove(&sub);
         self.by_feed.retain(|&(_, other)| other != sub);
-        self.untied.remove(&sub);
+        self.independent.remove(&sub);
         self.ready.remove(&sub);
-        for (&other, following) in self.all.iter_mut() {
-            following.wider.retain(|&wider| wider != sub);
-            if following.tied_to == Some(sub) {
-                following.tied_to = None;
-                // So far it has come over the one that ends.
-                following.subscription.skip_to(position);
-                self.untied.insert(other);
+        for (&other, entry) in self.all.iter_mut() {
+            entry.covering.retain(|&covering| covering != sub);
+            if entry.covered_by == Some(sub) {
+                entry.covered_by = None;
+                // Until now the removed subscription has delivered its updates.
+                entry.subscription.skip_to(position);
+                self.independent.insert(other);
                 self.ready.insert(other);
             }
         }
     }
 
-    /// The one subscription that brings everything, if there is just one.
-    pub(super) fn only(&self) -> Option<u32> {
-        if self.untied.len() == 1 { self.untied.first().copied() } else { None }
+    /// The single subscription that delivers everything, if there is one.
+    pub(super) fn sole(&self) -> Option<u32> {
+        if self.independent.len() == 1 { self.independent.first().copied() } else { None }
     }
 
-    /// There is something to read in `feeds`.
-    pub(super) fn note(&mut self, feeds: BTreeSet<u32>) {
+    /// Marks the subscriptions to `feeds` as ready.
+    pub(super) fn mark_ready(&mut self, feeds: BTreeSet<u32>) {
         for feed in feeds {
             let first = self.by_feed.partition_point(|&(other, _)| other < feed);
             self.ready
@@ -107,54 +108,54 @@ impl Subscriptions {
         }
     }
 
-    /// Those that are to be read in this turn, in order.
+    /// Subscriptions to read in this turn, in order.
     pub(super) fn due(&mut self) -> Vec<u32> {
-        // It may have been handed what is new, and not all of it.
-        self.ready.extend(self.only());
-        // Settled for all before any of them moves on: whoever reads first would always look farther than the rest.
+        // It may have been delivered only a part of a broadcast.
+        self.ready.extend(self.sole());
+        // Decide for all before any of them advances. Otherwise the first one read would always be ahead of the others.
         let ready: Vec<u32> = self.ready.iter().copied().collect();
-        ready.into_iter().for_each(|sub| self.settle(sub));
-        // Whoever got nothing the last time for want of room begins.
-        self.ready.range(self.begins_at..).chain(self.ready.range(..self.begins_at)).copied().collect()
+        ready.into_iter().for_each(|sub| self.update_coverage(sub));
+        // Start with the subscription that the previous turn had no room for.
+        self.ready.range(self.first_next..).chain(self.ready.range(..self.first_next)).copied().collect()
     }
 
-    /// The turn ends before `sub` was read.
-    pub(super) const fn begin_with(&mut self, sub: u32) {
-        self.begins_at = sub;
+    /// The turn ended before `sub` was read.
+    pub(super) const fn resume_at(&mut self, sub: u32) {
+        self.first_next = sub;
     }
 
-    /// There is nothing more to read in `sub` for now.
-    pub(super) fn has_everything(&mut self, sub: u32) {
+    /// Marks that `sub` has nothing more to read for now.
+    pub(super) fn mark_caught_up(&mut self, sub: u32) {
         self.ready.remove(&sub);
-        self.settle(sub);
+        self.update_coverage(sub);
     }
 
     pub(super) fn is_any_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// How far a subscription has come, over itself or over the one that brings the same.
+    /// Position of a subscription, including what a covering subscription has delivered.
     pub(super) fn position(&self, sub: u32) -> u64 {
         let (mut position, mut at) = (0, Some(sub));
-        // Each covers the one before, so this ends.
-        while let Some(following) = at.and_then(|at| self.all.get(&at)) {
-            position = position.max(following.subscription.position());
-            at = following.tied_to;
+        // Each one covers the one before, so the loop ends.
+        while let Some(entry) = at.and_then(|at| self.all.get(&at)) {
+            position = position.max(entry.subscription.position());
+            at = entry.covered_by;
         }
         position
     }
 
-    /// Looks whether another subscription brings everything that this one would. It does from when it has come no farther than
-    /// this one: before that there is a stretch that only this one still has to bring.
-    fn settle(&mut self, sub: u32) {
+    /// Checks whether another subscription covers this one. It does if it is not ahead; otherwise this one still has to
+    /// deliver the updates in between.
+    fn update_coverage(&mut self, sub: u32) {
         let Some(own) = self.all.get(&sub) else { return };
-        if own.tied_to.is_none() {
+        if own.covered_by.is_none() {
             let position = own.subscription.position();
-            let tied_to = own.wider.iter().copied().find(|&wider| self.position(wider) <= position);
-            let Some(own) = self.all.get_mut(&sub).filter(|_| tied_to.is_some()) else { return };
-            own.tied_to = tied_to;
+            let covered_by = own.covering.iter().copied().find(|&covering| self.position(covering) <= position);
+            let Some(own) = self.all.get_mut(&sub).filter(|_| covered_by.is_some()) else { return };
+            own.covered_by = covered_by;
         }
-        self.untied.remove(&sub);
+        self.independent.remove(&sub);
         self.ready.remove(&sub);
     }
 }

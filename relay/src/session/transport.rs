@@ -1,8 +1,8 @@
-//! What carries one viewer's messages: a WebSocket, or, where a network lets none through, the body of one HTTP answer and
-//! the requests that bring commands.
+//! Transport of one viewer's messages: a WebSocket, or, for networks that block WebSockets, the body of one HTTP
+//! response and separate requests for commands.
 //!
-//! Both hold little: what is to be said is gathered, written when a turn is over, and nothing more is gathered or heard until
-//! it has gone. What has not moved at all for too long is given up.
+//! Both buffer little. Messages are queued and written at the end of a turn. Until the write is complete, nothing more
+//! is queued or received. A connection that makes no progress for too long is closed.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -21,92 +21,92 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::{CancellationToken, PollSender};
 
 use super::Ended;
-use super::idle::Line;
+use super::idle::SessionHandle;
 use super::websocket::Socket;
 use crate::metrics::CloseReason;
 use crate::net::counted_io::BytesWritten;
 use crate::net::ws_frame::WsFrame;
 
-/// Commands that may wait for a stream's session; who brings one more waits as well.
+/// Maximum number of commands that wait for a stream's session. Further requests wait as well.
 const COMMANDS_MAX: usize = 16;
-/// How long a viewer may take to hear why it is sent away.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// How long a viewer may take to receive the close reason.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What carries one viewer's messages.
+/// Transport of one viewer.
 #[derive(Debug)]
 pub struct Transport {
-    line: Arc<Line>,
-    /// Where the line has no socket.
+    handle: Arc<SessionHandle>,
+    /// `None` if the handle has a socket.
     stream: Option<Box<Stream>>,
 }
 
-/// Where commands for a stream go. One that could not be read is the end.
-pub type Commands = mpsc::Sender<Result<Bytes, Ended>>;
+/// Sender of commands for a stream. An error ends the session.
+pub type CommandSender = mpsc::Sender<Result<Bytes, Ended>>;
 
-/// The session's end of a stream. Dropping it ends the connection, unless everything was said.
+/// The session's end of a stream. Dropping it aborts the connection unless the stream has ended properly.
 struct Stream {
-    gathered: BytesMut,
+    queued: BytesMut,
     messages: PollSender<Bytes>,
-    /// Ready when nobody takes messages any more.
+    /// Completes when the receiver of messages is gone.
     closed: Pin<Box<dyn Future<Output = ()> + Send>>,
     commands: mpsc::Receiver<Result<Bytes, Ended>>,
     connection: CancellationToken,
-    /// What the connection has written.
+    /// Counts the bytes that the connection has written.
     written: BytesWritten,
     is_over: bool,
 }
 
-/// The other end of a stream: the body of an answer, and the way in for commands.
+/// The HTTP side of a stream: the response body and the sender of commands.
 #[derive(Debug)]
-pub struct Far {
-    /// The body, piece by piece.
+pub struct StreamHandle {
+    /// Chunks of the body.
     pub messages: mpsc::Receiver<Bytes>,
-    /// From whoever brings commands.
-    pub commands: Commands,
+    /// Sender for received commands.
+    pub commands: CommandSender,
 }
 
-/// Why a write did not succeed.
+/// Why a write failed.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Failure {
-    /// The viewer has left, or its connection failed.
+pub(super) enum WriteFailure {
+    /// The viewer disconnected, or its connection failed.
     Gone,
-    /// Nothing moved for too long.
+    /// No progress for too long.
     Stalled,
 }
 
 impl Transport {
-    /// A WebSocket.
+    /// Creates a WebSocket transport.
     #[must_use]
     pub fn socket(socket: Socket) -> Self {
-        Self { line: Arc::new(Line::new(Some(socket))), stream: None }
+        Self { handle: Arc::new(SessionHandle::new(Some(socket))), stream: None }
     }
 
-    /// A stream over the connection that counts in `written` and ends with `connection`.
+    /// Creates a stream transport over the connection that counts into `written` and is closed by `connection`.
     #[must_use]
-    pub fn stream(written: BytesWritten, connection: CancellationToken) -> (Self, Far) {
-        // One piece waits while one is gathered; more would only be older when it arrives.
-        let (messages, far_messages) = mpsc::channel(1);
-        let (far_commands, commands) = mpsc::channel(COMMANDS_MAX);
-        let far_end = messages.clone();
+    pub fn stream(written: BytesWritten, connection: CancellationToken) -> (Self, StreamHandle) {
+        // One chunk waits while the next one is queued. More would only add delay.
+        let (messages, peer_messages) = mpsc::channel(1);
+        let (peer_commands, commands) = mpsc::channel(COMMANDS_MAX);
+        let watched_messages = messages.clone();
         let stream = Stream {
-            gathered: BytesMut::new(),
+            queued: BytesMut::new(),
             messages: PollSender::new(messages),
-            closed: Box::pin(async move { far_end.closed().await }),
+            closed: Box::pin(async move { watched_messages.closed().await }),
             commands,
             connection,
             written,
             is_over: false,
         };
-        let far = Far { messages: far_messages, commands: far_commands };
-        (Self { line: Arc::new(Line::new(None)), stream: Some(Box::new(stream)) }, far)
+        let peer = StreamHandle { messages: peer_messages, commands: peer_commands };
+        (Self { handle: Arc::new(SessionHandle::new(None)), stream: Some(Box::new(stream)) }, peer)
     }
 
-    /// What the session shares with whoever hands out what is new.
-    pub(super) const fn line(&self) -> &Arc<Line> {
-        &self.line
+    /// Handle that the session shares with the broadcast task.
+    pub(super) const fn handle(&self) -> &Arc<SessionHandle> {
+        &self.handle
     }
 
-    /// The next command, nothing where something else has come, or the end. May be given up and asked for again.
+    /// Receives the next command, or `None` for a control message, or the end. Cancel-safe.
     pub(super) async fn recv(&mut self) -> Result<Option<Bytes>, Ended> {
         poll_fn(|context| self.poll_recv(context)).await
     }
@@ -118,57 +118,56 @@ impl Transport {
             }
             return stream.commands.poll_recv(context).map(|command| command.unwrap_or(Err(Ended::Gone)).map(Some));
         }
-        let Some(mut socket) = self.line.socket() else { return Poll::Ready(Err(Ended::Gone)) };
+        let Some(mut socket) = self.handle.socket() else { return Poll::Ready(Err(Ended::Gone)) };
         Poll::Ready(match ready!(socket.poll_message(context)) {
             Ok(Message::Binary(bytes)) if bytes.len() > CLIENT_BYTES_MAX => {
                 Err(Ended::Close(close::TOO_BIG, CloseReason::TooBig))
             }
             Ok(Message::Binary(bytes)) => Ok(Some(bytes)),
             Ok(Message::Text(_)) => Err(Ended::Close(close::NOT_BINARY, CloseReason::NotBinary)),
-            // The answer to a ping is written with whatever comes next.
+            // The answer to a ping is sent with the next write.
             Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => Ok(None),
             Ok(Message::Close(_)) => {
-                // The answer to a goodbye: as much of it as there is room for.
+                // Send the answering close frame as far as there is room.
                 let _ = socket.poll_drain(context);
                 drop(socket);
-                // Nothing may follow it.
-                self.line.stand_down();
+                // Nothing may be sent after it.
+                self.handle.leave_idle();
                 Err(Ended::Gone)
             }
             Err(_) => Err(Ended::Gone),
         })
     }
 
-    /// Gathers one message, which [`Transport::flush`] writes.
+    /// Queues one message. [`Transport::flush`] writes it.
     pub(super) fn push(&mut self, frame: &WsFrame) {
         if let Some(stream) = &mut self.stream {
-            stream.gathered.put_slice(&head(frame.len()));
-            stream.gathered.put_slice(frame);
-        } else if let Some(mut socket) = self.line.socket() {
+            stream.queued.put_slice(&head(frame.len()));
+            stream.queued.put_slice(frame);
+        } else if let Some(mut socket) = self.handle.socket() {
             socket.push(frame);
         }
     }
 
-    /// Asks the viewer for a sign of life; says whether there is a way to ask. Who reads a stream is asked by nothing but what
-    /// is written to it.
+    /// Queues a ping. Returns `false` if the transport has no pings; a stream is only checked by writing to it.
     pub(super) fn ping(&mut self) -> bool {
         let ping = Message::Ping(Bytes::new());
-        // What fails here fails when it is read or written too.
-        self.line.socket().is_some_and(|mut socket| socket.push_message(ping).is_ok())
+        // The same error occurs at the next read or write.
+        self.handle.socket().is_some_and(|mut socket| socket.push_message(ping).is_ok())
     }
 
-    /// Writes what was gathered, for as long as the connection takes something every `stall`.
-    pub(super) async fn flush(&mut self, stall: Duration) -> Result<(), Failure> {
-        let at_once = poll_fn(|context| Poll::Ready(self.poll_drain(context))).await;
-        match at_once {
+    /// Writes the queue as long as the connection accepts some bytes within every `stall`.
+    pub(super) async fn flush(&mut self, stall: Duration) -> Result<(), WriteFailure> {
+        let first_try = poll_fn(|context| Poll::Ready(self.poll_drain(context))).await;
+        match first_try {
             Poll::Ready(outcome) => outcome,
-            // Seldom, and so on the heap: what it needs would be a quarter of a viewer's task.
-            Poll::Pending => Box::pin(self.moving(stall)).await,
+            // This is rare, so its state is on the heap. It would be a quarter of the size of a viewer's task.
+            Poll::Pending => Box::pin(self.drain_slowly(stall)).await,
         }
     }
 
-    /// A long message may take a slow viewer longer than `stall`, as long as it moves.
-    async fn moving(&mut self, stall: Duration) -> Result<(), Failure> {
+    /// Writes the queue to a slow viewer. This may take longer than `stall` as long as there is progress.
+    async fn drain_slowly(&mut self, stall: Duration) -> Result<(), WriteFailure> {
         let (mut bytes, mut moved) = (self.written(), Instant::now());
         loop {
             if let Ok(outcome) = timeout(stall / 8, poll_fn(|context| self.poll_drain(context))).await {
@@ -177,60 +176,60 @@ impl Transport {
             if self.written() > bytes {
                 (bytes, moved) = (self.written(), Instant::now());
             } else if moved.elapsed() >= stall {
-                return Err(Failure::Stalled);
+                return Err(WriteFailure::Stalled);
             }
         }
     }
 
-    /// Bytes that the connection has taken.
+    /// Number of bytes that the connection has accepted.
     fn written(&self) -> u64 {
         match &self.stream {
             Some(stream) => stream.written.bytes(),
-            None => self.line.socket().map_or(0, |socket| socket.written()),
+            None => self.handle.socket().map_or(0, |socket| socket.written()),
         }
     }
 
-    fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<Result<(), WriteFailure>> {
         if let Some(stream) = &mut self.stream {
             return stream.poll_drain(context);
         }
-        let Some(mut socket) = self.line.socket() else { return Poll::Ready(Ok(())) };
-        socket.poll_drain(context).map_err(|_| Failure::Gone)
+        let Some(mut socket) = self.handle.socket() else { return Poll::Ready(Ok(())) };
+        socket.poll_drain(context).map_err(|_| WriteFailure::Gone)
     }
 
-    /// Ends the connection with a reason, if the viewer takes it in time.
-    pub(super) async fn say_goodbye(mut self, code: u16, reason: &'static str) {
-        let goodbye = async {
+    /// Closes the connection with a reason, if the viewer accepts it in time.
+    pub(super) async fn close(mut self, code: u16, reason: &'static str) {
+        let closing = async {
             if let Some(mut stream) = self.stream.take() {
-                stream.gathered.put_slice(&notice(code, reason));
-                let said = poll_fn(|context| stream.poll_drain(context)).await.is_ok();
-                // Once there is room again, the connection has taken it.
-                stream.is_over = said && poll_fn(|context| stream.messages.poll_reserve(context)).await.is_ok();
+                stream.queued.put_slice(&notice(code, reason));
+                let is_sent = poll_fn(|context| stream.poll_drain(context)).await.is_ok();
+                // When there is room again, the connection has taken the notice.
+                stream.is_over = is_sent && poll_fn(|context| stream.messages.poll_reserve(context)).await.is_ok();
                 return;
             }
-            if let Some(mut socket) = self.line.socket() {
-                // What fails here fails when it is written too.
+            if let Some(mut socket) = self.handle.socket() {
+                // The same error occurs at the next write.
                 socket.push_close(code, reason).ok();
             }
             if poll_fn(|context| self.poll_drain(context)).await.is_ok() {
-                // The viewer's own close frame ends the conversation in order.
+                // The viewer's close frame completes the closing handshake.
                 while poll_fn(|context| self.poll_message(context)).await.is_ok() {}
             }
         };
-        timeout(GOODBYE, goodbye).await.ok();
+        timeout(CLOSE_TIMEOUT, closing).await.ok();
     }
 
     fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Error>> {
-        self.line.socket().map_or(Poll::Ready(Err(Error::AlreadyClosed)), |mut socket| socket.poll_message(context))
+        self.handle.socket().map_or(Poll::Ready(Err(Error::AlreadyClosed)), |mut socket| socket.poll_message(context))
     }
 }
 
 impl Stream {
-    fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        if !self.gathered.is_empty() {
-            // What is gathered stays until there is room.
-            ready!(self.messages.poll_reserve(context)).map_err(|_| Failure::Gone)?;
-            self.messages.send_item(self.gathered.split().freeze()).map_err(|_| Failure::Gone)?;
+    fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<Result<(), WriteFailure>> {
+        if !self.queued.is_empty() {
+            // Keep the queue until there is room.
+            ready!(self.messages.poll_reserve(context)).map_err(|_| WriteFailure::Gone)?;
+            self.messages.send_item(self.queued.split().freeze()).map_err(|_| WriteFailure::Gone)?;
         }
         Poll::Ready(Ok(()))
     }

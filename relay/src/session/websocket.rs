@@ -1,8 +1,8 @@
-//! A viewer's WebSocket: the library's protocol over any connection, and a queue of frames that nobody copies.
+//! WebSocket of a viewer: tungstenite's protocol over any connection, and a zero-copy queue of frames.
 //!
-//! The library keeps to RFC 6455: it reads, unmasks, puts fragments together, answers pings and close frames. What it has to
-//! say joins the queue. Messages go past it, since it would copy each of them into a buffer of the viewer's own: that was
-//! two fifths of a viewer's memory.
+//! tungstenite implements RFC 6455: it reads, unmasks and joins fragments, and it answers pings and close frames. Its
+//! own output joins the queue. Messages bypass tungstenite, because it would copy each of them into a buffer per
+//! viewer, which was two fifths of a viewer's memory.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
@@ -23,37 +23,37 @@ use tokio_util::io::poll_write_buf;
 
 use crate::net::ws_frame::WsFrame;
 
-/// Bytes read from a viewer at once, and held for that as long as it stays. It says little: the library's default of 128 KiB
-/// would be the largest part of a viewer's cost.
+/// Size of the read buffer in bytes, allocated for the whole connection. Viewers send little. The library's default of
+/// 128 KiB would be the largest part of a viewer's memory.
 const READ_BYTES: usize = 128;
-/// Longest message that is read to its end. It leaves room above [`CLIENT_BYTES_MAX`], so that a viewer that says too much
-/// can be told so; one that goes beyond this is cut off without a word.
+/// Maximum size of a message in bytes. It is larger than [`CLIENT_BYTES_MAX`], so that a viewer with a message that is
+/// too long receives a close reason. Beyond this size the connection is closed without one.
 const MESSAGE_BYTES_MAX: usize = 4 * CLIENT_BYTES_MAX;
 
-/// What carries a WebSocket: TCP alone, or whatever is around it.
-pub type Carrier = Either<TcpStream, TokioIo<Upgraded>>;
+/// The byte stream under a WebSocket: plain TCP, or an upgraded connection such as TLS.
+pub type SocketIo = Either<TcpStream, TokioIo<Upgraded>>;
 
-/// A WebSocket, from the moment at which both sides have agreed on it.
+/// A WebSocket after its handshake.
 #[derive(Debug)]
 pub struct Socket {
-    connection: Carrier,
+    connection: SocketIo,
     protocol: WebSocketContext,
     queue: Queue,
-    /// Whether the connection holds something back that was written, as one with TLS may.
+    /// Whether the connection may buffer written bytes, as TLS does.
     is_unflushed: bool,
-    /// Bytes that the connection has taken.
+    /// Number of bytes that the connection has accepted.
     written: u64,
-    /// A write has failed, which may have cost a message.
+    /// Whether a write has failed, so that a message may be lost.
     is_broken: bool,
 }
 
 impl Socket {
-    /// The WebSocket of a connection that was a request before, and of which this was `read` already.
+    /// Creates the WebSocket of an upgraded HTTP connection. `read` contains bytes that have already been read.
     #[must_use]
-    pub fn new(connection: Carrier, read: Vec<u8>) -> Self {
+    pub fn new(connection: SocketIo, read: Vec<u8>) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BYTES)
-            // What the library writes goes into the queue at once.
+            // The library writes to the queue without buffering.
             .write_buffer_size(0)
             .max_message_size(Some(MESSAGE_BYTES_MAX))
             .max_frame_size(Some(MESSAGE_BYTES_MAX));
@@ -61,46 +61,46 @@ impl Socket {
         Self { connection, protocol, queue: Queue::default(), is_unflushed: false, written: 0, is_broken: false }
     }
 
-    /// Bytes that the connection has taken.
+    /// Number of bytes that the connection has accepted.
     #[must_use]
     pub const fn written(&self) -> u64 {
         self.written
     }
 
-    /// Puts a message at the end of the queue.
+    /// Appends a message to the queue.
     pub fn push(&mut self, frame: &WsFrame) {
         self.queue.0.push_back(frame.bytes().clone());
     }
 
-    /// Puts a ping, a close frame or a text at the end of the queue.
+    /// Appends a ping, a close frame or a text to the queue.
     ///
     /// # Errors
-    /// When one side has said goodbye already.
+    /// If either side has already sent a close frame.
     pub fn push_message(&mut self, message: Message) -> Result<(), Error> {
         let mut stream = Stream { connection: &mut self.connection, queue: &mut self.queue, context: None };
         self.protocol.write(&mut stream, message)?;
         self.protocol.flush(&mut stream)
     }
 
-    /// Puts a close frame at the end of the queue.
+    /// Appends a close frame to the queue.
     ///
     /// # Errors
-    /// As [`Socket::push_message`].
+    /// See [`Socket::push_message`].
     pub fn push_close(&mut self, code: u16, reason: &'static str) -> Result<(), Error> {
         self.push_message(Message::Close(Some(CloseFrame { code: code.into(), reason: reason.into() })))
     }
 
-    /// Writes the queue; ready when all of it has gone.
+    /// Writes the queue; ready when the queue is empty and flushed.
     pub fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outcome = if self.is_broken {
             Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
         } else {
             self.poll_write_queue(context)
         };
-        self.noting(outcome)
+        self.track_failure(outcome)
     }
 
-    fn noting(&mut self, outcome: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+    fn track_failure(&mut self, outcome: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
         self.is_broken |= matches!(outcome, Poll::Ready(Err(_)));
         outcome
     }
@@ -109,31 +109,32 @@ impl Socket {
         while !self.queue.0.is_empty() {
             match poll_write_buf(Pin::new(&mut self.connection), context, &mut self.queue) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(written)) => self.took(written),
+                Poll::Ready(Ok(written)) => self.record_written(written),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return Poll::Pending,
             }
         }
-        // Few viewers need a queue ever again.
+        // Most viewers never need the queue again.
         self.queue.0.shrink_to(0);
         self.poll_flush(context)
     }
 
-    /// Writes one message where the queue is empty, past the queue; what does not go joins it. As [`Socket::poll_drain`].
+    /// Writes one message directly if the queue is empty; the rest of it joins the queue. Otherwise like
+    /// [`Socket::poll_drain`].
     pub fn poll_send(&mut self, frame: &WsFrame, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.is_broken || !self.queue.0.is_empty() {
             self.push(frame);
             return self.poll_drain(context);
         }
         let outcome = self.poll_write(frame, context);
-        self.noting(outcome)
+        self.track_failure(outcome)
     }
 
     fn poll_write(&mut self, frame: &WsFrame, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The kernel is asked past tokio, whose note on who may write is one more cold line of memory: 3 % of a round.
+        // Write to the kernel directly. Tokio's readiness state would be one more cold cache line: 3 % of a broadcast.
         let mut written = match &self.connection {
-            Carrier::Left(stream) => SockRef::from(stream).send(frame.bytes()).unwrap_or(0),
-            Carrier::Right(_) => 0,
+            SocketIo::Left(stream) => SockRef::from(stream).send(frame.bytes()).unwrap_or(0),
+            SocketIo::Right(_) => 0,
         };
         if written < frame.bytes().len() {
             match Pin::new(&mut self.connection).poll_write(context, &frame.bytes()[written..]) {
@@ -142,7 +143,7 @@ impl Socket {
                 Poll::Pending => {}
             }
         }
-        self.took(written);
+        self.record_written(written);
         if written < frame.bytes().len() {
             self.queue.0.push_back(frame.bytes().slice(written..));
             return Poll::Pending;
@@ -150,7 +151,7 @@ impl Socket {
         self.poll_flush(context)
     }
 
-    fn took(&mut self, bytes: usize) {
+    fn record_written(&mut self, bytes: usize) {
         self.written += bytes as u64;
         self.is_unflushed |= bytes > 0;
     }
@@ -163,7 +164,7 @@ impl Socket {
         Poll::Ready(Ok(()))
     }
 
-    /// The next message, control frames included, which are answered already; the answer waits in the queue.
+    /// Receives the next message. Control frames are included; their answers are already in the queue.
     pub fn poll_message(&mut self, context: &mut Context<'_>) -> Poll<Result<Message, Error>> {
         let mut stream = Stream { connection: &mut self.connection, queue: &mut self.queue, context: Some(context) };
         let message = match self.protocol.read(&mut stream) {
@@ -171,10 +172,10 @@ impl Socket {
             Err(error) => return Poll::Ready(Err(error)),
             Ok(message) => message,
         };
-        // An answer waits in the library until somebody asks for it.
+        // tungstenite keeps an answer back until it is flushed.
         if matches!(message, Message::Ping(_) | Message::Close(_)) {
             match self.protocol.flush(&mut stream) {
-                // It has nothing to say after a close frame.
+                // Nothing more is sent after a close frame.
                 Ok(()) | Err(Error::ConnectionClosed) => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -183,7 +184,7 @@ impl Socket {
     }
 }
 
-/// What waits to be written.
+/// Bytes that wait to be written.
 #[derive(Debug, Default)]
 struct Queue(VecDeque<Bytes>);
 
@@ -212,11 +213,11 @@ impl Buf for Queue {
     }
 }
 
-/// What the library takes for a stream: it reads from the connection, and writes into the queue.
+/// Stream for tungstenite: it reads from the connection and writes to the queue.
 struct Stream<'a, 'b> {
-    connection: &'a mut Carrier,
+    connection: &'a mut SocketIo,
     queue: &'a mut Queue,
-    /// Who is woken when there is more to read; nobody where nothing is to be read.
+    /// Context to wake when there is more to read; `None` if nothing should be read.
     context: Option<&'a mut Context<'b>>,
 }
 

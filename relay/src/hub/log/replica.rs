@@ -1,179 +1,184 @@
-//! A log as the replica of another relay's: it takes what that has cut, in order, and says what is missing.
+//! A log as a replica of another relay's log: it applies batches of the origin in order and reports gaps.
 
 use bytes::Bytes;
 use joey_shared::series::Filter;
 use joey_shared::wire::{BatchHead, Blob, SeriesEntry, Update};
 
-use super::super::batch::Written;
+use super::super::batch::EncodedUpdates;
 use super::super::feed::Feed;
-use super::super::peers::{Accepted, NotTaken};
+use super::super::peers::{ApplyOutcome, ReplicaError};
 use super::super::rollup;
 use super::Log;
 
 impl Log {
-    /// Learns names that another relay gives to the numbers of its log. A number stands for one series only, for ever.
-    pub(in crate::hub) fn learn(
+    /// Adds the series names of the origin. A series number stands for one series only and is never reused.
+    pub(in crate::hub) fn add_names(
         &mut self,
         series: &[SeriesEntry],
-        take_place: impl Fn() -> bool,
-    ) -> Result<Accepted, NotTaken> {
-        let known = self.series.added();
-        let came_ns = self.came_ns;
+        reserve: impl Fn() -> bool,
+    ) -> Result<ApplyOutcome, ReplicaError> {
+        let added_before = self.series.added();
+        let received_ns = self.received_ns;
         for entry in series {
             match self.series.get_mut(entry.number) {
-                Some(known) if known.entry == *entry => known.heard_ns = came_ns,
-                Some(_) => return Err(NotTaken::Malformed),
-                None if !take_place() => return Err(NotTaken::Limit),
+                Some(known) if known.entry == *entry => known.last_received_ns = received_ns,
+                Some(_) => return Err(ReplicaError::Malformed),
+                None if !reserve() => return Err(ReplicaError::Limit),
                 None => {
-                    self.series.insert(entry.clone(), None, came_ns);
-                    self.pass_to_parts(entry.number);
+                    self.series.insert(entry.clone(), None, received_ns);
+                    self.add_to_matching_feeds(entry.number);
                 }
             }
         }
-        Ok(if self.series.added() > known { Accepted::Taken } else { Accepted::Again })
+        Ok(if self.series.added() > added_before { ApplyOutcome::Applied } else { ApplyOutcome::Duplicate })
     }
 
-    /// Whether something with this head can be taken, as far as its numbers tell; a replica begins anywhere. If so, the names
-    /// in it are learnt.
-    fn place(&mut self, head: &BatchHead, take_place: impl Fn() -> bool) -> Result<Accepted, NotTaken> {
+    /// Checks whether a message with this head is next in the log. An empty replica can start anywhere. If the message
+    /// is next, adds the series names in it.
+    fn check_position(&mut self, head: &BatchHead, reserve: impl Fn() -> bool) -> Result<ApplyOutcome, ReplicaError> {
         let &BatchHead { from, to, .. } = head;
         if from == 0 || to < from || to == u64::MAX {
-            return Err(NotTaken::Malformed);
+            return Err(ReplicaError::Malformed);
         }
-        if self.head == 0 && self.whole.is_blank() {
+        if self.head == 0 && self.whole.is_unused() {
             self.head = from - 1;
             self.feeds_mut().for_each(|feed| feed.skip_to(from));
         }
-        let placed = place_after(self.head + 1, from, to);
-        if placed == Accepted::Taken {
-            self.learn(&head.series, take_place)?;
+        let outcome = outcome_of_range(self.head + 1, from, to);
+        if outcome == ApplyOutcome::Applied {
+            self.add_names(&head.series, reserve)?;
         }
-        Ok(placed)
+        Ok(outcome)
     }
 
-    /// What is taken from now on has come at `now_ns`. A viewer is not late with what it could not have had before.
-    pub(in crate::hub) fn comes_at(&mut self, now_ns: u64) {
-        self.came_ns = now_ns;
-        self.feeds_mut().for_each(|feed| feed.comes_at(now_ns));
+    /// Sets the receive time of the data that is applied next. A viewer is not late for data that this relay did not
+    /// have.
+    pub(in crate::hub) fn set_received_at(&mut self, now_ns: u64) {
+        self.received_ns = now_ns;
+        self.feeds_mut().for_each(|feed| feed.set_received_at(now_ns));
     }
 
-    /// Takes a batch of the log that this one is a replica of; gives the bytes that it takes.
-    pub(in crate::hub) fn accept_batch(
+    /// Applies a batch of the origin. Returns the bytes added.
+    pub(in crate::hub) fn apply_batch(
         &mut self,
         head: &BatchHead,
         updates: Blob<'_>,
-        take_place: impl Fn() -> bool,
-    ) -> Result<(Accepted, u64), NotTaken> {
-        let placed = self.place(head, take_place)?;
-        if placed != Accepted::Taken {
-            return Ok((placed, 0));
+        reserve: impl Fn() -> bool,
+    ) -> Result<(ApplyOutcome, u64), ReplicaError> {
+        let outcome = self.check_position(head, reserve)?;
+        if outcome != ApplyOutcome::Applied {
+            return Ok((outcome, 0));
         }
-        let behind_ns = self.came_ns.wrapping_sub(head.cut_ns).cast_signed();
+        let behind_ns = self.received_ns.wrapping_sub(head.cut_ns).cast_signed();
         self.origin_behind_ns = Some(self.origin_behind_ns.map_or(behind_ns, |known_ns| known_ns.min(behind_ns)));
-        let all: Vec<Update> = head.read(updates).collect::<Result<_, _>>().map_err(|_| NotTaken::Malformed)?;
-        let numbers = |update: &Update| (head.from..=head.to).contains(&update.seq);
-        let is_sound = |update: &Update| numbers(update) && self.series.get(update.series).is_some();
-        if !all.iter().all(is_sound) || !all.is_sorted_by_key(|update| update.seq) {
-            return Err(NotTaken::Malformed);
+        let all: Vec<Update> = head.read(updates).collect::<Result<_, _>>().map_err(|_| ReplicaError::Malformed)?;
+        let is_in_range = |update: &Update| (head.from..=head.to).contains(&update.seq);
+        let is_valid = |update: &Update| is_in_range(update) && self.series.get(update.series).is_some();
+        if !all.iter().all(is_valid) || !all.is_sorted_by_key(|update| update.seq) {
+            return Err(ReplicaError::Malformed);
         }
-        self.heard_now(&all);
+        self.mark_received(&all);
         let new: Vec<Update> = all.into_iter().filter(|update| update.seq > self.head).collect();
         let names = self.series.names_since(self.whole.announced(), &Filter::All);
         let mut bytes = if head.from == self.head + 1 {
-            let written = Written { end_ns: head.end_ns, period_ns: head.period_ns, updates };
-            self.whole.cut_written(&written, names, head.to, head.cut_ns)
+            let encoded = EncodedUpdates { end_ns: head.end_ns, period_ns: head.period_ns, updates };
+            self.whole.cut_encoded(&encoded, names, head.to, head.cut_ns)
         } else {
             self.whole.cut(new.iter(), names, head.to, head.cut_ns)
         };
-        bytes += self.cut_parts(&new, head.to, head.cut_ns).bytes;
+        bytes += self.cut_filtered_feeds(&new, head.to, head.cut_ns).bytes;
         self.head = head.to;
-        self.heard_ns = self.heard_ns.max(head.cut_ns);
-        Ok((Accepted::Taken, bytes))
+        self.last_received_ns = self.last_received_ns.max(head.cut_ns);
+        Ok((ApplyOutcome::Applied, bytes))
     }
 
-    /// The series of `updates`, which another relay has sent, have been heard.
-    fn heard_now(&mut self, updates: &[Update]) {
+    /// Records that the series of `updates` have been received.
+    fn mark_received(&mut self, updates: &[Update]) {
         for update in updates {
             if let Some(series) = self.series.get_mut(update.series) {
-                (series.heard_ns, series.period_ns) = (self.came_ns, update.period_ns);
+                (series.last_received_ns, series.period_ns) = (self.received_ns, update.period_ns);
             }
         }
     }
 
-    /// Takes a sum of the log that this one is a replica of; gives the bytes that it takes. One that is known in part cannot be
-    /// taken apart: the rest of it is a gap.
-    pub(in crate::hub) fn accept_sum(
+    /// Applies a rollup of the origin. Returns the bytes added. A rollup whose numbers are partly known cannot be
+    /// split, so its remaining numbers become a gap.
+    pub(in crate::hub) fn apply_rollup(
         &mut self,
         head: &BatchHead,
         updates: Blob<'_>,
-        take_place: impl Fn() -> bool,
-    ) -> Result<(Accepted, u64), NotTaken> {
-        let placed = self.place(head, take_place)?;
-        if placed != Accepted::Taken {
-            return Ok((placed, 0));
+        reserve: impl Fn() -> bool,
+    ) -> Result<(ApplyOutcome, u64), ReplicaError> {
+        let outcome = self.check_position(head, reserve)?;
+        if outcome != ApplyOutcome::Applied {
+            return Ok((outcome, 0));
         }
         if head.from <= self.head {
-            return Ok(self.accept_gap(self.head + 1, head.to));
+            return Ok(self.apply_gap(self.head + 1, head.to));
         }
-        let items: Vec<Update> = head.read(updates).collect::<Result<_, _>>().map_err(|_| NotTaken::Malformed)?;
-        self.heard_now(&items);
+        let items: Vec<Update> = head.read(updates).collect::<Result<_, _>>().map_err(|_| ReplicaError::Malformed)?;
+        self.mark_received(&items);
         let covered = self.head;
-        let Self { whole, parts, series, heard_ns, .. } = self;
+        let Self { whole, filtered_feeds, series, last_received_ns, .. } = self;
         let all = rollup::filtered(whole.number(), head, updates, |_| true);
-        let mut bytes = whole.append_sum(all);
-        for part in parts.values_mut() {
-            let passes = |number: u32| series.feeds_of(number).contains(&part.number());
-            let sum = rollup::filtered(part.number(), head, updates, passes);
-            let names = series.names_since(part.announced(), part.filter());
-            bytes += part.cover(names, covered, *heard_ns);
-            bytes += part.append_sum(sum);
+        let mut bytes = whole.append_rollup(all);
+        for feed in filtered_feeds.values_mut() {
+            let matches = |number: u32| series.feeds_of(number).contains(&feed.number());
+            let rollup = rollup::filtered(feed.number(), head, updates, matches);
+            let names = series.names_since(feed.announced(), feed.filter());
+            bytes += feed.cut_empty(names, covered, *last_received_ns);
+            bytes += feed.append_rollup(rollup);
         }
         self.head = head.to;
-        Ok((Accepted::Taken, bytes))
+        Ok((ApplyOutcome::Applied, bytes))
     }
 
-    /// Goes on behind numbers that nobody has any more.
-    pub(in crate::hub) fn accept_gap(&mut self, from: u64, to: u64) -> (Accepted, u64) {
-        if self.whole.is_blank() {
-            return (Accepted::Again, 0);
+    /// Skips numbers that no relay has any more.
+    pub(in crate::hub) fn apply_gap(&mut self, from: u64, to: u64) -> (ApplyOutcome, u64) {
+        if self.whole.is_unused() {
+            return (ApplyOutcome::Duplicate, 0);
         }
-        let placed = place_after(self.head + 1, from, to);
-        if placed != Accepted::Taken {
-            return (placed, 0);
+        let outcome = outcome_of_range(self.head + 1, from, to);
+        if outcome != ApplyOutcome::Applied {
+            return (outcome, 0);
         }
-        let Self { parts, series, head, heard_ns, .. } = self;
-        let cover = |part: &mut Feed| {
-            let names = series.names_since(part.announced(), part.filter());
-            part.cover(names, *head, *heard_ns)
+        let Self { filtered_feeds, series, head, last_received_ns, .. } = self;
+        let cover = |feed: &mut Feed| {
+            let names = series.names_since(feed.announced(), feed.filter());
+            feed.cut_empty(names, *head, *last_received_ns)
         };
-        let bytes = parts.values_mut().map(cover).sum();
+        let bytes = filtered_feeds.values_mut().map(cover).sum();
         self.head = to;
         self.feeds_mut().for_each(|feed| feed.skip_to(to + 1));
-        (placed, bytes)
+        (outcome, bytes)
     }
 
-    /// The time `ns` of our clock by the clock that the batches of this log were cut by.
-    pub(in crate::hub) const fn by_origin(&self, ns: u64) -> u64 {
+    /// Converts `ns` from our clock to the clock of the relay that cut the batches of this log.
+    pub(in crate::hub) const fn to_origin_clock(&self, ns: u64) -> u64 {
         match self.origin_behind_ns {
             Some(behind_ns) => ns.saturating_add_signed(behind_ns.saturating_neg()),
             None => ns,
         }
     }
 
-    /// Everything after number `after`, or everything for 0, as messages; and the first number that they cover.
-    pub(in crate::hub) fn pieces_after(&self, after: u64) -> (Vec<Bytes>, u64) {
-        let begins = if after == 0 { self.whole.oldest_of_all() } else { self.whole.begin(after.saturating_add(1)) };
-        (self.whole.pieces_from(begins), begins)
+    /// All messages after number `after`, or all messages if it is 0. Also returns the first number that they cover.
+    pub(in crate::hub) fn messages_after(&self, after: u64) -> (Vec<Bytes>, u64) {
+        let begins = if after == 0 {
+            self.whole.oldest_with_rollups()
+        } else {
+            self.whole.first_readable(after.saturating_add(1))
+        };
+        (self.whole.messages_from(begins), begins)
     }
 }
 
-/// What becomes of `from..=to` where `next` is the first number that is not there yet.
-const fn place_after(next: u64, from: u64, to: u64) -> Accepted {
+/// Outcome for a message that covers `from..=to` if `next` is the first missing number.
+const fn outcome_of_range(next: u64, from: u64, to: u64) -> ApplyOutcome {
     if to < next {
-        Accepted::Again
+        ApplyOutcome::Duplicate
     } else if from > next {
-        Accepted::Gap { from: next, to: from - 1 }
+        ApplyOutcome::Gap { from: next, to: from - 1 }
     } else {
-        Accepted::Taken
+        ApplyOutcome::Applied
     }
 }

@@ -1,5 +1,5 @@
-//! Logs whose origin is gone, and the relays that still hold them, this one perhaps among them: they stay in the catalogue and
-//! can be fetched for as long as anybody says that it holds them.
+//! Logs whose origin is gone, and the relays that still have a replica. Such a log stays in the catalogue and can be
+//! fetched as long as at least one relay announces its replica.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,82 +10,82 @@ use super::{Hub, Peer, RemoteLog};
 
 /// A log without an origin.
 #[derive(Debug)]
-pub(super) struct Orphan {
+pub(super) struct OwnerlessLog {
     entry: AppEntry,
     holders: BTreeSet<u64>,
-    /// The catalogue's version when it was last heard of differently.
+    /// Version of the catalogue at the last change.
     changed: u64,
 }
 
-/// Orphans by application and epoch.
-pub(super) type Orphans = BTreeMap<(String, u64), Orphan>;
+/// Ownerless logs by application and epoch.
+pub(super) type OwnerlessLogs = BTreeMap<(String, u64), OwnerlessLog>;
 
 impl Hub {
-    /// Relay `relay`, which may be this one, holds these logs, besides those that it named before. There are at most as many as
-    /// there may be applications; a log of our own is none.
-    pub fn set_orphans(&self, relay: u64, logs: Vec<RemoteLog>) {
-        let mut orphans = self.peers.orphans.write();
+    /// Adds replicas of ownerless logs on relay `relay`, which may be this relay. Logs that are not in `logs` stay. The
+    /// total is limited to the maximum number of applications. Our own logs are ignored.
+    pub fn add_ownerless_logs(&self, relay: u64, logs: Vec<RemoteLog>) {
+        let mut ownerless = self.peers.ownerless.write();
         for RemoteLog { epoch, entry, .. } in logs {
             if self.is_own(&entry.app, epoch) {
                 continue;
             }
             let key = (entry.app.clone(), epoch);
-            if let Some(known) = orphans.get_mut(&key) {
+            if let Some(known) = ownerless.get_mut(&key) {
                 known.holders.insert(relay);
-            } else if orphans.len() < self.config.apps_max {
+            } else if ownerless.len() < self.config.apps_max {
                 let changed = self.catalogue_changed();
-                orphans.insert(key, Orphan { entry, holders: BTreeSet::from([relay]), changed });
+                ownerless.insert(key, OwnerlessLog { entry, holders: BTreeSet::from([relay]), changed });
                 self.logs_changed();
             }
         }
     }
 
-    /// Relay `relay` no longer holds the log of `epoch` of `app`.
-    pub fn drop_orphan(&self, relay: u64, app: &str, epoch: u64) {
-        self.drop_orphans(relay, |(name, number)| name == app && *number == epoch);
+    /// Removes the replica on relay `relay` of the log with this epoch.
+    pub fn remove_ownerless_log(&self, relay: u64, app: &str, epoch: u64) {
+        self.remove_ownerless_where(relay, |(name, number)| name == app && *number == epoch);
     }
 
-    /// Relay `relay` no longer holds those of its orphans for which `ends` holds.
-    pub(super) fn drop_orphans(&self, relay: u64, ends: impl Fn(&(String, u64)) -> bool) {
-        let mut orphans = self.peers.orphans.write();
-        let before = orphans.len();
-        orphans.retain(|key, orphan| {
-            let has_left = ends(key) && orphan.holders.remove(&relay);
-            !(has_left && orphan.holders.is_empty())
+    /// Removes the replicas on relay `relay` for which `ends` holds.
+    pub(super) fn remove_ownerless_where(&self, relay: u64, ends: impl Fn(&(String, u64)) -> bool) {
+        let mut ownerless = self.peers.ownerless.write();
+        let before = ownerless.len();
+        ownerless.retain(|key, log| {
+            let has_left = ends(key) && log.holders.remove(&relay);
+            !(has_left && log.holders.is_empty())
         });
-        if orphans.len() != before {
-            self.forgotten.store(self.catalogue_changed(), Relaxed);
+        if ownerless.len() != before {
+            self.removed_version.store(self.catalogue_changed(), Relaxed);
             self.logs_changed();
         }
     }
 
-    /// Whether the log of `epoch` of `app` is written here.
+    /// Whether the log with this epoch is our own.
     #[must_use]
     pub fn is_own(&self, app: &str, epoch: u64) -> bool {
         self.apps.read().get(app).is_some_and(|app| app.epoch == epoch)
     }
 
-    /// The epochs of the orphans of `app`.
-    pub(super) fn orphan_epochs(&self, app: &str) -> Vec<u64> {
-        let orphans = self.peers.orphans.read();
-        let of_app = orphans.range((app.to_owned(), 0)..=(app.to_owned(), u64::MAX));
+    /// Epochs of the ownerless logs of `app`.
+    pub(super) fn ownerless_epochs(&self, app: &str) -> Vec<u64> {
+        let ownerless = self.peers.ownerless.read();
+        let of_app = ownerless.range((app.to_owned(), 0)..=(app.to_owned(), u64::MAX));
         of_app.map(|((_, epoch), _)| *epoch).collect()
     }
 }
 
-/// The applications with orphans that were heard of differently after `version`.
-pub(super) fn changed(orphans: &Orphans, version: u64) -> impl Iterator<Item = &String> {
-    orphans.iter().filter(move |(_, orphan)| orphan.changed > version).map(|((app, _), _)| app)
+/// Applications whose ownerless logs changed after `version`.
+pub(super) fn changed(ownerless: &OwnerlessLogs, version: u64) -> impl Iterator<Item = &String> {
+    ownerless.iter().filter(move |(_, log)| log.changed > version).map(|((app, _), _)| app)
 }
 
-/// Adds the orphans of an application to what is known of it, unless its origin, one of `relays`, is there after all.
-pub(super) fn add(entry: &mut AppEntry, orphans: &Orphans, relays: &BTreeMap<u64, Peer>) {
-    for ((app, epoch), orphan) in orphans.range((entry.app.clone(), 0)..=(entry.app.clone(), u64::MAX)) {
-        let is_told = |peer: &Peer| peer.logs.get(app).is_some_and(|log| log.epoch == *epoch);
-        if !relays.values().any(is_told) {
-            // Producers that have gone to another relay bring the same series there.
-            let series = entry.series.max(orphan.entry.series);
-            super::add(entry, &orphan.entry);
+/// Merges the ownerless logs of an application into `entry`, except logs whose origin is one of `relays` again.
+pub(super) fn add(entry: &mut AppEntry, ownerless: &OwnerlessLogs, relays: &BTreeMap<u64, Peer>) {
+    for ((app, epoch), log) in ownerless.range((entry.app.clone(), 0)..=(entry.app.clone(), u64::MAX)) {
+        let is_announced = |peer: &Peer| peer.logs.get(app).is_some_and(|log| log.epoch == *epoch);
+        if !relays.values().any(is_announced) {
+            // Producers that moved to another relay send the same series there.
+            let series = entry.series.max(log.entry.series);
+            super::merge_entry(entry, &log.entry);
             entry.series = series;
         }
     }
