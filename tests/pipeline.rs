@@ -11,6 +11,7 @@
 //! - `commands`: exit codes, `joey tap`, and the relay's own end.
 //! - `reach`: how the command line gets to a relay, and what it is told where it may not.
 //! - `output`: what the command line and `/metrics` print.
+//! - `examples`: the programs in `examples/`.
 
 #[path = "pipeline/access.rs"]
 mod access;
@@ -18,6 +19,8 @@ mod access;
 mod commands;
 #[path = "pipeline/doors.rs"]
 mod doors;
+#[path = "pipeline/examples.rs"]
+mod examples;
 #[path = "pipeline/hostile.rs"]
 mod hostile;
 #[path = "pipeline/numbers.rs"]
