@@ -138,7 +138,7 @@ pub fn message(bytes: &[u8]) {
     let Ok(message) = ServerMessage::decode(bytes) else { return };
     let again = message.encode();
     assert_eq!(ServerMessage::decode(&again), Ok(message.clone()));
-    if let ServerMessage::Batch { head, updates } | ServerMessage::Sum { head, updates } = message {
+    if let ServerMessage::Batch { head, updates } | ServerMessage::Rollup { head, updates } = message {
         assert!(head.read(updates).count() <= updates.0.len());
     }
 }
@@ -156,7 +156,7 @@ pub fn viewer(bytes: &[u8]) {
         epoch: 7,
         now_ns: S,
         ring_ns: S,
-        series_ns: S,
+        series_retention_ns: S,
         demo: false,
         ingest_port: 5001,
     };
@@ -217,7 +217,7 @@ fn look_at(store: &mut AppStore) {
             assert!(0.0 <= rate.min && rate.min <= rate.median && rate.median <= rate.max, "{rate:?}");
         }
         let mut columns = 0;
-        store.slid(at).for_each_column(0..=u64::MAX, |_, _, _| columns += 1);
+        store.window_at(at).for_each_column(0..=u64::MAX, |_, _, _| columns += 1);
         assert!(columns <= SECONDS_MAX, "{columns} seconds are kept");
     }
 }
@@ -262,7 +262,7 @@ pub fn hub(bytes: &[u8]) {
                 let start = match number / 32 {
                     0..=2 => Start::History,
                     3 => Start::Live,
-                    4 => Start::Back { span_ns: number as u64 * S },
+                    4 => Start::Recent { span_ns: number as u64 * S },
                     back => Start::After { epoch: 7, seq: back as u64 },
                 };
                 if let Ok((subscription, subscribed)) = viewer.subscribe(1, &topic, None, start, now_ns) {
@@ -341,7 +341,7 @@ fn read(subscription: &mut Subscription, batches: usize, now_ns: u64) -> bool {
 fn updates(piece: &[u8]) -> (BatchHead, Vec<Update>, bool) {
     let (head, updates, is_sum) = match ServerMessage::decode(piece) {
         Ok(ServerMessage::Batch { head, updates }) => (head, updates, false),
-        Ok(ServerMessage::Sum { head, updates }) => (head, updates, true),
+        Ok(ServerMessage::Rollup { head, updates }) => (head, updates, true),
         other => panic!("nobody asked for {other:?}"),
     };
     let updates = head.read(updates).collect::<Result<_, _>>().expect("what was written can be read");

@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use joey_shared::series::Filter;
-use joey_shared::wire::{AppEntry, RefusedName};
+use joey_shared::wire::{AppEntry, RejectedName};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -247,12 +247,12 @@ impl Hub {
     }
 
     /// Records that a frame of `app` was rejected because of `name`.
-    pub fn reject_name(&self, app: &App, name: RefusedName, now_ns: u64) {
+    pub fn reject_name(&self, app: &App, name: RejectedName, now_ns: u64) {
         let logged = self.name_log_limit.check().is_ok().then(|| name.clone());
         if app.log.lock().reject_name(name, now_ns)
-            && let Some(RefusedName { shown, why }) = logged
+            && let Some(RejectedName { escaped, reason }) = logged
         {
-            tracing::warn!(app = app.name, name = shown, %why, "frames rejected for a name in them");
+            tracing::warn!(app = app.name, name = escaped, %reason, "frames rejected for a name in them");
         }
     }
 

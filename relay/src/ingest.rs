@@ -14,8 +14,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use joey_shared::series::shown_refused;
-use joey_shared::wire::RefusedName;
+use joey_shared::series::escape_name;
+use joey_shared::wire::RejectedName;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -247,10 +247,10 @@ impl Producer {
 
     /// Reports the invalid name in the rejected frame `body` to the viewers of its application.
     fn report_name(&self, body: &[u8], now_ns: u64) {
-        if let Some((app, name, why)) = rejected_name(body)
+        if let Some((app, name, reason)) = rejected_name(body)
             && let Ok(app) = self.hub.app(app)
         {
-            self.hub.reject_name(&app, RefusedName { shown: shown_refused(name), why }, now_ns);
+            self.hub.reject_name(&app, RejectedName { escaped: escape_name(name), reason }, now_ns);
         }
     }
 

@@ -26,7 +26,7 @@ use bytes::Bytes;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use joey_shared::close;
 use joey_shared::series::Topic;
-use joey_shared::wire::{AppEntry, ClientMessage, Hello, Refusal, ServerMessage, Start, VERSION};
+use joey_shared::wire::{AppEntry, ClientMessage, Hello, ServerMessage, Start, SubscribeError, VERSION};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -246,7 +246,7 @@ impl Session {
             epoch: self.hub.epoch(),
             now_ns: config.now_ns(),
             ring_ns: nanos(config.ring),
-            series_ns: self.hub.series_retention_ns(),
+            series_retention_ns: self.hub.series_retention_ns(),
             demo: config.demo,
             ingest_port: config.ingest.port(),
         };
@@ -282,7 +282,7 @@ impl Session {
         denied.extend(self.logs.denied(|topic| claims.allow_topic(&topic.app, &topic.filter)));
         for sub in denied {
             self.unsubscribe(sub);
-            self.send(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp });
+            self.send(&ServerMessage::SubscribeFailed { sub, reason: SubscribeError::NoSuchApp });
         }
         // The full catalogue is sent after the usual interval, even if tokens change often.
         (self.catalogue, self.apps) = (0, VecDeque::new());
@@ -429,12 +429,12 @@ impl Session {
     fn handle_command(&mut self, message: ClientMessage) -> ControlFlow<Ended> {
         match message {
             ClientMessage::Subscribe { sub, topic, start } => match self.rejection(sub, &topic) {
-                Some(reason) => self.send(&ServerMessage::Refused { sub, reason }),
+                Some(reason) => self.send(&ServerMessage::SubscribeFailed { sub, reason }),
                 None if self.hub.is_clustered() => self.redirect_to_logs(sub, topic),
                 None => self.subscribe(sub, &topic, None, start),
             },
             ClientMessage::SubscribeLog { sub, epoch, topic, start } => match self.rejection(sub, &topic) {
-                Some(reason) => self.send(&ServerMessage::Refused { sub, reason }),
+                Some(reason) => self.send(&ServerMessage::SubscribeFailed { sub, reason }),
                 None => self.subscribe_to_log(sub, epoch, topic, start),
             },
             ClientMessage::Unsubscribe { sub } => self.unsubscribe(sub),
@@ -448,20 +448,20 @@ impl Session {
     }
 
     /// Why this subscription is rejected, or `None` if it is allowed.
-    fn rejection(&self, sub: u32, topic: &Topic) -> Option<Refusal> {
+    fn rejection(&self, sub: u32, topic: &Topic) -> Option<SubscribeError> {
         if self.subscriptions.contains(sub) || self.logs.contains(sub) {
-            Some(Refusal::NumberTaken)
+            Some(SubscribeError::DuplicateNumber)
         } else if self.subscriptions.len() + self.logs.len() >= self.hub.config().subscriptions_max {
-            Some(Refusal::TooMany)
+            Some(SubscribeError::TooManySubscriptions)
         } else {
-            (!self.permissions.claims.allow_topic(&topic.app, &topic.filter)).then_some(Refusal::NoSuchApp)
+            (!self.permissions.claims.allow_topic(&topic.app, &topic.filter)).then_some(SubscribeError::NoSuchApp)
         }
     }
 
     /// Subscribes to a topic in our own log of the application, or in the log with epoch `log`.
     fn subscribe(&mut self, sub: u32, topic: &Topic, log: Option<u64>, start: Start) {
         match self.viewer.subscribe(sub, topic, log, start, self.hub.config().now_ns()) {
-            Err(reason) => self.send(&ServerMessage::Refused { sub, reason }),
+            Err(reason) => self.send(&ServerMessage::SubscribeFailed { sub, reason }),
             Ok((subscription, subscribed)) => {
                 self.send_names(subscription.app(), &topic.filter);
                 self.subscriptions.add(sub, subscription);

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 
 use crate::histogram::QuantileRange;
-use crate::wire::RefusedName;
+use crate::wire::RejectedName;
 
 /// A number and its unit, apart, so that a page can tone the unit down.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,12 +158,12 @@ pub fn clock_offset(offset_ns: i64) -> String {
 
 /// What to say of `frames` that were refused for a name in them, of which the newest are `names`.
 #[must_use]
-pub fn refused_names(frames: u64, names: &[RefusedName]) -> String {
+pub fn rejected_names(frames: u64, names: &[RejectedName]) -> String {
     let frames = if frames == 1 { "1 frame was".to_string() } else { format!("{} frames were", count(frames.into())) };
     let mut text = format!("{frames} refused for a name in them");
-    for (at, RefusedName { shown, why }) in names.iter().enumerate() {
+    for (at, RejectedName { escaped, reason }) in names.iter().enumerate() {
         text.push_str(if at == 0 { ": " } else { ", " });
-        text.push_str(&format!("“{shown}” ({why})"));
+        text.push_str(&format!("“{escaped}” ({reason})"));
     }
     text.push('.');
     text

@@ -56,7 +56,7 @@ pub enum Filter {
 impl Filter {
     /// Whether updates of `series` pass.
     #[must_use]
-    pub fn admits(&self, series: &SeriesKey) -> bool {
+    pub fn matches(&self, series: &SeriesKey) -> bool {
         match self {
             Self::All => true,
             Self::Category(category) => *category == series.category,
@@ -66,7 +66,7 @@ impl Filter {
 
     /// Whether its names are such as a series can have; one that is not passes nothing.
     #[must_use]
-    pub fn is_well_named(&self) -> bool {
+    pub fn has_valid_names(&self) -> bool {
         let names = match self {
             Self::All => return true,
             Self::Category(category) => [category.as_str(), "", "", ""],
@@ -83,7 +83,7 @@ impl Filter {
         match (self, other) {
             (Self::All, _) => true,
             (_, Self::All) => false,
-            (_, Self::Series(key)) => self.admits(key),
+            (_, Self::Series(key)) => self.matches(key),
             (Self::Category(mine), Self::Category(theirs)) => mine == theirs,
             (Self::Series(_), Self::Category(_)) => false,
         }
@@ -116,7 +116,7 @@ const SHOWN_CHARS_MAX: usize = 48;
 
 /// A name that was refused, safe to show: cut where it is long, and with an escape for each character that cannot be shown.
 #[must_use]
-pub fn shown_refused(bytes: &[u8]) -> String {
+pub fn escape_name(bytes: &[u8]) -> String {
     let front = bytes.get(..4 * SHOWN_CHARS_MAX).unwrap_or(bytes);
     let text = String::from_utf8_lossy(front);
     let mut shown = String::new();
@@ -198,12 +198,12 @@ mod tests {
 
     #[test]
     fn a_refused_name_can_be_shown() {
-        assert_eq!(shown_refused("a\tb\u{202e}c".as_bytes()), "a\\tb\\u{202e}c");
-        assert_eq!(shown_refused(b"a\xffb"), "a\u{fffd}b");
-        let long = shown_refused("解".repeat(200).as_bytes());
+        assert_eq!(escape_name("a\tb\u{202e}c".as_bytes()), "a\\tb\\u{202e}c");
+        assert_eq!(escape_name(b"a\xffb"), "a\u{fffd}b");
+        let long = escape_name("解".repeat(200).as_bytes());
         assert!(long.ends_with("解…") && long.chars().count() == SHOWN_CHARS_MAX + 1, "{long}");
         for bytes in [&[0x80_u8; 1000][..], &[0; 1000], "👩\u{200d}💻".repeat(100).as_bytes()] {
-            let shown = shown_refused(bytes);
+            let shown = escape_name(bytes);
             assert!(!shown.chars().any(is_unprintable) && shown.len() < 400, "{shown}");
         }
     }
@@ -218,6 +218,6 @@ mod tests {
         assert!(
             !series.covers(&category) && !category.covers(&all) && !category.covers(&other) && !series.covers(&other)
         );
-        assert!(category.admits(&check) && !other.admits(&check));
+        assert!(category.matches(&check) && !other.matches(&check));
     }
 }

@@ -33,13 +33,13 @@ const HOLES_MAX: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
     /// It is counted in its views.
-    Merged,
+    Counted,
     /// It was here before, and is counted once.
-    Again,
+    Duplicate,
     /// Its period ended before everything that the windows keep; it is counted as late.
     Late,
     /// Its series was never announced; nothing can be said about it.
-    Unknown,
+    UnknownSeries,
 }
 
 /// One view and when it was last heard from.
@@ -52,7 +52,7 @@ pub struct View {
     /// Its seconds.
     pub window: Window,
     /// When its newest update arrived at the relay, in ns since the Unix epoch.
-    pub heard_ns: u64,
+    pub last_received_ns: u64,
     /// The period of its newest update, in ns; 0 before the first. How soon the next one may be expected.
     pub period_ns: u64,
     /// Goes up whenever an update is added.
@@ -63,7 +63,7 @@ pub struct View {
 
 /// A part of the log that this viewer did not get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hole {
+pub struct Gap {
     /// When the last update before it was cut, in ns since the Unix epoch; 0 when there was none.
     pub from_ns: u64,
     /// When the first update after it was cut; 0 while none has come.
@@ -84,9 +84,9 @@ pub struct AppStore {
     /// The period that is still open, if any.
     open: Option<Open>,
     revision: u64,
-    heard_ns: u64,
+    last_received_ns: u64,
     late: u64,
-    holes: Vec<Hole>,
+    holes: Vec<Gap>,
     /// Goes up as updates arrive, at intervals that are as long as a series is kept; and when it last did, by their arrival.
     round: u32,
     round_ns: u64,
@@ -159,7 +159,7 @@ impl AppStore {
             through_ns: 0,
             open: None,
             revision: 0,
-            heard_ns: 0,
+            last_received_ns: 0,
             late: 0,
             holes: Vec::new(),
             round: 0,
@@ -187,7 +187,7 @@ impl AppStore {
         let mut window = Window::new(self.seconds);
         window.slide(second_of(self.clock_ns));
         self.index.insert(key.clone(), self.views.len());
-        self.views.push(View { key, id, window, heard_ns: 0, period_ns: 0, revision: 0, round: self.round });
+        self.views.push(View { key, id, window, last_received_ns: 0, period_ns: 0, revision: 0, round: self.round });
         self.revision += 1;
         self.views.len() - 1
     }
@@ -207,11 +207,11 @@ impl AppStore {
     pub fn apply(&mut self, epoch: u64, update: &Update, arrival_ns: u64) -> Applied {
         let round = self.round;
         let log = self.log(epoch);
-        let Some(announced) = log.series.get_mut(&update.series) else { return Applied::Unknown };
+        let Some(announced) = log.series.get_mut(&update.series) else { return Applied::UnknownSeries };
         announced.round = round;
         let announced = *announced;
         if !log.merged.insert(update.seq) {
-            return Applied::Again;
+            return Applied::Duplicate;
         }
         self.count(announced, update, arrival_ns)
     }
@@ -257,20 +257,20 @@ impl AppStore {
     /// Whether number `seq`, of series `key`, is part of a sum that has come.
     pub(crate) fn is_summed(&mut self, epoch: u64, seq: u64, key: &SeriesKey) -> bool {
         let mut sums = self.log(epoch).covered.iter().filter(|stretch| stretch.is_sum);
-        sums.any(|sum| (sum.from..=sum.to).contains(&seq) && sum.filter.admits(key))
+        sums.any(|sum| (sum.from..=sum.to).contains(&seq) && sum.filter.matches(key))
     }
 
     /// Counts an update, or a sum of several, of which the caller knows that it was not here before.
     pub(crate) fn add(&mut self, epoch: u64, update: &Update, arrival_ns: u64) -> Applied {
         let round = self.round;
-        let Some(announced) = self.log(epoch).series.get_mut(&update.series) else { return Applied::Unknown };
+        let Some(announced) = self.log(epoch).series.get_mut(&update.series) else { return Applied::UnknownSeries };
         announced.round = round;
         let announced = *announced;
         self.count(announced, update, arrival_ns)
     }
 
     fn count(&mut self, Announced { own, total, .. }: Announced, update: &Update, arrival_ns: u64) -> Applied {
-        self.heard_ns = self.heard_ns.max(arrival_ns);
+        self.last_received_ns = self.last_received_ns.max(arrival_ns);
         self.move_clock(update, arrival_ns);
         self.revision += 1;
         let (clock, revision) = (second_of(self.clock_ns), self.revision);
@@ -279,7 +279,7 @@ impl AppStore {
             let view = &mut self.views[at];
             view.window.slide(clock);
             added = view.window.add(update);
-            view.heard_ns = view.heard_ns.max(arrival_ns);
+            view.last_received_ns = view.last_received_ns.max(arrival_ns);
             view.period_ns = update.period_ns;
             view.revision = revision;
             view.round = self.round;
@@ -288,7 +288,7 @@ impl AppStore {
             self.late += 1;
             return Applied::Late;
         }
-        Applied::Merged
+        Applied::Counted
     }
 
     /// A period is complete once an update of a later one has arrived: everything up to where the newest begins.
@@ -321,10 +321,10 @@ impl AppStore {
     /// Lets go of series, and of views, of which nothing was heard or said for at least `keep_ns` while updates of others came:
     /// names that change all day would fill the memory. Says whether anything went.
     pub(crate) fn let_go(&mut self, keep_ns: u64) -> bool {
-        if self.heard_ns < self.round_ns.saturating_add(keep_ns) {
+        if self.last_received_ns < self.round_ns.saturating_add(keep_ns) {
             return false;
         }
-        (self.round, self.round_ns) = (self.round + 1, self.heard_ns);
+        (self.round, self.round_ns) = (self.round + 1, self.last_received_ns);
         let stays = |last: u32| last + 2 > self.round;
         let before: usize = self.logs.iter().map(|log| log.series.len()).sum();
         self.logs.iter_mut().for_each(|log| log.series.retain(|_, announced| stays(announced.round)));
@@ -393,17 +393,17 @@ impl AppStore {
 
     /// What view `at` counted in its window, up to the application's clock.
     pub fn histogram(&mut self, at: usize) -> Histogram {
-        self.slid(at).histogram()
+        self.window_at(at).histogram()
     }
 
     /// The events per second of view `at` over the complete seconds of its window.
     pub fn throughput(&mut self, at: usize) -> Option<Throughput> {
         let through = self.through_second();
-        self.slid(at).throughput(through)
+        self.window_at(at).throughput(through)
     }
 
     /// The window of view `at`, ending at the application's clock.
-    pub fn slid(&mut self, at: usize) -> &Window {
+    pub fn window_at(&mut self, at: usize) -> &Window {
         let clock = second_of(self.clock_ns);
         let window = &mut self.views[at].window;
         window.slide(clock);
@@ -430,8 +430,8 @@ impl AppStore {
 
     /// When the newest update arrived at the relay, in ns since the Unix epoch; 0 before the first.
     #[must_use]
-    pub const fn heard_ns(&self) -> u64 {
-        self.heard_ns
+    pub const fn last_received_ns(&self) -> u64 {
+        self.last_received_ns
     }
 
     /// How long ago the application was heard by the relay, in ns, by whose clock it is `relay_ns`, if that is longer than it
@@ -439,9 +439,9 @@ impl AppStore {
     #[must_use]
     pub fn silent_for(&self, relay_ns: u64) -> Option<u64> {
         let period_ns = self.views.iter().map(|view| view.period_ns).max().unwrap_or(0);
-        let silence_ns = relay_ns.saturating_sub(self.heard_ns);
+        let silence_ns = relay_ns.saturating_sub(self.last_received_ns);
         let limit_ns = (QUIET_SECONDS * crate::window::SLOT_NS).max(period_ns.saturating_mul(3));
-        (self.heard_ns > 0 && silence_ns > limit_ns).then_some(silence_ns)
+        (self.last_received_ns > 0 && silence_ns > limit_ns).then_some(silence_ns)
     }
 
     /// Goes up whenever anything changes.
@@ -457,7 +457,7 @@ impl AppStore {
     }
 
     /// Notes that a part of the log is missing.
-    pub fn note_hole(&mut self, hole: Hole) {
+    pub fn record_gap(&mut self, hole: Gap) {
         if self.holes.len() == HOLES_MAX {
             self.holes.remove(0);
         }
@@ -466,13 +466,13 @@ impl AppStore {
     }
 
     /// Closes holes that had no end yet: updates are coming again.
-    pub fn close_holes(&mut self, cut_ns: u64) {
+    pub fn close_gaps(&mut self, cut_ns: u64) {
         self.holes.iter_mut().filter(|hole| hole.to_ns == 0).for_each(|hole| hole.to_ns = cut_ns);
     }
 
     /// What is missing, oldest first.
     #[must_use]
-    pub fn holes(&self) -> &[Hole] {
+    pub fn gaps(&self) -> &[Gap] {
         &self.holes
     }
 }
@@ -534,10 +534,10 @@ mod tests {
     #[test]
     fn a_stamp_is_counted_once_but_a_period_may_repeat() {
         let mut store = store_of(&[update(1, 0, 100, &[5]), update(2, 0, 100, &[5])]);
-        assert_eq!(store.apply(1, &update(2, 0, 100, &[5]), 0), Applied::Again);
-        assert_eq!(store.apply(7, &update(2, 0, 100, &[5]), 0), Applied::Unknown);
+        assert_eq!(store.apply(1, &update(2, 0, 100, &[5]), 0), Applied::Duplicate);
+        assert_eq!(store.apply(7, &update(2, 0, 100, &[5]), 0), Applied::UnknownSeries);
         store.announce(7, &[entry(0, COMPUTATION, "a")]);
-        assert_eq!(store.apply(7, &update(2, 0, 100, &[5]), 0), Applied::Merged);
+        assert_eq!(store.apply(7, &update(2, 0, 100, &[5]), 0), Applied::Counted);
         assert_eq!(store.histogram(0).count(), 3);
     }
 
@@ -559,7 +559,7 @@ mod tests {
     #[test]
     fn the_first_update_may_be_an_old_one() {
         let mut store = store_of(&[update(1, 0, 100, &[5]), update(2, 1, 4000, &[5])]);
-        assert_eq!(store.apply(1, &update(3, 0, 3600, &[5]), 4000 * S), Applied::Merged);
+        assert_eq!(store.apply(1, &update(3, 0, 3600, &[5]), 4000 * S), Applied::Counted);
         assert_eq!(store.apply(1, &update(4, 0, 200, &[5]), 4000 * S), Applied::Late);
         assert_eq!((store.late(), store.histogram(0).count()), (1, 0));
         store.set_seconds(900);

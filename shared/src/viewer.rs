@@ -6,7 +6,7 @@
 //!
 //! Never twice: updates are merged by stamp, so overlapping subscriptions and resumes are harmless. Never silently less:
 //! after a jump between the ranges of two batches, or a heartbeat that speaks of more than came, the viewer asks once for
-//! what is missing; what does not come then either becomes a [`Hole`](crate::store::Hole) that names how much it is.
+//! what is missing; what does not come then either becomes a [`Gap`](crate::store::Gap) that names how much it is.
 
 mod messages;
 mod progress;
@@ -31,7 +31,7 @@ pub struct RelayInfo {
     /// How far back it remembers, in ns.
     pub ring_ns: u64,
     /// How long it keeps the number of a series that nobody sends any more, in ns.
-    pub series_ns: u64,
+    pub series_retention_ns: u64,
     /// Whether it makes up its own producers.
     pub demo: bool,
     /// The TCP port where producers connect.
@@ -62,7 +62,7 @@ pub struct Incoming<'a> {
     pub update: &'a Update,
     /// Where it is a sum of several updates: the last number of the stretch of the log that it stands for. The first is the
     /// update's own, and of that stretch it counts what its series has there.
-    pub sum_to: Option<u64>,
+    pub rollup_to: Option<u64>,
 }
 
 /// A subscription that the viewer wants, across connections.
@@ -185,7 +185,7 @@ impl Viewer {
     }
 
     /// Stops following `topic`. What is known stays, and following it again resumes.
-    pub fn unfollow(&mut self, topic: &Topic) {
+    pub fn unsubscribe(&mut self, topic: &Topic) {
         self.leave(|subscription| subscription.topic == *topic);
     }
 
@@ -328,7 +328,7 @@ impl Viewer {
     }
 
     /// Shows the relay another token in place of the one that this connection began with.
-    pub fn show_token(&mut self, token: &str) {
+    pub fn set_token(&mut self, token: &str) {
         self.send(&ClientMessage::Token { token: token.to_string() });
     }
 
@@ -365,7 +365,7 @@ impl Viewer {
 
     /// Whether the relay speaks this version of the protocol; true until it has spoken.
     #[must_use]
-    pub fn speaks_our_version(&self) -> bool {
+    pub fn is_compatible(&self) -> bool {
         self.relay.as_ref().is_none_or(|relay| relay.version == VERSION)
     }
 

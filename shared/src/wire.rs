@@ -66,11 +66,11 @@ pub enum ServerMessage<'a> {
         sent: Vec<(u32, u64)>,
     },
     /// A subscription that was not made.
-    Refused {
+    SubscribeFailed {
         /// The viewer's number for the subscription.
         sub: u32,
         /// Why.
-        reason: Refusal,
+        reason: SubscribeError,
     },
     /// Names and numbers of series: before [`ServerMessage::Subscribed`] those of the topic, and the answer to
     /// [`ClientMessage::Describe`]. A long list comes in several messages.
@@ -86,7 +86,7 @@ pub enum ServerMessage<'a> {
     },
     /// What a stretch of a feed adds up to, in place of its batches: for a viewer that reads too slowly for them, and for the
     /// time before the batches that the relay still holds. No count is lost, only which update it came with.
-    Sum {
+    Rollup {
         /// As in a batch: which part of the log this covers.
         head: BatchHead,
         /// One item for each series and ten seconds of period ends: the sum of its updates, from the start of the first to the
@@ -106,7 +106,7 @@ pub enum ServerMessage<'a> {
         addresses: Vec<String>,
     },
     /// Which logs there are of an application, here and in other relays; said before a subscription to it is answered with
-    /// [`Refusal::SeeLogs`], and again when it changes. What is no longer named has ended.
+    /// [`SubscribeError::SeveralLogs`], and again when it changes. What is no longer named has ended.
     Logs {
         /// The application.
         app: String,
@@ -146,7 +146,7 @@ pub struct Hello<'a> {
     /// How far back the relay remembers, in ns.
     pub ring_ns: u64,
     /// How long the relay keeps the number of a series that nobody sends any more, in ns.
-    pub series_ns: u64,
+    pub series_retention_ns: u64,
     /// Whether the relay makes up its own producers (`joey demo`).
     pub demo: bool,
     /// The TCP port where producers connect.
@@ -163,28 +163,28 @@ pub struct AppEntry {
     /// How many series it has.
     pub series: u32,
     /// When its newest update arrived, in ns since the Unix epoch; 0 before the first.
-    pub heard_ns: u64,
+    pub last_received_ns: u64,
     /// How many of its frames were older than everything the relay still held.
     pub late: u64,
     /// How many frames were refused because of a limit on this application.
-    pub limited: u64,
+    pub over_limit: u64,
     /// How many frames were refused because of a name in them.
-    pub refused_for_name: u64,
-    /// The names of the newest of them, at most [`REFUSED_NAMES_MAX`], the oldest first.
-    pub refused_names: Vec<RefusedName>,
+    pub rejected_for_name: u64,
+    /// The names of the newest of them, at most [`REJECTED_NAMES_MAX`], the oldest first.
+    pub rejected_names: Vec<RejectedName>,
 }
 
 /// A name that was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RefusedName {
+pub struct RejectedName {
     /// The name as it can be shown: cut, and with escapes in it.
-    pub shown: String,
+    pub escaped: String,
     /// Why it was refused.
-    pub why: NameError,
+    pub reason: NameError,
 }
 
 /// Refused names in one entry of the catalogue.
-pub const REFUSED_NAMES_MAX: usize = 8;
+pub const REJECTED_NAMES_MAX: usize = 8;
 
 /// One worker in the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,15 +234,15 @@ pub struct Subscribed {
 
 /// Why a subscription was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Refusal {
+pub enum SubscribeError {
     /// No such application yet, as far as this viewer may know; it will be in the catalogue once there is one.
     NoSuchApp,
     /// The viewer has as many subscriptions as it may.
-    TooMany,
+    TooManySubscriptions,
     /// The viewer uses this number already.
-    NumberTaken,
+    DuplicateNumber,
     /// The application has a log in each of several relays: follow those that [`ServerMessage::Logs`] names.
-    SeeLogs,
+    SeveralLogs,
 }
 
 /// From viewer to relay. New kinds are added at the end.
@@ -300,7 +300,7 @@ pub enum Start {
         seq: u64,
     },
     /// With what the relay holds of this span up to now: single updates where it has them, sums of what is older.
-    Back {
+    Recent {
         /// The span, in ns.
         span_ns: u64,
     },

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
 use joey_shared::series::{Filter, Topic};
-use joey_shared::wire::{ClientMessage, Refusal, Start};
+use joey_shared::wire::{ClientMessage, Start, SubscribeError};
 use joey_tests::ledger::{check_books, send};
 use joey_tests::{Heard, PATIENCE, Relay, Viewer};
 
@@ -135,7 +135,7 @@ fn a_viewer_cannot_have_more_subscriptions_than_it_may() {
         greedy.say(&ClientMessage::Subscribe { sub, topic, start: Start::Live });
     }
     for sub in 1_001..=1_200 {
-        greedy.wait_for(|heard| (*heard == Heard::Refused(sub, Refusal::TooMany)).then_some(()));
+        greedy.wait_for(|heard| (*heard == Heard::Refused(sub, SubscribeError::TooManySubscriptions)).then_some(()));
     }
     send(&mut producer, "App", "w", 2..=100);
     witness.reads_all(100);

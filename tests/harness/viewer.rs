@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use joey_shared::series::{Filter, SeriesKey, Topic};
 use joey_shared::wire::{
-    AppEntry, BatchHead, ClientMessage, Refusal, SeriesEntry, ServerMessage, Start, Subscribed, Update, WorkerEntry,
+    AppEntry, BatchHead, ClientMessage, SeriesEntry, ServerMessage, Start, SubscribeError, Subscribed, Update,
+    WorkerEntry,
 };
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
@@ -35,7 +36,7 @@ pub enum Heard {
     /// The connection lives.
     Heartbeat(Vec<(u32, u64)>),
     /// A subscription was not made.
-    Refused(u32, Refusal),
+    Refused(u32, SubscribeError),
     /// Names of series; whether they are the last.
     Series(String, Vec<SeriesEntry>, bool),
     /// When the token ends.
@@ -346,13 +347,13 @@ fn heard(catalogue: &mut BTreeMap<String, AppEntry>, bytes: &[u8]) -> Heard {
             let updates = head.read(updates).collect::<Result<_, _>>().expect("batches can be read");
             Heard::Batch(head, updates, bytes.to_vec())
         }
-        ServerMessage::Sum { head, updates } => {
+        ServerMessage::Rollup { head, updates } => {
             let items = head.read(updates).collect::<Result<_, _>>().expect("sums can be read");
             Heard::Sum(head, items)
         }
         ServerMessage::Gap { feed, from, to } => Heard::Gap(feed, from, to),
         ServerMessage::Heartbeat { sent, .. } => Heard::Heartbeat(sent),
-        ServerMessage::Refused { sub, reason } => Heard::Refused(sub, reason),
+        ServerMessage::SubscribeFailed { sub, reason } => Heard::Refused(sub, reason),
         ServerMessage::Series { app, series, last, .. } => Heard::Series(app, series, last),
         ServerMessage::Expires { at_ns } => Heard::Expires(at_ns),
         ServerMessage::Logs { app, epochs } => Heard::Logs(app, epochs),

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use joey_shared::close;
 use joey_shared::series::{Filter, Topic};
-use joey_shared::wire::{ClientMessage, Refusal, ServerMessage, Start};
+use joey_shared::wire::{ClientMessage, ServerMessage, Start, SubscribeError};
 use joey_tests::token::{self, OTHER_SECRET, PRIVATE_PEM, PUBLIC_PEM, SECRET, claims, eddsa, hs256, now_s, unsigned};
 use joey_tests::viewer::{category, open, series};
 use joey_tests::{Frame, Heard, Oracle, Relay, Tap, Viewer, eventually, eventually_is, joey, joey_in};
@@ -195,7 +195,7 @@ fn answer(socket: &mut WebSocket<TcpStream>, message: &ClientMessage) -> Vec<u8>
     loop {
         let Message::Binary(bytes) = socket.read().expect("the relay answers") else { continue };
         match ServerMessage::decode(&bytes).expect("it speaks the protocol") {
-            ServerMessage::Refused { .. } | ServerMessage::Series { .. } | ServerMessage::Subscribed(_) => {
+            ServerMessage::SubscribeFailed { .. } | ServerMessage::Series { .. } | ServerMessage::Subscribed(_) => {
                 return bytes.to_vec();
             }
             _ => {}
@@ -231,7 +231,7 @@ fn what_a_token_does_not_cover_is_answered_as_if_it_did_not_exist() {
         for (mine, theirs) in topics(hidden).into_iter().zip(topics(absent)) {
             let subscribe = |topic: Topic| ClientMessage::Subscribe { sub: 9, topic, start: Start::History };
             let unknown = answer(&mut socket, &subscribe(theirs));
-            assert_eq!(unknown, ServerMessage::Refused { sub: 9, reason: Refusal::NoSuchApp }.encode());
+            assert_eq!(unknown, ServerMessage::SubscribeFailed { sub: 9, reason: SubscribeError::NoSuchApp }.encode());
             assert_eq!(answer(&mut socket, &subscribe(mine)), unknown, "{hidden:?}");
         }
         let describe = |app: &str| ClientMessage::Describe { app: app.to_owned() };
@@ -251,7 +251,7 @@ fn what_a_token_does_not_cover_is_answered_as_if_it_did_not_exist() {
     ] {
         let sub = viewer.ask("a.b", filter.clone(), Start::History);
         let refused = viewer.wait_for(|heard| match heard {
-            Heard::Refused(refused, Refusal::NoSuchApp) if *refused == sub => Some(true),
+            Heard::Refused(refused, SubscribeError::NoSuchApp) if *refused == sub => Some(true),
             Heard::Subscribed(subscribed) if subscribed.sub == sub => Some(false),
             _ => None,
         });
@@ -346,7 +346,7 @@ fn another_token_widens_and_narrows_what_a_viewer_sees() {
 
     viewer.show(&narrow(&["b"], &["*"]));
     let refused = viewer.wait_for(|heard| match heard {
-        Heard::Refused(sub, Refusal::NoSuchApp) => Some(*sub),
+        Heard::Refused(sub, SubscribeError::NoSuchApp) => Some(*sub),
         _ => None,
     });
     assert_eq!(refused, sub_a);

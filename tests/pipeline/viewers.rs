@@ -2,7 +2,7 @@
 //! a WebSocket ends.
 
 use joey_shared::series::Filter;
-use joey_shared::wire::{CLIENT_BYTES_MAX, ClientMessage, Refusal, Start};
+use joey_shared::wire::{CLIENT_BYTES_MAX, ClientMessage, Start, SubscribeError};
 use joey_tests::viewer::{Heard, category, open, series};
 use joey_tests::{Frame, Relay, Viewer, eventually, eventually_is};
 use tokio_tungstenite::tungstenite::Message;
@@ -231,7 +231,7 @@ fn an_application_that_does_not_exist_is_refused_and_then_announced() {
     let relay = Relay::start();
     let mut viewer = Viewer::connect(&relay);
     let sub = viewer.ask("App", Filter::All, Start::History);
-    viewer.wait_for(|heard| (*heard == Heard::Refused(sub, Refusal::NoSuchApp)).then_some(()));
+    viewer.wait_for(|heard| (*heard == Heard::Refused(sub, SubscribeError::NoSuchApp)).then_some(()));
     let mut producer = relay.producer("App", "w");
     producer.send_all(&frames(1, 3));
     eventually("the catalogue names the application", || {
@@ -250,7 +250,7 @@ fn a_number_in_use_is_refused() {
     let (sub, _) = viewer.follow("App", Filter::All, Start::Live);
     let topic = joey_shared::series::Topic { app: "App".to_owned(), filter: category("computation") };
     viewer.say(&ClientMessage::Subscribe { sub, topic, start: Start::Live });
-    viewer.wait_for(|heard| (*heard == Heard::Refused(sub, Refusal::NumberTaken)).then_some(()));
+    viewer.wait_for(|heard| (*heard == Heard::Refused(sub, SubscribeError::DuplicateNumber)).then_some(()));
 }
 
 /// The categories of the series that the answer to a `Describe` of `App` names.

@@ -151,7 +151,7 @@ async fn converse(
         let Message::Binary(bytes) = socket.next().await?.ok()? else { continue };
         match ServerMessage::decode(&bytes).expect("the relay speaks the protocol") {
             // Its producer is not back yet.
-            ServerMessage::Refused { .. } => is_waiting = true,
+            ServerMessage::SubscribeFailed { .. } => is_waiting = true,
             ServerMessage::Catalogue { apps, .. }
                 if is_waiting && apps.iter().any(|entry| entry.app == app(at % APPS)) =>
             {
@@ -163,7 +163,7 @@ async fn converse(
                 *stamp = Some((epoch, next - 1));
                 wanted = Some(head);
             }
-            ServerMessage::Batch { head, .. } | ServerMessage::Sum { head, .. } => {
+            ServerMessage::Batch { head, .. } | ServerMessage::Rollup { head, .. } => {
                 let (epoch, reached) = (*stamp)?;
                 common.missing.fetch_add(head.from.saturating_sub(reached + 1), Relaxed);
                 *stamp = Some((epoch, head.to));

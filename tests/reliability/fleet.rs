@@ -106,7 +106,7 @@ impl Watcher {
             }
         }
         self.seen.missing = self.viewer.missing();
-        let holes = self.viewer.app(&app(self.app)).map_or(&[][..], |store| store.holes());
+        let holes = self.viewer.app(&app(self.app)).map_or(&[][..], |store| store.gaps());
         self.seen.restarts = holes.iter().filter(|hole| hole.updates.is_none()).count();
         self.seen
     }

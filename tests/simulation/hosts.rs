@@ -292,7 +292,7 @@ fn change_mind(viewer: &mut Viewer, chance: &mut Rng) {
     ];
     let part = topic(parts[chance.usize(..parts.len())].clone());
     if viewer.followed().any(|topic| *topic == part) {
-        viewer.unfollow(&part);
+        viewer.unsubscribe(&part);
     } else {
         viewer.follow(part, if chance.bool() { Start::History } else { Start::Live });
     }
@@ -314,7 +314,7 @@ impl Seen {
                 let is_new = got.entry(epoch).or_default().insert(number, frame).is_none();
                 assert!(is_new, "number {number} of {epoch} came twice");
             };
-            let Some(to) = incoming.sum_to else {
+            let Some(to) = incoming.rollup_to else {
                 came(update.seq, update.histogram.max_ns);
                 return;
             };
@@ -340,7 +340,7 @@ impl Seen {
             self.began.insert(subscribed.epoch, subscribed.next);
         }
         *self.missing.entry(epoch).or_default() += viewer.missing() - missing;
-        let holes = viewer.app(APP).map_or(&[][..], |store| store.holes());
+        let holes = viewer.app(APP).map_or(&[][..], |store| store.gaps());
         self.unknown_holes = holes.iter().filter(|hole| hole.updates.is_none()).count();
     }
 }

@@ -203,8 +203,8 @@ impl Viewer {
                 }
             }
             ServerMessage::Gap { .. } => bail!("joey left a gap"),
-            ServerMessage::Sum { .. } => bail!("joey summed up what a viewer read too slowly"),
-            ServerMessage::Refused { .. } => bail!("joey refused a subscription"),
+            ServerMessage::Rollup { .. } => bail!("joey summed up what a viewer read too slowly"),
+            ServerMessage::SubscribeFailed { .. } => bail!("joey refused a subscription"),
             _ => {}
         }
         Ok(())

@@ -121,7 +121,7 @@ impl Connection {
                     console::line(format_args!("joey: cannot decode a message from the relay: {error}"));
                 }
                 anyhow::ensure!(
-                    self.viewer.speaks_our_version(),
+                    self.viewer.is_compatible(),
                     "this program uses version {VERSION} of the protocol, the relay uses version {}",
                     self.viewer.relay().map_or(0, |relay| relay.version)
                 );
@@ -171,7 +171,7 @@ impl Connection {
         if let Ok(Some(token)) = self.read_token()
             && self.token.as_ref() != Some(&token)
         {
-            self.viewer.show_token(&token);
+            self.viewer.set_token(&token);
             self.token = Some(token);
         }
     }

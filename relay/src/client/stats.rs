@@ -10,7 +10,7 @@ use joey_shared::store::{AppStore, WINDOW_SECONDS};
 use joey_shared::view::ViewKey;
 use joey_shared::viewer::Viewer;
 use joey_shared::window::{SLOT_NS, Throughput};
-use joey_shared::wire::{AppEntry, RefusedName, Start, WorkerEntry};
+use joey_shared::wire::{AppEntry, RejectedName, Start, WorkerEntry};
 use serde_json::{Map, Value, json};
 
 use super::Outcome;
@@ -44,7 +44,7 @@ pub(crate) async fn run(stats: Stats) -> anyhow::Result<Outcome> {
         return no_such_app;
     }
     let topic = Topic { app: stats.app.clone(), filter: Filter::All };
-    connection.viewer.follow(topic, Start::Back { span_ns: stats.window.max(WINDOW_SECONDS) * SLOT_NS });
+    connection.viewer.follow(topic, Start::Recent { span_ns: stats.window.max(WINDOW_SECONDS) * SLOT_NS });
     let caught_up = async {
         while !connection.viewer.is_caught_up() {
             connection.step(|_| {}).await?;
@@ -139,19 +139,19 @@ impl WindowEnd {
 
 /// Prints on standard error which frames of the application the relay rejected.
 fn warn_of_rejected(entry: &AppEntry) {
-    if entry.refused_for_name > 0 {
-        let rejected = format::refused_names(entry.refused_for_name, &entry.refused_names);
+    if entry.rejected_for_name > 0 {
+        let rejected = format::rejected_names(entry.rejected_for_name, &entry.rejected_names);
         console::line(format_args!("joey: {rejected}"));
     }
-    if entry.limited > 0 {
-        console::line(format_args!("joey: the relay rejected {} frames because a limit is reached", entry.limited));
+    if entry.over_limit > 0 {
+        console::line(format_args!("joey: the relay rejected {} frames because a limit is reached", entry.over_limit));
     }
 }
 
 fn add_rejected(entry: &AppEntry, snapshot: &mut Value) {
-    let name = |name: &RefusedName| json!({"name": name.shown, "why": name.why.to_string()});
-    let names: Vec<Value> = entry.refused_names.iter().map(name).collect();
-    snapshot["refused"] = json!({"for_name": entry.refused_for_name, "names": names, "for_limit": entry.limited});
+    let name = |name: &RejectedName| json!({"name": name.escaped, "why": name.reason.to_string()});
+    let names: Vec<Value> = entry.rejected_names.iter().map(name).collect();
+    snapshot["refused"] = json!({"for_name": entry.rejected_for_name, "names": names, "for_limit": entry.over_limit});
 }
 
 /// Clock offsets reported by the relay, and late updates.

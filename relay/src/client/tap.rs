@@ -109,7 +109,7 @@ pub(super) fn utc_time(ns: u64) -> String {
 }
 
 fn as_json(incoming: &Incoming<'_>) -> Value {
-    let Incoming { app, epoch, series, update, sum_to } = incoming;
+    let Incoming { app, epoch, series, update, rollup_to } = incoming;
     let key = &series.key;
     let histogram = &update.histogram;
     let bins: Map<String, Value> = histogram.occupied().map(|(bin, count)| (bin.to_string(), count.into())).collect();
@@ -130,7 +130,7 @@ fn as_json(incoming: &Incoming<'_>) -> Value {
         "epoch": epoch,
         "seq": update.seq,
     });
-    if let Some(to) = sum_to {
+    if let Some(to) = rollup_to {
         line["sum_to_seq"] = (*to).into();
     }
     line

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use joey_shared::series::Filter;
-use joey_shared::wire::{AppEntry, REFUSED_NAMES_MAX, RefusedName, Update, UpdatesWriter, WorkerEntry, span_of};
+use joey_shared::wire::{AppEntry, REJECTED_NAMES_MAX, RejectedName, Update, UpdatesWriter, WorkerEntry, span_of};
 
 use super::batch::{Batch, EncodedUpdates};
 use super::broadcast::Subscriber;
@@ -73,7 +73,7 @@ pub(super) struct Log {
     pub(super) over_limit: u64,
     /// Frames rejected because of a name in them, and the newest of these names.
     rejected_for_name: u64,
-    rejected_names: VecDeque<RefusedName>,
+    rejected_names: VecDeque<RejectedName>,
     /// Version of the catalogue at the last change of this entry.
     pub(super) changed: u64,
 }
@@ -177,7 +177,7 @@ impl Log {
     /// Adds a new series to the filtered feeds whose filter admits it.
     fn add_to_matching_feeds(&mut self, number: u32) {
         let Self { series, filtered_feeds, .. } = self;
-        let admits = |feed: &&Feed| series.get(number).is_some_and(|new| feed.filter().admits(&new.entry.key));
+        let admits = |feed: &&Feed| series.get(number).is_some_and(|new| feed.filter().matches(&new.entry.key));
         let feeds: Vec<u32> = filtered_feeds.values().filter(admits).map(Feed::number).collect();
         feeds.into_iter().for_each(|feed| series.add_feed(number, feed));
     }
@@ -526,13 +526,13 @@ impl Log {
     }
 
     /// Records that a frame was rejected because of `name`. Returns whether the name is new.
-    pub(super) fn reject_name(&mut self, name: RefusedName, now_ns: u64) -> bool {
+    pub(super) fn reject_name(&mut self, name: RejectedName, now_ns: u64) -> bool {
         self.rejected_for_name += 1;
         self.last_received_ns = now_ns;
         if self.rejected_names.contains(&name) {
             return false;
         }
-        if self.rejected_names.len() >= REFUSED_NAMES_MAX {
+        if self.rejected_names.len() >= REJECTED_NAMES_MAX {
             self.rejected_names.pop_front();
         }
         self.rejected_names.push_back(name);
@@ -577,11 +577,11 @@ impl Log {
             app: app.to_owned(),
             workers: self.workers.iter().map(worker).collect(),
             series: u32::try_from(self.series.len()).unwrap_or(u32::MAX),
-            heard_ns: self.last_received_ns,
+            last_received_ns: self.last_received_ns,
             late: self.late,
-            limited: self.over_limit,
-            refused_for_name: self.rejected_for_name,
-            refused_names: self.rejected_names.iter().cloned().collect(),
+            over_limit: self.over_limit,
+            rejected_for_name: self.rejected_for_name,
+            rejected_names: self.rejected_names.iter().cloned().collect(),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use joey_shared::series::Filter;
-use joey_shared::wire::{self, AppEntry, REFUSED_NAMES_MAX, ServerMessage, WorkerEntry};
+use joey_shared::wire::{self, AppEntry, REJECTED_NAMES_MAX, ServerMessage, WorkerEntry};
 use tokio::sync::{Notify, mpsc};
 
 use self::ownerless_logs::OwnerlessLogs;
@@ -414,7 +414,7 @@ impl Hub {
         let (outcome, bytes) = match message {
             ServerMessage::Series { series, .. } => (log.add_names(&series, reserve)?, 0),
             ServerMessage::Batch { head, updates } => log.apply_batch(&head, updates, reserve)?,
-            ServerMessage::Sum { head, updates } => log.apply_rollup(&head, updates, reserve)?,
+            ServerMessage::Rollup { head, updates } => log.apply_rollup(&head, updates, reserve)?,
             ServerMessage::Gap { from, to, .. } => log.apply_gap(from, to),
             _ => return Err(ReplicaError::Malformed),
         };
@@ -560,13 +560,13 @@ fn merge_entry(entry: &mut AppEntry, other: &AppEntry) {
     }
     entry.workers.sort_by(|a, b| a.worker.cmp(&b.worker));
     entry.series = entry.series.saturating_add(other.series);
-    entry.heard_ns = entry.heard_ns.max(other.heard_ns);
+    entry.last_received_ns = entry.last_received_ns.max(other.last_received_ns);
     entry.late = entry.late.saturating_add(other.late);
-    entry.limited = entry.limited.saturating_add(other.limited);
-    entry.refused_for_name = entry.refused_for_name.saturating_add(other.refused_for_name);
-    entry.refused_names.extend_from_slice(&other.refused_names);
-    let more = entry.refused_names.len().saturating_sub(REFUSED_NAMES_MAX);
-    entry.refused_names.drain(..more);
+    entry.over_limit = entry.over_limit.saturating_add(other.over_limit);
+    entry.rejected_for_name = entry.rejected_for_name.saturating_add(other.rejected_for_name);
+    entry.rejected_names.extend_from_slice(&other.rejected_names);
+    let more = entry.rejected_names.len().saturating_sub(REJECTED_NAMES_MAX);
+    entry.rejected_names.drain(..more);
 }
 
 /// Merges the entries of one worker. A worker that moved between relays has the state of its current or latest

@@ -64,7 +64,7 @@ const fn start_of(update: &Update) -> u64 {
 
 /// Filters the rollup `whole` for feed `feed`: keeps the items whose series `matches` accepts.
 pub(super) fn part_of(feed: u32, whole: &Batch, matches: impl Fn(u32) -> bool) -> Option<Batch> {
-    let Ok(ServerMessage::Sum { head, updates }) = ServerMessage::decode(&whole.frame) else { return None };
+    let Ok(ServerMessage::Rollup { head, updates }) = ServerMessage::decode(&whole.frame) else { return None };
     Some(filtered(feed, &head, updates, matches))
 }
 
@@ -82,6 +82,6 @@ fn encode(head: BatchHead, items: impl Iterator<Item = Update>) -> Batch {
         writer.push(&Update { seq, ..item });
     }
     let (from, to, cut_ns) = (head.from, head.to, head.cut_ns);
-    let frame = WsFrame::new(&ServerMessage::Sum { head, updates: writer.finish() }.encode());
+    let frame = WsFrame::new(&ServerMessage::Rollup { head, updates: writer.finish() }.encode());
     Batch { from, to, cut_ns, received_ns: cut_ns, frame }
 }

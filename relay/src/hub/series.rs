@@ -142,13 +142,13 @@ impl SeriesTable {
 
     /// Existing series that were added after the first `added` and match `filter`.
     pub(super) fn names_since(&self, added: u64, filter: &Filter) -> Names {
-        let entries = self.added_since(added).filter(|entry| filter.admits(&entry.key)).cloned().collect();
+        let entries = self.added_since(added).filter(|entry| filter.matches(&entry.key)).cloned().collect();
         Names { entries, added: self.added }
     }
 
     /// Series that match `filter`. The names exclude the first `announced` series.
     pub(super) fn matching(&self, filter: &Filter, announced: u64) -> MatchingSeries {
-        let numbers = self.entries().filter(|entry| filter.admits(&entry.key)).map(|entry| entry.number).collect();
+        let numbers = self.entries().filter(|entry| filter.matches(&entry.key)).map(|entry| entry.number).collect();
         MatchingSeries { numbers, names: self.names_since(announced, filter) }
     }
 
@@ -163,7 +163,7 @@ impl SeriesTable {
 
     /// Adds `feed` to all series that `filter` admits.
     pub(super) fn add_feed_to_matching(&mut self, filter: &Filter, feed: u32) {
-        let admitted = self.by_number.values_mut().filter(|series| filter.admits(&series.entry.key));
+        let admitted = self.by_number.values_mut().filter(|series| filter.matches(&series.entry.key));
         admitted.for_each(|series| series.feeds.push(feed));
     }
 

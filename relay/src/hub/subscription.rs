@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use joey_shared::series::{Filter, Topic};
-use joey_shared::wire::{Refusal, Start, Subscribed};
+use joey_shared::wire::{Start, SubscribeError, Subscribed};
 
 use super::batch::Batch;
 use super::broadcast::Subscriber;
@@ -39,7 +39,7 @@ impl Viewer {
     /// `log`. Pending updates are cut into a batch at `now_ns` first, so that the history is complete.
     ///
     /// # Errors
-    /// [`Refusal::NoSuchApp`] if the application or the log does not exist.
+    /// [`SubscribeError::NoSuchApp`] if the application or the log does not exist.
     pub fn subscribe(
         &self,
         sub: u32,
@@ -47,19 +47,19 @@ impl Viewer {
         log: Option<u64>,
         start: Start,
         now_ns: u64,
-    ) -> Result<(Subscription, Subscribed), Refusal> {
+    ) -> Result<(Subscription, Subscribed), SubscribeError> {
         let hub = &self.hub;
         let own = hub.apps.read().get(&topic.app).filter(|own| log.is_none_or(|log| own.epoch == log)).cloned();
         let replica = || Some(hub.replica(&topic.app, log?)?.app.clone());
-        let app = own.or_else(replica).ok_or(Refusal::NoSuchApp)?;
-        if !topic.filter.is_well_named() {
-            return Err(Refusal::NoSuchApp);
+        let app = own.or_else(replica).ok_or(SubscribeError::NoSuchApp)?;
+        if !topic.filter.has_valid_names() {
+            return Err(SubscribeError::NoSuchApp);
         }
         let mut log = app.log.lock();
         hub.cut(&app, &mut log, now_ns);
         if log.feed_for(&topic.filter).is_none() {
             if !log.has_room_for_feed() {
-                return Err(Refusal::TooMany);
+                return Err(SubscribeError::TooManySubscriptions);
             }
             // Filtering five minutes of history takes some time. Release the lock, so that producers do not wait.
             let whole = log.history();
@@ -92,7 +92,7 @@ impl Viewer {
                 let next = feed.first_readable(requested);
                 (next, next - requested)
             }
-            Start::Back { span_ns } => (feed.position_since(since_ns(span_ns, origin_ns)), 0),
+            Start::Recent { span_ns } => (feed.position_since(since_ns(span_ns, origin_ns)), 0),
             Start::History => (feed.oldest(), 0),
             Start::After { .. } => (feed.oldest_with_rollups(), 0),
         };
@@ -253,7 +253,7 @@ fn reaches_before_batches(start: Start, feed: &Feed, epoch: u64, now_ns: u64) ->
     match start {
         Start::Live | Start::History => false,
         Start::After { epoch: other, seq } => other != epoch || seq.saturating_add(1) < feed.oldest(),
-        Start::Back { span_ns } => feed.starts_after(since_ns(span_ns, now_ns)),
+        Start::Recent { span_ns } => feed.starts_after(since_ns(span_ns, now_ns)),
     }
 }
 

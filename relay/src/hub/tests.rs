@@ -200,7 +200,7 @@ fn limits_reject_and_count() {
     let app = hub.app("app").unwrap();
     assert_eq!(hub.publish(&app, &data_point("c", COMPUTATION, 1_000), NOW), Err(RejectReason::SeriesLimit));
     assert!(hub.publish(&app, &data_point("a", COMPUTATION, 1_000), NOW).is_ok());
-    assert_eq!(hub.catalogue_since(0).1[0].limited, 1);
+    assert_eq!(hub.catalogue_since(0).1[0].over_limit, 1);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use joey_shared::series::Topic;
 use joey_shared::viewer::ClusterInfo;
-use joey_shared::wire::{Refusal, ServerMessage, Start};
+use joey_shared::wire::{ServerMessage, Start, SubscribeError};
 use tokio::time::Instant;
 
 use super::Session;
@@ -86,12 +86,12 @@ impl Session {
     pub(super) fn redirect_to_logs(&mut self, sub: u32, topic: Topic) {
         let epochs = self.hub.log_epochs(&topic.app);
         if epochs.is_empty() {
-            return self.send(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp });
+            return self.send(&ServerMessage::SubscribeFailed { sub, reason: SubscribeError::NoSuchApp });
         }
         self.send(&ServerMessage::Logs { app: topic.app.clone(), epochs: epochs.clone() });
         self.register_interest(&topic.app);
         self.logs.redirected.insert(sub, Redirected { topic, epochs });
-        self.send(&ServerMessage::Refused { sub, reason: Refusal::SeeLogs });
+        self.send(&ServerMessage::SubscribeFailed { sub, reason: SubscribeError::SeveralLogs });
     }
 
     /// Subscribes to a topic in one log: now if the relay has it, later if the relay is fetching it.
@@ -106,7 +106,7 @@ impl Session {
                 let deadline = Instant::now() + FETCH_TIMEOUT;
                 self.logs.pending.insert(sub, PendingLog { topic, epoch, start, deadline });
             }
-            LogState::Unknown => self.send(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp }),
+            LogState::Unknown => self.send(&ServerMessage::SubscribeFailed { sub, reason: SubscribeError::NoSuchApp }),
         }
     }
 
@@ -182,7 +182,7 @@ impl Session {
             if state == LogState::Available {
                 self.subscribe(sub, &topic, Some(epoch), start);
             } else {
-                self.send(&ServerMessage::Refused { sub, reason: Refusal::NoSuchApp });
+                self.send(&ServerMessage::SubscribeFailed { sub, reason: SubscribeError::NoSuchApp });
             }
         }
     }

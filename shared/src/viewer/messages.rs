@@ -7,7 +7,7 @@ use super::{ClusterInfo, Incoming, Live, Progress, RelayInfo, Subscription, View
 use crate::store::{AppStore, Applied};
 use crate::vecmap::VecMap;
 use crate::wire::{
-    AppEntry, BatchHead, Blob, RELAYS_MAX, Refusal, SeriesEntry, ServerMessage, Start, Subscribed, WireError,
+    AppEntry, BatchHead, Blob, RELAYS_MAX, SeriesEntry, ServerMessage, Start, SubscribeError, Subscribed, WireError,
 };
 
 /// How much longer than the relay a viewer keeps what it knows of a series, in ns: 1 min.
@@ -29,7 +29,7 @@ impl Viewer {
                     release: hello.release.to_string(),
                     epoch: hello.epoch,
                     ring_ns: hello.ring_ns,
-                    series_ns: hello.series_ns,
+                    series_retention_ns: hello.series_retention_ns,
                     demo: hello.demo,
                     ingest_port: hello.ingest_port,
                 });
@@ -37,7 +37,7 @@ impl Viewer {
             ServerMessage::Catalogue { full, apps, last } => self.learn(full, apps, last),
             ServerMessage::Subscribed(subscribed) => self.subscribed(subscribed),
             ServerMessage::Batch { head, updates } => return self.batch(&head, updates, false, incoming),
-            ServerMessage::Sum { head, updates } => return self.batch(&head, updates, true, incoming),
+            ServerMessage::Rollup { head, updates } => return self.batch(&head, updates, true, incoming),
             ServerMessage::Gap { feed, from, to } => {
                 if let Some((sub, _)) = self.live_feed(feed) {
                     self.missed(sub, Some(to.saturating_sub(from).saturating_add(1)));
@@ -56,12 +56,12 @@ impl Viewer {
                     }
                 }
             }
-            ServerMessage::Refused { sub, reason } => {
+            ServerMessage::SubscribeFailed { sub, reason } => {
                 if let Some(subscription) = self.subscriptions.get_mut(&sub) {
-                    subscription.waiting = reason == Refusal::NoSuchApp;
+                    subscription.waiting = reason == SubscribeError::NoSuchApp;
                     // A token that covers less ends a subscription that was made.
                     subscription.live = None;
-                    if reason == Refusal::SeeLogs {
+                    if reason == SubscribeError::SeveralLogs {
                         subscription.sees_logs = true;
                         let app = subscription.topic.app.clone();
                         self.follow_logs(&app);
@@ -187,7 +187,7 @@ impl Viewer {
         self.announce(app, live.epoch, head.series.clone());
         let names = self.names.get(&(live.epoch, topic.app.clone()));
         let Some(store) = self.apps.get_mut(app) else { return Ok(()) };
-        store.close_holes(head.cut_ns);
+        store.close_gaps(head.cut_ns);
         let known = if is_sum { store.known(live.epoch, &topic.filter, head.from, head.to) } else { Vec::new() };
         // Of a series that came for a part of the stretch already nobody can say what the sum adds.
         let in_doubt = known.iter().any(|known| !known.is_whole);
@@ -197,27 +197,27 @@ impl Viewer {
                 Ok(mut update) => {
                     let series = names.and_then(|names| names.get(&update.series));
                     let applied = match series {
-                        None => Applied::Unknown,
+                        None => Applied::UnknownSeries,
                         Some(series) if is_sum => {
                             update.seq = head.from;
-                            let is_known = known.iter().any(|known| known.filter.admits(&series.key));
-                            if is_known { Applied::Again } else { store.add(live.epoch, &update, head.cut_ns) }
+                            let is_known = known.iter().any(|known| known.filter.matches(&series.key));
+                            if is_known { Applied::Duplicate } else { store.add(live.epoch, &update, head.cut_ns) }
                         }
-                        Some(series) if store.is_summed(live.epoch, update.seq, &series.key) => Applied::Again,
+                        Some(series) if store.is_summed(live.epoch, update.seq, &series.key) => Applied::Duplicate,
                         Some(_) => store.apply(live.epoch, &update, head.cut_ns),
                     };
-                    if let (Applied::Merged | Applied::Late, Some(series)) = (applied, series) {
-                        let sum_to = is_sum.then_some(head.to);
-                        incoming(&Incoming { app, epoch: live.epoch, series, update: &update, sum_to });
+                    if let (Applied::Counted | Applied::Late, Some(series)) = (applied, series) {
+                        let rollup_to = is_sum.then_some(head.to);
+                        incoming(&Incoming { app, epoch: live.epoch, series, update: &update, rollup_to });
                     }
-                    unknown += u64::from(applied == Applied::Unknown);
+                    unknown += u64::from(applied == Applied::UnknownSeries);
                 }
                 Err(error) => outcome = Err(error),
             }
         }
         store.cover(live.epoch, &topic.filter, head.from, head.to, is_sum);
         if let Some(relay) = &self.relay
-            && store.let_go(relay.series_ns.saturating_add(SERIES_SLACK_NS))
+            && store.let_go(relay.series_retention_ns.saturating_add(SERIES_SLACK_NS))
         {
             for ((epoch, _), series) in self.names.iter_mut().filter(|((_, name), _)| name == app) {
                 series.retain(|&number, _| store.knows(*epoch, number));

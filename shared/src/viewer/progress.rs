@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{Progress, Subscription, Viewer};
 use crate::series::Topic;
-use crate::store::Hole;
+use crate::store::Gap;
 use crate::wire::{ClientMessage, Start};
 
 impl Viewer {
@@ -102,7 +102,7 @@ impl Viewer {
         let last = of_topic.map(|(_, progress)| progress.cut_ns).max();
         let from_ns = last.or_else(|| of_any.map(|(_, progress)| progress.cut_ns).max()).unwrap_or(0);
         if let Some(store) = self.apps.get_mut(&own.topic.app) {
-            store.note_hole(Hole { from_ns, to_ns: 0, updates });
+            store.record_gap(Gap { from_ns, to_ns: 0, updates });
         }
     }
 }

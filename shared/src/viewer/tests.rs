@@ -5,8 +5,8 @@ mod lossy;
 use super::*;
 use crate::histogram::Histogram;
 use crate::series::{COMPUTATION, Filter};
-use crate::store::Hole;
-use crate::wire::{BatchHead, Hello, Refusal, Subscribed, UpdatesWriter};
+use crate::store::Gap;
+use crate::wire::{BatchHead, Hello, SubscribeError, Subscribed, UpdatesWriter};
 use std::string::ToString;
 use std::vec;
 
@@ -28,7 +28,7 @@ fn hello(epoch: u64) -> Vec<u8> {
         epoch,
         now_ns: 1_000 * S,
         ring_ns: 300 * S,
-        series_ns: 300 * S,
+        series_retention_ns: 300 * S,
         demo: false,
         ingest_port: 5001,
     };
@@ -90,7 +90,7 @@ fn resumes_after_a_break_from_where_it_was() {
     // The relay may send some of it again.
     assert_eq!(take(&mut viewer, &[subscribed(1, 9, 4, 5, 0), batch(11, 2, 5, &[2, 3, 4, 5])]), [4, 5]);
     assert!(viewer.is_caught_up());
-    assert_eq!((viewer.missing(), viewer.app("app").unwrap().holes()), (0, &[][..]));
+    assert_eq!((viewer.missing(), viewer.app("app").unwrap().gaps()), (0, &[][..]));
 }
 
 #[test]
@@ -111,10 +111,10 @@ fn a_jump_is_a_hole_but_a_number_left_out_is_not() {
     assert_eq!(asked(&mut viewer), again);
     assert_eq!(take(&mut viewer, &[subscribed(1, 9, 31, 40, 10), batch(11, 31, 40, &[33])]), [33]);
     assert_eq!(viewer.missing(), 10);
-    let hole = Hole { from_ns: 1_000 * S + 20, to_ns: 1_000 * S + 40, updates: Some(10) };
-    assert_eq!(viewer.app("app").unwrap().holes(), [hole]);
+    let hole = Gap { from_ns: 1_000 * S + 20, to_ns: 1_000 * S + 40, updates: Some(10) };
+    assert_eq!(viewer.app("app").unwrap().gaps(), [hole]);
     take(&mut viewer, &[ServerMessage::Gap { feed: 11, from: 41, to: 50 }.encode(), batch(11, 51, 51, &[51])]);
-    assert_eq!((viewer.missing(), viewer.app("app").unwrap().holes().len()), (20, 2));
+    assert_eq!((viewer.missing(), viewer.app("app").unwrap().gaps().len()), (20, 2));
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn a_restarted_relay_is_read_from_its_beginning_and_the_break_is_named() {
     viewer.connected();
     let seen = take(&mut viewer, &[hello(10), named(10), subscribed(1, 10, 1, 2, 0), batch(11, 1, 2, &[1, 2])]);
     assert_eq!(seen, [1, 2]);
-    assert_eq!(viewer.app("app").unwrap().holes()[0].updates, None);
+    assert_eq!(viewer.app("app").unwrap().gaps()[0].updates, None);
 }
 
 #[test]
@@ -169,7 +169,10 @@ fn waits_for_an_application_that_does_not_exist_yet() {
     let mut viewer = Viewer::default();
     viewer.connected();
     viewer.follow(topic(Filter::All), Start::History);
-    take(&mut viewer, &[hello(9), ServerMessage::Refused { sub: 1, reason: Refusal::NoSuchApp }.encode()]);
+    take(
+        &mut viewer,
+        &[hello(9), ServerMessage::SubscribeFailed { sub: 1, reason: SubscribeError::NoSuchApp }.encode()],
+    );
     assert!(viewer.is_waiting() && asked(&mut viewer).len() == 1);
     let apps = vec![AppEntry { app: "app".to_string(), ..AppEntry::default() }];
     take(&mut viewer, &[ServerMessage::Catalogue { full: false, apps, last: true }.encode()]);
@@ -205,10 +208,10 @@ fn a_narrow_topic_goes_on_from_where_a_wider_one_came_to() {
     let narrow = topic(Filter::Category(COMPUTATION.to_string()));
     viewer.follow(narrow.clone(), Start::History);
     take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 0, 0), batch(11, 1, 2, &[1, 2])]);
-    viewer.unfollow(&narrow);
+    viewer.unsubscribe(&narrow);
     viewer.follow(topic(Filter::All), Start::History);
     take(&mut viewer, &[subscribed(2, 9, 1, 2, 0), batch(12, 1, 50, &[1, 2, 50])]);
-    viewer.unfollow(&topic(Filter::All));
+    viewer.unsubscribe(&topic(Filter::All));
     asked(&mut viewer);
     viewer.follow(narrow.clone(), Start::History);
     assert_eq!(
@@ -284,5 +287,5 @@ fn an_update_of_a_series_that_was_never_named_is_missing() {
     viewer.follow(topic(Filter::All), Start::History);
     take(&mut viewer, &[hello(7), subscribed(1, 7, 1, 0, 0), batch(11, 1, 2, &[1, 2])]);
     assert_eq!((viewer.missing(), viewer.unreadable()), (2, 0));
-    assert_eq!(viewer.app("app").unwrap().holes().len(), 1);
+    assert_eq!(viewer.app("app").unwrap().gaps().len(), 1);
 }

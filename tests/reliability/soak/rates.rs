@@ -116,7 +116,7 @@ impl Rates {
             }
             let mut found = None;
             if let Some(view) = store.find(&workers.idle_view(at)) {
-                store.slid(view).for_each_rate(second..=second, |_, rate| found = Some(rate));
+                store.window_at(view).for_each_rate(second..=second, |_, rate| found = Some(rate));
             }
             // Another one may belong to the same second.
             let expected = workers.idle.iter().filter(|idle| (idle.0, idle.1) == (at, second)).map(|idle| idle.2);
@@ -162,7 +162,7 @@ fn judge_view(
         judged.first.get_or_insert_with(|| format!("{key:?} is not there"));
         return;
     };
-    let window = store.slid(at);
+    let window = store.window_at(at);
     let from_s = window.first_second().map_or(from_s, |first_s| first_s.clamp(from_s, from_s + grace_s));
     window.for_each_rate(from_s..=through_s, |second, rate| {
         let is_near_step = steps.iter().any(|step| step.abs_diff(second) <= STEP_S);

@@ -56,11 +56,11 @@ pub(crate) struct Book {
 impl Book {
     fn enter(&mut self, incoming: &Incoming<'_>) {
         let update = incoming.update;
-        let last = incoming.sum_to.unwrap_or(update.seq);
+        let last = incoming.rollup_to.unwrap_or(update.seq);
         self.first = if self.first == 0 { update.seq } else { self.first.min(update.seq) };
         self.last = self.last.max(last);
         let count = update.histogram.count();
-        if let Some(to) = incoming.sum_to {
+        if let Some(to) = incoming.rollup_to {
             *self.sums.entry((update.seq, to)).or_default() += count;
             return;
         }

@@ -37,7 +37,7 @@ fn subscribe_all(hub: &Arc<Hub>, filters: &[Filter], now_ns: u64) -> (Vec<u64>, 
     let mut client = Client::new(3_600);
     client.connected();
     for filter in filters {
-        client.follow(topic(filter.clone()), Start::Back { span_ns: 3_600 * S });
+        client.follow(topic(filter.clone()), Start::Recent { span_ns: 3_600 * S });
     }
     let mut seen = vec![];
     loop {
@@ -52,8 +52,8 @@ fn subscribe_all(hub: &Arc<Hub>, filters: &[Filter], now_ns: u64) -> (Vec<u64>, 
                     answers.push(
                         ServerMessage::Logs { app: topic.app.clone(), epochs: hub.log_epochs(&topic.app) }.encode(),
                     );
-                    let reason = joey_shared::wire::Refusal::SeeLogs;
-                    answers.push(ServerMessage::Refused { sub, reason }.encode());
+                    let reason = joey_shared::wire::SubscribeError::SeveralLogs;
+                    answers.push(ServerMessage::SubscribeFailed { sub, reason }.encode());
                 }
                 ClientMessage::SubscribeLog { sub, epoch, topic, start } => {
                     assert_eq!(hub.log_state("app", epoch), LogState::Available);

@@ -228,7 +228,7 @@ impl World {
             StartAt::Live => Start::Live,
             StartAt::Back(back) => Start::After { epoch: self.epoch, seq: head.saturating_sub(back) },
             StartAt::OtherEpoch => Start::After { epoch: self.epoch ^ 1, seq: head },
-            StartAt::Seconds(seconds) => Start::Back { span_ns: seconds * S },
+            StartAt::Seconds(seconds) => Start::Recent { span_ns: seconds * S },
         };
         let subscribed = self.viewer.subscribe(1, &topic(filter(at)), None, start, self.now_ns);
         let Ok((subscription, subscribed)) = subscribed else {
@@ -314,7 +314,7 @@ impl World {
     fn passes(&self, published: &Published, filter: &Filter) -> bool {
         let worker = WORKERS[published.worker];
         let [category, pipeline, worker, name] = [category_of(worker), "p", worker, "n"].map(str::to_owned);
-        filter.admits(&SeriesKey { category, pipeline, worker, name })
+        filter.matches(&SeriesKey { category, pipeline, worker, name })
     }
 
     fn has_rollups(&self) -> bool {
@@ -363,7 +363,7 @@ impl World {
 fn covered(bytes: &[u8]) -> (u64, u64, Counts, bool) {
     let (head, updates, is_rollup) = match ServerMessage::decode(bytes).unwrap() {
         ServerMessage::Batch { head, updates } => (head, updates, false),
-        ServerMessage::Sum { head, updates } => (head, updates, true),
+        ServerMessage::Rollup { head, updates } => (head, updates, true),
         other => panic!("unexpected message {other:?}"),
     };
     let (mut counted, mut last) = (Counts::new(), head.from - 1);

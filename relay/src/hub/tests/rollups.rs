@@ -16,7 +16,7 @@ enum Received {
 fn received(read: &Read) -> Vec<Received> {
     let received = |bytes: &WsFrame| match ServerMessage::decode(bytes).unwrap() {
         ServerMessage::Batch { head, .. } => Received::Batch(head.from, head.to),
-        ServerMessage::Sum { head, updates } => {
+        ServerMessage::Rollup { head, updates } => {
             let counts = head.read(updates).map(|item| item.unwrap().histogram.count());
             Received::Rollup(head.from, head.to, counts.sum())
         }
@@ -96,11 +96,11 @@ fn evicted_batches_remain_as_rollups() {
         };
         // 20 s of ring buffer, 15 s of slack, and the rest of the ten-second span.
         assert_eq!(counted(Start::History), (161, 0, 0, 40));
-        assert_eq!(counted(Start::Back { span_ns: 60 * S }), (121, 0, 4, 80));
+        assert_eq!(counted(Start::Recent { span_ns: 60 * S }), (121, 0, 4, 80));
         if filter != only("nobody") {
-            assert_eq!(counted(Start::Back { span_ns: 20 * S }), (166, 0, 0, 35));
+            assert_eq!(counted(Start::Recent { span_ns: 20 * S }), (166, 0, 0, 35));
         }
-        assert_eq!(counted(Start::Back { span_ns: u64::MAX }), (81, 0, 8, 120));
+        assert_eq!(counted(Start::Recent { span_ns: u64::MAX }), (81, 0, 8, 120));
         // The number is inside a rollup. The rest of that rollup cannot be separated from the updates that are already
         // known.
         assert_eq!(counted(Start::After { epoch: 7, seq: 104 }), (111, 6, 5, 90));
@@ -136,7 +136,7 @@ fn a_rollup_has_one_item_per_series_and_ten_seconds() {
 /// Updates of a batch, or items of a rollup.
 fn updates_of(bytes: &[u8]) -> Vec<Update> {
     match ServerMessage::decode(bytes).unwrap() {
-        ServerMessage::Batch { head, updates } | ServerMessage::Sum { head, updates } => {
+        ServerMessage::Batch { head, updates } | ServerMessage::Rollup { head, updates } => {
             head.read(updates).map(Result::unwrap).collect()
         }
         other => panic!("{other:?}"),
@@ -156,7 +156,7 @@ fn a_client_that_was_disconnected_counts_every_update_once() {
     run(1_000..1_010);
     let viewer = registered_viewer(&hub);
     let mut client = Client::new(3_600);
-    let back = Start::Back { span_ns: 3_600 * S };
+    let back = Start::Recent { span_ns: 3_600 * S };
     client.connected();
     // Delivers everything that the client's subscriptions can read at `now_s`.
     let exchange = |client: &mut Client, now_s: u64| {

@@ -52,7 +52,7 @@ impl Received {
         assert_eq!(read.gap, None);
         for bytes in &read.batches {
             let (head, updates) = match ServerMessage::decode(bytes).unwrap() {
-                ServerMessage::Batch { head, updates } | ServerMessage::Sum { head, updates } => (head, updates),
+                ServerMessage::Batch { head, updates } | ServerMessage::Rollup { head, updates } => (head, updates),
                 other => panic!("{other:?}"),
             };
             assert_eq!(head.from, self.next, "lost or duplicated");
@@ -188,7 +188,7 @@ fn rollups_replace_batches_in_any_schedule() {
             spawn_with(&hub, |hub| {
                 let wake = Arc::<Notify>::default();
                 let viewer = hub.register_viewer(wake.clone()).unwrap();
-                let back = Start::Back { span_ns: 3_600 * S };
+                let back = Start::Recent { span_ns: 3_600 * S };
                 let (mut part, subscribed) = viewer.subscribe(1, &topic(only("a")), None, back, LATER).unwrap();
                 assert_eq!(subscribed.next, 1);
                 Received::from(1).read_all(hub, &wake, &mut part, LATER, 9);
