@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The viewer has no socket and no clock. It creates the messages to send and reads those that arrive.
     let mut viewer = Viewer::default();
     viewer.connected();
-    viewer.follow(Topic { app: app.clone(), filter: Filter::All }, wire::Start::History);
+    viewer.subscribe(Topic { app: app.clone(), filter: Filter::All }, wire::Start::History);
     let start = Instant::now();
     let mut every_second = tokio::time::interval(Duration::from_secs(1));
     loop {

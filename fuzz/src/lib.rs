@@ -148,7 +148,7 @@ pub fn viewer(bytes: &[u8]) {
     let mut viewer = Viewer::default();
     viewer.connected();
     for filter in [Filter::All, Filter::Category(COMPUTATION.to_owned())] {
-        viewer.follow(Topic { app: "app".to_owned(), filter }, Start::History);
+        viewer.subscribe(Topic { app: "app".to_owned(), filter }, Start::History);
     }
     let hello = Hello {
         version: VERSION,
@@ -179,7 +179,7 @@ pub fn viewer(bytes: &[u8]) {
         assert!(asked.iter().all(|message| ClientMessage::decode(message).is_ok()));
         viewer.advance(S);
     }
-    assert_eq!(viewer.unreadable(), unreadable);
+    assert_eq!(viewer.malformed(), unreadable);
     if let Some(store) = viewer.app_mut("app") {
         look_at(store);
     }

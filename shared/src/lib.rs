@@ -32,6 +32,5 @@ pub mod format;
 pub mod backoff;
 pub mod close;
 pub mod address;
-pub mod vecmap;
 
 mod seqset;

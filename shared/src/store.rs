@@ -1,143 +1,146 @@
-//! One application as a viewer knows it: its views, its clock, and which of its periods are complete.
+//! The data of one application in a viewer: its views, its clock, and which of its periods are complete.
 //!
-//! The same store runs in the browser, behind `joey stats` and in the tests. Its clock is the newest plausible period end
-//! that was seen, not the time on anybody's wall, so a recording from last year looks as it did then.
+//! The page, `joey stats` and the tests use the same store. Its clock is the newest plausible period end that it has received, not
+//! the wall clock. A recording from last year therefore looks the same as it did then.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::histogram::Histogram;
 use crate::seqset::SeqSet;
 use crate::series::{Filter, SeriesKey};
-use crate::vecmap::VecMap;
 use crate::view::ViewKey;
 use crate::window::{Added, Throughput, Window, second_of};
 use crate::wire::{SeriesEntry, Update};
 
-/// Length of a window unless somebody chooses another, in seconds: that of the original Metrics UI.
+/// Default length of a window, in seconds; the same as in the original Metrics UI.
 pub const WINDOW_SECONDS: u64 = 300;
 
-/// Silence of this many seconds is never a stall; the slowest producers report every two.
+/// Shortest silence that counts as a stall, in seconds. The slowest producers report every two seconds.
 pub const QUIET_SECONDS: u64 = 5;
 
-/// Logs remembered for one application, one of each relay that has it. A log ends when its relay restarts; nothing more comes
-/// from older ones.
+/// Maximum number of logs of one application. Each relay that has the application has one log of it. A log ends when its relay
+/// restarts, so the oldest are removed first.
 const LOGS_MAX: usize = 64;
 
-/// Stretches remembered for one log. A viewer follows a few topics, each without a break or nearly so.
-const STRETCHES_MAX: usize = 4_096;
+/// Maximum number of received ranges of one log. A viewer has few topics, and adjacent ranges are merged.
+const RANGES_MAX: usize = 4_096;
 
-/// Holes remembered for one application; older ones are forgotten first.
-const HOLES_MAX: usize = 64;
+/// Maximum number of gaps of one application. The oldest are removed first.
+const GAPS_MAX: usize = 64;
 
-/// What became of an update.
+/// The outcome of applying an update.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applied {
-    /// It is counted in its views.
+    /// It was added to its views.
     Counted,
-    /// It was here before, and is counted once.
+    /// It was received before. It is not counted again.
     Duplicate,
-    /// Its period ended before everything that the windows keep; it is counted as late.
+    /// Its period ended before the oldest second of the windows. It is counted as late.
     Late,
-    /// Its series was never announced; nothing can be said about it.
+    /// The relay has not announced its series, so it cannot be counted.
     UnknownSeries,
 }
 
-/// One view and when it was last heard from.
+/// One view: its window and when it last received an update.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// What it shows.
+    /// Identifies the view.
     pub key: ViewKey,
-    /// The lowest producer id among its series: where in the pipeline it sits.
+    /// The lowest producer ID of its series, which is its position in the pipeline.
     pub id: u16,
-    /// Its seconds.
+    /// Its latencies and events, second by second.
     pub window: Window,
     /// When its newest update arrived at the relay, in ns since the Unix epoch.
     pub last_received_ns: u64,
-    /// The period of its newest update, in ns; 0 before the first. How soon the next one may be expected.
+    /// The period of its newest update, in ns; 0 before the first. The next update is due after this time.
     pub period_ns: u64,
-    /// Goes up whenever an update is added.
+    /// Increases with every added update.
     pub revision: u64,
-    /// The round of the store in which it was last named or heard.
-    round: u32,
+    /// The store's expiry interval in which it was last announced or updated.
+    interval: u32,
 }
 
-/// A part of the log that this viewer did not get.
+/// A part of the log that this viewer did not receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// When the last update before it was cut, in ns since the Unix epoch; 0 when there was none.
+    /// When the last batch before the gap was cut, in ns since the Unix epoch; 0 if there was none.
     pub from_ns: u64,
-    /// When the first update after it was cut; 0 while none has come.
+    /// When the first batch after the gap was cut, in ns since the Unix epoch; 0 until it arrives.
     pub to_ns: u64,
-    /// How many updates are missing; `None` where the relay restarted and nobody knows.
+    /// Number of missing updates; `None` if it is unknown because the relay restarted.
     pub updates: Option<u64>,
 }
 
-/// Everything that a viewer knows about one application.
+/// Everything that a viewer has received of one application.
 #[derive(Clone, Debug)]
 pub struct AppStore {
     views: Vec<View>,
-    index: VecMap<ViewKey, usize>,
+    index: BTreeMap<ViewKey, usize>,
     logs: Vec<Log>,
     seconds: u64,
     clock_ns: u64,
     through_ns: u64,
-    /// The period that is still open, if any.
+    /// The newest period, until it is complete.
     open: Option<Open>,
     revision: u64,
     last_received_ns: u64,
     late: u64,
-    holes: Vec<Gap>,
-    /// Goes up as updates arrive, at intervals that are as long as a series is kept; and when it last did, by their arrival.
-    round: u32,
-    round_ns: u64,
+    gaps: Vec<Gap>,
+    /// Number of the current expiry interval. An interval is as long as an unused series is retained.
+    interval: u32,
+    /// Arrival time of the newest update when the interval began, in ns since the Unix epoch.
+    interval_start_ns: u64,
 }
 
-/// The newest period, while it is not complete.
+/// The newest period, which is not complete yet.
 #[derive(Clone, Copy, Debug)]
 struct Open {
-    /// When the first of its updates arrived.
+    /// Arrival time of its first update, in ns since the Unix epoch.
     arrival_ns: u64,
-    /// Where it begins: the earliest start of all updates with the newest end.
+    /// Its start: the earliest start of all updates that have the newest end.
     start_ns: u64,
-    /// Its longest period.
+    /// The longest period of its updates, in ns.
     period_ns: u64,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Log {
     epoch: u64,
-    series: VecMap<u32, Announced>,
-    merged: SeqSet,
-    /// Which stretches have come for which topics. Few, since neighbours are joined.
-    covered: Vec<Stretch>,
+    series: BTreeMap<u32, SeriesViews>,
+    /// Sequence numbers of the updates that were counted.
+    counted: SeqSet,
+    /// The received ranges of each topic. Adjacent ranges are merged, so there are few.
+    ranges: Vec<ReceivedRange>,
 }
 
-/// A stretch of a log that has come for one topic.
+/// A range of a log that was received for one topic.
 #[derive(Clone, Debug)]
-struct Stretch {
+struct ReceivedRange {
     filter: Filter,
     /// First and last number.
     from: u64,
     to: u64,
-    /// Whether it came added up, so that which of its updates are counted cannot be seen from their numbers.
-    is_sum: bool,
+    /// Whether it was received as rollups, which do not say which updates they contain.
+    is_rollup: bool,
 }
 
-/// Series that have come already for some of a stretch.
+/// Series that were received before for a range or for a part of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Known {
-    /// Which.
+pub(crate) struct AlreadyReceived {
+    /// The series.
     pub(crate) filter: Filter,
-    /// Whether they came for all of it.
+    /// Whether they were received for the whole range.
     pub(crate) is_whole: bool,
 }
 
+/// The views that a series belongs to, by position.
 #[derive(Clone, Copy, Debug)]
-struct Announced {
+struct SeriesViews {
     own: usize,
     total: Option<usize>,
-    /// The round in which it was last named or heard.
-    round: u32,
+    /// The expiry interval in which the series was last announced or updated.
+    interval: u32,
 }
 
 impl Default for AppStore {
@@ -147,12 +150,12 @@ impl Default for AppStore {
 }
 
 impl AppStore {
-    /// An empty store with windows of `seconds`.
+    /// Creates an empty store with windows of `seconds`.
     #[must_use]
     pub const fn new(seconds: u64) -> Self {
         Self {
             views: Vec::new(),
-            index: VecMap::new(),
+            index: BTreeMap::new(),
             logs: Vec::new(),
             seconds,
             clock_ns: 0,
@@ -161,33 +164,41 @@ impl AppStore {
             revision: 0,
             last_received_ns: 0,
             late: 0,
-            holes: Vec::new(),
-            round: 0,
-            round_ns: 0,
+            gaps: Vec::new(),
+            interval: 0,
+            interval_start_ns: 0,
         }
     }
 
-    /// Learns the numbers of `series` in the log of `epoch`. Repeating it is harmless.
+    /// Adds `series` of the log of `epoch`. Adding a series again has no effect.
     pub fn announce(&mut self, epoch: u64, series: &[SeriesEntry]) {
         for entry in series {
             let (own, total) = ViewKey::of_series(&entry.key);
             let own = self.view_for(own, entry.id);
             let total = total.map(|total| self.view_for(total, entry.id));
-            let round = self.round;
-            self.log(epoch).series.insert(entry.number, Announced { own, total, round });
+            let interval = self.interval;
+            self.log(epoch).series.insert(entry.number, SeriesViews { own, total, interval });
         }
     }
 
     fn view_for(&mut self, key: ViewKey, id: u16) -> usize {
         if let Some(&at) = self.index.get(&key) {
             self.views[at].id = self.views[at].id.min(id);
-            self.views[at].round = self.round;
+            self.views[at].interval = self.interval;
             return at;
         }
         let mut window = Window::new(self.seconds);
         window.slide(second_of(self.clock_ns));
         self.index.insert(key.clone(), self.views.len());
-        self.views.push(View { key, id, window, last_received_ns: 0, period_ns: 0, revision: 0, round: self.round });
+        self.views.push(View {
+            key,
+            id,
+            window,
+            last_received_ns: 0,
+            period_ns: 0,
+            revision: 0,
+            interval: self.interval,
+        });
         self.revision += 1;
         self.views.len() - 1
     }
@@ -203,73 +214,74 @@ impl AppStore {
         &mut self.logs[at]
     }
 
-    /// Counts an update of the log of `epoch` that arrived at the relay at `arrival_ns`, once.
+    /// Counts an update of the log of `epoch`, unless it was counted before. It arrived at the relay at `arrival_ns`, in ns since
+    /// the Unix epoch.
     pub fn apply(&mut self, epoch: u64, update: &Update, arrival_ns: u64) -> Applied {
-        let round = self.round;
+        let interval = self.interval;
         let log = self.log(epoch);
-        let Some(announced) = log.series.get_mut(&update.series) else { return Applied::UnknownSeries };
-        announced.round = round;
-        let announced = *announced;
-        if !log.merged.insert(update.seq) {
+        let Some(series) = log.series.get_mut(&update.series) else { return Applied::UnknownSeries };
+        series.interval = interval;
+        let series = *series;
+        if !log.counted.insert(update.seq) {
             return Applied::Duplicate;
         }
-        self.count(announced, update, arrival_ns)
+        self.count(series, update, arrival_ns)
     }
 
-    /// Notes that the stretch `from..=to` of the log of `epoch` has come for the topic that `filter` describes.
-    pub(crate) fn cover(&mut self, epoch: u64, filter: &Filter, from: u64, to: u64, is_sum: bool) {
-        let covered = &mut self.log(epoch).covered;
-        // Most often it follows what came last.
-        let joins = |stretch: &Stretch| {
-            stretch.is_sum == is_sum
-                && stretch.filter == *filter
-                && from <= stretch.to.saturating_add(1)
-                && stretch.from <= to.saturating_add(1)
+    /// Records that the range `from..=to` of the log of `epoch` was received for the topic of `filter`.
+    pub(crate) fn record_range(&mut self, epoch: u64, filter: &Filter, from: u64, to: u64, is_rollup: bool) {
+        let ranges = &mut self.log(epoch).ranges;
+        // It usually continues the last range.
+        let is_adjacent = |range: &ReceivedRange| {
+            range.is_rollup == is_rollup
+                && range.filter == *filter
+                && from <= range.to.saturating_add(1)
+                && range.from <= to.saturating_add(1)
         };
-        if let Some(stretch) = covered.iter_mut().rev().find(|stretch| joins(stretch)) {
-            (stretch.from, stretch.to) = (stretch.from.min(from), stretch.to.max(to));
+        if let Some(range) = ranges.iter_mut().rev().find(|range| is_adjacent(range)) {
+            (range.from, range.to) = (range.from.min(from), range.to.max(to));
             return;
         }
-        if covered.len() == STRETCHES_MAX {
-            covered.remove(0);
+        if ranges.len() == RANGES_MAX {
+            ranges.remove(0);
         }
-        covered.push(Stretch { filter: filter.clone(), from, to, is_sum });
+        ranges.push(ReceivedRange { filter: filter.clone(), from, to, is_rollup });
     }
 
-    /// Which series of the topic that `filter` describes have come for some of `from..=to` already.
-    pub(crate) fn known(&mut self, epoch: u64, filter: &Filter, from: u64, to: u64) -> Vec<Known> {
-        let overlapping = self.log(epoch).covered.iter().filter(|stretch| stretch.from <= to && from <= stretch.to);
+    /// Returns the series of the topic of `filter` that were received before for at least a part of `from..=to`.
+    pub(crate) fn already_received(&mut self, epoch: u64, filter: &Filter, from: u64, to: u64) -> Vec<AlreadyReceived> {
+        let overlapping = self.log(epoch).ranges.iter().filter(|range| range.from <= to && from <= range.to);
         overlapping
-            .filter_map(|stretch| {
-                // Topics contain one another or have nothing in common.
-                let filter = if stretch.filter.covers(filter) {
+            .filter_map(|range| {
+                // Of two topics, one contains the other, or they have no series in common.
+                let filter = if range.filter.covers(filter) {
                     filter
-                } else if filter.covers(&stretch.filter) {
-                    &stretch.filter
+                } else if filter.covers(&range.filter) {
+                    &range.filter
                 } else {
                     return None;
                 };
-                Some(Known { filter: filter.clone(), is_whole: stretch.from <= from && to <= stretch.to })
+                Some(AlreadyReceived { filter: filter.clone(), is_whole: range.from <= from && to <= range.to })
             })
             .collect()
     }
 
-    /// Whether number `seq`, of series `key`, is part of a sum that has come.
-    pub(crate) fn is_summed(&mut self, epoch: u64, seq: u64, key: &SeriesKey) -> bool {
-        let mut sums = self.log(epoch).covered.iter().filter(|stretch| stretch.is_sum);
-        sums.any(|sum| (sum.from..=sum.to).contains(&seq) && sum.filter.matches(key))
+    /// Whether the update `seq` of series `key` is part of a rollup that was received.
+    pub(crate) fn is_in_rollup(&mut self, epoch: u64, seq: u64, key: &SeriesKey) -> bool {
+        let mut rollups = self.log(epoch).ranges.iter().filter(|range| range.is_rollup);
+        rollups.any(|rollup| (rollup.from..=rollup.to).contains(&seq) && rollup.filter.matches(key))
     }
 
-    /// Counts an update, or a sum of several, of which the caller knows that it was not here before.
+    /// Counts an update or an item of a rollup. The caller has checked that it was not counted before.
     pub(crate) fn add(&mut self, epoch: u64, update: &Update, arrival_ns: u64) -> Applied {
-        let round = self.round;
-        let Some(announced) = self.log(epoch).series.get_mut(&update.series) else { return Applied::UnknownSeries };
-        announced.round = round;
-        let announced = *announced;
-        self.count(announced, update, arrival_ns)
+        let interval = self.interval;
+        let Some(series) = self.log(epoch).series.get_mut(&update.series) else { return Applied::UnknownSeries };
+        series.interval = interval;
+        let series = *series;
+        self.count(series, update, arrival_ns)
     }
 
-    fn count(&mut self, Announced { own, total, .. }: Announced, update: &Update, arrival_ns: u64) -> Applied {
+    fn count(&mut self, SeriesViews { own, total, .. }: SeriesViews, update: &Update, arrival_ns: u64) -> Applied {
         self.last_received_ns = self.last_received_ns.max(arrival_ns);
         self.move_clock(update, arrival_ns);
         self.revision += 1;
@@ -282,7 +294,7 @@ impl AppStore {
             view.last_received_ns = view.last_received_ns.max(arrival_ns);
             view.period_ns = update.period_ns;
             view.revision = revision;
-            view.round = self.round;
+            view.interval = self.interval;
         }
         if added == Added::Late {
             self.late += 1;
@@ -291,7 +303,7 @@ impl AppStore {
         Applied::Counted
     }
 
-    /// A period is complete once an update of a later one has arrived: everything up to where the newest begins.
+    /// Moves the clock to the end of `update`. All periods that end before the newest period starts are then complete.
     fn move_clock(&mut self, update: &Update, arrival_ns: u64) {
         let start_ns = update.end_ns.saturating_sub(update.period_ns);
         if update.end_ns > self.clock_ns {
@@ -308,7 +320,7 @@ impl AppStore {
         }
     }
 
-    /// Lets time pass: two periods after its first update arrived, the newest period is complete as well.
+    /// Completes the newest period if its first update arrived more than two periods before `now_ns`.
     pub fn advance(&mut self, now_ns: u64) {
         if self.open.is_some_and(|open| now_ns >= open.arrival_ns.saturating_add(open.period_ns.saturating_mul(2))) {
             self.open = None;
@@ -318,45 +330,45 @@ impl AppStore {
         }
     }
 
-    /// Lets go of series, and of views, of which nothing was heard or said for at least `keep_ns` while updates of others came:
-    /// names that change all day would fill the memory. Says whether anything went.
-    pub(crate) fn let_go(&mut self, keep_ns: u64) -> bool {
-        if self.last_received_ns < self.round_ns.saturating_add(keep_ns) {
+    /// Removes the series and views that were neither announced nor updated for at least `retention_ns`, measured by the arrival
+    /// of other updates. Otherwise, names that keep changing would fill the memory. Returns whether it removed any.
+    pub(crate) fn expire_series(&mut self, retention_ns: u64) -> bool {
+        if self.last_received_ns < self.interval_start_ns.saturating_add(retention_ns) {
             return false;
         }
-        (self.round, self.round_ns) = (self.round + 1, self.last_received_ns);
-        let stays = |last: u32| last + 2 > self.round;
+        (self.interval, self.interval_start_ns) = (self.interval + 1, self.last_received_ns);
+        let stays = |last: u32| last + 2 > self.interval;
         let before: usize = self.logs.iter().map(|log| log.series.len()).sum();
-        self.logs.iter_mut().for_each(|log| log.series.retain(|_, announced| stays(announced.round)));
-        let mut places = Vec::new();
-        let mut place = 0;
+        self.logs.iter_mut().for_each(|log| log.series.retain(|_, series| stays(series.interval)));
+        let mut positions = Vec::new();
+        let mut next = 0;
         self.views.retain(|view| {
-            places.push(place);
-            place += usize::from(stays(view.round));
-            stays(view.round)
+            positions.push(next);
+            next += usize::from(stays(view.interval));
+            stays(view.interval)
         });
-        if before == self.logs.iter().map(|log| log.series.len()).sum::<usize>() && place == places.len() {
+        if before == self.logs.iter().map(|log| log.series.len()).sum::<usize>() && next == positions.len() {
             return false;
         }
-        // A view is there at least as long as any series that feeds it.
-        for announced in self.logs.iter_mut().flat_map(|log| log.series.values_mut()) {
-            announced.own = places[announced.own];
-            announced.total = announced.total.map(|total| places[total]);
+        // A view is retained at least as long as each of its series.
+        for series in self.logs.iter_mut().flat_map(|log| log.series.values_mut()) {
+            series.own = positions[series.own];
+            series.total = series.total.map(|total| positions[total]);
         }
         let Self { views, index, .. } = self;
-        index.retain(|key, &at| views.get(places[at]).is_some_and(|view| view.key == *key));
-        index.values_mut().for_each(|at| *at = places[*at]);
+        index.retain(|key, at| views.get(positions[*at]).is_some_and(|view| view.key == *key));
+        index.values_mut().for_each(|at| *at = positions[*at]);
         self.revision += 1;
         self.views.iter_mut().for_each(|view| view.revision = self.revision);
         true
     }
 
-    /// Whether the log of `epoch` has a series of this number.
-    pub(crate) fn knows(&self, epoch: u64, number: u32) -> bool {
+    /// Whether the log of `epoch` has a series with this number.
+    pub(crate) fn has_series(&self, epoch: u64, number: u32) -> bool {
         self.logs.iter().any(|log| log.epoch == epoch && log.series.contains_key(&number))
     }
 
-    /// Changes the length of every window to `seconds`.
+    /// Sets the length of every window, in seconds.
     pub fn set_seconds(&mut self, seconds: u64) {
         self.seconds = seconds;
         self.revision += 1;
@@ -373,14 +385,13 @@ impl AppStore {
         self.seconds
     }
 
-    /// Every view, in the order in which they were first seen. Positions change when some are let go of, and with them the revision
-    /// of each.
+    /// All views, in the order in which they were added. When views expire, the positions and the revisions of the others change.
     #[must_use]
     pub fn views(&self) -> &[View] {
         &self.views
     }
 
-    /// Every view with its position, ordered by key.
+    /// All views with their positions, ordered by key.
     pub fn views_by_key(&self) -> impl Iterator<Item = (usize, &View)> {
         self.index.values().map(|&at| (at, &self.views[at]))
     }
@@ -391,18 +402,18 @@ impl AppStore {
         self.index.get(key).copied()
     }
 
-    /// What view `at` counted in its window, up to the application's clock.
+    /// The histogram of the window of view `at`, up to the application's clock.
     pub fn histogram(&mut self, at: usize) -> Histogram {
         self.window_at(at).histogram()
     }
 
-    /// The events per second of view `at` over the complete seconds of its window.
+    /// Throughput of view `at` over the complete seconds of its window, in events per second.
     pub fn throughput(&mut self, at: usize) -> Option<Throughput> {
         let through = self.through_second();
         self.window_at(at).throughput(through)
     }
 
-    /// The window of view `at`, ending at the application's clock.
+    /// Moves the window of view `at` to the application's clock and returns it.
     pub fn window_at(&mut self, at: usize) -> &Window {
         let clock = second_of(self.clock_ns);
         let window = &mut self.views[at].window;
@@ -410,7 +421,7 @@ impl AppStore {
         window
     }
 
-    /// The newest plausible period end seen, in ns since the Unix epoch; 0 before the first.
+    /// The application's clock: the newest plausible period end, in ns since the Unix epoch; 0 before the first update.
     #[must_use]
     pub const fn clock_ns(&self) -> u64 {
         self.clock_ns
@@ -422,7 +433,7 @@ impl AppStore {
         self.through_ns
     }
 
-    /// The last second that is wholly complete.
+    /// The second in which the newest complete period ends, counted from the Unix epoch; all seconds before it are complete.
     #[must_use]
     pub const fn through_second(&self) -> u64 {
         self.through_ns / crate::window::SLOT_NS
@@ -434,8 +445,8 @@ impl AppStore {
         self.last_received_ns
     }
 
-    /// How long ago the application was heard by the relay, in ns, by whose clock it is `relay_ns`, if that is longer than it
-    /// should be: 5 s, or three periods.
+    /// How long the application has sent nothing, in ns, if this is longer than expected: 5 s or three periods, whichever is
+    /// longer. `relay_ns` is the relay's current time, in ns since the Unix epoch.
     #[must_use]
     pub fn silent_for(&self, relay_ns: u64) -> Option<u64> {
         let period_ns = self.views.iter().map(|view| view.period_ns).max().unwrap_or(0);
@@ -444,42 +455,41 @@ impl AppStore {
         (self.last_received_ns > 0 && silence_ns > limit_ns).then_some(silence_ns)
     }
 
-    /// Goes up whenever anything changes.
+    /// Increases with every change.
     #[must_use]
     pub const fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// How many updates came too late for any window.
+    /// Number of updates that arrived too late for any window.
     #[must_use]
     pub const fn late(&self) -> u64 {
         self.late
     }
 
-    /// Notes that a part of the log is missing.
-    pub fn record_gap(&mut self, hole: Gap) {
-        if self.holes.len() == HOLES_MAX {
-            self.holes.remove(0);
+    /// Records that a part of the log is missing.
+    pub fn record_gap(&mut self, gap: Gap) {
+        if self.gaps.len() == GAPS_MAX {
+            self.gaps.remove(0);
         }
-        self.holes.push(hole);
+        self.gaps.push(gap);
         self.revision += 1;
     }
 
-    /// Closes holes that had no end yet: updates are coming again.
+    /// Ends the open gaps at the batch that was cut at `cut_ns`, in ns since the Unix epoch.
     pub fn close_gaps(&mut self, cut_ns: u64) {
-        self.holes.iter_mut().filter(|hole| hole.to_ns == 0).for_each(|hole| hole.to_ns = cut_ns);
+        self.gaps.iter_mut().filter(|gap| gap.to_ns == 0).for_each(|gap| gap.to_ns = cut_ns);
     }
 
-    /// What is missing, oldest first.
+    /// The missing parts of the log, oldest first.
     #[must_use]
     pub fn gaps(&self) -> &[Gap] {
-        &self.holes
+        &self.gaps
     }
 }
 
-/// Announcing a series.
 impl SeriesEntry {
-    /// The entry that announces `key` as `number`.
+    /// The entry of the series `key` with this number and producer ID.
     #[must_use]
     pub const fn new(number: u32, id: u16, key: SeriesKey) -> Self {
         Self { number, id, key }
@@ -507,7 +517,7 @@ mod tests {
         Update { seq, series, period_ns: 2 * S, end_ns: end_s * S, offset_ns: 0, histogram }
     }
 
-    /// A store that has seen `updates` of two workers' computations, each at its end.
+    /// A store with `updates` of the computations of two workers. Each update arrives when its period ends.
     fn store_of(updates: &[Update]) -> AppStore {
         let mut store = AppStore::default();
         store.announce(1, &[entry(0, COMPUTATION, "a"), entry(1, COMPUTATION, "b"), entry(2, START_TO_END, "a")]);
@@ -518,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn totals_add_up_the_workers() {
+    fn totals_are_the_sum_of_the_workers() {
         let mut store = store_of(&[update(1, 0, 100, &[5]), update(2, 1, 100, &[9, 9]), update(3, 0, 100, &[5])]);
         let total = store.find(&ViewKey::computation("n")).unwrap();
         assert_eq!(store.histogram(total).count(), 4);
@@ -532,7 +542,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_is_counted_once_but_a_period_may_repeat() {
+    fn a_sequence_number_is_counted_once_but_a_period_may_repeat() {
         let mut store = store_of(&[update(1, 0, 100, &[5]), update(2, 0, 100, &[5])]);
         assert_eq!(store.apply(1, &update(2, 0, 100, &[5]), 0), Applied::Duplicate);
         assert_eq!(store.apply(7, &update(2, 0, 100, &[5]), 0), Applied::UnknownSeries);
@@ -542,7 +552,7 @@ mod tests {
     }
 
     #[test]
-    fn a_period_is_complete_when_a_later_one_begins_or_after_two_more() {
+    fn a_period_is_complete_when_a_later_one_begins_or_two_periods_later() {
         let mut store = store_of(&[update(1, 0, 100, &[5; 6])]);
         assert_eq!((store.through_ns(), store.throughput(0)), (98 * S, None));
         assert_eq!(store.histogram(0).count(), 6);
@@ -557,7 +567,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_update_may_be_an_old_one() {
+    fn old_updates_are_counted_within_the_window_only() {
         let mut store = store_of(&[update(1, 0, 100, &[5]), update(2, 1, 4000, &[5])]);
         assert_eq!(store.apply(1, &update(3, 0, 3600, &[5]), 4000 * S), Applied::Counted);
         assert_eq!(store.apply(1, &update(4, 0, 200, &[5]), 4000 * S), Applied::Late);
@@ -566,7 +576,7 @@ mod tests {
         assert_eq!(store.histogram(0).count(), 1);
     }
 
-    /// Updates of three series within a window's length, some of them of quiet or saturated periods.
+    /// Updates of three series within the length of a window. Some are empty or saturated.
     fn any_updates() -> impl Strategy<Value = Vec<Update>> {
         let one = (0..3_u32, 1000..1290_u64, 1..5_u64, prop::collection::vec(any::<u64>(), 0..4), any::<u8>());
         let built = |(at, (series, end_s, period_s, durations, full)): (usize, (u32, u64, u64, Vec<u64>, u8))| {
@@ -579,8 +589,8 @@ mod tests {
         prop::collection::vec(one, 1..60).prop_map(move |all| all.into_iter().enumerate().map(built).collect())
     }
 
-    /// What each view shows once all its periods are complete.
-    fn shown(mut store: AppStore) -> Vec<(ViewKey, Histogram, Option<Throughput>)> {
+    /// The histogram and throughput of each view after all its periods are complete.
+    fn contents(mut store: AppStore) -> Vec<(ViewKey, Histogram, Option<Throughput>)> {
         store.advance(u64::MAX);
         let views: Vec<(usize, ViewKey)> = store.views_by_key().map(|(at, view)| (at, view.key.clone())).collect();
         views.into_iter().map(|(at, key)| (key, store.histogram(at), store.throughput(at))).collect()
@@ -588,7 +598,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_order_and_any_repetition_show_the_same(
+        fn order_and_repetition_of_updates_do_not_matter(
             (updates, shuffled) in any_updates().prop_flat_map(|updates| {
                 let twice = [&updates[..], &updates[..]].concat();
                 (Just(updates), Just(twice).prop_shuffle())
@@ -596,7 +606,7 @@ mod tests {
         ) {
             let (once, again) = (store_of(&updates), store_of(&shuffled));
             prop_assert_eq!((once.clock_ns(), once.late()), (again.clock_ns(), again.late()));
-            prop_assert_eq!(shown(once), shown(again));
+            prop_assert_eq!(contents(once), contents(again));
         }
     }
 }

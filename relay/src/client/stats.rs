@@ -44,7 +44,7 @@ pub(crate) async fn run(stats: Stats) -> anyhow::Result<Outcome> {
         return no_such_app;
     }
     let topic = Topic { app: stats.app.clone(), filter: Filter::All };
-    connection.viewer.follow(topic, Start::Recent { span_ns: stats.window.max(WINDOW_SECONDS) * SLOT_NS });
+    connection.viewer.subscribe(topic, Start::Recent { span_ns: stats.window.max(WINDOW_SECONDS) * SLOT_NS });
     let caught_up = async {
         while !connection.viewer.is_caught_up() {
             connection.step(|_| {}).await?;

@@ -64,7 +64,7 @@ pub(crate) async fn run(tap: Tap) -> anyhow::Result<Outcome> {
         };
         let starts: Vec<(String, Start)> = wanted.map(start).collect();
         for (app, start) in starts {
-            connection.viewer.follow(Topic { app, filter: Filter::All }, start);
+            connection.viewer.subscribe(Topic { app, filter: Filter::All }, start);
         }
         has_catalogue = true;
     }

@@ -292,8 +292,8 @@ fn a_client_with_overlapping_topics_counts_every_update_once() {
     let viewer = registered_viewer(&hub);
     let mut client = Client::default();
     client.connected();
-    client.follow(topic(Filter::All), Start::History);
-    client.follow(topic(only("a")), Start::History);
+    client.subscribe(topic(Filter::All), Start::History);
+    client.subscribe(topic(only("a")), Start::History);
     let mut subscriptions = vec![];
     for bytes in client.outgoing() {
         let ClientMessage::Subscribe { sub, topic, start } = ClientMessage::decode(&bytes).unwrap() else { panic!() };

@@ -78,7 +78,7 @@ async fn connected_pair(ingest: SocketAddr, http: SocketAddr, name: &str) -> (Tc
     let mut producer = TcpStream::connect(ingest).await.unwrap();
     producer.write_all(&frame(name)).await.unwrap();
     let mut viewer = TestViewer::connect(http).await;
-    viewer.state.follow(Topic { app: "App".to_owned(), filter: Filter::All }, Start::History);
+    viewer.state.subscribe(Topic { app: "App".to_owned(), filter: Filter::All }, Start::History);
     viewer.receive_updates(1).await;
     (producer, viewer)
 }

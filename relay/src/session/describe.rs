@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use joey_shared::series::Filter;
-use joey_shared::vecmap::VecMap;
 use joey_shared::wire::ServerMessage;
+use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 use super::Session;
@@ -28,12 +28,12 @@ pub(super) struct DescribeState {
     /// When all names sent so far would have been sent at the steady rate.
     budget_used_until: Instant,
     /// For each described application: the epoch of its log, and the number of series that had been added.
-    described: VecMap<String, (u64, u64)>,
+    described: BTreeMap<String, (u64, u64)>,
 }
 
 impl DescribeState {
     pub(super) fn new() -> Self {
-        Self { budget_used_until: Instant::now(), described: VecMap::new() }
+        Self { budget_used_until: Instant::now(), described: BTreeMap::new() }
     }
 
     /// When the next command may be handled, or `None` if now.

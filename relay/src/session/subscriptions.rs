@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use joey_shared::vecmap::VecMap;
+use std::collections::BTreeMap;
 
 use crate::hub::Subscription;
 
@@ -17,7 +17,7 @@ const COVERING_MAX: usize = 8;
 #[derive(Default)]
 pub(super) struct Subscriptions {
     /// Most viewers have one entry. A `BTreeMap` would take 1.9 KB for it.
-    all: VecMap<u32, Entry>,
+    all: BTreeMap<u32, Entry>,
     /// `(feed, subscription)`, sorted.
     by_feed: Vec<(u32, u32)>,
     /// Subscriptions that may have something to read.

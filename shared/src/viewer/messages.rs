@@ -1,16 +1,15 @@
-//! What each message of a relay does to what a viewer knows.
+//! Handles each message of a relay.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::{ClusterInfo, Incoming, Live, Progress, RelayInfo, Subscription, Viewer};
 use crate::store::{AppStore, Applied};
-use crate::vecmap::VecMap;
 use crate::wire::{
     AppEntry, BatchHead, Blob, RELAYS_MAX, SeriesEntry, ServerMessage, Start, SubscribeError, Subscribed, WireError,
 };
 
-/// How much longer than the relay a viewer keeps what it knows of a series, in ns: 1 min.
+/// How much longer than the relay a viewer retains an unused series, in ns: 1 min.
 const SERIES_SLACK_NS: u64 = 60_000_000_000;
 
 impl Viewer {
@@ -34,39 +33,39 @@ impl Viewer {
                     ingest_port: hello.ingest_port,
                 });
             }
-            ServerMessage::Catalogue { full, apps, last } => self.learn(full, apps, last),
+            ServerMessage::Catalogue { full, apps, last } => self.update_catalogue(full, apps, last),
             ServerMessage::Subscribed(subscribed) => self.subscribed(subscribed),
             ServerMessage::Batch { head, updates } => return self.batch(&head, updates, false, incoming),
             ServerMessage::Rollup { head, updates } => return self.batch(&head, updates, true, incoming),
             ServerMessage::Gap { feed, from, to } => {
-                if let Some((sub, _)) = self.live_feed(feed) {
-                    self.missed(sub, Some(to.saturating_sub(from).saturating_add(1)));
-                    self.progressed(sub, from, to, None);
+                if let Some((sub, _)) = self.subscription_of_feed(feed) {
+                    self.record_missing(sub, Some(to.saturating_sub(from).saturating_add(1)));
+                    self.advance_positions(sub, from, to, None);
                 }
             }
             ServerMessage::Heartbeat { now_ns: relay_ns, sent } => {
                 self.clock = Some((relay_ns, now_ns));
                 for (feed, last) in sent {
-                    if let Some((sub, live)) = self.live_feed(feed)
+                    if let Some((sub, live)) = self.subscription_of_feed(feed)
                         && last >= live.next
-                        && !self.ask_again(sub, live.next)
+                        && !self.retry_from(sub, live.next)
                     {
-                        self.missed(sub, Some((last - live.next).saturating_add(1)));
-                        self.progressed(sub, live.next, last, None);
+                        self.record_missing(sub, Some((last - live.next).saturating_add(1)));
+                        self.advance_positions(sub, live.next, last, None);
                     }
                 }
             }
             ServerMessage::SubscribeFailed { sub, reason } => {
                 if let Some(subscription) = self.subscriptions.get_mut(&sub) {
                     subscription.waiting = reason == SubscribeError::NoSuchApp;
-                    // A token that covers less ends a subscription that was made.
+                    // A new token with fewer permissions can end an existing subscription.
                     subscription.live = None;
                     if reason == SubscribeError::SeveralLogs {
-                        subscription.sees_logs = true;
+                        subscription.has_several_logs = true;
                         let app = subscription.topic.app.clone();
-                        self.follow_logs(&app);
+                        self.subscribe_to_logs(&app);
                     } else if subscription.waiting && subscription.log.is_some() {
-                        self.missed(sub, None);
+                        self.record_missing(sub, None);
                     }
                 }
             }
@@ -75,7 +74,7 @@ impl Viewer {
             }
             ServerMessage::Logs { app, epochs } => {
                 self.logs.insert(app.clone(), epochs);
-                self.follow_logs(&app);
+                self.subscribe_to_logs(&app);
             }
             ServerMessage::Series { app, epoch, series, last: _ } => self.announce(&app, epoch, series),
             ServerMessage::Expires { at_ns } => self.expires_ns = Some(at_ns),
@@ -88,26 +87,26 @@ impl Viewer {
         Ok(())
     }
 
-    fn learn(&mut self, full: bool, apps: Vec<AppEntry>, last: bool) {
+    fn update_catalogue(&mut self, full: bool, apps: Vec<AppEntry>, last: bool) {
         self.catalogue_revision += 1;
         if full {
             self.catalogue.clear();
             self.has_catalogue = false;
         }
-        apps.into_iter().for_each(|entry| self.catalogue.insert(entry.app.clone(), entry));
+        self.catalogue.extend(apps.into_iter().map(|entry| (entry.app.clone(), entry)));
         if last && !self.has_catalogue {
             self.has_catalogue = true;
-            self.drop_strangers();
+            self.remove_unknown_apps();
         }
         let ready = |(&sub, subscription): (&u32, &Subscription)| {
             (subscription.waiting && self.catalogue.contains_key(&subscription.topic.app)).then_some(sub)
         };
         let subs: Vec<u32> = self.subscriptions.iter().filter_map(ready).collect();
-        subs.into_iter().for_each(|sub| self.subscribe(sub));
+        subs.into_iter().for_each(|sub| self.send_subscribe(sub));
     }
 
-    /// Drops what is known of applications that the relay has forgotten and nobody here follows.
-    fn drop_strangers(&mut self) {
+    /// Removes the data of applications that the relay has removed and that are not subscribed.
+    fn remove_unknown_apps(&mut self) {
         let Self { catalogue, subscriptions, apps, names, progress, .. } = self;
         let is_known = |app: &String| {
             catalogue.contains_key(app) || subscriptions.values().any(|subscription| subscription.topic.app == *app)
@@ -123,27 +122,27 @@ impl Viewer {
         let key = (subscription.topic.clone(), subscription.log);
         let topic = &key.0;
         let seconds = self.seconds;
-        self.apps.get_or_insert_with(topic.app.clone(), || AppStore::new(seconds));
+        self.apps.entry(topic.app.clone()).or_insert_with(|| AppStore::new(seconds));
         let before = self.progress.get(&key).or_else(|| self.progress.get(&(topic.clone(), None))).copied();
         let before = before.filter(|progress| key.1.is_none() || progress.epoch == epoch);
         let has_restarted = before.is_some_and(|progress| progress.epoch != epoch);
         if has_restarted && self.relay.as_ref().is_some_and(|relay| relay.demo) {
-            // Made-up producers tell their past again, which would count twice.
+            // Simulated producers send their history again, which would be counted twice.
             self.apps.insert(topic.app.clone(), AppStore::new(seconds));
-            self.announce_known(&topic.app, epoch);
+            self.announce_known_series(&topic.app, epoch);
         } else if has_restarted {
-            self.missed(sub, None);
+            self.record_missing(sub, None);
         } else if missing > 0 {
-            self.missed(sub, Some(missing));
+            self.record_missing(sub, Some(missing));
         }
-        let began = if self.subscriptions.get(&sub).is_some_and(|own| own.start == Start::Live) { next } else { 0 };
-        let from = before.filter(|_| !has_restarted).map_or(began, |progress| progress.from);
+        let first = if self.subscriptions.get(&sub).is_some_and(|own| own.start == Start::Live) { next } else { 0 };
+        let from = before.filter(|_| !has_restarted).map_or(first, |progress| progress.from);
         let cut_ns = before.map_or(0, |progress| progress.cut_ns);
         self.progress.insert(key, Progress { epoch, from, next, cut_ns });
     }
 
-    /// Tells a new store of `app` the series that the relay has named already; it names each once in a connection.
-    pub(super) fn announce_known(&mut self, app: &str, epoch: u64) {
+    /// Adds the known series of `app` to its new store. The relay announces each series only once on a connection.
+    pub(super) fn announce_known_series(&mut self, app: &str, epoch: u64) {
         let named = self.names.iter().find(|((known, name), _)| *known == epoch && name == app);
         let named: Vec<SeriesEntry> = named.map_or_else(Vec::new, |(_, series)| series.values().cloned().collect());
         self.announce(app, epoch, named);
@@ -151,14 +150,14 @@ impl Viewer {
 
     fn announce(&mut self, app: &str, epoch: u64, series: Vec<SeriesEntry>) {
         let seconds = self.seconds;
-        self.apps.get_or_insert_with(app.to_string(), || AppStore::new(seconds)).announce(epoch, &series);
+        self.apps.entry(app.to_string()).or_insert_with(|| AppStore::new(seconds)).announce(epoch, &series);
         let logs = self.logs.get(app).map_or(&[][..], Vec::as_slice);
         self.names.retain(|(known, name), _| *known == epoch || name != app || logs.contains(known));
-        let names = self.names.get_or_insert_with((epoch, app.to_string()), VecMap::new);
-        series.into_iter().for_each(|entry| names.insert(entry.number, entry));
+        let names = self.names.entry((epoch, app.to_string())).or_default();
+        names.extend(series.into_iter().map(|entry| (entry.number, entry)));
     }
 
-    fn live_feed(&self, feed: u32) -> Option<(u32, Live)> {
+    fn subscription_of_feed(&self, feed: u32) -> Option<(u32, Live)> {
         self.subscriptions
             .iter()
             .find_map(|(&sub, subscription)| subscription.live.filter(|live| live.feed == feed).map(|live| (sub, live)))
@@ -168,29 +167,30 @@ impl Viewer {
         &mut self,
         head: &BatchHead,
         updates: Blob<'_>,
-        is_sum: bool,
+        is_rollup: bool,
         incoming: &mut impl FnMut(&Incoming<'_>),
     ) -> Result<(), WireError> {
-        // A batch that was on its way when its subscription ended.
-        let Some((sub, live)) = self.live_feed(head.feed) else { return Ok(()) };
+        // Ignore a batch of a subscription that has ended.
+        let Some((sub, live)) = self.subscription_of_feed(head.feed) else { return Ok(()) };
         let Some(topic) = self.subscriptions.get(&sub).map(|subscription| subscription.topic.clone()) else {
             return Ok(());
         };
         if head.from > live.next {
-            if self.ask_again(sub, live.next) {
-                // What is left out now comes again behind what was missing.
+            if self.retry_from(sub, live.next) {
+                // The relay sends this batch again after the missing ones.
                 return Ok(());
             }
-            self.missed(sub, Some(head.from - live.next));
+            self.record_missing(sub, Some(head.from - live.next));
         }
         let app = topic.app.as_str();
         self.announce(app, live.epoch, head.series.clone());
         let names = self.names.get(&(live.epoch, topic.app.clone()));
         let Some(store) = self.apps.get_mut(app) else { return Ok(()) };
         store.close_gaps(head.cut_ns);
-        let known = if is_sum { store.known(live.epoch, &topic.filter, head.from, head.to) } else { Vec::new() };
-        // Of a series that came for a part of the stretch already nobody can say what the sum adds.
-        let in_doubt = known.iter().any(|known| !known.is_whole);
+        let received =
+            if is_rollup { store.already_received(live.epoch, &topic.filter, head.from, head.to) } else { Vec::new() };
+        // If a series was received for a part of the range, it is unknown how much of the rollup is new.
+        let is_ambiguous = received.iter().any(|received| !received.is_whole);
         let (mut outcome, mut unknown) = (Ok(()), 0);
         for update in head.read(updates) {
             match update {
@@ -198,16 +198,16 @@ impl Viewer {
                     let series = names.and_then(|names| names.get(&update.series));
                     let applied = match series {
                         None => Applied::UnknownSeries,
-                        Some(series) if is_sum => {
+                        Some(series) if is_rollup => {
                             update.seq = head.from;
-                            let is_known = known.iter().any(|known| known.filter.matches(&series.key));
-                            if is_known { Applied::Duplicate } else { store.add(live.epoch, &update, head.cut_ns) }
+                            let is_duplicate = received.iter().any(|received| received.filter.matches(&series.key));
+                            if is_duplicate { Applied::Duplicate } else { store.add(live.epoch, &update, head.cut_ns) }
                         }
-                        Some(series) if store.is_summed(live.epoch, update.seq, &series.key) => Applied::Duplicate,
+                        Some(series) if store.is_in_rollup(live.epoch, update.seq, &series.key) => Applied::Duplicate,
                         Some(_) => store.apply(live.epoch, &update, head.cut_ns),
                     };
                     if let (Applied::Counted | Applied::Late, Some(series)) = (applied, series) {
-                        let rollup_to = is_sum.then_some(head.to);
+                        let rollup_to = is_rollup.then_some(head.to);
                         incoming(&Incoming { app, epoch: live.epoch, series, update: &update, rollup_to });
                     }
                     unknown += u64::from(applied == Applied::UnknownSeries);
@@ -215,22 +215,22 @@ impl Viewer {
                 Err(error) => outcome = Err(error),
             }
         }
-        store.cover(live.epoch, &topic.filter, head.from, head.to, is_sum);
+        store.record_range(live.epoch, &topic.filter, head.from, head.to, is_rollup);
         if let Some(relay) = &self.relay
-            && store.let_go(relay.series_retention_ns.saturating_add(SERIES_SLACK_NS))
+            && store.expire_series(relay.series_retention_ns.saturating_add(SERIES_SLACK_NS))
         {
             for ((epoch, _), series) in self.names.iter_mut().filter(|((_, name), _)| name == app) {
-                series.retain(|&number, _| store.knows(*epoch, number));
+                series.retain(|&number, _| store.has_series(*epoch, number));
             }
         }
         if unknown > 0 {
-            // Counted by nobody here, and so missing.
-            self.missed(sub, Some(unknown));
+            // Updates of unknown series are not counted, so they are missing.
+            self.record_missing(sub, Some(unknown));
         }
-        if in_doubt {
-            self.missed(sub, Some(head.to.saturating_sub(head.from).saturating_add(1)));
+        if is_ambiguous {
+            self.record_missing(sub, Some(head.to.saturating_sub(head.from).saturating_add(1)));
         }
-        self.progressed(sub, head.from, head.to, Some(head.cut_ns));
+        self.advance_positions(sub, head.from, head.to, Some(head.cut_ns));
         outcome
     }
 }

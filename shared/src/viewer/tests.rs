@@ -71,7 +71,7 @@ fn asked(viewer: &mut Viewer) -> Vec<ClientMessage> {
 #[test]
 fn resumes_after_a_break_from_where_it_was() {
     let mut viewer = Viewer::default();
-    viewer.follow(topic(Filter::All), Start::History);
+    viewer.subscribe(topic(Filter::All), Start::History);
     assert!(asked(&mut viewer).is_empty());
     viewer.connected();
     let all = topic(Filter::All);
@@ -97,7 +97,7 @@ fn resumes_after_a_break_from_where_it_was() {
 fn a_jump_is_a_hole_but_a_number_left_out_is_not() {
     let mut viewer = Viewer::default();
     viewer.connected();
-    viewer.follow(topic(Filter::Category(COMPUTATION.to_string())), Start::History);
+    viewer.subscribe(topic(Filter::Category(COMPUTATION.to_string())), Start::History);
     take(
         &mut viewer,
         &[hello(9), named(9), subscribed(1, 9, 1, 0, 0), batch(11, 1, 10, &[3, 7]), batch(11, 11, 20, &[20])],
@@ -121,7 +121,7 @@ fn a_jump_is_a_hole_but_a_number_left_out_is_not() {
 fn a_lost_tail_is_asked_for_once() {
     let mut viewer = Viewer::default();
     viewer.connected();
-    viewer.follow(topic(Filter::All), Start::History);
+    viewer.subscribe(topic(Filter::All), Start::History);
     take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 0, 0), batch(11, 1, 3, &[1, 2, 3])]);
     let heartbeat = |last| ServerMessage::Heartbeat { now_ns: 1_000 * S, sent: vec![(11, last)] }.encode();
     asked(&mut viewer);
@@ -140,8 +140,8 @@ fn a_lost_tail_is_asked_for_once() {
 fn overlapping_subscriptions_count_once() {
     let mut viewer = Viewer::default();
     viewer.connected();
-    viewer.follow(topic(Filter::All), Start::History);
-    viewer.follow(topic(Filter::Category(COMPUTATION.to_string())), Start::History);
+    viewer.subscribe(topic(Filter::All), Start::History);
+    viewer.subscribe(topic(Filter::Category(COMPUTATION.to_string())), Start::History);
     take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 3, 0), subscribed(2, 9, 1, 3, 0)]);
     assert_eq!(take(&mut viewer, &[batch(12, 1, 2, &[1, 2]), batch(11, 1, 3, &[1, 2, 3])]), [1, 2, 3]);
     assert_eq!(viewer.app_mut("app").unwrap().histogram(0).count(), 3);
@@ -155,7 +155,7 @@ fn overlapping_subscriptions_count_once() {
 fn a_restarted_relay_is_read_from_its_beginning_and_the_break_is_named() {
     let mut viewer = Viewer::default();
     viewer.connected();
-    viewer.follow(topic(Filter::All), Start::Live);
+    viewer.subscribe(topic(Filter::All), Start::Live);
     take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 100, 99, 0), batch(11, 100, 100, &[100])]);
     viewer.disconnected();
     viewer.connected();
@@ -168,7 +168,7 @@ fn a_restarted_relay_is_read_from_its_beginning_and_the_break_is_named() {
 fn waits_for_an_application_that_does_not_exist_yet() {
     let mut viewer = Viewer::default();
     viewer.connected();
-    viewer.follow(topic(Filter::All), Start::History);
+    viewer.subscribe(topic(Filter::All), Start::History);
     take(
         &mut viewer,
         &[hello(9), ServerMessage::SubscribeFailed { sub: 1, reason: SubscribeError::NoSuchApp }.encode()],
@@ -184,13 +184,13 @@ fn waits_for_an_application_that_does_not_exist_yet() {
 fn nonsense_is_counted_and_harms_nothing() {
     let mut viewer = Viewer::default();
     viewer.connected();
-    viewer.follow(topic(Filter::All), Start::History);
+    viewer.subscribe(topic(Filter::All), Start::History);
     take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 3, 0)]);
     let good = batch(11, 1, 3, &[1, 2, 3]);
     for at in 0..good.len() {
         let _ = viewer.receive(&good[..at], 0, |_| {});
     }
-    assert_eq!(viewer.unreadable(), good.len() as u64);
+    assert_eq!(viewer.malformed(), good.len() as u64);
     assert_eq!(take(&mut viewer, &[good]), [1, 2, 3]);
 }
 
@@ -206,14 +206,14 @@ fn a_narrow_topic_goes_on_from_where_a_wider_one_came_to() {
     let mut viewer = Viewer::default();
     viewer.connected();
     let narrow = topic(Filter::Category(COMPUTATION.to_string()));
-    viewer.follow(narrow.clone(), Start::History);
+    viewer.subscribe(narrow.clone(), Start::History);
     take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 0, 0), batch(11, 1, 2, &[1, 2])]);
     viewer.unsubscribe(&narrow);
-    viewer.follow(topic(Filter::All), Start::History);
+    viewer.subscribe(topic(Filter::All), Start::History);
     take(&mut viewer, &[subscribed(2, 9, 1, 2, 0), batch(12, 1, 50, &[1, 2, 50])]);
     viewer.unsubscribe(&topic(Filter::All));
     asked(&mut viewer);
-    viewer.follow(narrow.clone(), Start::History);
+    viewer.subscribe(narrow.clone(), Start::History);
     assert_eq!(
         asked(&mut viewer),
         [ClientMessage::Subscribe { sub: 3, topic: narrow, start: Start::After { epoch: 9, seq: 50 } }]
@@ -224,7 +224,7 @@ fn a_narrow_topic_goes_on_from_where_a_wider_one_came_to() {
 fn what_is_forgotten_begins_anew() {
     let mut viewer = Viewer::default();
     viewer.connected();
-    viewer.follow(topic(Filter::All), Start::History);
+    viewer.subscribe(topic(Filter::All), Start::History);
     take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 3, 0), batch(11, 1, 3, &[1, 2, 3])]);
     asked(&mut viewer);
     viewer.forget("app");
@@ -242,7 +242,7 @@ fn what_is_forgotten_begins_anew() {
 fn names_that_change_all_day_do_not_fill_the_memory_and_what_goes_on_stays_right() {
     let mut viewer = Viewer::default();
     viewer.connected();
-    viewer.follow(topic(Filter::All), Start::History);
+    viewer.subscribe(topic(Filter::All), Start::History);
     take(&mut viewer, &[hello(7), named(7), subscribed(1, 7, 1, 0, 0)]);
     let mut seq = 0;
     for hour in 0..50_u32 {
@@ -277,15 +277,15 @@ fn names_that_change_all_day_do_not_fill_the_memory_and_what_goes_on_stays_right
         let total = store.find(&crate::view::ViewKey::computation("n")).unwrap();
         assert_eq!((store.histogram(own).count(), store.histogram(total).count()), (1, 11));
     }
-    assert_eq!((viewer.missing(), viewer.unreadable()), (0, 0));
+    assert_eq!((viewer.missing(), viewer.malformed()), (0, 0));
 }
 
 #[test]
 fn an_update_of_a_series_that_was_never_named_is_missing() {
     let mut viewer = Viewer::default();
     viewer.connected();
-    viewer.follow(topic(Filter::All), Start::History);
+    viewer.subscribe(topic(Filter::All), Start::History);
     take(&mut viewer, &[hello(7), subscribed(1, 7, 1, 0, 0), batch(11, 1, 2, &[1, 2])]);
-    assert_eq!((viewer.missing(), viewer.unreadable()), (2, 0));
+    assert_eq!((viewer.missing(), viewer.malformed()), (2, 0));
     assert_eq!(viewer.app("app").unwrap().gaps().len(), 1);
 }

@@ -37,7 +37,7 @@ fn subscribe_all(hub: &Arc<Hub>, filters: &[Filter], now_ns: u64) -> (Vec<u64>, 
     let mut client = Client::new(3_600);
     client.connected();
     for filter in filters {
-        client.follow(topic(filter.clone()), Start::Recent { span_ns: 3_600 * S });
+        client.subscribe(topic(filter.clone()), Start::Recent { span_ns: 3_600 * S });
     }
     let mut seen = vec![];
     loop {

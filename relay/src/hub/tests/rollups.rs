@@ -179,7 +179,7 @@ fn a_client_that_was_disconnected_counts_every_update_once() {
         let at = store.find(&joey_shared::view::ViewKey::computation("n")).unwrap();
         store.histogram(at).count()
     };
-    client.follow(topic(Filter::Category(COMPUTATION.to_owned())), back);
+    client.subscribe(topic(Filter::Category(COMPUTATION.to_owned())), back);
     exchange(&mut client, 1_010);
     assert_eq!(count(&mut client), 10);
     client.disconnected();
@@ -190,7 +190,7 @@ fn a_client_that_was_disconnected_counts_every_update_once() {
     // The updates of the category are sent again for the whole application, partly as rollups of updates that the
     // client has.
     run(1_900..2_000);
-    client.follow(topic(Filter::All), back);
+    client.subscribe(topic(Filter::All), back);
     exchange(&mut client, 2_000);
     assert_eq!((count(&mut client), client.missing()), (1_000, 0));
     client.disconnected();

@@ -91,7 +91,7 @@ struct Wire {
 impl Wire {
     fn new() -> Self {
         let mut viewer = Viewer::default();
-        viewer.follow(topic(Filter::All), Start::History);
+        viewer.subscribe(topic(Filter::All), Start::History);
         let mut wire = Self { relay: Relay::default(), viewer, under_way: VecDeque::new(), seen: BTreeSet::new() };
         wire.connect();
         wire
@@ -176,7 +176,7 @@ proptest! {
         let counted = wire.viewer.app_mut("app").map_or(0, |store| store.histogram(0).count());
         prop_assert_eq!(counted, u128::from(seen));
         prop_assert!(wire.viewer.is_caught_up());
-        prop_assert_eq!(wire.viewer.unreadable(), 0);
+        prop_assert_eq!(wire.viewer.malformed(), 0);
     }
 
     #[test]
