@@ -1,13 +1,13 @@
-//! Which numbers of a log are merged already: a bitmap over the recent part of the log.
+//! The sequence numbers of a log that were counted: a bitmap over the recent part of the log.
 //!
-//! Overlapping subscriptions and resumes bring the same update more than once. It is merged the first time only.
+//! Overlapping subscriptions and resumed ones can deliver an update more than once. Only the first delivery is counted.
 
 use alloc::collections::VecDeque;
 
-/// Numbers kept below the newest: more than a relay's ring holds at 10,000 updates a second, in half a megabyte.
+/// Size of the bitmap in sequence numbers. It exceeds what a relay retains at 10,000 updates per second, and takes half a megabyte.
 const SPAN: u64 = 1 << 22;
 
-/// A set of recent numbers. Numbers far below the newest count as present: nothing that old is merged again.
+/// A set of recent sequence numbers. Numbers far below the newest count as present, so old updates are not counted again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SeqSet {
     /// The number of the first bit; a multiple of 64.
@@ -16,10 +16,10 @@ pub(crate) struct SeqSet {
 }
 
 impl SeqSet {
-    /// Adds `seq`; says whether it was absent.
+    /// Inserts `seq`. Returns whether it was absent.
     pub(crate) fn insert(&mut self, seq: u64) -> bool {
         if self.words.is_empty() {
-            // Room below the first number seen: a subscription with history may come after a live one.
+            // Leave space below the first number: a subscription with history may follow a live one.
             self.base = seq.saturating_sub(SPAN / 2) & !63;
         }
         let Some(offset) = seq.checked_sub(self.base) else { return false };
@@ -55,7 +55,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn says_what_a_plain_set_says(start in 0..u64::MAX - 100_000, steps in prop::collection::vec(0..500_u64, 1..200)) {
+        fn behaves_like_a_plain_set(start in 0..u64::MAX - 100_000, steps in prop::collection::vec(0..500_u64, 1..200)) {
             let (mut ours, mut plain) = (SeqSet::default(), BTreeSet::new());
             for step in steps {
                 prop_assert_eq!(ours.insert(start + step), plain.insert(start + step));
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_and_the_far_past_is_never_merged_again() {
+    fn memory_is_bounded_and_old_numbers_count_as_present() {
         let mut set = SeqSet::default();
         for seq in [5, 1_000, SPAN, 3 * SPAN, u64::MAX - 64, u64::MAX] {
             assert!(set.insert(seq) && !set.insert(seq), "{seq}");

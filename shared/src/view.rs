@@ -1,35 +1,35 @@
-//! Which views one series feeds: itself, and the total that it is part of.
+//! The views that a series belongs to: its own view, and the total that contains it.
 //!
-//! The relay sends each update once; every view is derived from the raw series where it is looked at. The crosses are those
-//! of Wallaroo's Monitoring Hub (`metrics_channel.ex`), with keys kept as fields instead of joined strings.
+//! The relay sends each update once. Viewers derive all views from the raw series. The views are those of Wallaroo's Monitoring Hub
+//! (`metrics_channel.ex`), but with keys as separate fields instead of joined strings.
 
 use alloc::string::String;
 
 use crate::series::{COMPUTATION, NODE_INGRESS_EGRESS, PIPELINE_INGESTION, START_TO_END, SeriesKey};
 
-/// What a view adds up. The order is the order in which people read them: totals before their parts.
+/// What a view adds up. Kinds are sorted in reading order: totals before their parts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// A pipeline, from source to end, over all workers.
+    /// Latency of a pipeline from source to end, over all workers.
     StartToEnd,
-    /// A pipeline on the worker where it completes.
+    /// Latency of a pipeline, by the worker on which it ends.
     StartToEndByWorker,
-    /// A worker, from entry to completion or hand-off, over all pipelines.
+    /// Latency of a worker from entry to completion or hand-off, over all pipelines.
     NodeIngressEgress,
-    /// One pipeline's share of a worker.
+    /// Latency of a worker for one pipeline.
     NodeIngressEgressByPipeline,
     /// A computation over all workers and pipelines.
     Computation,
     /// A computation of one pipeline on one worker.
     ComputationByWorker,
-    /// What a pipeline's sources took in: counts, no latency.
+    /// Number of events that the sources of a pipeline received. It has no latency.
     PipelineIngestion,
-    /// A category that Joey does not know, by metric name.
+    /// An unknown category, by metric name.
     Other(String),
 }
 
 impl Kind {
-    /// The kind's name in `joey stats --json` and in addresses.
+    /// The name of the kind in `joey stats --json` and in URLs.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -44,46 +44,46 @@ impl Kind {
         }
     }
 
-    /// Whether the values are latencies; for [`Kind::PipelineIngestion`] they are counts only.
+    /// Whether the view has latencies. [`Kind::PipelineIngestion`] has counts only.
     #[must_use]
     pub fn has_latency(&self) -> bool {
         *self != Self::PipelineIngestion
     }
 }
 
-/// What one view shows. Fields that do not apply to its kind are `None`.
+/// Identifies a view. Fields that do not apply to its kind are `None`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ViewKey {
-    /// What is added up.
+    /// The kind.
     pub kind: Kind,
-    /// The pipeline, where the kind is about one.
+    /// The pipeline, for kinds that have one.
     pub pipeline: Option<String>,
-    /// The worker, where the kind is about one.
+    /// The worker, for kinds that have one.
     pub worker: Option<String>,
-    /// The metric's name, where the kind is about one.
+    /// The name of the metric, for kinds that have one.
     pub name: Option<String>,
 }
 
 impl ViewKey {
-    /// The total over everything with this pipeline.
+    /// The total of a pipeline.
     #[must_use]
     pub fn pipeline(pipeline: &str) -> Self {
-        Self { pipeline: Some(pipeline.into()), ..Self::bare(Kind::StartToEnd) }
+        Self { pipeline: Some(pipeline.into()), ..Self::empty(Kind::StartToEnd) }
     }
 
-    /// The total over everything on this worker.
+    /// The total of a worker.
     #[must_use]
     pub fn worker(worker: &str) -> Self {
-        Self { worker: Some(worker.into()), ..Self::bare(Kind::NodeIngressEgress) }
+        Self { worker: Some(worker.into()), ..Self::empty(Kind::NodeIngressEgress) }
     }
 
-    /// The total over everything with this computation's name.
+    /// The total of all computations with this name.
     #[must_use]
     pub fn computation(name: &str) -> Self {
-        Self { name: Some(name.into()), ..Self::bare(Kind::Computation) }
+        Self { name: Some(name.into()), ..Self::empty(Kind::Computation) }
     }
 
-    /// The views that updates of `series` are added to: its own, then its total.
+    /// The views of `series`: its own view and its total.
     #[must_use]
     pub fn of_series(series: &SeriesKey) -> (Self, Option<Self>) {
         let pipeline = || Some(series.pipeline.clone());
@@ -91,11 +91,11 @@ impl ViewKey {
         let name = || Some(series.name.clone());
         match series.category.as_str() {
             START_TO_END => (
-                Self { pipeline: pipeline(), worker: worker(), ..Self::bare(Kind::StartToEndByWorker) },
+                Self { pipeline: pipeline(), worker: worker(), ..Self::empty(Kind::StartToEndByWorker) },
                 Some(Self::pipeline(&series.pipeline)),
             ),
             NODE_INGRESS_EGRESS => (
-                Self { pipeline: pipeline(), worker: worker(), ..Self::bare(Kind::NodeIngressEgressByPipeline) },
+                Self { pipeline: pipeline(), worker: worker(), ..Self::empty(Kind::NodeIngressEgressByPipeline) },
                 Some(Self::worker(&series.worker)),
             ),
             COMPUTATION => (
@@ -103,13 +103,13 @@ impl ViewKey {
                 Some(Self::computation(&series.name)),
             ),
             PIPELINE_INGESTION => {
-                (Self { pipeline: pipeline(), name: name(), ..Self::bare(Kind::PipelineIngestion) }, None)
+                (Self { pipeline: pipeline(), name: name(), ..Self::empty(Kind::PipelineIngestion) }, None)
             }
-            other => (Self { name: name(), ..Self::bare(Kind::Other(other.into())) }, None),
+            other => (Self { name: name(), ..Self::empty(Kind::Other(other.into())) }, None),
         }
     }
 
-    const fn bare(kind: Kind) -> Self {
+    const fn empty(kind: Kind) -> Self {
         Self { kind, pipeline: None, worker: None, name: None }
     }
 }
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn each_category_feeds_the_views_of_the_original_hub() {
+    fn each_category_has_the_views_of_the_original_hub() {
         check("start-to-end", "start-to-end-by-worker p:1 w@1 - + start-to-end p:1 - -");
         check("node-ingress-egress", "node-ingress-egress-by-pipeline p:1 w@1 - + node-ingress-egress - w@1 -");
         check("computation", "computation-by-worker p:1 w@1 n*1 + computation - - n*1");

@@ -1,4 +1,4 @@
-//! A viewer against scripted relays.
+//! Tests a viewer against scripted messages of a relay.
 
 mod lossy;
 
@@ -35,7 +35,7 @@ fn hello(epoch: u64) -> Vec<u8> {
     ServerMessage::Hello(hello).encode()
 }
 
-fn named(epoch: u64) -> Vec<u8> {
+fn series_message(epoch: u64) -> Vec<u8> {
     ServerMessage::Series { app: "app".to_string(), epoch, series: vec![entry()], last: true }.encode()
 }
 
@@ -43,7 +43,7 @@ fn subscribed(sub: u32, epoch: u64, next: u64, head: u64, missing: u64) -> Vec<u
     ServerMessage::Subscribed(Subscribed { sub, feed: sub + 10, epoch, next, head, missing }).encode()
 }
 
-/// A batch of one event for each of `seqs`, which covers `from..=to`.
+/// A batch of the range `from..=to` with one event for each of `seqs`.
 fn batch(feed: u32, from: u64, to: u64, seqs: &[u64]) -> Vec<u8> {
     let head = BatchHead { feed, from, to, cut_ns: 1_000 * S + to, end_ns: 1_000 * S, period_ns: S, series: vec![] };
     let mut writer = UpdatesWriter::new(&head);
@@ -55,84 +55,87 @@ fn batch(feed: u32, from: u64, to: u64, seqs: &[u64]) -> Vec<u8> {
     ServerMessage::Batch { head, updates: writer.finish() }.encode()
 }
 
-/// Feeds `messages` and gives the numbers of the updates that were new.
-fn take(viewer: &mut Viewer, messages: &[Vec<u8>]) -> Vec<u64> {
-    let mut seen = vec![];
+/// Delivers `messages` and returns the sequence numbers of the new updates.
+fn deliver(viewer: &mut Viewer, messages: &[Vec<u8>]) -> Vec<u64> {
+    let mut received = vec![];
     for message in messages {
-        viewer.receive(message, 0, |incoming| seen.push(incoming.update.seq)).unwrap();
+        viewer.receive(message, 0, |incoming| received.push(incoming.update.seq)).unwrap();
     }
-    seen
+    received
 }
 
-fn asked(viewer: &mut Viewer) -> Vec<ClientMessage> {
+fn sent_commands(viewer: &mut Viewer) -> Vec<ClientMessage> {
     viewer.outgoing().iter().map(|bytes| ClientMessage::decode(bytes).unwrap()).collect()
 }
 
 #[test]
-fn resumes_after_a_break_from_where_it_was() {
+fn resumes_from_the_last_position_after_a_reconnect() {
     let mut viewer = Viewer::default();
     viewer.subscribe(topic(Filter::All), Start::History);
-    assert!(asked(&mut viewer).is_empty());
+    assert!(sent_commands(&mut viewer).is_empty());
     viewer.connected();
     let all = topic(Filter::All);
-    assert_eq!(asked(&mut viewer), [ClientMessage::Subscribe { sub: 1, topic: all.clone(), start: Start::History }]);
     assert_eq!(
-        take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 5, 0), batch(11, 1, 3, &[1, 2, 3])]),
+        sent_commands(&mut viewer),
+        [ClientMessage::Subscribe { sub: 1, topic: all.clone(), start: Start::History }]
+    );
+    assert_eq!(
+        deliver(&mut viewer, &[hello(9), series_message(9), subscribed(1, 9, 1, 5, 0), batch(11, 1, 3, &[1, 2, 3])]),
         [1, 2, 3]
     );
     assert!(!viewer.is_caught_up());
     viewer.disconnected();
     viewer.connected();
     assert_eq!(
-        asked(&mut viewer),
+        sent_commands(&mut viewer),
         [ClientMessage::Subscribe { sub: 1, topic: all, start: Start::After { epoch: 9, seq: 3 } }]
     );
-    // The relay may send some of it again.
-    assert_eq!(take(&mut viewer, &[subscribed(1, 9, 4, 5, 0), batch(11, 2, 5, &[2, 3, 4, 5])]), [4, 5]);
+    // The relay may send some updates again.
+    assert_eq!(deliver(&mut viewer, &[subscribed(1, 9, 4, 5, 0), batch(11, 2, 5, &[2, 3, 4, 5])]), [4, 5]);
     assert!(viewer.is_caught_up());
     assert_eq!((viewer.missing(), viewer.app("app").unwrap().gaps()), (0, &[][..]));
 }
 
 #[test]
-fn a_jump_is_a_hole_but_a_number_left_out_is_not() {
+fn a_jump_between_ranges_is_a_gap_but_a_missing_number_within_one_is_not() {
     let mut viewer = Viewer::default();
     viewer.connected();
     viewer.subscribe(topic(Filter::Category(COMPUTATION.to_string())), Start::History);
-    take(
+    deliver(
         &mut viewer,
-        &[hello(9), named(9), subscribed(1, 9, 1, 0, 0), batch(11, 1, 10, &[3, 7]), batch(11, 11, 20, &[20])],
+        &[hello(9), series_message(9), subscribed(1, 9, 1, 0, 0), batch(11, 1, 10, &[3, 7]), batch(11, 11, 20, &[20])],
     );
     assert_eq!(viewer.missing(), 0);
-    asked(&mut viewer);
-    assert_eq!(take(&mut viewer, &[batch(11, 31, 40, &[33])]), []);
+    sent_commands(&mut viewer);
+    assert_eq!(deliver(&mut viewer, &[batch(11, 31, 40, &[33])]), []);
     let category = topic(Filter::Category(COMPUTATION.to_string()));
     let start = Start::After { epoch: 9, seq: 20 };
     let again = [ClientMessage::Unsubscribe { sub: 1 }, ClientMessage::Subscribe { sub: 1, topic: category, start }];
-    assert_eq!(asked(&mut viewer), again);
-    assert_eq!(take(&mut viewer, &[subscribed(1, 9, 31, 40, 10), batch(11, 31, 40, &[33])]), [33]);
+    assert_eq!(sent_commands(&mut viewer), again);
+    assert_eq!(deliver(&mut viewer, &[subscribed(1, 9, 31, 40, 10), batch(11, 31, 40, &[33])]), [33]);
     assert_eq!(viewer.missing(), 10);
-    let hole = Gap { from_ns: 1_000 * S + 20, to_ns: 1_000 * S + 40, updates: Some(10) };
-    assert_eq!(viewer.app("app").unwrap().gaps(), [hole]);
-    take(&mut viewer, &[ServerMessage::Gap { feed: 11, from: 41, to: 50 }.encode(), batch(11, 51, 51, &[51])]);
+    let gap = Gap { from_ns: 1_000 * S + 20, to_ns: 1_000 * S + 40, updates: Some(10) };
+    assert_eq!(viewer.app("app").unwrap().gaps(), [gap]);
+    deliver(&mut viewer, &[ServerMessage::Gap { feed: 11, from: 41, to: 50 }.encode(), batch(11, 51, 51, &[51])]);
     assert_eq!((viewer.missing(), viewer.app("app").unwrap().gaps().len()), (20, 2));
 }
 
 #[test]
-fn a_lost_tail_is_asked_for_once() {
+fn a_lost_tail_is_requested_once() {
     let mut viewer = Viewer::default();
     viewer.connected();
     viewer.subscribe(topic(Filter::All), Start::History);
-    take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 0, 0), batch(11, 1, 3, &[1, 2, 3])]);
+    deliver(&mut viewer, &[hello(9), series_message(9), subscribed(1, 9, 1, 0, 0), batch(11, 1, 3, &[1, 2, 3])]);
     let heartbeat = |last| ServerMessage::Heartbeat { now_ns: 1_000 * S, sent: vec![(11, last)] }.encode();
-    asked(&mut viewer);
-    take(&mut viewer, &[heartbeat(3)]);
-    assert!(asked(&mut viewer).is_empty());
-    take(&mut viewer, &[heartbeat(5)]);
-    assert_eq!(asked(&mut viewer).len(), 2);
-    assert_eq!(take(&mut viewer, &[subscribed(1, 9, 4, 5, 0), batch(11, 4, 5, &[4, 5]), heartbeat(5)]), [4, 5]);
-    assert_eq!((viewer.missing(), asked(&mut viewer).len()), (0, 0));
-    // What does not come the second time either is missing.
-    take(&mut viewer, &[heartbeat(9), subscribed(1, 9, 6, 9, 0), heartbeat(9), batch(11, 10, 10, &[10])]);
+    sent_commands(&mut viewer);
+    deliver(&mut viewer, &[heartbeat(3)]);
+    assert!(sent_commands(&mut viewer).is_empty());
+    deliver(&mut viewer, &[heartbeat(5)]);
+    assert_eq!(sent_commands(&mut viewer).len(), 2);
+    assert_eq!(deliver(&mut viewer, &[subscribed(1, 9, 4, 5, 0), batch(11, 4, 5, &[4, 5]), heartbeat(5)]), [4, 5]);
+    assert_eq!((viewer.missing(), sent_commands(&mut viewer).len()), (0, 0));
+    // Updates that do not arrive after the second request are missing.
+    deliver(&mut viewer, &[heartbeat(9), subscribed(1, 9, 6, 9, 0), heartbeat(9), batch(11, 10, 10, &[10])]);
     assert_eq!(viewer.missing(), 4);
 }
 
@@ -142,25 +145,26 @@ fn overlapping_subscriptions_count_once() {
     viewer.connected();
     viewer.subscribe(topic(Filter::All), Start::History);
     viewer.subscribe(topic(Filter::Category(COMPUTATION.to_string())), Start::History);
-    take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 3, 0), subscribed(2, 9, 1, 3, 0)]);
-    assert_eq!(take(&mut viewer, &[batch(12, 1, 2, &[1, 2]), batch(11, 1, 3, &[1, 2, 3])]), [1, 2, 3]);
+    deliver(&mut viewer, &[hello(9), series_message(9), subscribed(1, 9, 1, 3, 0), subscribed(2, 9, 1, 3, 0)]);
+    assert_eq!(deliver(&mut viewer, &[batch(12, 1, 2, &[1, 2]), batch(11, 1, 3, &[1, 2, 3])]), [1, 2, 3]);
     assert_eq!(viewer.app_mut("app").unwrap().histogram(0).count(), 3);
-    // The wider feed brought the narrower one to the same place.
+    // The wider topic also moves the position of the narrower one.
     assert!(viewer.is_caught_up());
-    assert_eq!(take(&mut viewer, &[batch(12, 3, 5, &[3, 5])]), [5]);
+    assert_eq!(deliver(&mut viewer, &[batch(12, 3, 5, &[3, 5])]), [5]);
     assert_eq!(viewer.missing(), 0);
 }
 
 #[test]
-fn a_restarted_relay_is_read_from_its_beginning_and_the_break_is_named() {
+fn after_a_relay_restart_the_new_log_is_read_from_its_start_and_a_gap_is_recorded() {
     let mut viewer = Viewer::default();
     viewer.connected();
     viewer.subscribe(topic(Filter::All), Start::Live);
-    take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 100, 99, 0), batch(11, 100, 100, &[100])]);
+    deliver(&mut viewer, &[hello(9), series_message(9), subscribed(1, 9, 100, 99, 0), batch(11, 100, 100, &[100])]);
     viewer.disconnected();
     viewer.connected();
-    let seen = take(&mut viewer, &[hello(10), named(10), subscribed(1, 10, 1, 2, 0), batch(11, 1, 2, &[1, 2])]);
-    assert_eq!(seen, [1, 2]);
+    let received =
+        deliver(&mut viewer, &[hello(10), series_message(10), subscribed(1, 10, 1, 2, 0), batch(11, 1, 2, &[1, 2])]);
+    assert_eq!(received, [1, 2]);
     assert_eq!(viewer.app("app").unwrap().gaps()[0].updates, None);
 }
 
@@ -169,84 +173,84 @@ fn waits_for_an_application_that_does_not_exist_yet() {
     let mut viewer = Viewer::default();
     viewer.connected();
     viewer.subscribe(topic(Filter::All), Start::History);
-    take(
+    deliver(
         &mut viewer,
         &[hello(9), ServerMessage::SubscribeFailed { sub: 1, reason: SubscribeError::NoSuchApp }.encode()],
     );
-    assert!(viewer.is_waiting() && asked(&mut viewer).len() == 1);
+    assert!(viewer.is_waiting() && sent_commands(&mut viewer).len() == 1);
     let apps = vec![AppEntry { app: "app".to_string(), ..AppEntry::default() }];
-    take(&mut viewer, &[ServerMessage::Catalogue { full: false, apps, last: true }.encode()]);
+    deliver(&mut viewer, &[ServerMessage::Catalogue { full: false, apps, last: true }.encode()]);
     assert!(!viewer.is_waiting());
-    assert!(matches!(asked(&mut viewer)[..], [ClientMessage::Subscribe { sub: 1, .. }]));
+    assert!(matches!(sent_commands(&mut viewer)[..], [ClientMessage::Subscribe { sub: 1, .. }]));
 }
 
 #[test]
-fn nonsense_is_counted_and_harms_nothing() {
+fn malformed_messages_are_counted_and_have_no_effect() {
     let mut viewer = Viewer::default();
     viewer.connected();
     viewer.subscribe(topic(Filter::All), Start::History);
-    take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 3, 0)]);
+    deliver(&mut viewer, &[hello(9), series_message(9), subscribed(1, 9, 1, 3, 0)]);
     let good = batch(11, 1, 3, &[1, 2, 3]);
     for at in 0..good.len() {
         let _ = viewer.receive(&good[..at], 0, |_| {});
     }
     assert_eq!(viewer.malformed(), good.len() as u64);
-    assert_eq!(take(&mut viewer, &[good]), [1, 2, 3]);
+    assert_eq!(deliver(&mut viewer, &[good]), [1, 2, 3]);
 }
 
 #[test]
-fn the_relays_clock_runs_on_between_messages() {
+fn the_relay_time_advances_between_messages() {
     let mut viewer = Viewer::default();
     viewer.receive(&hello(9), 70, |_| {}).unwrap();
     assert_eq!(viewer.relay_ns(75), Some(1_000 * S + 5));
 }
 
 #[test]
-fn a_narrow_topic_goes_on_from_where_a_wider_one_came_to() {
+fn a_narrow_topic_resumes_from_the_position_of_a_wider_one() {
     let mut viewer = Viewer::default();
     viewer.connected();
     let narrow = topic(Filter::Category(COMPUTATION.to_string()));
     viewer.subscribe(narrow.clone(), Start::History);
-    take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 0, 0), batch(11, 1, 2, &[1, 2])]);
+    deliver(&mut viewer, &[hello(9), series_message(9), subscribed(1, 9, 1, 0, 0), batch(11, 1, 2, &[1, 2])]);
     viewer.unsubscribe(&narrow);
     viewer.subscribe(topic(Filter::All), Start::History);
-    take(&mut viewer, &[subscribed(2, 9, 1, 2, 0), batch(12, 1, 50, &[1, 2, 50])]);
+    deliver(&mut viewer, &[subscribed(2, 9, 1, 2, 0), batch(12, 1, 50, &[1, 2, 50])]);
     viewer.unsubscribe(&topic(Filter::All));
-    asked(&mut viewer);
+    sent_commands(&mut viewer);
     viewer.subscribe(narrow.clone(), Start::History);
     assert_eq!(
-        asked(&mut viewer),
+        sent_commands(&mut viewer),
         [ClientMessage::Subscribe { sub: 3, topic: narrow, start: Start::After { epoch: 9, seq: 50 } }]
     );
 }
 
 #[test]
-fn what_is_forgotten_begins_anew() {
+fn a_forgotten_application_starts_again() {
     let mut viewer = Viewer::default();
     viewer.connected();
     viewer.subscribe(topic(Filter::All), Start::History);
-    take(&mut viewer, &[hello(9), named(9), subscribed(1, 9, 1, 3, 0), batch(11, 1, 3, &[1, 2, 3])]);
-    asked(&mut viewer);
+    deliver(&mut viewer, &[hello(9), series_message(9), subscribed(1, 9, 1, 3, 0), batch(11, 1, 3, &[1, 2, 3])]);
+    sent_commands(&mut viewer);
     viewer.forget("app");
     let all = topic(Filter::All);
     assert_eq!(
-        asked(&mut viewer),
+        sent_commands(&mut viewer),
         [ClientMessage::Unsubscribe { sub: 1 }, ClientMessage::Subscribe { sub: 1, topic: all, start: Start::History }]
     );
     assert!(viewer.app_mut("app").unwrap().histogram(0).is_empty());
-    assert_eq!(take(&mut viewer, &[subscribed(1, 9, 1, 3, 0), batch(11, 1, 3, &[1, 2, 3])]), [1, 2, 3]);
+    assert_eq!(deliver(&mut viewer, &[subscribed(1, 9, 1, 3, 0), batch(11, 1, 3, &[1, 2, 3])]), [1, 2, 3]);
     assert_eq!(viewer.missing(), 0);
 }
 
 #[test]
-fn names_that_change_all_day_do_not_fill_the_memory_and_what_goes_on_stays_right() {
+fn changing_names_do_not_fill_the_memory_and_other_series_stay_correct() {
     let mut viewer = Viewer::default();
     viewer.connected();
     viewer.subscribe(topic(Filter::All), Start::History);
-    take(&mut viewer, &[hello(7), named(7), subscribed(1, 7, 1, 0, 0)]);
+    deliver(&mut viewer, &[hello(7), series_message(7), subscribed(1, 7, 1, 0, 0)]);
     let mut seq = 0;
     for hour in 0..50_u32 {
-        // Series 4 goes on; ten others come and are never sent again.
+        // Series 4 continues. Ten others are sent once.
         let renamed = |at: u32| {
             let mut entry = SeriesEntry { number: 100 + 10 * hour + at, ..entry() };
             entry.key.worker = std::format!("w{hour}-{at}");
@@ -264,11 +268,11 @@ fn names_that_change_all_day_do_not_fill_the_memory_and_what_goes_on_stays_right
             histogram.record(seq);
             writer.push(&Update { seq, series, period_ns: S, end_ns: now_ns, offset_ns: 0, histogram });
         }
-        assert_eq!(take(&mut viewer, &[ServerMessage::Batch { head, updates: writer.finish() }.encode()]).len(), 11);
+        assert_eq!(deliver(&mut viewer, &[ServerMessage::Batch { head, updates: writer.finish() }.encode()]).len(), 11);
         assert!(viewer.series("app").count() <= 41, "{}", viewer.series("app").count());
         let store = viewer.app_mut("app").unwrap();
         assert!(store.views().len() <= 42, "{}", store.views().len());
-        // Each view is found where it is, and counts what it should.
+        // Each view is found at its position and has the right count.
         let keys: Vec<crate::view::ViewKey> = store.views().iter().map(|view| view.key.clone()).collect();
         for (at, key) in keys.iter().enumerate() {
             assert_eq!(store.find(key), Some(at));
@@ -281,11 +285,11 @@ fn names_that_change_all_day_do_not_fill_the_memory_and_what_goes_on_stays_right
 }
 
 #[test]
-fn an_update_of_a_series_that_was_never_named_is_missing() {
+fn an_update_of_an_unannounced_series_is_missing() {
     let mut viewer = Viewer::default();
     viewer.connected();
     viewer.subscribe(topic(Filter::All), Start::History);
-    take(&mut viewer, &[hello(7), subscribed(1, 7, 1, 0, 0), batch(11, 1, 2, &[1, 2])]);
+    deliver(&mut viewer, &[hello(7), subscribed(1, 7, 1, 0, 0), batch(11, 1, 2, &[1, 2])]);
     assert_eq!((viewer.missing(), viewer.malformed()), (2, 0));
     assert_eq!(viewer.app("app").unwrap().gaps().len(), 1);
 }

@@ -1,52 +1,52 @@
-//! A viewer behind a wire that repeats, swaps and loses batches and goes down, against a relay that is a plain list.
+//! Tests a viewer over a connection that repeats, swaps and loses batches and breaks. The relay is a plain list of ranges.
 
 use super::*;
 use proptest::prelude::*;
 use std::collections::{BTreeSet, VecDeque};
 
-/// What happens next.
+/// One step of a test.
 #[derive(Clone, Copy, Debug)]
-enum Fate {
+enum Step {
     /// The next message arrives.
     Deliver,
-    /// It arrives, and once more later.
+    /// The next message arrives now and again later.
     Repeat,
-    /// The next two change places.
+    /// The next two messages are swapped.
     Swap,
-    /// It never arrives.
+    /// The next message is lost.
     Lose,
-    /// The connection breaks, and with it everything under way; a new one opens.
+    /// The connection breaks and loses all messages in flight. A new one opens.
     Break,
-    /// The relay cuts a batch of so many more updates.
+    /// The relay cuts a batch of this many updates.
     Cut(u64),
     /// The relay drops its oldest batch.
     Drop,
     Heartbeat,
 }
 
-fn fate() -> impl Strategy<Value = Fate> {
+fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        10 => Just(Fate::Deliver),
-        2 => Just(Fate::Repeat),
-        2 => Just(Fate::Swap),
-        1 => Just(Fate::Lose),
-        1 => Just(Fate::Break),
-        6 => (1..5_u64).prop_map(Fate::Cut),
-        1 => Just(Fate::Drop),
-        2 => Just(Fate::Heartbeat),
+        10 => Just(Step::Deliver),
+        2 => Just(Step::Repeat),
+        2 => Just(Step::Swap),
+        1 => Just(Step::Lose),
+        1 => Just(Step::Break),
+        6 => (1..5_u64).prop_map(Step::Cut),
+        1 => Just(Step::Drop),
+        2 => Just(Step::Heartbeat),
     ]
 }
 
 /// A relay with one topic.
 #[derive(Default)]
 struct Relay {
-    /// The ranges that it holds.
+    /// The ranges that it retains.
     ring: VecDeque<(u64, u64)>,
     head: u64,
-    /// The subscription, and the next number that it gets.
+    /// The subscription and its next sequence number.
     sub: Option<(u32, u64)>,
-    /// What was gone when all that there was was last asked for.
-    gone: u64,
+    /// Number of evicted updates when the viewer last requested all history.
+    evicted: u64,
 }
 
 impl Relay {
@@ -59,20 +59,20 @@ impl Relay {
         let (next, missing) = if let Start::After { epoch: 9, seq } = start {
             (oldest.max(seq + 1), oldest.saturating_sub(seq + 1))
         } else {
-            self.gone = oldest - 1;
+            self.evicted = oldest - 1;
             (oldest, 0)
         };
         self.sub = Some((sub, next));
-        [vec![named(9), subscribed(sub, 9, next, self.head, missing)], self.news()].concat()
+        [vec![series_message(9), subscribed(sub, 9, next, self.head, missing)], self.new_batches()].concat()
     }
 
-    /// What the subscription has not been sent yet.
-    fn news(&mut self) -> Vec<Vec<u8>> {
+    /// The batches that the subscription has not received yet.
+    fn new_batches(&mut self) -> Vec<Vec<u8>> {
         let Some((sub, next)) = &mut self.sub else { return vec![] };
         let new = self.ring.iter().filter(|&&(_, to)| to >= *next);
-        let said = new.map(|&(from, to)| batch(*sub + 10, from, to, &(from..=to).collect::<Vec<_>>())).collect();
+        let batches = new.map(|&(from, to)| batch(*sub + 10, from, to, &(from..=to).collect::<Vec<_>>())).collect();
         *next = self.head + 1;
-        said
+        batches
     }
 
     fn heartbeat(&self) -> Option<Vec<u8>> {
@@ -81,79 +81,80 @@ impl Relay {
     }
 }
 
-struct Wire {
+struct Connection {
     relay: Relay,
     viewer: Viewer,
-    under_way: VecDeque<Vec<u8>>,
-    seen: BTreeSet<u64>,
+    in_flight: VecDeque<Vec<u8>>,
+    received: BTreeSet<u64>,
 }
 
-impl Wire {
+impl Connection {
     fn new() -> Self {
         let mut viewer = Viewer::default();
         viewer.subscribe(topic(Filter::All), Start::History);
-        let mut wire = Self { relay: Relay::default(), viewer, under_way: VecDeque::new(), seen: BTreeSet::new() };
-        wire.connect();
-        wire
+        let mut connection =
+            Self { relay: Relay::default(), viewer, in_flight: VecDeque::new(), received: BTreeSet::new() };
+        connection.connect();
+        connection
     }
 
     fn connect(&mut self) {
         self.viewer.disconnected();
         self.relay.sub = None;
-        self.under_way = VecDeque::from([hello(9)]);
+        self.in_flight = VecDeque::from([hello(9)]);
         self.viewer.connected();
-        self.converse();
+        self.answer_commands();
     }
 
-    fn converse(&mut self) {
-        for message in asked(&mut self.viewer) {
-            self.under_way.extend(self.relay.answer(&message));
+    fn answer_commands(&mut self) {
+        for message in sent_commands(&mut self.viewer) {
+            self.in_flight.extend(self.relay.answer(&message));
         }
     }
 
     fn deliver(&mut self) {
-        let Some(message) = self.under_way.pop_front() else { return };
-        let seen = &mut self.seen;
+        let Some(message) = self.in_flight.pop_front() else { return };
+        let received = &mut self.received;
         let once = |incoming: &Incoming<'_>| {
             let seq = incoming.update.seq;
-            assert!(seen.insert(seq), "{seq} came twice");
+            assert!(received.insert(seq), "{seq} was received twice");
             assert_eq!(incoming.update.histogram.max_ns, seq);
         };
         self.viewer.receive(&message, 0, once).unwrap();
-        self.converse();
+        self.answer_commands();
     }
 
-    /// The wire does to batches what it likes; what answers a command travels in order.
-    fn meet(&mut self, fate: Fate) {
-        let batches = self.under_way.iter().take_while(|message| is_batch(message)).count();
-        match fate {
-            Fate::Deliver => self.deliver(),
-            Fate::Repeat if batches > 0 => {
-                self.under_way.push_back(self.under_way[0].clone());
+    /// Only batches are affected. Answers to commands arrive in order.
+    fn apply(&mut self, step: Step) {
+        let batches = self.in_flight.iter().take_while(|message| is_batch(message)).count();
+        match step {
+            Step::Deliver => self.deliver(),
+            Step::Repeat if batches > 0 => {
+                self.in_flight.push_back(self.in_flight[0].clone());
                 self.deliver();
             }
-            Fate::Swap if batches > 1 => self.under_way.swap(0, 1),
-            Fate::Lose if batches > 0 => drop(self.under_way.pop_front()),
-            Fate::Repeat | Fate::Swap | Fate::Lose => {}
-            Fate::Break => self.connect(),
-            Fate::Cut(updates) => {
+            Step::Swap if batches > 1 => self.in_flight.swap(0, 1),
+            Step::Lose if batches > 0 => drop(self.in_flight.pop_front()),
+            Step::Repeat | Step::Swap | Step::Lose => {}
+            Step::Break => self.connect(),
+            Step::Cut(updates) => {
                 let from = self.relay.head + 1;
                 self.relay.head += updates;
                 self.relay.ring.push_back((from, self.relay.head));
-                self.under_way.extend(self.relay.news());
+                self.in_flight.extend(self.relay.new_batches());
             }
-            Fate::Drop => drop(self.relay.ring.pop_front()),
-            Fate::Heartbeat => self.under_way.extend(self.relay.heartbeat()),
+            Step::Drop => drop(self.relay.ring.pop_front()),
+            Step::Heartbeat => self.in_flight.extend(self.relay.heartbeat()),
         }
     }
 
-    /// From now on the wire is sound. A lost tail takes a heartbeat to be asked for, and another to be given up.
+    /// Delivers the rest without faults. One heartbeat makes the viewer request a lost tail, and another one makes it give up.
     fn settle(&mut self) {
         for _ in 0..3 {
-            while !self.under_way.is_empty() {
+            while !self.in_flight.is_empty() {
                 self.deliver();
             }
-            self.under_way.extend(self.relay.heartbeat());
+            self.in_flight.extend(self.relay.heartbeat());
         }
     }
 }
@@ -164,32 +165,32 @@ fn is_batch(message: &[u8]) -> bool {
 
 proptest! {
     #[test]
-    fn nothing_is_counted_twice_or_missing_in_silence(fates in prop::collection::vec(fate(), 1..150)) {
-        let mut wire = Wire::new();
-        for fate in fates {
-            wire.meet(fate);
+    fn updates_are_counted_once_or_reported_missing(steps in prop::collection::vec(any_step(), 1..150)) {
+        let mut connection = Connection::new();
+        for step in steps {
+            connection.apply(step);
         }
-        wire.settle();
-        let (seen, missing) = (wire.seen.len() as u64, wire.viewer.missing());
-        // What was given up may come all the same when the wire repeats or swaps.
-        prop_assert!(seen + missing + wire.relay.gone >= wire.relay.head, "{seen} seen, {missing} missing");
-        let counted = wire.viewer.app_mut("app").map_or(0, |store| store.histogram(0).count());
-        prop_assert_eq!(counted, u128::from(seen));
-        prop_assert!(wire.viewer.is_caught_up());
-        prop_assert_eq!(wire.viewer.malformed(), 0);
+        connection.settle();
+        let (received, missing) = (connection.received.len() as u64, connection.viewer.missing());
+        // Updates that were given up may still arrive after a repetition or a swap.
+        prop_assert!(received + missing + connection.relay.evicted >= connection.relay.head, "{received} received, {missing} missing");
+        let counted = connection.viewer.app_mut("app").map_or(0, |store| store.histogram(0).count());
+        prop_assert_eq!(counted, u128::from(received));
+        prop_assert!(connection.viewer.is_caught_up());
+        prop_assert_eq!(connection.viewer.malformed(), 0);
     }
 
     #[test]
-    fn breaks_alone_lose_nothing(steps in prop::collection::vec((1..5_u64, 0..4_usize, any::<bool>()), 1..60)) {
-        let mut wire = Wire::new();
+    fn broken_connections_alone_lose_nothing(steps in prop::collection::vec((1..5_u64, 0..4_usize, any::<bool>()), 1..60)) {
+        let mut connection = Connection::new();
         for (updates, delivered, is_broken) in steps {
-            wire.meet(Fate::Cut(updates));
-            (0..delivered).for_each(|_| wire.deliver());
+            connection.apply(Step::Cut(updates));
+            (0..delivered).for_each(|_| connection.deliver());
             if is_broken {
-                wire.meet(Fate::Break);
+                connection.apply(Step::Break);
             }
         }
-        wire.settle();
-        prop_assert_eq!((wire.seen.len() as u64, wire.viewer.missing()), (wire.relay.head, 0));
+        connection.settle();
+        prop_assert_eq!((connection.received.len() as u64, connection.viewer.missing()), (connection.relay.head, 0));
     }
 }
