@@ -6,8 +6,8 @@ use joey_shared::address;
 use wasm_bindgen::JsCast;
 use web_sys::{Document, Element, HtmlElement, Storage};
 
-use crate::moment::Zone;
 use crate::settings::{self, Theme};
+use crate::time_format::Zone;
 
 const THEME: &str = "joey.theme";
 const WINDOW: &str = "joey.window";

@@ -12,8 +12,8 @@ use joey_shared::viewer::Viewer;
 use joey_shared::window::SLOT_NS;
 use joey_shared::wire::{AppEntry, Start};
 
-use crate::figures::{AppFigures, Figures, of_app, of_view};
 use crate::route::Page;
+use crate::statistics::{AppStatistics, ViewStatistics, app_statistics, view_statistics};
 
 /// Applications followed at once on the landing page; the others are listed without numbers.
 const FOLLOWED_APPS_MAX: usize = 50;
@@ -47,7 +47,7 @@ struct Held {
 struct Cache {
     app: String,
     /// By position of the view.
-    figures: Vec<Option<(Stamp, Figures)>>,
+    figures: Vec<Option<(Stamp, ViewStatistics)>>,
 }
 
 /// View revision, application clock, end of the complete part, window: while these are equal, so are the numbers.
@@ -212,7 +212,7 @@ impl Model {
     }
 
     /// The numbers of view `at` of `app`.
-    pub fn figures(&mut self, app: &str, at: usize) -> Option<Figures> {
+    pub fn view_statistics(&mut self, app: &str, at: usize) -> Option<ViewStatistics> {
         if self.cache.app != app {
             self.cache = Cache { app: app.to_owned(), figures: Vec::new() };
         }
@@ -229,15 +229,15 @@ impl Model {
         if let Some((_, figures)) = cached.as_ref().filter(|(known, _)| *known == stamp) {
             return Some(figures.clone());
         }
-        let figures = of_view(store, at)?;
+        let figures = view_statistics(store, at)?;
         *cached = Some((stamp, figures.clone()));
         Some(figures)
     }
 
     /// An application at a glance.
-    pub fn app_figures(&mut self, app: &str) -> Option<AppFigures> {
+    pub fn app_statistics(&mut self, app: &str) -> Option<AppStatistics> {
         let store = self.app_mut(app)?;
-        Some(of_app(store, |store, at| of_view(store, at).map(|figures| figures.quantiles)))
+        Some(app_statistics(store, |store, at| view_statistics(store, at).map(|figures| figures.quantiles)))
     }
 
     /// Goes up whenever something that is shown may have changed.
@@ -328,6 +328,6 @@ mod tests {
         assert_eq!(model.catalogue().len(), 2);
         model.resume();
         assert_eq!(model.relay_ns(9 * S), Some(1_009 * S));
-        assert_eq!(model.figures("a", 0), None);
+        assert_eq!(model.view_statistics("a", 0), None);
     }
 }

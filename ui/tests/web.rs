@@ -12,9 +12,9 @@ use joey_shared::wire::{
     AppEntry, BatchHead, Hello, SeriesEntry, ServerMessage, Subscribed, Update, UpdatesWriter, VERSION,
 };
 use joey_ui::chart::canvas::{Palette, paint};
-use joey_ui::chart::{Draw, Ink, Rect, Size};
+use joey_ui::chart::{Ink, Rect, Shape, Size};
 use joey_ui::route::{Page, Route};
-use joey_ui::rows::Listing;
+use joey_ui::table_rows::Listing;
 use joey_ui::view::{Ctx, app, table};
 use wasm_bindgen::JsCast;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -59,8 +59,8 @@ fn a_draw_list_becomes_pixels_in_the_style_sheets_colours() {
     stage.append_child(&canvas).unwrap();
     let palette = Palette::read(&stage).unwrap();
     let list = [
-        Draw::rect(Ink::Bar, Rect { x: 0.0, y: 0.0, width: 10.0, height: 10.0 }),
-        Draw::rect(Ink::Heat(255), Rect { x: 20.0, y: 0.0, width: 10.0, height: 10.0 }),
+        Shape::rect(Ink::Bar, Rect { x: 0.0, y: 0.0, width: 10.0, height: 10.0 }),
+        Shape::rect(Ink::Heat(255), Rect { x: 20.0, y: 0.0, width: 10.0, height: 10.0 }),
     ];
     paint(&canvas, &list, &palette, Size { width: 40.0, height: 20.0 }, 2.0);
     assert_eq!((canvas.width(), canvas.height()), (80, 40));

@@ -6,7 +6,7 @@
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{CanvasRenderingContext2d, Element, HtmlCanvasElement, HtmlElement};
 
-use super::{Anchor, Draw, Ink, Rect, Size};
+use super::{Anchor, Ink, Rect, Shape, Size};
 
 /// Inks with the custom properties that fill them, in the order of [`slot`].
 const PROPERTIES: [&str; 11] = [
@@ -103,7 +103,7 @@ fn between(stops: &[[f64; 3]], share: f64) -> String {
 }
 
 /// Paints `list` on `canvas`, which is `size` CSS pixels large on a screen with `ratio` real pixels to one of those.
-pub fn paint(canvas: &HtmlCanvasElement, list: &[Draw], palette: &Palette, size: Size, ratio: f64) {
+pub fn paint(canvas: &HtmlCanvasElement, list: &[Shape], palette: &Palette, size: Size, ratio: f64) {
     let (width, height) = ((size.width * ratio).round() as u32, (size.height * ratio).round() as u32);
     if canvas.width() != width || canvas.height() != height {
         canvas.set_width(width);
@@ -123,28 +123,28 @@ pub fn paint(canvas: &HtmlCanvasElement, list: &[Draw], palette: &Palette, size:
     }
 }
 
-fn shape(context: &CanvasRenderingContext2d, draw: &Draw, palette: &Palette) {
+fn shape(context: &CanvasRenderingContext2d, draw: &Shape, palette: &Palette) {
     match draw {
-        Draw::Rects { ink, rects } => {
+        Shape::Rects { ink, rects } => {
             context.set_fill_style_str(palette.color(*ink));
             for rect in rects {
                 context.fill_rect(rect.x, rect.y, rect.width, rect.height);
             }
         }
-        Draw::Line { ink, width, dashed, points } => {
+        Shape::Line { ink, width, dashed, points } => {
             stroke(context, palette.color(*ink), *width);
             set_dash(context, if *dashed { &[5.0, 3.0] } else { &[] });
             trace(context, points);
             context.stroke();
             set_dash(context, &[]);
         }
-        Draw::Area { ink, points } => {
+        Shape::Area { ink, points } => {
             context.set_fill_style_str(palette.color(*ink));
             trace(context, points);
             context.fill();
         }
-        Draw::Hatched(rect) => hatch(context, *rect, palette.color(Ink::Hatch)),
-        Draw::Text { ink, at: [x, y], anchor, text } => {
+        Shape::Hatched(rect) => hatch(context, *rect, palette.color(Ink::Hatch)),
+        Shape::Text { ink, at: [x, y], anchor, text } => {
             context.set_fill_style_str(palette.color(*ink));
             context.set_text_align(match anchor {
                 Anchor::Start => "left",

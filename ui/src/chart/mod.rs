@@ -1,15 +1,15 @@
 //! Charts as lists of plain shapes.
 //!
-//! A chart is a function from data and size to a list of [`Draw`]; it knows neither colours nor the browser. Colours are
+//! A chart is a function from data and size to a list of [`Shape`]; it knows neither colours nor the browser. Colours are
 //! roles ([`Ink`]) that the style sheet fills, so both themes use the same list, and a test reads the list instead of
 //! pixels. Only [`canvas`] touches the browser.
 
-pub mod bars;
+pub mod bar_chart;
 pub mod canvas;
-pub mod curve;
-pub mod heat;
+pub mod percentile_curve;
+pub mod heatmap;
 pub mod scale;
-pub mod spark;
+pub mod sparkline;
 pub mod timeline;
 
 /// Width and height in CSS pixels.
@@ -96,7 +96,7 @@ pub enum Anchor {
 
 /// One shape.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Draw {
+pub enum Shape {
     /// Filled rectangles of one ink.
     Rects {
         /// What they stand for.
@@ -137,7 +137,7 @@ pub enum Draw {
     },
 }
 
-impl Draw {
+impl Shape {
     /// A text.
     #[must_use]
     pub fn text(ink: Ink, at: [f64; 2], anchor: Anchor, text: impl Into<String>) -> Self {

@@ -2,7 +2,7 @@
 
 use joey_shared::format;
 
-use crate::moment::Zones;
+use crate::time_format::Zones;
 
 /// A linear map from `from..=to` to `start..=end`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -103,7 +103,7 @@ pub fn plain_rate(rate: f64) -> String {
 /// Steps between the labels of a time axis, in seconds.
 const TIME_STEPS: [u64; 10] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 900];
 
-/// Clock times to label between two seconds, at most `labels_max`: `(second, label)`.
+/// FrameLoop times to label between two seconds, at most `labels_max`: `(second, label)`.
 #[must_use]
 pub fn time_ticks(from: u64, to: u64, labels_max: usize, zones: Zones) -> Vec<(u64, String)> {
     let span = to.saturating_sub(from);
@@ -143,7 +143,7 @@ pub fn nines(quantile: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::moment::Zone;
+    use crate::time_format::Zone;
 
     #[test]
     fn a_scale_goes_both_ways() {

@@ -1,15 +1,15 @@
 //! Time: the latency heatmap and, under it on the same axis, events per second; one crosshair through both.
 //!
-//! Second `k` is drawn from `k - 1` to `k`, since periods are named by their ends. Rates are steps, not slopes: a producer
+//! Second `k` is drawn from `k - 1` to `k`, since periods are named by their ends. RateSeries are steps, not slopes: a producer
 //! tells one number for a period and nothing about its inside. What is not complete, not yet seen or lost is hatched.
 
 use joey_shared::histogram::{BINS, Histogram};
 
-use super::heat;
+use super::heatmap;
 use super::scale::{Scale, plain_rate, round_steps, time_ticks};
-use super::{Anchor, Draw, Ink, Rect, Size, text_width};
-use crate::figures::Rates;
-use crate::moment::Zones;
+use super::{Anchor, Ink, Rect, Shape, Size, text_width};
+use crate::statistics::RateSeries;
+use crate::time_format::Zones;
 
 /// What the chart shows.
 #[derive(Clone, Debug)]
@@ -29,11 +29,11 @@ pub struct Timeline {
     /// All of them together.
     pub total: Histogram,
     /// Events per second, complete ones.
-    pub rates: Rates,
+    pub rates: RateSeries,
     /// Events per second after those, still growing.
-    pub partial: Rates,
+    pub partial: RateSeries,
     /// Events per second taken in, where that is known.
-    pub ingestion: Option<Rates>,
+    pub ingestion: Option<RateSeries>,
     /// Seconds for which updates are missing, as inclusive ranges.
     pub lost: Vec<(u64, u64)>,
     /// Whose clock the axis shows.
@@ -107,7 +107,7 @@ impl Timeline {
     /// The rate of `second`, and whether that second is complete.
     #[must_use]
     pub fn rate_at(&self, second: u64) -> Option<(f64, bool)> {
-        let of = |rates: &Rates| {
+        let of = |rates: &RateSeries| {
             second.checked_sub(rates.start).and_then(|at| rates.values.get(usize::try_from(at).ok()?).copied())
         };
         of(&self.rates).map(|rate| (rate, true)).or_else(|| of(&self.partial).map(|rate| (rate, false)))
@@ -122,12 +122,12 @@ impl Timeline {
 
     /// The chart.
     #[must_use]
-    pub fn draw(&self, size: Size) -> Vec<Draw> {
+    pub fn draw(&self, size: Size) -> Vec<Shape> {
         let layout = Layout::of(size, self.latency);
         let time = self.time(&layout);
         let mut list = Vec::new();
         if self.latency {
-            heat::draw(&mut list, self, &layout, &time);
+            heatmap::draw(&mut list, self, &layout, &time);
         }
         // Over the cells: a period that is not complete shows what it has, and that it is not complete.
         self.unknown(&mut list, &layout, &time);
@@ -138,12 +138,12 @@ impl Timeline {
     }
 
     /// Hatches what is not complete, what came before everything, and what was lost.
-    fn unknown(&self, list: &mut Vec<Draw>, layout: &Layout, time: &Scale) {
+    fn unknown(&self, list: &mut Vec<Shape>, layout: &Layout, time: &Scale) {
         let mut hatch = |from: u64, to: u64| {
             let (x0, x1) = (time.at(from.saturating_sub(1) as f64), time.at(to as f64));
             for plot in [layout.heat, layout.rates] {
                 if plot.height > 0.0 && x1 > x0 {
-                    list.push(Draw::Hatched(Rect::between(x0, plot.y, x1, plot.bottom())));
+                    list.push(Shape::Hatched(Rect::between(x0, plot.y, x1, plot.bottom())));
                 }
             }
         };
@@ -162,11 +162,11 @@ impl Timeline {
             let middle = f64::midpoint(layout.rates.x, time.at(first as f64 - 1.0));
             let plot = if self.latency { layout.heat } else { layout.rates };
             let text = format!("nothing known before {}", self.zones.time(first - 1));
-            list.push(Draw::text(Ink::Muted, [middle, plot.y + plot.height / 2.0], Anchor::Middle, text));
+            list.push(Shape::text(Ink::Muted, [middle, plot.y + plot.height / 2.0], Anchor::Middle, text));
         }
     }
 
-    fn draw_rates(&self, list: &mut Vec<Draw>, layout: &Layout, time: &Scale) {
+    fn draw_rates(&self, list: &mut Vec<Shape>, layout: &Layout, time: &Scale) {
         let plot = layout.rates;
         let all = self.rates.values.iter().chain(&self.partial.values);
         let most = all.chain(self.ingestion.iter().flat_map(|rates| &rates.values)).copied().fold(0.0, f64::max);
@@ -176,11 +176,11 @@ impl Timeline {
             let value = f64::from(line) * step;
             let y = scale.at(value);
             let ink = if line == 0 { Ink::Axis } else { Ink::Grid };
-            list.push(Draw::hairline(ink, [plot.x, y], [plot.right(), y]));
+            list.push(Shape::hairline(ink, [plot.x, y], [plot.right(), y]));
             let label = if line == 0 { "0".to_owned() } else { format!("{}/s", plain_rate(value)) };
-            list.push(Draw::text(Ink::Muted, [plot.x - 8.0, y], Anchor::End, label));
+            list.push(Shape::text(Ink::Muted, [plot.x - 8.0, y], Anchor::End, label));
         }
-        let steps = |rates: &Rates| {
+        let steps = |rates: &RateSeries| {
             let mut points = Vec::with_capacity(rates.values.len() * 2);
             for (second, &rate) in (rates.start..).zip(&rates.values) {
                 let y = scale.at(rate);
@@ -193,32 +193,32 @@ impl Timeline {
         if let (Some(first), Some(last)) = (line.first().copied(), line.last().copied()) {
             let mut area = line.clone();
             area.extend([[last[0], plot.bottom()], [first[0], plot.bottom()]]);
-            list.push(Draw::Area { ink: Ink::OutArea, points: area });
+            list.push(Shape::Area { ink: Ink::OutArea, points: area });
         }
         if let Some(ingestion) = &self.ingestion {
-            list.push(Draw::Line { ink: Ink::In, width: 1.5, dashed: true, points: steps(ingestion) });
+            list.push(Shape::Line { ink: Ink::In, width: 1.5, dashed: true, points: steps(ingestion) });
         }
-        list.push(Draw::Line { ink: Ink::Out, width: 1.5, dashed: false, points: line });
-        list.push(Draw::Line { ink: Ink::Out, width: 1.0, dashed: true, points: steps(&self.partial) });
+        list.push(Shape::Line { ink: Ink::Out, width: 1.5, dashed: false, points: line });
+        list.push(Shape::Line { ink: Ink::Out, width: 1.0, dashed: true, points: steps(&self.partial) });
     }
 
-    fn time_axis(&self, list: &mut Vec<Draw>, layout: &Layout, time: &Scale) {
+    fn time_axis(&self, list: &mut Vec<Shape>, layout: &Layout, time: &Scale) {
         let plot = layout.rates;
         let labels_max = (plot.width / 84.0).max(1.0) as usize;
         for (second, label) in time_ticks(self.from, self.to, labels_max, self.zones) {
             let x = time.at(second as f64);
-            list.push(Draw::hairline(Ink::Axis, [x, plot.bottom()], [x, plot.bottom() + 4.0]));
+            list.push(Shape::hairline(Ink::Axis, [x, plot.bottom()], [x, plot.bottom() + 4.0]));
             let half = text_width(label.chars().count()) / 2.0;
             let at = x.min(plot.right() - half + 8.0).max(plot.x + half - 24.0);
-            list.push(Draw::text(Ink::Muted, [at, plot.bottom() + 14.0], Anchor::Middle, label));
+            list.push(Shape::text(Ink::Muted, [at, plot.bottom() + 14.0], Anchor::Middle, label));
         }
     }
 
-    fn crosshair(&self, list: &mut Vec<Draw>, layout: &Layout, time: &Scale) {
+    fn crosshair(&self, list: &mut Vec<Shape>, layout: &Layout, time: &Scale) {
         let Some(second) = self.hover.filter(|second| (self.from..=self.to).contains(second)) else { return };
         let x = f64::midpoint(time.at(second.saturating_sub(1) as f64), time.at(second as f64));
         let top = if self.latency { layout.heat.y } else { layout.rates.y };
-        list.push(Draw::hairline(Ink::Cross, [x, top], [x, layout.rates.bottom()]));
+        list.push(Shape::hairline(Ink::Cross, [x, top], [x, layout.rates.bottom()]));
     }
 }
 
@@ -248,8 +248,8 @@ pub(crate) mod tests {
             latency: true,
             columns,
             total,
-            rates: Rates { start: 3_601, values: vec![2.5, 2.5, 450.0, 450.0, 0.0, 0.0, 0.5, 0.5] },
-            partial: Rates { start: 3_609, values: vec![1.0, 0.0] },
+            rates: RateSeries { start: 3_601, values: vec![2.5, 2.5, 450.0, 450.0, 0.0, 0.0, 0.5, 0.5] },
+            partial: RateSeries { start: 3_609, values: vec![1.0, 0.0] },
             ingestion: None,
             lost: vec![],
             zones: Zones::default(),
@@ -259,9 +259,9 @@ pub(crate) mod tests {
 
     pub(crate) const SIZE: Size = Size { width: 1_000.0, height: 400.0 };
 
-    fn texts(list: &[Draw]) -> Vec<String> {
+    fn texts(list: &[Shape]) -> Vec<String> {
         let text =
-            |draw: &Draw| if let Draw::Text { text, .. } = draw { Some(text.replace('\u{2009}', " ")) } else { None };
+            |draw: &Shape| if let Shape::Text { text, .. } = draw { Some(text.replace('\u{2009}', " ")) } else { None };
         list.iter().filter_map(text).collect()
     }
 
@@ -294,7 +294,7 @@ pub(crate) mod tests {
         for label in ["600/s", "01:00:04", "0"] {
             assert!(texts.iter().any(|text| text == label), "{label} in {texts:?}");
         }
-        let hatched = list.iter().filter(|draw| matches!(draw, Draw::Hatched(_))).count();
+        let hatched = list.iter().filter(|draw| matches!(draw, Shape::Hatched(_))).count();
         assert_eq!(hatched, 2);
     }
 
@@ -304,7 +304,7 @@ pub(crate) mod tests {
         chart.first = Some(3_605);
         chart.lost = vec![(3_606, 3_607)];
         let list = chart.draw(SIZE);
-        assert_eq!(list.iter().filter(|draw| matches!(draw, Draw::Hatched(_))).count(), 6);
+        assert_eq!(list.iter().filter(|draw| matches!(draw, Shape::Hatched(_))).count(), 6);
         assert!(texts(&list).iter().any(|text| text == "nothing known before 01:00:04"));
     }
 
@@ -312,7 +312,7 @@ pub(crate) mod tests {
     fn counts_alone_have_no_heatmap_and_nothing_is_harmless() {
         let mut chart = timeline();
         chart.latency = false;
-        assert!(!chart.draw(SIZE).iter().any(|draw| matches!(draw, Draw::Rects { ink: Ink::Heat(_), .. })));
+        assert!(!chart.draw(SIZE).iter().any(|draw| matches!(draw, Shape::Rects { ink: Ink::Heat(_), .. })));
         let empty = Timeline {
             from: 0,
             to: 0,
@@ -320,8 +320,8 @@ pub(crate) mod tests {
             first: None,
             columns: vec![],
             total: Histogram::default(),
-            rates: Rates::default(),
-            partial: Rates::default(),
+            rates: RateSeries::default(),
+            partial: RateSeries::default(),
             hover: Some(0),
             ..timeline()
         };

@@ -4,31 +4,31 @@ use joey_shared::histogram::QuantileRange;
 use wasm_bindgen::JsCast;
 use web_sys::{Event, HtmlInputElement, KeyboardEvent};
 
-use super::charts::chart;
+use super::chart::chart;
+use super::format::{exact_range, exact_rates, in_and_out, joined, range, rate_sentence, shown};
 use super::node::{El, Node, el, live, named, with_class};
-use super::numbers::{exact_range, exact_rates, in_and_out, joined, range, rate_sentence, shown};
-use super::{Ctx, address, notes, table};
-use crate::chart::spark;
-use crate::figures::{AppFigures, Extreme};
-use crate::gather;
+use super::{Ctx, address, notices, table};
+use crate::chart::sparkline;
+use crate::chart_data;
 use crate::route::Page;
-use crate::rows::Listing;
+use crate::statistics::{AppStatistics, WorstView};
+use crate::table_rows::Listing;
 
 /// The figures of the strip.
 struct Strip {
-    app: AppFigures,
+    app: AppStatistics,
     workers_up: usize,
     gone: Vec<String>,
 }
 
 /// The page.
 pub(super) fn page(ctx: Ctx, app: String) -> Node {
-    notes::about(ctx, app, move |app| content(ctx, app))
+    notices::about(ctx, app, move |app| content(ctx, app))
 }
 
 fn content(ctx: Ctx, app: &str) -> El {
     let heading = named("h1", "ellipsis", shown(app));
-    notes::fading(ctx, app, "page")
+    notices::fading(ctx, app, "page")
         .child(with_class("header", "head").child(heading).child(filter(ctx)))
         .child(strip(ctx, app))
         .child(table(ctx, app, Listing::Pipelines, true))
@@ -66,7 +66,7 @@ fn filter(ctx: Ctx) -> El {
 
 fn read(ctx: Ctx, app: &str) -> Option<Strip> {
     let mut model = ctx.read();
-    let figures = model.app_figures(app)?;
+    let figures = model.app_statistics(app)?;
     let workers = model.catalogue().get(app).map_or(&[][..], |entry| &entry.workers);
     let gone: Vec<String> =
         workers.iter().filter(|worker| !worker.connected).map(|worker| worker.worker.clone()).collect();
@@ -79,8 +79,8 @@ fn strip(ctx: Ctx, app: &str) -> El {
     let label = move || rate_sentence(read(ctx, &named).and_then(|strip| strip.app.egress));
     let rates = chart(ctx, "spark", label, move |size| {
         let mut model = ctx.model.get();
-        let (from, to) = gather::span(model.app(&painted)?);
-        Some(spark::rate(&model.app_figures(&painted)?.rates, from, to, size))
+        let (from, to) = chart_data::window_range(model.app(&painted)?);
+        Some(sparkline::rate(&model.app_statistics(&painted)?.rates, from, to, size))
     });
     let rate = with_class("div", "with-spark")
         .child(el("dt").child("Events per second").child(with_class("span", "note-word").child("in -|< out")))
@@ -98,7 +98,7 @@ fn strip(ctx: Ctx, app: &str) -> El {
     with_class("dl", "strip").child(rate).child(live(others))
 }
 
-fn through(app: &AppFigures) -> El {
+fn through(app: &AppStatistics) -> El {
     let exact = exact_rates(app.ingress, app.egress);
     el("dd")
         .attr("title", format!("{exact}, mean of the last 10 complete seconds"))
@@ -106,7 +106,7 @@ fn through(app: &AppFigures) -> El {
 }
 
 /// A view that stands out: its percentiles, and where it is.
-fn extreme(app: &str, title: &'static str, extreme: Option<&Extreme>, with_median: bool) -> El {
+fn extreme(app: &str, title: &'static str, extreme: Option<&WorstView>, with_median: bool) -> El {
     let figure = |tag: &'static str, value: Option<QuantileRange>| {
         el("span")
             .attr("title", value.map(exact_range).unwrap_or_default())

@@ -7,25 +7,25 @@ use joey_shared::view::{Kind, ViewKey};
 use joey_shared::window::Throughput;
 use leptos::prelude::Get;
 
+use super::format::{percentile, sentence, shown, throughput, throughput_columns};
 use super::node::{El, Node, derived, el, live, named, nothing, with_class};
-use super::numbers::{percentile, sentence, shown, throughput, throughput_columns};
-use super::{Ctx, address, notes, panels, table};
-use crate::figures::{self, Figures, SHOWN};
+use super::{Ctx, address, detail_charts, notices, table};
 use crate::route::Page;
-use crate::rows::Listing;
+use crate::statistics::{self, PERCENTILES, ViewStatistics};
+use crate::table_rows::Listing;
 
 /// The position of a view that does not exist yet.
 const NOWHERE: u64 = u64::MAX - 1;
 
 /// What the figures say.
 struct Numbers {
-    figures: Figures,
+    figures: ViewStatistics,
     ingestion: Option<Throughput>,
 }
 
 /// The page.
 pub(super) fn page(ctx: Ctx, app: String, key: ViewKey) -> Node {
-    notes::about(ctx, app, move |app| content(ctx, app, &key))
+    notices::about(ctx, app, move |app| content(ctx, app, &key))
 }
 
 fn content(ctx: Ctx, app: &str, key: &ViewKey) -> El {
@@ -36,16 +36,16 @@ fn content(ctx: Ctx, app: &str, key: &ViewKey) -> El {
     let figures = move || match usize::try_from(at.get()) {
         Ok(at) if at as u64 != NOWHERE => {
             let latency = shown_key.kind.has_latency();
-            let distribution = if latency { panels::distribution(ctx, &stored, at).into() } else { nothing() };
+            let distribution = if latency { detail_charts::distribution(ctx, &stored, at).into() } else { nothing() };
             let strip = strip(ctx, &stored, at, shown_key.clone());
-            Node::Many(vec![strip.into(), panels::time(ctx, &stored, at, &shown_key.kind).into(), distribution])
+            Node::Many(vec![strip.into(), detail_charts::time(ctx, &stored, at, &shown_key.kind).into(), distribution])
         }
         _ => with_class("p", "nothing")
             .attr("data-testid", "empty")
             .child("Nothing has been measured under this name yet.")
             .into(),
     };
-    notes::fading(ctx, app, "page detail")
+    notices::fading(ctx, app, "page detail")
         .attr("data-testid", "detail")
         .attr("data-kind", key.kind.as_str().to_owned())
         .child(heading(app, key))
@@ -114,9 +114,9 @@ fn strip(ctx: Ctx, app: &Rc<str>, at: usize, key: ViewKey) -> El {
     let both_ends = key.kind == Kind::StartToEnd;
     let numbers = move || {
         let mut model = ctx.read();
-        let figures = model.figures(&app, at)?;
+        let figures = model.view_statistics(&app, at)?;
         let ingestion =
-            if both_ends { figures::ingestion(model.app_mut(&app)?, key.pipeline.as_deref()) } else { None };
+            if both_ends { statistics::ingestion(model.app_mut(&app)?, key.pipeline.as_deref()) } else { None };
         Some(Numbers { figures, ingestion })
     };
     let named = numbers.clone();
@@ -133,7 +133,7 @@ fn strip(ctx: Ctx, app: &Rc<str>, at: usize, key: ViewKey) -> El {
         .child(live(figures))
 }
 
-fn percentiles(figures: &Figures) -> Vec<El> {
+fn percentiles(figures: &ViewStatistics) -> Vec<El> {
     let figure = |at: usize| {
         let (value, supported) = percentile(el("dd"), Some(figures), at);
         let class = match (supported, figures.count) {
@@ -141,9 +141,9 @@ fn percentiles(figures: &Figures) -> Vec<El> {
             (false, 0) => "figure faint empty",
             _ => "figure faint",
         };
-        with_class("div", class).child(el("dt").child(SHOWN[at].label)).child(value)
+        with_class("div", class).child(el("dt").child(PERCENTILES[at].label)).child(value)
     };
-    (0..SHOWN.len()).map(figure).collect()
+    (0..PERCENTILES.len()).map(figure).collect()
 }
 
 fn rates(numbers: &Numbers, both_ends: bool) -> Vec<El> {
@@ -161,7 +161,7 @@ fn rates(numbers: &Numbers, both_ends: bool) -> Vec<El> {
     columns.map(figure).into()
 }
 
-fn coverage(ctx: Ctx, figures: &Figures) -> El {
+fn coverage(ctx: Ctx, figures: &ViewStatistics) -> El {
     let (covered, seconds) = (figures.covered, figures.seconds);
     let known = with_class("dd", if covered < seconds { "sub warn" } else { "sub" })
         .attr("data-testid", "coverage")

@@ -5,22 +5,22 @@ use joey_shared::store::AppStore;
 use joey_shared::wire::AppEntry;
 use leptos::prelude::Get;
 
-use super::charts::chart;
+use super::chart::chart;
+use super::format::{exact_range, exact_rates, in_and_out, range, rate_sentence, shown};
 use super::node::{El, Node, derived, el, item, live, named, with_class};
-use super::numbers::{exact_range, exact_rates, in_and_out, range, rate_sentence, shown};
 use super::table::{open, panel};
-use super::{Ctx, address, notes};
+use super::{Ctx, address, notices};
 use crate::browser;
-use crate::chart::spark;
-use crate::figures::AppFigures;
-use crate::gather;
+use crate::chart::sparkline;
+use crate::chart_data;
 use crate::route::Page;
 use crate::settings::host_name;
+use crate::statistics::AppStatistics;
 
 /// One application's line.
 struct Line {
     entry: AppEntry,
-    figures: AppFigures,
+    figures: AppStatistics,
     /// How long ago it was heard, in seconds.
     heard: Option<u64>,
     stale: bool,
@@ -49,7 +49,7 @@ pub(super) fn page(ctx: Ctx) -> Node {
     };
     Node::Many(vec![
         with_class("h1", "visually-hidden").child("Applications").into(),
-        notes::banner(ctx, None).into(),
+        notices::banner(ctx, None).into(),
         live(content),
     ])
 }
@@ -74,7 +74,7 @@ fn line(ctx: Ctx, app: &str) -> Option<Line> {
     let mut model = ctx.read();
     let now_ns = model.relay_ns(browser::now_ns()).unwrap_or(0);
     let entry = model.catalogue().get(app)?.clone();
-    let figures = model.app_figures(app).unwrap_or_default();
+    let figures = model.app_statistics(app).unwrap_or_default();
     let store = model.app(app);
     let heard_ns = store.map_or(0, AppStore::heard_ns).max(entry.heard_ns);
     let heard = (heard_ns > 0).then(|| now_ns.saturating_sub(heard_ns) / 1_000_000_000);
@@ -99,8 +99,8 @@ fn row(ctx: Ctx, app: String) -> El {
         move || rate_sentence(labelled().and_then(|line| line.figures.egress)),
         move |size| {
             let mut model = ctx.model.get();
-            let (from, to) = gather::span(model.app(&painted)?);
-            Some(spark::rate(&model.app_figures(&painted)?.rates, from, to, size))
+            let (from, to) = chart_data::window_range(model.app(&painted)?);
+            Some(sparkline::rate(&model.app_statistics(&painted)?.rates, from, to, size))
         },
     );
     let name = named("a", "row-link ellipsis", shown(&app)).attr("href", to.clone());
@@ -175,7 +175,7 @@ fn producer_line(ctx: Ctx) -> String {
 
 /// What stands here before the relay has said anything.
 fn searching(ctx: Ctx) -> El {
-    let address = Some(ctx.link.address.get()).filter(|address| !address.is_empty());
+    let address = Some(ctx.connection.address.get()).filter(|address| !address.is_empty());
     let address = address.unwrap_or_else(|| "no address".to_owned());
     with_class("div", "notice")
         .child(el("p").child("Looking for the relay at ").child(el("code").child(address)).child("."))

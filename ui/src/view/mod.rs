@@ -3,16 +3,16 @@
 //! A component reads the model inside a closure that depends on the clock's tick, so it is run again a few times a second
 //! at most and touches only what changed. Components are plain functions; names from outside are always text nodes.
 
-mod bar;
-mod charts;
+mod toolbar;
+mod chart;
 mod dashboard;
 mod detail;
-mod keys;
+mod shortcuts;
 mod landing;
 pub mod node;
-mod notes;
-mod numbers;
-mod panels;
+mod notices;
+mod format;
+mod detail_charts;
 mod status;
 mod table;
 mod workers;
@@ -22,13 +22,13 @@ use std::cell::RefMut;
 use leptos::prelude::{GetUntracked, RwSignal, Set, Track};
 
 use crate::browser;
-use crate::clock::{Clock, Handle};
+use crate::connection::Connection;
+use crate::frame_loop::{FrameLoop, Handle};
 use crate::kept::{Kept, Told};
-use crate::link::Link;
 use crate::model::Model;
-use crate::moment::Zone;
 use crate::route::{Page, Route, token_in};
 use crate::settings::{self, Theme, WINDOW_DEFAULT};
+use crate::time_format::Zone;
 
 pub use self::table::table;
 
@@ -41,9 +41,9 @@ pub struct Ctx {
     /// What the page knows.
     pub model: Handle,
     /// When to look again.
-    pub clock: Clock,
+    pub clock: FrameLoop,
     /// The connection.
-    pub link: Link,
+    pub connection: Connection,
     /// What is shown.
     pub page: Told<Page>,
     /// Length of the window in seconds.
@@ -72,11 +72,11 @@ impl Ctx {
             route.window.and_then(settings::window_on_offer).or_else(browser::kept_window).unwrap_or(WINDOW_DEFAULT);
         let model = Kept::new(Model::new(window));
         model.get().show(&route.page, browser::now_ns());
-        let clock = Clock::start(model);
+        let clock = FrameLoop::start(model);
         let ctx = Self {
             model,
             clock,
-            link: Link::start(model, clock, addresses),
+            connection: Connection::start(model, clock, addresses),
             page: Told::new(route.page),
             window: RwSignal::new(window),
             theme: Told::new(browser::kept_theme()),
@@ -119,7 +119,7 @@ impl Ctx {
                 route.page = self.page.peek();
             }
             browser::rewrite(&route.address());
-            self.link.show_token(token);
+            self.connection.show_token(token);
         }
         if let Some(seconds) = route.window.and_then(settings::window_on_offer) {
             self.set_window(seconds);
@@ -131,9 +131,9 @@ impl Ctx {
             }
             self.filter.set(String::new());
             self.model.get().show(&route.page, browser::now_ns());
-            self.link.send();
+            self.connection.send();
             browser::set_title(&title(&route.page));
-            keys::close_menus();
+            shortcuts::close_menus();
             self.page.set(route.page);
             if let Some(window) = web_sys::window() {
                 window.scroll_to_with_x_and_y(0.0, 0.0);
@@ -148,7 +148,7 @@ impl Ctx {
         if seconds != self.window.get_untracked() {
             self.window.set(seconds);
             self.model.get().set_seconds(seconds, browser::now_ns());
-            self.link.send();
+            self.connection.send();
             browser::keep_window(seconds);
             self.say_window();
             self.clock.now();
@@ -212,9 +212,9 @@ pub fn app() -> Node {
     let ctx = Ctx::start(browser::relay_addresses());
     browser::apply_theme(ctx.theme.peek());
     browser::set_title(&title(&ctx.page.peek()));
-    keys::listen(ctx);
+    shortcuts::listen(ctx);
     let main = el("main").attr("id", "main").attr("tabindex", "-1").child(live(move || page(ctx, ctx.page.get())));
-    Node::Many(vec![bar::bar(ctx), main.into()])
+    Node::Many(vec![toolbar::toolbar(ctx), main.into()])
 }
 
 fn page(ctx: Ctx, page: Page) -> Node {
@@ -239,7 +239,7 @@ fn title(page: &Page) -> String {
         Page::Workers(app) => format!("{app}: workers · Joey"),
         Page::Detail(app, key) => {
             let names = [&key.name, &key.pipeline, &key.worker].into_iter().flatten().cloned();
-            format!("{} · {app} · Joey", numbers::joined(names, " on "))
+            format!("{} · {app} · Joey", format::joined(names, " on "))
         }
         Page::Unknown(_) => "No such page · Joey".to_owned(),
     }

@@ -7,36 +7,36 @@ use wasm_bindgen::JsCast;
 use web_sys::{Event, HtmlInputElement};
 
 use super::Ctx;
-use super::bar::folding;
 use super::node::{Node, derived, el, live, with_class};
+use super::toolbar::folding;
 use crate::browser;
-use crate::link::LinkState;
+use crate::connection::ConnectionState;
 
 /// The state's name for the style sheet and for tests, and what it is called.
 pub(super) fn words(ctx: Ctx) -> (&'static str, String) {
     let missing = missing_now(&ctx.read());
-    match ctx.link.state.get() {
-        LinkState::NoAddress => ("stopped", "no relay".to_owned()),
-        LinkState::Connecting => ("connecting", "connecting".to_owned()),
-        LinkState::Waiting(until_ns) => {
+    match ctx.connection.state.get() {
+        ConnectionState::NoAddress => ("stopped", "no relay".to_owned()),
+        ConnectionState::Connecting => ("connecting", "connecting".to_owned()),
+        ConnectionState::Waiting(until_ns) => {
             let left = until_ns.saturating_sub(browser::now_ns()).div_ceil(1_000_000_000);
-            let what = if ctx.link.refusal.get().is_empty() { "reconnecting" } else { "refused; trying again" };
+            let what = if ctx.connection.refusal.get().is_empty() { "reconnecting" } else { "refused; trying again" };
             ("reconnecting", if left == 0 { what.to_owned() } else { format!("{what} in {left} s") })
         }
-        LinkState::OtherVersion(..) => ("stopped", "other version".to_owned()),
-        LinkState::Refused(close::NO_TOKEN, _) => ("stopped", "no token".to_owned()),
-        LinkState::Refused(close::TOKEN, _) => ("stopped", "token refused".to_owned()),
-        LinkState::Refused(..) => ("stopped", "refused".to_owned()),
-        LinkState::Connected if missing > 0 => {
+        ConnectionState::OtherVersion(..) => ("stopped", "other version".to_owned()),
+        ConnectionState::Refused(close::NO_TOKEN, _) => ("stopped", "no token".to_owned()),
+        ConnectionState::Refused(close::TOKEN, _) => ("stopped", "token refused".to_owned()),
+        ConnectionState::Refused(..) => ("stopped", "refused".to_owned()),
+        ConnectionState::Connected if missing > 0 => {
             ("connected", format!("missed {} updates", format::count(missing.into())))
         }
-        LinkState::Connected if ctx.link.address.get().starts_with("http") => {
+        ConnectionState::Connected if ctx.connection.address.get().starts_with("http") => {
             ("connected", "connected over HTTP".to_owned())
         }
-        LinkState::Connected if ctx.read().seen().cluster().is_some_and(|cluster| !cluster.connected) => {
+        ConnectionState::Connected if ctx.read().seen().cluster().is_some_and(|cluster| !cluster.connected) => {
             ("connected", "single node".to_owned())
         }
-        LinkState::Connected => ("connected", "connected".to_owned()),
+        ConnectionState::Connected => ("connected", "connected".to_owned()),
     }
 }
 
@@ -64,7 +64,7 @@ pub(super) fn pill(ctx: Ctx) -> Node {
         let button = || {
             with_class("button", "retry")
                 .attr("type", "button")
-                .on("click", move |_| ctx.link.retry())
+                .on("click", move |_| ctx.connection.retry())
                 .child("Retry now")
         };
         (waiting.get() == 1).then(button)
@@ -81,7 +81,7 @@ fn facts(ctx: Ctx) -> Node {
         let model = ctx.read();
         let (relay, unreadable, missing) =
             (model.seen().relay().cloned(), model.seen().unreadable(), model.seen().missing());
-        let mut facts = vec![("Address", ctx.link.address.get())];
+        let mut facts = vec![("Address", ctx.connection.address.get())];
         if let Some(relay) = relay {
             facts.push(("Release", relay.release));
             facts.push(("Protocol", format!("{} (this page: {VERSION})", relay.version)));
@@ -118,13 +118,13 @@ fn facts(ctx: Ctx) -> Node {
 
 /// A whole sentence where the state keeps the page from working.
 pub(super) fn obstacle(ctx: Ctx) -> Option<String> {
-    match ctx.link.state.get() {
-        LinkState::NoAddress => Some("This page does not know its relay. Add ?relay=host:port to the address, or set it behind the status at the top.".to_owned()),
-        LinkState::OtherVersion(theirs, release) => {
+    match ctx.connection.state.get() {
+        ConnectionState::NoAddress => Some("This page does not know its relay. Add ?relay=host:port to the address, or set it behind the status at the top.".to_owned()),
+        ConnectionState::OtherVersion(theirs, release) => {
             let advice = if theirs > VERSION { "Reload the page to get the newer one." } else { "The relay is older than this page." };
             Some(format!("This page speaks protocol {VERSION}, the relay {theirs} (release {release}). {advice}"))
         }
-        LinkState::Refused(code, _) if close::wants_token(code) => {
+        ConnectionState::Refused(code, _) if close::wants_token(code) => {
             let why = if code == close::NO_TOKEN {
                 "The relay asks for a token, and this page has none."
             } else {
@@ -132,10 +132,10 @@ pub(super) fn obstacle(ctx: Ctx) -> Option<String> {
             };
             Some(format!("{why} Open the page with a new one: #token=… at the end of its address."))
         }
-        LinkState::Refused(code, reason) => Some(format!("The relay refused this page (code {code}): {reason}. It will not try again by itself.")),
-        LinkState::Connected => None,
-        LinkState::Connecting | LinkState::Waiting(_) => {
-            let refusal = ctx.link.refusal.get();
+        ConnectionState::Refused(code, reason) => Some(format!("The relay refused this page (code {code}): {reason}. It will not try again by itself.")),
+        ConnectionState::Connected => None,
+        ConnectionState::Connecting | ConnectionState::Waiting(_) => {
+            let refusal = ctx.connection.refusal.get();
             (!refusal.is_empty()).then_some(refusal)
         }
     }

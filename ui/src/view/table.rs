@@ -14,19 +14,19 @@ use leptos::prelude::{Get, GetUntracked, RwSignal, Set, Track};
 use wasm_bindgen::JsCast;
 use web_sys::Event;
 
-use super::charts::chart;
+use super::chart::chart;
+use super::format::{percentile_cells, sentence, shown, throughput, throughput_columns};
 use super::node::{El, Item, Node, derived, each, el, item, live, named, nothing, with_class};
-use super::numbers::{percentile_cells, sentence, shown, throughput, throughput_columns};
 use super::{Ctx, address};
 use crate::browser;
-use crate::chart::spark;
-use crate::figures::{self, Figures, SHOWN};
-use crate::gather;
+use crate::chart::sparkline;
+use crate::chart_data;
 use crate::route::Page;
-use crate::rows::{Column, Listing, Order, ROWS_MAX, Row, arrange, from_number, pressed, to_number};
+use crate::statistics::{self, PERCENTILES, ViewStatistics};
+use crate::table_rows::{Column, Listing, Order, ROWS_MAX, Row, arrange, from_number, pressed, to_number};
 
-/// Percentiles in a table: the first of [`SHOWN`].
-const PERCENTILES: usize = 3;
+/// Percentiles in a table: the first of [`PERCENTILES`].
+const COLUMNS_MAX: usize = 3;
 
 /// What a table shows now.
 #[derive(Default, PartialEq)]
@@ -87,10 +87,10 @@ fn read(ctx: Ctx, app: &str, listing: &Listing, order: Order) -> Content {
     let all = rows.len();
     // The small histograms share their axis, or they could not be compared.
     let with_latency = rows.iter().filter(|row| row.key.kind.has_latency()).take(ROWS_MAX);
-    let figures: Vec<Figures> = with_latency.filter_map(|row| model.figures(app, row.at)).collect();
-    let bins = spark::common_bins(figures.iter().map(|figures| &figures.histogram));
+    let figures: Vec<ViewStatistics> = with_latency.filter_map(|row| model.view_statistics(app, row.at)).collect();
+    let bins = sparkline::common_bin_range(figures.iter().map(|figures| &figures.histogram));
     let bins = bins.map_or((8, 24), |(low, high)| (low.saturating_sub(1), (high + 1).min(64)));
-    let rows = arrange(rows, order, &filter, |at| model.figures(app, at));
+    let rows = arrange(rows, order, &filter, |at| model.view_statistics(app, at));
     Content { all, rows, bins }
 }
 
@@ -150,7 +150,7 @@ impl Table {
         let plain = |class: &'static str, title: &'static str| {
             with_class("th", class).attr("scope", "col").attr("title", title)
         };
-        let percentiles = SHOWN.iter().take(PERCENTILES).enumerate();
+        let percentiles = PERCENTILES.iter().take(COLUMNS_MAX).enumerate();
         let percentiles = percentiles.map(|(at, shown)| {
             self.head(Column::Percentile(at), shown.label, "number wide", "The range that holds this percentile")
         });
@@ -202,14 +202,14 @@ impl Table {
         let rates = chart(ctx, "spark", words.clone(), move |size| {
             let mut model = ctx.model.get();
             let store = model.app_mut(&table.app)?;
-            let (from, to) = gather::span(store);
-            Some(spark::rate(&figures::rates(store, &[at]), from, to, size))
+            let (from, to) = chart_data::window_range(store);
+            Some(sparkline::rate(&statistics::rates(store, &[at]), from, to, size))
         });
         let table = self.clone();
         let histogram = latency.then(|| {
             chart(ctx, "mini", words, move |size| {
                 let (low, high) = table.content.borrow().bins;
-                Some(spark::histogram(&ctx.model.get().figures(&table.app, at)?.histogram, low, high, size))
+                Some(sparkline::histogram(&ctx.model.get().view_statistics(&table.app, at)?.histogram, low, high, size))
             })
         });
         let aside = aside.map(|aside| named("span", "aside ellipsis", aside));
@@ -236,7 +236,7 @@ impl Table {
 
 /// What a row's cells say.
 struct Numbers {
-    figures: Figures,
+    figures: ViewStatistics,
     ingestion: Option<Throughput>,
     /// Since when the worker is gone, in ns since the Unix epoch.
     gone_since: Option<u64>,
@@ -253,9 +253,9 @@ impl Numbers {
 
 fn numbers(ctx: Ctx, app: &str, at: usize, key: &ViewKey) -> Option<Numbers> {
     let mut model = ctx.read();
-    let figures = model.figures(app, at)?;
+    let figures = model.view_statistics(app, at)?;
     let ingestion = if key.kind == Kind::StartToEnd {
-        figures::ingestion(model.app_mut(app)?, key.pipeline.as_deref())
+        statistics::ingestion(model.app_mut(app)?, key.pipeline.as_deref())
     } else {
         None
     };
@@ -282,7 +282,7 @@ fn mark(ctx: Ctx, numbers: &Numbers) -> Option<El> {
 
 fn cells(numbers: &Numbers) -> Vec<El> {
     let figures = &numbers.figures;
-    let mut cells = percentile_cells(Some(figures), PERCENTILES);
+    let mut cells = percentile_cells(Some(figures), COLUMNS_MAX);
     for (column, out, ingress) in throughput_columns(figures.throughput, numbers.ingestion) {
         cells.push(throughput(with_class("td", "number").attr("data-head", column), column, out, ingress));
     }

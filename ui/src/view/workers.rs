@@ -4,25 +4,25 @@ use joey_shared::format;
 use joey_shared::view::ViewKey;
 use joey_shared::wire::WorkerEntry;
 
+use super::format::{exact_rate, percentile_cells, rate, shown, throughput, throughput_columns};
 use super::node::{El, Node, el, item, live, named, with_class};
-use super::numbers::{exact_rate, percentile_cells, rate, shown, throughput, throughput_columns};
 use super::table::{open, panel};
-use super::{Ctx, address, notes};
+use super::{Ctx, address, notices};
 use crate::browser;
-use crate::figures::Figures;
 use crate::route::Page;
+use crate::statistics::ViewStatistics;
 
 /// One worker.
 struct Line {
     worker: WorkerEntry,
-    figures: Option<Figures>,
+    figures: Option<ViewStatistics>,
     /// How long it is connected or gone, in seconds.
     seconds: u64,
 }
 
 /// The page.
 pub(super) fn page(ctx: Ctx, app: String) -> Node {
-    notes::about(ctx, app, move |app| content(ctx, app))
+    notices::about(ctx, app, move |app| content(ctx, app))
 }
 
 fn content(ctx: Ctx, app: &str) -> El {
@@ -83,7 +83,7 @@ fn line(ctx: Ctx, app: &str, worker: &str) -> Option<Line> {
     let now_ns = model.relay_ns(browser::now_ns()).unwrap_or(0);
     let entry = model.catalogue().get(app)?.workers.iter().find(|entry| entry.worker == worker)?.clone();
     let at = model.app(app).and_then(|store| store.find(&ViewKey::worker(worker)));
-    let figures = at.and_then(|at| model.figures(app, at));
+    let figures = at.and_then(|at| model.view_statistics(app, at));
     let seconds = now_ns.saturating_sub(entry.since_ns) / 1_000_000_000;
     Some(Line { worker: entry, figures, seconds })
 }

@@ -5,19 +5,19 @@ use leptos::prelude::{Get, RwSignal, Set};
 use wasm_bindgen::JsCast;
 use web_sys::{Event, HtmlDetailsElement};
 
+use super::format::shown;
 use super::node::{El, Node, el, live, named, nothing, svg, with_class};
-use super::numbers::shown;
 use super::{Ctx, address, status};
 use crate::browser;
 use crate::route::Page;
-use crate::rows::{Listing, Row};
 use crate::settings::WINDOWS;
+use crate::table_rows::{Listing, Row};
 
 /// Items of one section of the menu; whoever has more finds them faster by the dashboard's filter.
 const MENU_ITEMS_MAX: usize = 300;
 
 /// The bar.
-pub(super) fn bar(ctx: Ctx) -> Node {
+pub(super) fn toolbar(ctx: Ctx) -> Node {
     let brand = with_class("a", "brand").attr("href", address(Page::Landing)).attr("title", "All applications");
     Node::Many(vec![
         with_class("a", "skip").attr("href", "#main").on("click", skip).child("Skip to content").into(),

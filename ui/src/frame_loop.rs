@@ -13,7 +13,7 @@ use web_sys::HtmlCanvasElement;
 
 use crate::browser;
 use crate::chart::canvas::{Palette, paint};
-use crate::chart::{Draw, Size};
+use crate::chart::{Shape, Size};
 use crate::kept::Kept;
 use crate::model::Model;
 
@@ -30,11 +30,11 @@ pub type Handle = Kept<Model>;
 /// What paints a chart. A trait of its own, since `dyn Fn` brings two calls along that nobody makes.
 pub trait Draws {
     /// The chart at this size.
-    fn list(&self, size: Size) -> Option<Vec<Draw>>;
+    fn list(&self, size: Size) -> Option<Vec<Shape>>;
 }
 
-impl<F: Fn(Size) -> Option<Vec<Draw>>> Draws for F {
-    fn list(&self, size: Size) -> Option<Vec<Draw>> {
+impl<F: Fn(Size) -> Option<Vec<Shape>>> Draws for F {
+    fn list(&self, size: Size) -> Option<Vec<Shape>> {
         self(size)
     }
 }
@@ -48,7 +48,7 @@ type Due = (HtmlCanvasElement, Paint, Size);
 /// The clock. Copies are the same clock.
 #[derive(Clone, Copy)]
 #[allow(missing_debug_implementations, reason = "charts are closures")]
-pub struct Clock {
+pub struct FrameLoop {
     model: Handle,
     charts: Kept<Charts>,
     /// Changes when numbers may be read again.
@@ -76,7 +76,7 @@ struct Chart {
     painted: Option<(u64, Size)>,
 }
 
-impl Clock {
+impl FrameLoop {
     /// A clock that shows `model`. It beats as long as the page lives.
     #[must_use]
     pub fn start(model: Handle) -> Self {

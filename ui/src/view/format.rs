@@ -6,7 +6,7 @@ use joey_shared::window::Throughput;
 
 use super::node::{El, Node, with_class};
 use crate::browser;
-use crate::figures::{Figures, SHOWN, Shown};
+use crate::statistics::{PERCENTILES, Percentile, ViewStatistics};
 
 /// What stands where there is no number.
 pub(super) const NONE: &str = "–";
@@ -74,12 +74,12 @@ pub(super) fn exact_rates(ingress: Option<f64>, egress: Option<f64>) -> String {
 }
 
 /// Whether the count supports a percentile.
-fn is_supported(shown: &Shown, count: u128) -> bool {
+fn is_supported(shown: &Percentile, count: u128) -> bool {
     count >= shown.events_min
 }
 
 /// What the pointer is told about a percentile.
-fn percentile_title(shown: &Shown, figures: &Figures, at: usize) -> String {
+fn percentile_title(shown: &Percentile, figures: &ViewStatistics, at: usize) -> String {
     let Some(range) = figures.quantiles[at] else { return "no latency in this window".to_owned() };
     let (exact, count) = (exact_range(range), format::count(figures.count));
     if is_supported(shown, figures.count) {
@@ -91,8 +91,8 @@ fn percentile_title(shown: &Shown, figures: &Figures, at: usize) -> String {
 
 /// `cell` with percentile `at` of `figures` in it: shown as a range, exact in its attributes. Gives whether the count
 /// supports it.
-pub(super) fn percentile(cell: El, figures: Option<&Figures>, at: usize) -> (El, bool) {
-    let shown = &SHOWN[at];
+pub(super) fn percentile(cell: El, figures: Option<&ViewStatistics>, at: usize) -> (El, bool) {
+    let shown = &PERCENTILES[at];
     let value = figures.and_then(|figures| figures.quantiles[at]);
     let cell = cell
         .attr("data-col", shown.column)
@@ -104,7 +104,7 @@ pub(super) fn percentile(cell: El, figures: Option<&Figures>, at: usize) -> (El,
 }
 
 /// The table cells of the first percentiles.
-pub(super) fn percentile_cells(figures: Option<&Figures>, cells: usize) -> Vec<El> {
+pub(super) fn percentile_cells(figures: Option<&ViewStatistics>, cells: usize) -> Vec<El> {
     let cell = |at| {
         let (cell, supported) = percentile(super::node::el("td"), figures, at);
         cell.attr("class", if supported { "number wide" } else { "number wide faint" })
@@ -132,9 +132,9 @@ pub(super) fn throughput_columns(
 }
 
 /// A view in one sentence, for those who do not see the charts.
-pub(super) fn sentence(figures: &Figures) -> String {
+pub(super) fn sentence(figures: &ViewStatistics) -> String {
     let mut sentence = format!("{} events in {} s", format::count(figures.count), figures.covered);
-    for (shown, range) in SHOWN.iter().zip(figures.quantiles) {
+    for (shown, range) in PERCENTILES.iter().zip(figures.quantiles) {
         if range.is_some() {
             sentence.push_str(", ");
             sentence.push_str(shown.label);

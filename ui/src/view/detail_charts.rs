@@ -10,16 +10,16 @@ use wasm_bindgen::JsCast;
 use web_sys::{Event, HtmlElement, KeyboardEvent, PointerEvent};
 
 use super::Ctx;
-use super::bar::{choice, folding};
-use super::charts::numbered;
+use super::chart::numbered;
+use super::format::{NONE, exact_range, joined, range_text, sentence};
 use super::node::{El, el, live, with_class};
-use super::numbers::{NONE, exact_range, joined, range_text, sentence};
-use crate::chart::bars::{self, BinSet};
+use super::toolbar::{choice, folding};
+use crate::chart::bar_chart::{self, BinSet};
 use crate::chart::timeline::Timeline;
-use crate::chart::{Size, curve};
-use crate::figures::SHOWN;
-use crate::gather;
-use crate::moment::Zones;
+use crate::chart::{Size, percentile_curve};
+use crate::chart_data;
+use crate::statistics::PERCENTILES;
+use crate::time_format::Zones;
 
 /// What the readout says: names and values.
 type Reading = Vec<(&'static str, String)>;
@@ -27,17 +27,17 @@ type Reading = Vec<(&'static str, String)>;
 fn timeline(ctx: Ctx, app: &str, at: usize, hover: Option<u64>) -> Option<Timeline> {
     let mut model = ctx.model.get();
     let store = model.app_mut(app)?;
-    let (from, to) = gather::span(store);
+    let (from, to) = chart_data::window_range(store);
     let zones = Zones::between(from, to, |second| ctx.zone_now(second.saturating_mul(1_000_000_000)));
-    gather::timeline(store, at, zones, hover)
+    chart_data::timeline(store, at, zones, hover)
 }
 
 fn histogram(ctx: Ctx, app: &str, at: usize) -> Histogram {
-    ctx.model.get().figures(app, at).map_or_else(Histogram::default, |figures| figures.histogram)
+    ctx.model.get().view_statistics(app, at).map_or_else(Histogram::default, |figures| figures.histogram)
 }
 
 fn words(ctx: Ctx, app: &str, at: usize) -> String {
-    ctx.read().figures(app, at).map_or_else(String::new, |figures| sentence(&figures))
+    ctx.read().view_statistics(app, at).map_or_else(String::new, |figures| sentence(&figures))
 }
 
 /// Latency and throughput over time, with one crosshair and one readout.
@@ -154,15 +154,17 @@ pub(super) fn distribution(ctx: Ctx, app: &Rc<str>, at: usize) -> El {
     let (curve_number, bars_number) = (ctx.clock.reserve(), ctx.clock.reserve());
     let named = Rc::clone(app);
     let curve_label = move || format!("Percentile curve: {}", words(ctx, &named, at));
-    let curve = numbered(ctx, curve_number, "curve", curve_label, move |size| Some(curve::draw(&curve_counts(), size)));
+    let curve = numbered(ctx, curve_number, "curve", curve_label, move |size| {
+        Some(percentile_curve::draw(&curve_counts(), size))
+    });
     let bars_label = move || {
         ctx.clock.tick.track();
-        let bars = bars::bars(&named_counts(), chosen(set.get())).into_iter().filter(|bar| bar.count > 0);
-        let bars = bars.map(|bar| format!("{} {}", bar.label, bars::percent_text(bar.percent)));
+        let bars = bar_chart::bars(&named_counts(), chosen(set.get())).into_iter().filter(|bar| bar.count > 0);
+        let bars = bars.map(|bar| format!("{} {}", bar.label, bar_chart::percent_text(bar.percent)));
         format!("Percent of events by latency: {}", joined(bars, ", "))
     };
     let bars = numbered(ctx, bars_number, "bars", bars_label, move |size| {
-        Some(bars::draw(&bars::bars(&bars_counts(), chosen(set.get_untracked())), size))
+        Some(bar_chart::draw(&bar_chart::bars(&bars_counts(), chosen(set.get_untracked())), size))
     });
     let choices = (0_u64..).zip(BinSet::CHOICES).map(|(at, (_, name))| {
         let choose = move || {
@@ -222,7 +224,7 @@ fn time_table(ctx: Ctx, app: &str, at: usize) -> Option<El> {
 }
 
 fn curve_table(histogram: &Histogram) -> Option<El> {
-    let rows = SHOWN.iter().map(|shown| {
+    let rows = PERCENTILES.iter().map(|shown| {
         let range = histogram.quantile(shown.quantile);
         vec![shown.label.to_owned(), range_text(range), range.map(exact_range).unwrap_or_default()]
     });
@@ -230,9 +232,15 @@ fn curve_table(histogram: &Histogram) -> Option<El> {
 }
 
 fn bars_table(histogram: &Histogram, set: BinSet) -> Option<El> {
-    let rows = bars::bars(histogram, set).into_iter().map(|bar| {
+    let rows = bar_chart::bars(histogram, set).into_iter().map(|bar| {
         let low = format!("{} ns", format::count(bar.low.into()));
-        vec![bar.label, low, format::count(bar.count), bars::decimal(bar.percent, 4), bars::decimal(bar.cumulative, 4)]
+        vec![
+            bar.label,
+            low,
+            format::count(bar.count),
+            bar_chart::decimal(bar.percent, 4),
+            bar_chart::decimal(bar.cumulative, 4),
+        ]
     });
     Some(plain_table(vec!["latency", "from", "events", "percent", "cumulative"], rows.collect()))
 }

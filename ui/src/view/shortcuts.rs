@@ -13,7 +13,7 @@ pub(super) fn listen(ctx: Ctx) {
     add(&window, "hashchange", move |_| ctx.moved());
     // The network is back, the page was thawed, or it comes out of the browser's cache of pages left.
     for event in ["online", "resume", "pageshow"] {
-        add(&window, event, move |_| ctx.link.retry());
+        add(&window, event, move |_| ctx.connection.retry());
     }
     add(&window, "resize", move |_| ctx.clock.wake());
     add(&window, "keydown", |event| {
@@ -32,7 +32,7 @@ pub(super) fn listen(ctx: Ctx) {
     add(&window, "scroll", move |_| ctx.clock.wake());
     add(&window, "visibilitychange", move |_| {
         if !browser::is_hidden() {
-            ctx.link.retry();
+            ctx.connection.retry();
             ctx.clock.now();
         }
     });

@@ -1,7 +1,7 @@
 //! What carries messages: a WebSocket, or, where a network lets none through, one HTTP answer that is read as it comes and
 //! requests that bring commands.
 //!
-//! Whoever reads only puts what has come into the link's inbox.
+//! Whoever reads only puts what has come into the connection's inbox.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -20,11 +20,11 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{AbortController, AbortSignal, ReadableStreamDefaultReader, RequestInit, Response};
 
-use super::Link;
+use super::Connection;
 
 /// What a connection has to say.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum TransportEvent {
     /// A message.
     Message(Vec<u8>),
     /// A stream is open, and commands for it go here.
@@ -39,15 +39,15 @@ pub(super) enum News {
 const ABNORMAL: u16 = 1006;
 
 /// A connection, open or about to be. Dropping it ends it.
-pub(super) enum Wire {
+pub(super) enum Transport {
     Socket(Rc<RefCell<WebSocket>>),
     Stream(Stream),
 }
 
 /// A stream, seen from the page.
 pub(super) struct Stream {
-    link: Link,
-    /// Which connection of the link this is.
+    connection: Connection,
+    /// Which connection of the connection this is.
     number: u32,
     address: String,
     controller: AbortController,
@@ -55,26 +55,26 @@ pub(super) struct Stream {
     is_ready: bool,
 }
 
-impl Wire {
+impl Transport {
     /// Opens connection `number`, as a stream where `address` is one's. Nothing where the browser refuses.
     ///
     /// A browser adds no header to a WebSocket, so there the token is the first thing that is said.
-    pub(super) fn open(link: Link, number: u32, address: &str, token: &str) -> Option<Self> {
+    pub(super) fn open(connection: Connection, number: u32, address: &str, token: &str) -> Option<Self> {
         if address.starts_with("http") {
             let controller = AbortController::new().ok()?;
             let signal = controller.signal();
             let (to, token) = (address.to_owned(), token.to_owned());
             spawn_local(async move {
-                let end = read(link, number, to, token, signal).await;
-                link.put(number, end.unwrap_or(News::Closed(ABNORMAL, String::new())));
+                let end = read(connection, number, to, token, signal).await;
+                connection.put(number, end.unwrap_or(TransportEvent::Closed(ABNORMAL, String::new())));
             });
             let address = address.to_owned();
-            return Some(Self::Stream(Stream { link, number, address, controller, is_ready: false }));
+            return Some(Self::Stream(Stream { connection, number, address, controller, is_ready: false }));
         }
         let socket = WebSocket::open_with_protocol(address, SUBPROTOCOL).ok()?;
         let socket = Rc::new(RefCell::new(socket));
         let token = (!token.is_empty()).then(|| ClientMessage::Token { token: token.to_owned() }.encode());
-        spawn_local(hear(link, number, Rc::downgrade(&socket), token));
+        spawn_local(hear(connection, number, Rc::downgrade(&socket), token));
         Some(Self::Socket(socket))
     }
 
@@ -114,20 +114,20 @@ impl Wire {
                     body.extend_from_slice(&head(message.len()));
                     body.extend_from_slice(message);
                 }
-                let (link, number) = (stream.link, stream.number);
+                let (connection, number) = (stream.connection, stream.number);
                 let (address, signal) = (stream.address.clone(), stream.controller.signal());
                 spawn_local(async move {
                     let answer = post(&address, "", Uint8Array::from(&*body).into(), &signal).await;
                     // Where the relay says why it did not take this, it says it in the answer that is being read.
-                    let lost = News::Closed(ABNORMAL, String::new());
-                    link.put(number, if answer.is_some() { News::Sent } else { lost });
+                    let lost = TransportEvent::Closed(ABNORMAL, String::new());
+                    connection.put(number, if answer.is_some() { TransportEvent::Sent } else { lost });
                 });
             }
         }
     }
 }
 
-impl Drop for Wire {
+impl Drop for Transport {
     fn drop(&mut self) {
         // A socket closes when it is dropped, and whoever reads it notices.
         if let Self::Stream(stream) = self {
@@ -142,7 +142,7 @@ fn say(socket: &RefCell<WebSocket>, message: Vec<u8>) {
 }
 
 /// Says `first` once the socket is open, and reads it to its end.
-async fn hear(link: Link, number: u32, socket: Weak<RefCell<WebSocket>>, first: Option<Vec<u8>>) {
+async fn hear(connection: Connection, number: u32, socket: Weak<RefCell<WebSocket>>, first: Option<Vec<u8>>) {
     if let Some(first) = first {
         poll_fn(|context| match socket.upgrade() {
             Some(socket) => Pin::new(&mut *socket.borrow_mut()).poll_ready(context).map(|_| ()),
@@ -159,12 +159,12 @@ async fn hear(link: Link, number: u32, socket: Weak<RefCell<WebSocket>>, first: 
             None => Poll::Ready(None),
         });
         let news = match next.await {
-            Some(Ok(Message::Bytes(bytes))) => News::Message(bytes),
-            Some(Err(WebSocketError::ConnectionClose(event))) => News::Closed(event.code, event.reason),
+            Some(Ok(Message::Bytes(bytes))) => TransportEvent::Message(bytes),
+            Some(Err(WebSocketError::ConnectionClose(event))) => TransportEvent::Closed(event.code, event.reason),
             Some(_) => continue,
-            None => return link.put(number, News::Closed(ABNORMAL, String::new())),
+            None => return connection.put(number, TransportEvent::Closed(ABNORMAL, String::new())),
         };
-        link.put(number, news);
+        connection.put(number, news);
     }
 }
 
@@ -196,7 +196,13 @@ async fn post(address: &str, token: &str, body: JsValue, signal: &AbortSignal) -
 }
 
 /// Reads a stream to its end, which it gives if it was told.
-async fn read(link: Link, number: u32, address: String, token: String, signal: AbortSignal) -> Option<News> {
+async fn read(
+    connection: Connection,
+    number: u32,
+    address: String,
+    token: String,
+    signal: AbortSignal,
+) -> Option<TransportEvent> {
     let answer = post(&address, &token, JsValue::UNDEFINED, &signal).await?;
     let body = answer.body().filter(|_| answer.ok())?;
     let reader = body.get_reader().unchecked_into::<ReadableStreamDefaultReader>();
@@ -207,11 +213,11 @@ async fn read(link: Link, number: u32, address: String, token: String, signal: A
         records.push(&bytes.to_vec());
         while let Some(record) = records.take(RECORD_BYTES_MAX).ok()? {
             let news = match record {
-                Record::Message(bytes) => News::Message(bytes.to_vec()),
-                Record::Notice(OPENED, id) => News::Opened(id.to_owned()),
-                Record::Notice(code, reason) => return Some(News::Closed(code, reason.to_owned())),
+                Record::Message(bytes) => TransportEvent::Message(bytes.to_vec()),
+                Record::Notice(OPENED, id) => TransportEvent::Opened(id.to_owned()),
+                Record::Notice(code, reason) => return Some(TransportEvent::Closed(code, reason.to_owned())),
             };
-            link.put(number, news);
+            connection.put(number, news);
         }
     }
 }

@@ -7,7 +7,7 @@ use leptos::prelude::Get;
 use super::node::{El, Node, derived, el, live, with_class};
 use super::{Ctx, address, status};
 use crate::browser;
-use crate::link::LinkState;
+use crate::connection::ConnectionState;
 use crate::route::Page;
 use crate::settings::not_addresses;
 
@@ -136,13 +136,13 @@ const ABSENCES: [&str; 4] = [
 
 /// Why there is nothing to show of `app`, as a position in [`ABSENCES`]; 0 if there is something.
 fn absence(ctx: Ctx, app: &str) -> u64 {
-    let state = ctx.link.state.get();
+    let state = ctx.connection.state.get();
     let model = ctx.read();
     let known = model.app(app).is_some_and(|store| !store.views().is_empty()) || model.catalogue().contains_key(app);
     match state {
         _ if known => 0,
-        LinkState::Connected if model.seen().is_waiting() => 1,
-        LinkState::Connected => 2,
+        ConnectionState::Connected if model.seen().is_waiting() => 1,
+        ConnectionState::Connected => 2,
         _ => 3,
     }
 }

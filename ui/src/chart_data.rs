@@ -5,12 +5,12 @@ use joey_shared::view::Kind;
 use joey_shared::window::{SLOT_NS, second_of};
 
 use crate::chart::timeline::{Column, Timeline};
-use crate::figures::{Rates, ingestion_of, lost_seconds, rates};
-use crate::moment::Zones;
+use crate::statistics::{RateSeries, ingestion_views, missing_seconds, rates};
+use crate::time_format::Zones;
 
 /// The first and last second of the window.
 #[must_use]
-pub fn span(store: &AppStore) -> (u64, u64) {
+pub fn window_range(store: &AppStore) -> (u64, u64) {
     let to = second_of(store.clock_ns());
     ((to + 1).saturating_sub(store.seconds()), to)
 }
@@ -19,18 +19,18 @@ pub fn span(store: &AppStore) -> (u64, u64) {
 pub fn timeline(store: &mut AppStore, at: usize, zones: Zones, hover: Option<u64>) -> Option<Timeline> {
     let view = store.views().get(at)?;
     let (key, period) = (view.key.clone(), (view.period_ns / SLOT_NS).max(1));
-    let (from, to) = span(store);
+    let (from, to) = window_range(store);
     let through = store.through_second();
     let complete = rates(store, &[at]);
     let ingestion = (key.kind == Kind::StartToEnd)
-        .then(|| ingestion_of(store, key.pipeline.as_deref()))
+        .then(|| ingestion_views(store, key.pipeline.as_deref()))
         .filter(|views| !views.is_empty())
         .map(|views| rates(store, &views));
-    let lost = lost_seconds(store, from, to);
+    let lost = missing_seconds(store, from, to);
     let total = store.histogram(at);
     let window = store.slid(at);
     let first = window.first_second();
-    let mut partial = Rates { start: (through + 1).max(from), values: Vec::new() };
+    let mut partial = RateSeries { start: (through + 1).max(from), values: Vec::new() };
     if first.is_some_and(|first| first <= to) && through < to {
         window.for_each_rate(partial.start..=to, |_, rate| partial.values.push(rate));
     }
@@ -87,8 +87,8 @@ mod tests {
     #[test]
     fn counts_have_a_timeline_without_latency() {
         let mut store = store_of(&[update(1, 3, 100, &[5; 4])]);
-        let at = ingestion_of(&store, Some("p"))[0];
+        let at = ingestion_views(&store, Some("p"))[0];
         assert!(!timeline(&mut store, at, Zones::default(), None).unwrap().latency);
-        assert_eq!(span(&store), (0, 100));
+        assert_eq!(window_range(&store), (0, 100));
     }
 }

@@ -5,9 +5,9 @@
 
 use joey_shared::histogram::{Histogram, bin_high, bin_low, bin_of};
 
-use super::heat::shown_bins;
+use super::heatmap::visible_bins;
 use super::scale::{Scale, duration_ticks, log2, log10, nines};
-use super::{Anchor, Draw, Ink, Rect, Size};
+use super::{Anchor, Ink, Rect, Shape, Size};
 
 /// The percentiles on the axis.
 const MARKS: [(f64, &str); 7] =
@@ -45,7 +45,7 @@ fn steps(histogram: &Histogram) -> Vec<Step> {
 
 /// The curve of `histogram`.
 #[must_use]
-pub fn draw(histogram: &Histogram, size: Size) -> Vec<Draw> {
+pub fn draw(histogram: &Histogram, size: Size) -> Vec<Shape> {
     let plot = Rect {
         x: 62.0,
         y: 10.0,
@@ -55,28 +55,28 @@ pub fn draw(histogram: &Histogram, size: Size) -> Vec<Draw> {
     let count = histogram.count() as f64;
     let known = if count > 0.0 { log10(count) } else { 0.0 };
     let x = Scale { from: 0.0, to: (known + 0.3).max(NINES.0 + 0.2).min(NINES.1), start: plot.x, end: plot.right() };
-    let (low, high) = shown_bins(histogram);
+    let (low, high) = visible_bins(histogram);
     let y = Scale { from: low as f64 - 1.0, to: high as f64, start: plot.bottom(), end: plot.y };
     let mut list = Vec::new();
     for (log2, label) in duration_ticks(y.from, y.to, (plot.height / 26.0) as usize) {
-        list.push(Draw::hairline(Ink::Grid, [plot.x, y.at(log2)], [plot.right(), y.at(log2)]));
-        list.push(Draw::text(Ink::Muted, [plot.x - 8.0, y.at(log2)], Anchor::End, label));
+        list.push(Shape::hairline(Ink::Grid, [plot.x, y.at(log2)], [plot.right(), y.at(log2)]));
+        list.push(Shape::text(Ink::Muted, [plot.x - 8.0, y.at(log2)], Anchor::End, label));
     }
     for (quantile, label) in MARKS.into_iter().filter(|(quantile, _)| nines(*quantile) <= x.to) {
         let at = x.at(nines(quantile));
-        list.push(Draw::hairline(Ink::Grid, [at, plot.y], [at, plot.bottom()]));
-        list.push(Draw::text(Ink::Muted, [at, plot.bottom() + 12.0], Anchor::Middle, label));
+        list.push(Shape::hairline(Ink::Grid, [at, plot.y], [at, plot.bottom()]));
+        list.push(Shape::text(Ink::Muted, [at, plot.bottom() + 12.0], Anchor::Middle, label));
     }
     let middle = f64::midpoint(plot.x, plot.right());
-    list.push(Draw::text(
+    list.push(Shape::text(
         Ink::Muted,
         [middle, plot.bottom() + 28.0],
         Anchor::Middle,
         "percent of events that take at most this long",
     ));
-    list.push(Draw::hairline(Ink::Axis, [plot.x, plot.bottom()], [plot.right(), plot.bottom()]));
+    list.push(Shape::hairline(Ink::Axis, [plot.x, plot.bottom()], [plot.right(), plot.bottom()]));
     if known < x.to {
-        list.push(Draw::Hatched(Rect::between(x.at(known), plot.y, plot.right(), plot.bottom())));
+        list.push(Shape::Hatched(Rect::between(x.at(known), plot.y, plot.right(), plot.bottom())));
     }
     let limit = x.to.min(known.max(0.01));
     let (mut bands, mut bound) = (Vec::new(), Vec::new());
@@ -87,8 +87,8 @@ pub fn draw(histogram: &Histogram, size: Size) -> Vec<Draw> {
             bound.extend([[x.at(from), y.at(step.high)], [x.at(to), y.at(step.high)]]);
         }
     }
-    list.push(Draw::Rects { ink: Ink::Band, rects: bands });
-    list.push(Draw::Line { ink: Ink::Out, width: 2.0, dashed: false, points: bound });
+    list.push(Shape::Rects { ink: Ink::Band, rects: bands });
+    list.push(Shape::Line { ink: Ink::Out, width: 2.0, dashed: false, points: bound });
     list
 }
 
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn nines_that_the_count_does_not_support_are_hatched() {
         let hatched =
-            |count| draw(&histogram_of(&[(40, count)]), SIZE).iter().any(|draw| matches!(draw, Draw::Hatched(_)));
+            |count| draw(&histogram_of(&[(40, count)]), SIZE).iter().any(|draw| matches!(draw, Shape::Hatched(_)));
         assert!(hatched(100));
         assert!(!hatched(1_000_000));
     }

@@ -6,8 +6,8 @@ use joey_shared::histogram::QuantileRange;
 use joey_shared::store::AppStore;
 use joey_shared::view::{Kind, ViewKey};
 
-use crate::figures::Figures;
 use crate::sort::sorted;
+use crate::statistics::ViewStatistics;
 
 /// Rows drawn before somebody asks for all of them: more than anybody reads, few enough to stay quick.
 pub const ROWS_MAX: usize = 200;
@@ -57,7 +57,7 @@ pub struct Row {
 pub enum Column {
     /// Names.
     Name,
-    /// A percentile, by its position in [`SHOWN`](crate::figures::SHOWN).
+    /// A percentile, by its position in [`PERCENTILES`](crate::statistics::PERCENTILES).
     Percentile(usize),
     /// The least busy second.
     Min,
@@ -218,7 +218,7 @@ pub fn arrange(
     mut rows: Vec<Row>,
     order: Order,
     filter: &str,
-    mut figures: impl FnMut(usize) -> Option<Figures>,
+    mut figures: impl FnMut(usize) -> Option<ViewStatistics>,
 ) -> Vec<Row> {
     // Folding the case of every script would cost more than the whole table.
     let wanted = filter.trim().to_ascii_lowercase().into_bytes();
@@ -255,7 +255,7 @@ impl Rank {
     }
 }
 
-fn rank(figures: &Figures, column: Column) -> Option<Rank> {
+fn rank(figures: &ViewStatistics, column: Column) -> Option<Rank> {
     let range = |range: QuantileRange| Rank(range.high as f64, range.low as f64);
     match column {
         Column::Name => None,
@@ -269,13 +269,13 @@ fn rank(figures: &Figures, column: Column) -> Option<Rank> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figures::of_view;
+    use crate::statistics::view_statistics;
     use crate::testing::{store_of, update};
 
     /// The labels of a listing's rows, sorted and filtered.
     fn check(listing: &Listing, order: Order, filter: &str, expected: &[&str]) {
         let mut store = store_of(&[update(1, 0, 100, &[5; 4]), update(2, 1, 100, &[900]), update(3, 4, 100, &[7])]);
-        let rows = arrange(listing.rows(&store), order, filter, |at| of_view(&mut store, at));
+        let rows = arrange(listing.rows(&store), order, filter, |at| view_statistics(&mut store, at));
         assert_eq!(rows.iter().map(|row| row.label.as_str()).collect::<Vec<_>>(), expected, "{listing:?}");
     }
 

@@ -7,15 +7,15 @@ use web_sys::HtmlCanvasElement;
 
 use super::Ctx;
 use super::node::{El, with_class};
-use crate::chart::{Draw, Size};
-use crate::clock::Paint;
+use crate::chart::{Shape, Size};
+use crate::frame_loop::Paint;
 
 /// A canvas of class `class` that is painted by `paint` and called `label`.
 pub(super) fn chart(
     ctx: Ctx,
     class: &'static str,
     label: impl FnMut() -> String + 'static,
-    paint: impl Fn(Size) -> Option<Vec<Draw>> + 'static,
+    paint: impl Fn(Size) -> Option<Vec<Shape>> + 'static,
 ) -> El {
     numbered(ctx, ctx.clock.reserve(), class, label, paint)
 }
@@ -26,7 +26,7 @@ pub(super) fn numbered(
     number: u64,
     class: &'static str,
     label: impl FnMut() -> String + 'static,
-    paint: impl Fn(Size) -> Option<Vec<Draw>> + 'static,
+    paint: impl Fn(Size) -> Option<Vec<Shape>> + 'static,
 ) -> El {
     mounted(ctx, number, with_class("canvas", class).attr("role", "img").live("aria-label", label), Rc::new(paint))
 }

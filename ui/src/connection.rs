@@ -1,11 +1,11 @@
-//! The link: opens a connection, drains it into the model, and comes back, here or at another relay, when it is gone.
+//! The connection: opens a connection, drains it into the model, and comes back, here or at another relay, when it is gone.
 //!
 //! One task for the life of the page. Every message is merged at once, because the browser cannot be told to wait and an
 //! unread message is memory. Where a WebSocket cannot be had, a stream over HTTP takes its place. Attempts are spread by full
 //! jitter, none is made while nobody looks, and one is made at once when the page is looked at again or the network returns.
 //! What the relay will not forgive is said in words, and ends it.
 
-mod wire;
+mod transport;
 
 use std::future::poll_fn;
 use std::mem::take;
@@ -15,9 +15,9 @@ use gloo_timers::callback::{Interval, Timeout};
 use joey_shared::wire::VERSION;
 use joey_shared::{address, backoff, close};
 
-use self::wire::{News, Wire};
+use self::transport::{Transport, TransportEvent};
 use crate::browser;
-use crate::clock::{Clock, Handle};
+use crate::frame_loop::{FrameLoop, Handle};
 use crate::kept::{Kept, Told};
 use crate::settings::add_relays;
 
@@ -36,7 +36,7 @@ const SILENT_MAX_ONCE_HEARD: u32 = 10;
 const STREAM_NS: u64 = 180_000_000_000;
 /// How the page stands with its relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LinkState {
+pub enum ConnectionState {
     /// There is no address to connect to.
     NoAddress,
     /// A connection is being opened.
@@ -54,7 +54,7 @@ pub enum LinkState {
 /// Why a connection ended.
 enum End {
     Lost,
-    Final(LinkState),
+    Final(ConnectionState),
 }
 
 /// How one relay can be reached.
@@ -89,15 +89,15 @@ impl Relay {
     }
 }
 
-/// The link. Copies are the same link.
+/// The connection. Copies are the same connection.
 #[derive(Clone, Copy)]
 #[allow(missing_debug_implementations, reason = "the clock holds closures")]
-pub struct Link {
+pub struct Connection {
     model: Handle,
-    clock: Clock,
-    bell: Kept<Bell>,
+    clock: FrameLoop,
+    bell: Kept<Mailbox>,
     /// How things stand.
-    pub state: Told<LinkState>,
+    pub state: Told<ConnectionState>,
     /// Which address is talked to, or was last; one that begins with `http` is a stream's.
     pub address: Told<String>,
     /// Why the relay that was tried last does not want this page, in its own words; empty if it does.
@@ -106,37 +106,37 @@ pub struct Link {
 
 /// What the task is to be woken for.
 #[derive(Debug, Default)]
-struct Bell {
+struct Mailbox {
     send: bool,
     retry: bool,
-    /// Shown to the relay by whatever connection comes next; empty for none.
+    /// Percentile to the relay by whatever connection comes next; empty for none.
     token: String,
     /// The number of the connection that there is.
     connection: u32,
     /// What it has had to say since it was asked.
-    inbox: Vec<News>,
+    inbox: Vec<TransportEvent>,
     waker: Option<Waker>,
 }
 
-impl Link {
+impl Connection {
     /// Connects to the first of the relays at `addresses` that can be reached, for the life of the page.
     #[must_use]
-    pub fn start(model: Handle, clock: Clock, addresses: Vec<String>) -> Self {
-        let bell = Bell { token: browser::kept_token(), ..Bell::default() };
+    pub fn start(model: Handle, clock: FrameLoop, addresses: Vec<String>) -> Self {
+        let bell = Mailbox { token: browser::kept_token(), ..Mailbox::default() };
         let address = Told::new(addresses.first().cloned().unwrap_or_default());
-        let link = Self {
+        let connection = Self {
             model,
             clock,
             bell: Kept::new(bell),
-            state: Told::new(LinkState::NoAddress),
+            state: Told::new(ConnectionState::NoAddress),
             address,
             refusal: Told::new(String::new()),
         };
         if !addresses.is_empty() {
-            Interval::new(WATCH_MS, move || link.send()).forget();
-            wasm_bindgen_futures::spawn_local(link.run(addresses));
+            Interval::new(WATCH_MS, move || connection.send()).forget();
+            wasm_bindgen_futures::spawn_local(connection.run(addresses));
         }
-        link
+        connection
     }
 
     /// Sends what the viewer wants to say.
@@ -168,14 +168,14 @@ impl Link {
     }
 
     /// Whether `wanted` was rung for; if not, the task is woken when something is.
-    fn poll_bell(self, context: &Context<'_>, wanted: fn(&mut Bell) -> &mut bool) -> bool {
+    fn poll_bell(self, context: &Context<'_>, wanted: fn(&mut Mailbox) -> &mut bool) -> bool {
         let mut bell = self.bell.get();
         bell.waker = Some(context.waker().clone());
         take(wanted(&mut bell))
     }
 
     /// Takes what connection `number` has to say, unless there is another by now.
-    fn put(self, number: u32, news: News) {
+    fn put(self, number: u32, news: TransportEvent) {
         let mut bell = self.bell.get();
         if bell.connection == number {
             bell.inbox.push(news);
@@ -197,7 +197,7 @@ impl Link {
                 at = 0;
                 continue;
             };
-            self.say(LinkState::Connecting);
+            self.say(ConnectionState::Connecting);
             let opened_ns = browser::now_ns();
             let is_stream = relay.wants_stream(opened_ns);
             let socket = address.clone();
@@ -213,7 +213,7 @@ impl Link {
                 (tried, round) = (0, 0);
             }
             if !greeted && matches!(end, End::Lost) {
-                self.refusal.set(wire::refusal(&socket).await.unwrap_or_default());
+                self.refusal.set(transport::refusal(&socket).await.unwrap_or_default());
             }
             self.bell.get().retry = false;
             if let End::Final(state) = end {
@@ -231,12 +231,12 @@ impl Link {
                 round += 1;
                 backoff::delay_ms(round - 1, browser::chance())
             };
-            self.say(LinkState::Waiting(browser::now_ns() + u64::from(delay_ms) * 1_000_000));
+            self.say(ConnectionState::Waiting(browser::now_ns() + u64::from(delay_ms) * 1_000_000));
             self.pause(Some(delay_ms)).await;
         }
     }
 
-    fn say(self, state: LinkState) {
+    fn say(self, state: ConnectionState) {
         self.state.set(state);
         self.clock.now();
     }
@@ -256,7 +256,7 @@ impl Link {
     }
 
     /// What the connection has had to say, or nothing when there is something else to do.
-    async fn next(self) -> Vec<News> {
+    async fn next(self) -> Vec<TransportEvent> {
         poll_fn(|context| {
             let asked = self.poll_bell(context, |bell| &mut bell.send);
             let news = take(&mut self.bell.get().inbox);
@@ -273,23 +273,23 @@ impl Link {
             bell.inbox.clear();
             (bell.connection, bell.token.clone())
         };
-        let Some(mut wire) = Wire::open(self, number, address, &token) else { return End::Lost };
+        let Some(mut wire) = Transport::open(self, number, address, &token) else { return End::Lost };
         let mut heard_ns = browser::now_ns();
         loop {
             for news in self.next().await {
                 heard_ns = browser::now_ns();
                 match news {
-                    News::Message(bytes) => {
+                    TransportEvent::Message(bytes) => {
                         if let Some(end) = self.take(&bytes, greeted) {
                             return end;
                         }
                     }
-                    News::Opened(id) => wire.opened(&id),
-                    News::Sent => wire.sent(),
-                    News::Closed(code, reason) if !close::may_return(code) => {
-                        return End::Final(LinkState::Refused(code, reason));
+                    TransportEvent::Opened(id) => wire.opened(&id),
+                    TransportEvent::Sent => wire.sent(),
+                    TransportEvent::Closed(code, reason) if !close::may_return(code) => {
+                        return End::Final(ConnectionState::Refused(code, reason));
                     }
-                    News::Closed(..) => return End::Lost,
+                    TransportEvent::Closed(..) => return End::Lost,
                 }
             }
             if browser::now_ns().saturating_sub(heard_ns) > SILENCE_NS {
@@ -312,7 +312,7 @@ impl Link {
         }
         if first {
             self.refusal.set(String::new());
-            self.say(LinkState::Connected);
+            self.say(ConnectionState::Connected);
         } else {
             self.clock.wake();
         }
@@ -320,7 +320,7 @@ impl Link {
     }
 
     /// Puts one message into the model, and says if the relay turns out to speak another version.
-    fn merge(self, bytes: &[u8], first: bool) -> Option<LinkState> {
+    fn merge(self, bytes: &[u8], first: bool) -> Option<ConnectionState> {
         let (mut model, now_ns) = (self.model.get(), browser::now_ns());
         if first {
             model.viewer().connected();
@@ -331,7 +331,7 @@ impl Link {
             model.refollow(now_ns);
         }
         let relay = model.seen().relay().filter(|relay| relay.version != VERSION)?;
-        Some(LinkState::OtherVersion(relay.version, relay.release.clone()))
+        Some(ConnectionState::OtherVersion(relay.version, relay.release.clone()))
     }
 }
 

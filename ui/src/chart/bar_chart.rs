@@ -6,7 +6,7 @@
 use joey_shared::format;
 use joey_shared::histogram::{BINS, Histogram, bin_high, bin_low};
 
-use super::{Anchor, Draw, Ink, Rect, Size};
+use super::{Anchor, Ink, Rect, Shape, Size};
 
 /// Which bins are drawn as one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub fn percent_text(percent: f64) -> String {
 
 /// The bars as a chart.
 #[must_use]
-pub fn draw(bars: &[Bar], size: Size) -> Vec<Draw> {
+pub fn draw(bars: &[Bar], size: Size) -> Vec<Shape> {
     let mut list = Vec::new();
     let (label_width, number_width, top, bottom) = (82.0, 74.0, 6.0, 30.0);
     let plot = Rect {
@@ -115,8 +115,8 @@ pub fn draw(bars: &[Bar], size: Size) -> Vec<Draw> {
     };
     for share in [0.0, 0.25, 0.5, 0.75, 1.0] {
         let x = plot.x + share * plot.width;
-        list.push(Draw::hairline(if share == 0.0 { Ink::Axis } else { Ink::Grid }, [x, plot.y], [x, plot.bottom()]));
-        list.push(Draw::text(
+        list.push(Shape::hairline(if share == 0.0 { Ink::Axis } else { Ink::Grid }, [x, plot.y], [x, plot.bottom()]));
+        list.push(Shape::text(
             Ink::Muted,
             [x, plot.bottom() + 13.0],
             Anchor::Middle,
@@ -138,11 +138,11 @@ pub fn draw(bars: &[Bar], size: Size) -> Vec<Draw> {
         }
         if at % every == 0 {
             let ink = if bar.count > 0 { Ink::Text } else { Ink::Muted };
-            list.push(Draw::text(ink, [plot.x - 8.0, middle], Anchor::End, bar.label.clone()));
-            list.push(Draw::text(ink, [size.width - 2.0, middle], Anchor::End, percent_text(bar.percent)));
+            list.push(Shape::text(ink, [plot.x - 8.0, middle], Anchor::End, bar.label.clone()));
+            list.push(Shape::text(ink, [size.width - 2.0, middle], Anchor::End, percent_text(bar.percent)));
         }
     }
-    list.push(Draw::Rects { ink: Ink::Bar, rects: filled });
+    list.push(Shape::Rects { ink: Ink::Bar, rects: filled });
     list
 }
 

@@ -12,7 +12,7 @@ use crate::sort::sorted;
 
 /// A percentile that is shown.
 #[derive(Clone, Copy, Debug)]
-pub struct Shown {
+pub struct Percentile {
     /// Which.
     pub quantile: Quantile,
     /// What it is called in the page's data attributes.
@@ -24,15 +24,15 @@ pub struct Shown {
 }
 
 /// The percentiles of a detail page; tables show the first three.
-pub const SHOWN: [Shown; 5] = [
-    Shown { quantile: Quantile::P50, column: "p50", label: "p50", events_min: 2 },
-    Shown { quantile: Quantile::P95, column: "p95", label: "p95", events_min: 20 },
-    Shown { quantile: Quantile::P99, column: "p99", label: "p99", events_min: 100 },
-    Shown { quantile: Quantile::P999, column: "p999", label: "p99.9", events_min: 1_000 },
-    Shown { quantile: Quantile::P9999, column: "p9999", label: "p99.99", events_min: 10_000 },
+pub const PERCENTILES: [Percentile; 5] = [
+    Percentile { quantile: Quantile::P50, column: "p50", label: "p50", events_min: 2 },
+    Percentile { quantile: Quantile::P95, column: "p95", label: "p95", events_min: 20 },
+    Percentile { quantile: Quantile::P99, column: "p99", label: "p99", events_min: 100 },
+    Percentile { quantile: Quantile::P999, column: "p999", label: "p99.9", events_min: 1_000 },
+    Percentile { quantile: Quantile::P9999, column: "p9999", label: "p99.99", events_min: 10_000 },
 ];
 
-/// Position of the 99th percentile in [`SHOWN`].
+/// Position of the 99th percentile in [`PERCENTILES`].
 pub const P99: usize = 2;
 
 /// Complete seconds behind "the rate now": enough to be calm, few enough to follow.
@@ -40,13 +40,13 @@ pub const RECENT_SECONDS: usize = 10;
 
 /// The numbers of one view.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Figures {
+pub struct ViewStatistics {
     /// What the window counts.
     pub histogram: Histogram,
     /// How many events that is.
     pub count: u128,
-    /// The percentiles of [`SHOWN`]; none where the view has no latency or no events.
-    pub quantiles: [Option<QuantileRange>; SHOWN.len()],
+    /// The percentiles of [`PERCENTILES`]; none where the view has no latency or no events.
+    pub quantiles: [Option<QuantileRange>; PERCENTILES.len()],
     /// Events per second over the window's complete seconds.
     pub throughput: Option<Throughput>,
     /// Events per second over the last complete seconds.
@@ -60,7 +60,7 @@ pub struct Figures {
 }
 
 /// The numbers of view `at`.
-pub fn of_view(store: &mut AppStore, at: usize) -> Option<Figures> {
+pub fn view_statistics(store: &mut AppStore, at: usize) -> Option<ViewStatistics> {
     let latency = store.views().get(at)?.key.kind.has_latency();
     let (clock, through, seconds) = (second_of(store.clock_ns()), store.through_second(), store.seconds());
     let histogram = store.histogram(at);
@@ -68,11 +68,11 @@ pub fn of_view(store: &mut AppStore, at: usize) -> Option<Figures> {
     let recent = rates(store, &[at]).recent();
     let first = store.slid(at).first_second();
     let start = (clock + 1).saturating_sub(seconds).max(first.unwrap_or(u64::MAX));
-    let lost: u64 = lost_seconds(store, start, clock).iter().map(|(from, to)| to - from + 1).sum();
+    let lost: u64 = missing_seconds(store, start, clock).iter().map(|(from, to)| to - from + 1).sum();
     let stalled_since = stalled_since(&store.views()[at], clock);
-    Some(Figures {
+    Some(ViewStatistics {
         count: histogram.count(),
-        quantiles: SHOWN.map(|shown| if latency { histogram.quantile(shown.quantile) } else { None }),
+        quantiles: PERCENTILES.map(|shown| if latency { histogram.quantile(shown.quantile) } else { None }),
         histogram,
         throughput,
         recent,
@@ -95,7 +95,7 @@ fn stalled_since(view: &View, clock: u64) -> Option<u64> {
 
 /// The seconds between `from` and `to` for which updates are missing, as inclusive ranges that do not overlap.
 #[must_use]
-pub fn lost_seconds(store: &AppStore, from: u64, to: u64) -> Vec<(u64, u64)> {
+pub fn missing_seconds(store: &AppStore, from: u64, to: u64) -> Vec<(u64, u64)> {
     let range = |hole: &joey_shared::store::Hole| {
         let end = if hole.to_ns == 0 { to } else { hole.to_ns / SLOT_NS };
         ((hole.from_ns / SLOT_NS + 1).max(from), end.min(to))
@@ -114,14 +114,14 @@ pub fn lost_seconds(store: &AppStore, from: u64, to: u64) -> Vec<(u64, u64)> {
 
 /// Events per second, second by second, up to the last complete one.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Rates {
+pub struct RateSeries {
     /// The second of the first value.
     pub start: u64,
     /// One value a second.
     pub values: Vec<f64>,
 }
 
-impl Rates {
+impl RateSeries {
     /// The mean of the last few seconds.
     #[must_use]
     pub fn recent(&self) -> Option<f64> {
@@ -139,11 +139,11 @@ impl Rates {
 }
 
 /// The sum of the rates of `views` over the window's complete seconds, from the first second of any of them on.
-pub fn rates(store: &mut AppStore, views: &[usize]) -> Rates {
+pub fn rates(store: &mut AppStore, views: &[usize]) -> RateSeries {
     let through = store.through_second();
     let ranges: Vec<_> =
         views.iter().map(|&at| store.slid(at).seconds_through(through)).filter(|range| !range.is_empty()).collect();
-    let Some(start) = ranges.iter().map(|range| *range.start()).min() else { return Rates::default() };
+    let Some(start) = ranges.iter().map(|range| *range.start()).min() else { return RateSeries::default() };
     let mut values = vec![0.0; usize::try_from((through + 1).saturating_sub(start)).unwrap_or(0)];
     for &at in views {
         let mut slot = values.iter_mut();
@@ -153,12 +153,12 @@ pub fn rates(store: &mut AppStore, views: &[usize]) -> Rates {
             }
         });
     }
-    Rates { start, values }
+    RateSeries { start, values }
 }
 
 /// The views that count what `pipeline` takes in; of all pipelines for `None`.
 #[must_use]
-pub fn ingestion_of(store: &AppStore, pipeline: Option<&str>) -> Vec<usize> {
+pub fn ingestion_views(store: &AppStore, pipeline: Option<&str>) -> Vec<usize> {
     positions(store, |key| {
         key.kind == Kind::PipelineIngestion && pipeline.is_none_or(|name| key.pipeline.as_deref() == Some(name))
     })
@@ -172,7 +172,7 @@ pub fn positions(store: &AppStore, admits: impl Fn(&ViewKey) -> bool) -> Vec<usi
 
 /// What pipelines take in over the window; `None` without an ingestion view.
 pub fn ingestion(store: &mut AppStore, pipeline: Option<&str>) -> Option<Throughput> {
-    match ingestion_of(store, pipeline).as_slice() {
+    match ingestion_views(store, pipeline).as_slice() {
         [] => None,
         // One view alone is the store's own answer, to the last bit.
         [at] => store.throughput(*at),
@@ -182,22 +182,22 @@ pub fn ingestion(store: &mut AppStore, pipeline: Option<&str>) -> Option<Through
 
 /// An application at a glance.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct AppFigures {
+pub struct AppStatistics {
     /// Events per second into its pipelines lately, where it reports that.
     pub ingress: Option<f64>,
     /// Events per second out of its pipelines lately.
     pub egress: Option<f64>,
     /// The latter over the window.
-    pub rates: Rates,
+    pub rates: RateSeries,
     /// The pipeline with the highest 99th percentile: its view, median and 99th.
-    pub worst: Option<Extreme>,
+    pub worst: Option<WorstView>,
     /// The computation with the highest 99th percentile.
-    pub slowest: Option<Extreme>,
+    pub slowest: Option<WorstView>,
 }
 
 /// A view that stands out.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Extreme {
+pub struct WorstView {
     /// Which.
     pub key: ViewKey,
     /// Half of its events took at most this.
@@ -207,28 +207,28 @@ pub struct Extreme {
 }
 
 /// The application at a glance; `figures` gives the numbers of a view.
-pub fn of_app(
+pub fn app_statistics(
     store: &mut AppStore,
-    mut figures: impl FnMut(&mut AppStore, usize) -> Option<[Option<QuantileRange>; SHOWN.len()]>,
-) -> AppFigures {
+    mut figures: impl FnMut(&mut AppStore, usize) -> Option<[Option<QuantileRange>; PERCENTILES.len()]>,
+) -> AppStatistics {
     let pipelines = positions(store, |key| key.kind == Kind::StartToEnd);
     let computations = positions(store, |key| key.kind == Kind::Computation);
-    let sources = ingestion_of(store, None);
+    let sources = ingestion_views(store, None);
     let rates_out = rates(store, &pipelines);
     let mut worst_of = |views: &[usize]| {
-        let mut worst: Option<Extreme> = None;
+        let mut worst: Option<WorstView> = None;
         for &at in views {
             if let Some([Some(p50), _, Some(p99), ..]) = figures(store, at)
                 && worst.as_ref().is_none_or(|worst| (p99.high, p99.low) > (worst.p99.high, worst.p99.low))
             {
-                worst = Some(Extreme { key: store.views()[at].key.clone(), p50, p99 });
+                worst = Some(WorstView { key: store.views()[at].key.clone(), p50, p99 });
             }
         }
         worst
     };
     let (worst, slowest) = (worst_of(&pipelines), worst_of(&computations));
     let ingress = if sources.is_empty() { None } else { rates(store, &sources).recent() };
-    AppFigures { ingress, egress: rates_out.recent(), rates: rates_out, worst, slowest }
+    AppStatistics { ingress, egress: rates_out.recent(), rates: rates_out, worst, slowest }
 }
 
 #[cfg(test)]
@@ -241,18 +241,18 @@ mod tests {
     fn a_view_has_its_numbers() {
         let mut store = store_of(&[update(1, 0, 100, &[5; 4]), update(2, 0, 102, &[5, 9]), update(3, 1, 104, &[9])]);
         let at = store.find(&ViewKey::computation("n")).unwrap();
-        let figures = of_view(&mut store, at).unwrap();
+        let figures = view_statistics(&mut store, at).unwrap();
         assert_eq!((figures.count, figures.covered, figures.seconds), (7, 6, 300));
         assert_eq!(figures.quantiles[0], Some(QuantileRange { low: 5, high: 8 }));
         assert_eq!(figures.throughput, Some(Throughput { min: 1.0, median: 1.5, max: 2.0 }));
         assert_eq!(figures.recent, Some(1.5));
-        assert_eq!(of_view(&mut store, 99), None);
+        assert_eq!(view_statistics(&mut store, 99), None);
     }
 
     #[test]
     fn a_view_stalls_and_an_application_falls_silent() {
         let mut store = store_of(&[update(1, 0, 100, &[5]), update(2, 1, 108, &[5])]);
-        let since = |store: &mut AppStore, at| of_view(store, at).unwrap().stalled_since;
+        let since = |store: &mut AppStore, at| view_statistics(store, at).unwrap().stalled_since;
         assert_eq!((since(&mut store, 0), since(&mut store, 1)), (Some(100 * S), None));
         assert_eq!(store.silent_for(113 * S), None);
         assert_eq!(store.silent_for(120 * S), Some(12 * S));
@@ -264,19 +264,19 @@ mod tests {
         for (from, to) in [(110, 115), (112, 118), (125, 0)] {
             store.note_hole(Hole { from_ns: from * S, to_ns: to * S, updates: Some(1) });
         }
-        assert_eq!(lost_seconds(&store, 100, 130), [(111, 118), (126, 130)]);
-        assert_eq!(of_view(&mut store, 0).unwrap().covered, 32 - 13);
+        assert_eq!(missing_seconds(&store, 100, 130), [(111, 118), (126, 130)]);
+        assert_eq!(view_statistics(&mut store, 0).unwrap().covered, 32 - 13);
     }
 
     #[test]
     fn counts_have_no_latency_and_an_app_its_extremes() {
         let mut store = store_of(&[update(1, 2, 100, &[700]), update(2, 3, 100, &[5, 5]), update(3, 0, 102, &[9])]);
-        let app = of_app(&mut store, |store, at| of_view(store, at).map(|figures| figures.quantiles));
+        let app = app_statistics(&mut store, |store, at| view_statistics(store, at).map(|figures| figures.quantiles));
         assert_eq!((app.ingress, app.egress), (Some(1.0), Some(0.5)));
         assert_eq!(app.worst.unwrap().key, ViewKey::pipeline("p"));
         assert_eq!(app.slowest.unwrap().key, ViewKey::computation("n"));
-        let source = ingestion_of(&store, Some("p"))[0];
-        assert_eq!(of_view(&mut store, source).unwrap().quantiles, [None; 5]);
+        let source = ingestion_views(&store, Some("p"))[0];
+        assert_eq!(view_statistics(&mut store, source).unwrap().quantiles, [None; 5]);
         assert_eq!(ingestion(&mut store, Some("p")).unwrap().median, 1.0);
         assert_eq!(ingestion(&mut store, Some("q")), None);
     }
