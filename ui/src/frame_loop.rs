@@ -1,170 +1,168 @@
-//! When to look again: the only animation-frame loop of the page.
+//! The page's only animation-frame loop: it sends ticks and paints charts.
 //!
-//! A frame is asked for when something may have changed (a message, a pointer, the quarter-second beat) and never twice. In
-//! it, at most every [`TICK_NS`], one signal says that numbers may be read again, and the charts that are in sight are
-//! painted. While nobody sees the page the browser gives no frames: data is merged and nothing is drawn.
+//! A frame is requested when something may have changed: a message arrived, the pointer moved, or the 250 ms timer fired.
+//! Two requests never overlap. In a frame, at most every [`TICK_NS`], the `tick` signal tells components to read the model
+//! again, and the visible charts are painted. The browser grants no frames to a hidden page: data is still merged then, but
+//! nothing is drawn.
 
 use std::rc::Rc;
+use std::time::Duration;
 
-use leptos::prelude::{RwSignal, Set};
-use wasm_bindgen::JsCast;
-use wasm_bindgen::closure::Closure;
+use leptos::prelude::{
+    LocalStorage, RwSignal, Set, StoredValue, WriteValue, on_cleanup, request_animation_frame_with_handle,
+    set_interval_with_handle,
+};
 use web_sys::HtmlCanvasElement;
 
 use crate::browser;
 use crate::chart::canvas::{Palette, paint};
 use crate::chart::{Shape, Size};
-use crate::kept::Kept;
 use crate::model::Model;
 
-/// Least time between two ticks, in ns. Producers report every second or two; more often would only be unrest.
+/// Minimum time between two ticks, in ns. Producers report every second or two, so more ticks would show nothing new.
 const TICK_NS: u64 = 500_000_000;
-/// Most time between two ticks, in ns: ages and the clock move on their own.
+/// Maximum time between two ticks, in ns: ages and the relay's time change without any message.
 const IDLE_TICK_NS: u64 = 1_000_000_000;
-/// How often the clock looks whether a tick is due, in ms.
-const BEAT_MS: u32 = 250;
+/// How often the timer checks whether a tick is due.
+const TIMER_PERIOD: Duration = Duration::from_millis(250);
 
 /// The page's one model.
-pub type Handle = Kept<Model>;
+pub type ModelHandle = StoredValue<Model, LocalStorage>;
 
-/// What paints a chart. A trait of its own, since `dyn Fn` brings two calls along that nobody makes.
-pub trait Draws {
-    /// The chart at this size.
-    fn list(&self, size: Size) -> Option<Vec<Shape>>;
-}
+/// Returns the shapes of a chart of the given size, or `None` while there is no data.
+pub type DrawChart = Rc<dyn Fn(Size) -> Option<Vec<Shape>>>;
 
-impl<F: Fn(Size) -> Option<Vec<Shape>>> Draws for F {
-    fn list(&self, size: Size) -> Option<Vec<Shape>> {
-        self(size)
-    }
-}
+/// Identifies a chart on the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChartId(u64);
 
-/// What paints a chart of a given size.
-pub type Paint = Rc<dyn Draws>;
-
-/// A chart that is to be painted: where, how, and how large.
-type Due = (HtmlCanvasElement, Paint, Size);
-
-/// The clock. Copies are the same clock.
+/// The frame loop. Copies share the same loop.
 #[derive(Clone, Copy)]
 #[allow(missing_debug_implementations, reason = "charts are closures")]
 pub struct FrameLoop {
-    model: Handle,
-    charts: Kept<Charts>,
-    /// Changes when numbers may be read again.
+    model: ModelHandle,
+    charts: StoredValue<Charts, LocalStorage>,
+    /// Changes when components should read the model again.
     pub tick: RwSignal<u64>,
 }
 
-/// The charts on the page.
+/// The charts on the page and when they were painted.
 #[derive(Default)]
 struct Charts {
-    known: Vec<Chart>,
-    next: u64,
+    charts: Vec<Chart>,
+    last_id: u64,
     palette: Option<Rc<Palette>>,
-    frame: Option<js_sys::Function>,
-    frame_pending: bool,
+    frame_requested: bool,
     ticks: u64,
-    ticked_ns: u64,
+    last_tick_ns: u64,
+    /// The model's revision at the last tick.
     revision: u64,
 }
 
 struct Chart {
-    number: u64,
+    id: ChartId,
     canvas: HtmlCanvasElement,
-    paint: Paint,
-    /// Tick and size when it was last painted.
+    draw: DrawChart,
+    /// Tick and size of the last paint.
     painted: Option<(u64, Size)>,
 }
 
+/// A chart to paint in this frame.
+struct DueChart {
+    canvas: HtmlCanvasElement,
+    draw: DrawChart,
+    size: Size,
+}
+
 impl FrameLoop {
-    /// A clock that shows `model`. It beats as long as the page lives.
+    /// Starts a loop that shows `model`. It stops when the current reactive owner is disposed.
     #[must_use]
-    pub fn start(model: Handle) -> Self {
-        let clock = Self { model, charts: Kept::new(Charts::default()), tick: RwSignal::new(0) };
-        let frame = Closure::<dyn FnMut()>::new(move || clock.frame()).into_js_value();
-        clock.charts.get().frame = frame.dyn_into().ok();
-        gloo_timers::callback::Interval::new(BEAT_MS, move || clock.wake()).forget();
-        clock
+    pub fn start(model: ModelHandle) -> Self {
+        let frame_loop = Self { model, charts: StoredValue::new_local(Charts::default()), tick: RwSignal::new(0) };
+        if let Ok(timer) = set_interval_with_handle(move || frame_loop.request_frame(), TIMER_PERIOD) {
+            on_cleanup(move || timer.clear());
+        }
+        frame_loop
     }
 
-    /// Asks for a frame, unless one is coming.
-    pub fn wake(self) {
-        let mut charts = self.charts.get();
-        if charts.frame_pending || browser::is_hidden() {
-            return;
-        }
-        if let (Some(frame), Some(window)) = (&charts.frame, web_sys::window()) {
-            charts.frame_pending = window.request_animation_frame(frame).is_ok();
+    /// Requests a frame, unless one is already requested or the page is hidden.
+    pub fn request_frame(self) {
+        let Some(mut charts) = self.charts.try_write_value() else { return };
+        if !charts.frame_requested && !browser::is_hidden() {
+            charts.frame_requested = request_animation_frame_with_handle(move || self.on_frame()).is_ok();
         }
     }
 
-    /// Ticks and paints in the next frame, whatever the time: somebody did something.
-    pub fn now(self) {
-        self.charts.get().ticked_ns = 0;
-        self.wake();
+    /// Ticks and paints in the next frame, even if no tick is due: the user did something.
+    pub fn tick_now(self) {
+        if let Some(mut charts) = self.charts.try_write_value() {
+            charts.last_tick_ns = 0;
+        }
+        self.request_frame();
     }
 
-    /// Forgets the colours and paints everything again.
-    pub fn repaint(self) {
+    /// Reads the colours again and repaints every chart.
+    pub fn repaint_all(self) {
         {
-            let mut charts = self.charts.get();
+            let mut charts = self.charts.write_value();
             charts.palette = None;
-            charts.known.iter_mut().for_each(|chart| chart.painted = None);
+            charts.charts.iter_mut().for_each(|chart| chart.painted = None);
         }
-        self.wake();
+        self.request_frame();
     }
 
-    /// A number for a chart that is about to exist.
+    /// An id for a chart that will be added.
     #[must_use]
-    pub fn reserve(self) -> u64 {
-        let mut charts = self.charts.get();
-        charts.next += 1;
-        charts.next
+    pub fn new_chart_id(self) -> ChartId {
+        let mut charts = self.charts.write_value();
+        charts.last_id += 1;
+        ChartId(charts.last_id)
     }
 
-    /// Paints chart `number` on `canvas` from now on.
-    pub fn add(self, number: u64, canvas: HtmlCanvasElement, paint: Paint) {
-        self.charts.get().known.push(Chart { number, canvas, paint, painted: None });
-        self.wake();
+    /// Paints chart `id` on `canvas` from the next frame on.
+    pub fn add_chart(self, id: ChartId, canvas: HtmlCanvasElement, draw: DrawChart) {
+        self.charts.write_value().charts.push(Chart { id, canvas, draw, painted: None });
+        self.request_frame();
     }
 
-    /// Paints chart `number` no more.
-    pub fn remove(self, number: u64) {
-        self.charts.get().known.retain(|chart| chart.number != number);
+    /// Stops painting chart `id`.
+    pub fn remove_chart(self, id: ChartId) {
+        if let Some(mut charts) = self.charts.try_write_value() {
+            charts.charts.retain(|chart| chart.id != id);
+        }
     }
 
-    /// Paints chart `number` in the next frame.
-    pub fn touch(self, number: u64) {
-        self.charts
-            .get()
-            .known
-            .iter_mut()
-            .filter(|chart| chart.number == number)
-            .for_each(|chart| chart.painted = None);
-        self.wake();
+    /// Repaints chart `id` in the next frame.
+    pub fn repaint_chart(self, id: ChartId) {
+        if let Some(chart) = self.charts.write_value().charts.iter_mut().find(|chart| chart.id == id) {
+            chart.painted = None;
+        }
+        self.request_frame();
     }
 
-    fn frame(self) {
+    fn on_frame(self) {
         let now_ns = browser::now_ns();
         let revision = {
-            let mut model = self.model.get();
+            // The page may have been unmounted since the frame was requested.
+            let Some(mut model) = self.model.try_write_value() else { return };
             model.viewer().advance(now_ns);
             model.revision()
         };
-        let tick = self.charts.get().tick(revision, now_ns);
+        let tick = self.charts.write_value().next_tick(revision, now_ns);
         if let Some(tick) = tick {
             self.tick.set(tick);
         }
         self.paint_charts();
     }
 
-    /// Paints what is in sight and older than the last tick. Painting reads the model, so nothing here may hold it.
+    /// Paints the visible charts that are older than the last tick. Painting reads the model, so it must not be locked here.
     fn paint_charts(self) {
-        let (due, palette) = self.charts.get().due();
+        let (due, palette) = self.charts.write_value().due();
+        let Some(palette) = palette else { return };
         let ratio = web_sys::window().map_or(1.0, |window| window.device_pixel_ratio());
-        for (canvas, draw, size) in due {
-            if let (Some(list), Some(palette)) = (draw.list(size), &palette) {
-                paint(&canvas, &list, palette, size, ratio);
+        for DueChart { canvas, draw, size } in due {
+            if let Some(shapes) = draw(size) {
+                paint(&canvas, &shapes, &palette, size, ratio);
             }
         }
     }
@@ -172,30 +170,30 @@ impl FrameLoop {
 
 impl Charts {
     /// The number of a new tick, if one is due.
-    fn tick(&mut self, revision: u64, now_ns: u64) -> Option<u64> {
-        self.frame_pending = false;
-        let due_ns = if revision == self.revision { IDLE_TICK_NS } else { TICK_NS };
-        if self.ticked_ns > 0 && now_ns.saturating_sub(self.ticked_ns) < due_ns {
+    fn next_tick(&mut self, revision: u64, now_ns: u64) -> Option<u64> {
+        self.frame_requested = false;
+        let period_ns = if revision == self.revision { IDLE_TICK_NS } else { TICK_NS };
+        if self.last_tick_ns > 0 && now_ns.saturating_sub(self.last_tick_ns) < period_ns {
             return None;
         }
-        (self.revision, self.ticked_ns) = (revision, now_ns);
+        (self.revision, self.last_tick_ns) = (revision, now_ns);
         self.ticks += 1;
         Some(self.ticks)
     }
 
-    /// What is to be painted now, and in which colours.
-    fn due(&mut self) -> (Vec<Due>, Option<Rc<Palette>>) {
+    /// The charts to paint in this frame, and the colours to use.
+    fn due(&mut self) -> (Vec<DueChart>, Option<Rc<Palette>>) {
         if self.palette.is_none() {
             let body = browser::document().and_then(|document| document.body());
             self.palette = body.and_then(|body| Palette::read(&body)).map(Rc::new);
         }
         let mut due = Vec::new();
-        for chart in &mut self.known {
+        for chart in &mut self.charts {
             let size =
                 Size { width: f64::from(chart.canvas.client_width()), height: f64::from(chart.canvas.client_height()) };
-            if chart.painted != Some((self.ticks, size)) && size.width > 0.0 && browser::is_in_sight(&chart.canvas) {
+            if chart.painted != Some((self.ticks, size)) && size.width > 0.0 && browser::is_in_viewport(&chart.canvas) {
                 chart.painted = Some((self.ticks, size));
-                due.push((chart.canvas.clone(), Rc::clone(&chart.paint), size));
+                due.push(DueChart { canvas: chart.canvas.clone(), draw: Rc::clone(&chart.draw), size });
             }
         }
         (due, self.palette.clone())

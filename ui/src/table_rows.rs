@@ -1,18 +1,17 @@
-//! The tables: which views a table lists, in which order, and which of them a filter leaves.
+//! The rows of the tables: which views a table lists, in which order, and which of them match a filter.
 //!
-//! Pure. What a row's cells say is read from `figures.rs` when the row is drawn.
+//! Nothing here depends on the browser. The values in a row's cells come from `statistics.rs` when the row is rendered.
 
 use joey_shared::histogram::QuantileRange;
 use joey_shared::store::AppStore;
 use joey_shared::view::{Kind, ViewKey};
 
-use crate::sort::sorted;
 use crate::statistics::ViewStatistics;
 
-/// Rows drawn before somebody asks for all of them: more than anybody reads, few enough to stay quick.
+/// Maximum number of rows before the user asks for all of them: more than anyone reads, few enough to stay fast.
 pub const ROWS_MAX: usize = 200;
 
-/// A table of views. The tables are those of the original Metrics UI.
+/// The views that a table lists. The tables are those of the original Metrics UI.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listing {
     /// Every pipeline.
@@ -23,93 +22,76 @@ pub enum Listing {
     Computations,
     /// Every metric of a category that Joey does not know.
     Others,
-    /// A pipeline's workers.
+    /// The workers of a pipeline.
     PipelineByWorker(String),
     /// The computations of a pipeline, over all workers.
     ComputationsFor(String),
-    /// A worker's pipelines.
+    /// The pipelines of a worker.
     PipelinesOn(String),
-    /// A worker's computations.
+    /// The computations of a worker.
     ComputationsOn(String),
-    /// A computation's workers.
+    /// The workers of a computation.
     ComputationOnWorker(String),
     /// The computations of a pipeline on a worker.
     ComputationsForOn(String, String),
 }
 
-/// One line of a table.
+/// A row of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// Position of its view in the store.
-    pub at: usize,
-    /// What it shows.
+pub struct TableRow {
+    /// The index of its view in the store.
+    pub view_index: usize,
+    /// The key of its view.
     pub key: ViewKey,
-    /// Where in the pipeline it sits.
-    pub id: u16,
-    /// What it is called here.
+    /// The position of a computation in its pipeline.
+    pub position: u16,
+    /// Its name in this table.
     pub label: String,
-    /// What tells it from others of the same name.
-    pub aside: Option<String>,
+    /// What distinguishes it from other rows with the same name.
+    pub qualifier: Option<String>,
 }
 
-/// What a table may be sorted by.
+/// A column that a table can be sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Column {
-    /// Names.
+    /// The name.
     Name,
-    /// A percentile, by its position in [`PERCENTILES`](crate::statistics::PERCENTILES).
+    /// A percentile, by its index in [`PERCENTILES`](crate::statistics::PERCENTILES).
     Percentile(usize),
-    /// The least busy second.
+    /// The minimum rate.
     Min,
-    /// The middle.
+    /// The median rate.
     Median,
-    /// The busiest second.
+    /// The maximum rate.
     Max,
 }
 
-/// How a table is sorted, and whether the largest comes first; `None` is its own order.
-pub type Order = Option<(Column, bool)>;
-
-/// `order` as one number, for a signal of numbers.
-#[must_use]
-pub fn to_number(order: Order) -> u64 {
-    let place = |column| match column {
-        Column::Name => 0,
-        Column::Min => 1,
-        Column::Median => 2,
-        Column::Max => 3,
-        Column::Percentile(at) => 4 + at as u64,
-    };
-    order.map_or(0, |(column, descending)| 2 + place(column) * 2 + u64::from(descending))
+/// The order that the user chose for a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sort {
+    /// The column.
+    pub column: Column,
+    /// Whether the largest value is first.
+    pub descending: bool,
 }
 
-/// The order that [`to_number`] made `number` of.
-#[must_use]
-pub fn from_number(number: u64) -> Order {
-    let column = match number.checked_sub(2)? / 2 {
-        0 => Column::Name,
-        1 => Column::Min,
-        2 => Column::Median,
-        3 => Column::Max,
-        at => Column::Percentile(usize::try_from(at - 4).ok()?),
-    };
-    Some((column, number % 2 == 1))
-}
-
-/// The order after somebody pressed the head of `column`: numbers begin with the largest, names with the first.
-#[must_use]
-pub fn pressed(order: Order, column: Column) -> Order {
-    let descending_first = column != Column::Name;
-    match order {
-        Some((current, descending)) if current == column => {
-            (descending == descending_first).then_some((column, !descending))
+impl Sort {
+    /// The order after the user pressed the head of `column`: first by numbers descending or names ascending, then the other
+    /// way, then the table's own order.
+    #[must_use]
+    pub fn after_press(current: Option<Self>, column: Column) -> Option<Self> {
+        let initially_descending = column != Column::Name;
+        match current {
+            Some(sort) if sort.column == column => {
+                (sort.descending == initially_descending).then_some(Self { column, descending: !sort.descending })
+            }
+            _ => Some(Self { column, descending: initially_descending }),
         }
-        _ => Some((column, descending_first)),
     }
 }
 
 impl Listing {
-    /// What the table is called.
+    /// The title of the table.
     #[must_use]
     pub fn title(&self) -> String {
         match self {
@@ -126,7 +108,7 @@ impl Listing {
         }
     }
 
-    /// What its lines are.
+    /// What a row of the table is.
     #[must_use]
     pub const fn subject(&self) -> &'static str {
         match self {
@@ -139,36 +121,38 @@ impl Listing {
         }
     }
 
-    /// Whether its lines show what goes in beside what comes out.
+    /// Whether its rows show the rate in beside the rate out.
     #[must_use]
     pub const fn shows_ingestion(&self) -> bool {
         matches!(self, Self::Pipelines)
     }
 
-    /// Its lines, in its own order: computations as they sit in the pipeline, everything else by name.
+    /// The rows in the table's own order: computations by their position in the pipeline, everything else by name.
     #[must_use]
-    pub fn rows(&self, store: &AppStore) -> Vec<Row> {
-        let parts = if let Self::ComputationsFor(pipeline) = self { parts_of(store, pipeline) } else { Vec::new() };
-        let rows: Vec<Row> = store
+    pub fn rows(&self, store: &AppStore) -> Vec<TableRow> {
+        let computations =
+            if let Self::ComputationsFor(pipeline) = self { computations_of(store, pipeline) } else { Vec::new() };
+        let mut rows: Vec<TableRow> = store
             .views_by_key()
-            .filter(|(_, view)| self.admits(&view.key, store, &parts))
-            .map(|(at, view)| {
-                let (label, aside) = self.label(&view.key);
-                Row { at, key: view.key.clone(), id: view.id, label, aside }
+            .filter(|(_, view)| self.contains(&view.key, store, &computations))
+            .map(|(view_index, view)| {
+                let (label, qualifier) = self.label(&view.key);
+                TableRow { view_index, key: view.key.clone(), position: view.id, label, qualifier }
             })
             .collect();
-        let computations = self.subject() == "Computation";
-        let id = |row: &Row| if computations { row.id } else { 0 };
-        sorted(rows, &|a, b| (id(a), &a.label, &a.aside).cmp(&(id(b), &b.label, &b.aside)))
+        let by_position = self.subject() == "Computation";
+        let position = |row: &TableRow| if by_position { row.position } else { 0 };
+        rows.sort_by(|a, b| (position(a), &a.label, &a.qualifier).cmp(&(position(b), &b.label, &b.qualifier)));
+        rows
     }
 
-    fn admits(&self, key: &ViewKey, store: &AppStore, parts: &[&str]) -> bool {
-        let pipeline = |name: &String| key.pipeline.as_ref() == Some(name);
-        let worker = |name: &String| key.worker.as_ref() == Some(name);
+    fn contains(&self, key: &ViewKey, store: &AppStore, computations: &[&str]) -> bool {
+        let has_pipeline = |name: &String| key.pipeline.as_ref() == Some(name);
+        let has_worker = |name: &String| key.worker.as_ref() == Some(name);
         match self {
             Self::Pipelines => match key.kind {
                 Kind::StartToEnd => true,
-                // A pipeline that takes in and never completes anything is worth seeing most of all.
+                // A pipeline that ingests but completes nothing is the most important one to see.
                 Kind::PipelineIngestion => {
                     key.pipeline.as_deref().is_some_and(|name| store.find(&ViewKey::pipeline(name)).is_none())
                 }
@@ -177,18 +161,21 @@ impl Listing {
             Self::Workers => key.kind == Kind::NodeIngressEgress,
             Self::Computations => key.kind == Kind::Computation,
             Self::Others => matches!(key.kind, Kind::Other(_)),
-            Self::PipelineByWorker(name) => key.kind == Kind::StartToEndByWorker && pipeline(name),
+            Self::PipelineByWorker(name) => key.kind == Kind::StartToEndByWorker && has_pipeline(name),
             Self::ComputationsFor(_) => {
                 key.kind == Kind::Computation
-                    && key.name.as_deref().is_some_and(|name| parts.binary_search(&name).is_ok())
+                    && key.name.as_deref().is_some_and(|name| computations.binary_search(&name).is_ok())
             }
-            Self::PipelinesOn(name) => key.kind == Kind::NodeIngressEgressByPipeline && worker(name),
-            Self::ComputationsOn(name) => key.kind == Kind::ComputationByWorker && worker(name),
+            Self::PipelinesOn(name) => key.kind == Kind::NodeIngressEgressByPipeline && has_worker(name),
+            Self::ComputationsOn(name) => key.kind == Kind::ComputationByWorker && has_worker(name),
             Self::ComputationOnWorker(name) => key.kind == Kind::ComputationByWorker && key.name.as_ref() == Some(name),
-            Self::ComputationsForOn(p, w) => key.kind == Kind::ComputationByWorker && pipeline(p) && worker(w),
+            Self::ComputationsForOn(pipeline, worker) => {
+                key.kind == Kind::ComputationByWorker && has_pipeline(pipeline) && has_worker(worker)
+            }
         }
     }
 
+    /// The label and the qualifier of a row.
     fn label(&self, key: &ViewKey) -> (String, Option<String>) {
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
         match (self, &key.kind) {
@@ -205,48 +192,52 @@ impl Listing {
     }
 }
 
-/// The computations that have a part in `pipeline`, sorted.
-fn parts_of<'a>(store: &'a AppStore, pipeline: &str) -> Vec<&'a str> {
-    let part = |key: &ViewKey| key.kind == Kind::ComputationByWorker && key.pipeline.as_deref() == Some(pipeline);
-    let names = store.views().iter().filter(|view| part(&view.key)).filter_map(|view| view.key.name.as_deref());
-    sorted(names.collect(), &Ord::cmp)
+/// The computations of `pipeline`, sorted.
+fn computations_of<'a>(store: &'a AppStore, pipeline: &str) -> Vec<&'a str> {
+    let matches = |key: &ViewKey| key.kind == Kind::ComputationByWorker && key.pipeline.as_deref() == Some(pipeline);
+    let views = store.views().iter().filter(|view| matches(&view.key));
+    let mut names: Vec<&str> = views.filter_map(|view| view.key.name.as_deref()).collect();
+    names.sort_unstable();
+    names
 }
 
-/// Leaves the rows that `filter` finds and puts them in `order`; `figures` gives the numbers to sort by.
+/// The rows that match `filter`, in the order of `sort` (or as they are for `None`). `statistics` returns those of a view.
+///
+/// The filter ignores the case of ASCII letters only.
 #[must_use]
-pub fn arrange(
-    mut rows: Vec<Row>,
-    order: Order,
+pub fn filter_and_sort(
+    mut rows: Vec<TableRow>,
+    sort: Option<Sort>,
     filter: &str,
-    mut figures: impl FnMut(usize) -> Option<ViewStatistics>,
-) -> Vec<Row> {
-    // Folding the case of every script would cost more than the whole table.
-    let wanted = filter.trim().to_ascii_lowercase().into_bytes();
-    if !wanted.is_empty() {
-        let holds =
-            |text: &str| text.to_ascii_lowercase().into_bytes().windows(wanted.len()).any(|part| part == wanted);
-        rows.retain(|row| holds(&row.label) || row.aside.as_deref().is_some_and(holds));
+    mut statistics: impl FnMut(usize) -> Option<ViewStatistics>,
+) -> Vec<TableRow> {
+    let filter = filter.trim().to_ascii_lowercase();
+    if !filter.is_empty() {
+        let matches = |text: &str| text.to_ascii_lowercase().contains(&filter);
+        rows.retain(|row| matches(&row.label) || row.qualifier.as_deref().is_some_and(matches));
     }
-    let Some((column, descending)) = order else { return rows };
+    let Some(Sort { column, descending }) = sort else { return rows };
     if column == Column::Name {
-        rows = sorted(rows, &|a, b| (&a.label, &a.aside).cmp(&(&b.label, &b.aside)));
+        rows.sort_by(|a, b| (&a.label, &a.qualifier).cmp(&(&b.label, &b.qualifier)));
         if descending {
             rows.reverse();
         }
         return rows;
     }
-    let keyed: Vec<(Option<Rank>, Row)> =
-        rows.into_iter().map(|row| (figures(row.at).and_then(|figures| rank(&figures, column)), row)).collect();
-    // Rows without a number stay last, whichever way the others go.
-    let keyed = sorted(keyed, &|(a, _), (b, _)| match (a, b) {
+    let mut ranked: Vec<(Option<Rank>, TableRow)> = rows
+        .into_iter()
+        .map(|row| (statistics(row.view_index).and_then(|statistics| rank(&statistics, column)), row))
+        .collect();
+    // Rows without a value are last in either direction.
+    ranked.sort_by(|(a, _), (b, _)| match (a, b) {
         (Some(a), Some(b)) if descending => b.total_cmp(a),
         (Some(a), Some(b)) => a.total_cmp(b),
         (a, b) => b.is_some().cmp(&a.is_some()),
     });
-    keyed.into_iter().map(|(_, row)| row).collect()
+    ranked.into_iter().map(|(_, row)| row).collect()
 }
 
-/// What a row is sorted by: a number, and a second where the first is equal.
+/// A sort key: a number, and a second one for equal first ones.
 struct Rank(f64, f64);
 
 impl Rank {
@@ -255,14 +246,14 @@ impl Rank {
     }
 }
 
-fn rank(figures: &ViewStatistics, column: Column) -> Option<Rank> {
+fn rank(statistics: &ViewStatistics, column: Column) -> Option<Rank> {
     let range = |range: QuantileRange| Rank(range.high as f64, range.low as f64);
     match column {
         Column::Name => None,
-        Column::Percentile(at) => figures.quantiles.get(at).copied().flatten().map(range),
-        Column::Min => figures.throughput.map(|throughput| Rank(throughput.min, 0.0)),
-        Column::Median => figures.throughput.map(|throughput| Rank(throughput.median, 0.0)),
-        Column::Max => figures.throughput.map(|throughput| Rank(throughput.max, 0.0)),
+        Column::Percentile(index) => statistics.quantiles.get(index).copied().flatten().map(range),
+        Column::Min => statistics.throughput.map(|throughput| Rank(throughput.min, 0.0)),
+        Column::Median => statistics.throughput.map(|throughput| Rank(throughput.median, 0.0)),
+        Column::Max => statistics.throughput.map(|throughput| Rank(throughput.max, 0.0)),
     }
 }
 
@@ -272,10 +263,17 @@ mod tests {
     use crate::statistics::view_statistics;
     use crate::testing::{store_of, update};
 
-    /// The labels of a listing's rows, sorted and filtered.
-    fn check(listing: &Listing, order: Order, filter: &str, expected: &[&str]) {
+    const P99: Column = Column::Percentile(2);
+
+    const fn sort(column: Column, descending: bool) -> Option<Sort> {
+        Some(Sort { column, descending })
+    }
+
+    /// The labels of a listing's rows, filtered and sorted.
+    fn check(listing: &Listing, sort: Option<Sort>, filter: &str, expected: &[&str]) {
         let mut store = store_of(&[update(1, 0, 100, &[5; 4]), update(2, 1, 100, &[900]), update(3, 4, 100, &[7])]);
-        let rows = arrange(listing.rows(&store), order, filter, |at| view_statistics(&mut store, at));
+        let rows =
+            filter_and_sort(listing.rows(&store), sort, filter, |view_index| view_statistics(&mut store, view_index));
         assert_eq!(rows.iter().map(|row| row.label.as_str()).collect::<Vec<_>>(), expected, "{listing:?}");
     }
 
@@ -298,31 +296,26 @@ mod tests {
     #[test]
     fn rows_are_sorted_and_filtered() {
         let on_worker = Listing::ComputationOnWorker("n".to_owned());
-        check(&on_worker, Some((Column::Percentile(2), true)), "", &["b", "a"]);
-        check(&on_worker, Some((Column::Percentile(2), false)), "", &["a", "b"]);
-        check(&on_worker, Some((Column::Median, true)), "", &["a", "b"]);
-        check(&on_worker, Some((Column::Name, true)), "", &["b", "a"]);
+        check(&on_worker, sort(P99, true), "", &["b", "a"]);
+        check(&on_worker, sort(P99, false), "", &["a", "b"]);
+        check(&on_worker, sort(Column::Median, true), "", &["a", "b"]);
+        check(&on_worker, sort(Column::Name, true), "", &["b", "a"]);
         check(&on_worker, None, " B ", &["b"]);
         check(&on_worker, None, "nothing", &[]);
     }
 
     #[test]
-    fn a_head_pressed_again_turns_round_and_then_lets_go() {
-        let by_p99 = pressed(None, Column::Percentile(2));
-        assert_eq!(by_p99, Some((Column::Percentile(2), true)));
-        let turned = pressed(by_p99, Column::Percentile(2));
-        assert_eq!(turned, Some((Column::Percentile(2), false)));
-        assert_eq!(pressed(turned, Column::Percentile(2)), None);
-        assert_eq!(pressed(by_p99, Column::Name), Some((Column::Name, false)));
-        for order in
-            [None, by_p99, turned, Some((Column::Name, false)), Some((Column::Max, true)), Some((Column::Min, false))]
-        {
-            assert_eq!(from_number(to_number(order)), order);
-        }
+    fn a_head_pressed_again_reverses_the_order_and_then_resets_it() {
+        let by_p99 = Sort::after_press(None, P99);
+        assert_eq!(by_p99, sort(P99, true));
+        let reversed = Sort::after_press(by_p99, P99);
+        assert_eq!(reversed, sort(P99, false));
+        assert_eq!(Sort::after_press(reversed, P99), None);
+        assert_eq!(Sort::after_press(by_p99, Column::Name), sort(Column::Name, false));
     }
 
     #[test]
-    fn a_pipeline_that_only_takes_in_is_listed() {
+    fn a_pipeline_that_only_ingests_is_listed() {
         let mut store = AppStore::default();
         let key = joey_shared::series::SeriesKey {
             category: joey_shared::series::PIPELINE_INGESTION.to_owned(),

@@ -15,10 +15,11 @@ use joey_ui::chart::canvas::{Palette, paint};
 use joey_ui::chart::{Ink, Rect, Shape, Size};
 use joey_ui::route::{Page, Route};
 use joey_ui::table_rows::Listing;
-use joey_ui::view::{Ctx, app, table};
+use joey_ui::view::{App, UiState, ViewTable};
+use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
-use web_sys::{Document, Element, HtmlCanvasElement};
+use web_sys::{Document, Element, HtmlCanvasElement, HtmlElement};
 
 wasm_bindgen_test_configure!(run_in_browser);
 
@@ -106,17 +107,18 @@ fn messages() -> Vec<Vec<u8>> {
 #[wasm_bindgen_test]
 async fn names_stay_text_and_canvases_have_names() {
     let stage = stage();
-    let handle = leptos::mount::mount_to_renderer(&stage, || {
-        let ctx = Ctx::start(Vec::new());
+    let handle = leptos::mount::mount_to(stage.clone().unchecked_into::<HtmlElement>(), || {
+        let ui = UiState::start(Vec::new());
+        provide_context(ui);
         {
-            let mut model = ctx.model.get();
+            let mut model = ui.model.write_value();
             model.show(&Page::Dashboard(HOSTILE.to_owned()), 0);
             model.viewer().connected();
             for message in messages() {
                 model.viewer().receive(&message, 0, |_| {}).unwrap();
             }
         }
-        table(ctx, HOSTILE, Listing::Computations, true)
+        view! { <ViewTable app=StoredValue::new(HOSTILE.to_owned()) listing=Listing::Computations/> }
     });
     sleep(400).await;
     assert!(document().get_element_by_id("injected").is_none());
@@ -146,9 +148,9 @@ async fn the_address_bar_leads_to_pages_of_any_name() {
     let location = web_sys::window().unwrap().location();
     let before = location.hash().unwrap();
     let stage = stage();
-    let handle = leptos::mount::mount_to_renderer(&stage, app);
+    let handle = leptos::mount::mount_to(stage.clone().unchecked_into::<HtmlElement>(), App);
     for name in ["a/b?c#d%e@f:g*h i", "Décodage · 解码 🚀", HOSTILE, ""] {
-        let route = Route { page: Page::Detail(name.to_owned(), ViewKey::computation(name)), window: Some(60) };
+        let route = Route { page: Page::Detail(name.to_owned(), ViewKey::computation(name)), window_seconds: Some(60) };
         location.set_hash(&route.address()).unwrap();
         sleep(60).await;
         assert_eq!(Route::parse(&location.hash().unwrap()), route);
@@ -162,7 +164,7 @@ async fn the_address_bar_leads_to_pages_of_any_name() {
     sleep(60).await;
     assert!(stage.text_content().unwrap().contains("There is no such page"));
     location.set_hash(&before).unwrap();
-    // The page must still be there when the browser tells it.
+    // The page must still be mounted when the event arrives.
     sleep(60).await;
     drop(handle);
     stage.remove();

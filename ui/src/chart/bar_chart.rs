@@ -53,7 +53,7 @@ pub struct Bar {
     /// Its share in percent.
     pub percent: f64,
     /// The share of it and all before it in percent.
-    pub cumulative: f64,
+    pub cumulative_percent: f64,
 }
 
 /// The bars of `histogram`.
@@ -75,7 +75,7 @@ pub fn bars(histogram: &Histogram, set: BinSet) -> Vec<Bar> {
             64 => format!("≥ {}", format::duration(low.into()).thin()),
             _ => format!("< {}", format::duration(high).thin()),
         };
-        bars.push(Bar { low, high, label, count, percent: percent(count), cumulative: percent(seen) });
+        bars.push(Bar { low, high, label, count, percent: percent(count), cumulative_percent: percent(seen) });
         from = (bound + 1).min(BINS - 1);
     }
     bars
@@ -185,7 +185,7 @@ mod tests {
         for (set, _) in BinSet::CHOICES {
             let bars = bars(&golden(), set);
             assert_eq!(bars.iter().map(|bar| bar.count).sum::<u128>(), 57_841);
-            assert!((bars.last().unwrap().cumulative - 100.0).abs() < 1e-9);
+            assert!((bars.last().unwrap().cumulative_percent - 100.0).abs() < 1e-9);
             assert!(bars.windows(2).all(|pair| pair[0].high == u128::from(pair[1].low)));
         }
         assert!(bars(&Histogram::default(), BinSet::All).is_empty());

@@ -2,7 +2,7 @@
 
 use joey_shared::format;
 
-use crate::time_format::Zones;
+use crate::time_format::UtcOffsets;
 
 /// A linear map from `from..=to` to `start..=end`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -105,17 +105,17 @@ const TIME_STEPS: [u64; 10] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 900];
 
 /// FrameLoop times to label between two seconds, at most `labels_max`: `(second, label)`.
 #[must_use]
-pub fn time_ticks(from: u64, to: u64, labels_max: usize, zones: Zones) -> Vec<(u64, String)> {
+pub fn time_ticks(from: u64, to: u64, labels_max: usize, utc_offsets: UtcOffsets) -> Vec<(u64, String)> {
     let span = to.saturating_sub(from);
     let fits = |step: &u64| span / step < labels_max.max(1) as u64;
     let step = TIME_STEPS.into_iter().find(fits).unwrap_or(900);
     // Labels stand at round local times, which are not round UTC ones everywhere. Summer time changes no step of ours: it is
     // half an hour at least.
-    let shift = zones.at(from).0.rem_euclid(i64::try_from(step).unwrap_or(1)).cast_unsigned();
+    let shift = utc_offsets.at(from).0.rem_euclid(i64::try_from(step).unwrap_or(1)).cast_unsigned();
     // The product is at least `from + shift`.
     let first = (from + shift).div_ceil(step) * step - shift;
     let label = |second: u64| {
-        let mut time = zones.time(second);
+        let mut time = utc_offsets.time(second);
         time.truncate(if step >= 60 { 5 } else { 8 });
         time
     };
@@ -143,7 +143,7 @@ pub fn nines(quantile: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time_format::Zone;
+    use crate::time_format::UtcOffset;
 
     #[test]
     fn a_scale_goes_both_ways() {
@@ -179,8 +179,8 @@ mod tests {
     }
 
     fn times(from: u64, to: u64, labels_max: usize, zone: i64) -> Vec<String> {
-        let zones = Zones::between(from, to, |_| Zone(zone));
-        time_ticks(from, to, labels_max, zones).into_iter().map(|(_, label)| label).collect()
+        let utc_offsets = UtcOffsets::between(from, to, |_| UtcOffset(zone));
+        time_ticks(from, to, labels_max, utc_offsets).into_iter().map(|(_, label)| label).collect()
     }
 
     #[test]
@@ -190,11 +190,11 @@ mod tests {
         assert_eq!(times(36_001, 36_300, 2, 1_800), ["10:35"]);
         assert_eq!(times(0, 0, 0, 0), ["00:00:00"]);
         // The end of summer time in Berlin: 03:00 is 02:00.
-        let zones = Zones::between(1_792_888_200, 1_792_891_800, |second| {
-            Zone(if second < 1_792_890_000 { 7_200 } else { 3_600 })
+        let utc_offsets = UtcOffsets::between(1_792_888_200, 1_792_891_800, |second| {
+            UtcOffset(if second < 1_792_890_000 { 7_200 } else { 3_600 })
         });
         let labels: Vec<String> =
-            time_ticks(1_792_888_200, 1_792_891_800, 5, zones).into_iter().map(|(_, label)| label).collect();
+            time_ticks(1_792_888_200, 1_792_891_800, 5, utc_offsets).into_iter().map(|(_, label)| label).collect();
         assert_eq!(labels, ["02:30", "02:45", "02:00", "02:15", "02:30"]);
     }
 

@@ -14,8 +14,10 @@ pub fn rate(rates: &RateSeries, from: u64, to: u64, size: Size) -> Vec<Shape> {
     let y = Scale { from: 0.0, to: if most > 0.0 { most } else { 1.0 }, start: size.height - 1.5, end: 2.0 };
     let baseline = size.height - 1.0;
     let mut list = vec![Shape::hairline(Ink::Grid, [0.0, baseline], [size.width, baseline])];
-    let points: Vec<[f64; 2]> =
-        (rates.start..).zip(&rates.values).map(|(second, &rate)| [x.at(second as f64 - 0.5), y.at(rate)]).collect();
+    let points: Vec<[f64; 2]> = (rates.start_second..)
+        .zip(&rates.values)
+        .map(|(second, &rate)| [x.at(second as f64 - 0.5), y.at(rate)])
+        .collect();
     if let (Some(first), Some(last)) = (points.first().copied(), points.last().copied()) {
         let mut area = points.clone();
         area.extend([[last[0], baseline], [first[0], baseline]]);
@@ -71,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_rate_is_drawn_where_its_seconds_are() {
-        let rates = RateSeries { start: 51, values: vec![0.0, 10.0, 5.0] };
+        let rates = RateSeries { start_second: 51, values: vec![0.0, 10.0, 5.0] };
         let list = rate(&rates, 1, 100, SIZE);
         let Some(Shape::Line { points, .. }) = list.last() else { panic!("no line in {list:?}") };
         assert!((points[0][0] - 50.0).abs() < 1.0);

@@ -1,7 +1,7 @@
 //! Time: the latency heatmap and, under it on the same axis, events per second; one crosshair through both.
 //!
 //! Second `k` is drawn from `k - 1` to `k`, since periods are named by their ends. RateSeries are steps, not slopes: a producer
-//! tells one number for a period and nothing about its inside. What is not complete, not yet seen or lost is hatched.
+//! tells one number for a period and nothing about its inside. What is not complete, not yet seen or missing is hatched.
 
 use joey_shared::histogram::{BINS, Histogram};
 
@@ -9,7 +9,7 @@ use super::heatmap;
 use super::scale::{Scale, plain_rate, round_steps, time_ticks};
 use super::{Anchor, Ink, Rect, Shape, Size, text_width};
 use crate::statistics::RateSeries;
-use crate::time_format::Zones;
+use crate::time_format::UtcOffsets;
 
 /// What the chart shows.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub struct Timeline {
     /// First second in which there was data.
     pub first: Option<u64>,
     /// Whether there are latencies to show, or rates only.
-    pub latency: bool,
+    pub has_latency: bool,
     /// Periods with counts, ascending.
     pub columns: Vec<Column>,
     /// All of them together.
@@ -35,9 +35,9 @@ pub struct Timeline {
     /// Events per second taken in, where that is known.
     pub ingestion: Option<RateSeries>,
     /// Seconds for which updates are missing, as inclusive ranges.
-    pub lost: Vec<(u64, u64)>,
+    pub missing: Vec<(u64, u64)>,
     /// Whose clock the axis shows.
-    pub zones: Zones,
+    pub utc_offsets: UtcOffsets,
     /// The second under the crosshair.
     pub hover: Option<u64>,
 }
@@ -93,7 +93,7 @@ impl Timeline {
     /// The second at horizontal position `x` of a canvas of `size`; `None` outside the plot.
     #[must_use]
     pub fn second_at(&self, x: f64, size: Size) -> Option<u64> {
-        let layout = Layout::of(size, self.latency);
+        let layout = Layout::of(size, self.has_latency);
         let inside = x >= layout.rates.x && x <= layout.rates.right();
         inside.then(|| (self.time(&layout).value(x).ceil() as u64).clamp(self.from, self.to))
     }
@@ -108,7 +108,7 @@ impl Timeline {
     #[must_use]
     pub fn rate_at(&self, second: u64) -> Option<(f64, bool)> {
         let of = |rates: &RateSeries| {
-            second.checked_sub(rates.start).and_then(|at| rates.values.get(usize::try_from(at).ok()?).copied())
+            second.checked_sub(rates.start_second).and_then(|at| rates.values.get(usize::try_from(at).ok()?).copied())
         };
         of(&self.rates).map(|rate| (rate, true)).or_else(|| of(&self.partial).map(|rate| (rate, false)))
     }
@@ -117,16 +117,16 @@ impl Timeline {
     #[must_use]
     pub fn ingestion_at(&self, second: u64) -> Option<f64> {
         let rates = self.ingestion.as_ref()?;
-        rates.values.get(usize::try_from(second.checked_sub(rates.start)?).ok()?).copied()
+        rates.values.get(usize::try_from(second.checked_sub(rates.start_second)?).ok()?).copied()
     }
 
     /// The chart.
     #[must_use]
     pub fn draw(&self, size: Size) -> Vec<Shape> {
-        let layout = Layout::of(size, self.latency);
+        let layout = Layout::of(size, self.has_latency);
         let time = self.time(&layout);
         let mut list = Vec::new();
-        if self.latency {
+        if self.has_latency {
             heatmap::draw(&mut list, self, &layout, &time);
         }
         // Over the cells: a period that is not complete shows what it has, and that it is not complete.
@@ -137,7 +137,7 @@ impl Timeline {
         list
     }
 
-    /// Hatches what is not complete, what came before everything, and what was lost.
+    /// Hatches what is not complete, what came before everything, and what was missing.
     fn unknown(&self, list: &mut Vec<Shape>, layout: &Layout, time: &Scale) {
         let mut hatch = |from: u64, to: u64| {
             let (x0, x1) = (time.at(from.saturating_sub(1) as f64), time.at(to as f64));
@@ -155,13 +155,13 @@ impl Timeline {
         if self.first.is_some() && self.through < self.to {
             hatch((self.through + 1).max(self.from), self.to);
         }
-        self.lost.iter().for_each(|&(from, to)| hatch(from.max(self.from), to.min(self.to)));
+        self.missing.iter().for_each(|&(from, to)| hatch(from.max(self.from), to.min(self.to)));
         if let Some(first) = self.first
             && time.at(first as f64) - layout.rates.x > 170.0
         {
             let middle = f64::midpoint(layout.rates.x, time.at(first as f64 - 1.0));
-            let plot = if self.latency { layout.heat } else { layout.rates };
-            let text = format!("nothing known before {}", self.zones.time(first - 1));
+            let plot = if self.has_latency { layout.heat } else { layout.rates };
+            let text = format!("nothing known before {}", self.utc_offsets.time(first - 1));
             list.push(Shape::text(Ink::Muted, [middle, plot.y + plot.height / 2.0], Anchor::Middle, text));
         }
     }
@@ -182,7 +182,7 @@ impl Timeline {
         }
         let steps = |rates: &RateSeries| {
             let mut points = Vec::with_capacity(rates.values.len() * 2);
-            for (second, &rate) in (rates.start..).zip(&rates.values) {
+            for (second, &rate) in (rates.start_second..).zip(&rates.values) {
                 let y = scale.at(rate);
                 points.push([time.at(second.saturating_sub(1) as f64), y]);
                 points.push([time.at(second as f64), y]);
@@ -205,7 +205,7 @@ impl Timeline {
     fn time_axis(&self, list: &mut Vec<Shape>, layout: &Layout, time: &Scale) {
         let plot = layout.rates;
         let labels_max = (plot.width / 84.0).max(1.0) as usize;
-        for (second, label) in time_ticks(self.from, self.to, labels_max, self.zones) {
+        for (second, label) in time_ticks(self.from, self.to, labels_max, self.utc_offsets) {
             let x = time.at(second as f64);
             list.push(Shape::hairline(Ink::Axis, [x, plot.bottom()], [x, plot.bottom() + 4.0]));
             let half = text_width(label.chars().count()) / 2.0;
@@ -217,7 +217,7 @@ impl Timeline {
     fn crosshair(&self, list: &mut Vec<Shape>, layout: &Layout, time: &Scale) {
         let Some(second) = self.hover.filter(|second| (self.from..=self.to).contains(second)) else { return };
         let x = f64::midpoint(time.at(second.saturating_sub(1) as f64), time.at(second as f64));
-        let top = if self.latency { layout.heat.y } else { layout.rates.y };
+        let top = if self.has_latency { layout.heat.y } else { layout.rates.y };
         list.push(Shape::hairline(Ink::Cross, [x, top], [x, layout.rates.bottom()]));
     }
 }
@@ -245,14 +245,14 @@ pub(crate) mod tests {
             to: 3_610,
             through: 3_608,
             first: Some(3_601),
-            latency: true,
+            has_latency: true,
             columns,
             total,
-            rates: RateSeries { start: 3_601, values: vec![2.5, 2.5, 450.0, 450.0, 0.0, 0.0, 0.5, 0.5] },
-            partial: RateSeries { start: 3_609, values: vec![1.0, 0.0] },
+            rates: RateSeries { start_second: 3_601, values: vec![2.5, 2.5, 450.0, 450.0, 0.0, 0.0, 0.5, 0.5] },
+            partial: RateSeries { start_second: 3_609, values: vec![1.0, 0.0] },
             ingestion: None,
-            lost: vec![],
-            zones: Zones::default(),
+            missing: vec![],
+            utc_offsets: UtcOffsets::default(),
             hover: None,
         }
     }
@@ -302,7 +302,7 @@ pub(crate) mod tests {
     fn holes_and_the_time_before_are_hatched_too() {
         let mut chart = timeline();
         chart.first = Some(3_605);
-        chart.lost = vec![(3_606, 3_607)];
+        chart.missing = vec![(3_606, 3_607)];
         let list = chart.draw(SIZE);
         assert_eq!(list.iter().filter(|draw| matches!(draw, Shape::Hatched(_))).count(), 6);
         assert!(texts(&list).iter().any(|text| text == "nothing known before 01:00:04"));
@@ -311,7 +311,7 @@ pub(crate) mod tests {
     #[test]
     fn counts_alone_have_no_heatmap_and_nothing_is_harmless() {
         let mut chart = timeline();
-        chart.latency = false;
+        chart.has_latency = false;
         assert!(!chart.draw(SIZE).iter().any(|draw| matches!(draw, Shape::Rects { ink: Ink::Heat(_), .. })));
         let empty = Timeline {
             from: 0,

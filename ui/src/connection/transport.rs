@@ -1,7 +1,7 @@
-//! What carries messages: a WebSocket, or, where a network lets none through, one HTTP answer that is read as it comes and
-//! requests that bring commands.
+//! The transport of messages: a WebSocket, or a stream over HTTP where a network blocks WebSockets.
 //!
-//! Whoever reads only puts what has come into the connection's inbox.
+//! A stream is one long HTTP response that carries the relay's messages, and a POST request for each batch of commands.
+//! Tasks that read only forward events to the connection.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -22,63 +22,66 @@ use web_sys::{AbortController, AbortSignal, ReadableStreamDefaultReader, Request
 
 use super::Connection;
 
-/// What a connection has to say.
+/// An event of a transport.
 #[derive(Debug)]
 pub(super) enum TransportEvent {
-    /// A message.
+    /// A message arrived.
     Message(Vec<u8>),
-    /// A stream is open, and commands for it go here.
+    /// A stream is open; commands go to the stream of this id.
     Opened(String),
-    /// What was sent has arrived, and more may be.
+    /// The last commands have arrived, and more can be sent.
     Sent,
-    /// The end: a close code and the reason.
+    /// The transport was closed: close code and reason.
     Closed(u16, String),
 }
 
-/// The code of an end without a word, which both ways know.
+/// The close code for an end without a close frame.
 const ABNORMAL: u16 = 1006;
 
-/// A connection, open or about to be. Dropping it ends it.
+/// A transport that is open or opening. Dropping it closes it.
 pub(super) enum Transport {
     Socket(Rc<RefCell<WebSocket>>),
-    Stream(Stream),
+    Stream(HttpStream),
 }
 
-/// A stream, seen from the page.
-pub(super) struct Stream {
+/// A stream over HTTP.
+pub(super) struct HttpStream {
     connection: Connection,
-    /// Which connection of the connection this is.
+    /// The number of the connection that this stream belongs to.
     number: u32,
+    /// Where commands are sent.
     address: String,
     controller: AbortController,
-    /// Whether commands may be sent. They wait for those before them, or the order would be anybody's guess.
+    /// Whether commands can be sent: one request at a time keeps them in order.
     is_ready: bool,
 }
 
 impl Transport {
-    /// Opens connection `number`, as a stream where `address` is one's. Nothing where the browser refuses.
+    /// Opens connection `number`: a stream if `address` is an HTTP address, else a WebSocket. Returns `None` if the browser
+    /// refuses the address.
     ///
-    /// A browser adds no header to a WebSocket, so there the token is the first thing that is said.
+    /// A browser cannot add a header to a WebSocket, so the token is its first message.
     pub(super) fn open(connection: Connection, number: u32, address: &str, token: &str) -> Option<Self> {
         if address.starts_with("http") {
             let controller = AbortController::new().ok()?;
             let signal = controller.signal();
-            let (to, token) = (address.to_owned(), token.to_owned());
+            let (stream_address, token) = (address.to_owned(), token.to_owned());
             spawn_local(async move {
-                let end = read(connection, number, to, token, signal).await;
-                connection.put(number, end.unwrap_or(TransportEvent::Closed(ABNORMAL, String::new())));
+                let end = read_stream(connection, number, stream_address, token, signal).await;
+                connection
+                    .receive_event(number, end.unwrap_or_else(|| TransportEvent::Closed(ABNORMAL, String::new())));
             });
             let address = address.to_owned();
-            return Some(Self::Stream(Stream { connection, number, address, controller, is_ready: false }));
+            return Some(Self::Stream(HttpStream { connection, number, address, controller, is_ready: false }));
         }
         let socket = WebSocket::open_with_protocol(address, SUBPROTOCOL).ok()?;
         let socket = Rc::new(RefCell::new(socket));
         let token = (!token.is_empty()).then(|| ClientMessage::Token { token: token.to_owned() }.encode());
-        spawn_local(hear(connection, number, Rc::downgrade(&socket), token));
+        spawn_local(read_socket(connection, number, Rc::downgrade(&socket), token));
         Some(Self::Socket(socket))
     }
 
-    /// Whether something can be sent now.
+    /// Whether commands can be sent now.
     pub(super) fn is_ready(&self) -> bool {
         match self {
             Self::Socket(socket) => matches!(socket.borrow().state(), State::Open),
@@ -86,7 +89,7 @@ impl Transport {
         }
     }
 
-    /// Commands go to the stream of this id.
+    /// Handles [`TransportEvent::Opened`].
     pub(super) fn opened(&mut self, id: &str) {
         if let Self::Stream(stream) = self {
             stream.address.push('/');
@@ -95,54 +98,58 @@ impl Transport {
         self.sent();
     }
 
-    /// What was sent has arrived.
+    /// Handles [`TransportEvent::Sent`].
     pub(super) const fn sent(&mut self) {
         if let Self::Stream(stream) = self {
             stream.is_ready = true;
         }
     }
 
-    /// Sends `messages`; a failure shows as the end.
+    /// Sends `messages`. A failure closes the transport.
     pub(super) fn send(&mut self, messages: &[Vec<u8>]) {
         match self {
-            Self::Socket(socket) => messages.iter().for_each(|message| say(socket, message.clone())),
+            Self::Socket(socket) => messages.iter().for_each(|message| send_to(socket, message.clone())),
             Self::Stream(_) if messages.is_empty() => {}
-            Self::Stream(stream) => {
-                stream.is_ready = false;
-                let mut body = Vec::new();
-                for message in messages {
-                    body.extend_from_slice(&head(message.len()));
-                    body.extend_from_slice(message);
-                }
-                let (connection, number) = (stream.connection, stream.number);
-                let (address, signal) = (stream.address.clone(), stream.controller.signal());
-                spawn_local(async move {
-                    let answer = post(&address, "", Uint8Array::from(&*body).into(), &signal).await;
-                    // Where the relay says why it did not take this, it says it in the answer that is being read.
-                    let lost = TransportEvent::Closed(ABNORMAL, String::new());
-                    connection.put(number, if answer.is_some() { TransportEvent::Sent } else { lost });
-                });
-            }
+            Self::Stream(stream) => stream.send(messages),
         }
+    }
+}
+
+impl HttpStream {
+    fn send(&mut self, messages: &[Vec<u8>]) {
+        self.is_ready = false;
+        let mut body = Vec::new();
+        for message in messages {
+            body.extend_from_slice(&head(message.len()));
+            body.extend_from_slice(message);
+        }
+        let (connection, number) = (self.connection, self.number);
+        let (address, signal) = (self.address.clone(), self.controller.signal());
+        spawn_local(async move {
+            let response = post(&address, "", Uint8Array::from(&*body).into(), &signal).await;
+            // If the relay rejects the commands, it sends the reason on the stream.
+            let lost = TransportEvent::Closed(ABNORMAL, String::new());
+            connection.receive_event(number, if response.is_some() { TransportEvent::Sent } else { lost });
+        });
     }
 }
 
 impl Drop for Transport {
     fn drop(&mut self) {
-        // A socket closes when it is dropped, and whoever reads it notices.
+        // A WebSocket closes when it is dropped.
         if let Self::Stream(stream) = self {
             stream.controller.abort();
         }
     }
 }
 
-/// Hands one message to an open socket, which takes it at once; a failure shows as the end.
-fn say(socket: &RefCell<WebSocket>, message: Vec<u8>) {
+/// Sends one message on an open socket, which queues it at once. A failure closes the socket.
+fn send_to(socket: &RefCell<WebSocket>, message: Vec<u8>) {
     let _ = Pin::new(&mut *socket.borrow_mut()).start_send(Message::Bytes(message));
 }
 
-/// Says `first` once the socket is open, and reads it to its end.
-async fn hear(connection: Connection, number: u32, socket: Weak<RefCell<WebSocket>>, first: Option<Vec<u8>>) {
+/// Sends `first` once the socket is open, and reads the socket to its end.
+async fn read_socket(connection: Connection, number: u32, socket: Weak<RefCell<WebSocket>>, first: Option<Vec<u8>>) {
     if let Some(first) = first {
         poll_fn(|context| match socket.upgrade() {
             Some(socket) => Pin::new(&mut *socket.borrow_mut()).poll_ready(context).map(|_| ()),
@@ -150,7 +157,7 @@ async fn hear(connection: Connection, number: u32, socket: Weak<RefCell<WebSocke
         })
         .await;
         if let Some(socket) = socket.upgrade() {
-            say(&socket, first);
+            send_to(&socket, first);
         }
     }
     loop {
@@ -158,25 +165,25 @@ async fn hear(connection: Connection, number: u32, socket: Weak<RefCell<WebSocke
             Some(socket) => Pin::new(&mut *socket.borrow_mut()).poll_next(context),
             None => Poll::Ready(None),
         });
-        let news = match next.await {
+        let event = match next.await {
             Some(Ok(Message::Bytes(bytes))) => TransportEvent::Message(bytes),
             Some(Err(WebSocketError::ConnectionClose(event))) => TransportEvent::Closed(event.code, event.reason),
             Some(_) => continue,
-            None => return connection.put(number, TransportEvent::Closed(ABNORMAL, String::new())),
+            None => return connection.receive_event(number, TransportEvent::Closed(ABNORMAL, String::new())),
         };
-        connection.put(number, news);
+        connection.receive_event(number, event);
     }
 }
 
-/// What is said at `socket`, a WebSocket's address, to whoever may not open one; nothing where this page may, or nobody can be
-/// asked.
+/// Asks the relay behind the WebSocket address `socket` why it rejects this page. Returns `None` if it does not reject the
+/// page or does not answer.
 ///
-/// Of a WebSocket that was not opened a browser says nothing, not even to its own page.
-pub(super) async fn refusal(socket: &str) -> Option<String> {
+/// A browser does not tell a page why a WebSocket could not be opened.
+pub(super) async fn rejection_reason(socket: &str) -> Option<String> {
     let controller = AbortController::new().ok()?;
-    let answer = post(&over_http(socket), "", JsValue::UNDEFINED, &controller.signal()).await?;
-    match answer.status() {
-        403 => JsFuture::from(answer.text().ok()?).await.ok()?.as_string(),
+    let response = post(&over_http(socket), "", JsValue::UNDEFINED, &controller.signal()).await?;
+    match response.status() {
+        403 => JsFuture::from(response.text().ok()?).await.ok()?.as_string(),
         404 => Some(format!("There is no relay at {socket}.")),
         _ => None,
     }
@@ -191,20 +198,20 @@ async fn post(address: &str, token: &str, body: JsValue, signal: &AbortSignal) -
         let header = Array::of2(&"authorization".into(), &format!("Bearer {token}").into());
         init.set_headers(&Array::of1(&header));
     }
-    let answer = web_sys::window()?.fetch_with_str_and_init(address, &init);
-    JsFuture::from(answer).await.ok()?.unchecked_into::<Response>().into()
+    let response = web_sys::window()?.fetch_with_str_and_init(address, &init);
+    JsFuture::from(response).await.ok()?.unchecked_into::<Response>().into()
 }
 
-/// Reads a stream to its end, which it gives if it was told.
-async fn read(
+/// Reads a stream to its end. Returns the close event if the relay sent one.
+async fn read_stream(
     connection: Connection,
     number: u32,
     address: String,
     token: String,
     signal: AbortSignal,
 ) -> Option<TransportEvent> {
-    let answer = post(&address, &token, JsValue::UNDEFINED, &signal).await?;
-    let body = answer.body().filter(|_| answer.ok())?;
+    let response = post(&address, &token, JsValue::UNDEFINED, &signal).await?;
+    let body = response.body().filter(|_| response.ok())?;
     let reader = body.get_reader().unchecked_into::<ReadableStreamDefaultReader>();
     let mut records = Records::default();
     loop {
@@ -212,12 +219,12 @@ async fn read(
         let bytes = Reflect::get(&chunk, &"value".into()).ok()?.dyn_into::<Uint8Array>().ok()?;
         records.push(&bytes.to_vec());
         while let Some(record) = records.take(RECORD_BYTES_MAX).ok()? {
-            let news = match record {
+            let event = match record {
                 Record::Message(bytes) => TransportEvent::Message(bytes.to_vec()),
                 Record::Notice(OPENED, id) => TransportEvent::Opened(id.to_owned()),
                 Record::Notice(code, reason) => return Some(TransportEvent::Closed(code, reason.to_owned())),
             };
-            connection.put(number, news);
+            connection.receive_event(number, event);
         }
     }
 }

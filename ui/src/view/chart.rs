@@ -1,39 +1,30 @@
-//! One chart on the page: a canvas with a name, known to the clock for as long as it is there.
+//! A chart on the page: a canvas with a text alternative, painted by the frame loop.
 
 use std::rc::Rc;
 
-use wasm_bindgen::JsCast;
-use web_sys::HtmlCanvasElement;
+use leptos::html::Canvas;
+use leptos::prelude::*;
 
-use super::Ctx;
-use super::node::{El, with_class};
+use super::use_ui;
 use crate::chart::{Shape, Size};
-use crate::frame_loop::Paint;
+use crate::frame_loop::ChartId;
 
-/// A canvas of class `class` that is painted by `paint` and called `label`.
-pub(super) fn chart(
-    ctx: Ctx,
+/// A canvas that shows the shapes that `draw` returns. `draw` is called in animation frames and reads the model itself.
+#[component]
+pub(super) fn Chart(
     class: &'static str,
-    label: impl FnMut() -> String + 'static,
-    paint: impl Fn(Size) -> Option<Vec<Shape>> + 'static,
-) -> El {
-    numbered(ctx, ctx.clock.reserve(), class, label, paint)
-}
-
-/// The same, as chart `number`, by which it can be painted at once.
-pub(super) fn numbered(
-    ctx: Ctx,
-    number: u64,
-    class: &'static str,
-    label: impl FnMut() -> String + 'static,
-    paint: impl Fn(Size) -> Option<Vec<Shape>> + 'static,
-) -> El {
-    mounted(ctx, number, with_class("canvas", class).attr("role", "img").live("aria-label", label), Rc::new(paint))
-}
-
-fn mounted(ctx: Ctx, number: u64, canvas: El, paint: Paint) -> El {
-    let add = move |canvas: &web_sys::Element| {
-        ctx.clock.add(number, canvas.clone().unchecked_into::<HtmlCanvasElement>(), paint);
-    };
-    canvas.built(add).gone(move || ctx.clock.remove(number))
+    /// The text alternative.
+    #[prop(into)]
+    label: Signal<String>,
+    draw: impl Fn(Size) -> Option<Vec<Shape>> + 'static,
+    /// The id, if the caller repaints the chart itself.
+    #[prop(optional)]
+    id: Option<ChartId>,
+) -> impl IntoView {
+    let frame_loop = use_ui().frame_loop;
+    let id = id.unwrap_or_else(|| frame_loop.new_chart_id());
+    let canvas = NodeRef::<Canvas>::new();
+    canvas.on_load(move |canvas| frame_loop.add_chart(id, canvas, Rc::new(draw)));
+    on_cleanup(move || frame_loop.remove_chart(id));
+    view! { <canvas class=class role="img" aria-label=move || label.get() node_ref=canvas></canvas> }
 }

@@ -1,246 +1,206 @@
-//! The large charts of a detail page: time with its readout, and the distribution in two forms. Each has a table twin.
-
-use std::rc::Rc;
+//! The large charts of a detail page: the timeline with its readout, and two charts of the distribution. Each has a table
+//! with the same values.
 
 use joey_shared::format;
-use joey_shared::histogram::{Histogram, Quantile};
+use joey_shared::histogram::Histogram;
 use joey_shared::view::Kind;
-use leptos::prelude::{Get, GetUntracked, RwSignal, Set, Track};
-use wasm_bindgen::JsCast;
-use web_sys::{Event, HtmlElement, KeyboardEvent, PointerEvent};
+use leptos::ev::{KeyboardEvent, PointerEvent};
+use leptos::prelude::*;
+use web_sys::HtmlCanvasElement;
 
-use super::Ctx;
-use super::chart::numbered;
-use super::format::{NONE, exact_range, joined, range_text, sentence};
-use super::node::{El, el, live, with_class};
-use super::toolbar::{choice, folding};
+use super::chart::Chart;
+use super::chart_table::{ChartTable, PlainTable};
+use super::detail::histogram;
+use super::format::{exact_range, range_text, view_summary};
+use super::live_text::text_content;
+use super::readout::{ReadoutValue, readout};
+use super::{AppName, UiState, use_ui};
 use crate::chart::bar_chart::{self, BinSet};
 use crate::chart::timeline::Timeline;
 use crate::chart::{Size, percentile_curve};
 use crate::chart_data;
 use crate::statistics::PERCENTILES;
-use crate::time_format::Zones;
+use crate::time_format::UtcOffsets;
 
-/// What the readout says: names and values.
-type Reading = Vec<(&'static str, String)>;
-
-fn timeline(ctx: Ctx, app: &str, at: usize, hover: Option<u64>) -> Option<Timeline> {
-    let mut model = ctx.model.get();
-    let store = model.app_mut(app)?;
+/// The timeline of a view. `hover` is the second under the crosshair.
+fn timeline(ui: UiState, app: AppName, view_index: usize, hover: Option<u64>) -> Option<Timeline> {
+    let mut model = ui.model.write_value();
+    let store = model.app_mut(&app.read_value())?;
     let (from, to) = chart_data::window_range(store);
-    let zones = Zones::between(from, to, |second| ctx.zone_now(second.saturating_mul(1_000_000_000)));
-    chart_data::timeline(store, at, zones, hover)
+    let offset_at = |second: u64| ui.utc_offset_untracked(second.saturating_mul(1_000_000_000));
+    chart_data::timeline(store, view_index, UtcOffsets::between(from, to, offset_at), hover)
 }
 
-fn histogram(ctx: Ctx, app: &str, at: usize) -> Histogram {
-    ctx.model.get().view_statistics(app, at).map_or_else(Histogram::default, |figures| figures.histogram)
+/// The text alternative of a view's charts.
+fn summary(ui: UiState, app: AppName, view_index: usize) -> String {
+    let statistics = ui.read_model().view_statistics(&app.read_value(), view_index);
+    statistics.as_ref().map(view_summary).unwrap_or_default()
 }
 
-fn words(ctx: Ctx, app: &str, at: usize) -> String {
-    ctx.read().view_statistics(app, at).map_or_else(String::new, |figures| sentence(&figures))
-}
-
-/// Latency and throughput over time, with one crosshair and one readout.
-pub(super) fn time(ctx: Ctx, app: &Rc<str>, at: usize, kind: &Kind) -> El {
-    let (latency, both_ends) = (kind.has_latency(), *kind == Kind::StartToEnd);
-    // The second under the crosshair; 0 for none.
-    let hover = RwSignal::new(0);
-    let number = ctx.clock.reserve();
-    let point = move |second: Option<u64>| {
-        let second = second.unwrap_or(0);
+/// Latency and throughput over time, with a crosshair and a readout.
+#[component]
+pub(super) fn TimelineChart(app: AppName, view_index: usize, kind: Kind) -> impl IntoView {
+    let ui = use_ui();
+    let hover = RwSignal::new(None);
+    let id = ui.frame_loop.new_chart_id();
+    let set_hover = move |second: Option<u64>| {
         if second != hover.get_untracked() {
             hover.set(second);
-            ctx.clock.touch(number);
+            ui.frame_loop.repaint_chart(id);
         }
     };
-    let chart_at = {
-        let app = Rc::clone(app);
-        move |hover: u64| timeline(ctx, &app, at, Some(hover).filter(|&second| second > 0))
+    let chart_at = move |hover| timeline(ui, app, view_index, hover);
+    let on_pointer = move |event: PointerEvent| {
+        let canvas = event_target::<HtmlCanvasElement>(&event);
+        let size = Size { width: canvas.client_width().into(), height: canvas.client_height().into() };
+        set_hover(chart_at(None).and_then(|chart| chart.second_at(f64::from(event.offset_x()), size)));
     };
-    let (moved_over, pressed_on, painted, read) = (chart_at.clone(), chart_at.clone(), chart_at.clone(), chart_at);
-    let moved = move |event: Event| {
-        // What listens here is a canvas, and what it hears is a pointer.
-        let canvas = event.target().map(|target| target.unchecked_into::<HtmlElement>());
-        let size =
-            canvas.map(|canvas| Size { width: canvas.client_width().into(), height: canvas.client_height().into() });
-        let x = f64::from(event.unchecked_ref::<PointerEvent>().offset_x());
-        point(size.and_then(|size| moved_over(0)?.second_at(x, size)));
-    };
-    let pressed = move |event: Event| {
-        let now = Some(hover.get_untracked()).filter(|&second| second > 0);
-        let Some(chart) = pressed_on(0) else { return };
-        let key = event.dyn_ref::<KeyboardEvent>().map(|event| event.key()).unwrap_or_default();
-        let next = match key.as_str() {
-            "ArrowLeft" => Some(now.map_or(chart.through, |second| second.saturating_sub(1))),
-            "ArrowRight" => Some(now.map_or(chart.through, |second| second + 1)),
+    let on_keydown = move |event: KeyboardEvent| {
+        let Some(chart) = chart_at(None) else { return };
+        let current = hover.get_untracked();
+        let next = match event.key().as_str() {
+            "ArrowLeft" => Some(current.map_or(chart.through, |second| second.saturating_sub(1))),
+            "ArrowRight" => Some(current.map_or(chart.through, |second| second + 1)),
             "Home" => Some(chart.from),
             "End" => Some(chart.through),
             "Escape" => None,
             _ => return,
         };
         event.prevent_default();
-        point(next.map(|second| second.clamp(chart.from, chart.to)));
+        set_hover(next.map(|second| second.clamp(chart.from, chart.to)));
     };
-    let title = if latency { "Latency and throughput over time" } else { "Throughput over time" };
-    let (named, of) = (Rc::clone(app), Rc::clone(app));
-    let label = move || format!("{title}: {}", words(ctx, &named, at));
-    let paint = move |size| painted(hover.get_untracked()).map(|chart| chart.draw(size));
-    let canvas = numbered(ctx, number, if latency { "timeline" } else { "timeline low" }, label, paint)
-        .attr("tabindex", "0")
-        .attr("title", "Point, or use the arrow keys, to read a second")
-        .on("pointermove", moved.clone())
-        .on("pointerdown", moved)
-        .on("pointerleave", move |_| point(None))
-        .on("keydown", pressed);
-    let read = move || {
-        ctx.clock.tick.track();
-        let reading = read(hover.get()).map(|chart| reading(&chart, chart.hover)).unwrap_or_default();
-        reading
-            .into_iter()
-            .map(|(name, value)| {
-                let class = match name {
-                    "in" => "swatch in",
-                    "out" if both_ends => "swatch out",
-                    _ => "",
-                };
-                with_class("div", class).child(el("dt").child(name)).child(el("dd").child(value))
-            })
-            .collect::<Vec<El>>()
-    };
-    let readout = with_class("dl", "readout").attr("data-testid", "readout").child(live(read));
-    with_class("section", "panel chart-panel")
-        .attr("data-testid", "time")
-        .child(el("header").child(el("h2").child(title)).child(readout))
-        .child(canvas)
-        .child(twin(ctx, move || time_table(ctx, &of, at)))
+    let title = if kind.has_latency() { "Latency and throughput over time" } else { "Throughput over time" };
+    let label = Signal::derive(move || format!("{title}: {}", summary(ui, app, view_index)));
+    let draw = move |size| chart_at(hover.get_untracked()).map(|chart| chart.draw(size));
+    view! {
+        <section class="panel chart-panel" data-testid="time">
+            <header>
+                <h2>{title}</h2>
+                <Readout app view_index hover shows_ingestion=kind == Kind::StartToEnd/>
+            </header>
+            <Chart
+                class=if kind.has_latency() { "timeline" } else { "timeline low" }
+                label
+                draw
+                id
+                attr:tabindex="0"
+                attr:title="Point, or use the arrow keys, to read a second"
+                on:pointermove=on_pointer
+                on:pointerdown=on_pointer
+                on:pointerleave=move |_| set_hover(None)
+                on:keydown=on_keydown
+            />
+            <ChartTable table=move || timeline_table(ui, app, view_index)/>
+        </section>
+    }
 }
 
-/// What there is to read at `hover`, or at the newest complete second.
-fn reading(chart: &Timeline, hover: Option<u64>) -> Reading {
-    let second = hover.filter(|second| (chart.from..=chart.to).contains(second)).unwrap_or(chart.through);
-    let mut reading = vec![("", chart.zones.time(second))];
-    if chart.ingestion.is_some() {
-        let rate = chart.ingestion_at(second);
-        reading.push(("in", rate.map_or_else(|| NONE.to_owned(), |rate| format!("{}/s", format::rate(rate).thin()))));
-    }
-    let (rate, complete) = chart.rate_at(second).map_or((None, true), |(rate, complete)| (Some(rate), complete));
-    let partial = if complete { "" } else { " so far" };
-    reading.push((
-        "out",
-        rate.map_or_else(|| NONE.to_owned(), |rate| format!("{}/s{partial}", format::rate(rate).thin())),
-    ));
-    if chart.latency {
-        let histogram = chart.column_at(second).map(|column| Histogram { bins: column.bins, ..Histogram::default() });
-        for (name, quantile) in [("p50", Quantile::P50), ("p99", Quantile::P99)] {
-            reading.push((name, range_text(histogram.as_ref().and_then(|histogram| histogram.quantile(quantile)))));
-        }
-        reading
-            .push(("events", histogram.map_or_else(|| NONE.to_owned(), |histogram| format::count(histogram.count()))));
-    }
-    reading
-}
-
-/// The percentile curve and the shares by bin, side by side.
-pub(super) fn distribution(ctx: Ctx, app: &Rc<str>, at: usize) -> El {
-    // Position in the choices.
-    let set = RwSignal::new(0);
-    let chosen = |at: u64| BinSet::CHOICES.get(at as usize).map_or(BinSet::Default, |(set, _)| *set);
-    let counts = {
-        let app = Rc::clone(app);
-        move || histogram(ctx, &app, at)
-    };
-    let (curve_counts, bars_counts, named_counts, left_counts, right_counts) =
-        (counts.clone(), counts.clone(), counts.clone(), counts.clone(), counts);
-    let (curve_number, bars_number) = (ctx.clock.reserve(), ctx.clock.reserve());
-    let named = Rc::clone(app);
-    let curve_label = move || format!("Percentile curve: {}", words(ctx, &named, at));
-    let curve = numbered(ctx, curve_number, "curve", curve_label, move |size| {
-        Some(percentile_curve::draw(&curve_counts(), size))
+/// The values under the crosshair.
+#[component]
+fn Readout(app: AppName, view_index: usize, hover: RwSignal<Option<u64>>, shows_ingestion: bool) -> impl IntoView {
+    let ui = use_ui();
+    let values = Memo::new(move |_| {
+        ui.frame_loop.tick.track();
+        let chart = timeline(ui, app, view_index, hover.get());
+        chart.map(|chart| readout(&chart, chart.hover)).unwrap_or_default()
     });
-    let bars_label = move || {
-        ctx.clock.tick.track();
-        let bars = bar_chart::bars(&named_counts(), chosen(set.get())).into_iter().filter(|bar| bar.count > 0);
-        let bars = bars.map(|bar| format!("{} {}", bar.label, bar_chart::percent_text(bar.percent)));
-        format!("Percent of events by latency: {}", joined(bars, ", "))
-    };
-    let bars = numbered(ctx, bars_number, "bars", bars_label, move |size| {
-        Some(bar_chart::draw(&bar_chart::bars(&bars_counts(), chosen(set.get_untracked())), size))
-    });
-    let choices = (0_u64..).zip(BinSet::CHOICES).map(|(at, (_, name))| {
-        let choose = move || {
-            set.set(at);
-            ctx.clock.touch(bars_number);
+    let value = move |ReadoutValue { name, text }| {
+        let class = match name {
+            "in" => "swatch in",
+            "out" if shows_ingestion => "swatch out",
+            _ => "",
         };
-        choice(name, move || set.get() == at, choose)
-    });
-    let panel = |name: &'static str, title: &'static str| {
-        (
-            with_class("section", "panel chart-panel").attr("data-testid", name),
-            el("header").child(el("h2").child(title)),
-        )
+        view! {
+            <div class=class>
+                <dt use:text_content=name.to_owned()></dt>
+                <dd use:text_content=text></dd>
+            </div>
+        }
     };
-    let (left, left_head) = panel("curve", "Latency by percentile");
-    let (right, right_head) = panel("bars", "Percent of events by latency");
-    let choices = with_class("div", "segments").attr("role", "group").attr("aria-label", "Bins").children(choices);
-    with_class("div", "pair")
-        .child(left.child(left_head).child(curve).child(twin(ctx, move || curve_table(&left_counts()))))
-        .child(
-            right
-                .child(right_head.child(choices))
-                .child(bars)
-                .child(twin(ctx, move || bars_table(&right_counts(), chosen(set.get())))),
-        )
+    view! {
+        <dl class="readout" data-testid="readout">
+            {move || values.get().into_iter().map(value).collect_view()}
+        </dl>
+    }
 }
 
-/// The table behind a chart, made only while it is open.
-fn twin(ctx: Ctx, table: impl Fn() -> Option<El> + 'static) -> El {
-    folding("twin", el("summary").child("as table"), with_class("div", "scroll"), move || {
-        ctx.clock.tick.track();
-        table().into()
-    })
+/// The percentile curve and the share of events by latency, side by side.
+#[component]
+pub(super) fn DistributionCharts(app: AppName, view_index: usize) -> impl IntoView {
+    let ui = use_ui();
+    let label = Signal::derive(move || format!("Percentile curve: {}", summary(ui, app, view_index)));
+    let histogram = move || histogram(ui, &app.read_value(), view_index);
+    view! {
+        <div class="pair">
+            <section class="panel chart-panel" data-testid="curve">
+                <header><h2>"Latency by percentile"</h2></header>
+                <Chart class="curve" label draw=move |size| Some(percentile_curve::draw(&histogram(), size))/>
+                <ChartTable table=move || Some(percentile_table(&histogram()))/>
+            </section>
+            <BarChart app view_index/>
+        </div>
+    }
 }
 
-/// A table of texts; the first cell of each row names it.
-fn plain_table(heads: Vec<&'static str>, rows: Vec<Vec<String>>) -> El {
-    let heads = heads.into_iter().map(|head| el("th").attr("scope", "col").child(head));
-    let rows = rows.into_iter().map(|cells| {
-        let cells = cells
-            .into_iter()
-            .enumerate()
-            .map(|(at, text)| if at == 0 { el("th").attr("scope", "row").child(text) } else { el("td").child(text) });
-        el("tr").children(cells)
+/// The share of events by latency, with a choice of bins.
+#[component]
+fn BarChart(app: AppName, view_index: usize) -> impl IntoView {
+    let ui = use_ui();
+    let bin_set = RwSignal::new(BinSet::Default);
+    let id = ui.frame_loop.new_chart_id();
+    let histogram = move || histogram(ui, &app.read_value(), view_index);
+    let label = Signal::derive(move || {
+        ui.frame_loop.tick.track();
+        let bars = bar_chart::bars(&histogram(), bin_set.get()).into_iter().filter(|bar| bar.count > 0);
+        let bars = bars.map(|bar| format!("{} {}", bar.label, bar_chart::percent_text(bar.percent)));
+        format!("Percent of events by latency: {}", bars.collect::<Vec<_>>().join(", "))
     });
-    el("table").child(el("thead").child(el("tr").children(heads))).child(el("tbody").children(rows))
+    let draw = move |size| Some(bar_chart::draw(&bar_chart::bars(&histogram(), bin_set.get_untracked()), size));
+    let choice = |(set, name): (BinSet, &'static str)| {
+        let choose = move |_| {
+            bin_set.set(set);
+            ui.frame_loop.repaint_chart(id);
+        };
+        view! {
+            <button type="button" aria-pressed=move || (bin_set.get() == set).to_string() on:click=choose>{name}</button>
+        }
+    };
+    view! {
+        <section class="panel chart-panel" data-testid="bars">
+            <header>
+                <h2>"Percent of events by latency"</h2>
+                <div class="segments" role="group" aria-label="Bins">
+                    {BinSet::CHOICES.into_iter().map(choice).collect_view()}
+                </div>
+            </header>
+            <Chart class="bars" label draw id/>
+            <ChartTable table=move || Some(bar_table(&histogram(), bin_set.get()))/>
+        </section>
+    }
 }
 
-fn time_table(ctx: Ctx, app: &str, at: usize) -> Option<El> {
-    let chart = timeline(ctx, app, at, None)?;
+fn timeline_table(ui: UiState, app: AppName, view_index: usize) -> Option<PlainTable> {
+    let chart = timeline(ui, app, view_index, None)?;
     let seconds = (chart.from.max(chart.first?)..=chart.to).rev();
     let heads =
-        reading(&chart, None).into_iter().map(|(name, _)| if name.is_empty() { "second" } else { name }).collect();
-    let rows =
-        seconds.map(|second| reading(&chart, Some(second)).into_iter().map(|(_, value)| value).collect()).collect();
-    Some(plain_table(heads, rows))
+        readout(&chart, None).into_iter().map(|value| if value.name.is_empty() { "second" } else { value.name });
+    let row = |second| readout(&chart, Some(second)).into_iter().map(|value| value.text).collect();
+    Some(PlainTable { heads: heads.collect(), rows: seconds.map(row).collect() })
 }
 
-fn curve_table(histogram: &Histogram) -> Option<El> {
-    let rows = PERCENTILES.iter().map(|shown| {
-        let range = histogram.quantile(shown.quantile);
-        vec![shown.label.to_owned(), range_text(range), range.map(exact_range).unwrap_or_default()]
+fn percentile_table(histogram: &Histogram) -> PlainTable {
+    let rows = PERCENTILES.iter().map(|percentile| {
+        let range = histogram.quantile(percentile.quantile);
+        vec![percentile.label.to_owned(), range_text(range), range.map(exact_range).unwrap_or_default()]
     });
-    Some(plain_table(vec!["percentile", "range", "exactly"], rows.collect()))
+    PlainTable { heads: vec!["percentile", "range", "exactly"], rows: rows.collect() }
 }
 
-fn bars_table(histogram: &Histogram, set: BinSet) -> Option<El> {
+fn bar_table(histogram: &Histogram, set: BinSet) -> PlainTable {
     let rows = bar_chart::bars(histogram, set).into_iter().map(|bar| {
         let low = format!("{} ns", format::count(bar.low.into()));
-        vec![
-            bar.label,
-            low,
-            format::count(bar.count),
-            bar_chart::decimal(bar.percent, 4),
-            bar_chart::decimal(bar.cumulative, 4),
-        ]
+        let percent = |share: f64| format!("{share:.4}");
+        vec![bar.label, low, format::count(bar.count), percent(bar.percent), percent(bar.cumulative_percent)]
     });
-    Some(plain_table(vec!["latency", "from", "events", "percent", "cumulative"], rows.collect()))
+    PlainTable { heads: vec!["latency", "from", "events", "percent", "cumulative"], rows: rows.collect() }
 }

@@ -1,91 +1,103 @@
-//! What happens without being asked by a component: addresses, keys, and the page being looked at again.
+//! Events of the whole window: address changes, keyboard shortcuts, and the page becoming visible again.
 
+use leptos::prelude::StoredValue;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::closure::Closure;
 use web_sys::{Event, EventTarget, HtmlElement, KeyboardEvent};
 
-use super::Ctx;
+use super::UiState;
 use crate::browser;
 
-/// Listens for the life of the page.
-pub(super) fn listen(ctx: Ctx) {
+/// Listens until the current reactive owner is disposed.
+pub(super) fn listen(ui: UiState) {
     let Some(window) = web_sys::window() else { return };
-    add(&window, "hashchange", move |_| ctx.moved());
-    // The network is back, the page was thawed, or it comes out of the browser's cache of pages left.
+    listen_to(&window, "hashchange", move |_| ui.on_hash_change());
+    // The network is back, or the page was restored after it was frozen or left.
     for event in ["online", "resume", "pageshow"] {
-        add(&window, event, move |_| ctx.connection.retry());
+        listen_to(&window, event, move |_| ui.connection.retry());
     }
-    add(&window, "resize", move |_| ctx.clock.wake());
-    add(&window, "keydown", |event| {
-        if let Some(event) = event.dyn_ref::<KeyboardEvent>() {
-            pressed(event);
-        }
-    });
-    // A press outside an open menu closes it.
-    add(&window, "pointerdown", |event| {
-        let inside = event.target().and_then(|target| target.dyn_into::<web_sys::Element>().ok());
-        if inside.and_then(|element| element.closest("details.menu").ok().flatten()).is_none() {
-            close_menus();
-        }
-    });
-    // Scrolling does not bubble, but it can be caught on its way down.
-    add(&window, "scroll", move |_| ctx.clock.wake());
-    add(&window, "visibilitychange", move |_| {
+    listen_to(&window, "resize", move |_| ui.frame_loop.request_frame());
+    // Scrolling of an element does not bubble; it can only be captured.
+    listen_to(&window, "scroll", move |_| ui.frame_loop.request_frame());
+    listen_to(&window, "keydown", |event| on_keydown(event.unchecked_ref()));
+    listen_to(&window, "pointerdown", |event| close_menus_outside(&event));
+    listen_to(&window, "visibilitychange", move |_| {
         if !browser::is_hidden() {
-            ctx.connection.retry();
-            ctx.clock.now();
+            ui.connection.retry();
+            ui.frame_loop.tick_now();
         }
     });
     if let Ok(Some(dark)) = window.match_media("(prefers-color-scheme: dark)") {
-        add(&dark, "change", move |_| ctx.clock.repaint());
+        listen_to(&dark, "change", move |_| ui.frame_loop.repaint_all());
     }
 }
 
-fn add(target: &EventTarget, event: &str, act: impl Fn(Event) + 'static) {
-    let listener = Closure::<dyn Fn(Event)>::new(act);
-    let _ = target.add_event_listener_with_callback_and_bool(event, listener.as_ref().unchecked_ref(), true);
-    // The page listens as long as it lives.
-    listener.forget();
+/// An event listener in the capture phase, removed when it is dropped.
+struct Listener {
+    target: EventTarget,
+    event: &'static str,
+    callback: Closure<dyn Fn(Event)>,
 }
 
-fn pressed(event: &KeyboardEvent) {
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let callback = self.callback.as_ref().unchecked_ref();
+        let _ = self.target.remove_event_listener_with_callback_and_bool(self.event, callback, true);
+    }
+}
+
+/// Listens for as long as the current reactive owner lives.
+fn listen_to(target: &EventTarget, event: &'static str, callback: impl Fn(Event) + 'static) {
+    let callback = Closure::new(callback);
+    let _ = target.add_event_listener_with_callback_and_bool(event, callback.as_ref().unchecked_ref(), true);
+    StoredValue::new_local(Listener { target: target.clone(), event, callback });
+}
+
+fn on_keydown(event: &KeyboardEvent) {
     if event.ctrl_key() || event.meta_key() || event.alt_key() {
         return;
     }
-    let focused = browser::focused();
-    let typing =
-        focused.as_ref().is_some_and(|element| matches!(element.tag_name().as_str(), "INPUT" | "SELECT" | "TEXTAREA"));
+    let is_typing = browser::active_element()
+        .is_some_and(|element| matches!(element.tag_name().as_str(), "INPUT" | "SELECT" | "TEXTAREA"));
     match event.key().as_str() {
-        "/" if !typing => {
-            if let Some(filter) = browser::all("#filter").first() {
+        "/" if !is_typing => {
+            if let Some(filter) = browser::query_all("#filter").first() {
                 event.prevent_default();
                 let _ = filter.focus();
             }
         }
         "Escape" => close_menus(),
-        "ArrowDown" if !typing => walk(event, true),
-        "ArrowUp" if !typing => walk(event, false),
+        "ArrowDown" if !is_typing => focus_row(event, true),
+        "ArrowUp" if !is_typing => focus_row(event, false),
         _ => {}
+    }
+}
+
+/// Closes every open menu, unless `event` is inside one.
+fn close_menus_outside(event: &Event) {
+    let target = event.target().and_then(|target| target.dyn_into::<web_sys::Element>().ok());
+    if target.and_then(|element| element.closest("details.menu").ok().flatten()).is_none() {
+        close_menus();
     }
 }
 
 /// Closes every open menu.
 pub(super) fn close_menus() {
-    for menu in browser::all("details.menu[open]") {
+    for menu in browser::query_all("details.menu[open]") {
         let _ = menu.remove_attribute("open");
     }
 }
 
-/// Moves the keyboard to the next or the previous row. A chart or a menu that has the keyboard keeps it.
-fn walk(event: &KeyboardEvent, down: bool) {
-    let rows = browser::all("a.row-link");
-    let focused = browser::focused().and_then(|element| element.dyn_into::<HtmlElement>().ok());
-    let at = focused.as_ref().and_then(|focused| rows.iter().position(|row| row == focused));
-    let on_the_page = focused.is_none_or(|focused| matches!(focused.tag_name().as_str(), "BODY" | "MAIN"));
-    let next = match (at, down) {
-        (Some(at), true) => at + 1,
-        (Some(at), false) => at.wrapping_sub(1),
-        (None, true) if on_the_page => 0,
+/// Moves the focus to the next or previous row. A chart or a menu that has the focus keeps it.
+fn focus_row(event: &KeyboardEvent, down: bool) {
+    let rows = browser::query_all("a.row-link");
+    let focused = browser::active_element().and_then(|element| element.dyn_into::<HtmlElement>().ok());
+    let index = focused.as_ref().and_then(|focused| rows.iter().position(|row| row == focused));
+    let nothing_focused = focused.is_none_or(|focused| matches!(focused.tag_name().as_str(), "BODY" | "MAIN"));
+    let next = match (index, down) {
+        (Some(index), true) => index + 1,
+        (Some(index), false) => index.wrapping_sub(1),
+        (None, true) if nothing_focused => 0,
         _ => return,
     };
     if let Some(row) = rows.get(next) {
