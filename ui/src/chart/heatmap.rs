@@ -1,7 +1,7 @@
-//! The heatmap's part of the timeline: cells, the axis of durations, the legend, and the window's histogram beside it.
+//! The heatmap of a timeline: cells, latency axis, legend, and the histogram of the window beside it.
 //!
-//! One row is one bin, so rows are equally high and a cell is exactly what was counted. Colour is the logarithm of the
-//! count: cells of one event and of a million must both be seen.
+//! A row is a bin, so all rows have the same height and a cell shows an exact count. The colour is the logarithm of the count, so
+//! that cells of one event and of a million are both visible.
 
 use joey_shared::format;
 use joey_shared::histogram::{BINS, Histogram, Quantile, bin_of};
@@ -10,13 +10,13 @@ use super::scale::{Scale, duration_ticks};
 use super::timeline::{Layout, Timeline};
 use super::{Anchor, Ink, Rect, Shape, text_width};
 
-/// Colours told apart on the ramp: more are not seen, and each costs a call to the browser.
+/// The number of colours on the ramp. More cannot be distinguished, and each costs a call to the browser.
 const LEVELS: u32 = 24;
 
-/// Fewest bins shown, so that a view with a single bin is not one fat bar.
+/// Minimum number of visible bins, so that a view with a single bin is not one thick bar.
 const BINS_SHOWN_MIN: usize = 8;
 
-/// The lowest and highest bin to show for these counts.
+/// The lowest and highest visible bin for these counts.
 #[must_use]
 pub fn visible_bins(total: &Histogram) -> (usize, usize) {
     let mut occupied = total.occupied().map(|(bin, _)| bin);
@@ -30,23 +30,23 @@ pub fn visible_bins(total: &Histogram) -> (usize, usize) {
     (low, high)
 }
 
-/// The step of the ramp for `count` when the fullest cell holds `most`: from 0 for one event to 255.
+/// The level of the ramp for `count`, from 0 for one event to 255 for `most`, the highest count of a cell.
 #[must_use]
 pub fn level(count: u64, most: u64) -> u8 {
     if most <= 1 {
         return 255;
     }
     let share = (count.max(1) as f64).ln() / (most as f64).ln();
-    // Rounded to the levels that are told apart.
+    // Rounded to one of the levels.
     let step = (share * f64::from(LEVELS - 1)).round() / f64::from(LEVELS - 1);
     (step * 255.0) as u8
 }
 
-/// Adds the heatmap of `chart`.
+/// Adds the heatmap of `chart` to `list`.
 pub(super) fn draw(list: &mut Vec<Shape>, chart: &Timeline, layout: &Layout, time: &Scale) {
     let plot = layout.heat;
     let (low, high) = visible_bins(&chart.total);
-    // Bin `b` reaches from 2^(b-1) to 2^b; the axis is the logarithm.
+    // Bin `b` is from 2^(b-1) to 2^b; the axis is logarithmic.
     let scale = Scale { from: low as f64 - 1.0, to: high as f64, start: plot.bottom(), end: plot.y };
     cells(list, chart, &scale, time);
     axis(list, layout, &scale);
@@ -69,7 +69,7 @@ fn cells(list: &mut Vec<Shape>, chart: &Timeline, scale: &Scale, time: &Scale) {
         let (x0, x1) = (time.at(start as f64).round(), time.at(column.second as f64).round());
         for (bin, &count) in column.bins.iter().enumerate().filter(|&(_, &count)| count > 0) {
             let (y0, y1) = (scale.at(bin as f64 - 1.0).round(), scale.at(bin as f64).round());
-            // A pixel between rows keeps neighbouring bins apart where there is room for it.
+            // A gap of a pixel separates adjacent bins if there is room.
             let gap = if y0 - y1 >= 6.0 { 1.0 } else { 0.0 };
             by_level[usize::from(level(count, most))].push(Rect::between(x0, y0, x1.max(x0 + 1.0), y1 + gap));
         }
@@ -92,7 +92,7 @@ fn axis(list: &mut Vec<Shape>, layout: &Layout, scale: &Scale) {
     list.push(Shape::hairline(Ink::Axis, [plot.x, plot.bottom()], [plot.right(), plot.bottom()]));
 }
 
-/// The ramp with its ends, in the strip above the plot.
+/// The colour ramp with its lowest and highest count, above the plot.
 fn legend(list: &mut Vec<Shape>, plot: Rect, most: u64) {
     if most == 0 {
         return;
@@ -111,14 +111,14 @@ fn legend(list: &mut Vec<Shape>, plot: Rect, most: u64) {
     list.push(Shape::text(Ink::Muted, [end - width - 6.0, y + height / 2.0], Anchor::End, label));
 }
 
-/// The histogram of the window, and over it that of the period under the crosshair.
+/// The histogram of the window, and on top of it that of the period under the crosshair.
 fn rail(list: &mut Vec<Shape>, chart: &Timeline, rail: Rect, scale: &Scale) {
     let width = rail.width - 32.0;
     let bars = |bins: &[u64; BINS]| {
         let most = bins.iter().copied().max().unwrap_or(0).max(1) as f64;
         let bar = |(bin, &count): (usize, &u64)| {
             let (y0, y1) = (scale.at(bin as f64 - 1.0).round(), scale.at(bin as f64).round());
-            // The square root keeps the tail in sight; lengths compare, they are not read off.
+            // Square roots keep the tail visible. The lengths are compared, not read.
             let length = ((count as f64 / most).sqrt() * width).max(1.0);
             (count > 0).then(|| Rect::between(rail.x, y0, rail.x + length, (y1 + 1.0).min(y0)))
         };

@@ -1,4 +1,4 @@
-//! The small charts in a table's rows: the rate over the window, and the histogram over the bins of the whole table.
+//! The small charts in table rows: the rate over the window, and the histogram over the bins of the whole table.
 
 use joey_shared::histogram::{BINS, Histogram, Quantile, bin_of};
 
@@ -6,7 +6,7 @@ use super::scale::Scale;
 use super::{Ink, Rect, Shape, Size};
 use crate::statistics::RateSeries;
 
-/// The rate from second `from` to second `to`, from zero to its own maximum.
+/// The rate from second `from` to second `to`. The vertical axis is from zero to its own maximum.
 #[must_use]
 pub fn rate(rates: &RateSeries, from: u64, to: u64, size: Size) -> Vec<Shape> {
     let most = rates.values.iter().copied().fold(0.0, f64::max);
@@ -29,7 +29,7 @@ pub fn rate(rates: &RateSeries, from: u64, to: u64, size: Size) -> Vec<Shape> {
 
 /// The histogram over bins `low..=high`, with a mark at the upper bound of its 99th percentile.
 ///
-/// Heights are square roots of shares: the tail is what people look for, and a linear bar would hide it.
+/// Heights are square roots of shares, because linear bars would hide the tail.
 #[must_use]
 pub fn histogram(histogram: &Histogram, low: usize, high: usize, size: Size) -> Vec<Shape> {
     let baseline = size.height - 1.0;
@@ -55,7 +55,7 @@ pub fn histogram(histogram: &Histogram, low: usize, high: usize, size: Size) -> 
     list
 }
 
-/// The bins that hold every count of several histograms.
+/// The first and last bin with counts in any of the histograms.
 #[must_use]
 pub fn common_bin_range<'a>(histograms: impl IntoIterator<Item = &'a Histogram>) -> Option<(usize, usize)> {
     let mut seen = [false; BINS];

@@ -1,7 +1,7 @@
-//! Time: the latency heatmap and, under it on the same axis, events per second; one crosshair through both.
+//! The timeline: the latency heatmap, below it events per second on the same time axis, and a crosshair through both.
 //!
-//! Second `k` is drawn from `k - 1` to `k`, since periods are named by their ends. RateSeries are steps, not slopes: a producer
-//! tells one number for a period and nothing about its inside. What is not complete, not yet seen or missing is hatched.
+//! Second `k` is drawn from `k - 1` to `k`, because a period is identified by its end. Rates are steps, because a producer reports
+//! one number for a period. Seconds that are incomplete, missing or before the first update are hatched.
 
 use joey_shared::histogram::{BINS, Histogram};
 
@@ -11,7 +11,7 @@ use super::{Anchor, Ink, Rect, Shape, Size, text_width};
 use crate::statistics::RateSeries;
 use crate::time_format::UtcOffsets;
 
-/// What the chart shows.
+/// The data of a timeline.
 #[derive(Clone, Debug)]
 pub struct Timeline {
     /// First second of the window.
@@ -20,23 +20,23 @@ pub struct Timeline {
     pub to: u64,
     /// Last complete second.
     pub through: u64,
-    /// First second in which there was data.
+    /// First second with data.
     pub first: Option<u64>,
-    /// Whether there are latencies to show, or rates only.
+    /// Whether there are latencies, or only rates.
     pub has_latency: bool,
-    /// Periods with counts, ascending.
+    /// The periods with counts, ascending.
     pub columns: Vec<Column>,
-    /// All of them together.
+    /// The histogram of the window.
     pub total: Histogram,
-    /// Events per second, complete ones.
+    /// Events per second of the complete seconds.
     pub rates: RateSeries,
-    /// Events per second after those, still growing.
+    /// Events per second of the incomplete seconds after those.
     pub partial: RateSeries,
-    /// Events per second taken in, where that is known.
+    /// Events per second of ingestion, if known.
     pub ingestion: Option<RateSeries>,
     /// Seconds for which updates are missing, as inclusive ranges.
     pub missing: Vec<(u64, u64)>,
-    /// Whose clock the axis shows.
+    /// The UTC offsets of the time axis.
     pub utc_offsets: UtcOffsets,
     /// The second under the crosshair.
     pub hover: Option<u64>,
@@ -47,24 +47,24 @@ pub struct Timeline {
 pub struct Column {
     /// The second in which it ended.
     pub second: u64,
-    /// How many seconds it is drawn wide.
+    /// Its width in seconds.
     pub width: u64,
-    /// Its counts.
+    /// The counts.
     pub bins: [u64; BINS],
 }
 
-/// Where the parts of the chart are.
+/// The layout of the chart.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Layout {
-    /// The heatmap; without height where there are no latencies.
+    /// The heatmap; its height is 0 if there are no latencies.
     pub heat: Rect,
-    /// The window's histogram beside it; without width where there is no room.
+    /// The histogram beside the heatmap; its width is 0 if there is no room.
     pub rail: Rect,
     /// The rates.
     pub rates: Rect,
 }
 
-/// Room for the labels of the vertical axes.
+/// Width of the labels of the vertical axes, in pixels.
 const GUTTER: f64 = 62.0;
 
 impl Layout {
@@ -113,14 +113,14 @@ impl Timeline {
         of(&self.rates).map(|rate| (rate, true)).or_else(|| of(&self.partial).map(|rate| (rate, false)))
     }
 
-    /// What the pipeline took in in `second`.
+    /// The ingestion in `second`.
     #[must_use]
     pub fn ingestion_at(&self, second: u64) -> Option<f64> {
         let rates = self.ingestion.as_ref()?;
         rates.values.get(usize::try_from(second.checked_sub(rates.start_second)?).ok()?).copied()
     }
 
-    /// The chart.
+    /// Draws the chart.
     #[must_use]
     pub fn draw(&self, size: Size) -> Vec<Shape> {
         let layout = Layout::of(size, self.has_latency);
@@ -129,16 +129,16 @@ impl Timeline {
         if self.has_latency {
             heatmap::draw(&mut list, self, &layout, &time);
         }
-        // Over the cells: a period that is not complete shows what it has, and that it is not complete.
-        self.unknown(&mut list, &layout, &time);
+        // On top of the cells: an incomplete period shows its counts and that it is incomplete.
+        self.hatch_missing(&mut list, &layout, &time);
         self.draw_rates(&mut list, &layout, &time);
         self.time_axis(&mut list, &layout, &time);
         self.crosshair(&mut list, &layout, &time);
         list
     }
 
-    /// Hatches what is not complete, what came before everything, and what was missing.
-    fn unknown(&self, list: &mut Vec<Shape>, layout: &Layout, time: &Scale) {
+    /// Hatches incomplete seconds, seconds before the first update, and missing ones.
+    fn hatch_missing(&self, list: &mut Vec<Shape>, layout: &Layout, time: &Scale) {
         let mut hatch = |from: u64, to: u64| {
             let (x0, x1) = (time.at(from.saturating_sub(1) as f64), time.at(to as f64));
             for plot in [layout.heat, layout.rates] {
@@ -277,7 +277,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_second_reads_what_its_period_says() {
+    fn a_second_has_the_values_of_its_period() {
         let chart = timeline();
         assert_eq!(chart.column_at(3_603).map(|column| column.second), Some(3_604));
         assert!(chart.column_at(3_605).is_none());
@@ -299,7 +299,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn holes_and_the_time_before_are_hatched_too() {
+    fn gaps_and_the_time_before_are_hatched_too() {
         let mut chart = timeline();
         chart.first = Some(3_605);
         chart.missing = vec![(3_606, 3_607)];
@@ -309,7 +309,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn counts_alone_have_no_heatmap_and_nothing_is_harmless() {
+    fn counts_have_no_heatmap_and_an_empty_timeline_can_be_drawn() {
         let mut chart = timeline();
         chart.has_latency = false;
         assert!(!chart.draw(SIZE).iter().any(|draw| matches!(draw, Shape::Rects { ink: Ink::Heat(_), .. })));
