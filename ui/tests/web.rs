@@ -1,9 +1,9 @@
-//! What needs a real browser: pixels, text nodes, the address bar, names of canvases.
+//! Tests that need a browser: pixels, text nodes, the address bar, text alternatives of canvases.
 //!
-//! Run by `cargo xtask test` in Chromium; compiled to nothing on the host.
+//! `cargo xtask test` runs them in Chromium. On the host this file is empty.
 
 #![cfg(target_arch = "wasm32")]
-#![allow(clippy::unwrap_used, reason = "a test may; Clippy does not take its helpers for tests")]
+#![allow(clippy::unwrap_used, reason = "Clippy does not recognise the helpers of tests")]
 
 use joey_shared::histogram::Histogram;
 use joey_shared::series::{COMPUTATION, SeriesKey};
