@@ -154,11 +154,14 @@ fn Figures(app: AppName, view_index: usize, key: ViewKey) -> impl IntoView {
     let label = move || statistics.read().as_ref().map(|statistics| view_summary(&statistics.view)).unwrap_or_default();
     view! {
         <dl class=if shows_ingestion { "strip figures both" } else { "strip figures" } aria-label=label>
-            {move || statistics.read().as_ref().map(|DetailStatistics { view, ingestion }| (
-                has_latency.then(|| percentile_figures(view)),
-                throughput_figures(view.throughput, *ingestion, shows_ingestion),
-                events_figure(ui, view),
-            ))}
+            {move || statistics.get().map(|DetailStatistics { view, ingestion }| {
+                let stalled_since = view.stalled_since_ns.map(|since_ns| ui.utc_offset(since_ns).time(since_ns));
+                view! {
+                    {has_latency.then(|| percentile_figures(&view))}
+                    <ThroughputFigures throughput_out=view.throughput throughput_in=ingestion shows_ingestion/>
+                    <EventsFigure statistics=view stalled_since/>
+                }
+            })}
         </dl>
     }
 }
@@ -190,7 +193,8 @@ fn percentile_figures(statistics: &ViewStatistics) -> impl IntoView + use<> {
     figures.collect_view()
 }
 
-fn throughput_figures(
+#[component]
+fn ThroughputFigures(
     throughput_out: Option<Throughput>,
     throughput_in: Option<Throughput>,
     shows_ingestion: bool,
@@ -215,10 +219,12 @@ fn throughput_figures(
     throughput_columns(throughput_out, throughput_in).into_iter().map(figure).collect_view()
 }
 
-fn events_figure(ui: UiState, statistics: &ViewStatistics) -> impl IntoView + use<> {
-    let ViewStatistics { count, covered_seconds, window_seconds, stalled_since_ns, .. } = *statistics;
-    let stalled = stalled_since_ns.map(|since_ns| {
-        let text = format!("no events since {}", ui.utc_offset(since_ns).time(since_ns));
+/// The number of events, and for how much of the window there is data.
+#[component]
+fn EventsFigure(statistics: ViewStatistics, stalled_since: Option<String>) -> impl IntoView {
+    let ViewStatistics { count, covered_seconds, window_seconds, .. } = statistics;
+    let stalled = stalled_since.map(|time| {
+        let text = format!("no events since {time}");
         view! { <dd class="sub warn" use:text_content=text></dd> }
     });
     view! {

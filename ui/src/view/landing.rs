@@ -1,8 +1,9 @@
 //! The landing page: every application with its key figures, or how to add the first one.
 
 use joey_shared::format;
+use joey_shared::histogram::QuantileRange;
 use joey_shared::store::AppStore;
-use joey_shared::wire::AppEntry;
+use joey_shared::wire::{AppEntry, WorkerEntry};
 use leptos::prelude::*;
 
 use super::cells::{InOutRate, LatencyRange};
@@ -18,7 +19,7 @@ use crate::chart::sparkline;
 use crate::chart_data;
 use crate::route::Page;
 use crate::settings::host_name;
-use crate::statistics::AppStatistics;
+use crate::statistics::{AppStatistics, WorstView};
 
 /// What the landing page shows.
 #[derive(Clone, Copy, PartialEq)]
@@ -69,8 +70,8 @@ fn Searching() -> impl IntoView {
 /// What a user sees who has just started a relay.
 #[component]
 fn Welcome() -> impl IntoView {
-    let option = producer_option(use_ui());
-    let copied = option.clone();
+    let ui = use_ui();
+    let option = Memo::new(move |_| producer_option(ui));
     view! {
         <section class="welcome" data-testid="empty">
             <h2>"Ready. Nothing is sending yet."</h2>
@@ -79,8 +80,8 @@ fn Welcome() -> impl IntoView {
                  Point a Wallaroo application at this relay; it shows up here within seconds, and needs no other change:"
             </p>
             <div class="copy">
-                <code data-testid="producer-line">{option}</code>
-                <button type="button" on:click=move |_| browser::copy_to_clipboard(&copied)>"Copy"</button>
+                <code data-testid="producer-line" prop:textContent=move || option.get()></code>
+                <button type="button" on:click=move |_| browser::copy_to_clipboard(&option.read_untracked())>"Copy"</button>
             </div>
             <p>
                 "Just looking? " <code>"joey demo"</code>
@@ -95,6 +96,7 @@ fn Applications() -> impl IntoView {
     let ui = use_ui();
     let apps = Memo::new(move |_| ui.read_model().catalogue().keys().cloned().collect::<Vec<String>>());
     let tally = Signal::derive(move || apps.read().len().to_string());
+    let option = Memo::new(move |_| producer_option(ui));
     view! {
         <div>
             <section class="panel" data-testid="applications">
@@ -118,7 +120,7 @@ fn Applications() -> impl IntoView {
                 </table>
             </section>
             <p class="below">
-                "To add an application, start it with " <code>{producer_option(ui)}</code>
+                "To add an application, start it with " <code prop:textContent=move || option.get()></code>
             </p>
         </div>
     }
@@ -162,12 +164,21 @@ fn ApplicationRow(app: String) -> impl IntoView {
             <th class="name" scope="row">
                 <div class="label">
                     <NameLink class="row-link ellipsis" name href/>
-                    {move || summary.read().as_ref().and_then(|summary| summary.viewers).map(viewer_count)}
+                    {move || summary.read().as_ref().and_then(|summary| summary.viewers).map(|viewers| view! {
+                        <span class="of" use:text_content=format!("{viewers} watching")></span>
+                    })}
                 </div>
             </th>
-            {move || summary.read().as_ref().map(|summary| (workers_cell(summary), rate_cell(summary)))}
+            {move || summary.get().map(|ApplicationSummary { entry, statistics, .. }| view! {
+                <WorkersCell workers=entry.workers/>
+                <RateCell rate_in=statistics.rate_in rate_out=statistics.rate_out/>
+            })}
             <td class="spark"><Chart class="spark" label=Signal::derive(rate_label) draw=draw_rate/></td>
-            {move || summary.read().as_ref().map(|summary| (latency_cells(summary), activity_cells(summary)))}
+            {move || summary.get().map(|ApplicationSummary { entry, statistics, last_update_age, .. }| view! {
+                <LatencyCells worst=statistics.worst_pipeline/>
+                <td class="number" data-head="series" use:text_content=entry.series.to_string()></td>
+                <td class="number" data-head="last heard" use:text_content=age_text(last_update_age)></td>
+            })}
         </tr>
     }
 }
@@ -188,12 +199,8 @@ fn application_summary(ui: UiState, app: &str) -> Option<ApplicationSummary> {
     Some(ApplicationSummary { entry, statistics, last_update_age, is_stale, viewers })
 }
 
-fn viewer_count(viewers: u32) -> impl IntoView {
-    view! { <span class="of" use:text_content=format!("{viewers} watching")></span> }
-}
-
-fn workers_cell(summary: &ApplicationSummary) -> impl IntoView + use<> {
-    let workers = &summary.entry.workers;
+#[component]
+fn WorkersCell(workers: Vec<WorkerEntry>) -> impl IntoView {
     let (connected, total) = (workers.iter().filter(|worker| worker.connected).count(), workers.len());
     let (class, tooltip) = if connected < total {
         ("n warn", format!("{} of {total} workers gone", total - connected))
@@ -208,35 +215,33 @@ fn workers_cell(summary: &ApplicationSummary) -> impl IntoView + use<> {
     }
 }
 
-fn rate_cell(summary: &ApplicationSummary) -> impl IntoView + use<> {
-    let AppStatistics { rate_in, rate_out, .. } = summary.statistics;
+#[component]
+fn RateCell(rate_in: Option<f64>, rate_out: Option<f64>) -> impl IntoView {
     let tooltip = format!("{}, mean of the last 10 complete seconds", exact_rates(rate_in, rate_out));
     view! { <td class="number" data-head="events/s" title=tooltip><InOutRate rate_in rate_out/></td> }
 }
 
-fn latency_cells(summary: &ApplicationSummary) -> impl IntoView + use<> {
-    let worst = summary.statistics.worst_pipeline.as_ref();
+/// The median and the 99th percentile of the worst pipeline.
+#[component]
+fn LatencyCells(worst: Option<WorstView>) -> impl IntoView {
+    let worst = worst.as_ref();
     let pipeline = worst.and_then(|worst| worst.key.pipeline.as_deref()).unwrap_or_default();
-    [("end to end p50", worst.map(|worst| worst.p50)), ("p99", worst.map(|worst| worst.p99))]
-        .map(|(head, range)| {
-            let tooltip = range.map(|range| format!("worst pipeline: {pipeline}: {}", exact_range(range)));
-            view! {
-                <td class="number wide" data-head=head title=tooltip.unwrap_or_default()><LatencyRange range/></td>
-            }
-        })
-        .into_iter()
-        .collect_view()
+    let cell = |head: &'static str, range: Option<QuantileRange>| {
+        let tooltip = range.map(|range| format!("worst pipeline: {pipeline}: {}", exact_range(range)));
+        view! { <td class="number wide" data-head=head title=tooltip.unwrap_or_default()><LatencyRange range/></td> }
+    };
+    view! {
+        {cell("end to end p50", worst.map(|worst| worst.p50))}
+        {cell("p99", worst.map(|worst| worst.p99))}
+    }
 }
 
-fn activity_cells(summary: &ApplicationSummary) -> impl IntoView + use<> {
-    let age = match summary.last_update_age {
+/// How long ago the last update arrived; `seconds` is `None` if there was none.
+fn age_text(seconds: Option<u64>) -> String {
+    match seconds {
         None => "never".to_owned(),
         Some(..3) => "now".to_owned(),
         Some(seconds) => format!("{} ago", format::age(seconds)),
-    };
-    view! {
-        <td class="number" data-head="series" use:text_content=summary.entry.series.to_string()></td>
-        <td class="number" data-head="last heard" use:text_content=age></td>
     }
 }
 

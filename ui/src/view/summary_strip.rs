@@ -39,17 +39,20 @@ pub(super) fn SummaryStrip(app: AppName) -> impl IntoView {
         <dl class="strip">
             <div class="with-spark">
                 <dt>"Events per second" <span class="note-word">"in -|< out"</span></dt>
-                {move || summary.read().as_ref().map(|summary| rate_value(&summary.statistics))}
+                {move || summary.get().map(|Summary { statistics, .. }| view! {
+                    <RateFigure rate_in=statistics.rate_in rate_out=statistics.rate_out/>
+                })}
                 <Chart class="spark" label=Signal::derive(rate_label) draw=draw_rate/>
             </div>
-            {move || summary.read().as_ref().map(|summary| {
-                let app = app.read_value();
-                let AppStatistics { worst_pipeline, slowest_computation, .. } = &summary.statistics;
-                (
-                    worst_view(&app, "End to end, worst pipeline", worst_pipeline.as_ref(), true),
-                    worst_view(&app, "Slowest computation", slowest_computation.as_ref(), false),
-                    workers_figure(&app, summary),
-                )
+            {move || summary.get().map(|Summary { statistics, workers_connected, workers_gone }| view! {
+                <WorstViewFigure
+                    app
+                    title="End to end, worst pipeline"
+                    worst=statistics.worst_pipeline
+                    with_median=true
+                />
+                <WorstViewFigure app title="Slowest computation" worst=statistics.slowest_computation/>
+                <WorkersFigure app workers_connected workers_gone/>
             })}
         </dl>
     }
@@ -64,14 +67,20 @@ fn summary(ui: UiState, app: &str) -> Option<Summary> {
     Some(Summary { statistics, workers_connected: workers.len() - workers_gone.len(), workers_gone })
 }
 
-fn rate_value(statistics: &AppStatistics) -> impl IntoView + use<> {
-    let AppStatistics { rate_in, rate_out, .. } = *statistics;
+#[component]
+fn RateFigure(rate_in: Option<f64>, rate_out: Option<f64>) -> impl IntoView {
     let tooltip = format!("{}, mean of the last 10 complete seconds", exact_rates(rate_in, rate_out));
     view! { <dd title=tooltip><InOutRate rate_in rate_out/></dd> }
 }
 
 /// The percentiles of a view that stands out, with a link to it.
-fn worst_view(app: &str, title: &'static str, worst: Option<&WorstView>, with_median: bool) -> impl IntoView + use<> {
+#[component]
+fn WorstViewFigure(
+    app: AppName,
+    title: &'static str,
+    worst: Option<WorstView>,
+    #[prop(optional)] with_median: bool,
+) -> impl IntoView {
     let figure = |label: &'static str, range: Option<QuantileRange>| {
         view! {
             <span title=range.map(exact_range).unwrap_or_default()>
@@ -80,23 +89,22 @@ fn worst_view(app: &str, title: &'static str, worst: Option<&WorstView>, with_me
             </span>
         }
     };
-    let median = with_median.then(|| figure("p50", worst.map(|worst| worst.p50)));
-    let link = worst.map(|worst| {
-        let name = worst.key.pipeline.as_deref().or(worst.key.name.as_deref());
-        let href = page_address(Page::Detail(app.to_owned(), worst.key.clone()));
-        summary_link(display_name(name.unwrap_or_default()), href)
+    let (p50, p99) = (worst.as_ref().map(|worst| worst.p50), worst.as_ref().map(|worst| worst.p99));
+    let link = worst.map(|WorstView { key, .. }| {
+        let text = display_name(key.pipeline.as_deref().or(key.name.as_deref()).unwrap_or_default());
+        view! { <LiveLink text href=page_address(Page::Detail(app.get_value(), key))/> }
     });
     view! {
         <div>
             <dt>{title}</dt>
-            <dd class="two">{median} {figure("p99", worst.map(|worst| worst.p99))}</dd>
+            <dd class="two">{with_median.then(|| figure("p50", p50))} {figure("p99", p99)}</dd>
             <dd class="sub">{link}</dd>
         </div>
     }
 }
 
-fn workers_figure(app: &str, summary: &Summary) -> impl IntoView + use<> {
-    let Summary { workers_connected, workers_gone, .. } = summary;
+#[component]
+fn WorkersFigure(app: AppName, workers_connected: usize, workers_gone: Vec<String>) -> impl IntoView {
     let total = workers_connected + workers_gone.len();
     let (class, text) = if workers_gone.is_empty() {
         ("sub", "all connected".to_owned())
@@ -110,13 +118,14 @@ fn workers_figure(app: &str, summary: &Summary) -> impl IntoView + use<> {
                 <span class="n" use:text_content=workers_connected.to_string()></span>
                 <span class="of" use:text_content=format!(" of {total}")></span>
             </dd>
-            <dd class=class>{summary_link(text, page_address(Page::Workers(app.to_owned())))}</dd>
+            <dd class=class><LiveLink text href=page_address(Page::Workers(app.get_value()))/></dd>
         </div>
     }
 }
 
 /// A link whose text changes with the measurements.
-fn summary_link(text: String, href: String) -> impl IntoView {
+#[component]
+fn LiveLink(text: String, href: String) -> impl IntoView {
     view! {
         <a class="ellipsis" dir="auto" translate="no" title=text.clone() href=href use:text_content=text></a>
     }

@@ -15,6 +15,7 @@ use super::{AppName, UiState, page_address, use_ui};
 use crate::browser;
 use crate::route::Page;
 use crate::statistics::ViewStatistics;
+use crate::time_format::UtcOffset;
 
 /// What the row shows.
 #[derive(Clone, PartialEq)]
@@ -44,7 +45,10 @@ pub(super) fn WorkerRow(app: AppName, worker: String) -> impl IntoView {
             <th class="name" scope="row">
                 <div class="label"><NameLink class="row-link ellipsis" name href/></div>
             </th>
-            {move || summary.read().as_ref().map(|summary| worker_cells(ui, summary))}
+            {move || summary.get().map(|summary| {
+                let utc_offset = ui.utc_offset(summary.entry.since_ns);
+                view! { <WorkerCells summary utc_offset/> }
+            })}
         </tr>
     }
 }
@@ -59,16 +63,16 @@ fn worker_summary(ui: UiState, app: &str, worker: &str) -> Option<WorkerSummary>
     Some(WorkerSummary { entry, statistics, state_age })
 }
 
-fn worker_cells(ui: UiState, summary: &WorkerSummary) -> impl IntoView + use<> {
+#[component]
+fn WorkerCells(summary: WorkerSummary, utc_offset: UtcOffset) -> impl IntoView {
     let WorkerSummary { entry: WorkerEntry { connected, since_ns, returns, .. }, statistics, state_age } = summary;
-    let offset = ui.utc_offset(*since_ns);
-    let (class, state) = if *connected { ("state up", "connected") } else { ("state gone", "gone") };
-    let since = format!(" since {} ({})", offset.time(*since_ns), format::age(*state_age));
+    let (class, state) = if connected { ("state up", "connected") } else { ("state gone", "gone") };
+    let since = format!(" since {} ({})", utc_offset.time(since_ns), format::age(state_age));
     let statistics = statistics.as_ref();
     let recent_rate = statistics.and_then(|statistics| statistics.recent_rate);
     let throughput = statistics.and_then(|statistics| statistics.throughput);
     view! {
-        <td class=class data-connected=connected.to_string() title=format!("since {}", offset.full(*since_ns))>
+        <td class=class data-connected=connected.to_string() title=format!("since {}", utc_offset.full(since_ns))>
             <span class="dot" aria-hidden="true"></span>
             <span use:text_content=state.to_owned()></span>
             <span class="sub" use:text_content=since></span>
