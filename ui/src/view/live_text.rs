@@ -5,7 +5,8 @@
 //! element, which also removes what was put there.
 
 use leptos::prelude::*;
-use web_sys::Element;
+use wasm_bindgen::JsCast;
+use web_sys::{Element, Text};
 
 /// A `<span>` whose text follows `text`.
 #[component]
@@ -20,7 +21,13 @@ pub(super) fn LiveText(
 
 /// Directive for elements that are rendered again when their data changes: `<span use:text_content=text></span>`.
 pub(super) fn text_content(element: Element, text: String) {
-    if element.text_content().as_deref() != Some(&text) {
-        element.set_text_content(Some(&text));
+    match element.first_child().and_then(|child| child.dyn_into::<Text>().ok()) {
+        Some(node) if node.next_sibling().is_none() => {
+            // To change a text node costs the browser less than to replace it.
+            if node.data() != text {
+                node.set_data(&text);
+            }
+        }
+        _ => element.set_text_content(Some(&text)),
     }
 }
