@@ -316,12 +316,16 @@ impl Connection {
     /// Merges one message. The viewer counts unreadable ones.
     fn receive_message(self, bytes: &[u8], greeted: &mut bool) -> Option<End> {
         let is_first = !std::mem::replace(greeted, true);
+        let was_caught_up = self.model.read_value().seen().is_caught_up();
         if let Some(state) = self.merge(bytes, is_first) {
             return Some(End::Final(state));
         }
         if is_first {
             self.rejection.set(String::new());
             self.set_state(ConnectionState::Connected);
+        } else if !was_caught_up && self.model.read_value().seen().is_caught_up() {
+            // The history of a new page is complete. Waiting for the next tick would delay its first rows by up to half a second.
+            self.frame_loop.tick_now();
         } else {
             self.frame_loop.request_frame();
         }
