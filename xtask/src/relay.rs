@@ -5,7 +5,7 @@ use std::{ffi::OsString, process::Command};
 use anyhow::{Context, Result};
 use xshell::cmd;
 
-use crate::{checkout::Checkout, setup, ui};
+use crate::{checkout::Checkout, ui};
 
 /// Builds the bundle, then the relay around it.
 pub(crate) fn build(here: &Checkout) -> Result<()> {
