@@ -219,8 +219,11 @@ fn the_relay_asks_for_the_time_on_the_wall_in_one_place() {
 
 /// The files of the browser app that may know the browser.
 fn knows_the_browser(path: &str) -> bool {
-    let impure = ["browser", "clock", "kept", "link", "main", "chart/canvas"].map(|name| format!("ui/src/{name}.rs"));
-    impure.iter().any(|other| other == path) || path.starts_with("ui/src/view/") || path.starts_with("ui/src/link/")
+    let impure = ["browser", "frame_loop", "local_storage", "connection", "main", "chart/canvas"]
+        .map(|name| format!("ui/src/{name}.rs"));
+    impure.iter().any(|other| other == path)
+        || path.starts_with("ui/src/view/")
+        || path.starts_with("ui/src/connection/")
 }
 
 #[test]
@@ -234,9 +237,10 @@ fn what_the_page_shows_is_worked_out_without_a_browser() {
         "wasm_bindgen",
         "gloo",
         "crate::browser",
+        "crate::local_storage",
         "crate::view",
-        "crate::link",
-        "crate::clock",
+        "crate::connection",
+        "crate::frame_loop",
     ];
     never(pure, &words, "only the shell of the page knows the browser");
 }

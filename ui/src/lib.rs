@@ -1,28 +1,27 @@
 //! The browser app of Joey.
 //!
-//! Read it in the direction in which data flows:
+//! Data flows through these modules in this order:
 //!
-//! 1. [`link`]: the socket; bytes go into the [`model`] as they arrive.
-//! 2. [`model`]: what the page knows; [`figures`], [`gather`] and [`rows`] read numbers, charts and tables out of it.
-//! 3. [`clock`]: one animation-frame loop says when it is time to look again.
-//! 4. [`chart`]: data to lists of shapes; [`chart::canvas`] paints them.
-//! 5. [`view`]: components lay things out; [`route`], [`settings`] and [`moment`] are what they are told and say.
+//! 1. [`connection`] receives messages and merges them into the [`model`].
+//! 2. [`statistics`], [`chart_data`] and [`table_rows`] read statistics, charts and tables from the model.
+//! 3. [`frame_loop`] sends a tick when components should read the model again.
+//! 4. [`chart`] turns data into lists of shapes, and [`chart::canvas`] paints them.
+//! 5. [`view`] contains the components; [`route`], [`settings`] and [`time_format`] are their addresses, settings and times.
 //!
-//! Data never travels in signals: they carry that something changed, a few times a second at most.
+//! Measurements do not travel in signals: a signal only tells that the model has changed, a few times a second at most.
 
 pub mod browser;
 pub mod chart;
-pub mod clock;
-pub mod figures;
-pub mod gather;
-pub mod kept;
-pub mod link;
+pub mod chart_data;
+pub mod connection;
+pub mod frame_loop;
+pub mod local_storage;
 pub mod model;
-pub mod moment;
 pub mod route;
-pub mod rows;
 pub mod settings;
-mod sort;
+pub mod statistics;
+pub mod table_rows;
 #[cfg(test)]
 mod testing;
+pub mod time_format;
 pub mod view;

@@ -1,73 +1,80 @@
-//! What the page knows: the viewer behind the socket, the picture that is held while paused, and what is followed.
+//! The page's data: the viewer with its stores, a snapshot while the page is paused, and the subscriptions.
 //!
-//! Plain memory, in one place. Components read it when the clock says that it is time; nothing here is a signal.
+//! It is plain memory without signals. Components read it after a tick of the frame loop.
 //!
-//! What is followed depends on the page alone: all of one application while it is open, and only the rates and the ends of
-//! the pipelines of every application on the landing page.
+//! The subscriptions depend on the page: everything of an application while it is open, and only the rates and latencies of
+//! pipelines of each application on the landing page.
 
 use joey_shared::series::{Filter, PIPELINE_INGESTION, START_TO_END, Topic};
 use joey_shared::store::{AppStore, WINDOW_SECONDS};
-use joey_shared::vecmap::VecMap;
 use joey_shared::viewer::Viewer;
 use joey_shared::window::SLOT_NS;
 use joey_shared::wire::{AppEntry, Start};
+use std::collections::BTreeMap;
 
-use crate::figures::{AppFigures, Figures, of_app, of_view};
 use crate::route::Page;
+use crate::statistics::{AppStatistics, ViewStatistics, app_statistics, view_statistics};
 
-/// Applications followed at once on the landing page; the others are listed without numbers.
-const FOLLOWED_APPS_MAX: usize = 50;
+/// Maximum number of applications subscribed to on the landing page; the others are listed without measurements.
+const SUBSCRIBED_APPS_MAX: usize = 50;
 
-/// How long a relay remembers at least the sums of what it has heard, in ns, unless it was told otherwise.
-const REMEMBERED_NS: u64 = 3_600 * SLOT_NS;
+/// How long a relay retains rollups by default, in ns. An application that was left for longer is loaded again.
+const RETAINED_NS: u64 = 3_600 * SLOT_NS;
 
-/// Everything that the page knows.
+/// The page's data.
 #[derive(Debug)]
 pub struct Model {
     viewer: Viewer,
-    held: Option<Held>,
+    snapshot: Option<Snapshot>,
     page: Page,
-    /// How far back everything that is followed was asked for, in seconds.
-    asked: u64,
-    /// When each application was last followed by anything, by the local clock in ns.
-    left: Vec<(String, u64)>,
+    /// The longest history that subscriptions have requested, in seconds.
+    requested_seconds: u64,
+    /// When the last subscription of each application ended, in local ns.
+    unsubscribed_ns: Vec<(String, u64)>,
     cache: Cache,
 }
 
-/// The picture that is shown while paused. Data keeps coming in behind it.
+/// What is shown while the page is paused. The viewer still receives data.
 #[derive(Debug)]
-struct Held {
+struct Snapshot {
     stores: Vec<(String, AppStore)>,
-    catalogue: VecMap<String, AppEntry>,
+    catalogue: BTreeMap<String, AppEntry>,
     relay_ns: Option<u64>,
 }
 
-/// Numbers that were asked for since they last changed: rows, sorting and the strip of figures ask for the same ones.
+/// The statistics of one application's views: rows, sorting and figures need the same ones.
 #[derive(Debug, Default)]
 struct Cache {
     app: String,
-    /// By position of the view.
-    figures: Vec<Option<(Stamp, Figures)>>,
+    /// By view index.
+    statistics: Vec<Option<(CacheKey, ViewStatistics)>>,
 }
 
-/// View revision, application clock, end of the complete part, window: while these are equal, so are the numbers.
-type Stamp = (u64, u64, u64, u64, usize);
+/// The statistics of a view are unchanged while these are.
+#[derive(Debug, PartialEq, Eq)]
+struct CacheKey {
+    revision: u64,
+    clock_ns: u64,
+    through_ns: u64,
+    window_seconds: u64,
+    gaps: usize,
+}
 
 impl Model {
-    /// A model that knows nothing yet, with windows of `seconds`.
+    /// An empty model with windows of `seconds`.
     #[must_use]
     pub fn new(seconds: u64) -> Self {
         Self {
             viewer: Viewer::new(seconds),
-            held: None,
+            snapshot: None,
             page: Page::Landing,
-            asked: seconds.max(WINDOW_SECONDS),
-            left: Vec::new(),
+            requested_seconds: seconds.max(WINDOW_SECONDS),
+            unsubscribed_ns: Vec::new(),
             cache: Cache::default(),
         }
     }
 
-    /// The viewer, for the link.
+    /// The viewer, for the connection.
     pub const fn viewer(&mut self) -> &mut Viewer {
         &mut self.viewer
     }
@@ -78,41 +85,42 @@ impl Model {
         &self.viewer
     }
 
-    /// Shows `page` from local time `now_ns` on: follows what it needs, leaves what it does not.
+    /// Shows `page` from local time `now_ns` on and subscribes to what it needs.
     pub fn show(&mut self, page: &Page, now_ns: u64) {
         self.page = page.clone();
-        self.refollow(now_ns);
+        self.update_subscriptions(now_ns);
     }
 
-    /// Follows what the page needs, which grows with the catalogue.
-    pub fn refollow(&mut self, now_ns: u64) {
-        let wanted = self.wanted();
-        let unwanted: Vec<Topic> = self.viewer.followed().filter(|topic| !wanted.contains(topic)).cloned().collect();
-        for topic in &unwanted {
-            self.viewer.unfollow(topic);
+    /// Subscribes to what the page needs, and ends all other subscriptions. The landing page needs more as the catalogue grows.
+    pub fn update_subscriptions(&mut self, now_ns: u64) {
+        let needed = self.needed_topics();
+        let unneeded: Vec<Topic> = self.viewer.topics().filter(|topic| !needed.contains(topic)).cloned().collect();
+        for topic in &unneeded {
+            self.viewer.unsubscribe(topic);
         }
-        for topic in unwanted {
-            if wanted.iter().all(|kept| kept.app != topic.app) {
-                self.left.retain(|(app, _)| *app != topic.app);
-                self.left.push((topic.app, now_ns));
+        for topic in unneeded {
+            if needed.iter().all(|needed| needed.app != topic.app) {
+                self.unsubscribed_ns.retain(|(app, _)| *app != topic.app);
+                self.unsubscribed_ns.push((topic.app, now_ns));
             }
         }
-        let start = Start::Back { span_ns: self.asked * SLOT_NS };
-        for topic in wanted {
-            let left = self.left.iter().position(|(app, _)| *app == topic.app).map(|at| self.left.swap_remove(at));
-            if left.is_some_and(|(_, left_ns)| now_ns.saturating_sub(left_ns) > REMEMBERED_NS) {
+        let start = Start::Recent { span_ns: self.requested_seconds * SLOT_NS };
+        for topic in needed {
+            let index = self.unsubscribed_ns.iter().position(|(app, _)| *app == topic.app);
+            let unsubscribed = index.map(|index| self.unsubscribed_ns.swap_remove(index));
+            if unsubscribed.is_some_and(|(_, since_ns)| now_ns.saturating_sub(since_ns) > RETAINED_NS) {
                 self.viewer.forget(&topic.app);
             }
-            self.viewer.follow(topic, start);
+            self.viewer.subscribe(topic, start);
         }
     }
 
-    fn wanted(&self) -> Vec<Topic> {
+    fn needed_topics(&self) -> Vec<Topic> {
         let topic = |app: &String, filter| Topic { app: app.clone(), filter };
         match &self.page {
             Page::Dashboard(app) | Page::Workers(app) | Page::Detail(app, _) => vec![topic(app, Filter::All)],
             Page::Landing => {
-                let apps = self.viewer.catalogue().keys().take(FOLLOWED_APPS_MAX);
+                let apps = self.viewer.catalogue().keys().take(SUBSCRIBED_APPS_MAX);
                 let both = |app| {
                     [START_TO_END, PIPELINE_INGESTION].map(|category| topic(app, Filter::Category(category.to_owned())))
                 };
@@ -122,43 +130,43 @@ impl Model {
         }
     }
 
-    /// Holds the picture as it is at local time `now_ns`.
+    /// Takes a snapshot at local time `now_ns`, which is shown until [`resume`](Self::resume).
     pub fn pause(&mut self, now_ns: u64) {
         let mut stores: Vec<(String, AppStore)> = Vec::new();
-        for topic in self.viewer.followed() {
-            if let Some(store) = self.viewer.app(&topic.app).filter(|_| of(&stores, &topic.app).is_none()) {
+        for topic in self.viewer.topics() {
+            if let Some(store) = self.viewer.app(&topic.app).filter(|_| find(&stores, &topic.app).is_none()) {
                 stores.push((topic.app.clone(), store.clone()));
             }
         }
         let relay_ns = self.viewer.relay_ns(now_ns);
-        self.held = Some(Held { stores, catalogue: self.viewer.catalogue().clone(), relay_ns });
+        self.snapshot = Some(Snapshot { stores, catalogue: self.viewer.catalogue().clone(), relay_ns });
     }
 
-    /// Lets the picture go on from now.
+    /// Shows live data again.
     pub fn resume(&mut self) {
-        self.held = None;
+        self.snapshot = None;
         self.cache = Cache::default();
     }
 
-    /// Whether the picture is held.
+    /// Whether a snapshot is shown.
     #[must_use]
     pub const fn is_paused(&self) -> bool {
-        self.held.is_some()
+        self.snapshot.is_some()
     }
 
     /// The relay's clock at local time `now_ns`; the instant of the pause while paused.
     #[must_use]
     pub fn relay_ns(&self, now_ns: u64) -> Option<u64> {
-        self.held.as_ref().map_or_else(|| self.viewer.relay_ns(now_ns), |held| held.relay_ns)
+        self.snapshot.as_ref().map_or_else(|| self.viewer.relay_ns(now_ns), |snapshot| snapshot.relay_ns)
     }
 
-    /// How far the relay's wall clock was set while it ran, in ns, and when; nothing where it was not.
+    /// By how much the relay's wall clock was set while it ran, in ns, and when; `None` if it was not.
     #[must_use]
     pub const fn wall_clock(&self) -> Option<(i64, u64)> {
         self.viewer.wall_clock()
     }
 
-    /// How far back the relay remembers single updates, in ns.
+    /// How long the relay retains single updates, in ns.
     #[must_use]
     pub fn ring_ns(&self) -> u64 {
         self.viewer.relay().map_or(0, |relay| relay.ring_ns)
@@ -166,85 +174,92 @@ impl Model {
 
     /// The applications.
     #[must_use]
-    pub fn catalogue(&self) -> &VecMap<String, AppEntry> {
-        self.held.as_ref().map_or_else(|| self.viewer.catalogue(), |held| &held.catalogue)
+    pub fn catalogue(&self) -> &BTreeMap<String, AppEntry> {
+        self.snapshot.as_ref().map_or_else(|| self.viewer.catalogue(), |snapshot| &snapshot.catalogue)
     }
 
-    /// What is shown of an application.
+    /// The store of an application, if it is subscribed to.
     #[must_use]
     pub fn app(&self, app: &str) -> Option<&AppStore> {
-        self.held.as_ref().map_or_else(|| self.viewer.app(app), |held| of(&held.stores, app))
+        self.snapshot.as_ref().map_or_else(|| self.viewer.app(app), |snapshot| find(&snapshot.stores, app))
     }
 
-    /// What is shown of an application, to read its windows.
+    /// The same, to read windows, which slide when they are read.
     pub fn app_mut(&mut self, app: &str) -> Option<&mut AppStore> {
-        match &mut self.held {
-            Some(held) => of_mut(&mut held.stores, app),
+        match &mut self.snapshot {
+            Some(snapshot) => find_mut(&mut snapshot.stores, app),
             None => self.viewer.app_mut(app),
         }
     }
 
-    /// Changes the length of every window, at local time `now_ns`. One that reaches farther back than anything was asked for
-    /// so far is asked for anew.
+    /// Changes the length of every window, at local time `now_ns`. A window longer than all before is requested again from the
+    /// relay.
     pub fn set_seconds(&mut self, seconds: u64, now_ns: u64) {
         self.viewer.set_seconds(seconds);
-        if seconds > self.asked {
-            self.asked = seconds;
-            let followed: Vec<Topic> = self.viewer.followed().cloned().collect();
-            for topic in &followed {
-                self.viewer.unfollow(topic);
+        if seconds > self.requested_seconds {
+            self.requested_seconds = seconds;
+            let subscribed: Vec<Topic> = self.viewer.topics().cloned().collect();
+            for topic in &subscribed {
+                self.viewer.unsubscribe(topic);
             }
             for app in self.viewer.catalogue().keys().cloned().collect::<Vec<String>>() {
                 self.viewer.forget(&app);
             }
-            self.left.clear();
-            self.refollow(now_ns);
+            self.unsubscribed_ns.clear();
+            self.update_subscriptions(now_ns);
         }
-        if let Some(held) = &mut self.held {
-            held.stores.iter_mut().for_each(|(_, store)| store.set_seconds(seconds));
+        if let Some(snapshot) = &mut self.snapshot {
+            snapshot.stores.iter_mut().for_each(|(_, store)| store.set_seconds(seconds));
         }
     }
 
-    /// Length of the windows in seconds.
+    /// The length of the windows in seconds.
     #[must_use]
     pub const fn seconds(&self) -> u64 {
         self.viewer.seconds()
     }
 
-    /// The numbers of view `at` of `app`.
-    pub fn figures(&mut self, app: &str, at: usize) -> Option<Figures> {
+    /// The statistics of the view of `app` at `view_index`.
+    pub fn view_statistics(&mut self, app: &str, view_index: usize) -> Option<ViewStatistics> {
         if self.cache.app != app {
-            self.cache = Cache { app: app.to_owned(), figures: Vec::new() };
+            self.cache = Cache { app: app.to_owned(), statistics: Vec::new() };
         }
-        let store = match &mut self.held {
-            Some(held) => of_mut(&mut held.stores, app),
+        let store = match &mut self.snapshot {
+            Some(snapshot) => find_mut(&mut snapshot.stores, app),
             None => self.viewer.app_mut(app),
         }?;
-        let revision = store.views().get(at)?.revision;
-        let stamp = (revision, store.clock_ns(), store.through_ns(), store.seconds(), store.holes().len());
-        if self.cache.figures.len() <= at {
-            self.cache.figures.resize_with(at + 1, || None);
+        let key = CacheKey {
+            revision: store.views().get(view_index)?.revision,
+            clock_ns: store.clock_ns(),
+            through_ns: store.through_ns(),
+            window_seconds: store.seconds(),
+            gaps: store.gaps().len(),
+        };
+        if self.cache.statistics.len() <= view_index {
+            self.cache.statistics.resize_with(view_index + 1, || None);
         }
-        let cached = &mut self.cache.figures[at];
-        if let Some((_, figures)) = cached.as_ref().filter(|(known, _)| *known == stamp) {
-            return Some(figures.clone());
+        let cached = &mut self.cache.statistics[view_index];
+        if let Some((_, statistics)) = cached.as_ref().filter(|(cached_key, _)| *cached_key == key) {
+            return Some(statistics.clone());
         }
-        let figures = of_view(store, at)?;
-        *cached = Some((stamp, figures.clone()));
-        Some(figures)
+        let statistics = view_statistics(store, view_index)?;
+        *cached = Some((key, statistics.clone()));
+        Some(statistics)
     }
 
-    /// An application at a glance.
-    pub fn app_figures(&mut self, app: &str) -> Option<AppFigures> {
+    /// The key figures of `app`.
+    pub fn app_statistics(&mut self, app: &str) -> Option<AppStatistics> {
         let store = self.app_mut(app)?;
-        Some(of_app(store, |store, at| of_view(store, at).map(|figures| figures.quantiles)))
+        Some(app_statistics(store, |store, view_index| {
+            view_statistics(store, view_index).map(|statistics| statistics.quantiles)
+        }))
     }
 
-    /// Goes up whenever something that is shown may have changed.
+    /// Increases whenever something that is shown may have changed.
     #[must_use]
     pub fn revision(&self) -> u64 {
-        match &self.held {
-            Some(held) => held.stores.iter().map(|(_, store)| store.revision()).sum(),
+        match &self.snapshot {
+            Some(snapshot) => snapshot.stores.iter().map(|(_, store)| store.revision()).sum(),
             None => {
                 let apps = self.viewer.catalogue().keys().filter_map(|app| self.viewer.app(app));
                 self.viewer.revision() + apps.map(AppStore::revision).sum::<u64>()
@@ -253,11 +268,11 @@ impl Model {
     }
 }
 
-fn of<'a>(stores: &'a [(String, AppStore)], app: &str) -> Option<&'a AppStore> {
+fn find<'a>(stores: &'a [(String, AppStore)], app: &str) -> Option<&'a AppStore> {
     stores.iter().find(|(name, _)| name == app).map(|(_, store)| store)
 }
 
-fn of_mut<'a>(stores: &'a mut [(String, AppStore)], app: &str) -> Option<&'a mut AppStore> {
+fn find_mut<'a>(stores: &'a mut [(String, AppStore)], app: &str) -> Option<&'a mut AppStore> {
     stores.iter_mut().find(|(name, _)| name == app).map(|(_, store)| store)
 }
 
@@ -268,7 +283,7 @@ mod tests {
 
     const S: u64 = 1_000_000_000;
 
-    /// A model that was told of applications `a` and `b`.
+    /// A model with the applications `a` and `b` in its catalogue.
     fn model() -> Model {
         let mut model = Model::new(300);
         let hello = Hello {
@@ -277,7 +292,7 @@ mod tests {
             epoch: 1,
             now_ns: 1_000 * S,
             ring_ns: 300 * S,
-            series_ns: 3_635 * S,
+            series_retention_ns: 3_635 * S,
             demo: false,
             ingest_port: 5001,
         };
@@ -288,29 +303,29 @@ mod tests {
         model
     }
 
-    fn followed(model: &Model) -> Vec<String> {
-        model.seen().followed().map(|topic| format!("{} {:?}", topic.app, topic.filter)).collect()
+    fn subscribed(model: &Model) -> Vec<String> {
+        model.seen().topics().map(|topic| format!("{} {:?}", topic.app, topic.filter)).collect()
     }
 
     #[test]
-    fn the_page_decides_what_is_followed() {
+    fn the_page_determines_the_subscriptions() {
         let mut model = model();
         model.show(&Page::Landing, 0);
-        assert_eq!(followed(&model).len(), 4);
+        assert_eq!(subscribed(&model).len(), 4);
         model.show(&Page::Dashboard("a".to_owned()), 0);
-        assert_eq!(followed(&model), ["a All"]);
+        assert_eq!(subscribed(&model), ["a All"]);
         model.show(&Page::Workers("a".to_owned()), 0);
-        assert_eq!(followed(&model), ["a All"]);
+        assert_eq!(subscribed(&model), ["a All"]);
         model.show(&Page::Unknown("x".to_owned()), 0);
-        assert!(followed(&model).is_empty());
+        assert!(subscribed(&model).is_empty());
     }
 
     #[test]
-    fn an_application_is_forgotten_only_when_the_relay_cannot_fill_the_time_between() {
+    fn an_application_is_loaded_again_only_if_the_relay_has_no_rollups_of_the_time_between() {
         let mut model = model();
         model.show(&Page::Dashboard("a".to_owned()), 0);
         model.show(&Page::Unknown("x".to_owned()), S);
-        assert_eq!(model.left, [("a".to_owned(), S)]);
+        assert_eq!(model.unsubscribed_ns, [("a".to_owned(), S)]);
         let revision = model.seen().revision();
         model.show(&Page::Dashboard("a".to_owned()), 100 * S);
         assert_eq!(model.seen().revision(), revision);
@@ -320,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_held_picture_does_not_move() {
+    fn a_snapshot_does_not_change() {
         let mut model = model();
         model.show(&Page::Dashboard("a".to_owned()), 0);
         model.pause(5 * S);
@@ -328,6 +343,6 @@ mod tests {
         assert_eq!(model.catalogue().len(), 2);
         model.resume();
         assert_eq!(model.relay_ns(9 * S), Some(1_009 * S));
-        assert_eq!(model.figures("a", 0), None);
+        assert_eq!(model.view_statistics("a", 0), None);
     }
 }

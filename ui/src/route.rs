@@ -1,21 +1,21 @@
-//! Addresses: the part after `#` names a page, and every page has one.
+//! Hash routing: the fragment of the address names a page.
 //!
-//! Pure text in both directions. Each name is percent-encoded on its own, so a name may hold `/`, `?`, `#`, `%` or nothing
-//! at all and its address still leads back to it. The window is part of the address (`?w=60`), so that a link shows what
-//! its sender saw.
+//! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window is part of the
+//! address (`?w=60`), so that a shared link shows the same. `leptos_router` has no hash routing, and a path would need a
+//! server that answers every path with the page.
 
 use joey_shared::view::{Kind, ViewKey};
 
-/// A page and how it is looked at.
+/// A page and its window.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// What is shown.
+    /// The page.
     pub page: Page,
-    /// Length of the window in seconds, where the address says it.
-    pub window: Option<u64>,
+    /// The length of the window in seconds, if the address contains it.
+    pub window_seconds: Option<u64>,
 }
 
-/// Everything that can be shown.
+/// A page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Page {
     /// All applications.
@@ -26,12 +26,12 @@ pub enum Page {
     Workers(String),
     /// One view of one application.
     Detail(String, ViewKey),
-    /// No page; the address as it was typed.
+    /// An unknown page, with its address.
     Unknown(String),
 }
 
 impl Page {
-    /// The application that the page is about.
+    /// The application of the page, if it has one.
     #[must_use]
     pub fn app(&self) -> Option<&str> {
         match self {
@@ -42,35 +42,35 @@ impl Page {
 }
 
 impl Route {
-    /// Reads what stands in the address bar from `#` on.
+    /// Parses the fragment of an address.
     #[must_use]
     pub fn parse(hash: &str) -> Self {
         let (path, query) = parts(hash);
-        let window = value(query, "w=").and_then(|seconds| seconds.parse().ok());
+        let window_seconds = value(query, "w=").and_then(|seconds| seconds.parse().ok());
         let typed = || hash.strip_prefix('#').unwrap_or(hash).to_owned();
-        Self { page: page_of(path).unwrap_or_else(|| Page::Unknown(typed())), window }
+        Self { page: page_of(path).unwrap_or_else(|| Page::Unknown(typed())), window_seconds }
     }
 
     /// The address of this route, from `#` on.
     #[must_use]
     pub fn address(&self) -> String {
         let path = path_of(&self.page);
-        match self.window {
+        match self.window_seconds {
             Some(seconds) => format!("#{path}?w={seconds}"),
             None => format!("#{path}"),
         }
     }
 }
 
-/// The token in what stands in the address bar from `#` on: `#token=…`, or `token=…` beside the window.
+/// The token in the fragment of an address: `#token=…`, or a parameter `token=…` beside the window.
 #[must_use]
 pub fn token_in(hash: &str) -> Option<&str> {
     let token = value(parts(hash).1, "token=")?;
-    // A subprotocol may hold no more than a token does.
+    // A valid token contains no other characters.
     token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)).then_some(token)
 }
 
-/// The path and the query of what stands from `#` on. A token may stand there alone.
+/// The path and the query of a fragment. A fragment can be a token alone.
 fn parts(hash: &str) -> (&str, &str) {
     let rest = hash.strip_prefix('#').unwrap_or(hash);
     if rest.starts_with("token=") { ("", rest) } else { rest.split_once('?').unwrap_or((rest, "")) }
@@ -145,7 +145,7 @@ fn path_of(page: &Page) -> String {
     }
 }
 
-/// `text` with everything but letters, digits and `-._~` of ASCII written as `%XX`.
+/// Percent-encodes everything except ASCII letters, digits and `-._~`.
 #[must_use]
 pub fn encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
@@ -162,7 +162,7 @@ pub fn encode(text: &str) -> String {
     encoded
 }
 
-/// The text that [`encode`] made `encoded` from; `None` where an escape is broken or the bytes are not UTF-8.
+/// Decodes percent-encoded text. Returns `None` if an escape is invalid or the bytes are not UTF-8.
 #[must_use]
 pub fn decode(encoded: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(encoded.len());
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_is_read_out_of_any_address_and_written_into_none() {
+    fn a_token_is_parsed_from_any_address_and_written_to_none() {
         for (hash, token, address) in [
             ("#token=a", "a", "#/"),
             ("#token=a&w=60", "a", "#/?w=60"),
@@ -207,14 +207,14 @@ mod tests {
     }
 
     fn check(page: Page) {
-        for window in [None, Some(60)] {
-            let route = Route { page: page.clone(), window };
+        for window_seconds in [None, Some(60)] {
+            let route = Route { page: page.clone(), window_seconds };
             assert_eq!(Route::parse(&route.address()), route, "{}", route.address());
         }
     }
 
     #[test]
-    fn every_page_of_any_name_has_an_address_that_leads_back() {
+    fn every_page_with_any_name_has_an_address_that_parses_back() {
         check(Page::Landing);
         for (a, b) in NAMES.iter().flat_map(|a| NAMES.iter().map(move |b| (*a, *b))) {
             check(Page::Dashboard(a.to_owned()));
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_page_is_shown_as_it_was_typed() {
+    fn an_unknown_page_keeps_its_address() {
         for typed in [
             "/nowhere",
             "/applications",

@@ -1,4 +1,4 @@
-//! Stores for the tests of this crate.
+//! Stores for the unit tests of this crate.
 
 use joey_shared::histogram::Histogram;
 use joey_shared::series::{COMPUTATION, NODE_INGRESS_EGRESS, PIPELINE_INGESTION, START_TO_END, SeriesKey};
@@ -8,15 +8,15 @@ use joey_shared::wire::{SeriesEntry, Update};
 /// Nanoseconds in a second.
 pub(crate) const S: u64 = 1_000_000_000;
 
-/// An update of two seconds that ended at second `end_s`.
+/// An update of a period of two seconds that ended at second `end_s`.
 pub(crate) fn update(seq: u64, series: u32, end_s: u64, durations: &[u64]) -> Update {
     let mut histogram = Histogram::default();
     durations.iter().for_each(|&ns| histogram.record(ns));
     Update { seq, series, period_ns: 2 * S, end_ns: end_s * S, offset_ns: 0, histogram }
 }
 
-/// A store of two workers' computations (0, 1), a pipeline's end (2) and its source (3), and a worker (4), which has seen
-/// `updates`, each at its end.
+/// A store with the series of a computation on two workers (0, 1), of a pipeline (2), its source (3) and a worker (4). Each of
+/// `updates` arrives when its period ends.
 pub(crate) fn store_of(updates: &[Update]) -> AppStore {
     let entry = |number, category: &str, worker: &str, name: &str| {
         let [category, pipeline, worker, name] = [category, "p", worker, name].map(ToOwned::to_owned);

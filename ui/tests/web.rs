@@ -1,9 +1,9 @@
-//! What needs a real browser: pixels, text nodes, the address bar, names of canvases.
+//! Tests that need a browser: pixels, text nodes, the address bar, text alternatives of canvases.
 //!
-//! Run by `cargo xtask test` in Chromium; compiled to nothing on the host.
+//! `cargo xtask test` runs them in Chromium. On the host this file is empty.
 
 #![cfg(target_arch = "wasm32")]
-#![allow(clippy::unwrap_used, reason = "a test may; Clippy does not take its helpers for tests")]
+#![allow(clippy::unwrap_used, reason = "Clippy does not recognise the helpers of tests")]
 
 use joey_shared::histogram::Histogram;
 use joey_shared::series::{COMPUTATION, SeriesKey};
@@ -12,13 +12,14 @@ use joey_shared::wire::{
     AppEntry, BatchHead, Hello, SeriesEntry, ServerMessage, Subscribed, Update, UpdatesWriter, VERSION,
 };
 use joey_ui::chart::canvas::{Palette, paint};
-use joey_ui::chart::{Draw, Ink, Rect, Size};
+use joey_ui::chart::{Ink, Rect, Shape, Size};
 use joey_ui::route::{Page, Route};
-use joey_ui::rows::Listing;
-use joey_ui::view::{Ctx, app, table};
+use joey_ui::table_rows::Listing;
+use joey_ui::view::{App, UiState, ViewTable};
+use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
-use web_sys::{Document, Element, HtmlCanvasElement};
+use web_sys::{Document, Element, HtmlCanvasElement, HtmlElement};
 
 wasm_bindgen_test_configure!(run_in_browser);
 
@@ -59,8 +60,8 @@ fn a_draw_list_becomes_pixels_in_the_style_sheets_colours() {
     stage.append_child(&canvas).unwrap();
     let palette = Palette::read(&stage).unwrap();
     let list = [
-        Draw::rect(Ink::Bar, Rect { x: 0.0, y: 0.0, width: 10.0, height: 10.0 }),
-        Draw::rect(Ink::Heat(255), Rect { x: 20.0, y: 0.0, width: 10.0, height: 10.0 }),
+        Shape::rect(Ink::Bar, Rect { x: 0.0, y: 0.0, width: 10.0, height: 10.0 }),
+        Shape::rect(Ink::Heat(255), Rect { x: 20.0, y: 0.0, width: 10.0, height: 10.0 }),
     ];
     paint(&canvas, &list, &palette, Size { width: 40.0, height: 20.0 }, 2.0);
     assert_eq!((canvas.width(), canvas.height()), (80, 40));
@@ -80,7 +81,7 @@ fn messages() -> Vec<Vec<u8>> {
         epoch: 9,
         now_ns: 100 * S,
         ring_ns: 300 * S,
-        series_ns: 3_635 * S,
+        series_retention_ns: 3_635 * S,
         demo: false,
         ingest_port: 5001,
     };
@@ -106,17 +107,18 @@ fn messages() -> Vec<Vec<u8>> {
 #[wasm_bindgen_test]
 async fn names_stay_text_and_canvases_have_names() {
     let stage = stage();
-    let handle = leptos::mount::mount_to_renderer(&stage, || {
-        let ctx = Ctx::start(Vec::new());
+    let handle = leptos::mount::mount_to(stage.clone().unchecked_into::<HtmlElement>(), || {
+        let ui = UiState::start(Vec::new());
+        provide_context(ui);
         {
-            let mut model = ctx.model.get();
+            let mut model = ui.model.write_value();
             model.show(&Page::Dashboard(HOSTILE.to_owned()), 0);
             model.viewer().connected();
             for message in messages() {
                 model.viewer().receive(&message, 0, |_| {}).unwrap();
             }
         }
-        table(ctx, HOSTILE, Listing::Computations, true)
+        view! { <ViewTable app=StoredValue::new(HOSTILE.to_owned()) listing=Listing::Computations/> }
     });
     sleep(400).await;
     assert!(document().get_element_by_id("injected").is_none());
@@ -146,9 +148,9 @@ async fn the_address_bar_leads_to_pages_of_any_name() {
     let location = web_sys::window().unwrap().location();
     let before = location.hash().unwrap();
     let stage = stage();
-    let handle = leptos::mount::mount_to_renderer(&stage, app);
+    let handle = leptos::mount::mount_to(stage.clone().unchecked_into::<HtmlElement>(), App);
     for name in ["a/b?c#d%e@f:g*h i", "Décodage · 解码 🚀", HOSTILE, ""] {
-        let route = Route { page: Page::Detail(name.to_owned(), ViewKey::computation(name)), window: Some(60) };
+        let route = Route { page: Page::Detail(name.to_owned(), ViewKey::computation(name)), window_seconds: Some(60) };
         location.set_hash(&route.address()).unwrap();
         sleep(60).await;
         assert_eq!(Route::parse(&location.hash().unwrap()), route);
@@ -162,7 +164,7 @@ async fn the_address_bar_leads_to_pages_of_any_name() {
     sleep(60).await;
     assert!(stage.text_content().unwrap().contains("There is no such page"));
     location.set_hash(&before).unwrap();
-    // The page must still be there when the browser tells it.
+    // The page must still be mounted when the event arrives.
     sleep(60).await;
     drop(handle);
     stage.remove();

@@ -5,7 +5,7 @@ use std::{ffi::OsString, process::Command};
 use anyhow::{Context, Result};
 use xshell::cmd;
 
-use crate::{checkout::Checkout, setup, ui};
+use crate::{checkout::Checkout, ui};
 
 /// Builds the bundle, then the relay around it.
 pub(crate) fn build(here: &Checkout) -> Result<()> {
@@ -19,9 +19,9 @@ pub(crate) fn build_around_bundle(here: &Checkout) -> Result<()> {
     Ok(())
 }
 
-/// Builds everything, be the bundle light or not, and becomes `joey demo`, or `joey WORDS…`, in the folder that the caller is in.
+/// Builds everything and becomes `joey demo`, or `joey WORDS…`, in the caller's folder.
 pub(crate) fn run(here: &Checkout, words: &[OsString]) -> Result<()> {
-    ui::bundle(here, &setup::for_bundle(here)?)?;
+    ui::build(here)?;
     build_around_bundle(here)?;
     let mut joey = Command::new(&here.joey);
     if words.is_empty() {

@@ -1,4 +1,4 @@
-//! The browser bundle: built by Trunk, put into `dist/`, and weighed.
+//! The browser bundle: built by Trunk in `dist/`, and its compressed size.
 
 mod renew;
 mod weight;
@@ -14,39 +14,35 @@ use crate::{
 };
 use weight::Weight;
 
-/// Builds the bundle in `dist/`.
-///
-/// # Errors
-/// Fails if it weighs too much.
+/// Builds the bundle in `dist/`, with the tools that are installed or after installing them.
 pub(crate) fn build(here: &Checkout) -> Result<()> {
-    bundle(here, &setup::for_bundle(here)?)?.check()
+    bundle(here, &setup::for_bundle(here)?)
 }
 
-/// Builds the bundle in `dist/` and prints what it weighs.
-pub(crate) fn bundle(here: &Checkout, tools: &BundleTools) -> Result<Weight> {
+/// Builds the bundle in `dist/` and prints its compressed size.
+pub(crate) fn bundle(here: &Checkout, tools: &BundleTools) -> Result<()> {
     let built = here.target.join("bundle");
     let mut trunk = trunk_command(here, tools).args(["build", "--release", "--dist"]).arg(&built);
-    // The bundle is what Trunk.toml and index.html say, whoever builds it.
+    // Only Trunk.toml and index.html decide what is in the bundle.
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TRUNK_")) {
         trunk = trunk.env_remove(name);
     }
     trunk.run()?;
     renew::renew(&here.dist, &built)?;
-    let weight = Weight::of(&here.shell, &here.dist)?;
-    print!("{}", weight.table());
-    Ok(weight)
+    print!("{}", Weight::of(&here.shell, &here.dist)?.table());
+    Ok(())
 }
 
-/// Runs Trunk with `words`.
+/// Runs Trunk with `words` as its arguments.
 pub(crate) fn trunk(here: &Checkout, words: &[OsString]) -> Result<()> {
     let tools = setup::for_bundle(here)?;
     Ok(trunk_command(here, &tools).args(words).run()?)
 }
 
 fn trunk_command<'a>(here: &'a Checkout, tools: &BundleTools) -> Cmd<'a> {
-    // When a build fails, a backtrace of Trunk itself would only hide what the compiler said.
+    // If a build fails, a backtrace of Trunk would only hide the compiler's errors.
     let trunk = here.shell.cmd(&tools.trunk).env("PATH", &tools.path).env("RUST_BACKTRACE", "0");
-    // Trunk 0.21 takes NO_COLOR=1 for a mistake on its command line.
+    // Trunk 0.21 rejects NO_COLOR=1.
     match env::var_os("NO_COLOR") {
         Some(_) => trunk.env_remove("NO_COLOR").env("CARGO_TERM_COLOR", "never").args(["--color", "never"]),
         None => trunk,

@@ -1,14 +1,14 @@
-//! Shapes to pixels: the only file that draws in the browser.
+//! Paints shapes on a canvas. This is the only file that uses the canvas API.
 //!
-//! Colours come from the style sheet, resolved once for each theme: a probe element is given each custom property and the
-//! browser says what that is. Widths and heights are CSS pixels; the canvas has as many real ones as the screen.
+//! Colours come from the style sheet and are resolved once for each theme: a probe element is styled with each custom property,
+//! and the browser computes its colour. Sizes are in CSS pixels; the canvas has the resolution of the screen.
 
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{CanvasRenderingContext2d, Element, HtmlCanvasElement, HtmlElement};
 
-use super::{Anchor, Draw, Ink, Rect, Size};
+use super::{Anchor, Ink, Rect, Shape, Size};
 
-/// Inks with the custom properties that fill them, in the order of [`slot`].
+/// The custom properties of all inks except the heat ramp, in the order of [`property_index`].
 const PROPERTIES: [&str; 11] = [
     "--ink-text",
     "--ink-muted",
@@ -23,14 +23,14 @@ const PROPERTIES: [&str; 11] = [
     "--ink-hatch",
 ];
 
-/// The stops of the heat ramp, least first.
+/// The stops of the heat ramp, lowest first.
 const HEAT_STOPS: [&str; 8] =
     ["--heat-0", "--heat-1", "--heat-2", "--heat-3", "--heat-4", "--heat-5", "--heat-6", "--heat-7"];
 
-/// Distance between the lines of a hatch, in CSS pixels.
+/// The distance between the lines of a hatch, in CSS pixels.
 const HATCH_STEP: f64 = 6.0;
 
-/// What the style sheet says about charts.
+/// The colours and the font of charts.
 #[derive(Debug)]
 pub struct Palette {
     inks: Vec<String>,
@@ -39,13 +39,13 @@ pub struct Palette {
 }
 
 impl Palette {
-    /// Reads the colours that hold inside `within` now.
+    /// Reads the computed colours inside `parent`. Returns `None` if the browser refuses the probe element.
     #[must_use]
-    pub fn read(within: &Element) -> Option<Self> {
+    pub fn read(parent: &Element) -> Option<Self> {
         let window = web_sys::window()?;
         let probe = window.document()?.create_element("span").ok()?.dyn_into::<HtmlElement>().ok()?;
         probe.set_class_name("chart-type");
-        within.append_child(&probe).ok()?;
+        parent.append_child(&probe).ok()?;
         let style = window.get_computed_style(&probe).ok()??;
         let color = |property: &str| {
             probe.style().set_property("color", &format!("var({property})")).ok()?;
@@ -57,20 +57,20 @@ impl Palette {
         let family = style.get_property_value("font-family").unwrap_or_default();
         let size = style.get_property_value("font-size").unwrap_or_default();
         probe.remove();
-        let heat = (0..=255).map(|level| between(&stops, f64::from(level) / 255.0)).collect();
+        let heat = (0..=255).map(|level| interpolate(&stops, f64::from(level) / 255.0)).collect();
         Some(Self { inks, heat, font: format!("{size} {family}") })
     }
 
     fn color(&self, ink: Ink) -> &str {
         match ink {
             Ink::Heat(level) => &self.heat[usize::from(level)],
-            other => &self.inks[slot(other)],
+            other => &self.inks[property_index(other)],
         }
     }
 }
 
-/// The place of an ink in [`PROPERTIES`].
-const fn slot(ink: Ink) -> usize {
+/// The index of an ink in [`PROPERTIES`].
+const fn property_index(ink: Ink) -> usize {
     match ink {
         Ink::Text | Ink::Heat(_) => 0,
         Ink::Muted => 1,
@@ -86,24 +86,26 @@ const fn slot(ink: Ink) -> usize {
     }
 }
 
-/// Red, green and blue out of `rgb(1, 2, 3)`.
+/// Red, green and blue of `rgb(1, 2, 3)`.
 fn channels(color: &str) -> [f64; 3] {
     let mut numbers = color.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse::<u8>().ok());
     [0; 3].map(|_| f64::from(numbers.next().unwrap_or(0)))
 }
 
-/// The colour at `share` of the way through `stops`.
-fn between(stops: &[[f64; 3]], share: f64) -> String {
-    let place = share * (stops.len() - 1) as f64;
-    let at = (place as usize).min(stops.len().saturating_sub(2));
-    let part = place - at as f64;
-    let mix =
-        |channel: usize| (stops[at][channel] + (stops[at + 1][channel] - stops[at][channel]) * part).round() as u8;
+/// The colour at `share` (0 to 1) of the ramp through `stops`.
+fn interpolate(stops: &[[f64; 3]], share: f64) -> String {
+    let position = share * (stops.len() - 1) as f64;
+    let index = (position as usize).min(stops.len().saturating_sub(2));
+    let fraction = position - index as f64;
+    let mix = |channel: usize| {
+        let (low, high) = (stops[index][channel], stops[index + 1][channel]);
+        (low + (high - low) * fraction).round() as u8
+    };
     format!("rgb({},{},{})", mix(0), mix(1), mix(2))
 }
 
-/// Paints `list` on `canvas`, which is `size` CSS pixels large on a screen with `ratio` real pixels to one of those.
-pub fn paint(canvas: &HtmlCanvasElement, list: &[Draw], palette: &Palette, size: Size, ratio: f64) {
+/// Paints `shapes` on `canvas`, which has a size of `size` CSS pixels. `ratio` is the number of device pixels per CSS pixel.
+pub fn paint(canvas: &HtmlCanvasElement, shapes: &[Shape], palette: &Palette, size: Size, ratio: f64) {
     let (width, height) = ((size.width * ratio).round() as u32, (size.height * ratio).round() as u32);
     if canvas.width() != width || canvas.height() != height {
         canvas.set_width(width);
@@ -112,39 +114,39 @@ pub fn paint(canvas: &HtmlCanvasElement, list: &[Draw], palette: &Palette, size:
     let context =
         canvas.get_context("2d").ok().flatten().map(|context| context.unchecked_into::<CanvasRenderingContext2d>());
     let Some(context) = context else { return };
-    // A refused transform or clip leaves a chart that looks odd; there is nothing better to do about it.
+    // If the browser rejects the transform, the chart has a wrong scale; nothing can be done about it.
     let _ = context.set_transform(ratio, 0.0, 0.0, ratio, 0.0, 0.0);
     context.clear_rect(0.0, 0.0, size.width, size.height);
     context.set_font(&palette.font);
     context.set_text_baseline("middle");
     context.set_line_join("round");
-    for draw in list {
-        shape(&context, draw, palette);
+    for shape in shapes {
+        paint_shape(&context, shape, palette);
     }
 }
 
-fn shape(context: &CanvasRenderingContext2d, draw: &Draw, palette: &Palette) {
-    match draw {
-        Draw::Rects { ink, rects } => {
+fn paint_shape(context: &CanvasRenderingContext2d, shape: &Shape, palette: &Palette) {
+    match shape {
+        Shape::Rects { ink, rects } => {
             context.set_fill_style_str(palette.color(*ink));
             for rect in rects {
                 context.fill_rect(rect.x, rect.y, rect.width, rect.height);
             }
         }
-        Draw::Line { ink, width, dashed, points } => {
+        Shape::Line { ink, width, dashed, points } => {
             stroke(context, palette.color(*ink), *width);
             set_dash(context, if *dashed { &[5.0, 3.0] } else { &[] });
             trace(context, points);
             context.stroke();
             set_dash(context, &[]);
         }
-        Draw::Area { ink, points } => {
+        Shape::Area { ink, points } => {
             context.set_fill_style_str(palette.color(*ink));
             trace(context, points);
             context.fill();
         }
-        Draw::Hatched(rect) => hatch(context, *rect, palette.color(Ink::Hatch)),
-        Draw::Text { ink, at: [x, y], anchor, text } => {
+        Shape::Hatched(rect) => hatch(context, *rect, palette.color(Ink::Hatch)),
+        Shape::Text { ink, at: [x, y], anchor, text } => {
             context.set_fill_style_str(palette.color(*ink));
             context.set_text_align(match anchor {
                 Anchor::Start => "left",
@@ -191,7 +193,7 @@ fn hatch(context: &CanvasRenderingContext2d, rect: Rect, color: &str) {
     context.clip();
     stroke(context, color, 1.0);
     context.begin_path();
-    // Lines start on a grid of the whole canvas, so that neighbouring hatches meet.
+    // Lines start on a grid of the whole canvas, so that adjacent hatches align.
     let mut offset = ((rect.x + rect.y) / HATCH_STEP).floor() * HATCH_STEP;
     while offset < rect.right() + rect.bottom() {
         context.move_to(offset - rect.y, rect.y);
@@ -210,7 +212,7 @@ mod tests {
     fn the_ramp_runs_through_its_stops() {
         let stops = ["rgb(0, 0, 0)", "rgba(100, 50, 10, 0.5)", "rgb(200, 100, 20)"].map(channels);
         assert_eq!(
-            [0.0, 0.25, 0.5, 1.0].map(|share| between(&stops, share)),
+            [0.0, 0.25, 0.5, 1.0].map(|share| interpolate(&stops, share)),
             ["rgb(0,0,0)", "rgb(50,25,5)", "rgb(100,50,10)", "rgb(200,100,20)"]
         );
         assert_eq!(channels("none"), [0.0; 3]);

@@ -1,15 +1,14 @@
-//! Charts as lists of plain shapes.
+//! Charts as lists of shapes.
 //!
-//! A chart is a function from data and size to a list of [`Draw`]; it knows neither colours nor the browser. Colours are
-//! roles ([`Ink`]) that the style sheet fills, so both themes use the same list, and a test reads the list instead of
-//! pixels. Only [`canvas`] touches the browser.
+//! A chart is a function from data and size to a list of [`Shape`]. It does not depend on the browser or on a theme: colours are
+//! roles ([`Ink`]), which the style sheet defines, and tests inspect the list instead of pixels. Only [`canvas`] paints.
 
-pub mod bars;
+pub mod bar_chart;
 pub mod canvas;
-pub mod curve;
-pub mod heat;
+pub mod percentile_curve;
+pub mod heatmap;
 pub mod scale;
-pub mod spark;
+pub mod sparkline;
 pub mod timeline;
 
 /// Width and height in CSS pixels.
@@ -21,12 +20,12 @@ pub struct Size {
     pub height: f64,
 }
 
-/// An upright rectangle in CSS pixels.
+/// An axis-aligned rectangle in CSS pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rect {
     /// Left edge.
     pub x: f64,
-    /// Upper edge.
+    /// Top edge.
     pub y: f64,
     /// Width.
     pub width: f64,
@@ -35,7 +34,7 @@ pub struct Rect {
 }
 
 impl Rect {
-    /// The rectangle between two corners given in any order.
+    /// The rectangle between two opposite corners.
     #[must_use]
     pub fn between(x0: f64, y0: f64, x1: f64, y1: f64) -> Self {
         Self { x: x0.min(x1), y: y0.min(y1), width: (x1 - x0).abs(), height: (y1 - y0).abs() }
@@ -47,66 +46,66 @@ impl Rect {
         self.x + self.width
     }
 
-    /// Lower edge.
+    /// Bottom edge.
     #[must_use]
     pub fn bottom(&self) -> f64 {
         self.y + self.height
     }
 }
 
-/// What a shape stands for; the style sheet says how that looks.
+/// The role of a shape, which determines its colour. The style sheet defines the colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ink {
-    /// Text that is read.
+    /// Primary text.
     Text,
-    /// Text that is looked up.
+    /// Secondary text.
     Muted,
-    /// Lines that guide the eye.
+    /// Grid lines.
     Grid,
-    /// The line on which values stand.
+    /// Axes.
     Axis,
-    /// What a pipeline, worker or computation completes.
+    /// The rate out.
     Out,
-    /// Under the line of the former.
+    /// The area under the rate out.
     OutArea,
-    /// What a pipeline takes in.
+    /// The rate in.
     In,
-    /// Counts of a histogram.
+    /// Bars of a histogram.
     Bar,
-    /// The honest range of a quantile.
+    /// The range that contains a quantile.
     Band,
-    /// The crosshair and what it points at.
+    /// The crosshair and markers.
     Cross,
-    /// Where nothing can be known: holes, the time before, nines that the count does not support.
+    /// Hatching where there is no data: gaps, the time before the first update, percentiles with too few events.
     Hatch,
-    /// A step of the heat ramp, from 0 (least) to 255 (most).
+    /// A level of the heat ramp, from 0 (lowest) to 255.
     Heat(u8),
 }
 
-/// Where a text's position is.
+/// Which part of a text is at its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anchor {
-    /// At its beginning.
+    /// The start.
     Start,
-    /// In its middle.
+    /// The middle.
     Middle,
-    /// At its end.
+    /// The end.
     End,
 }
 
-/// One shape.
+/// A shape.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Draw {
+pub enum Shape {
     /// Filled rectangles of one ink.
     Rects {
-        /// What they stand for.
+        /// Their role.
         ink: Ink,
-        /// Where they are.
+        /// The rectangles.
         rects: Vec<Rect>,
     },
-    /// A line through points; a point that is not a number interrupts it.
+    /// A line through points, interrupted where a coordinate is NaN.
     Line {
-        /// What it stands for.
+        /// Its role.
         ink: Ink,
         /// Its width in pixels.
         width: f64,
@@ -115,36 +114,36 @@ pub enum Draw {
         /// Its points.
         points: Vec<[f64; 2]>,
     },
-    /// The area inside a line.
+    /// A filled polygon.
     Area {
-        /// What it stands for.
+        /// Its role.
         ink: Ink,
         /// Its corners.
         points: Vec<[f64; 2]>,
     },
     /// A hatched rectangle.
     Hatched(Rect),
-    /// A line of text, centred on its height.
+    /// A line of text, centred vertically.
     Text {
-        /// What it stands for.
+        /// Its role.
         ink: Ink,
-        /// Where its anchor is.
+        /// The position of its anchor.
         at: [f64; 2],
-        /// Which part of it is there.
+        /// Its anchor.
         anchor: Anchor,
-        /// What it says.
+        /// The text.
         text: String,
     },
 }
 
-impl Draw {
+impl Shape {
     /// A text.
     #[must_use]
     pub fn text(ink: Ink, at: [f64; 2], anchor: Anchor, text: impl Into<String>) -> Self {
         Self::Text { ink, at, anchor, text: text.into() }
     }
 
-    /// A hairline, placed on the pixel grid so that it stays one pixel wide.
+    /// A line one pixel wide, aligned to the pixel grid so that it is not blurred.
     #[must_use]
     pub fn hairline(ink: Ink, from: [f64; 2], to: [f64; 2]) -> Self {
         let on_grid = |[x, y]: [f64; 2]| [x.floor() + 0.5, y.floor() + 0.5];
@@ -158,8 +157,8 @@ impl Draw {
     }
 }
 
-/// Width that a text of `characters` takes at most, in pixels, in the charts' small type. Charts reserve room by it, so that
-/// their geometry needs no browser.
+/// The maximum width of a text of `characters` in the font of charts, in pixels. It is an estimate, so that the layout does not
+/// depend on the browser.
 #[must_use]
 pub fn text_width(characters: usize) -> f64 {
     characters as f64 * 6.8

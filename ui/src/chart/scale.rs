@@ -1,8 +1,8 @@
-//! From values to positions: round numbers for an axis of rates, decades for one of durations, clock times for one of time.
+//! Axes: linear scales, and round tick values for rates, durations and times.
 
 use joey_shared::format;
 
-use crate::moment::Zones;
+use crate::time_format::UtcOffsets;
 
 /// A linear map from `from..=to` to `start..=end`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,14 +18,14 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// Where `value` is.
+    /// The position of `value`.
     #[must_use]
     pub fn at(&self, value: f64) -> f64 {
         let span = self.to - self.from;
         if span == 0.0 { self.start } else { self.start + (value - self.from) / span * (self.end - self.start) }
     }
 
-    /// What is at `position`.
+    /// The value at `position`.
     #[must_use]
     pub fn value(&self, position: f64) -> f64 {
         let span = self.end - self.start;
@@ -33,14 +33,15 @@ impl Scale {
     }
 }
 
-/// A round top for values up to `most`, and the step between its about `lines` lines: 1, 2 or 5 times a power of ten.
+/// A round maximum for values up to `most`, and the step between its ticks, of which there are about `lines`. The step is 1, 2
+/// or 5 times a power of ten.
 #[must_use]
 pub fn round_steps(most: f64, lines: f64) -> (f64, f64) {
     if most.is_nan() || most <= 0.0 || most.is_infinite() {
         return (1.0, 1.0);
     }
     let rough = most / lines;
-    // Multiplying is exact enough here, and a power function is not worth its size.
+    // Multiplication is exact here; a logarithm could round to the wrong power.
     let mut power = 1.0;
     while power * 10.0 <= rough {
         power *= 10.0;
@@ -53,9 +54,10 @@ pub fn round_steps(most: f64, lines: f64) -> (f64, f64) {
     ((most / step).ceil() * step, step)
 }
 
-/// Durations to label between two bins' edges (as powers of two): decades, and 2 and 5 times them where there is room.
+/// The ticks of a latency axis between two edges of bins (as powers of two): powers of ten, and 2 and 5 times them if there is
+/// room.
 ///
-/// Gives `(log2 of the duration, label)`, ascending. A label stands at its exact place, not at the next bin's edge.
+/// Returns `(log2 of the duration, label)`, ascending. A tick is at its exact position, not at the next edge of a bin.
 #[must_use]
 pub fn duration_ticks(from_log2: f64, to_log2: f64, labels_max: usize) -> Vec<(f64, String)> {
     for factors in [&[1_u64, 2, 5][..], &[1]] {
@@ -64,7 +66,7 @@ pub fn duration_ticks(from_log2: f64, to_log2: f64, labels_max: usize) -> Vec<(f
             if ticks.len() <= labels_max.max(1) {
                 return ticks;
             }
-            // Halves of decades only make sense for every decade.
+            // Multiples only make sense if every power of ten has a tick.
             if factors.len() > 1 {
                 break;
             }
@@ -77,7 +79,7 @@ fn ticks_of(factors: &[u64], every: u32, from_log2: f64, to_log2: f64) -> Vec<(f
     let decades = (0..20).filter(|decade| decade % every == 0).filter_map(|decade| 10_u64.checked_pow(decade));
     let values = decades.flat_map(|decade| factors.iter().filter_map(move |factor| decade.checked_mul(*factor)));
     let near = |log2: f64| log2 >= from_log2 - 1e-9 && log2 <= to_log2 + 1e-9;
-    values.map(|ns| (log2(ns as f64), plain_duration(ns))).filter(|(log2, _)| near(*log2)).collect()
+    values.map(|ns| ((ns as f64).log2(), plain_duration(ns))).filter(|(log2, _)| near(*log2)).collect()
 }
 
 /// A round duration without decimals: `10 µs`.
@@ -89,7 +91,7 @@ fn plain_duration(ns: u64) -> String {
         .map_or_else(String::new, |(length, unit)| format::Quantity { number: (ns / length).to_string(), unit }.thin())
 }
 
-/// A round rate without needless decimals: `0`, `500`, `20 k`, `1.5 M`.
+/// A round rate without trailing zeros: `0`, `500`, `20 k`, `1.5 M`.
 #[must_use]
 pub fn plain_rate(rate: f64) -> String {
     let mut quantity = format::rate(rate);
@@ -100,53 +102,41 @@ pub fn plain_rate(rate: f64) -> String {
     quantity.thin()
 }
 
-/// Steps between the labels of a time axis, in seconds.
+/// The possible steps between the ticks of a time axis, in seconds.
 const TIME_STEPS: [u64; 10] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 900];
 
-/// Clock times to label between two seconds, at most `labels_max`: `(second, label)`.
+/// The ticks of a time axis between two seconds, at most `labels_max`: `(second, label)`.
 #[must_use]
-pub fn time_ticks(from: u64, to: u64, labels_max: usize, zones: Zones) -> Vec<(u64, String)> {
+pub fn time_ticks(from: u64, to: u64, labels_max: usize, utc_offsets: UtcOffsets) -> Vec<(u64, String)> {
     let span = to.saturating_sub(from);
     let fits = |step: &u64| span / step < labels_max.max(1) as u64;
     let step = TIME_STEPS.into_iter().find(fits).unwrap_or(900);
-    // Labels stand at round local times, which are not round UTC ones everywhere. Summer time changes no step of ours: it is
-    // half an hour at least.
-    let shift = zones.at(from).0.rem_euclid(i64::try_from(step).unwrap_or(1)).cast_unsigned();
+    // Ticks are at round local times, which are not round in UTC everywhere. Daylight saving time does not matter: it shifts by at
+    // least half an hour, a multiple of every step.
+    let shift = utc_offsets.at(from).0.rem_euclid(i64::try_from(step).unwrap_or(1)).cast_unsigned();
     // The product is at least `from + shift`.
     let first = (from + shift).div_ceil(step) * step - shift;
     let label = |second: u64| {
-        let mut time = zones.time(second);
+        let mut time = utc_offsets.time(second);
         time.truncate(if step >= 60 { 5 } else { 8 });
         time
     };
     (0..).map(|at| first + at * step).take_while(|second| *second <= to).map(|second| (second, label(second))).collect()
 }
 
-/// The logarithm of `value` to base two. The page knows one logarithm; each further one would bring its own code.
-#[must_use]
-pub fn log2(value: f64) -> f64 {
-    value.ln() / core::f64::consts::LN_2
-}
-
-/// The logarithm of `value` to base ten.
-#[must_use]
-pub fn log10(value: f64) -> f64 {
-    value.ln() / core::f64::consts::LN_10
-}
-
-/// How many nines `quantile` has: 0.9 has one, 0.999 three. The percentile curve's axis.
+/// The number of nines of `quantile`: one for 0.9, three for 0.999. This is the axis of the percentile curve.
 #[must_use]
 pub fn nines(quantile: f64) -> f64 {
-    -log10((1.0 - quantile).max(1e-12))
+    -(1.0 - quantile).max(1e-12).log10()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::moment::Zone;
+    use crate::time_format::UtcOffset;
 
     #[test]
-    fn a_scale_goes_both_ways() {
+    fn a_scale_maps_in_both_directions() {
         let scale = Scale { from: 10.0, to: 20.0, start: 100.0, end: 0.0 };
         assert_eq!((scale.at(15.0), scale.value(50.0)), (50.0, 15.0));
         let flat = Scale { from: 1.0, to: 1.0, start: 3.0, end: 3.0 };
@@ -179,8 +169,8 @@ mod tests {
     }
 
     fn times(from: u64, to: u64, labels_max: usize, zone: i64) -> Vec<String> {
-        let zones = Zones::between(from, to, |_| Zone(zone));
-        time_ticks(from, to, labels_max, zones).into_iter().map(|(_, label)| label).collect()
+        let utc_offsets = UtcOffsets::between(from, to, |_| UtcOffset(zone));
+        time_ticks(from, to, labels_max, utc_offsets).into_iter().map(|(_, label)| label).collect()
     }
 
     #[test]
@@ -189,12 +179,12 @@ mod tests {
         assert_eq!(times(36_001, 36_010, 4, 0), ["10:00:05", "10:00:10"]);
         assert_eq!(times(36_001, 36_300, 2, 1_800), ["10:35"]);
         assert_eq!(times(0, 0, 0, 0), ["00:00:00"]);
-        // The end of summer time in Berlin: 03:00 is 02:00.
-        let zones = Zones::between(1_792_888_200, 1_792_891_800, |second| {
-            Zone(if second < 1_792_890_000 { 7_200 } else { 3_600 })
+        // The end of daylight saving time in Berlin: 03:00 becomes 02:00.
+        let utc_offsets = UtcOffsets::between(1_792_888_200, 1_792_891_800, |second| {
+            UtcOffset(if second < 1_792_890_000 { 7_200 } else { 3_600 })
         });
         let labels: Vec<String> =
-            time_ticks(1_792_888_200, 1_792_891_800, 5, zones).into_iter().map(|(_, label)| label).collect();
+            time_ticks(1_792_888_200, 1_792_891_800, 5, utc_offsets).into_iter().map(|(_, label)| label).collect();
         assert_eq!(labels, ["02:30", "02:45", "02:00", "02:15", "02:30"]);
     }
 

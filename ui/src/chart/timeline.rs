@@ -1,17 +1,17 @@
-//! Time: the latency heatmap and, under it on the same axis, events per second; one crosshair through both.
+//! The timeline: the latency heatmap, below it events per second on the same time axis, and a crosshair through both.
 //!
-//! Second `k` is drawn from `k - 1` to `k`, since periods are named by their ends. Rates are steps, not slopes: a producer
-//! tells one number for a period and nothing about its inside. What is not complete, not yet seen or lost is hatched.
+//! Second `k` is drawn from `k - 1` to `k`, because a period is identified by its end. Rates are steps, because a producer reports
+//! one number for a period. Seconds that are incomplete, missing or before the first update are hatched.
 
 use joey_shared::histogram::{BINS, Histogram};
 
-use super::heat;
+use super::heatmap;
 use super::scale::{Scale, plain_rate, round_steps, time_ticks};
-use super::{Anchor, Draw, Ink, Rect, Size, text_width};
-use crate::figures::Rates;
-use crate::moment::Zones;
+use super::{Anchor, Ink, Rect, Shape, Size, text_width};
+use crate::statistics::RateSeries;
+use crate::time_format::UtcOffsets;
 
-/// What the chart shows.
+/// The data of a timeline.
 #[derive(Clone, Debug)]
 pub struct Timeline {
     /// First second of the window.
@@ -20,24 +20,24 @@ pub struct Timeline {
     pub to: u64,
     /// Last complete second.
     pub through: u64,
-    /// First second in which there was data.
+    /// First second with data.
     pub first: Option<u64>,
-    /// Whether there are latencies to show, or rates only.
-    pub latency: bool,
-    /// Periods with counts, ascending.
+    /// Whether there are latencies, or only rates.
+    pub has_latency: bool,
+    /// The periods with counts, ascending.
     pub columns: Vec<Column>,
-    /// All of them together.
+    /// The histogram of the window.
     pub total: Histogram,
-    /// Events per second, complete ones.
-    pub rates: Rates,
-    /// Events per second after those, still growing.
-    pub partial: Rates,
-    /// Events per second taken in, where that is known.
-    pub ingestion: Option<Rates>,
+    /// Events per second of the complete seconds.
+    pub rates: RateSeries,
+    /// Events per second of the incomplete seconds after those.
+    pub partial: RateSeries,
+    /// Events per second of ingestion, if known.
+    pub ingestion: Option<RateSeries>,
     /// Seconds for which updates are missing, as inclusive ranges.
-    pub lost: Vec<(u64, u64)>,
-    /// Whose clock the axis shows.
-    pub zones: Zones,
+    pub missing: Vec<(u64, u64)>,
+    /// The UTC offsets of the time axis.
+    pub utc_offsets: UtcOffsets,
     /// The second under the crosshair.
     pub hover: Option<u64>,
 }
@@ -47,24 +47,24 @@ pub struct Timeline {
 pub struct Column {
     /// The second in which it ended.
     pub second: u64,
-    /// How many seconds it is drawn wide.
+    /// Its width in seconds.
     pub width: u64,
-    /// Its counts.
+    /// The counts.
     pub bins: [u64; BINS],
 }
 
-/// Where the parts of the chart are.
+/// The layout of the chart.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Layout {
-    /// The heatmap; without height where there are no latencies.
+    /// The heatmap; its height is 0 if there are no latencies.
     pub heat: Rect,
-    /// The window's histogram beside it; without width where there is no room.
+    /// The histogram beside the heatmap; its width is 0 if there is no room.
     pub rail: Rect,
     /// The rates.
     pub rates: Rect,
 }
 
-/// Room for the labels of the vertical axes.
+/// Width of the labels of the vertical axes, in pixels.
 const GUTTER: f64 = 62.0;
 
 impl Layout {
@@ -93,7 +93,7 @@ impl Timeline {
     /// The second at horizontal position `x` of a canvas of `size`; `None` outside the plot.
     #[must_use]
     pub fn second_at(&self, x: f64, size: Size) -> Option<u64> {
-        let layout = Layout::of(size, self.latency);
+        let layout = Layout::of(size, self.has_latency);
         let inside = x >= layout.rates.x && x <= layout.rates.right();
         inside.then(|| (self.time(&layout).value(x).ceil() as u64).clamp(self.from, self.to))
     }
@@ -107,43 +107,43 @@ impl Timeline {
     /// The rate of `second`, and whether that second is complete.
     #[must_use]
     pub fn rate_at(&self, second: u64) -> Option<(f64, bool)> {
-        let of = |rates: &Rates| {
-            second.checked_sub(rates.start).and_then(|at| rates.values.get(usize::try_from(at).ok()?).copied())
+        let of = |rates: &RateSeries| {
+            second.checked_sub(rates.start_second).and_then(|at| rates.values.get(usize::try_from(at).ok()?).copied())
         };
         of(&self.rates).map(|rate| (rate, true)).or_else(|| of(&self.partial).map(|rate| (rate, false)))
     }
 
-    /// What the pipeline took in in `second`.
+    /// The ingestion in `second`.
     #[must_use]
     pub fn ingestion_at(&self, second: u64) -> Option<f64> {
         let rates = self.ingestion.as_ref()?;
-        rates.values.get(usize::try_from(second.checked_sub(rates.start)?).ok()?).copied()
+        rates.values.get(usize::try_from(second.checked_sub(rates.start_second)?).ok()?).copied()
     }
 
-    /// The chart.
+    /// Draws the chart.
     #[must_use]
-    pub fn draw(&self, size: Size) -> Vec<Draw> {
-        let layout = Layout::of(size, self.latency);
+    pub fn draw(&self, size: Size) -> Vec<Shape> {
+        let layout = Layout::of(size, self.has_latency);
         let time = self.time(&layout);
         let mut list = Vec::new();
-        if self.latency {
-            heat::draw(&mut list, self, &layout, &time);
+        if self.has_latency {
+            heatmap::draw(&mut list, self, &layout, &time);
         }
-        // Over the cells: a period that is not complete shows what it has, and that it is not complete.
-        self.unknown(&mut list, &layout, &time);
+        // On top of the cells: an incomplete period shows its counts and that it is incomplete.
+        self.hatch_missing(&mut list, &layout, &time);
         self.draw_rates(&mut list, &layout, &time);
         self.time_axis(&mut list, &layout, &time);
         self.crosshair(&mut list, &layout, &time);
         list
     }
 
-    /// Hatches what is not complete, what came before everything, and what was lost.
-    fn unknown(&self, list: &mut Vec<Draw>, layout: &Layout, time: &Scale) {
+    /// Hatches incomplete seconds, seconds before the first update, and missing ones.
+    fn hatch_missing(&self, list: &mut Vec<Shape>, layout: &Layout, time: &Scale) {
         let mut hatch = |from: u64, to: u64| {
             let (x0, x1) = (time.at(from.saturating_sub(1) as f64), time.at(to as f64));
             for plot in [layout.heat, layout.rates] {
                 if plot.height > 0.0 && x1 > x0 {
-                    list.push(Draw::Hatched(Rect::between(x0, plot.y, x1, plot.bottom())));
+                    list.push(Shape::Hatched(Rect::between(x0, plot.y, x1, plot.bottom())));
                 }
             }
         };
@@ -155,18 +155,18 @@ impl Timeline {
         if self.first.is_some() && self.through < self.to {
             hatch((self.through + 1).max(self.from), self.to);
         }
-        self.lost.iter().for_each(|&(from, to)| hatch(from.max(self.from), to.min(self.to)));
+        self.missing.iter().for_each(|&(from, to)| hatch(from.max(self.from), to.min(self.to)));
         if let Some(first) = self.first
             && time.at(first as f64) - layout.rates.x > 170.0
         {
             let middle = f64::midpoint(layout.rates.x, time.at(first as f64 - 1.0));
-            let plot = if self.latency { layout.heat } else { layout.rates };
-            let text = format!("nothing known before {}", self.zones.time(first - 1));
-            list.push(Draw::text(Ink::Muted, [middle, plot.y + plot.height / 2.0], Anchor::Middle, text));
+            let plot = if self.has_latency { layout.heat } else { layout.rates };
+            let text = format!("nothing known before {}", self.utc_offsets.time(first - 1));
+            list.push(Shape::text(Ink::Muted, [middle, plot.y + plot.height / 2.0], Anchor::Middle, text));
         }
     }
 
-    fn draw_rates(&self, list: &mut Vec<Draw>, layout: &Layout, time: &Scale) {
+    fn draw_rates(&self, list: &mut Vec<Shape>, layout: &Layout, time: &Scale) {
         let plot = layout.rates;
         let all = self.rates.values.iter().chain(&self.partial.values);
         let most = all.chain(self.ingestion.iter().flat_map(|rates| &rates.values)).copied().fold(0.0, f64::max);
@@ -176,13 +176,13 @@ impl Timeline {
             let value = f64::from(line) * step;
             let y = scale.at(value);
             let ink = if line == 0 { Ink::Axis } else { Ink::Grid };
-            list.push(Draw::hairline(ink, [plot.x, y], [plot.right(), y]));
+            list.push(Shape::hairline(ink, [plot.x, y], [plot.right(), y]));
             let label = if line == 0 { "0".to_owned() } else { format!("{}/s", plain_rate(value)) };
-            list.push(Draw::text(Ink::Muted, [plot.x - 8.0, y], Anchor::End, label));
+            list.push(Shape::text(Ink::Muted, [plot.x - 8.0, y], Anchor::End, label));
         }
-        let steps = |rates: &Rates| {
+        let steps = |rates: &RateSeries| {
             let mut points = Vec::with_capacity(rates.values.len() * 2);
-            for (second, &rate) in (rates.start..).zip(&rates.values) {
+            for (second, &rate) in (rates.start_second..).zip(&rates.values) {
                 let y = scale.at(rate);
                 points.push([time.at(second.saturating_sub(1) as f64), y]);
                 points.push([time.at(second as f64), y]);
@@ -193,32 +193,32 @@ impl Timeline {
         if let (Some(first), Some(last)) = (line.first().copied(), line.last().copied()) {
             let mut area = line.clone();
             area.extend([[last[0], plot.bottom()], [first[0], plot.bottom()]]);
-            list.push(Draw::Area { ink: Ink::OutArea, points: area });
+            list.push(Shape::Area { ink: Ink::OutArea, points: area });
         }
         if let Some(ingestion) = &self.ingestion {
-            list.push(Draw::Line { ink: Ink::In, width: 1.5, dashed: true, points: steps(ingestion) });
+            list.push(Shape::Line { ink: Ink::In, width: 1.5, dashed: true, points: steps(ingestion) });
         }
-        list.push(Draw::Line { ink: Ink::Out, width: 1.5, dashed: false, points: line });
-        list.push(Draw::Line { ink: Ink::Out, width: 1.0, dashed: true, points: steps(&self.partial) });
+        list.push(Shape::Line { ink: Ink::Out, width: 1.5, dashed: false, points: line });
+        list.push(Shape::Line { ink: Ink::Out, width: 1.0, dashed: true, points: steps(&self.partial) });
     }
 
-    fn time_axis(&self, list: &mut Vec<Draw>, layout: &Layout, time: &Scale) {
+    fn time_axis(&self, list: &mut Vec<Shape>, layout: &Layout, time: &Scale) {
         let plot = layout.rates;
         let labels_max = (plot.width / 84.0).max(1.0) as usize;
-        for (second, label) in time_ticks(self.from, self.to, labels_max, self.zones) {
+        for (second, label) in time_ticks(self.from, self.to, labels_max, self.utc_offsets) {
             let x = time.at(second as f64);
-            list.push(Draw::hairline(Ink::Axis, [x, plot.bottom()], [x, plot.bottom() + 4.0]));
+            list.push(Shape::hairline(Ink::Axis, [x, plot.bottom()], [x, plot.bottom() + 4.0]));
             let half = text_width(label.chars().count()) / 2.0;
             let at = x.min(plot.right() - half + 8.0).max(plot.x + half - 24.0);
-            list.push(Draw::text(Ink::Muted, [at, plot.bottom() + 14.0], Anchor::Middle, label));
+            list.push(Shape::text(Ink::Muted, [at, plot.bottom() + 14.0], Anchor::Middle, label));
         }
     }
 
-    fn crosshair(&self, list: &mut Vec<Draw>, layout: &Layout, time: &Scale) {
+    fn crosshair(&self, list: &mut Vec<Shape>, layout: &Layout, time: &Scale) {
         let Some(second) = self.hover.filter(|second| (self.from..=self.to).contains(second)) else { return };
         let x = f64::midpoint(time.at(second.saturating_sub(1) as f64), time.at(second as f64));
-        let top = if self.latency { layout.heat.y } else { layout.rates.y };
-        list.push(Draw::hairline(Ink::Cross, [x, top], [x, layout.rates.bottom()]));
+        let top = if self.has_latency { layout.heat.y } else { layout.rates.y };
+        list.push(Shape::hairline(Ink::Cross, [x, top], [x, layout.rates.bottom()]));
     }
 }
 
@@ -245,23 +245,23 @@ pub(crate) mod tests {
             to: 3_610,
             through: 3_608,
             first: Some(3_601),
-            latency: true,
+            has_latency: true,
             columns,
             total,
-            rates: Rates { start: 3_601, values: vec![2.5, 2.5, 450.0, 450.0, 0.0, 0.0, 0.5, 0.5] },
-            partial: Rates { start: 3_609, values: vec![1.0, 0.0] },
+            rates: RateSeries { start_second: 3_601, values: vec![2.5, 2.5, 450.0, 450.0, 0.0, 0.0, 0.5, 0.5] },
+            partial: RateSeries { start_second: 3_609, values: vec![1.0, 0.0] },
             ingestion: None,
-            lost: vec![],
-            zones: Zones::default(),
+            missing: vec![],
+            utc_offsets: UtcOffsets::default(),
             hover: None,
         }
     }
 
     pub(crate) const SIZE: Size = Size { width: 1_000.0, height: 400.0 };
 
-    fn texts(list: &[Draw]) -> Vec<String> {
+    fn texts(list: &[Shape]) -> Vec<String> {
         let text =
-            |draw: &Draw| if let Draw::Text { text, .. } = draw { Some(text.replace('\u{2009}', " ")) } else { None };
+            |draw: &Shape| if let Shape::Text { text, .. } = draw { Some(text.replace('\u{2009}', " ")) } else { None };
         list.iter().filter_map(text).collect()
     }
 
@@ -277,7 +277,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_second_reads_what_its_period_says() {
+    fn a_second_has_the_values_of_its_period() {
         let chart = timeline();
         assert_eq!(chart.column_at(3_603).map(|column| column.second), Some(3_604));
         assert!(chart.column_at(3_605).is_none());
@@ -294,25 +294,25 @@ pub(crate) mod tests {
         for label in ["600/s", "01:00:04", "0"] {
             assert!(texts.iter().any(|text| text == label), "{label} in {texts:?}");
         }
-        let hatched = list.iter().filter(|draw| matches!(draw, Draw::Hatched(_))).count();
+        let hatched = list.iter().filter(|draw| matches!(draw, Shape::Hatched(_))).count();
         assert_eq!(hatched, 2);
     }
 
     #[test]
-    fn holes_and_the_time_before_are_hatched_too() {
+    fn gaps_and_the_time_before_are_hatched_too() {
         let mut chart = timeline();
         chart.first = Some(3_605);
-        chart.lost = vec![(3_606, 3_607)];
+        chart.missing = vec![(3_606, 3_607)];
         let list = chart.draw(SIZE);
-        assert_eq!(list.iter().filter(|draw| matches!(draw, Draw::Hatched(_))).count(), 6);
+        assert_eq!(list.iter().filter(|draw| matches!(draw, Shape::Hatched(_))).count(), 6);
         assert!(texts(&list).iter().any(|text| text == "nothing known before 01:00:04"));
     }
 
     #[test]
-    fn counts_alone_have_no_heatmap_and_nothing_is_harmless() {
+    fn counts_have_no_heatmap_and_an_empty_timeline_can_be_drawn() {
         let mut chart = timeline();
-        chart.latency = false;
-        assert!(!chart.draw(SIZE).iter().any(|draw| matches!(draw, Draw::Rects { ink: Ink::Heat(_), .. })));
+        chart.has_latency = false;
+        assert!(!chart.draw(SIZE).iter().any(|draw| matches!(draw, Shape::Rects { ink: Ink::Heat(_), .. })));
         let empty = Timeline {
             from: 0,
             to: 0,
@@ -320,8 +320,8 @@ pub(crate) mod tests {
             first: None,
             columns: vec![],
             total: Histogram::default(),
-            rates: Rates::default(),
-            partial: Rates::default(),
+            rates: RateSeries::default(),
+            partial: RateSeries::default(),
             hover: Some(0),
             ..timeline()
         };

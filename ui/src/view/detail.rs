@@ -1,100 +1,102 @@
-//! One view in full: its figures, its time, its distribution, and the tables that lead on from it.
-
-use std::rc::Rc;
+//! The page of one view: its measurements, its charts, and tables that lead to related views.
 
 use joey_shared::format;
+use joey_shared::histogram::Histogram;
 use joey_shared::view::{Kind, ViewKey};
 use joey_shared::window::Throughput;
-use leptos::prelude::Get;
+use leptos::prelude::*;
 
-use super::node::{El, Node, derived, el, live, named, nothing, with_class};
-use super::numbers::{percentile, sentence, shown, throughput, throughput_columns};
-use super::{Ctx, address, notes, panels, table};
-use crate::figures::{self, Figures, SHOWN};
+use super::cells::{InOutRate, LatencyRange, PercentileValue, ThroughputColumn, throughput_columns};
+use super::detail_charts::{DistributionCharts, TimelineChart};
+use super::format::view_summary;
+use super::live_text::text_content;
+use super::name::display_name;
+use super::notices::{AppPage, is_stale};
+use super::{AppName, UiState, ViewTable, page_address, use_ui};
 use crate::route::Page;
-use crate::rows::Listing;
+use crate::statistics::{self, PERCENTILES, ViewStatistics};
+use crate::table_rows::Listing;
 
-/// The position of a view that does not exist yet.
-const NOWHERE: u64 = u64::MAX - 1;
-
-/// What the figures say.
-struct Numbers {
-    figures: Figures,
-    ingestion: Option<Throughput>,
+/// The page of view `key` of `app`.
+#[component]
+pub(super) fn DetailPage(app: String, key: ViewKey) -> impl IntoView {
+    let app = StoredValue::new(app);
+    let is_stale = is_stale(use_ui(), app);
+    view! {
+        <AppPage app>
+            <div
+                class="page detail"
+                class:stale=move || is_stale.get()
+                data-testid="detail"
+                data-kind=key.kind.as_str().to_owned()
+            >
+                <Heading app key=key.clone()/>
+                <Measurements app key=key.clone()/>
+                {related_listings(&key).into_iter().map(|listing| view! { <ViewTable app listing/> }).collect_view()}
+            </div>
+        </AppPage>
+    }
 }
 
-/// The page.
-pub(super) fn page(ctx: Ctx, app: String, key: ViewKey) -> Node {
-    notes::about(ctx, app, move |app| content(ctx, app, &key))
+/// A part of the heading.
+enum HeadingPart<'a> {
+    Name(&'a str),
+    /// A name that links to a view.
+    Link(&'a str, ViewKey),
+    Word(&'static str),
 }
 
-fn content(ctx: Ctx, app: &str, key: &ViewKey) -> El {
-    let (of, wanted) = (app.to_owned(), key.clone());
-    let at = derived(move || ctx.read().app(&of).and_then(|store| store.find(&wanted)).map_or(NOWHERE, |at| at as u64));
-    let stored: Rc<str> = app.into();
-    let shown_key = key.clone();
-    let figures = move || match usize::try_from(at.get()) {
-        Ok(at) if at as u64 != NOWHERE => {
-            let latency = shown_key.kind.has_latency();
-            let distribution = if latency { panels::distribution(ctx, &stored, at).into() } else { nothing() };
-            let strip = strip(ctx, &stored, at, shown_key.clone());
-            Node::Many(vec![strip.into(), panels::time(ctx, &stored, at, &shown_key.kind).into(), distribution])
-        }
-        _ => with_class("p", "nothing")
-            .attr("data-testid", "empty")
-            .child("Nothing has been measured under this name yet.")
-            .into(),
-    };
-    notes::fading(ctx, app, "page detail")
-        .attr("data-testid", "detail")
-        .attr("data-kind", key.kind.as_str().to_owned())
-        .child(heading(app, key))
-        .child(live(figures))
-        .children(listings(key).into_iter().map(|listing| table(ctx, app, listing, true)))
-}
-
-/// `Decode on initializer`, each part leading to its total.
-fn heading(app: &str, key: &ViewKey) -> El {
-    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+/// `Decode on initializer`: each name links to its total.
+#[component]
+fn Heading(app: AppName, key: ViewKey) -> impl IntoView {
+    let text = |field: &'_ Option<String>| field.clone().unwrap_or_default();
     let (pipeline, worker, name) = (text(&key.pipeline), text(&key.worker), text(&key.name));
-    let part = |tag, name: &str| named(tag, "part", shown(name));
-    let plain = |name: &str| part("span", name);
-    let link = |name: &str, key: fn(&str) -> ViewKey| {
-        part("a", name).attr("href", address(Page::Detail(app.to_owned(), key(name))))
-    };
-    let on = |word: &'static str| with_class("span", "on").child(word);
-    let (kind, parts): (&str, Vec<El>) = match &key.kind {
-        Kind::StartToEnd => ("Pipeline", vec![plain(&pipeline)]),
-        Kind::NodeIngressEgress => ("Worker", vec![plain(&worker)]),
-        Kind::Computation => ("Computation", vec![plain(&name)]),
-        Kind::StartToEndByWorker => {
-            ("Pipeline by worker", vec![link(&pipeline, ViewKey::pipeline), on("on"), link(&worker, ViewKey::worker)])
-        }
-        Kind::NodeIngressEgressByPipeline => {
-            ("Worker by pipeline", vec![link(&pipeline, ViewKey::pipeline), on("on"), link(&worker, ViewKey::worker)])
-        }
+    let (pipeline, worker, name) = (pipeline.as_str(), worker.as_str(), name.as_str());
+    let pipeline_link = || HeadingPart::Link(pipeline, ViewKey::pipeline(pipeline));
+    let worker_link = || HeadingPart::Link(worker, ViewKey::worker(worker));
+    let on = HeadingPart::Word("on");
+    let (kind, parts) = match &key.kind {
+        Kind::StartToEnd => ("Pipeline", vec![HeadingPart::Name(pipeline)]),
+        Kind::NodeIngressEgress => ("Worker", vec![HeadingPart::Name(worker)]),
+        Kind::Computation => ("Computation", vec![HeadingPart::Name(name)]),
+        Kind::StartToEndByWorker => ("Pipeline by worker", vec![pipeline_link(), on, worker_link()]),
+        Kind::NodeIngressEgressByPipeline => ("Worker by pipeline", vec![pipeline_link(), on, worker_link()]),
         Kind::ComputationByWorker => (
             "Computation by worker",
             vec![
-                link(&name, ViewKey::computation),
-                on("on"),
-                link(&worker, ViewKey::worker),
-                on("in"),
-                link(&pipeline, ViewKey::pipeline),
+                HeadingPart::Link(name, ViewKey::computation(name)),
+                on,
+                worker_link(),
+                HeadingPart::Word("in"),
+                pipeline_link(),
             ],
         ),
         Kind::PipelineIngestion => {
-            ("Ingestion, counts only", vec![plain(&name), on("of"), link(&pipeline, ViewKey::pipeline)])
+            ("Ingestion, counts only", vec![HeadingPart::Name(name), HeadingPart::Word("of"), pipeline_link()])
         }
-        Kind::Other(category) => (category.as_str(), vec![plain(&name)]),
+        Kind::Other(category) => (category.as_str(), vec![HeadingPart::Name(name)]),
     };
-    with_class("header", "head")
-        .child(with_class("p", "kind").attr("dir", "auto").child(kind.to_owned()))
-        .child(el("h1").children(parts))
+    let part = |part| match part {
+        HeadingPart::Name(name) => {
+            let name = display_name(name);
+            view! { <span class="part" dir="auto" translate="no" title=name>{name.clone()}</span> }.into_any()
+        }
+        HeadingPart::Link(name, key) => {
+            let (name, href) = (display_name(name), page_address(Page::Detail(app.get_value(), key)));
+            view! { <a class="part" dir="auto" translate="no" title=name href=href>{name.clone()}</a> }.into_any()
+        }
+        HeadingPart::Word(word) => view! { <span class="on">{word}</span> }.into_any(),
+    };
+    view! {
+        <header class="head">
+            <p class="kind" dir="auto">{kind.to_owned()}</p>
+            <h1>{parts.into_iter().map(part).collect_view()}</h1>
+        </header>
+    }
 }
 
-/// The tables that lead on: those of the original Metrics UI.
-fn listings(key: &ViewKey) -> Vec<Listing> {
+/// The tables of related views; the same as in the original Metrics UI.
+fn related_listings(key: &ViewKey) -> Vec<Listing> {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let (pipeline, worker, name) = (text(&key.pipeline), text(&key.worker), text(&key.name));
     match key.kind {
@@ -108,72 +110,142 @@ fn listings(key: &ViewKey) -> Vec<Listing> {
     }
 }
 
-fn strip(ctx: Ctx, app: &Rc<str>, at: usize, key: ViewKey) -> El {
-    let app = Rc::clone(app);
-    let latency = key.kind.has_latency();
-    let both_ends = key.kind == Kind::StartToEnd;
-    let numbers = move || {
-        let mut model = ctx.read();
-        let figures = model.figures(&app, at)?;
-        let ingestion =
-            if both_ends { figures::ingestion(model.app_mut(&app)?, key.pipeline.as_deref()) } else { None };
-        Some(Numbers { figures, ingestion })
-    };
-    let named = numbers.clone();
-    let figures = move || {
-        let numbers = numbers()?;
-        let mut figures = if latency { percentiles(&numbers.figures) } else { Vec::new() };
-        figures.extend(rates(&numbers, both_ends));
-        figures.push(coverage(ctx, &numbers.figures));
-        Some(figures)
-    };
-    let label = move || named().map_or_else(String::new, |numbers| sentence(&numbers.figures));
-    with_class("dl", if both_ends { "strip figures both" } else { "strip figures" })
-        .live("aria-label", label)
-        .child(live(figures))
+/// The figures and charts of view `key`, once it exists.
+#[component]
+fn Measurements(app: AppName, key: ViewKey) -> impl IntoView {
+    let ui = use_ui();
+    let kind = key.kind.clone();
+    let wanted = key.clone();
+    let view_index = Memo::new(move |_| ui.read_model().app(&app.read_value()).and_then(|store| store.find(&wanted)));
+    move || match view_index.get() {
+        None => view! {
+            <p class="nothing" data-testid="empty">"Nothing has been measured under this name yet."</p>
+        }
+        .into_any(),
+        Some(view_index) => view! {
+            <Figures app view_index key=key.clone()/>
+            <TimelineChart app view_index kind=kind.clone()/>
+            {kind.has_latency().then(|| view! { <DistributionCharts app view_index/> })}
+        }
+        .into_any(),
+    }
 }
 
-fn percentiles(figures: &Figures) -> Vec<El> {
-    let figure = |at: usize| {
-        let (value, supported) = percentile(el("dd"), Some(figures), at);
-        let class = match (supported, figures.count) {
+/// What the figures show.
+#[derive(Clone, PartialEq)]
+struct DetailStatistics {
+    view: ViewStatistics,
+    ingestion: Option<Throughput>,
+}
+
+/// The strip of figures: percentiles, throughput, number of events.
+#[component]
+fn Figures(app: AppName, view_index: usize, key: ViewKey) -> impl IntoView {
+    let ui = use_ui();
+    let has_latency = key.kind.has_latency();
+    let shows_ingestion = key.kind == Kind::StartToEnd;
+    let statistics = Memo::new(move |_| {
+        let (mut model, app) = (ui.read_model(), app.read_value());
+        let view = model.view_statistics(&app, view_index)?;
+        let ingestion =
+            if shows_ingestion { statistics::ingestion(model.app_mut(&app)?, key.pipeline.as_deref()) } else { None };
+        Some(DetailStatistics { view, ingestion })
+    });
+    let label = move || statistics.read().as_ref().map(|statistics| view_summary(&statistics.view)).unwrap_or_default();
+    view! {
+        <dl class=if shows_ingestion { "strip figures both" } else { "strip figures" } aria-label=label>
+            {move || statistics.get().map(|DetailStatistics { view, ingestion }| {
+                let stalled_since = view.stalled_since_ns.map(|since_ns| ui.utc_offset(since_ns).time(since_ns));
+                view! {
+                    {has_latency.then(|| percentile_figures(&view))}
+                    <ThroughputFigures throughput_out=view.throughput throughput_in=ingestion shows_ingestion/>
+                    <EventsFigure statistics=view stalled_since/>
+                }
+            })}
+        </dl>
+    }
+}
+
+fn percentile_figures(statistics: &ViewStatistics) -> impl IntoView + use<> {
+    let count = statistics.count;
+    let figures = PERCENTILES.iter().enumerate().map(|(index, percentile)| {
+        let value = PercentileValue::new(Some(statistics), index);
+        let class = match (value.is_supported, count) {
             (true, _) => "figure",
             (false, 0) => "figure faint empty",
-            _ => "figure faint",
+            (false, _) => "figure faint",
         };
-        with_class("div", class).child(el("dt").child(SHOWN[at].label)).child(value)
-    };
-    (0..SHOWN.len()).map(figure).collect()
+        view! {
+            <div class=class>
+                <dt>{percentile.label}</dt>
+                <dd
+                    data-col=percentile.column
+                    data-head=percentile.label
+                    data-low=value.low
+                    data-high=value.high
+                    title=value.tooltip
+                >
+                    <LatencyRange range=value.range/>
+                </dd>
+            </div>
+        }
+    });
+    figures.collect_view()
 }
 
-fn rates(numbers: &Numbers, both_ends: bool) -> Vec<El> {
-    let class = if both_ends { "figure rate forked" } else { "figure rate" };
-    let columns = throughput_columns(numbers.figures.throughput, numbers.ingestion);
-    let figure = |(column, out, ingress): (&'static str, Option<f64>, Option<f64>)| {
-        let unit = with_class("span", "note-word").child(if ingress.is_some() { "/s, in -|< out" } else { "/s" });
-        with_class("div", class).child(el("dt").child(column).child(unit)).child(throughput(
-            el("dd"),
-            column,
-            out,
-            ingress,
-        ))
+#[component]
+fn ThroughputFigures(
+    throughput_out: Option<Throughput>,
+    throughput_in: Option<Throughput>,
+    shows_ingestion: bool,
+) -> impl IntoView {
+    let class = if shows_ingestion { "figure rate forked" } else { "figure rate" };
+    let figure = move |column: ThroughputColumn| {
+        let unit = if column.rate_in.is_some() { "/s, in -|< out" } else { "/s" };
+        view! {
+            <div class=class>
+                <dt>{column.name}<span class="note-word" use:text_content=unit.to_owned()></span></dt>
+                <dd
+                    data-col=column.name
+                    data-value=column.rate_out.map(|rate| rate.to_string())
+                    data-in=column.rate_in.map(|rate| rate.to_string())
+                    title=column.tooltip()
+                >
+                    <InOutRate rate_in=column.rate_in rate_out=column.rate_out/>
+                </dd>
+            </div>
+        }
     };
-    columns.map(figure).into()
+    throughput_columns(throughput_out, throughput_in).into_iter().map(figure).collect_view()
 }
 
-fn coverage(ctx: Ctx, figures: &Figures) -> El {
-    let (covered, seconds) = (figures.covered, figures.seconds);
-    let known = with_class("dd", if covered < seconds { "sub warn" } else { "sub" })
-        .attr("data-testid", "coverage")
-        .attr("title", "Seconds of the window for which this page has the data")
-        .child(format!("{covered} of {seconds}\u{2009}s known"));
-    let stalled = figures
-        .stalled_since
-        .map(|since| with_class("dd", "sub warn").child(format!("no events since {}", ctx.zone(since).time(since))));
-    let count = el("dd").attr("data-col", "count").attr("data-value", format::digits(figures.count));
-    with_class("div", "figure events")
-        .child(el("dt").child("events in window"))
-        .child(count.child(with_class("span", "n").child(format::count(figures.count))))
-        .child(known)
-        .child(stalled)
+/// The number of events, and for how much of the window there is data.
+#[component]
+fn EventsFigure(statistics: ViewStatistics, stalled_since: Option<String>) -> impl IntoView {
+    let ViewStatistics { count, covered_seconds, window_seconds, .. } = statistics;
+    let stalled = stalled_since.map(|time| {
+        let text = format!("no events since {time}");
+        view! { <dd class="sub warn" use:text_content=text></dd> }
+    });
+    view! {
+        <div class="figure events">
+            <dt>"events in window"</dt>
+            <dd data-col="count" data-value=format::digits(count)>
+                <span class="n" use:text_content=format::count(count)></span>
+            </dd>
+            <dd
+                class=if covered_seconds < window_seconds { "sub warn" } else { "sub" }
+                data-testid="coverage"
+                title="Seconds of the window for which this page has the data"
+                use:text_content=format!("{covered_seconds} of {window_seconds}\u{2009}s known")
+            ></dd>
+            {stalled}
+        </div>
+    }
+}
+
+/// The histogram of a view; empty while there is none.
+pub(super) fn histogram(ui: UiState, app: &str, view_index: usize) -> Histogram {
+    let statistics = ui.model.write_value().view_statistics(app, view_index);
+    statistics.map_or_else(Histogram::default, |statistics| statistics.histogram)
 }

@@ -1,206 +1,257 @@
-//! The landing page: every application at a glance, or how to get the first one.
+//! The landing page: every application with its key figures, or how to add the first one.
 
 use joey_shared::format;
+use joey_shared::histogram::QuantileRange;
 use joey_shared::store::AppStore;
-use joey_shared::wire::AppEntry;
-use leptos::prelude::Get;
+use joey_shared::wire::{AppEntry, WorkerEntry};
+use leptos::prelude::*;
 
-use super::charts::chart;
-use super::node::{El, Node, derived, el, item, live, named, with_class};
-use super::numbers::{exact_range, exact_rates, in_and_out, range, rate_sentence, shown};
-use super::table::{open, panel};
-use super::{Ctx, address, notes};
+use super::cells::{InOutRate, LatencyRange};
+use super::chart::Chart;
+use super::format::{exact_range, exact_rates, rate_summary};
+use super::live_text::{LiveText, text_content};
+use super::name::{NameLink, display_name};
+use super::notices::Notices;
+use super::table::open_row;
+use super::{UiState, page_address, use_ui};
 use crate::browser;
-use crate::chart::spark;
-use crate::figures::AppFigures;
-use crate::gather;
+use crate::chart::sparkline;
+use crate::chart_data;
 use crate::route::Page;
 use crate::settings::host_name;
+use crate::statistics::{AppStatistics, WorstView};
 
-/// One application's line.
-struct Line {
+/// What the landing page shows.
+#[derive(Clone, Copy, PartialEq)]
+enum Content {
+    /// The relay has not answered yet.
+    Searching,
+    /// The relay has no application.
+    Welcome,
+    Applications,
+}
+
+/// The landing page.
+#[component]
+pub(super) fn LandingPage() -> impl IntoView {
+    let ui = use_ui();
+    let content = Memo::new(move |_| {
+        let model = ui.read_model();
+        if !model.catalogue().is_empty() {
+            Content::Applications
+        } else if model.seen().relay().is_some() {
+            Content::Welcome
+        } else {
+            Content::Searching
+        }
+    });
+    view! {
+        <h1 class="visually-hidden">"Applications"</h1>
+        <Notices/>
+        {move || match content.get() {
+            Content::Searching => view! { <Searching/> }.into_any(),
+            Content::Welcome => view! { <Welcome/> }.into_any(),
+            Content::Applications => view! { <Applications/> }.into_any(),
+        }}
+    }
+}
+
+#[component]
+fn Searching() -> impl IntoView {
+    let address = use_ui().connection.address;
+    let text = move || if address.read().is_empty() { "no address".to_owned() } else { address.get() };
+    view! {
+        <div class="notice">
+            <p>"Looking for the relay at " <code prop:textContent=text></code> "."</p>
+        </div>
+    }
+}
+
+/// What a user sees who has just started a relay.
+#[component]
+fn Welcome() -> impl IntoView {
+    let ui = use_ui();
+    let option = Memo::new(move |_| producer_option(ui));
+    view! {
+        <section class="welcome" data-testid="empty">
+            <h2>"Ready. Nothing is sending yet."</h2>
+            <p>
+                "Joey shows, live, how long every step of a running stream processor takes and how much goes through it. \
+                 Point a Wallaroo application at this relay; it shows up here within seconds, and needs no other change:"
+            </p>
+            <div class="copy">
+                <code data-testid="producer-line" prop:textContent=move || option.get()></code>
+                <button type="button" on:click=move |_| browser::copy_to_clipboard(&option.read_untracked())>"Copy"</button>
+            </div>
+            <p>
+                "Just looking? " <code>"joey demo"</code>
+                " starts a relay that makes up its own pipelines, workers and stalls."
+            </p>
+        </section>
+    }
+}
+
+#[component]
+fn Applications() -> impl IntoView {
+    let ui = use_ui();
+    let apps = Memo::new(move |_| ui.read_model().catalogue().keys().cloned().collect::<Vec<String>>());
+    let tally = Signal::derive(move || apps.read().len().to_string());
+    let option = Memo::new(move |_| producer_option(ui));
+    view! {
+        <div>
+            <section class="panel" data-testid="applications">
+                <header><h2>"Applications"</h2><LiveText class="tally" text=tally/></header>
+                <table class="apps landing">
+                    <thead>
+                        <tr>
+                            <th class="name" scope="col">"Application"</th>
+                            <th class="number" scope="col">"Workers up"</th>
+                            <th class="number" scope="col">"Events/s, in -|< out"</th>
+                            <th class="spark" scope="col">"Rate"</th>
+                            <th class="number wide" scope="col">"End to end p50"</th>
+                            <th class="number wide" scope="col">"p99"</th>
+                            <th class="number" scope="col">"Series"</th>
+                            <th class="number" scope="col">"Last heard"</th>
+                        </tr>
+                    </thead>
+                    <tbody>
+                        <For each=move || apps.get() key=Clone::clone let(app)><ApplicationRow app/></For>
+                    </tbody>
+                </table>
+            </section>
+            <p class="below">
+                "To add an application, start it with " <code prop:textContent=move || option.get()></code>
+            </p>
+        </div>
+    }
+}
+
+/// What the row of an application shows.
+#[derive(Clone, PartialEq)]
+struct ApplicationSummary {
     entry: AppEntry,
-    figures: AppFigures,
-    /// How long ago it was heard, in seconds.
-    heard: Option<u64>,
-    stale: bool,
-    /// How many viewers it has, where several relays count them.
+    statistics: AppStatistics,
+    /// How long ago its last update arrived, in seconds.
+    last_update_age: Option<u64>,
+    is_stale: bool,
+    /// How many viewers it has, if several relays count them.
     viewers: Option<u32>,
 }
 
-/// The page.
-pub(super) fn page(ctx: Ctx) -> Node {
-    let known = derived(move || {
-        let model = ctx.read();
-        match (model.seen().relay().is_some(), model.catalogue().is_empty()) {
-            (_, false) => 2,
-            (true, true) => 1,
-            (false, true) => 0,
-        }
-    });
-    let content = move || match known.get() {
-        0 => searching(ctx),
-        1 => welcome(ctx),
-        _ => el("div").child(list(ctx)).child(
-            with_class("p", "below")
-                .child("To add an application, start it with ")
-                .child(el("code").child(producer_line(ctx))),
-        ),
+#[component]
+fn ApplicationRow(app: String) -> impl IntoView {
+    let ui = use_ui();
+    let address = page_address(Page::Dashboard(app.clone()));
+    let href = address.clone();
+    let name = display_name(&app);
+    let data_app = app.clone();
+    let app = StoredValue::new(app);
+    let summary = Memo::new(move |_| application_summary(ui, &app.read_value()));
+    let rate_label = move || rate_summary(summary.read().as_ref().and_then(|summary| summary.statistics.rate_out));
+    let draw_rate = move |size| {
+        let mut model = ui.model.write_value();
+        let app = app.read_value();
+        let (from, to) = chart_data::window_range(model.app(&app)?);
+        Some(sparkline::rate(&model.app_statistics(&app)?.rates, from, to, size))
     };
-    Node::Many(vec![
-        with_class("h1", "visually-hidden").child("Applications").into(),
-        notes::banner(ctx, None).into(),
-        live(content),
-    ])
+    view! {
+        <tr
+            data-testid="application"
+            data-app=data_app
+            class:stalled=move || summary.read().as_ref().is_some_and(|summary| summary.is_stale)
+            on:click=move |event| open_row(&event, &address)
+        >
+            <th class="name" scope="row">
+                <div class="label">
+                    <NameLink class="row-link ellipsis" name href/>
+                    {move || summary.read().as_ref().and_then(|summary| summary.viewers).map(|viewers| view! {
+                        <span class="of" use:text_content=format!("{viewers} watching")></span>
+                    })}
+                </div>
+            </th>
+            {move || summary.get().map(|ApplicationSummary { entry, statistics, .. }| view! {
+                <WorkersCell workers=entry.workers/>
+                <RateCell rate_in=statistics.rate_in rate_out=statistics.rate_out/>
+            })}
+            <td class="spark"><Chart class="spark" label=Signal::derive(rate_label) draw=draw_rate/></td>
+            {move || summary.get().map(|ApplicationSummary { entry, statistics, last_update_age, .. }| view! {
+                <LatencyCells worst=statistics.worst_pipeline/>
+                <td class="number" data-head="series" use:text_content=entry.series.to_string()></td>
+                <td class="number" data-head="last heard" use:text_content=age_text(last_update_age)></td>
+            })}
+        </tr>
+    }
 }
 
-fn list(ctx: Ctx) -> El {
-    let apps = move || ctx.read().catalogue().keys().cloned().collect::<Vec<String>>();
-    let heads = [
-        ("name", "Application"),
-        ("number", "Workers up"),
-        ("number", "Events/s, in -|< out"),
-        ("spark", "Rate"),
-        ("number wide", "End to end p50"),
-        ("number wide", "p99"),
-        ("number", "Series"),
-        ("number", "Last heard"),
-    ];
-    let rows = move || apps().into_iter().map(|app| item(app.clone(), move || row(ctx, app))).collect();
-    panel(["applications", "Applications", "apps landing"], &heads, move || apps().len(), rows)
-}
-
-fn line(ctx: Ctx, app: &str) -> Option<Line> {
-    let mut model = ctx.read();
+fn application_summary(ui: UiState, app: &str) -> Option<ApplicationSummary> {
+    let mut model = ui.read_model();
     let now_ns = model.relay_ns(browser::now_ns()).unwrap_or(0);
     let entry = model.catalogue().get(app)?.clone();
-    let figures = model.app_figures(app).unwrap_or_default();
+    let statistics = model.app_statistics(app).unwrap_or_default();
     let store = model.app(app);
-    let heard_ns = store.map_or(0, AppStore::heard_ns).max(entry.heard_ns);
-    let heard = (heard_ns > 0).then(|| now_ns.saturating_sub(heard_ns) / 1_000_000_000);
-    let stale =
-        store.is_some_and(|store| store.silent_for(now_ns).is_some()) && heard.is_none_or(|seconds| seconds > 5);
+    let last_update_ns = store.map_or(0, AppStore::last_received_ns).max(entry.last_received_ns);
+    let last_update_age = (last_update_ns > 0).then(|| now_ns.saturating_sub(last_update_ns) / 1_000_000_000);
+    let is_stale = store.is_some_and(|store| store.silent_for(now_ns).is_some())
+        && last_update_age.is_none_or(|seconds| seconds > 5);
     let cluster = model.seen().cluster();
     let viewers = cluster.and_then(|cluster| cluster.watching.iter().find(|(name, _)| name == app));
     let viewers = viewers.map(|(_, viewers)| *viewers);
-    Some(Line { entry, figures, heard, stale, viewers })
+    Some(ApplicationSummary { entry, statistics, last_update_age, is_stale, viewers })
 }
 
-fn row(ctx: Ctx, app: String) -> El {
-    let to = address(Page::Dashboard(app.clone()));
-    let of = app.clone();
-    let line = move || line(ctx, &of);
-    let (labelled, stale, watched) = (line.clone(), line.clone(), line.clone());
-    let (first, last) = (line.clone(), line);
-    let painted = app.clone();
-    let rates = chart(
-        ctx,
-        "spark",
-        move || rate_sentence(labelled().and_then(|line| line.figures.egress)),
-        move |size| {
-            let mut model = ctx.model.get();
-            let (from, to) = gather::span(model.app(&painted)?);
-            Some(spark::rate(&model.app_figures(&painted)?.rates, from, to, size))
-        },
-    );
-    let name = named("a", "row-link ellipsis", shown(&app)).attr("href", to.clone());
-    let viewers = live(move || {
-        let viewers = watched()?.viewers?;
-        Some(with_class("span", "of").child(format!("{viewers} watching")))
-    });
-    el("tr")
-        .attr("data-testid", "application")
-        .attr("data-app", app)
-        .live("class", move || if stale().is_some_and(|line| line.stale) { "stalled" } else { "" }.to_owned())
-        .on("click", move |event| open(&event, &to))
-        .child(
-            with_class("th", "name").attr("scope", "row").child(with_class("div", "label").child(name).child(viewers)),
-        )
-        .child(live(move || first().map(|line| vec![workers(&line), through(&line)])))
-        .child(with_class("td", "spark").child(rates))
-        .child(live(move || last().map(|line| rest(&line))))
-}
-
-fn workers(line: &Line) -> El {
-    let (up, all) = (line.entry.workers.iter().filter(|worker| worker.connected).count(), line.entry.workers.len());
-    let title =
-        if up < all { format!("{} of {all} workers gone", all - up) } else { "All workers are connected".to_owned() };
-    let up_class = if up < all { "n warn" } else { "n" };
-    with_class("td", "number")
-        .attr("data-head", "workers up")
-        .attr("title", title)
-        .child(with_class("span", up_class).child(up.to_string()))
-        .child(with_class("span", "of").child(format!(" of {all}")))
-}
-
-fn through(line: &Line) -> El {
-    let (ingress, egress) = (line.figures.ingress, line.figures.egress);
-    with_class("td", "number")
-        .attr("data-head", "events/s")
-        .attr("title", format!("{}, mean of the last 10 complete seconds", exact_rates(ingress, egress)))
-        .child(in_and_out(ingress, egress))
-}
-
-fn rest(line: &Line) -> Vec<El> {
-    let worst = line.figures.worst.as_ref();
-    let pipeline = worst.and_then(|worst| worst.key.pipeline.clone()).unwrap_or_default();
-    let latency = |head: &'static str, value| {
-        let exact = move |range| format!("worst pipeline: {pipeline}: {}", exact_range(range));
-        let title = Option::map(value, exact).unwrap_or_default();
-        with_class("td", "number wide").attr("data-head", head).attr("title", title).child(range(value))
+#[component]
+fn WorkersCell(workers: Vec<WorkerEntry>) -> impl IntoView {
+    let (connected, total) = (workers.iter().filter(|worker| worker.connected).count(), workers.len());
+    let (class, tooltip) = if connected < total {
+        ("n warn", format!("{} of {total} workers gone", total - connected))
+    } else {
+        ("n", "All workers are connected".to_owned())
     };
-    let heard = line.heard.map_or_else(
-        || "never".to_owned(),
-        |seconds| if seconds < 3 { "now".to_owned() } else { format!("{} ago", format::age(seconds)) },
-    );
-    let cell = |head: &'static str, text: String| with_class("td", "number").attr("data-head", head).child(text);
-    vec![
-        latency.clone()("end to end p50", worst.map(|worst| worst.p50)),
-        latency("p99", worst.map(|worst| worst.p99)),
-        cell("series", line.entry.series.to_string()),
-        cell("last heard", heard),
-    ]
+    view! {
+        <td class="number" data-head="workers up" title=tooltip>
+            <span class=class use:text_content=connected.to_string()></span>
+            <span class="of" use:text_content=format!(" of {total}")></span>
+        </td>
+    }
 }
 
-/// What a producer is started with, to be seen here.
-fn producer_line(ctx: Ctx) -> String {
+#[component]
+fn RateCell(rate_in: Option<f64>, rate_out: Option<f64>) -> impl IntoView {
+    let tooltip = format!("{}, mean of the last 10 complete seconds", exact_rates(rate_in, rate_out));
+    view! { <td class="number" data-head="events/s" title=tooltip><InOutRate rate_in rate_out/></td> }
+}
+
+/// The median and the 99th percentile of the worst pipeline.
+#[component]
+fn LatencyCells(worst: Option<WorstView>) -> impl IntoView {
+    let worst = worst.as_ref();
+    let pipeline = worst.and_then(|worst| worst.key.pipeline.as_deref()).unwrap_or_default();
+    let cell = |head: &'static str, range: Option<QuantileRange>| {
+        let tooltip = range.map(|range| format!("worst pipeline: {pipeline}: {}", exact_range(range)));
+        view! { <td class="number wide" data-head=head title=tooltip.unwrap_or_default()><LatencyRange range/></td> }
+    };
+    view! {
+        {cell("end to end p50", worst.map(|worst| worst.p50))}
+        {cell("p99", worst.map(|worst| worst.p99))}
+    }
+}
+
+/// How long ago the last update arrived; `seconds` is `None` if there was none.
+fn age_text(seconds: Option<u64>) -> String {
+    match seconds {
+        None => "never".to_owned(),
+        Some(..3) => "now".to_owned(),
+        Some(seconds) => format!("{} ago", format::age(seconds)),
+    }
+}
+
+/// The option that starts a producer for this relay: `--metrics 10.0.0.1:5001`.
+fn producer_option(ui: UiState) -> String {
     let host = browser::host();
     let host = match host_name(&host) {
         "" | "localhost" => "127.0.0.1",
         name => name,
     };
-    let port = ctx.read().seen().relay().map_or(5001, |relay| relay.ingest_port);
+    let port = ui.read_model().seen().relay().map_or(5001, |relay| relay.ingest_port);
     format!("--metrics {host}:{port}")
-}
-
-/// What stands here before the relay has said anything.
-fn searching(ctx: Ctx) -> El {
-    let address = Some(ctx.link.address.get()).filter(|address| !address.is_empty());
-    let address = address.unwrap_or_else(|| "no address".to_owned());
-    with_class("div", "notice")
-        .child(el("p").child("Looking for the relay at ").child(el("code").child(address)).child("."))
-}
-
-/// What somebody sees who has just started a relay.
-fn welcome(ctx: Ctx) -> El {
-    let text = producer_line(ctx);
-    let copy = el("button").attr("type", "button").on("click", move |_| browser::copy(&text)).child("Copy");
-    with_class("section", "welcome")
-        .attr("data-testid", "empty")
-        .child(el("h2").child("Ready. Nothing is sending yet."))
-        .child(el("p").child(
-            "Joey shows, live, how long every step of a running stream processor takes and how much goes through it. Point a \
-             Wallaroo application at this relay; it shows up here within seconds, and needs no other change:",
-        ))
-        .child(
-            with_class("div", "copy")
-                .child(el("code").attr("data-testid", "producer-line").child(producer_line(ctx)))
-                .child(copy),
-        )
-        .child(
-            el("p")
-                .child("Just looking? ")
-                .child(el("code").child("joey demo"))
-                .child(" starts a relay that makes up its own pipelines, workers and stalls."),
-        )
 }

@@ -1,245 +1,104 @@
-//! The page: components that lay out what the model knows.
+//! The page: Leptos components that show the model.
 //!
-//! A component reads the model inside a closure that depends on the clock's tick, so it is run again a few times a second
-//! at most and touches only what changed. Components are plain functions; names from outside are always text nodes.
+//! A component reads the model in a [`Memo`] that depends on the frame loop's tick, so it runs a few times a second at most
+//! and changes the document only when its value changes. Names from producers are always set as text, never as markup.
 
-mod bar;
-mod charts;
+#![allow(unreachable_pub, reason = "`#[component]` makes the props of every component public")]
+
+mod cells;
+mod chart;
+mod chart_table;
 mod dashboard;
 mod detail;
-mod keys;
+mod detail_charts;
+mod disclosure;
+mod format;
 mod landing;
-pub mod node;
-mod notes;
-mod numbers;
-mod panels;
+mod live_text;
+mod name;
+mod notices;
+mod readout;
+mod relay_facts;
+mod shortcuts;
+mod state;
 mod status;
+mod summary_strip;
+mod switcher;
 mod table;
+mod table_row;
+mod toolbar;
+mod worker_row;
 mod workers;
 
-use std::cell::RefMut;
+use leptos::prelude::*;
 
-use leptos::prelude::{GetUntracked, RwSignal, Set, Track};
+pub use self::state::{AppName, UiState, use_ui};
+pub use self::table::ViewTable;
 
+use self::dashboard::DashboardPage;
+use self::detail::DetailPage;
+use self::landing::LandingPage;
+use self::toolbar::Toolbar;
+use self::workers::WorkersPage;
 use crate::browser;
-use crate::clock::{Clock, Handle};
-use crate::kept::{Kept, Told};
-use crate::link::Link;
-use crate::model::Model;
-use crate::moment::Zone;
-use crate::route::{Page, Route, token_in};
-use crate::settings::{self, Theme, WINDOW_DEFAULT};
-
-pub use self::table::table;
-
-use self::node::{Node, el, live, with_class};
-
-/// What every component may use.
-#[derive(Clone, Copy)]
-#[allow(missing_debug_implementations, reason = "the clock holds closures")]
-pub struct Ctx {
-    /// What the page knows.
-    pub model: Handle,
-    /// When to look again.
-    pub clock: Clock,
-    /// The connection.
-    pub link: Link,
-    /// What is shown.
-    pub page: Told<Page>,
-    /// Length of the window in seconds.
-    pub window: RwSignal<u64>,
-    /// Which colours.
-    pub theme: Told<Theme>,
-    /// Whether times are shown in UTC.
-    pub utc: Told<bool>,
-    /// Since when the picture is held, by the relay's clock in ns since the Unix epoch.
-    pub paused: Told<Option<u64>>,
-    /// What the tables are filtered by.
-    pub filter: Told<String>,
-}
-
-impl Ctx {
-    /// Everything that a page needs, connected to one of the relays at `addresses`.
-    #[must_use]
-    pub fn start(addresses: Vec<String>) -> Self {
-        let hash = browser::hash();
-        let route = Route::parse(&hash);
-        if let Some(token) = token_in(&hash) {
-            browser::keep_token(token);
-            browser::rewrite(&route.address());
-        }
-        let window =
-            route.window.and_then(settings::window_on_offer).or_else(browser::kept_window).unwrap_or(WINDOW_DEFAULT);
-        let model = Kept::new(Model::new(window));
-        model.get().show(&route.page, browser::now_ns());
-        let clock = Clock::start(model);
-        let ctx = Self {
-            model,
-            clock,
-            link: Link::start(model, clock, addresses),
-            page: Told::new(route.page),
-            window: RwSignal::new(window),
-            theme: Told::new(browser::kept_theme()),
-            utc: Told::new(browser::kept_utc()),
-            paused: Told::new(None),
-            filter: Told::new(String::new()),
-        };
-        ctx.say_window();
-        ctx
-    }
-
-    /// The model, with the clock's next tick as a reason to read again. Nobody may hold it while asking for it again.
-    #[must_use]
-    #[inline(never)]
-    pub fn read(self) -> RefMut<'static, Model> {
-        self.clock.tick.track();
-        self.model.get()
-    }
-
-    /// The zone in which the instant `ns` is shown.
-    #[must_use]
-    #[inline(never)]
-    pub fn zone(self, ns: u64) -> Zone {
-        if self.utc.get() { Zone(0) } else { browser::zone_at(ns) }
-    }
-
-    /// The zone, without being told when it changes; for charts, which are painted again anyway.
-    #[must_use]
-    pub fn zone_now(self, ns: u64) -> Zone {
-        if self.utc.peek() { Zone(0) } else { browser::zone_at(ns) }
-    }
-
-    /// Follows the address bar.
-    fn moved(self) {
-        let hash = browser::hash();
-        let mut route = Route::parse(&hash);
-        if let Some(token) = token_in(&hash) {
-            // A token alone leads nowhere else.
-            if hash.starts_with("#token=") {
-                route.page = self.page.peek();
-            }
-            browser::rewrite(&route.address());
-            self.link.show_token(token);
-        }
-        if let Some(seconds) = route.window.and_then(settings::window_on_offer) {
-            self.set_window(seconds);
-        }
-        let before = self.page.peek();
-        if route.page != before {
-            if route.page.app() != before.app() {
-                self.resume();
-            }
-            self.filter.set(String::new());
-            self.model.get().show(&route.page, browser::now_ns());
-            self.link.send();
-            browser::set_title(&title(&route.page));
-            keys::close_menus();
-            self.page.set(route.page);
-            if let Some(window) = web_sys::window() {
-                window.scroll_to_with_x_and_y(0.0, 0.0);
-            }
-            self.clock.now();
-        }
-        self.say_window();
-    }
-
-    /// Changes the window, here and in the address bar.
-    pub fn set_window(self, seconds: u64) {
-        if seconds != self.window.get_untracked() {
-            self.window.set(seconds);
-            self.model.get().set_seconds(seconds, browser::now_ns());
-            self.link.send();
-            browser::keep_window(seconds);
-            self.say_window();
-            self.clock.now();
-        }
-    }
-
-    /// Keeps the window in the address bar, so that a copied address shows the same.
-    fn say_window(self) {
-        let seconds = self.window.get_untracked();
-        let window = (seconds != WINDOW_DEFAULT).then_some(seconds);
-        let mut route = Route::parse(&browser::hash());
-        if route.window != window {
-            route.window = window;
-            browser::rewrite(&route.address());
-        }
-    }
-
-    /// Holds the picture. Data keeps coming in.
-    pub fn pause(self) {
-        let now_ns = browser::now_ns();
-        self.model.get().pause(now_ns);
-        let relay_ns = self.model.get().relay_ns(now_ns);
-        self.paused.set(Some(relay_ns.unwrap_or(0)));
-        self.clock.now();
-    }
-
-    /// Goes on from now.
-    pub fn resume(self) {
-        if self.paused.peek().is_some() {
-            self.model.get().resume();
-            self.paused.set(None);
-            self.clock.now();
-        }
-    }
-
-    /// Changes the colours.
-    pub fn set_theme(self, theme: Theme) {
-        self.theme.set(theme);
-        browser::keep_theme(theme);
-        browser::apply_theme(theme);
-        self.clock.repaint();
-    }
-
-    /// Changes between local time and UTC.
-    pub fn set_utc(self, utc: bool) {
-        self.utc.set(utc);
-        browser::keep_utc(utc);
-        self.clock.now();
-    }
-}
-
-/// The address of a page.
-#[must_use]
-pub fn address(page: Page) -> String {
-    Route { page, window: None }.address()
-}
+use crate::route::{Page, Route};
 
 /// The whole page.
-#[must_use]
-pub fn app() -> Node {
-    let ctx = Ctx::start(browser::relay_addresses());
-    browser::apply_theme(ctx.theme.peek());
-    browser::set_title(&title(&ctx.page.peek()));
-    keys::listen(ctx);
-    let main = el("main").attr("id", "main").attr("tabindex", "-1").child(live(move || page(ctx, ctx.page.get())));
-    Node::Many(vec![bar::bar(ctx), main.into()])
-}
-
-fn page(ctx: Ctx, page: Page) -> Node {
-    match page {
-        Page::Landing => landing::page(ctx),
-        Page::Dashboard(app) => dashboard::page(ctx, app),
-        Page::Workers(app) => workers::page(ctx, app),
-        Page::Detail(app, key) => detail::page(ctx, app, key),
-        Page::Unknown(typed) => with_class("div", "notice")
-            .child(el("h1").child("There is no such page"))
-            .child(el("p").child("Nothing is shown at ").child(el("code").attr("dir", "auto").child(typed)).child("."))
-            .child(el("p").child(el("a").attr("href", address(Page::Landing)).child("All applications")))
-            .into(),
+#[component]
+pub fn App() -> impl IntoView {
+    let ui = UiState::start(browser::relay_addresses());
+    provide_context(ui);
+    browser::apply_theme(ui.theme.get_untracked());
+    Effect::new(move || browser::set_title(&document_title(&ui.page.read())));
+    shortcuts::listen(ui);
+    view! {
+        <Toolbar/>
+        <main id="main" tabindex="-1">
+            // A list of one: another page gets new components, even if it is of the same kind.
+            <For each=move || [ui.page.get()] key=|page| page_address(page.clone()) let(page)>
+                <PageContent page/>
+            </For>
+        </main>
     }
 }
 
-/// What the browser's tab says.
-fn title(page: &Page) -> String {
+#[component]
+fn PageContent(page: Page) -> impl IntoView {
+    match page {
+        Page::Landing => view! { <LandingPage/> }.into_any(),
+        Page::Dashboard(app) => view! { <DashboardPage app/> }.into_any(),
+        Page::Workers(app) => view! { <WorkersPage app/> }.into_any(),
+        Page::Detail(app, key) => view! { <DetailPage app key/> }.into_any(),
+        Page::Unknown(address) => view! { <UnknownPage address/> }.into_any(),
+    }
+}
+
+#[component]
+fn UnknownPage(address: String) -> impl IntoView {
+    view! {
+        <div class="notice">
+            <h1>"There is no such page"</h1>
+            <p>"Nothing is shown at " <code dir="auto">{address}</code> "."</p>
+            <p><a href=page_address(Page::Landing)>"All applications"</a></p>
+        </div>
+    }
+}
+
+/// The address of `page`, from `#` on.
+fn page_address(page: Page) -> String {
+    Route { page, window_seconds: None }.address()
+}
+
+/// The document's title while `page` is shown.
+fn document_title(page: &Page) -> String {
     match page {
         Page::Landing => "Joey".to_owned(),
         Page::Dashboard(app) => format!("{app} · Joey"),
         Page::Workers(app) => format!("{app}: workers · Joey"),
         Page::Detail(app, key) => {
-            let names = [&key.name, &key.pipeline, &key.worker].into_iter().flatten().cloned();
-            format!("{} · {app} · Joey", numbers::joined(names, " on "))
+            let names: Vec<&str> =
+                [&key.name, &key.pipeline, &key.worker].into_iter().filter_map(|name| name.as_deref()).collect();
+            format!("{} · {app} · Joey", names.join(" on "))
         }
         Page::Unknown(_) => "No such page · Joey".to_owned(),
     }

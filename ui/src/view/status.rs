@@ -1,142 +1,114 @@
-//! The status pill: how the page stands with its relay, in words beside a shape, and behind it what there is to know.
+//! The connection status in the toolbar, with the facts about the relay behind it.
 
 use joey_shared::wire::VERSION;
 use joey_shared::{close, format};
-use leptos::prelude::Get;
-use wasm_bindgen::JsCast;
-use web_sys::{Event, HtmlInputElement};
+use leptos::prelude::*;
 
-use super::Ctx;
-use super::bar::folding;
-use super::node::{Node, derived, el, live, with_class};
+use super::disclosure::Disclosure;
+use super::relay_facts::RelayFacts;
+use super::{UiState, use_ui};
 use crate::browser;
-use crate::link::LinkState;
+use crate::connection::ConnectionState;
+use crate::model::Model;
 
-/// The state's name for the style sheet and for tests, and what it is called.
-pub(super) fn words(ctx: Ctx) -> (&'static str, String) {
-    let missing = missing_now(&ctx.read());
-    match ctx.link.state.get() {
-        LinkState::NoAddress => ("stopped", "no relay".to_owned()),
-        LinkState::Connecting => ("connecting", "connecting".to_owned()),
-        LinkState::Waiting(until_ns) => {
-            let left = until_ns.saturating_sub(browser::now_ns()).div_ceil(1_000_000_000);
-            let what = if ctx.link.refusal.get().is_empty() { "reconnecting" } else { "refused; trying again" };
-            ("reconnecting", if left == 0 { what.to_owned() } else { format!("{what} in {left} s") })
+/// The connection status.
+#[derive(Clone, PartialEq)]
+struct Status {
+    /// The state as the style sheet and the tests know it.
+    name: &'static str,
+    text: String,
+}
+
+fn status(ui: UiState) -> Status {
+    let missed = missed_updates(&ui.read_model());
+    let (name, text) = match ui.connection.state.get() {
+        ConnectionState::NoAddress => ("stopped", "no relay".to_owned()),
+        ConnectionState::Connecting => ("connecting", "connecting".to_owned()),
+        ConnectionState::Reconnecting(at_ns) => {
+            let seconds = at_ns.saturating_sub(browser::now_ns()).div_ceil(1_000_000_000);
+            let is_rejected = !ui.connection.rejection.read().is_empty();
+            let text = if is_rejected { "refused; trying again" } else { "reconnecting" };
+            ("reconnecting", if seconds == 0 { text.to_owned() } else { format!("{text} in {seconds} s") })
         }
-        LinkState::OtherVersion(..) => ("stopped", "other version".to_owned()),
-        LinkState::Refused(close::NO_TOKEN, _) => ("stopped", "no token".to_owned()),
-        LinkState::Refused(close::TOKEN, _) => ("stopped", "token refused".to_owned()),
-        LinkState::Refused(..) => ("stopped", "refused".to_owned()),
-        LinkState::Connected if missing > 0 => {
-            ("connected", format!("missed {} updates", format::count(missing.into())))
+        ConnectionState::VersionMismatch(..) => ("stopped", "other version".to_owned()),
+        ConnectionState::Rejected(close::NO_TOKEN, _) => ("stopped", "no token".to_owned()),
+        ConnectionState::Rejected(close::TOKEN, _) => ("stopped", "token refused".to_owned()),
+        ConnectionState::Rejected(..) => ("stopped", "refused".to_owned()),
+        ConnectionState::Connected if missed > 0 => {
+            ("connected", format!("missed {} updates", format::count(missed.into())))
         }
-        LinkState::Connected if ctx.link.address.get().starts_with("http") => {
+        ConnectionState::Connected if ui.connection.address.read().starts_with("http") => {
             ("connected", "connected over HTTP".to_owned())
         }
-        LinkState::Connected if ctx.read().seen().cluster().is_some_and(|cluster| !cluster.connected) => {
+        ConnectionState::Connected if ui.read_model().seen().cluster().is_some_and(|cluster| !cluster.connected) => {
             ("connected", "single node".to_owned())
         }
-        LinkState::Connected => ("connected", "connected".to_owned()),
-    }
+        ConnectionState::Connected => ("connected", "connected".to_owned()),
+    };
+    Status { name, text }
 }
 
 /// How many updates are missing in the windows that are shown.
-fn missing_now(model: &crate::model::Model) -> u64 {
+fn missed_updates(model: &Model) -> u64 {
     let apps = model.catalogue().keys().filter_map(|app| model.app(app));
     apps.flat_map(|store| {
         let start_ns = store.clock_ns().saturating_sub(store.seconds() * 1_000_000_000);
-        store.holes().iter().filter(move |hole| hole.from_ns > 0 && (hole.to_ns == 0 || hole.to_ns > start_ns))
+        store.gaps().iter().filter(move |gap| gap.from_ns > 0 && (gap.to_ns == 0 || gap.to_ns > start_ns))
     })
-    .filter_map(|hole| hole.updates)
+    .filter_map(|gap| gap.updates)
     .sum()
 }
 
-/// The pill.
-pub(super) fn pill(ctx: Ctx) -> Node {
-    let summary = with_class("summary", "pill")
-        .attr("data-testid", "status")
-        .attr("title", "The relay")
-        .live("data-state", move || words(ctx).0.to_owned())
-        .child(with_class("span", "dot").attr("aria-hidden", "true"))
-        .child(el("span").attr("role", "status").child(live(move || words(ctx).1)));
-    let waiting = derived(move || matches!(words(ctx).0, "reconnecting" | "stopped").into());
-    let retry = move || {
-        let button = || {
-            with_class("button", "retry")
-                .attr("type", "button")
-                .on("click", move |_| ctx.link.retry())
-                .child("Retry now")
-        };
-        (waiting.get() == 1).then(button)
+/// The status, and a button to retry while the page is not connected.
+#[component]
+pub(super) fn ConnectionStatus() -> impl IntoView {
+    let ui = use_ui();
+    let status = Memo::new(move |_| status(ui));
+    let summary = view! {
+        <summary class="pill" data-testid="status" title="The relay" data-state=move || status.read().name>
+            <span class="dot" aria-hidden="true"></span>
+            <span role="status" prop:textContent=move || status.get().text></span>
+        </summary>
     };
-    Node::Many(vec![
-        folding("menu right", summary, with_class("div", "sheet facts"), move || facts(ctx)).into(),
-        live(retry),
-    ])
+    view! {
+        <Disclosure class="menu right" summary=summary.into_any()>
+            <RelayFacts/>
+        </Disclosure>
+        <Show when=move || matches!(status.read().name, "reconnecting" | "stopped")>
+            <button class="retry" type="button" on:click=move |_| ui.connection.retry()>"Retry now"</button>
+        </Show>
+    }
 }
 
-/// What there is to know about the relay, and which one it is.
-fn facts(ctx: Ctx) -> Node {
-    let numbers = live(move || {
-        let model = ctx.read();
-        let (relay, unreadable, missing) =
-            (model.seen().relay().cloned(), model.seen().unreadable(), model.seen().missing());
-        let mut facts = vec![("Address", ctx.link.address.get())];
-        if let Some(relay) = relay {
-            facts.push(("Release", relay.release));
-            facts.push(("Protocol", format!("{} (this page: {VERSION})", relay.version)));
-            facts.push(("Remembers", format::age(relay.ring_ns / 1_000_000_000)));
-            if relay.demo {
-                facts.push(("Producers", "made up (joey demo)".to_owned()));
-            }
+/// What keeps the page from working, as a notice.
+pub(super) fn obstacle(ui: UiState) -> Option<String> {
+    match ui.connection.state.get() {
+        ConnectionState::NoAddress => Some(
+            "This page does not know its relay. Add ?relay=host:port to the address, or set it behind the status at the top."
+                .to_owned(),
+        ),
+        ConnectionState::VersionMismatch(version, release) => {
+            let advice = if version > VERSION {
+                "Reload the page to get the newer one."
+            } else {
+                "The relay is older than this page."
+            };
+            Some(format!("This page speaks protocol {VERSION}, the relay {version} (release {release}). {advice}"))
         }
-        if let Some(cluster) = model.seen().cluster() {
-            let state = if cluster.connected { "" } else { ", not in touch" };
-            facts.push(("Relays", format!("{}{state}", cluster.relays)));
-        }
-        facts.push(("Missed", format!("{} updates since this page was opened", format::count(missing.into()))));
-        facts.push(("Unreadable", format!("{} messages", format::count(unreadable.into()))));
-        let facts = facts.into_iter().flat_map(|(name, value)| [el("dt").child(name), el("dd").child(value)]);
-        el("dl").children(facts)
-    });
-    let save = move |event: Event| {
-        event.prevent_default();
-        if let Some(relay) = browser::all("#relay").pop().map(|relay| relay.unchecked_into::<HtmlInputElement>()) {
-            browser::keep_relay(relay.value().trim());
-        }
-    };
-    let input =
-        el("input").attr("id", "relay").attr("placeholder", "wss://relay.example/ws").attr("spellcheck", "false");
-    let form = el("form")
-        .on("submit", save)
-        .child(el("label").attr("for", "relay").child("Talk to another relay"))
-        .child(input.attr("value", browser::kept_relay()))
-        .child(el("button").attr("type", "submit").child("Use"));
-    let hint = with_class("p", "hint").child("Leave it empty for the server that this page came from.");
-    Node::Many(vec![numbers, form.into(), hint.into()])
-}
-
-/// A whole sentence where the state keeps the page from working.
-pub(super) fn obstacle(ctx: Ctx) -> Option<String> {
-    match ctx.link.state.get() {
-        LinkState::NoAddress => Some("This page does not know its relay. Add ?relay=host:port to the address, or set it behind the status at the top.".to_owned()),
-        LinkState::OtherVersion(theirs, release) => {
-            let advice = if theirs > VERSION { "Reload the page to get the newer one." } else { "The relay is older than this page." };
-            Some(format!("This page speaks protocol {VERSION}, the relay {theirs} (release {release}). {advice}"))
-        }
-        LinkState::Refused(code, _) if close::wants_token(code) => {
-            let why = if code == close::NO_TOKEN {
+        ConnectionState::Rejected(code, _) if close::wants_token(code) => {
+            let reason = if code == close::NO_TOKEN {
                 "The relay asks for a token, and this page has none."
             } else {
                 "The token of this page has expired, or this relay does not accept it."
             };
-            Some(format!("{why} Open the page with a new one: #token=… at the end of its address."))
+            Some(format!("{reason} Open the page with a new one: #token=… at the end of its address."))
         }
-        LinkState::Refused(code, reason) => Some(format!("The relay refused this page (code {code}): {reason}. It will not try again by itself.")),
-        LinkState::Connected => None,
-        LinkState::Connecting | LinkState::Waiting(_) => {
-            let refusal = ctx.link.refusal.get();
-            (!refusal.is_empty()).then_some(refusal)
+        ConnectionState::Rejected(code, reason) => {
+            Some(format!("The relay refused this page (code {code}): {reason}. It will not try again by itself."))
+        }
+        ConnectionState::Connected => None,
+        ConnectionState::Connecting | ConnectionState::Reconnecting(_) => {
+            Some(ui.connection.rejection.get()).filter(|rejection| !rejection.is_empty())
         }
     }
 }

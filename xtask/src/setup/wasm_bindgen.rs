@@ -1,5 +1,5 @@
-//! wasm-bindgen and its test runner, built from the package `joey-tools` and so from our own lockfile: the glue they write
-//! fits only a wasm-bindgen library of exactly their version.
+//! wasm-bindgen and its test runner, built from the package `joey-tools` and therefore from our own lockfile: the JavaScript they
+//! generate works only with exactly their version of the wasm-bindgen library.
 
 use std::path::{Path, PathBuf};
 
@@ -9,21 +9,21 @@ use xshell::{Shell, cmd};
 use super::cache::Cache;
 use crate::checkout::Checkout;
 
-/// Both programs, named as Trunk and Cargo look for them.
+/// Both programs, with the names that Trunk and Cargo look for.
 const PROGRAMS: [&str; 2] = ["wasm-bindgen", "wasm-bindgen-test-runner"];
 
-/// The folder that holds both programs.
+/// The folder that contains both programs.
 pub(crate) fn find_or_build(here: &Checkout, cache: &Cache) -> Result<PathBuf> {
     let sh = &here.shell;
     let lockfile = sh.read_file(here.root.join("Cargo.lock"))?;
     let version = version_in(&lockfile).context("Cargo.lock has no wasm-bindgen")?;
     cache.folder(
-        // Goes up with what `joey-tools` does besides.
-        &format!("wasm-bindgen-{version}-2"),
+        // The suffix changes with what `joey-tools` does; up to 2 it rewrote the output.
+        &format!("wasm-bindgen-{version}-3"),
         |folder| PROGRAMS.iter().all(|program| runs(sh, &folder.join(program), version)),
         |work, result| {
             println!("setup: building wasm-bindgen {version}, once, about 1 minute on 2 cores");
-            // A target folder of its own: in the checkout's, `cargo clean` would take it away.
+            // A separate target folder: `cargo clean` would remove the checkout's.
             cmd!(sh, "cargo build --package joey-tools --profile tools --target-dir {work}")
                 .quiet()
                 .run()

@@ -1,5 +1,5 @@
-//! Makes a folder equal to another one, touching only what differs. Trunk writes every file anew, and a relay that embeds
-//! them would be linked anew each time although nothing changed.
+//! Makes a folder equal to another one and writes only the files that differ. Trunk writes every file each time, and a relay that
+//! embeds them would be linked again although nothing has changed.
 
 use std::{
     fs,

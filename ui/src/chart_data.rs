@@ -1,60 +1,64 @@
-//! What each chart draws, read out of a store.
+//! The data of each chart, read from a store.
 
 use joey_shared::store::AppStore;
 use joey_shared::view::Kind;
 use joey_shared::window::{SLOT_NS, second_of};
 
 use crate::chart::timeline::{Column, Timeline};
-use crate::figures::{Rates, ingestion_of, lost_seconds, rates};
-use crate::moment::Zones;
+use crate::statistics::{RateSeries, ingestion_views, missing_seconds, rates};
+use crate::time_format::UtcOffsets;
 
 /// The first and last second of the window.
 #[must_use]
-pub fn span(store: &AppStore) -> (u64, u64) {
+pub fn window_range(store: &AppStore) -> (u64, u64) {
     let to = second_of(store.clock_ns());
     ((to + 1).saturating_sub(store.seconds()), to)
 }
 
-/// The timeline of view `at`.
-pub fn timeline(store: &mut AppStore, at: usize, zones: Zones, hover: Option<u64>) -> Option<Timeline> {
-    let view = store.views().get(at)?;
-    let (key, period) = (view.key.clone(), (view.period_ns / SLOT_NS).max(1));
-    let (from, to) = span(store);
+/// The timeline of the view at `view_index`. `hover` is the second under the crosshair.
+pub fn timeline(
+    store: &mut AppStore,
+    view_index: usize,
+    utc_offsets: UtcOffsets,
+    hover: Option<u64>,
+) -> Option<Timeline> {
+    let view = store.views().get(view_index)?;
+    let (key, period_seconds) = (view.key.clone(), (view.period_ns / SLOT_NS).max(1));
+    let (from, to) = window_range(store);
     let through = store.through_second();
-    let complete = rates(store, &[at]);
+    let complete = rates(store, &[view_index]);
     let ingestion = (key.kind == Kind::StartToEnd)
-        .then(|| ingestion_of(store, key.pipeline.as_deref()))
+        .then(|| ingestion_views(store, key.pipeline.as_deref()))
         .filter(|views| !views.is_empty())
         .map(|views| rates(store, &views));
-    let lost = lost_seconds(store, from, to);
-    let total = store.histogram(at);
-    let window = store.slid(at);
+    let missing = missing_seconds(store, from, to);
+    let total = store.histogram(view_index);
+    let window = store.window_at(view_index);
     let first = window.first_second();
-    let mut partial = Rates { start: (through + 1).max(from), values: Vec::new() };
+    let mut partial = RateSeries { start_second: (through + 1).max(from), values: Vec::new() };
     if first.is_some_and(|first| first <= to) && through < to {
-        window.for_each_rate(partial.start..=to, |_, rate| partial.values.push(rate));
+        window.for_each_rate(partial.start_second..=to, |_, rate| partial.values.push(rate));
     }
     let mut columns: Vec<Column> = Vec::new();
-    let mut before = from.saturating_sub(1);
+    let mut previous = from.saturating_sub(1);
     window.for_each_column(from..=to, |second, width, bins| {
-        let width = period.max(width).min(second.saturating_sub(before)).max(1);
+        let width = period_seconds.max(width).min(second.saturating_sub(previous)).max(1);
         columns.push(Column { second, width, bins: *bins });
-        before = second;
+        previous = second;
     });
-    let latency = key.kind.has_latency();
     Some(Timeline {
         from,
         to,
         through,
         first,
-        latency,
+        has_latency: key.kind.has_latency(),
         columns,
         total,
         rates: complete,
         partial,
         ingestion,
-        lost,
-        zones,
+        missing,
+        utc_offsets,
         hover,
     })
 }
@@ -73,22 +77,22 @@ mod tests {
             update(3, 2, 110, &[9]),
             update(4, 3, 110, &[1; 6]),
         ]);
-        let at = store.find(&ViewKey::pipeline("p")).unwrap();
-        let chart = timeline(&mut store, at, Zones::default(), None).unwrap();
+        let view_index = store.find(&ViewKey::pipeline("p")).unwrap();
+        let chart = timeline(&mut store, view_index, UtcOffsets::default(), None).unwrap();
         assert_eq!((chart.to, chart.through, chart.first), (110, 108, Some(99)));
         let columns: Vec<_> = chart.columns.iter().map(|column| (column.second, column.width)).collect();
         assert_eq!(columns, [(100, 2), (102, 2), (110, 2)]);
         assert_eq!(chart.rates.values, [2.0, 2.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
-        assert_eq!((chart.partial.start, chart.partial.values.as_slice()), (109, &[0.5, 0.5][..]));
+        assert_eq!((chart.partial.start_second, chart.partial.values.as_slice()), (109, &[0.5, 0.5][..]));
         assert_eq!(chart.ingestion_at(109), None);
-        assert!(timeline(&mut store, 99, Zones::default(), None).is_none());
+        assert!(timeline(&mut store, 99, UtcOffsets::default(), None).is_none());
     }
 
     #[test]
     fn counts_have_a_timeline_without_latency() {
         let mut store = store_of(&[update(1, 3, 100, &[5; 4])]);
-        let at = ingestion_of(&store, Some("p"))[0];
-        assert!(!timeline(&mut store, at, Zones::default(), None).unwrap().latency);
-        assert_eq!(span(&store), (0, 100));
+        let view_index = ingestion_views(&store, Some("p"))[0];
+        assert!(!timeline(&mut store, view_index, UtcOffsets::default(), None).unwrap().has_latency);
+        assert_eq!(window_range(&store), (0, 100));
     }
 }

@@ -1,12 +1,15 @@
-//! Instants as people read them: local or UTC, from nanoseconds since the Unix epoch.
+//! Instants in ns since the Unix epoch as dates and times, in local time or UTC.
 //!
-//! The zone is an argument, because only the browser knows it and only for a given instant.
+//! The UTC offset is an argument: only the browser can determine it, and it depends on the instant.
 
 /// How far local time is ahead of UTC, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Zone(pub i64);
+pub struct UtcOffset(pub i64);
 
-impl Zone {
+impl UtcOffset {
+    /// UTC itself.
+    pub const UTC: Self = Self(0);
+
     /// `ns` as seconds of local time since the Unix epoch.
     #[must_use]
     pub fn local_seconds(self, ns: u64) -> i64 {
@@ -46,25 +49,25 @@ impl Zone {
     }
 }
 
-/// The zones of a span of time: two, where summer time begins or ends in it.
+/// The UTC offsets within a span of time: two if daylight saving time begins or ends in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Zones {
-    before: Zone,
-    after: Zone,
-    /// The second since the Unix epoch in which `after` begins.
+pub struct UtcOffsets {
+    before: UtcOffset,
+    after: UtcOffset,
+    /// The first second with `after`, since the Unix epoch.
     change: u64,
 }
 
-impl Zones {
-    /// The zones between the seconds `from` and `to`, of which `zone_at` tells the one at a second. At most one change is found,
-    /// and none where both ends are alike: the span is an hour or so.
+impl UtcOffsets {
+    /// The UTC offsets between the seconds `from` and `to`. `offset_at` returns the one at a second. At most one change is
+    /// found, which is enough for the longest window, an hour.
     #[must_use]
-    pub fn between(from: u64, to: u64, zone_at: impl Fn(u64) -> Zone) -> Self {
-        let (before, after) = (zone_at(from), zone_at(to));
+    pub fn between(from: u64, to: u64, offset_at: impl Fn(u64) -> UtcOffset) -> Self {
+        let (before, after) = (offset_at(from), offset_at(to));
         let (mut low, mut high) = (from, to);
         while before != after && high - low > 1 {
             let middle = low.midpoint(high);
-            if zone_at(middle) == before {
+            if offset_at(middle) == before {
                 low = middle;
             } else {
                 high = middle;
@@ -73,21 +76,21 @@ impl Zones {
         Self { before, after, change: high }
     }
 
-    /// The zone at the second `second`.
+    /// The UTC offset at `second`.
     #[must_use]
-    pub const fn at(self, second: u64) -> Zone {
+    pub const fn at(self, second: u64) -> UtcOffset {
         if second < self.change { self.before } else { self.after }
     }
 
-    /// The time of day at the second `second`: `14:02:31`.
+    /// The time of day at `second`: `14:02:31`.
     #[must_use]
     pub fn time(self, second: u64) -> String {
         self.at(second).time(second.saturating_mul(1_000_000_000))
     }
 }
 
-/// Year, month and day of a day number since 1970-01-01; no year before our era (Howard Hinnant, "chrono-compatible low-level
-/// date algorithms").
+/// Year, month and day of a day number since 1970-01-01, from the year 0 on (Howard Hinnant, "chrono-compatible low-level date
+/// algorithms").
 fn civil(days: i64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
@@ -105,29 +108,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn summer_time_ends_where_it_ends() {
+    fn daylight_saving_time_ends_at_its_second() {
         // Berlin: 2026-10-25 01:00 UTC.
         let change = 1_792_890_000;
-        let berlin = |second| Zone(if second < change { 7_200 } else { 3_600 });
+        let berlin = |second| UtcOffset(if second < change { 7_200 } else { 3_600 });
         for (from, to) in [(change - 1_800, change + 1_800), (change - 1, change), (change - 3_600, change + 1)] {
-            let zones = Zones::between(from, to, berlin);
+            let offsets = UtcOffsets::between(from, to, berlin);
             for second in [from, change - 1, change, to] {
-                assert_eq!(zones.at(second), berlin(second), "{second} in {from}..{to}");
+                assert_eq!(offsets.at(second), berlin(second), "{second} in {from}..{to}");
             }
         }
-        let zones = Zones::between(change - 1_200, change + 1_200, berlin);
-        assert_eq!((zones.time(change - 1_200), zones.time(change + 1_200)), ("02:40:00".into(), "02:20:00".into()));
-        assert_eq!(Zones::between(change, change + 60, berlin).at(change - 1), Zone(3_600));
-        assert_eq!(Zones::between(5, 5, berlin).at(5), Zone(7_200));
+        let offsets = UtcOffsets::between(change - 1_200, change + 1_200, berlin);
+        assert_eq!(
+            (offsets.time(change - 1_200), offsets.time(change + 1_200)),
+            ("02:40:00".into(), "02:20:00".into())
+        );
+        assert_eq!(UtcOffsets::between(change, change + 60, berlin).at(change - 1), UtcOffset(3_600));
+        assert_eq!(UtcOffsets::between(5, 5, berlin).at(5), UtcOffset(7_200));
     }
 
     #[test]
-    fn instants_are_written_in_their_zone() {
+    fn instants_are_formatted_with_their_offset() {
         let ns = 1_544_101_820 * 1_000_000_000;
-        assert_eq!(Zone(0).full(ns), "2018-12-06 13:10:20 UTC");
-        assert_eq!(Zone(3_600).full(ns), "2018-12-06 14:10:20 UTC+1");
-        assert_eq!(Zone(-12_600).full(0), "1969-12-31 20:30:00 UTC-3:30");
-        assert_eq!(Zone(0).short_time(ns), "13:10");
-        assert_eq!(Zone(0).full(1_709_164_800 * 1_000_000_000), "2024-02-29 00:00:00 UTC");
+        assert_eq!(UtcOffset(0).full(ns), "2018-12-06 13:10:20 UTC");
+        assert_eq!(UtcOffset(3_600).full(ns), "2018-12-06 14:10:20 UTC+1");
+        assert_eq!(UtcOffset(-12_600).full(0), "1969-12-31 20:30:00 UTC-3:30");
+        assert_eq!(UtcOffset(0).short_time(ns), "13:10");
+        assert_eq!(UtcOffset(0).full(1_709_164_800 * 1_000_000_000), "2024-02-29 00:00:00 UTC");
     }
 }

@@ -1,22 +1,23 @@
-//! The percentile curve: how long the slowest tenth, hundredth, thousandth take.
+//! The percentile curve: latency by percentile.
 //!
-//! The axis counts nines (`1 / (1 - q)` on a logarithm, as HdrHistogram draws it), so the tail has room. With bins twice as
-//! wide as the one before, the curve is steps with a band: the value lies somewhere in the band, its upper edge is the bound.
+//! The axis is the number of nines (`1 / (1 - q)` on a logarithmic scale, as in HdrHistogram), which gives the tail enough room.
+//! Each bin is twice as wide as the one before, so the curve consists of steps with a band: the value is within the band, and the
+//! band's upper edge is its bound.
 
 use joey_shared::histogram::{Histogram, bin_high, bin_low, bin_of};
 
-use super::heat::shown_bins;
-use super::scale::{Scale, duration_ticks, log2, log10, nines};
-use super::{Anchor, Draw, Ink, Rect, Size};
+use super::heatmap::visible_bins;
+use super::scale::{Scale, duration_ticks, nines};
+use super::{Anchor, Ink, Rect, Shape, Size};
 
 /// The percentiles on the axis.
 const MARKS: [(f64, &str); 7] =
     [(0.0, "0"), (0.5, "50"), (0.9, "90"), (0.99, "99"), (0.999, "99.9"), (0.9999, "99.99"), (0.99999, "99.999")];
 
-/// Nines shown at least (the last percentile of the figures) and at most.
+/// Minimum and maximum number of nines on the axis. The minimum is the last percentile of the page.
 const NINES: (f64, f64) = (4.0, 5.3);
 
-/// One step: from one share of events to another, between two durations (as powers of two).
+/// A step of the curve: from one share of events to another, between two durations (as powers of two).
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Step {
     from: f64,
@@ -33,19 +34,19 @@ fn steps(histogram: &Histogram) -> Vec<Step> {
     let step = |(bin, events): (usize, u64)| {
         let from = seen as f64 / count;
         seen += u128::from(events);
-        // As in a quantile's range, the recorded extremes draw in the bins that they lie in.
+        // As for quantiles, the recorded minimum and maximum narrow the bins that contain them.
         let low = extremes.map(|(min, _)| min).filter(|min| bin_of(*min) == bin).unwrap_or_else(|| bin_low(bin));
         let high =
             extremes.map(|(_, max)| max).filter(|max| bin_of(*max) == bin).map_or_else(|| bin_high(bin), u128::from);
-        let place = |ns: f64| if ns < 1.0 { -1.0 } else { log2(ns) };
-        Step { from, to: seen as f64 / count, low: place(low as f64), high: place(high as f64) }
+        let log2 = |ns: f64| if ns < 1.0 { -1.0 } else { ns.log2() };
+        Step { from, to: seen as f64 / count, low: log2(low as f64), high: log2(high as f64) }
     };
     histogram.occupied().map(step).collect()
 }
 
-/// The curve of `histogram`.
+/// Draws the curve of `histogram`.
 #[must_use]
-pub fn draw(histogram: &Histogram, size: Size) -> Vec<Draw> {
+pub fn draw(histogram: &Histogram, size: Size) -> Vec<Shape> {
     let plot = Rect {
         x: 62.0,
         y: 10.0,
@@ -53,30 +54,30 @@ pub fn draw(histogram: &Histogram, size: Size) -> Vec<Draw> {
         height: (size.height - 10.0 - 38.0).max(1.0),
     };
     let count = histogram.count() as f64;
-    let known = if count > 0.0 { log10(count) } else { 0.0 };
+    let known = if count > 0.0 { count.log10() } else { 0.0 };
     let x = Scale { from: 0.0, to: (known + 0.3).max(NINES.0 + 0.2).min(NINES.1), start: plot.x, end: plot.right() };
-    let (low, high) = shown_bins(histogram);
+    let (low, high) = visible_bins(histogram);
     let y = Scale { from: low as f64 - 1.0, to: high as f64, start: plot.bottom(), end: plot.y };
     let mut list = Vec::new();
     for (log2, label) in duration_ticks(y.from, y.to, (plot.height / 26.0) as usize) {
-        list.push(Draw::hairline(Ink::Grid, [plot.x, y.at(log2)], [plot.right(), y.at(log2)]));
-        list.push(Draw::text(Ink::Muted, [plot.x - 8.0, y.at(log2)], Anchor::End, label));
+        list.push(Shape::hairline(Ink::Grid, [plot.x, y.at(log2)], [plot.right(), y.at(log2)]));
+        list.push(Shape::text(Ink::Muted, [plot.x - 8.0, y.at(log2)], Anchor::End, label));
     }
     for (quantile, label) in MARKS.into_iter().filter(|(quantile, _)| nines(*quantile) <= x.to) {
         let at = x.at(nines(quantile));
-        list.push(Draw::hairline(Ink::Grid, [at, plot.y], [at, plot.bottom()]));
-        list.push(Draw::text(Ink::Muted, [at, plot.bottom() + 12.0], Anchor::Middle, label));
+        list.push(Shape::hairline(Ink::Grid, [at, plot.y], [at, plot.bottom()]));
+        list.push(Shape::text(Ink::Muted, [at, plot.bottom() + 12.0], Anchor::Middle, label));
     }
     let middle = f64::midpoint(plot.x, plot.right());
-    list.push(Draw::text(
+    list.push(Shape::text(
         Ink::Muted,
         [middle, plot.bottom() + 28.0],
         Anchor::Middle,
         "percent of events that take at most this long",
     ));
-    list.push(Draw::hairline(Ink::Axis, [plot.x, plot.bottom()], [plot.right(), plot.bottom()]));
+    list.push(Shape::hairline(Ink::Axis, [plot.x, plot.bottom()], [plot.right(), plot.bottom()]));
     if known < x.to {
-        list.push(Draw::Hatched(Rect::between(x.at(known), plot.y, plot.right(), plot.bottom())));
+        list.push(Shape::Hatched(Rect::between(x.at(known), plot.y, plot.right(), plot.bottom())));
     }
     let limit = x.to.min(known.max(0.01));
     let (mut bands, mut bound) = (Vec::new(), Vec::new());
@@ -87,8 +88,8 @@ pub fn draw(histogram: &Histogram, size: Size) -> Vec<Draw> {
             bound.extend([[x.at(from), y.at(step.high)], [x.at(to), y.at(step.high)]]);
         }
     }
-    list.push(Draw::Rects { ink: Ink::Band, rects: bands });
-    list.push(Draw::Line { ink: Ink::Out, width: 2.0, dashed: false, points: bound });
+    list.push(Shape::Rects { ink: Ink::Band, rects: bands });
+    list.push(Shape::Line { ink: Ink::Out, width: 2.0, dashed: false, points: bound });
     list
 }
 
@@ -108,22 +109,22 @@ mod tests {
     }
 
     #[test]
-    fn steps_cover_all_events_and_keep_to_the_extremes() {
+    fn steps_cover_all_events_and_end_at_the_extremes() {
         let steps = steps(&histogram_of(&[(40, 90), (1_024, 10)]));
         assert_eq!(steps.iter().map(|step| (step.from, step.to)).collect::<Vec<_>>(), [(0.0, 0.9), (0.9, 1.0)]);
         assert!((steps[0].low - 40_f64.log2()).abs() < 1e-9 && (steps[1].high - 10.0).abs() < 1e-9);
     }
 
     #[test]
-    fn nines_that_the_count_does_not_support_are_hatched() {
+    fn percentiles_with_too_few_events_are_hatched() {
         let hatched =
-            |count| draw(&histogram_of(&[(40, count)]), SIZE).iter().any(|draw| matches!(draw, Draw::Hatched(_)));
+            |count| draw(&histogram_of(&[(40, count)]), SIZE).iter().any(|draw| matches!(draw, Shape::Hatched(_)));
         assert!(hatched(100));
         assert!(!hatched(1_000_000));
     }
 
     #[test]
-    fn nothing_and_the_largest_counts_are_harmless() {
+    fn empty_and_full_histograms_can_be_drawn() {
         let full = Histogram { bins: [u64::MAX; 65], ..Histogram::default() };
         for histogram in [Histogram::default(), full, histogram_of(&[(0, 1)])] {
             for size in [SIZE, Size { width: 0.0, height: 0.0 }] {

@@ -1,31 +1,31 @@
-//! The share of events by latency: the bars that users of the original Metrics UI know, with labels that are true.
+//! The share of events by latency, with the bins of the original Metrics UI.
 //!
-//! Bars lie down, so that each has its label and its number beside it at any width. They exclude each other and add up to
-//! one hundred percent.
+//! The bars are horizontal, so that a label and a number fit beside each at any width. They do not overlap and add up to 100
+//! percent.
 
 use joey_shared::format;
 use joey_shared::histogram::{BINS, Histogram, bin_high, bin_low};
 
-use super::{Anchor, Draw, Ink, Rect, Size};
+use super::{Anchor, Ink, Rect, Shape, Size};
 
-/// Which bins are drawn as one.
+/// How bins are grouped into bars.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BinSet {
-    /// Those of the original, fine around milliseconds.
+    /// The original groups, fine around milliseconds.
     #[default]
     Default,
-    /// The original's other set: fourfold steps.
+    /// The original's other groups: each four times as wide.
     Demo,
-    /// Every bin there is.
+    /// One bar for each bin.
     All,
 }
 
 impl BinSet {
-    /// All sets with their names.
+    /// All choices with their names.
     pub const CHOICES: [(Self, &'static str); 3] =
         [(Self::Default, "default"), (Self::Demo, "demo"), (Self::All, "all")];
 
-    /// The upper bounds of the bars, as powers of two, for these counts.
+    /// The upper bounds of the bars as powers of two.
     fn bounds(self, histogram: &Histogram) -> Vec<usize> {
         match self {
             Self::Default => vec![0, 10, 19, 20, 21, 22, 23, 24, 25, 26, 27, 30, 64],
@@ -42,18 +42,18 @@ impl BinSet {
 /// One bar.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bar {
-    /// The shortest duration in it, in ns.
+    /// The lower bound in ns, inclusive.
     pub low: u64,
-    /// The shortest duration that is too long for it, in ns; up to `2^64`.
+    /// The upper bound in ns, exclusive; at most `2^64`.
     pub high: u128,
-    /// What it is called.
+    /// The label.
     pub label: String,
-    /// How many events it counts.
+    /// The number of events.
     pub count: u128,
     /// Its share in percent.
     pub percent: f64,
-    /// The share of it and all before it in percent.
-    pub cumulative: f64,
+    /// The share of this bar and all before it, in percent.
+    pub cumulative_percent: f64,
 }
 
 /// The bars of `histogram`.
@@ -75,36 +75,30 @@ pub fn bars(histogram: &Histogram, set: BinSet) -> Vec<Bar> {
             64 => format!("≥ {}", format::duration(low.into()).thin()),
             _ => format!("< {}", format::duration(high).thin()),
         };
-        bars.push(Bar { low, high, label, count, percent: percent(count), cumulative: percent(seen) });
+        bars.push(Bar { low, high, label, count, percent: percent(count), cumulative_percent: percent(seen) });
         from = (bound + 1).min(BINS - 1);
     }
     bars
 }
 
-/// `value` with so many decimals. The standard library would bring 10 KB of exact arithmetic for it.
-#[must_use]
-pub fn decimal(value: f64, decimals: u32) -> String {
-    format::decimal((value * 10_u64.pow(decimals) as f64).round() as u64, decimals)
-}
-
-/// A share with as many digits as it needs: `99.1 %`, `0.033 %`, `<0.0001 %`.
+/// A share with as many decimals as it needs: `99.1 %`, `0.0330 %`, `<0.0001 %`.
 #[must_use]
 pub fn percent_text(percent: f64) -> String {
     let number = match percent {
         0.0 => "0".to_owned(),
         tiny if tiny < 0.0001 => "<0.0001".to_owned(),
-        small if small < 0.1 => decimal(small, 4),
-        some if some < 10.0 => decimal(some, 2),
-        // What is not all must not read as all.
-        most if (99.95..100.0).contains(&most) => decimal(most.min(99.9999), 4),
-        many => decimal(many, 1),
+        small if small < 0.1 => format!("{small:.4}"),
+        medium if medium < 10.0 => format!("{medium:.2}"),
+        // Less than everything must not be rounded to 100 %.
+        nearly_all if (99.95..100.0).contains(&nearly_all) => format!("{:.4}", nearly_all.min(99.9999)),
+        large => format!("{large:.1}"),
     };
     format!("{number}\u{2009}%")
 }
 
-/// The bars as a chart.
+/// Draws the bars.
 #[must_use]
-pub fn draw(bars: &[Bar], size: Size) -> Vec<Draw> {
+pub fn draw(bars: &[Bar], size: Size) -> Vec<Shape> {
     let mut list = Vec::new();
     let (label_width, number_width, top, bottom) = (82.0, 74.0, 6.0, 30.0);
     let plot = Rect {
@@ -115,8 +109,8 @@ pub fn draw(bars: &[Bar], size: Size) -> Vec<Draw> {
     };
     for share in [0.0, 0.25, 0.5, 0.75, 1.0] {
         let x = plot.x + share * plot.width;
-        list.push(Draw::hairline(if share == 0.0 { Ink::Axis } else { Ink::Grid }, [x, plot.y], [x, plot.bottom()]));
-        list.push(Draw::text(
+        list.push(Shape::hairline(if share == 0.0 { Ink::Axis } else { Ink::Grid }, [x, plot.y], [x, plot.bottom()]));
+        list.push(Shape::text(
             Ink::Muted,
             [x, plot.bottom() + 13.0],
             Anchor::Middle,
@@ -127,7 +121,7 @@ pub fn draw(bars: &[Bar], size: Size) -> Vec<Draw> {
         return list;
     }
     let row = plot.height / bars.len() as f64;
-    // Labels that would touch are left out; the table beside the chart has them all.
+    // Labels that would overlap are skipped; the table below the chart has all of them.
     let every = (13.0 / row).ceil().max(1.0) as usize;
     let mut filled = Vec::new();
     for (at, bar) in bars.iter().enumerate() {
@@ -138,11 +132,11 @@ pub fn draw(bars: &[Bar], size: Size) -> Vec<Draw> {
         }
         if at % every == 0 {
             let ink = if bar.count > 0 { Ink::Text } else { Ink::Muted };
-            list.push(Draw::text(ink, [plot.x - 8.0, middle], Anchor::End, bar.label.clone()));
-            list.push(Draw::text(ink, [size.width - 2.0, middle], Anchor::End, percent_text(bar.percent)));
+            list.push(Shape::text(ink, [plot.x - 8.0, middle], Anchor::End, bar.label.clone()));
+            list.push(Shape::text(ink, [size.width - 2.0, middle], Anchor::End, percent_text(bar.percent)));
         }
     }
-    list.push(Draw::Rects { ink: Ink::Bar, rects: filled });
+    list.push(Shape::Rects { ink: Ink::Bar, rects: filled });
     list
 }
 
@@ -150,7 +144,7 @@ pub fn draw(bars: &[Bar], size: Size) -> Vec<Draw> {
 mod tests {
     use super::*;
 
-    /// The counts of the real frame in Wallaroo's own documentation of its protocol.
+    /// The counts of the example frame in Wallaroo's documentation of its protocol.
     fn golden() -> Histogram {
         let mut histogram = Histogram::default();
         for (bin, count) in [(6, 57_306), (7, 505), (8, 4), (9, 7), (12, 2), (14, 17)] {
@@ -181,11 +175,11 @@ mod tests {
     }
 
     #[test]
-    fn bars_exclude_each_other_and_add_up() {
+    fn bars_do_not_overlap_and_add_up() {
         for (set, _) in BinSet::CHOICES {
             let bars = bars(&golden(), set);
             assert_eq!(bars.iter().map(|bar| bar.count).sum::<u128>(), 57_841);
-            assert!((bars.last().unwrap().cumulative - 100.0).abs() < 1e-9);
+            assert!((bars.last().unwrap().cumulative_percent - 100.0).abs() < 1e-9);
             assert!(bars.windows(2).all(|pair| pair[0].high == u128::from(pair[1].low)));
         }
         assert!(bars(&Histogram::default(), BinSet::All).is_empty());
@@ -193,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_are_true_powers_of_two() {
+    fn labels_are_exact_powers_of_two() {
         let labels: Vec<String> =
             bars(&golden(), BinSet::Default).into_iter().map(|bar| bar.label.replace('\u{2009}', " ")).collect();
         assert_eq!(labels[..3], ["0 ns", "< 1.02 µs", "< 524 µs"]);
@@ -201,14 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn a_share_is_never_rounded_to_nothing_or_to_all() {
+    fn a_share_is_never_rounded_to_0_or_100_percent() {
         let texts = [0.0, 0.00001, 0.0328, 1.5, 45.67, 99.9672, 99.999_999, 100.0]
             .map(|share| percent_text(share).replace('\u{2009}', ""));
         assert_eq!(texts, ["0%", "<0.0001%", "0.0328%", "1.50%", "45.7%", "99.9672%", "99.9999%", "100.0%"]);
     }
 
     #[test]
-    fn any_size_is_harmless() {
+    fn any_size_can_be_drawn() {
         for size in [Size { width: 0.0, height: 0.0 }, Size { width: 300.0, height: 260.0 }] {
             for (set, _) in BinSet::CHOICES {
                 drop(draw(&bars(&golden(), set), size));

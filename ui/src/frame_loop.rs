@@ -1,0 +1,201 @@
+//! The page's only animation-frame loop: it sends ticks and paints charts.
+//!
+//! A frame is requested when something may have changed: a message arrived, the pointer moved, or the 250 ms timer fired.
+//! Two requests never overlap. In a frame, at most every [`TICK_NS`], the `tick` signal tells components to read the model
+//! again, and the visible charts are painted. The browser grants no frames to a hidden page: data is still merged then, but
+//! nothing is drawn.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use leptos::prelude::{
+    LocalStorage, RwSignal, Set, StoredValue, WriteValue, on_cleanup, request_animation_frame_with_handle,
+    set_interval_with_handle,
+};
+use web_sys::HtmlCanvasElement;
+
+use crate::browser;
+use crate::chart::canvas::{Palette, paint};
+use crate::chart::{Shape, Size};
+use crate::model::Model;
+
+/// Minimum time between two ticks, in ns. Producers report every second or two, so more ticks would show nothing new.
+const TICK_NS: u64 = 500_000_000;
+/// Maximum time between two ticks, in ns: ages and the relay's time change without any message.
+const IDLE_TICK_NS: u64 = 1_000_000_000;
+/// How often the timer checks whether a tick is due.
+const TIMER_PERIOD: Duration = Duration::from_millis(250);
+
+/// The page's one model.
+pub type ModelHandle = StoredValue<Model, LocalStorage>;
+
+/// Returns the shapes of a chart of the given size, or `None` while there is no data.
+pub type DrawChart = Rc<dyn Fn(Size) -> Option<Vec<Shape>>>;
+
+/// Identifies a chart on the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChartId(u64);
+
+/// The frame loop. Copies share the same loop.
+#[derive(Clone, Copy)]
+#[allow(missing_debug_implementations, reason = "charts are closures")]
+pub struct FrameLoop {
+    model: ModelHandle,
+    charts: StoredValue<Charts, LocalStorage>,
+    /// Changes when components should read the model again.
+    pub tick: RwSignal<u64>,
+}
+
+/// The charts on the page and when they were painted.
+#[derive(Default)]
+struct Charts {
+    charts: Vec<Chart>,
+    last_id: u64,
+    palette: Option<Rc<Palette>>,
+    frame_requested: bool,
+    ticks: u64,
+    last_tick_ns: u64,
+    /// The model's revision at the last tick.
+    revision: u64,
+}
+
+struct Chart {
+    id: ChartId,
+    canvas: HtmlCanvasElement,
+    draw: DrawChart,
+    /// Tick and size of the last paint.
+    painted: Option<(u64, Size)>,
+}
+
+/// A chart to paint in this frame.
+struct DueChart {
+    canvas: HtmlCanvasElement,
+    draw: DrawChart,
+    size: Size,
+}
+
+impl FrameLoop {
+    /// Starts a loop that shows `model`. It stops when the current reactive owner is disposed.
+    #[must_use]
+    pub fn start(model: ModelHandle) -> Self {
+        let frame_loop = Self { model, charts: StoredValue::new_local(Charts::default()), tick: RwSignal::new(0) };
+        if let Ok(timer) = set_interval_with_handle(move || frame_loop.request_frame(), TIMER_PERIOD) {
+            on_cleanup(move || timer.clear());
+        }
+        frame_loop
+    }
+
+    /// Requests a frame, unless one is already requested or the page is hidden.
+    pub fn request_frame(self) {
+        let Some(mut charts) = self.charts.try_write_value() else { return };
+        if !charts.frame_requested && !browser::is_hidden() {
+            charts.frame_requested = request_animation_frame_with_handle(move || self.on_frame()).is_ok();
+        }
+    }
+
+    /// Ticks and paints in the next frame, even if no tick is due: the user did something.
+    pub fn tick_now(self) {
+        if let Some(mut charts) = self.charts.try_write_value() {
+            charts.last_tick_ns = 0;
+        }
+        self.request_frame();
+    }
+
+    /// Reads the colours again and repaints every chart.
+    pub fn repaint_all(self) {
+        {
+            let mut charts = self.charts.write_value();
+            charts.palette = None;
+            charts.charts.iter_mut().for_each(|chart| chart.painted = None);
+        }
+        self.request_frame();
+    }
+
+    /// An id for a chart that will be added.
+    #[must_use]
+    pub fn new_chart_id(self) -> ChartId {
+        let mut charts = self.charts.write_value();
+        charts.last_id += 1;
+        ChartId(charts.last_id)
+    }
+
+    /// Paints chart `id` on `canvas` from the next frame on.
+    pub fn add_chart(self, id: ChartId, canvas: HtmlCanvasElement, draw: DrawChart) {
+        self.charts.write_value().charts.push(Chart { id, canvas, draw, painted: None });
+        self.request_frame();
+    }
+
+    /// Stops painting chart `id`.
+    pub fn remove_chart(self, id: ChartId) {
+        if let Some(mut charts) = self.charts.try_write_value() {
+            charts.charts.retain(|chart| chart.id != id);
+        }
+    }
+
+    /// Repaints chart `id` in the next frame.
+    pub fn repaint_chart(self, id: ChartId) {
+        if let Some(chart) = self.charts.write_value().charts.iter_mut().find(|chart| chart.id == id) {
+            chart.painted = None;
+        }
+        self.request_frame();
+    }
+
+    fn on_frame(self) {
+        let now_ns = browser::now_ns();
+        let revision = {
+            // The page may have been unmounted since the frame was requested.
+            let Some(mut model) = self.model.try_write_value() else { return };
+            model.viewer().advance(now_ns);
+            model.revision()
+        };
+        let tick = self.charts.write_value().next_tick(revision, now_ns);
+        if let Some(tick) = tick {
+            self.tick.set(tick);
+        }
+        self.paint_charts();
+    }
+
+    /// Paints the visible charts that are older than the last tick. Painting reads the model, so it must not be locked here.
+    fn paint_charts(self) {
+        let (due, palette) = self.charts.write_value().due();
+        let Some(palette) = palette else { return };
+        let ratio = web_sys::window().map_or(1.0, |window| window.device_pixel_ratio());
+        for DueChart { canvas, draw, size } in due {
+            if let Some(shapes) = draw(size) {
+                paint(&canvas, &shapes, &palette, size, ratio);
+            }
+        }
+    }
+}
+
+impl Charts {
+    /// The number of a new tick, if one is due.
+    fn next_tick(&mut self, revision: u64, now_ns: u64) -> Option<u64> {
+        self.frame_requested = false;
+        let period_ns = if revision == self.revision { IDLE_TICK_NS } else { TICK_NS };
+        if self.last_tick_ns > 0 && now_ns.saturating_sub(self.last_tick_ns) < period_ns {
+            return None;
+        }
+        (self.revision, self.last_tick_ns) = (revision, now_ns);
+        self.ticks += 1;
+        Some(self.ticks)
+    }
+
+    /// The charts to paint in this frame, and the colours to use.
+    fn due(&mut self) -> (Vec<DueChart>, Option<Rc<Palette>>) {
+        if self.palette.is_none() {
+            let body = browser::document().and_then(|document| document.body());
+            self.palette = body.and_then(|body| Palette::read(&body)).map(Rc::new);
+        }
+        let mut due = Vec::new();
+        for chart in &mut self.charts {
+            let size =
+                Size { width: f64::from(chart.canvas.client_width()), height: f64::from(chart.canvas.client_height()) };
+            if chart.painted != Some((self.ticks, size)) && size.width > 0.0 && browser::is_in_viewport(&chart.canvas) {
+                chart.painted = Some((self.ticks, size));
+                due.push(DueChart { canvas: chart.canvas.clone(), draw: Rc::clone(&chart.draw), size });
+            }
+        }
+        (due, self.palette.clone())
+    }
+}

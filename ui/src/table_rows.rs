@@ -1,0 +1,329 @@
+//! The rows of the tables: which views a table lists, in which order, and which of them match a filter.
+//!
+//! Nothing here depends on the browser. The values in a row's cells come from `statistics.rs` when the row is rendered.
+
+use joey_shared::histogram::QuantileRange;
+use joey_shared::store::AppStore;
+use joey_shared::view::{Kind, ViewKey};
+
+use crate::statistics::ViewStatistics;
+
+/// Maximum number of rows before the user asks for all of them: more than anyone reads, few enough to stay fast.
+pub const ROWS_MAX: usize = 200;
+
+/// The views that a table lists. The tables are those of the original Metrics UI.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// Every pipeline.
+    Pipelines,
+    /// Every worker.
+    Workers,
+    /// Every computation.
+    Computations,
+    /// Every metric of a category that Joey does not know.
+    Others,
+    /// The workers of a pipeline.
+    PipelineByWorker(String),
+    /// The computations of a pipeline, over all workers.
+    ComputationsFor(String),
+    /// The pipelines of a worker.
+    PipelinesOn(String),
+    /// The computations of a worker.
+    ComputationsOn(String),
+    /// The workers of a computation.
+    ComputationOnWorker(String),
+    /// The computations of a pipeline on a worker.
+    ComputationsForOn(String, String),
+}
+
+/// A row of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableRow {
+    /// The index of its view in the store.
+    pub view_index: usize,
+    /// The key of its view.
+    pub key: ViewKey,
+    /// The position of a computation in its pipeline.
+    pub position: u16,
+    /// Its name in this table.
+    pub label: String,
+    /// What distinguishes it from other rows with the same name.
+    pub qualifier: Option<String>,
+}
+
+/// A column that a table can be sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Column {
+    /// The name.
+    Name,
+    /// A percentile, by its index in [`PERCENTILES`](crate::statistics::PERCENTILES).
+    Percentile(usize),
+    /// The minimum rate.
+    Min,
+    /// The median rate.
+    Median,
+    /// The maximum rate.
+    Max,
+}
+
+/// The order that the user chose for a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sort {
+    /// The column.
+    pub column: Column,
+    /// Whether the largest value is first.
+    pub descending: bool,
+}
+
+impl Sort {
+    /// The order after the user pressed the head of `column`: first by numbers descending or names ascending, then the other
+    /// way, then the table's own order.
+    #[must_use]
+    pub fn after_press(current: Option<Self>, column: Column) -> Option<Self> {
+        let initially_descending = column != Column::Name;
+        match current {
+            Some(sort) if sort.column == column => {
+                (sort.descending == initially_descending).then_some(Self { column, descending: !sort.descending })
+            }
+            _ => Some(Self { column, descending: initially_descending }),
+        }
+    }
+}
+
+impl Listing {
+    /// The title of the table.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match self {
+            Self::Pipelines => "Pipelines".to_owned(),
+            Self::Workers => "Workers".to_owned(),
+            Self::Computations => "Computations".to_owned(),
+            Self::Others => "Other metrics".to_owned(),
+            Self::PipelineByWorker(pipeline) => format!("{pipeline} by worker"),
+            Self::ComputationsFor(pipeline) => format!("Computations for {pipeline}"),
+            Self::PipelinesOn(worker) => format!("Pipelines on {worker}"),
+            Self::ComputationsOn(worker) => format!("Computations on {worker}"),
+            Self::ComputationOnWorker(name) => format!("{name} on worker"),
+            Self::ComputationsForOn(pipeline, worker) => format!("Computations for {pipeline} on {worker}"),
+        }
+    }
+
+    /// What a row of the table is.
+    #[must_use]
+    pub const fn subject(&self) -> &'static str {
+        match self {
+            Self::Pipelines | Self::PipelinesOn(_) => "Pipeline",
+            Self::Workers | Self::PipelineByWorker(_) | Self::ComputationOnWorker(_) => "Worker",
+            Self::Computations | Self::ComputationsFor(_) | Self::ComputationsOn(_) | Self::ComputationsForOn(..) => {
+                "Computation"
+            }
+            Self::Others => "Metric",
+        }
+    }
+
+    /// Whether its rows show the rate in beside the rate out.
+    #[must_use]
+    pub const fn shows_ingestion(&self) -> bool {
+        matches!(self, Self::Pipelines)
+    }
+
+    /// The rows in the table's own order: computations by their position in the pipeline, everything else by name.
+    #[must_use]
+    pub fn rows(&self, store: &AppStore) -> Vec<TableRow> {
+        let computations =
+            if let Self::ComputationsFor(pipeline) = self { computations_of(store, pipeline) } else { Vec::new() };
+        let mut rows: Vec<TableRow> = store
+            .views_by_key()
+            .filter(|(_, view)| self.contains(&view.key, store, &computations))
+            .map(|(view_index, view)| {
+                let (label, qualifier) = self.label(&view.key);
+                TableRow { view_index, key: view.key.clone(), position: view.id, label, qualifier }
+            })
+            .collect();
+        let by_position = self.subject() == "Computation";
+        let position = |row: &TableRow| if by_position { row.position } else { 0 };
+        rows.sort_by(|a, b| (position(a), &a.label, &a.qualifier).cmp(&(position(b), &b.label, &b.qualifier)));
+        rows
+    }
+
+    fn contains(&self, key: &ViewKey, store: &AppStore, computations: &[&str]) -> bool {
+        let has_pipeline = |name: &String| key.pipeline.as_ref() == Some(name);
+        let has_worker = |name: &String| key.worker.as_ref() == Some(name);
+        match self {
+            Self::Pipelines => match key.kind {
+                Kind::StartToEnd => true,
+                // A pipeline that ingests but completes nothing is the most important one to see.
+                Kind::PipelineIngestion => {
+                    key.pipeline.as_deref().is_some_and(|name| store.find(&ViewKey::pipeline(name)).is_none())
+                }
+                _ => false,
+            },
+            Self::Workers => key.kind == Kind::NodeIngressEgress,
+            Self::Computations => key.kind == Kind::Computation,
+            Self::Others => matches!(key.kind, Kind::Other(_)),
+            Self::PipelineByWorker(name) => key.kind == Kind::StartToEndByWorker && has_pipeline(name),
+            Self::ComputationsFor(_) => {
+                key.kind == Kind::Computation
+                    && key.name.as_deref().is_some_and(|name| computations.binary_search(&name).is_ok())
+            }
+            Self::PipelinesOn(name) => key.kind == Kind::NodeIngressEgressByPipeline && has_worker(name),
+            Self::ComputationsOn(name) => key.kind == Kind::ComputationByWorker && has_worker(name),
+            Self::ComputationOnWorker(name) => key.kind == Kind::ComputationByWorker && key.name.as_ref() == Some(name),
+            Self::ComputationsForOn(pipeline, worker) => {
+                key.kind == Kind::ComputationByWorker && has_pipeline(pipeline) && has_worker(worker)
+            }
+        }
+    }
+
+    /// The label and the qualifier of a row.
+    fn label(&self, key: &ViewKey) -> (String, Option<String>) {
+        let text = |field: &Option<String>| field.clone().unwrap_or_default();
+        match (self, &key.kind) {
+            (Self::Pipelines, Kind::PipelineIngestion) => {
+                (text(&key.pipeline), Some("nothing completed yet".to_owned()))
+            }
+            (Self::Pipelines | Self::PipelinesOn(_), _) => (text(&key.pipeline), None),
+            (Self::Workers | Self::PipelineByWorker(_), _) => (text(&key.worker), None),
+            (Self::ComputationOnWorker(_), _) => (text(&key.worker), key.pipeline.clone()),
+            (Self::ComputationsOn(_), _) => (text(&key.name), key.pipeline.clone()),
+            (Self::Others, Kind::Other(category)) => (text(&key.name), Some(category.clone())),
+            _ => (text(&key.name), None),
+        }
+    }
+}
+
+/// The computations of `pipeline`, sorted.
+fn computations_of<'a>(store: &'a AppStore, pipeline: &str) -> Vec<&'a str> {
+    let matches = |key: &ViewKey| key.kind == Kind::ComputationByWorker && key.pipeline.as_deref() == Some(pipeline);
+    let views = store.views().iter().filter(|view| matches(&view.key));
+    let mut names: Vec<&str> = views.filter_map(|view| view.key.name.as_deref()).collect();
+    names.sort_unstable();
+    names
+}
+
+/// The rows that match `filter`, in the order of `sort` (or as they are for `None`). `statistics` returns those of a view.
+///
+/// The filter ignores the case of ASCII letters only.
+#[must_use]
+pub fn filter_and_sort(
+    mut rows: Vec<TableRow>,
+    sort: Option<Sort>,
+    filter: &str,
+    mut statistics: impl FnMut(usize) -> Option<ViewStatistics>,
+) -> Vec<TableRow> {
+    let filter = filter.trim().to_ascii_lowercase();
+    if !filter.is_empty() {
+        let matches = |text: &str| text.to_ascii_lowercase().contains(&filter);
+        rows.retain(|row| matches(&row.label) || row.qualifier.as_deref().is_some_and(matches));
+    }
+    let Some(Sort { column, descending }) = sort else { return rows };
+    if column == Column::Name {
+        rows.sort_by(|a, b| (&a.label, &a.qualifier).cmp(&(&b.label, &b.qualifier)));
+        if descending {
+            rows.reverse();
+        }
+        return rows;
+    }
+    let mut ranked: Vec<(Option<Rank>, TableRow)> = rows
+        .into_iter()
+        .map(|row| (statistics(row.view_index).and_then(|statistics| rank(&statistics, column)), row))
+        .collect();
+    // Rows without a value are last in either direction.
+    ranked.sort_by(|(a, _), (b, _)| match (a, b) {
+        (Some(a), Some(b)) if descending => b.total_cmp(a),
+        (Some(a), Some(b)) => a.total_cmp(b),
+        (a, b) => b.is_some().cmp(&a.is_some()),
+    });
+    ranked.into_iter().map(|(_, row)| row).collect()
+}
+
+/// A sort key: a number, and a second one for equal first ones.
+struct Rank(f64, f64);
+
+impl Rank {
+    fn total_cmp(&self, other: &Self) -> core::cmp::Ordering {
+        self.0.total_cmp(&other.0).then(self.1.total_cmp(&other.1))
+    }
+}
+
+fn rank(statistics: &ViewStatistics, column: Column) -> Option<Rank> {
+    let range = |range: QuantileRange| Rank(range.high as f64, range.low as f64);
+    match column {
+        Column::Name => None,
+        Column::Percentile(index) => statistics.quantiles.get(index).copied().flatten().map(range),
+        Column::Min => statistics.throughput.map(|throughput| Rank(throughput.min, 0.0)),
+        Column::Median => statistics.throughput.map(|throughput| Rank(throughput.median, 0.0)),
+        Column::Max => statistics.throughput.map(|throughput| Rank(throughput.max, 0.0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::statistics::view_statistics;
+    use crate::testing::{store_of, update};
+
+    const P99: Column = Column::Percentile(2);
+
+    const fn sort(column: Column, descending: bool) -> Option<Sort> {
+        Some(Sort { column, descending })
+    }
+
+    /// The labels of a listing's rows, filtered and sorted.
+    fn check(listing: &Listing, sort: Option<Sort>, filter: &str, expected: &[&str]) {
+        let mut store = store_of(&[update(1, 0, 100, &[5; 4]), update(2, 1, 100, &[900]), update(3, 4, 100, &[7])]);
+        let rows =
+            filter_and_sort(listing.rows(&store), sort, filter, |view_index| view_statistics(&mut store, view_index));
+        assert_eq!(rows.iter().map(|row| row.label.as_str()).collect::<Vec<_>>(), expected, "{listing:?}");
+    }
+
+    #[test]
+    fn listings_are_those_of_the_original_pages() {
+        let [p, w, n] = ["p", "a", "n"].map(ToOwned::to_owned);
+        check(&Listing::Pipelines, None, "", &["p"]);
+        check(&Listing::Workers, None, "", &["a"]);
+        check(&Listing::Computations, None, "", &["n"]);
+        check(&Listing::Others, None, "", &[]);
+        check(&Listing::PipelineByWorker(p.clone()), None, "", &["a"]);
+        check(&Listing::ComputationsFor(p.clone()), None, "", &["n"]);
+        check(&Listing::ComputationsFor(w.clone()), None, "", &[]);
+        check(&Listing::PipelinesOn(w.clone()), None, "", &["p"]);
+        check(&Listing::ComputationsOn(w.clone()), None, "", &["n"]);
+        check(&Listing::ComputationsForOn(p, w), None, "", &["n"]);
+        check(&Listing::ComputationOnWorker(n), None, "", &["a", "b"]);
+    }
+
+    #[test]
+    fn rows_are_sorted_and_filtered() {
+        let on_worker = Listing::ComputationOnWorker("n".to_owned());
+        check(&on_worker, sort(P99, true), "", &["b", "a"]);
+        check(&on_worker, sort(P99, false), "", &["a", "b"]);
+        check(&on_worker, sort(Column::Median, true), "", &["a", "b"]);
+        check(&on_worker, sort(Column::Name, true), "", &["b", "a"]);
+        check(&on_worker, None, " B ", &["b"]);
+        check(&on_worker, None, "nothing", &[]);
+    }
+
+    #[test]
+    fn a_head_pressed_again_reverses_the_order_and_then_resets_it() {
+        let by_p99 = Sort::after_press(None, P99);
+        assert_eq!(by_p99, sort(P99, true));
+        let reversed = Sort::after_press(by_p99, P99);
+        assert_eq!(reversed, sort(P99, false));
+        assert_eq!(Sort::after_press(reversed, P99), None);
+        assert_eq!(Sort::after_press(by_p99, Column::Name), sort(Column::Name, false));
+    }
+
+    #[test]
+    fn a_pipeline_that_only_ingests_is_listed() {
+        let mut store = AppStore::default();
+        let key = joey_shared::series::SeriesKey {
+            category: joey_shared::series::PIPELINE_INGESTION.to_owned(),
+            pipeline: "q".to_owned(),
+            worker: "a".to_owned(),
+            name: "q source".to_owned(),
+        };
+        store.announce(1, &[joey_shared::wire::SeriesEntry::new(0, 1, key)]);
+        assert_eq!(Listing::Pipelines.rows(&store)[0].label, "q");
+    }
+}

@@ -1,0 +1,169 @@
+//! Measurements as elements: number and unit in separate spans, exact values in tooltips and data attributes.
+//!
+//! These components take plain values and are rendered again when the values change.
+
+use joey_shared::format::{self, Quantity};
+use joey_shared::histogram::QuantileRange;
+use joey_shared::window::Throughput;
+use leptos::prelude::*;
+
+use super::format::{NO_VALUE, exact_rates, percentile_tooltip};
+use super::live_text::text_content;
+use crate::statistics::{PERCENTILES, ViewStatistics};
+
+/// A number and its unit.
+#[component]
+fn NumberWithUnit(quantity: Quantity) -> impl IntoView {
+    view! {
+        <span class="n" use:text_content=quantity.number></span>
+        <span class="u" use:text_content=quantity.unit.to_owned()></span>
+    }
+}
+
+/// The placeholder for a missing value.
+#[component]
+fn NoValue() -> impl IntoView {
+    view! { <span class="none">{NO_VALUE}</span> }
+}
+
+/// A rate: `141 k`.
+#[component]
+pub(super) fn Rate(per_second: Option<f64>) -> impl IntoView {
+    match per_second {
+        Some(rate) => view! { <NumberWithUnit quantity=format::rate(rate)/> }.into_any(),
+        None => view! { <NoValue/> }.into_any(),
+    }
+}
+
+/// The rate out, and before it the rate in if it is known: `141 k -|< 141 k`.
+#[component]
+pub(super) fn InOutRate(rate_in: Option<f64>, rate_out: Option<f64>) -> impl IntoView {
+    if rate_in.is_none() {
+        return view! { <Rate per_second=rate_out/> }.into_any();
+    }
+    view! {
+        <span class="in-out">
+            <span class="in"><Rate per_second=rate_in/></span>
+            <span class="fork" aria-label=" in, out ">"-|<"</span>
+            <span class="out"><Rate per_second=rate_out/></span>
+        </span>
+    }
+    .into_any()
+}
+
+/// The range that holds a quantile. The upper bound, which people quote, is emphasised.
+#[component]
+pub(super) fn LatencyRange(range: Option<QuantileRange>) -> impl IntoView {
+    let Some(range) = range else { return view! { <NoValue/> }.into_any() };
+    let (low, high) = format::range_ends(range);
+    let low = if low == high.number { String::new() } else { format!("{low}–") };
+    view! {
+        <span class="low" use:text_content=low></span>
+        <NumberWithUnit quantity=high/>
+    }
+    .into_any()
+}
+
+/// The values of one percentile's cell.
+pub(super) struct PercentileValue {
+    pub(super) range: Option<QuantileRange>,
+    pub(super) tooltip: String,
+    /// The bounds in ns, for data attributes.
+    pub(super) low: Option<String>,
+    pub(super) high: Option<String>,
+    /// Whether there are enough events for this percentile.
+    pub(super) is_supported: bool,
+}
+
+impl PercentileValue {
+    /// Percentile `index` of [`PERCENTILES`].
+    pub(super) fn new(statistics: Option<&ViewStatistics>, index: usize) -> Self {
+        let range = statistics.and_then(|statistics| statistics.quantiles[index]);
+        Self {
+            range,
+            tooltip: statistics.map(|statistics| percentile_tooltip(statistics, index)).unwrap_or_default(),
+            low: range.map(|range| range.low.to_string()),
+            high: range.map(|range| format::digits(range.high)),
+            is_supported: statistics.is_some_and(|statistics| statistics.count >= PERCENTILES[index].events_min),
+        }
+    }
+}
+
+/// A table cell with percentile `index` of [`PERCENTILES`].
+#[component]
+fn PercentileCell(value: PercentileValue, index: usize) -> impl IntoView {
+    let percentile = &PERCENTILES[index];
+    view! {
+        <td
+            class=if value.is_supported { "number wide" } else { "number wide faint" }
+            data-col=percentile.column
+            data-head=percentile.label
+            data-low=value.low
+            data-high=value.high
+            title=value.tooltip
+        >
+            <LatencyRange range=value.range/>
+        </td>
+    }
+}
+
+/// The table cells of the first `count` of [`PERCENTILES`].
+pub(super) fn percentile_cells(statistics: Option<&ViewStatistics>, count: usize) -> impl IntoView + use<> {
+    (0..count)
+        .map(|index| view! { <PercentileCell value=PercentileValue::new(statistics, index) index/> })
+        .collect_view()
+}
+
+/// One column of a throughput: the rate out, and the rate in if it is known.
+pub(super) struct ThroughputColumn {
+    pub(super) name: &'static str,
+    pub(super) rate_out: Option<f64>,
+    pub(super) rate_in: Option<f64>,
+}
+
+impl ThroughputColumn {
+    pub(super) fn tooltip(&self) -> String {
+        exact_rates(self.rate_in, self.rate_out)
+    }
+}
+
+/// The columns minimum, median and maximum.
+pub(super) fn throughput_columns(
+    throughput_out: Option<Throughput>,
+    throughput_in: Option<Throughput>,
+) -> [ThroughputColumn; 3] {
+    let column = |name, read: fn(Throughput) -> f64| ThroughputColumn {
+        name,
+        rate_out: throughput_out.map(read),
+        rate_in: throughput_in.map(read),
+    };
+    [column("min", |t| t.min), column("median", |t| t.median), column("max", |t| t.max)]
+}
+
+/// A table cell with one column of a throughput.
+#[component]
+fn ThroughputCell(column: ThroughputColumn) -> impl IntoView {
+    view! {
+        <td
+            class="number"
+            data-col=column.name
+            data-head=column.name
+            data-value=column.rate_out.map(|rate| rate.to_string())
+            data-in=column.rate_in.map(|rate| rate.to_string())
+            title=column.tooltip()
+        >
+            <InOutRate rate_in=column.rate_in rate_out=column.rate_out/>
+        </td>
+    }
+}
+
+/// The table cells of a throughput.
+pub(super) fn throughput_cells(
+    throughput_out: Option<Throughput>,
+    throughput_in: Option<Throughput>,
+) -> impl IntoView + use<> {
+    throughput_columns(throughput_out, throughput_in)
+        .into_iter()
+        .map(|column| view! { <ThroughputCell column/> })
+        .collect_view()
+}

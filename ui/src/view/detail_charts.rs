@@ -1,0 +1,206 @@
+//! The large charts of a detail page: the timeline with its readout, and two charts of the distribution. Each has a table
+//! with the same values.
+
+use joey_shared::format;
+use joey_shared::histogram::Histogram;
+use joey_shared::view::Kind;
+use leptos::ev::{KeyboardEvent, PointerEvent};
+use leptos::prelude::*;
+use web_sys::HtmlCanvasElement;
+
+use super::chart::Chart;
+use super::chart_table::{ChartTable, PlainTable};
+use super::detail::histogram;
+use super::format::{exact_range, range_text, view_summary};
+use super::live_text::text_content;
+use super::readout::{ReadoutValue, readout};
+use super::{AppName, UiState, use_ui};
+use crate::chart::bar_chart::{self, BinSet};
+use crate::chart::timeline::Timeline;
+use crate::chart::{Size, percentile_curve};
+use crate::chart_data;
+use crate::statistics::PERCENTILES;
+use crate::time_format::UtcOffsets;
+
+/// The timeline of a view. `hover` is the second under the crosshair.
+fn timeline(ui: UiState, app: AppName, view_index: usize, hover: Option<u64>) -> Option<Timeline> {
+    let mut model = ui.model.write_value();
+    let store = model.app_mut(&app.read_value())?;
+    let (from, to) = chart_data::window_range(store);
+    let offset_at = |second: u64| ui.utc_offset_untracked(second.saturating_mul(1_000_000_000));
+    chart_data::timeline(store, view_index, UtcOffsets::between(from, to, offset_at), hover)
+}
+
+/// The text alternative of a view's charts.
+fn summary(ui: UiState, app: AppName, view_index: usize) -> String {
+    let statistics = ui.read_model().view_statistics(&app.read_value(), view_index);
+    statistics.as_ref().map(view_summary).unwrap_or_default()
+}
+
+/// Latency and throughput over time, with a crosshair and a readout.
+#[component]
+pub(super) fn TimelineChart(app: AppName, view_index: usize, kind: Kind) -> impl IntoView {
+    let ui = use_ui();
+    let hover = RwSignal::new(None);
+    let id = ui.frame_loop.new_chart_id();
+    let set_hover = move |second: Option<u64>| {
+        if second != hover.get_untracked() {
+            hover.set(second);
+            ui.frame_loop.repaint_chart(id);
+        }
+    };
+    let chart_at = move |hover| timeline(ui, app, view_index, hover);
+    let on_pointer = move |event: PointerEvent| {
+        let canvas = event_target::<HtmlCanvasElement>(&event);
+        let size = Size { width: canvas.client_width().into(), height: canvas.client_height().into() };
+        set_hover(chart_at(None).and_then(|chart| chart.second_at(f64::from(event.offset_x()), size)));
+    };
+    let on_keydown = move |event: KeyboardEvent| {
+        let Some(chart) = chart_at(None) else { return };
+        let current = hover.get_untracked();
+        let next = match event.key().as_str() {
+            "ArrowLeft" => Some(current.map_or(chart.through, |second| second.saturating_sub(1))),
+            "ArrowRight" => Some(current.map_or(chart.through, |second| second + 1)),
+            "Home" => Some(chart.from),
+            "End" => Some(chart.through),
+            "Escape" => None,
+            _ => return,
+        };
+        event.prevent_default();
+        set_hover(next.map(|second| second.clamp(chart.from, chart.to)));
+    };
+    let title = if kind.has_latency() { "Latency and throughput over time" } else { "Throughput over time" };
+    let label = Signal::derive(move || format!("{title}: {}", summary(ui, app, view_index)));
+    let draw = move |size| chart_at(hover.get_untracked()).map(|chart| chart.draw(size));
+    view! {
+        <section class="panel chart-panel" data-testid="time">
+            <header>
+                <h2>{title}</h2>
+                <Readout app view_index hover shows_ingestion=kind == Kind::StartToEnd/>
+            </header>
+            <Chart
+                class=if kind.has_latency() { "timeline" } else { "timeline low" }
+                label
+                draw
+                id
+                attr:tabindex="0"
+                attr:title="Point, or use the arrow keys, to read a second"
+                on:pointermove=on_pointer
+                on:pointerdown=on_pointer
+                on:pointerleave=move |_| set_hover(None)
+                on:keydown=on_keydown
+            />
+            <ChartTable table=move || timeline_table(ui, app, view_index)/>
+        </section>
+    }
+}
+
+/// The values under the crosshair.
+#[component]
+fn Readout(app: AppName, view_index: usize, hover: RwSignal<Option<u64>>, shows_ingestion: bool) -> impl IntoView {
+    let ui = use_ui();
+    let values = Memo::new(move |_| {
+        ui.frame_loop.tick.track();
+        let chart = timeline(ui, app, view_index, hover.get());
+        chart.map(|chart| readout(&chart, chart.hover)).unwrap_or_default()
+    });
+    let value = move |ReadoutValue { name, text }| {
+        let class = match name {
+            "in" => "swatch in",
+            "out" if shows_ingestion => "swatch out",
+            _ => "",
+        };
+        view! {
+            <div class=class>
+                <dt use:text_content=name.to_owned()></dt>
+                <dd use:text_content=text></dd>
+            </div>
+        }
+    };
+    view! {
+        <dl class="readout" data-testid="readout">
+            {move || values.get().into_iter().map(value).collect_view()}
+        </dl>
+    }
+}
+
+/// The percentile curve and the share of events by latency, side by side.
+#[component]
+pub(super) fn DistributionCharts(app: AppName, view_index: usize) -> impl IntoView {
+    let ui = use_ui();
+    let label = Signal::derive(move || format!("Percentile curve: {}", summary(ui, app, view_index)));
+    let histogram = move || histogram(ui, &app.read_value(), view_index);
+    view! {
+        <div class="pair">
+            <section class="panel chart-panel" data-testid="curve">
+                <header><h2>"Latency by percentile"</h2></header>
+                <Chart class="curve" label draw=move |size| Some(percentile_curve::draw(&histogram(), size))/>
+                <ChartTable table=move || Some(percentile_table(&histogram()))/>
+            </section>
+            <BarChart app view_index/>
+        </div>
+    }
+}
+
+/// The share of events by latency, with a choice of bins.
+#[component]
+fn BarChart(app: AppName, view_index: usize) -> impl IntoView {
+    let ui = use_ui();
+    let bin_set = RwSignal::new(BinSet::Default);
+    let id = ui.frame_loop.new_chart_id();
+    let histogram = move || histogram(ui, &app.read_value(), view_index);
+    let label = Signal::derive(move || {
+        ui.frame_loop.tick.track();
+        let bars = bar_chart::bars(&histogram(), bin_set.get()).into_iter().filter(|bar| bar.count > 0);
+        let bars = bars.map(|bar| format!("{} {}", bar.label, bar_chart::percent_text(bar.percent)));
+        format!("Percent of events by latency: {}", bars.collect::<Vec<_>>().join(", "))
+    });
+    let draw = move |size| Some(bar_chart::draw(&bar_chart::bars(&histogram(), bin_set.get_untracked()), size));
+    let choice = |(set, name): (BinSet, &'static str)| {
+        let choose = move |_| {
+            bin_set.set(set);
+            ui.frame_loop.repaint_chart(id);
+        };
+        view! {
+            <button type="button" aria-pressed=move || (bin_set.get() == set).to_string() on:click=choose>{name}</button>
+        }
+    };
+    view! {
+        <section class="panel chart-panel" data-testid="bars">
+            <header>
+                <h2>"Percent of events by latency"</h2>
+                <div class="segments" role="group" aria-label="Bins">
+                    {BinSet::CHOICES.into_iter().map(choice).collect_view()}
+                </div>
+            </header>
+            <Chart class="bars" label draw id/>
+            <ChartTable table=move || Some(bar_table(&histogram(), bin_set.get()))/>
+        </section>
+    }
+}
+
+fn timeline_table(ui: UiState, app: AppName, view_index: usize) -> Option<PlainTable> {
+    let chart = timeline(ui, app, view_index, None)?;
+    let seconds = (chart.from.max(chart.first?)..=chart.to).rev();
+    let heads =
+        readout(&chart, None).into_iter().map(|value| if value.name.is_empty() { "second" } else { value.name });
+    let row = |second| readout(&chart, Some(second)).into_iter().map(|value| value.text).collect();
+    Some(PlainTable { heads: heads.collect(), rows: seconds.map(row).collect() })
+}
+
+fn percentile_table(histogram: &Histogram) -> PlainTable {
+    let rows = PERCENTILES.iter().map(|percentile| {
+        let range = histogram.quantile(percentile.quantile);
+        vec![percentile.label.to_owned(), range_text(range), range.map(exact_range).unwrap_or_default()]
+    });
+    PlainTable { heads: vec!["percentile", "range", "exactly"], rows: rows.collect() }
+}
+
+fn bar_table(histogram: &Histogram, set: BinSet) -> PlainTable {
+    let rows = bar_chart::bars(histogram, set).into_iter().map(|bar| {
+        let low = format!("{} ns", format::count(bar.low.into()));
+        let percent = |share: f64| format!("{share:.4}");
+        vec![bar.label, low, format::count(bar.count), percent(bar.percent), percent(bar.cumulative_percent)]
+    });
+    PlainTable { heads: vec!["latency", "from", "events", "percent", "cumulative"], rows: rows.collect() }
+}

@@ -1,0 +1,63 @@
+//! Measurements as text: for tooltips, text alternatives and plain tables.
+
+use joey_shared::format;
+use joey_shared::histogram::QuantileRange;
+
+use crate::statistics::{PERCENTILES, Percentile, ViewStatistics};
+
+/// Shown where there is no value.
+pub(super) const NO_VALUE: &str = "–";
+
+/// A range with units: `8.19–16.4 µs`.
+pub(super) fn range_text(range: Option<QuantileRange>) -> String {
+    range.map_or_else(|| NO_VALUE.to_owned(), |range| format::range(range).to_string())
+}
+
+/// A range in nanoseconds: `8,192 to 16,384 ns`.
+pub(super) fn exact_range(QuantileRange { low, high }: QuantileRange) -> String {
+    format!("{} to {} ns", format::count(low.into()), format::count(high))
+}
+
+/// A rate with all its digits; empty for `None`.
+pub(super) fn exact_rate(rate: Option<f64>) -> String {
+    rate.map_or_else(String::new, |rate| format!("{} per second", format::exact_rate(rate)))
+}
+
+/// The rates in and out with all their digits; without the rate in if it is `None`.
+pub(super) fn exact_rates(rate_in: Option<f64>, rate_out: Option<f64>) -> String {
+    match rate_in {
+        Some(_) => format!("in {}, out {}", exact_rate(rate_in), exact_rate(rate_out)),
+        None => exact_rate(rate_out),
+    }
+}
+
+/// The tooltip of percentile `index` of [`PERCENTILES`].
+pub(super) fn percentile_tooltip(statistics: &ViewStatistics, index: usize) -> String {
+    let Percentile { label, events_min, .. } = PERCENTILES[index];
+    let Some(range) = statistics.quantiles[index] else { return "no latency in this window".to_owned() };
+    let (exact, count) = (exact_range(range), format::count(statistics.count));
+    if statistics.count >= events_min {
+        format!("{label} of {count} events: {exact}")
+    } else {
+        format!("only {count} events; {label} needs {}: {exact}", format::count(events_min))
+    }
+}
+
+/// A view in one sentence: the text alternative of its charts.
+pub(super) fn view_summary(statistics: &ViewStatistics) -> String {
+    let mut summary = format!("{} events in {} s", format::count(statistics.count), statistics.covered_seconds);
+    for (percentile, range) in PERCENTILES.iter().zip(statistics.quantiles) {
+        if range.is_some() {
+            summary.push_str(&format!(", {} {}", percentile.label, range_text(range)));
+        }
+    }
+    if let Some(rate) = statistics.recent_rate {
+        summary.push_str(&format!(", {} per second lately", format::rate(rate)));
+    }
+    summary
+}
+
+/// A rate in one sentence: the text alternative of its chart.
+pub(super) fn rate_summary(rate: Option<f64>) -> String {
+    rate.map_or_else(|| "no rate yet".to_owned(), |rate| format!("{} events per second lately", format::rate(rate)))
+}

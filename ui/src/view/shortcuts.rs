@@ -1,0 +1,107 @@
+//! Events of the whole window: address changes, keyboard shortcuts, and the page becoming visible again.
+
+use leptos::prelude::StoredValue;
+use wasm_bindgen::JsCast;
+use wasm_bindgen::closure::Closure;
+use web_sys::{Event, EventTarget, HtmlElement, KeyboardEvent};
+
+use super::UiState;
+use crate::browser;
+
+/// Listens until the current reactive owner is disposed.
+pub(super) fn listen(ui: UiState) {
+    let Some(window) = web_sys::window() else { return };
+    listen_to(&window, "hashchange", move |_| ui.on_hash_change());
+    // The network is back, or the page was restored after it was frozen or left.
+    for event in ["online", "resume", "pageshow"] {
+        listen_to(&window, event, move |_| ui.connection.retry());
+    }
+    listen_to(&window, "resize", move |_| ui.frame_loop.request_frame());
+    // Scrolling of an element does not bubble; it can only be captured.
+    listen_to(&window, "scroll", move |_| ui.frame_loop.request_frame());
+    listen_to(&window, "keydown", |event| on_keydown(event.unchecked_ref()));
+    listen_to(&window, "pointerdown", |event| close_menus_outside(&event));
+    listen_to(&window, "visibilitychange", move |_| {
+        if !browser::is_hidden() {
+            ui.connection.retry();
+            ui.frame_loop.tick_now();
+        }
+    });
+    if let Ok(Some(dark)) = window.match_media("(prefers-color-scheme: dark)") {
+        listen_to(&dark, "change", move |_| ui.frame_loop.repaint_all());
+    }
+}
+
+/// An event listener in the capture phase, removed when it is dropped.
+struct Listener {
+    target: EventTarget,
+    event: &'static str,
+    callback: Closure<dyn Fn(Event)>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let callback = self.callback.as_ref().unchecked_ref();
+        let _ = self.target.remove_event_listener_with_callback_and_bool(self.event, callback, true);
+    }
+}
+
+/// Listens for as long as the current reactive owner lives.
+fn listen_to(target: &EventTarget, event: &'static str, callback: impl Fn(Event) + 'static) {
+    let callback = Closure::new(callback);
+    let _ = target.add_event_listener_with_callback_and_bool(event, callback.as_ref().unchecked_ref(), true);
+    StoredValue::new_local(Listener { target: target.clone(), event, callback });
+}
+
+fn on_keydown(event: &KeyboardEvent) {
+    if event.ctrl_key() || event.meta_key() || event.alt_key() {
+        return;
+    }
+    let is_typing = browser::active_element()
+        .is_some_and(|element| matches!(element.tag_name().as_str(), "INPUT" | "SELECT" | "TEXTAREA"));
+    match event.key().as_str() {
+        "/" if !is_typing => {
+            if let Some(filter) = browser::query_all("#filter").first() {
+                event.prevent_default();
+                let _ = filter.focus();
+            }
+        }
+        "Escape" => close_menus(),
+        "ArrowDown" if !is_typing => focus_row(event, true),
+        "ArrowUp" if !is_typing => focus_row(event, false),
+        _ => {}
+    }
+}
+
+/// Closes every open menu, unless `event` is inside one.
+fn close_menus_outside(event: &Event) {
+    let target = event.target().and_then(|target| target.dyn_into::<web_sys::Element>().ok());
+    if target.and_then(|element| element.closest("details.menu").ok().flatten()).is_none() {
+        close_menus();
+    }
+}
+
+/// Closes every open menu.
+pub(super) fn close_menus() {
+    for menu in browser::query_all("details.menu[open]") {
+        let _ = menu.remove_attribute("open");
+    }
+}
+
+/// Moves the focus to the next or previous row. A chart or a menu that has the focus keeps it.
+fn focus_row(event: &KeyboardEvent, down: bool) {
+    let rows = browser::query_all("a.row-link");
+    let focused = browser::active_element().and_then(|element| element.dyn_into::<HtmlElement>().ok());
+    let index = focused.as_ref().and_then(|focused| rows.iter().position(|row| row == focused));
+    let nothing_focused = focused.is_none_or(|focused| matches!(focused.tag_name().as_str(), "BODY" | "MAIN"));
+    let next = match (index, down) {
+        (Some(index), true) => index + 1,
+        (Some(index), false) => index.wrapping_sub(1),
+        (None, true) if nothing_focused => 0,
+        _ => return,
+    };
+    if let Some(row) = rows.get(next) {
+        event.prevent_default();
+        let _ = row.focus();
+    }
+}

@@ -1,0 +1,203 @@
+//! The state that every component can use, provided as a Leptos context.
+//!
+//! Signals hold what the user chose: the page, the window, the theme. Measurements stay in the model; components read them
+//! with [`UiState::read_model`], which subscribes to the frame loop's tick.
+
+use std::ops::DerefMut;
+
+use leptos::prelude::{
+    Get, GetUntracked, ReadUntracked, RwSignal, Set, StoredValue, Track, WriteValue, expect_context,
+};
+
+use super::shortcuts;
+use crate::browser;
+use crate::connection::Connection;
+use crate::frame_loop::{FrameLoop, ModelHandle};
+use crate::local_storage;
+use crate::model::Model;
+use crate::route::{Page, Route, token_in};
+use crate::settings::{self, Theme, WINDOW_DEFAULT};
+use crate::time_format::UtcOffset;
+
+/// The name of an application, owned by a page component. Copies share the name.
+pub type AppName = StoredValue<String>;
+
+/// The state of the page. Copies share the state.
+#[derive(Clone, Copy)]
+#[allow(missing_debug_implementations, reason = "the frame loop holds closures")]
+pub struct UiState {
+    /// The measurements.
+    pub model: ModelHandle,
+    /// Ticks and charts.
+    pub frame_loop: FrameLoop,
+    /// The connection to the relay.
+    pub connection: Connection,
+    /// The page that is shown.
+    pub page: RwSignal<Page>,
+    /// The length of the window in seconds.
+    pub window_seconds: RwSignal<u64>,
+    /// The colour theme.
+    pub theme: RwSignal<Theme>,
+    /// Whether times are shown in UTC.
+    pub utc: RwSignal<bool>,
+    /// When the page was paused, by the relay's clock in ns since the Unix epoch; `None` while it is live.
+    pub paused_at_ns: RwSignal<Option<u64>>,
+    /// The filter of the tables.
+    pub filter: RwSignal<String>,
+}
+
+/// The state of the page, from the context.
+///
+/// # Panics
+/// Outside a component of the page.
+#[must_use]
+pub fn use_ui() -> UiState {
+    expect_context()
+}
+
+impl UiState {
+    /// Creates the state for the current address and connects to one of the relays at `addresses`.
+    #[must_use]
+    pub fn start(addresses: Vec<String>) -> Self {
+        let hash = browser::location_hash();
+        let route = Route::parse(&hash);
+        if let Some(token) = token_in(&hash) {
+            local_storage::store_token(token);
+            browser::replace_address(&route.address());
+        }
+        let window_seconds = route
+            .window_seconds
+            .and_then(settings::offered_window)
+            .or_else(local_storage::window_seconds)
+            .unwrap_or(WINDOW_DEFAULT);
+        let mut model = Model::new(window_seconds);
+        model.show(&route.page, browser::now_ns());
+        let model = StoredValue::new_local(model);
+        let frame_loop = FrameLoop::start(model);
+        let ui = Self {
+            model,
+            frame_loop,
+            connection: Connection::start(model, frame_loop, addresses),
+            page: RwSignal::new(route.page),
+            window_seconds: RwSignal::new(window_seconds),
+            theme: RwSignal::new(local_storage::theme()),
+            utc: RwSignal::new(local_storage::utc()),
+            paused_at_ns: RwSignal::new(None),
+            filter: RwSignal::new(String::new()),
+        };
+        ui.write_window_to_address();
+        ui
+    }
+
+    /// The model. The caller reads it again at the next tick. It must not be held while another function reads it.
+    #[must_use]
+    pub fn read_model(self) -> impl DerefMut<Target = Model> {
+        self.frame_loop.tick.track();
+        self.model.write_value()
+    }
+
+    /// The UTC offset for displaying the instant `ns`.
+    #[must_use]
+    pub fn utc_offset(self, ns: u64) -> UtcOffset {
+        if self.utc.get() { UtcOffset::UTC } else { browser::utc_offset_at(ns) }
+    }
+
+    /// The same without subscribing to the setting; for charts, which are repainted at every tick.
+    #[must_use]
+    pub fn utc_offset_untracked(self, ns: u64) -> UtcOffset {
+        if self.utc.get_untracked() { UtcOffset::UTC } else { browser::utc_offset_at(ns) }
+    }
+
+    /// Follows the address bar after it has changed.
+    pub fn on_hash_change(self) {
+        let hash = browser::location_hash();
+        let mut route = Route::parse(&hash);
+        if let Some(token) = token_in(&hash) {
+            // An address with a token alone stays on the same page.
+            if hash.starts_with("#token=") {
+                route.page = self.page.get_untracked();
+            }
+            browser::replace_address(&route.address());
+            self.connection.set_token(token);
+        }
+        if let Some(seconds) = route.window_seconds.and_then(settings::offered_window) {
+            self.set_window(seconds);
+        }
+        if route.page != *self.page.read_untracked() {
+            self.show_page(route.page);
+        }
+        self.write_window_to_address();
+    }
+
+    fn show_page(self, page: Page) {
+        if page.app() != self.page.read_untracked().app() {
+            self.resume();
+        }
+        self.filter.set(String::new());
+        self.model.write_value().show(&page, browser::now_ns());
+        self.connection.send();
+        shortcuts::close_menus();
+        self.page.set(page);
+        browser::scroll_to_top();
+        self.frame_loop.tick_now();
+    }
+
+    /// Changes the window, here and in the address bar.
+    pub fn set_window(self, seconds: u64) {
+        if seconds == self.window_seconds.get_untracked() {
+            return;
+        }
+        self.window_seconds.set(seconds);
+        self.model.write_value().set_seconds(seconds, browser::now_ns());
+        self.connection.send();
+        local_storage::store_window(seconds);
+        self.write_window_to_address();
+        self.frame_loop.tick_now();
+    }
+
+    /// Writes the window into the address bar, so that a copied address shows the same.
+    fn write_window_to_address(self) {
+        let seconds = self.window_seconds.get_untracked();
+        let window_seconds = (seconds != WINDOW_DEFAULT).then_some(seconds);
+        let mut route = Route::parse(&browser::location_hash());
+        if route.window_seconds != window_seconds {
+            route.window_seconds = window_seconds;
+            browser::replace_address(&route.address());
+        }
+    }
+
+    /// Freezes what is shown. Data is still received.
+    pub fn pause(self) {
+        let relay_ns = {
+            let mut model = self.model.write_value();
+            model.pause(browser::now_ns());
+            model.relay_ns(browser::now_ns())
+        };
+        self.paused_at_ns.set(Some(relay_ns.unwrap_or(0)));
+        self.frame_loop.tick_now();
+    }
+
+    /// Shows live data again.
+    pub fn resume(self) {
+        if self.paused_at_ns.get_untracked().is_some() {
+            self.model.write_value().resume();
+            self.paused_at_ns.set(None);
+            self.frame_loop.tick_now();
+        }
+    }
+
+    /// Changes the theme.
+    pub fn set_theme(self, theme: Theme) {
+        self.theme.set(theme);
+        local_storage::store_theme(theme);
+        browser::apply_theme(theme);
+        self.frame_loop.repaint_all();
+    }
+
+    /// Changes between local time and UTC.
+    pub fn set_utc(self, utc: bool) {
+        self.utc.set(utc);
+        local_storage::store_utc(utc);
+        self.frame_loop.tick_now();
+    }
+}

@@ -1,0 +1,120 @@
+//! A row of a table of views: name, small charts, percentiles and throughput.
+
+use joey_shared::view::{Kind, ViewKey};
+use joey_shared::window::Throughput;
+use leptos::prelude::*;
+
+use super::cells::{percentile_cells, throughput_cells};
+use super::chart::Chart;
+use super::format::view_summary;
+use super::live_text::text_content;
+use super::name::{Name, NameLink, display_name};
+use super::table::open_row;
+use super::{AppName, UiState, page_address, use_ui};
+use crate::chart::sparkline;
+use crate::chart_data;
+use crate::route::Page;
+use crate::statistics::{self, ViewStatistics};
+use crate::table_rows::TableRow;
+
+/// The number of percentiles in a table: the first of [`statistics::PERCENTILES`].
+pub(super) const PERCENTILE_COLUMNS: usize = 3;
+
+/// What a row shows.
+#[derive(Clone, PartialEq)]
+struct RowStatistics {
+    view: ViewStatistics,
+    ingestion: Option<Throughput>,
+    /// Since when the worker is disconnected, in ns since the Unix epoch.
+    gone_since_ns: Option<u64>,
+    /// How often the worker has reconnected.
+    returns: u32,
+}
+
+impl RowStatistics {
+    /// Whether nothing arrives from this view at the moment.
+    const fn is_stalled(&self) -> bool {
+        self.view.stalled_since_ns.is_some() || self.gone_since_ns.is_some()
+    }
+}
+
+/// The row of one view. `bins` is the axis of the small histogram.
+#[component]
+pub(super) fn ViewRow(app: AppName, row: TableRow, bins: Memo<(usize, usize)>) -> impl IntoView {
+    let ui = use_ui();
+    let TableRow { view_index, key, label, qualifier, .. } = row;
+    let address = page_address(Page::Detail(app.get_value(), key.clone()));
+    let href = address.clone();
+    let has_latency = key.kind.has_latency();
+    let kind = key.kind.as_str().to_owned();
+    let ViewKey { pipeline, worker, name, .. } = key.clone();
+    let row = Memo::new(move |_| row_statistics(ui, &app.read_value(), view_index, &key));
+    let label_text = Memo::new(move |_| row.read().as_ref().map(|row| view_summary(&row.view)).unwrap_or_default());
+    let draw_rate = move |size| {
+        let mut model = ui.model.write_value();
+        let store = model.app_mut(&app.read_value())?;
+        let (from, to) = chart_data::window_range(store);
+        Some(sparkline::rate(&statistics::rates(store, &[view_index]), from, to, size))
+    };
+    let draw_histogram = move |size| {
+        let (low, high) = bins.get_untracked();
+        let statistics = ui.model.write_value().view_statistics(&app.read_value(), view_index)?;
+        Some(sparkline::histogram(&statistics.histogram, low, high, size))
+    };
+    view! {
+        <tr
+            data-testid="row"
+            data-kind=kind
+            data-pipeline=pipeline
+            data-worker=worker
+            data-name=name
+            class:stalled=move || row.read().as_ref().is_some_and(RowStatistics::is_stalled)
+            on:click=move |event| open_row(&event, &address)
+        >
+            <th class="name" scope="row">
+                <div class="label">
+                    <NameLink class="row-link ellipsis" name=display_name(&label) href/>
+                    {qualifier.map(|name| view! { <Name class="aside ellipsis" name/> })}
+                    {move || row.read().as_ref().and_then(|row| row_flag(ui, row))}
+                </div>
+            </th>
+            <td class="spark"><Chart class="spark" label=label_text draw=draw_rate/></td>
+            <td class="mini">
+                {has_latency.then(|| view! { <Chart class="mini" label=label_text draw=draw_histogram/> })}
+            </td>
+            {move || row.read().as_ref().map(|row| (
+                percentile_cells(Some(&row.view), PERCENTILE_COLUMNS),
+                throughput_cells(row.view.throughput, row.ingestion),
+            ))}
+        </tr>
+    }
+}
+
+fn row_statistics(ui: UiState, app: &str, view_index: usize, key: &ViewKey) -> Option<RowStatistics> {
+    let mut model = ui.read_model();
+    let view = model.view_statistics(app, view_index)?;
+    let ingestion = if key.kind == Kind::StartToEnd {
+        statistics::ingestion(model.app_mut(app)?, key.pipeline.as_deref())
+    } else {
+        None
+    };
+    let workers = model.catalogue().get(app).map_or(&[][..], |entry| &entry.workers);
+    let worker = workers.iter().find(|worker| Some(&worker.worker) == key.worker.as_ref());
+    let gone_since_ns = worker.filter(|worker| !worker.connected).map(|worker| worker.since_ns);
+    Some(RowStatistics { view, ingestion, gone_since_ns, returns: worker.map_or(0, |worker| worker.returns) })
+}
+
+/// What is unusual about a row, in words.
+fn row_flag(ui: UiState, row: &RowStatistics) -> Option<impl IntoView + use<>> {
+    let time = |ns: u64| ui.utc_offset(ns).time(ns);
+    let (text, tooltip) = if let Some(since_ns) = row.gone_since_ns {
+        (format!("gone since {}", time(since_ns)), "The worker's connection is closed".to_owned())
+    } else if let Some(since_ns) = row.view.stalled_since_ns {
+        (format!("no events since {}", time(since_ns)), "Nothing was counted for more than three periods".to_owned())
+    } else if row.returns > 0 {
+        (format!("back ×{}", row.returns), format!("Times that this worker has come back: {}", row.returns))
+    } else {
+        return None;
+    };
+    Some(view! { <span class="flag" title=tooltip use:text_content=text></span> })
+}
