@@ -83,7 +83,7 @@ struct Watcher {
 impl Watcher {
     fn new(app_at: usize, clock: Arc<Clock>) -> Self {
         let mut viewer = Viewer::default();
-        viewer.follow(Topic { app: app(app_at), filter: Filter::All }, Start::History);
+        viewer.subscribe(Topic { app: app(app_at), filter: Filter::All }, Start::History);
         Self { app: app_at, clock, viewer, seen: Seen::default() }
     }
 

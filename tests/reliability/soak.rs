@@ -287,7 +287,7 @@ impl<'a> Soak<'a> {
             open += is_there.iter().filter(|is_there| !**is_there).count() as u64;
             summed += book.came().1;
         }
-        let (missing, unreadable) = (eye.viewer.missing(), eye.viewer.unreadable());
+        let (missing, unreadable) = (eye.viewer.missing(), eye.viewer.malformed());
         if open != summed + missing + refused {
             let words =
                 format!("{open} did not come; {summed} came added up, {missing} are missing, {refused} refused");

@@ -1,4 +1,7 @@
-//! How light the relay is, measured beside its peers. The harness is the package `joey-bench`; here it gets what it needs.
+//! How light the relay is, measured beside its peers, and what the page costs ([`page`]). The harness of the former is the package
+//! `joey-bench`; here it gets what it needs.
+
+pub(crate) mod page;
 
 use std::{env, ffi::OsString};
 

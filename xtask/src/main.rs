@@ -38,6 +38,7 @@ Usage: cargo xtask VERB
   reliability [NAMES…]  measure the released relay, or $JOEY_BIN, while things go wrong; all figures, or those of these names
   reliability soak [--minutes N] [--seed N] [--browser] [-- WORDS…]  two hours of everything at once; WORDS go to `joey serve`
   bench [--quick] measure the relay beside its peers; --install-peers gets these first, and a workload's name measures it alone
+  bench ui [--record]  measure the page in Chromium beside the figures in docs/benchmarks-ui.md, or put them there
   setup           only install what the other verbs would install when they need it
   help            this page
 
@@ -58,6 +59,10 @@ fn main() -> ExitCode {
         (Some("deny"), []) => in_checkout(proof::supply_chain),
         (Some("schedules"), []) => in_checkout(proof::schedules),
         (Some("bench"), [word]) if word == "--install-peers" => in_checkout(setup::peers),
+        (Some("bench"), [word]) if word == "ui" => in_checkout(|here| bench::page::measure(here, false)),
+        (Some("bench"), [word, record]) if word == "ui" && record == "--record" => {
+            in_checkout(|here| bench::page::measure(here, true))
+        }
         (Some("bench"), words) => in_checkout(|here| bench::run(here, words)),
         (Some("guard"), []) => in_checkout(|here| guard::check(here, false)),
         (Some("guard"), [word]) if word == "--record" => in_checkout(|here| guard::check(here, true)),

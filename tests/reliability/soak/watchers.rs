@@ -94,7 +94,7 @@ impl Eye {
     fn new(apps: &[String], seconds: u64) -> Self {
         let mut viewer = Viewer::new(seconds);
         for app in apps {
-            viewer.follow(Topic { app: app.clone(), filter: Filter::All }, Start::History);
+            viewer.subscribe(Topic { app: app.clone(), filter: Filter::All }, Start::History);
         }
         Self { viewer, books: BTreeMap::new(), connections: 0, start: Instant::now() }
     }

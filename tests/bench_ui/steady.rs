@@ -1,0 +1,203 @@
+//! What a dashboard costs while it stays open: CPU by kind, frames that come late, long tasks, memory.
+//!
+//! Counters and frames are taken in turn, because to ask for every frame is work of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle, sleep};
+use std::time::Duration;
+
+use joey_tests::browser::Browser;
+use joey_tests::{Frame, Producer, Relay, S, eventually, now_ns};
+use serde_json::json;
+
+use crate::Figure;
+use crate::counters::{Counters, Memory};
+
+/// How often everything is measured.
+const ROUNDS: usize = 3;
+/// How long counters run in a round.
+const COUNTED: Duration = Duration::from_secs(20);
+/// How long frames are watched in a round.
+const WATCHED: Duration = Duration::from_secs(10);
+/// What a page does when it opens is over by then.
+const SETTLED: Duration = Duration::from_secs(10);
+
+/// Chromium's counters of time, and what they are called here.
+const COUNTERS: [(&str, &str); 5] = [
+    ("ScriptDuration", "script"),
+    ("TaskDuration", "all tasks of the main thread"),
+    ("LayoutDuration", "layout"),
+    ("RecalcStyleDuration", "styles"),
+    ("ThreadTime", "CPU of the main thread"),
+];
+
+/// Keeps every task that is longer than 50 ms, and the memories of WebAssembly, which are in none of Chromium's counters.
+const KEEP: &str = "window.longTasks = [];
+    new PerformanceObserver(list => longTasks.push(...list.getEntries().map(task => task.duration)))
+        .observe({ type: 'longtask' });
+    window.memories = new Set();
+    const keep = started => {
+        const found = Object.values((started.instance ?? started).exports);
+        found.filter(item => item instanceof WebAssembly.Memory).forEach(item => memories.add(item));
+        return started;
+    };
+    for (const name of ['instantiate', 'instantiateStreaming']) {
+        const real = WebAssembly[name];
+        WebAssembly[name] = (...words) => real.apply(WebAssembly, words).then(keep);
+    }";
+/// How large these are, in MB.
+const MEMORIES: &str = "return [...memories].reduce((sum, memory) => sum + memory.buffer.byteLength / 1048576, 0)";
+/// Keeps the ms between frames from now on.
+const FRAMES: &str = "const frames = window.frameTimes = [];
+    let last = null;
+    const step = now => {
+        if (last !== null) frames.push(now - last);
+        last = now;
+        if (window.frameTimes === frames) requestAnimationFrame(step);
+    };
+    requestAnimationFrame(step);";
+/// Ends that, and gives in % how many frames came at least half a frame late at 60 Hz, and the longest in ms.
+const FRAMES_END: &str = "const frames = window.frameTimes;
+    window.frameTimes = null;
+    return [100 * frames.filter(ms => ms > 25).length / frames.length, Math.max(...frames)];";
+/// Presses what shows the rows that a long table keeps back, where there is such a thing.
+const SHOW_ALL: &str = "for (const button of document.querySelectorAll('button'))
+    if (/^Show .*more$/.test(button.textContent.trim())) button.click();";
+
+/// The dashboard of the largest application of `joey demo`.
+pub(crate) fn demo() -> Vec<Figure> {
+    // The words after the program are those of `serve`.
+    let relay = Relay::start_in(&["sh", "-c", "shift; exec \"$0\" demo \"$@\""], &[]);
+    let browser = open(&relay, "Market%20Spread", 5);
+    measure("demo", &relay, &browser)
+}
+
+/// A dashboard of 1,000 rows, each with new numbers every second.
+pub(crate) fn thousand() -> Vec<Figure> {
+    let relay = Relay::start();
+    let source = Source::start(&relay);
+    let browser = open(&relay, "Thousand", WORKERS * SERIES);
+    let figures = measure("1,000 rows", &relay, &browser);
+    drop(browser);
+    source.stop();
+    figures
+}
+
+/// Opens a dashboard and waits until it shows at least so many rows.
+fn open(relay: &Relay, app: &str, rows: usize) -> Browser {
+    let browser = Browser::start();
+    browser.command("Page.addScriptToEvaluateOnNewDocument", json!({"source": format!("{{{KEEP}}}")}));
+    browser.command("Performance.enable", json!({}));
+    browser.open(&format!("http://{}/#/applications/{app}/dashboard", relay.http));
+    eventually(&format!("{rows} rows"), || {
+        let _ = browser.ask(SHOW_ALL, &[]);
+        (browser.count("tbody tr") >= rows as u64).then_some(())
+    });
+    sleep(SETTLED);
+    browser
+}
+
+fn measure(scene: &str, relay: &Relay, browser: &Browser) -> Vec<Figure> {
+    let mut times = COUNTERS.map(|_| Vec::new());
+    let [mut cpu, mut noise, mut tasks, mut late, mut longest] = [const { Vec::new() }; 5];
+    for round in 1..=ROUNDS {
+        eprintln!("{scene}, round {round} of {ROUNDS}");
+        let _ = browser.ask("longTasks.length = 0", &[]);
+        let before = Counters::read(relay, browser);
+        sleep(COUNTED);
+        let after = Counters::read(relay, browser);
+        for ((counter, _), times) in COUNTERS.iter().zip(&mut times) {
+            times.push(after.ms_per_sec(&before, counter));
+        }
+        cpu.push(after.cpu_ms_per_sec(&before));
+        noise.push(after.noise(&before));
+        let count = browser.ask("return longTasks.length", &[]).as_f64().unwrap_or(f64::NAN);
+        tasks.push(count * 60.0 / COUNTED.as_secs_f64());
+        let _ = browser.ask(FRAMES, &[]);
+        sleep(WATCHED);
+        let frames = browser.ask(FRAMES_END, &[]);
+        late.push(frames[0].as_f64().unwrap_or(f64::NAN));
+        longest.push(frames[1].as_f64().unwrap_or(f64::NAN));
+    }
+    let memory = Memory::read(browser);
+    let named = |what: &str, unit, values| Figure::new(format!("{scene}: {what}"), unit, values);
+    let times = COUNTERS.iter().zip(times).map(|((_, what), times)| named(what, "ms/s", times));
+    let others = [
+        named("CPU of all processes", "ms/s", cpu),
+        named("tasks over 50 ms", "/min", tasks),
+        named("late frames", "%", late),
+        named("longest frame", "ms", longest),
+        named("JavaScript's heap", "MB", vec![memory.heap_mb]),
+        named("WebAssembly's memory", "MB", vec![browser.ask(MEMORIES, &[]).as_f64().unwrap_or(f64::NAN)]),
+        named("document", "MB", vec![memory.document_mb]),
+        named("process of the page", "MB", vec![memory.process_mb]),
+        named("nodes", "1", vec![Counters::read(relay, browser).value("Nodes")]),
+        named("noise", "cores", noise),
+    ];
+    times.chain(others).collect()
+}
+
+/// Connections that the 1,000 series come over.
+const WORKERS: usize = 10;
+/// Series of each of them.
+const SERIES: usize = 100;
+/// Periods of a second that are sent before the page opens: five minutes but for what an edge may cut off.
+const PAST: u64 = 296;
+/// How many of them are sent in one go: fewer frames than a producer may send in a second.
+const AT_ONCE: u64 = 100;
+
+/// What sends 1,000 histograms a second, from another thread.
+struct Source {
+    is_over: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Source {
+    /// Sends the past, and goes on.
+    fn start(relay: &Relay) -> Self {
+        let worker = |number: usize| (number, relay.producer("Thousand", &format!("worker-{number}")));
+        let mut workers: Vec<(usize, Producer)> = (0..WORKERS).map(worker).collect();
+        let mut sent_s = now_ns() / S - PAST;
+        let first_s = sent_s;
+        let is_over = Arc::new(AtomicBool::new(false));
+        let is_asked = Arc::clone(&is_over);
+        let mut send = move |until_s: u64| {
+            for (number, producer) in &mut workers {
+                let frames: Vec<Frame> = (sent_s..until_s).flat_map(|end_s| period(*number, end_s)).collect();
+                producer.send_all(&frames);
+            }
+            sent_s = until_s;
+        };
+        for until_s in (first_s + AT_ONCE..first_s + PAST).step_by(AT_ONCE as usize) {
+            send(until_s);
+            sleep(Duration::from_secs(1));
+        }
+        let past_s = now_ns() / S;
+        send(past_s);
+        relay.accepts((past_s - first_s) * (WORKERS * SERIES) as u64);
+        let thread = thread::spawn(move || {
+            while !is_asked.load(Ordering::Relaxed) {
+                send(now_ns() / S);
+                sleep(Duration::from_nanos(S - now_ns() % S));
+            }
+        });
+        Self { is_over, thread }
+    }
+
+    fn stop(self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.thread.join().expect("the relay reads on");
+    }
+}
+
+/// What one worker sends for the second that ends at `end_s`. No two seconds are alike.
+fn period(worker: usize, end_s: u64) -> impl Iterator<Item = Frame> {
+    (0..SERIES).map(move |series| {
+        let (name, number) = (format!("Step {:04}", worker * SERIES + series), series as u64);
+        let (bin, fast, slow) = (14 + series % 5, 400 + (7 * number + 13 * end_s) % 200, 1 + (number + end_s) % 9);
+        let bins = [(bin, fast), (bin + 6, slow)];
+        let end = Frame::new("Thousand", "computation", ["Orders", &format!("worker-{worker}"), &name], end_s);
+        end.with_bins(&bins, 1 << (bin - 1), (1 << (bin + 6)) - 1).lasting(S)
+    })
+}
