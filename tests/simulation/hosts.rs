@@ -238,7 +238,7 @@ async fn send(name: &str, stream: &mut TcpStream, shared: &Shared, chance: &mut 
 async fn watch(name: &str, shared: Shared, seen: Rc<RefCell<Seen>>, mut chance: Rng) -> turmoil::Result {
     let mut viewer = Viewer::default();
     let filter = if name == "part" { Filter::Category(CATEGORIES[0].to_owned()) } else { Filter::All };
-    viewer.follow(topic(filter), Start::History);
+    viewer.subscribe(topic(filter), Start::History);
     loop {
         let stream = timeout(PATIENCE, TcpStream::connect((RELAY, HTTP))).await;
         if let Ok(Ok(stream)) = stream {
@@ -291,10 +291,10 @@ fn change_mind(viewer: &mut Viewer, chance: &mut Rng) {
         Filter::Series(SeriesKey { category, pipeline, worker, name }),
     ];
     let part = topic(parts[chance.usize(..parts.len())].clone());
-    if viewer.followed().any(|topic| *topic == part) {
+    if viewer.topics().any(|topic| *topic == part) {
         viewer.unsubscribe(&part);
     } else {
-        viewer.follow(part, if chance.bool() { Start::History } else { Start::Live });
+        viewer.subscribe(part, if chance.bool() { Start::History } else { Start::Live });
     }
 }
 
