@@ -1,5 +1,5 @@
-//! wasm-bindgen and its test runner, built from the package `joey-tools` and so from our own lockfile: the glue they write
-//! fits only a wasm-bindgen library of exactly their version.
+//! wasm-bindgen and its test runner, built from the package `joey-tools` and therefore from our own lockfile: their
+//! generated code requires a wasm-bindgen library of exactly the same version.
 
 use std::path::{Path, PathBuf};
 
@@ -9,21 +9,21 @@ use xshell::{Shell, cmd};
 use super::cache::Cache;
 use crate::checkout::Checkout;
 
-/// Both programs, named as Trunk and Cargo look for them.
+/// Both programs, named as Trunk and Cargo expect.
 const PROGRAMS: [&str; 2] = ["wasm-bindgen", "wasm-bindgen-test-runner"];
 
-/// The folder that holds both programs.
+/// The folder that contains both programs.
 pub(crate) fn find_or_build(here: &Checkout, cache: &Cache) -> Result<PathBuf> {
     let sh = &here.shell;
     let lockfile = sh.read_file(here.root.join("Cargo.lock"))?;
     let version = version_in(&lockfile).context("Cargo.lock has no wasm-bindgen")?;
     cache.folder(
-        // Goes up with what `joey-tools` does besides.
+        // Increment the last number when `joey-tools` changes.
         &format!("wasm-bindgen-{version}-2"),
         |folder| PROGRAMS.iter().all(|program| runs(sh, &folder.join(program), version)),
         |work, result| {
             println!("setup: building wasm-bindgen {version}, once, about 1 minute on 2 cores");
-            // A target folder of its own: in the checkout's, `cargo clean` would take it away.
+            // A separate target folder, because `cargo clean` would delete the checkout's.
             cmd!(sh, "cargo build --package joey-tools --profile tools --target-dir {work}")
                 .quiet()
                 .run()
