@@ -1,22 +1,24 @@
-//! In a real browser: what the page shows equals what was sent, whatever the names are, and the page outlives its relay.
+//! Tests in a real browser: the page shows what was sent, whatever the names are, and it survives a restart of its
+//! relay.
 //!
-//! - `numbers`: every figure on the dashboard and on the detail pages, against the oracle and `joey stats --json`.
-//! - `names`: names that hold markup or what means something in an address.
-//! - `life`: no data yet, a relay that ends and returns, what was missed.
-//! - `reach`: no WebSocket, a proxy, more than one relay, and a relay that refuses.
-//! - `start`: the page where it cannot run, and where others have changed it.
+//! - `numbers`: every number on the dashboard and on the detail pages, compared with the oracle and `joey stats
+//!   --json`.
+//! - `names`: names that contain markup or characters with a meaning in an address.
+//! - `lifecycle`: no data yet, a relay that stops and returns, missed updates.
+//! - `reach`: no WebSocket, a proxy, several relays, and a relay that rejects the page.
+//! - `start`: the page where it cannot run, and after other software has changed it.
 //! - `controls`: window, pause, filter, order, colours.
-//! - `access`: a token from the address.
-//! - `looks`: every page at two sizes in two colour schemes, and nothing wider than a phone.
+//! - `auth`: a token from the address.
+//! - `layout`: every page at two sizes in two colour schemes, and nothing wider than a phone.
 
-#[path = "browser/access.rs"]
-mod access;
+#[path = "browser/auth.rs"]
+mod auth;
 #[path = "browser/controls.rs"]
 mod controls;
-#[path = "browser/life.rs"]
-mod life;
-#[path = "browser/looks.rs"]
-mod looks;
+#[path = "browser/lifecycle.rs"]
+mod lifecycle;
+#[path = "browser/layout.rs"]
+mod layout;
 #[path = "browser/names.rs"]
 mod names;
 #[path = "browser/numbers.rs"]

@@ -1,17 +1,17 @@
-//! What the fuzzers found worth keeping, through the same functions once more, without a fuzzer.
+//! Replays the inputs that the fuzzers found, with the same functions but without a fuzzer.
 
 use std::fs;
 use std::panic::catch_unwind;
 
 use joey_tests::checkout;
 
-/// The functions are the fuzzers' own; they are built here with what everything else here is built with.
+/// These are the fuzzers' own functions, built here with the workspace's usual profile.
 #[expect(unreachable_pub, reason = "it is a library elsewhere")]
 #[path = "../fuzz/src/lib.rs"]
 mod fuzz;
 
 #[test]
-fn no_bytes_of_the_corpus_break_a_promise() {
+fn corpus_inputs_break_no_fuzz_target() {
     for (target, enter) in fuzz::TARGETS {
         let folder = checkout().join("fuzz/corpus").join(target);
         let files = fs::read_dir(&folder).expect("every target has a corpus");
@@ -27,7 +27,7 @@ fn no_bytes_of_the_corpus_break_a_promise() {
 }
 
 #[test]
-fn every_target_is_built() {
+fn every_fuzz_target_has_a_binary() {
     let manifest = fs::read_to_string(checkout().join("fuzz/Cargo.toml")).expect("the fuzzers have a manifest");
     let built = manifest.lines().filter_map(|line| line.strip_prefix("path = \"fuzz_targets/")?.strip_suffix(".rs\""));
     assert_eq!(built.collect::<Vec<_>>(), fuzz::TARGETS.map(|(target, _)| target));

@@ -1,14 +1,14 @@
-//! What goes wrong around a relay, one fault at a time, over real sockets. Each time the books must balance: what was accepted
-//! is what every viewer was given plus what it was told is missing, and nobody else notices. `docs/reliability.md` says which
-//! fault of its table each test is about.
+//! Faults around a relay, one at a time, over real sockets. After each, delivery must be complete: every accepted
+//! update reached every viewer or was reported missing, and other clients notice nothing. `docs/reliability.md` lists
+//! which fault each test covers.
 //!
 //! - `process`: a relay that is killed or stopped, a producer that floods it.
-//! - `ingest`: bytes that are cut short, turned over or dripped by producers.
-//! - `network`: wires that are cut, reset, frozen, slow.
+//! - `ingest`: bytes of producers that are truncated, corrupted or sent slowly.
+//! - `network`: connections that are closed, reset, frozen or slow.
 //! - `stalled`: viewers that do not read.
-//! - `connections`: more of them than there may be, and some that say nothing.
+//! - `connections`: more connections than allowed, and silent ones.
 //! - `protocol`: WebSocket frames that no client should send.
-//! - `console`: standard error and output that are closed, full, or read by nobody.
+//! - `console`: standard error and output that are closed, full or not read.
 //! - `time`: clocks that jump.
 
 #[path = "faults/connections.rs"]
@@ -28,10 +28,10 @@ mod stalled;
 #[path = "faults/time.rs"]
 mod time;
 
-use joey_tests::ledger::{self, Witness};
+use joey_tests::delivery::{self, CheckedViewer};
 use joey_tests::{Producer, Relay, Viewer};
 
 /// A producer that has sent number 1 of `App`, and a viewer of it.
-fn begun(relay: &Relay) -> (Producer, Witness) {
-    (ledger::begun(relay), Witness::of("App", Viewer::connect(relay)))
+fn start_producer(relay: &Relay) -> (Producer, CheckedViewer) {
+    (delivery::start_producer(relay), CheckedViewer::subscribe("App", Viewer::connect(relay)))
 }

@@ -1,22 +1,22 @@
-//! What the end-to-end tests stand on: the real `joey` program as a child process, and around it a producer, viewers and an
-//! oracle that are written from the descriptions of the formats, not from the code under test.
+//! The end-to-end tests run the real `joey` program as a child process. This library provides a producer, viewers and
+//! an oracle around it. They are written from the descriptions of the formats, not from the code under test.
 //!
 //! - [`frame`]: Wallaroo's metrics format, written by hand.
-//! - [`producer`]: a TCP client that decides where its bytes are cut.
+//! - [`producer`]: a TCP client that controls how its bytes are split into writes.
 //! - [`oracle`]: every number of `joey stats --json`, recomputed from the frames that were sent.
-//! - [`relay`]: `joey serve`, started, killed, stopped, scraped.
-//! - [`client`]: `joey stats` and `joey tap`, as a shell would run them.
+//! - [`relay`]: starts, kills, stops and scrapes `joey serve`.
+//! - [`client`]: runs `joey stats` and `joey tap` as a shell would.
 //! - [`viewer`]: a WebSocket, message by message.
-//! - [`stream`]: what stands in for a WebSocket, written by hand.
-//! - [`ledger`]: what a viewer was told, against what was sent.
-//! - [`proxy`]: a wire that fails as networks do.
-//! - [`nats`]: `nats-server`, one or three, started, killed, stopped.
-//! - [`namespace`]: a network of its own, with wires that can be pulled out.
+//! - [`stream`]: the HTTP stream that replaces a WebSocket, written by hand.
+//! - [`delivery`]: checks what a viewer received against what was sent.
+//! - [`proxy`]: a TCP proxy that injects network faults.
+//! - [`nats`]: starts, kills and stops `nats-server`, one or a cluster of three.
+//! - [`namespace`]: a network namespace whose links can be taken down.
 //! - [`token`] and [`tls`]: keys, tokens and certificates of every kind.
 //! - [`browser`]: Chromium, through ChromeDriver.
 //!
-//! Nothing here sleeps and hopes: [`eventually`] asks again until the answer is right, or a generous time is over. No test
-//! says how fast anything is.
+//! Nothing here sleeps for a fixed time: [`eventually`] polls until the answer is right or a generous timeout expires.
+//! No test asserts how fast anything is.
 
 #[cfg(feature = "browser")]
 #[path = "harness/browser.rs"]
@@ -25,8 +25,8 @@ pub mod browser;
 pub mod client;
 #[path = "harness/frame.rs"]
 pub mod frame;
-#[path = "harness/ledger.rs"]
-pub mod ledger;
+#[path = "harness/delivery.rs"]
+pub mod delivery;
 #[path = "harness/namespace.rs"]
 pub mod namespace;
 #[path = "harness/nats.rs"]
@@ -55,53 +55,53 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-pub use self::client::{Finished, Tap, joey, joey_in};
+pub use self::client::{Finished, Tap, joey, joey_with_env};
+pub use self::delivery::{CheckedViewer, DeliveryRecord};
 pub use self::frame::{Frame, S};
-pub use self::ledger::{Ledger, Witness};
-pub use self::nats::{Ear, Nats};
+pub use self::nats::{Nats, NatsSubscriber};
 pub use self::oracle::Oracle;
-pub use self::producer::{Cut, Producer};
+pub use self::producer::{Chunking, Producer};
 pub use self::relay::Relay;
 pub use self::stream::Stream;
-pub use self::viewer::{Heard, Viewer};
+pub use self::viewer::{Received, Viewer};
 
-/// How long anything may take before it counts as never: long enough for a machine that is busy with other tests.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Timeout for anything that should happen: long enough for a machine that is busy with other tests.
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Asks until there is an answer.
+/// Polls `probe` until it returns a value.
 ///
 /// # Panics
-/// When there is none in [`PATIENCE`]; the message names `what`.
-pub fn eventually<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
-    eventually_within(PATIENCE, what, ask)
+/// If it returns none within [`TIMEOUT`]; the message names `what`.
+pub fn eventually<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
+    eventually_within(TIMEOUT, what, probe)
 }
 
-/// Asks until there is an answer, for something that the relay itself waits with.
+/// Polls `probe` until it returns a value, with a longer timeout for things that the relay itself delays.
 ///
 /// # Panics
-/// When there is none in `patience`; the message names `what`.
-pub fn eventually_within<T>(patience: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+/// If it returns none within `timeout`; the message names `what`.
+pub fn eventually_within<T>(timeout: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     let mut pause = Duration::from_millis(2);
     loop {
-        if let Some(answer) = ask() {
+        if let Some(answer) = probe() {
             return answer;
         }
-        assert!(start.elapsed() < patience, "it never came about: {what}");
+        assert!(start.elapsed() < timeout, "timed out: {what}");
         sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(100));
     }
 }
 
-/// Asks until the answer is `expected`.
+/// Polls `probe` until it returns `expected`.
 ///
 /// # Panics
-/// When it is not in [`PATIENCE`]; the message names `what` and the last answer.
-pub fn eventually_is<T: PartialEq + Debug>(what: &str, expected: &T, mut ask: impl FnMut() -> T) {
+/// If it does not within [`TIMEOUT`]; the message names `what` and the last answer.
+pub fn eventually_is<T: PartialEq + Debug>(what: &str, expected: &T, mut probe: impl FnMut() -> T) {
     let mut last = None;
     let start = Instant::now();
-    while start.elapsed() < PATIENCE {
-        let answer = ask();
+    while start.elapsed() < TIMEOUT {
+        let answer = probe();
         if answer == *expected {
             return;
         }
@@ -111,13 +111,13 @@ pub fn eventually_is<T: PartialEq + Debug>(what: &str, expected: &T, mut ask: im
     panic!("{what}: expected {expected:?}, the last answer was {last:?}");
 }
 
-/// The top of the checkout.
+/// Root folder of the checkout.
 #[must_use]
 pub fn checkout() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the checkout is where it was built")
 }
 
-/// The time on the wall in ns since the Unix epoch.
+/// Current wall-clock time in ns since the Unix epoch.
 #[must_use]
 pub fn now_ns() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("it is after 1970");

@@ -1,26 +1,26 @@
-//! Bytes in, numbers out: the real relay over real sockets, from a producer's TCP stream to what viewers and the command line
-//! make of it.
+//! The whole path with the real relay over real sockets, from a producer's TCP stream to the output of viewers and the
+//! command line.
 //!
-//! - `numbers`: what `joey stats` says is exact, whatever the frames and however their bytes are cut.
-//! - `hostile`: what a broken or hostile producer can do, and what it cannot.
-//! - `time`: late, far ahead, not there yet.
-//! - `viewers`: subscriptions, batches, gaps and the ends of WebSockets.
-//! - `streams`: the same without a WebSocket.
-//! - `access`: who may watch.
-//! - `doors`: who may send, and over what.
-//! - `commands`: exit codes, `joey tap`, and the relay's own end.
-//! - `reach`: how the command line gets to a relay, and what it is told where it may not.
+//! - `numbers`: `joey stats` is exact for all frames, however their bytes are split.
+//! - `hostile`: what a broken or hostile producer can and cannot cause.
+//! - `time`: frames that are late, far in the future, or of open periods.
+//! - `viewers`: subscriptions, batches, gaps and closed WebSockets.
+//! - `streams`: the same over HTTP streams.
+//! - `auth`: authentication of viewers.
+//! - `listeners`: TLS, and which producers may connect.
+//! - `commands`: exit codes, `joey tap`, and stopping the relay.
+//! - `reach`: how the command line connects to a relay, and what it prints if it cannot.
 //! - `output`: what the command line and `/metrics` print.
 //! - `examples`: the programs in `examples/`.
 
-#[path = "pipeline/access.rs"]
-mod access;
+#[path = "pipeline/auth.rs"]
+mod auth;
 #[path = "pipeline/commands.rs"]
 mod commands;
-#[path = "pipeline/doors.rs"]
-mod doors;
 #[path = "pipeline/examples.rs"]
 mod examples;
+#[path = "pipeline/listeners.rs"]
+mod listeners;
 #[path = "pipeline/hostile.rs"]
 mod hostile;
 #[path = "pipeline/numbers.rs"]

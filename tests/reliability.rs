@@ -1,15 +1,15 @@
-//! How a relay that is released behaves when things go wrong, in figures: `cargo xtask reliability`, or with the names of some
-//! of them. Each figure stands beside its goal; missing one ends the program with 1. The tests say what is right whatever the
-//! machine; this says how fast and how large, on the machine at hand.
+//! Measures how a release build of the relay behaves under faults: `cargo xtask reliability`, optionally with the names
+//! of measurements. Each measurement is printed beside its goal; a missed goal makes the program exit with 1. The tests
+//! check correctness on any machine; this program measures speed and size on the current machine.
 //!
-//! - `restart`: a relay is killed and comes back; how long until each of 200 viewers is fresh again.
-//! - `garbage`: 100 MB that make no sense, from a hundred connections.
+//! - `restart`: a relay is killed and restarted; time until each of 200 viewers is up to date again.
+//! - `garbage`: 100 MB of invalid bytes over a hundred connections.
 //! - `series`: a hundred thousand series from one producer.
 //! - `stalled`: twenty viewers that do not read, beside five that do.
-//! - `crowd`: ten thousand viewers come; come back all at once; come back to a relay that was killed.
-//! - `cluster`: what sharing over NATS costs, and how long a gap takes to fill after NATS was away.
-//! - `scale`: the CPU for each update delivered, at one relay, two and four.
-//! - `soak`: hours of everything at once. Only when it is asked for, and alone; its own words follow it.
+//! - `crowd`: ten thousand viewers connect, reconnect all at once, and reconnect to a relay that was killed.
+//! - `cluster`: the cost of sharing over NATS, and how long it takes to fill a gap after a NATS outage.
+//! - `scale`: CPU time per delivered update with one, two and four relays.
+//! - `soak`: hours of everything at once. It runs only on request and alone; its own arguments follow.
 
 #[path = "reliability/cluster.rs"]
 mod cluster;
@@ -34,77 +34,78 @@ mod usage;
 
 use std::process::ExitCode;
 
-/// Takes some figures that belong together.
-type Measure = fn() -> Vec<Figure>;
+/// Measures some values that belong together.
+type Measure = fn() -> Vec<Measurement>;
 
-/// The figures by name, in the order in which they are taken.
-const FIGURES: [(&str, Measure); 7] = [
-    ("restart", restart::figures),
+/// The measurements by name, in the order in which they run.
+const MEASUREMENTS: [(&str, Measure); 7] = [
+    ("restart", restart::measurements),
     ("garbage", hostile::garbage),
     ("series", hostile::series),
-    ("stalled", stalled::figures),
-    ("crowd", crowd::figures),
-    ("cluster", cluster::figures),
-    ("scale", scale::figures),
+    ("stalled", stalled::measurements),
+    ("crowd", crowd::measurements),
+    ("cluster", cluster::measurements),
+    ("scale", scale::measurements),
 ];
 
 /// One line of the table.
-struct Figure {
+struct Measurement {
     what: &'static str,
     value: String,
     goal: String,
     is_met: bool,
 }
 
-impl Figure {
-    /// A figure that should be `most` or less, in `unit`.
+impl Measurement {
+    /// A measurement that should be `most` or less, in `unit`.
     fn at_most(what: &'static str, value: f64, most: f64, unit: &str) -> Self {
         let goal = format!("at most {most:.1} {unit}");
         Self { what, value: format!("{value:.2} {unit}"), goal, is_met: value <= most }
     }
 
-    /// Something that must be so.
+    /// A condition that must hold.
     fn holds(what: &'static str, value: impl ToString, is_met: bool) -> Self {
         Self { what, value: value.to_string(), goal: "must hold".to_owned(), is_met }
     }
 
-    /// Something that is good to know.
-    fn known(what: &'static str, value: impl ToString) -> Self {
+    /// A value without a goal.
+    fn info(what: &'static str, value: impl ToString) -> Self {
         Self { what, value: value.to_string(), goal: String::new(), is_met: true }
     }
 }
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    if let [first, words @ ..] = wanted.as_slice()
+    if let [first, arguments @ ..] = wanted.as_slice()
         && first == "soak"
     {
-        return match soak::Wanted::read(words) {
-            Ok(wanted) => finish(print("soak", soak::figures(&wanted))),
+        return match soak::Options::read(arguments) {
+            Ok(wanted) => finish(print("soak", soak::measurements(&wanted))),
             Err(error) => {
                 eprintln!("{error}; reliability soak [--minutes N] [--seed N] [--browser] [-- WORDS…]");
                 ExitCode::from(2)
             }
         };
     }
-    if let Some(stranger) = wanted.iter().find(|name| FIGURES.iter().all(|(known, _)| known != name)) {
-        let known = FIGURES.map(|(name, _)| name).join(", ");
-        eprintln!("no figure is called {stranger}; there are {known}");
+    if let Some(stranger) = wanted.iter().find(|name| MEASUREMENTS.iter().all(|(known, _)| known != name)) {
+        let known = MEASUREMENTS.map(|(name, _)| name).join(", ");
+        eprintln!("unknown measurement: {stranger}; there are {known}");
         return ExitCode::from(2);
     }
     let mut missed = 0;
-    for (name, measure) in FIGURES.into_iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name))
+    for (name, measure) in
+        MEASUREMENTS.into_iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name))
     {
         missed += print(name, measure());
     }
     finish(missed)
 }
 
-/// Prints a table; gives how many goals were missed.
-fn print(name: &str, figures: Vec<Figure>) -> usize {
+/// Prints a table; returns the number of missed goals.
+fn print(name: &str, measurements: Vec<Measurement>) -> usize {
     println!("\n== {name}");
     let mut missed = 0;
-    for Figure { what, value, goal, is_met } in figures {
+    for Measurement { what, value, goal, is_met } in measurements {
         let mark = if is_met { "" } else { "   <-- missed" };
         missed += usize::from(!is_met);
         println!("{what:<58} {value:>18}   {goal}{mark}");

@@ -1,8 +1,8 @@
-//! The relay's own code and the viewer's on a simulated network, in simulated time: producers and viewers come and go while
-//! links hold, lose and delay what they carry and the relay crashes, all of it decided by one seed. Whatever happens, every
-//! number of the relay's log has in the end reached each viewer exactly once, or the viewer says that it is missing.
+//! Runs the relay's own code and the viewer's on a simulated network in simulated time. Producers and viewers connect
+//! and disconnect, links hold, lose and delay data, and the relay crashes, all decided by one seed. In every case each
+//! number of the relay's log reaches each viewer exactly once, or the viewer reports it missing.
 //!
-//! `JOEY_SEEDS` says how many seeds are tried; `JOEY_SEED` tries the one that a failure named.
+//! `JOEY_SEEDS` sets the number of seeds; `JOEY_SEED` runs the one seed that a failure named.
 
 #[path = "simulation/hosts.rs"]
 mod hosts;
@@ -18,14 +18,14 @@ use turmoil::Sim;
 
 use self::hosts::{PRODUCERS, RELAY, VIEWERS, World, category};
 
-/// Seeds tried when nobody says how many.
+/// Number of seeds by default.
 const SEEDS: u64 = 100;
 /// The step in which simulated time advances.
 const TICK: Duration = Duration::from_millis(100);
-/// How long things go wrong, and how long at most everything then takes to come right: a viewer notices a dead connection
-/// after 15 s, the relay after 40 s.
-const TROUBLE: Duration = Duration::from_secs(60);
-const PEACE: Duration = Duration::from_secs(60);
+/// How long faults occur, and the maximum time to recover afterwards: a viewer notices a dead connection after 15 s,
+/// the relay after 40 s.
+const FAULT_PHASE: Duration = Duration::from_secs(60);
+const RECOVERY_PHASE: Duration = Duration::from_secs(60);
 
 #[test]
 fn every_number_is_delivered_once_or_reported_missing() {
@@ -59,77 +59,77 @@ fn every_number_is_delivered_once_or_reported_missing() {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     thread::scope(|scope| (0..threads).for_each(|_| _ = scope.spawn(work)));
     let seed = failed.into_inner();
-    assert_eq!(seed, u64::MAX, "again: JOEY_SEED={seed} cargo test -p joey-tests --test simulation");
-    // In a world without trouble all this would prove nothing.
+    assert_eq!(seed, u64::MAX, "run again: JOEY_SEED={seed} cargo test -p joey-tests --test simulation");
+    // Without faults the test would prove nothing.
     let [missing, sums, restarts] = [missing, sums, restarts].map(AtomicU64::into_inner);
-    println!("{seeds} seeds: {missing} numbers reported missing, {sums} sums, {restarts} restarts");
+    println!("{seeds} seeds: {missing} updates reported missing, {sums} rollups, {restarts} restarts");
     assert!(seeds < SEEDS || missing > 0 && sums > 0 && restarts > 0);
 }
 
-/// One simulation from beginning to end.
+/// Runs one simulation from beginning to end.
 fn run(seed: u64) -> World {
-    let mut chance = Rng::with_seed(seed);
+    let mut rng = Rng::with_seed(seed);
     let mut sim = turmoil::Builder::new()
         .rng_seed(seed)
         .tick_duration(TICK)
         .min_message_latency(Duration::from_millis(1))
-        .max_message_latency(Duration::from_millis(chance.u64(2..300)))
-        .tcp_capacity(chance.usize(32..96))
+        .max_message_latency(Duration::from_millis(rng.u64(2..300)))
+        .tcp_capacity(rng.usize(32..96))
         .enable_random_order()
-        .simulation_duration(TROUBLE + PEACE + PEACE)
+        .simulation_duration(FAULT_PHASE + RECOVERY_PHASE + RECOVERY_PHASE)
         .build();
-    let world = World::new(seed, &mut chance);
+    let world = World::new(seed, &mut rng);
     world.populate(&mut sim);
-    while sim.elapsed() < TROUBLE {
-        let faults: Vec<Fault> = (0..chance.u8(1..4)).map(|_| Fault::any(&mut chance)).collect();
-        let until = sim.elapsed() + Duration::from_millis(chance.u64(100..30_000));
+    while sim.elapsed() < FAULT_PHASE {
+        let faults: Vec<Fault> = (0..rng.u8(1..4)).map(|_| Fault::any(&mut rng)).collect();
+        let until = sim.elapsed() + Duration::from_millis(rng.u64(100..30_000));
         faults.iter().for_each(|fault| fault.begin(&mut sim));
-        pass(&mut sim, until.min(TROUBLE));
+        run_until(&mut sim, until.min(FAULT_PHASE));
         faults.iter().for_each(|fault| fault.end(&mut sim));
-        let until = sim.elapsed() + Duration::from_millis(chance.u64(0..8_000));
-        pass(&mut sim, until);
+        let until = sim.elapsed() + Duration::from_millis(rng.u64(0..8_000));
+        run_until(&mut sim, until);
     }
-    world.shared.is_peace.set(true);
-    let until = sim.elapsed() + PEACE;
-    pass(&mut sim, until);
+    world.shared.is_recovery.set(true);
+    let until = sim.elapsed() + RECOVERY_PHASE;
+    run_until(&mut sim, until);
     check(&world);
     world
 }
 
-fn pass(sim: &mut Sim<'_>, until: Duration) {
+fn run_until(sim: &mut Sim<'_>, until: Duration) {
     while sim.elapsed() < until {
         sim.step().expect("no host fails");
     }
 }
 
-/// What goes wrong for a while.
+/// A fault that lasts for a while.
 #[derive(Debug)]
 enum Fault {
-    /// Nothing.
+    /// No fault.
     None,
-    /// What travels between the relay and a host is lost, in both directions or in one.
+    /// Packets between the relay and a host are lost, in both directions or in one.
     Partition(&'static str),
     Deaf(&'static str),
     Mute(&'static str),
-    /// It is held, and arrives later.
+    /// Packets are held and arrive later.
     Hold(&'static str),
-    /// It takes long.
+    /// Packets take long.
     Slow(&'static str, Duration),
-    /// The relay dies and comes back with nothing.
+    /// The relay crashes and restarts with empty memory.
     Crash,
 }
 
 impl Fault {
-    fn any(chance: &mut Rng) -> Self {
+    fn any(rng: &mut Rng) -> Self {
         let hosts = [&PRODUCERS[..], &VIEWERS[..]].concat();
-        let host = hosts[chance.usize(..hosts.len())];
-        match chance.u8(..12) {
+        let host = hosts[rng.usize(..hosts.len())];
+        match rng.u8(..12) {
             0 => Self::None,
             1 => Self::Deaf(host),
             2 => Self::Mute(host),
             3 => Self::Partition(host),
             4..7 => Self::Hold(host),
-            7..11 => Self::Slow(host, Duration::from_millis(chance.u64(500..5_000))),
+            7..11 => Self::Slow(host, Duration::from_millis(rng.u64(500..5_000))),
             _ => Self::Crash,
         }
     }
@@ -159,7 +159,7 @@ impl Fault {
     }
 }
 
-/// Compares what every viewer was told with what the relays had cut.
+/// Compares what every viewer received with what the relays cut.
 fn check(world: &World) {
     let logs = world.shared.logs.borrow();
     assert!(logs.iter().all(|log| log.hub.counters().task_panics.get() == 0), "no task panics");
@@ -173,21 +173,21 @@ fn check(world: &World) {
             }
         }
         if name != &"both" {
-            // Whoever follows several topics is told of a restart for each of them.
-            assert_eq!(seen.unknown_holes, seen.restarts, "{name}: a restart is a hole of unknown size");
+            // A viewer of several topics receives a restart notice for each of them.
+            assert_eq!(seen.unknown_gaps, seen.restarts, "{name}: a restart is a gap of unknown size");
         }
         let (epoch, log) = (logs.len() as u64, logs.last().expect("there was a relay"));
-        assert_eq!(log.hub.counters().frames_accepted.get(), log.numbers.len() as u64, "what was taken was cut");
-        let began = *seen.began.get(&epoch).unwrap_or_else(|| panic!("{name} has not come back"));
+        assert_eq!(log.hub.counters().frames_accepted.get(), log.numbers.len() as u64, "every accepted update was cut");
+        let began = *seen.began.get(&epoch).unwrap_or_else(|| panic!("{name} has not reconnected"));
         let passes = |frame: u64| name != &"part" || category(frame) == "computation";
         let wanted = log.numbers.range(began..).filter(|(_, cut)| passes(cut.frame)).count() as u64;
         let got = seen.got.get(&epoch).map_or(0, |got| got.range(began..).count()) as u64;
         let missing = seen.missing.get(&epoch).copied().unwrap_or(0);
-        let all = format!("{name}: {got} of {wanted} came, {missing} are said to be missing");
+        let all = format!("{name}: {got} of {wanted} arrived, {missing} were reported missing");
         if name == &"whole" {
             assert_eq!(got + missing, wanted, "{all}");
         } else {
-            // A gap counts what would not have passed, too, and each topic has its own.
+            // A gap also counts updates that the filter would exclude, and each topic has its own gaps.
             assert!(got <= wanted && got + missing >= wanted, "{all}");
         }
     }

@@ -1,24 +1,24 @@
-//! The rules of the architecture, as tests: who may import whom, what every file says first, what is never written.
+//! Architecture rules as tests: which modules may import which, how every file begins, what code must not contain.
 //!
-//! They read the sources as text. That is cruder than a compiler and good enough: whoever wants to get around a rule can,
-//! and whoever breaks it by accident is told which one it was.
+//! They read the sources as text, which is less precise than a compiler but sufficient. The rules can be circumvented
+//! on purpose; a test names the rule that a change breaks by accident.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use joey_tests::checkout;
 
-/// Longest source file in lines. One that outgrows it holds two ideas.
+/// Maximum length of a source file in lines. A longer file should be split.
 const LINES_MAX: usize = 700;
 
-/// A file of the checkout: its path from the top, and its text.
+/// A file of the checkout: its path from the root, and its text.
 struct Source {
     path: String,
     text: String,
 }
 
 impl Source {
-    /// The lines that are compiled into the program: no comments, and nothing from the unit tests on, which stand last.
+    /// The lines compiled into the program: without comments, and without the unit tests, which come last.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let own =
             self.text.lines().enumerate().take_while(|(_, line)| !line.starts_with("#[cfg(test)]") || line.len() > 12);
@@ -31,7 +31,7 @@ impl Source {
     }
 }
 
-/// Every file below `folder` whose name ends like this, but for what is built and what git keeps.
+/// Every file below `folder` whose name ends with `ending`, except build results and git's files.
 fn files(folder: &str, ending: &str) -> Vec<Source> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).expect("folders can be read") {
@@ -63,7 +63,7 @@ fn rust(folders: &[&str]) -> Vec<Source> {
 
 const ALL: [&str; 7] = ["shared", "relay", "ui", "tests", "tools", "xtask", "bench"];
 
-/// No line of code of these sources holds any of these words.
+/// Asserts that no line of code of these sources contains any of these words.
 fn never(sources: impl IntoIterator<Item = Source>, words: &[&str], why: &str) {
     let mut found = Vec::new();
     for source in sources {
@@ -80,7 +80,7 @@ fn manifest(package: &str) -> String {
     fs::read_to_string(checkout().join(package).join("Cargo.toml")).expect("every package has a manifest")
 }
 
-/// The entries of every table of a manifest whose name ends like this.
+/// The entries of every table of a manifest whose name ends with `ending`.
 fn tables<'a>(manifest: &'a str, ending: &'a str) -> impl Iterator<Item = &'a str> {
     let mut inside = false;
     manifest.lines().filter(move |line| {
@@ -93,19 +93,19 @@ fn tables<'a>(manifest: &'a str, ending: &'a str) -> impl Iterator<Item = &'a st
 }
 
 #[test]
-fn every_source_file_says_first_what_it_is_for() {
-    let silent = rust(&ALL).into_iter().filter(|source| !source.text.starts_with("//! "));
-    assert_eq!(silent.map(|source| source.path).collect::<Vec<_>>(), [] as [String; 0], "no `//!` at the top");
+fn every_source_file_begins_with_a_doc_comment() {
+    let undocumented = rust(&ALL).into_iter().filter(|source| !source.text.starts_with("//! "));
+    assert_eq!(undocumented.map(|source| source.path).collect::<Vec<_>>(), [] as [String; 0], "no `//!` at the top");
 }
 
 #[test]
-fn no_source_file_is_too_long_for_one_idea() {
+fn no_source_file_exceeds_the_line_limit() {
     let long = rust(&ALL).into_iter().filter(|source| source.text.lines().count() > LINES_MAX);
     assert_eq!(long.map(|source| source.path).collect::<Vec<_>>(), [] as [String; 0], "more than {LINES_MAX} lines");
 }
 
 #[test]
-fn nothing_is_left_to_be_done_later() {
+fn sources_contain_no_todo_markers() {
     let words =
         [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("unimple", "mented!"), "todo!("];
     let mut found = Vec::new();
@@ -116,7 +116,7 @@ fn nothing_is_left_to_be_done_later() {
                 line.split(|c: char| !c.is_alphanumeric() && c != '_').any(|other| other == word)
             };
             if words.iter().any(|word| line.contains(word) && is_whole(word)) && !line.contains("concat!") {
-                // The lint of this name is how the compiler helps.
+                // This is the compiler's lint of the same name.
                 if !line.starts_with("todo = ") {
                     found.push(format!("{}:{}: {line}", source.path, at + 1));
                 }
@@ -127,7 +127,7 @@ fn nothing_is_left_to_be_done_later() {
 }
 
 #[test]
-fn shared_knows_no_standard_library_and_two_crates() {
+fn shared_is_no_std_and_has_two_dependencies() {
     let lib = fs::read_to_string(checkout().join("shared/src/lib.rs")).expect("shared is a library");
     assert!(lib.lines().any(|line| line == "#![no_std]"));
     let words = ["std::", "tokio", "web_sys", "js_sys", "wasm_bindgen", "leptos"];
@@ -141,16 +141,16 @@ fn shared_knows_no_standard_library_and_two_crates() {
 }
 
 #[test]
-fn the_relay_routes_and_never_computes() {
+fn the_relay_computes_no_statistics() {
     let own = || rust(&["relay/src"]).into_iter().filter(|source| !source.is_test());
-    never(own(), &["leptos", "web_sys", "joey_ui"], "the relay knows nothing of the page's code");
+    never(own(), &["leptos", "web_sys", "joey_ui"], "the relay does not use the page's code");
     assert!(!manifest("relay").contains("leptos"));
     let routing = own().filter(|source| !source.path.starts_with("relay/src/client"));
     let words = ["quantile", "Quantile", "percentile", "AppStore", "shared::window::W", "throughput("];
-    never(routing, &words, "statistics are the viewer's work");
+    never(routing, &words, "the viewer computes statistics");
 }
 
-/// The modules of the relay. Each uses only those before it.
+/// The modules of the relay. Each one uses only the modules before it.
 const RELAY_MODULES: [&str; 15] = [
     "runtime",
     "metrics",
@@ -187,20 +187,20 @@ fn no_module_of_the_relay_uses_a_later_one() {
     for (at, module) in RELAY_MODULES.iter().enumerate() {
         let later: Vec<String> = RELAY_MODULES[at + 1..].iter().map(|later| format!("crate::{later}")).collect();
         let later: Vec<&str> = later.iter().map(String::as_str).collect();
-        never(relay_module(module), &later, "a module uses only those before it");
+        never(relay_module(module), &later, "a module uses only the modules before it");
     }
 }
 
 #[test]
-fn each_step_of_the_relay_keeps_to_its_own_work() {
+fn relay_modules_do_not_use_unrelated_layers() {
     never(relay_module("ingest/wallaroo"), &["crate::hub", "tokio"], "decoding is pure");
-    never(relay_module("hub"), &["crate::auth", "axum"], "the hub knows no transport and no permissions");
-    never(relay_module("ingest"), &["axum"], "producers do not speak HTTP");
+    never(relay_module("hub"), &["crate::auth", "axum"], "the hub does not depend on transports or permissions");
+    never(relay_module("ingest"), &["axum"], "producers do not use HTTP");
     never(relay_module("session"), &["crate::ingest"], "a session reads from the hub only");
     never(
         relay_module("client"),
         &["crate::hub", "crate::ingest", "crate::session", "crate::http"],
-        "a client is outside",
+        "clients do not use the server's modules",
     );
     never(
         relay_module("demo"),
@@ -210,15 +210,15 @@ fn each_step_of_the_relay_keeps_to_its_own_work() {
 }
 
 #[test]
-fn the_relay_asks_for_the_time_on_the_wall_in_one_place() {
+fn only_the_clock_module_reads_the_wall_clock() {
     let others = rust(&["relay/src"])
         .into_iter()
         .filter(|source| !source.is_test() && source.path != "relay/src/runtime/clock.rs");
-    never(others, &["SystemTime::now", "UNIX_EPOCH"], "`runtime::clock` is that place");
+    never(others, &["SystemTime::now", "UNIX_EPOCH"], "only `runtime::clock` reads the wall clock");
 }
 
-/// The files of the browser app that may know the browser.
-fn knows_the_browser(path: &str) -> bool {
+/// Whether a file of the browser app may use browser APIs.
+fn may_use_browser_apis(path: &str) -> bool {
     let impure = ["browser", "frame_loop", "local_storage", "connection", "main", "chart/canvas"]
         .map(|name| format!("ui/src/{name}.rs"));
     impure.iter().any(|other| other == path)
@@ -227,9 +227,9 @@ fn knows_the_browser(path: &str) -> bool {
 }
 
 #[test]
-fn what_the_page_shows_is_worked_out_without_a_browser() {
+fn only_the_views_of_the_page_use_browser_apis() {
     let sources = rust(&["ui/src"]);
-    let pure = sources.into_iter().filter(|source| !knows_the_browser(&source.path));
+    let pure = sources.into_iter().filter(|source| !may_use_browser_apis(&source.path));
     let words = [
         "leptos",
         "web_sys",
@@ -242,11 +242,11 @@ fn what_the_page_shows_is_worked_out_without_a_browser() {
         "crate::connection",
         "crate::frame_loop",
     ];
-    never(pure, &words, "only the shell of the page knows the browser");
+    never(pure, &words, "only the outer modules of the page use browser APIs");
 }
 
 #[test]
-fn one_file_paints() {
+fn only_one_file_draws_on_the_canvas() {
     let others = rust(&["ui/src"]).into_iter().filter(|source| source.path != "ui/src/chart/canvas.rs");
     never(
         others,
@@ -256,21 +256,25 @@ fn one_file_paints() {
 }
 
 #[test]
-fn names_from_outside_are_only_ever_text() {
+fn external_names_are_never_parsed_as_markup() {
     let words = ["inner_html", "outer_html", "insert_adjacent_html", "document.write", "eval(", "Function::new"];
     never(rust(&["ui/src"]), &words, "a name must never be parsed as markup");
-    // The policy that the relay sends forbids them too; the page would look wrong without anybody knowing why.
-    never(rust(&["ui/src/view"]), &["style=", "\"style\"", "set_attribute(\"style"], "looks are in the style sheet");
+    // The content security policy of the relay forbids inline styles too; the page would silently look wrong.
+    never(
+        rust(&["ui/src/view"]),
+        &["style=", "\"style\"", "set_attribute(\"style"],
+        "styles belong in the style sheet",
+    );
 }
 
 #[test]
 fn every_queue_has_a_bound() {
     let words = ["unbounded", "mpsc::channel()", "std::sync::mpsc"];
     let own = rust(&["shared/src", "relay/src", "ui/src"]);
-    never(own, &words, "what can grow without end will");
+    never(own, &words, "every queue must be bounded");
     let root = fs::read_to_string(checkout().join("clippy.toml")).expect("there are lints");
     let ui = fs::read_to_string(checkout().join("ui/clippy.toml")).expect("there are lints");
-    // The browser app has no tokio, and Clippy would complain about a path that leads nowhere.
+    // The browser app has no tokio, and Clippy would reject a path that does not exist.
     for line in root.lines().filter(|line| line.trim_start().starts_with("{ path = \"std::")) {
         let path = line.split(',').next().unwrap_or(line);
         assert!(ui.contains(path), "Clippy reads only the nearest file; ui/clippy.toml lacks {path}");
@@ -279,20 +283,20 @@ fn every_queue_has_a_bound() {
 }
 
 #[test]
-fn every_package_keeps_the_workspaces_rules() {
+fn every_package_uses_the_workspace_lints_and_versions() {
     for package in ALL {
         let manifest = manifest(package);
         assert!(manifest.contains("[lints]\nworkspace = true"), "{package} has no lints");
         let loose: Vec<&str> =
             tables(&manifest, "dependencies").filter(|line| !line.contains("workspace = true")).collect();
-        assert!(loose.is_empty(), "{package} names versions of its own: {loose:?}");
+        assert!(loose.is_empty(), "{package} sets its own versions: {loose:?}");
     }
     let root = fs::read_to_string(checkout().join("Cargo.toml")).expect("there is a workspace");
     assert!(root.contains("unsafe_code = \"forbid\"") && root.contains("panic = \"unwind\""));
 }
 
 #[test]
-fn nothing_points_outside_the_checkout() {
+fn no_file_refers_to_paths_outside_the_checkout() {
     let words = [
         concat!("/work/", "shared"),
         concat!("/work/", "main"),
@@ -310,7 +314,7 @@ fn nothing_points_outside_the_checkout() {
 }
 
 #[test]
-fn every_word_of_xtask_in_the_documents_exists() {
+fn every_xtask_command_in_the_documents_exists() {
     let help = fs::read_to_string(checkout().join("xtask/src/main.rs")).expect("xtask is there");
     let verbs: Vec<&str> = help
         .lines()
@@ -331,7 +335,7 @@ fn every_word_of_xtask_in_the_documents_exists() {
 }
 
 #[test]
-fn every_link_in_the_documents_leads_somewhere() {
+fn every_link_in_the_documents_exists() {
     for source in files("", ".md") {
         let folder = checkout().join(&source.path).parent().expect("a file is in a folder").to_path_buf();
         for rest in source.text.split("](").skip(1) {

@@ -1,24 +1,24 @@
-//! The time that each step of an update's way takes: `cargo bench -p joey-bench`. Time depends on what else the machine does;
-//! `cargo xtask guard` counts the instructions of the same steps instead.
+//! Measures the time of each step of an update's path: `cargo bench -p joey-bench`. Times depend on other load of the
+//! machine; `cargo xtask guard` counts the instructions of the same steps instead.
 
 use std::time::Instant;
 
 use anyhow::Result;
 use criterion::{Criterion, Throughput};
-use joey_bench::{EACH, STEPS};
+use joey_bench::{REPETITIONS, STEPS};
 
 fn main() -> Result<()> {
     let mut criterion = Criterion::default().configure_from_args();
     let mut group = criterion.benchmark_group("steps");
-    group.throughput(Throughput::Elements(EACH as u64));
+    group.throughput(Throughput::Elements(REPETITIONS as u64));
     for (name, prepare) in STEPS {
         let mut step = prepare()?;
         group.bench_function(name, |bencher| {
-            bencher.iter_custom(|rounds| {
-                let began = Instant::now();
-                // A step that fails would be the fastest of all.
-                assert!(step(usize::try_from(rounds).unwrap_or(usize::MAX)).is_ok(), "{name} failed");
-                began.elapsed()
+            bencher.iter_custom(|iterations| {
+                let start = Instant::now();
+                // A failing step would appear to be the fastest.
+                assert!(step(usize::try_from(iterations).unwrap_or(usize::MAX)).is_ok(), "{name} failed");
+                start.elapsed()
             });
         });
     }

@@ -1,5 +1,5 @@
-// uWebSockets, as it is inside Bun: what comes in at /pub goes to everybody at /sub of the same channel, as it is. A text in
-// between names the channel of what follows it; that goes to the channels above it too.
+// uWebSockets, as inside Bun: forwards each message at /pub unchanged to all subscribers at /sub of the same channel. A
+// text message sets the channel of the messages that follow it; these are also sent to its parent channels.
 const server = Bun.serve({
   hostname: "127.0.0.1",
   port: Number(process.argv[2]),

@@ -1,4 +1,4 @@
-// The npm package `ws` on Node: what comes in at /pub goes to everybody at /sub with the same query, as it is.
+// The npm package `ws` on Node: forwards each message at /pub unchanged to all subscribers at /sub with the same query.
 const { WebSocketServer } = require("ws");
 
 const topics = new Map();

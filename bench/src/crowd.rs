@@ -1,8 +1,8 @@
 //! Many viewers of one or several systems, on one thread.
 //!
-//! A viewer costs the generator one read for what has arrived, and no more thought than counting takes: the frames of the peers
-//! carry Wallaroo's records as they are, so these are found by a word that each holds once, whatever is around them. Of the
-//! relay's messages the heads are read. Only some viewers read every update, for its stamp.
+//! A viewer costs the load generator little more than one read for what has arrived. The peers' messages contain
+//! Wallaroo's records unchanged, so records are found by searching for a byte string that each contains once. Of the
+//! relay's messages only the heads are decoded. Only sampled viewers decode every update, for its timestamp.
 
 mod viewer;
 
@@ -18,46 +18,47 @@ use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Socket, Type};
 
 use self::viewer::{State, Viewer, request};
-use crate::figures::percentile;
 use crate::server::Server;
+use crate::statistics::percentile;
 use crate::topic::Grain;
 
-/// Bytes read at once: what one viewer gets in a round, and more.
+/// Bytes read at once: more than what one viewer receives in a round.
 const READ_BYTES: usize = 256 * 1024;
-/// One viewer in so many reads every update for its stamp.
+/// One in this many viewers reads the timestamp of every update.
 const SAMPLED: usize = 10;
-/// Viewers that have come and not been let in, at most. A system that is slower than they come would otherwise have more waiting
-/// than Linux lets wait (128 for a listener of Rust's standard library), and whoever comes then tries again a second later.
+/// Maximum number of viewers that are connecting. If a system accepts more slowly than they connect, more than 128
+/// would exceed the backlog of Linux for a listener of Rust's standard library, and the connecting client would retry
+/// after a second.
 const WAITING_MAX: usize = 100;
-/// How long a lazy crowd sleeps between two looks. On loopback the kernel charges the waking of a reader to the writer, several
-/// microseconds for each message; viewers on other machines cost their server no such thing. Whoever measures CPU lets nobody
-/// be woken; whoever measures delays has to.
+/// How long a polling crowd sleeps between two polls. On loopback the kernel charges the wake-up of a reader to the
+/// writer, several microseconds per message; viewers on other machines do not cost their server this. CPU is therefore
+/// measured without wake-ups; delays need them.
 const PAUSE: Duration = Duration::from_millis(1);
-/// How long anything may take before a run is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// What the machine keeps for a viewer that will not read, in bytes: the least it agrees to. What is owed to the viewer then stays
-/// with the server.
-const DEAF_BYTES: usize = 4 * 1024;
+/// Timeout for any step of a run.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Receive buffer of a viewer that will not read, in bytes: the minimum that the kernel allows. Undelivered data then
+/// stays with the server.
+const STALLED_BUFFER_BYTES: usize = 4 * 1024;
 
-/// What the viewers of one group got.
+/// What the viewers of one group received.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
-    /// Viewers that may begin.
+    /// Number of subscribed viewers.
     pub(crate) ready: usize,
-    /// Updates in all.
+    /// Number of updates in total.
     pub(crate) updates: u64,
-    /// Bytes in all from the answer to the request on, heads of messages and everything else included.
+    /// Number of bytes in total after the response head, including the heads of messages.
     pub(crate) bytes: u64,
-    /// Times from a producer's write to a viewer's read, in ns, of the viewers that look.
+    /// Times from a producer's write to a viewer's read, in ns, of the sampled viewers.
     pub(crate) delays_ns: Vec<u64>,
-    /// When the last update came.
+    /// When the last update arrived.
     pub(crate) last: Option<Instant>,
     first_viewer: usize,
     viewers: usize,
 }
 
 impl Group {
-    /// What this `share` of the delays stay below, in ms.
+    /// The delay that a `share` of all delays do not exceed, in ms.
     pub(crate) fn delay_ms(&mut self, share: f64) -> f64 {
         percentile(&mut self.delays_ns, share) / 1e6
     }
@@ -65,8 +66,8 @@ impl Group {
 
 /// All viewers.
 pub(crate) struct Crowd {
-    /// Whether they look only once in a while, see [`PAUSE`].
-    is_lazy: bool,
+    /// Whether they poll instead of being woken up, see [`PAUSE`].
+    is_polling: bool,
     poll: Poll,
     events: Events,
     viewers: Vec<Viewer>,
@@ -74,60 +75,68 @@ pub(crate) struct Crowd {
     buffer: Vec<u8>,
 }
 
-/// What a group of viewers wants.
+/// Description of a group of viewers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wish<'a> {
-    /// How many viewers.
+pub(crate) struct ViewerSpec<'a> {
+    /// Number of viewers.
     pub(crate) viewers: usize,
-    /// What each of them watches; they take turns.
+    /// The topics of each viewer, assigned in turn.
     pub(crate) topics: &'a [Vec<Topic>],
-    /// How finely that is named.
+    /// How finely the topics are named.
     pub(crate) grain: Grain,
-    /// From where on, as far as the system knows a past.
+    /// Where to start, for systems with a history.
     pub(crate) start: Start,
     /// Whether they will stop reading.
-    pub(crate) is_deaf: bool,
+    pub(crate) stops_reading: bool,
 }
 
 impl Crowd {
     /// A crowd that reads what arrives at once.
     pub(crate) fn new() -> Result<Self> {
         let (poll, events) = (Poll::new()?, Events::with_capacity(1_024));
-        Ok(Self { is_lazy: false, poll, events, viewers: Vec::new(), groups: Vec::new(), buffer: vec![0; READ_BYTES] })
+        Ok(Self {
+            is_polling: false,
+            poll,
+            events,
+            viewers: Vec::new(),
+            groups: Vec::new(),
+            buffer: vec![0; READ_BYTES],
+        })
     }
 
-    /// A crowd that nobody has to wake.
-    pub(crate) fn lazy() -> Result<Self> {
-        Ok(Self { is_lazy: true, ..Self::new()? })
+    /// A crowd that polls.
+    pub(crate) fn polling() -> Result<Self> {
+        Ok(Self { is_polling: true, ..Self::new()? })
     }
 
-    /// Brings viewers to `server`, with `meanwhile` done all the time, until all have been let in; gives the number of their group.
-    pub(crate) fn bring(
+    /// Connects viewers to `server` and runs `meanwhile` repeatedly until all are subscribed; returns the number of
+    /// their group.
+    pub(crate) fn connect(
         &mut self,
         server: &Server,
-        wish: Wish<'_>,
+        spec: ViewerSpec<'_>,
         mut meanwhile: impl FnMut() -> Result<()>,
     ) -> Result<usize> {
         let group = self.groups.len();
-        self.groups.push(Group { first_viewer: self.viewers.len(), viewers: wish.viewers, ..Group::default() });
-        for at in 0..wish.viewers {
-            self.open(server, group, wish, at)?;
-            let waiting_max = if at + 1 == wish.viewers { 0 } else { WAITING_MAX };
-            let began = Instant::now();
+        self.groups.push(Group { first_viewer: self.viewers.len(), viewers: spec.viewers, ..Group::default() });
+        for at in 0..spec.viewers {
+            self.open(server, group, spec, at)?;
+            let waiting_max = if at + 1 == spec.viewers { 0 } else { WAITING_MAX };
+            let start = Instant::now();
             while at + 1 - self.groups[group].ready > waiting_max {
-                ensure!(began.elapsed() < PATIENCE, "nobody is let in any more: {}", self.progress());
+                ensure!(start.elapsed() < TIMEOUT, "viewers no longer get connected: {}", self.progress());
                 meanwhile()?;
-                self.turn(PAUSE)?;
+                self.poll_once(PAUSE)?;
             }
         }
         Ok(group)
     }
 
-    fn open(&mut self, server: &Server, group: usize, wish: Wish<'_>, at: usize) -> Result<()> {
-        let topics = wish.topics[at % wish.topics.len()].clone();
+    fn open(&mut self, server: &Server, group: usize, spec: ViewerSpec<'_>, at: usize) -> Result<()> {
+        let topics = spec.topics[at % spec.topics.len()].clone();
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        if wish.is_deaf {
-            socket.set_recv_buffer_size(DEAF_BYTES)?;
+        if spec.stops_reading {
+            socket.set_recv_buffer_size(STALLED_BUFFER_BYTES)?;
         }
         socket.connect(&server.viewers.into()).with_context(|| server.system.name())?;
         let mut stream = std::net::TcpStream::from(socket);
@@ -140,17 +149,17 @@ impl Crowd {
             group,
             system: server.system,
             topics,
-            grain: wish.grain,
-            start: wish.start,
+            grain: spec.grain,
+            start: spec.start,
             is_sampled: at.is_multiple_of(SAMPLED),
-            state: State::Asked,
+            state: State::Requested,
             partial: Vec::new(),
             updates: 0,
         });
         Ok(())
     }
 
-    /// From now on nobody of `group` reads.
+    /// Stops reading for all viewers of `group`.
     pub(crate) fn stall(&mut self, group: usize) -> Result<()> {
         let Group { first_viewer, viewers, .. } = self.groups[group];
         for viewer in &mut self.viewers[first_viewer..first_viewer + viewers] {
@@ -159,15 +168,15 @@ impl Crowd {
         Ok(())
     }
 
-    /// Reads what there is, or what comes within `patience`.
-    pub(crate) fn turn(&mut self, patience: Duration) -> Result<()> {
-        let patience = if self.is_lazy {
-            thread::sleep(patience.min(PAUSE));
+    /// Reads what has arrived, or what arrives within `timeout`.
+    pub(crate) fn poll_once(&mut self, timeout: Duration) -> Result<()> {
+        let timeout = if self.is_polling {
+            thread::sleep(timeout.min(PAUSE));
             Duration::ZERO
         } else {
-            patience
+            timeout
         };
-        match self.poll.poll(&mut self.events, Some(patience)) {
+        match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             other => other?,
         }
@@ -178,12 +187,12 @@ impl Crowd {
         Ok(())
     }
 
-    /// Reads until those of `group` have got so many updates in all.
-    pub(crate) fn until_got(&mut self, group: usize, updates: u64) -> Result<()> {
-        let began = Instant::now();
+    /// Reads until the viewers of `group` have received this many updates in total.
+    pub(crate) fn until_received(&mut self, group: usize, updates: u64) -> Result<()> {
+        let start = Instant::now();
         while self.groups[group].updates < updates {
-            ensure!(began.elapsed() < PATIENCE, "not every viewer gets everything: {}", self.progress());
-            self.turn(Duration::from_millis(100))?;
+            ensure!(start.elapsed() < TIMEOUT, "not every viewer receives everything: {}", self.progress());
+            self.poll_once(Duration::from_millis(100))?;
         }
         Ok(())
     }
@@ -197,18 +206,18 @@ impl Crowd {
     pub(crate) fn during(&mut self, span: Duration) -> Result<()> {
         let end = Instant::now() + span;
         while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            self.turn(left)?;
+            self.poll_once(left)?;
         }
         Ok(())
     }
 
-    /// Whether every single viewer of `group` got exactly `updates` updates.
-    pub(crate) fn ensure_each_got(&self, group: usize, updates: u64) -> Result<()> {
+    /// Checks that every viewer of `group` received exactly `updates` updates.
+    pub(crate) fn ensure_each_received(&self, group: usize, updates: u64) -> Result<()> {
         let Group { first_viewer, viewers, .. } = self.groups[group];
         for viewer in &self.viewers[first_viewer..first_viewer + viewers] {
             ensure!(
                 viewer.updates == updates,
-                "{}: a viewer got {} updates of {updates}",
+                "{}: a viewer received {} of {updates} updates",
                 viewer.system.name(),
                 viewer.updates
             );

@@ -1,33 +1,33 @@
-//! How cost grows with viewers, with series and with updates: straight lines through measured points, as tables, as a picture,
-//! and turned around into what fits on a core and into a gigabyte.
+//! How cost grows with viewers, with series and with updates: linear fits through measured points, as tables and as a
+//! chart, and converted into how much fits on a core and into a gigabyte.
 
-mod picture;
+mod chart;
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
 
-use crate::figures::{Line, Table};
 use crate::machine::Cores;
+use crate::statistics::{Line, Table};
 use crate::workload::{self, Cost, Load};
 
-use self::picture::Panel;
+use self::chart::Panel;
 
-/// Where the picture goes, from this package.
-const PICTURE: &str = "../docs/growth.svg";
-/// How many of each are measured. Steps are even enough that no single point decides about the line.
+/// Path of the chart, relative to this package.
+const CHART: &str = "../docs/growth.svg";
+/// The numbers that are measured, evenly spaced so that no single point dominates the fit.
 const STEPS: [usize; 5] = [100, 2_500, 5_000, 7_500, 10_000];
-/// Seconds of one point.
+/// Seconds per point.
 const SECONDS: u32 = 5;
-/// Bytes of memory, in KiB, that the sizing table speaks of: 1 GiB.
+/// 1 GiB in KiB, for the sizing table.
 const GIB_KIB: f64 = 1024.0 * 1024.0;
 
-/// One thing of which there can be more and more, with everything else as it is.
+/// One quantity that grows while everything else stays constant.
 struct Axis {
-    /// What there is more of.
+    /// What grows.
     unit: &'static str,
-    /// What stays.
+    /// What stays constant.
     rest: &'static str,
     load: fn(usize) -> Load,
 }
@@ -49,11 +49,11 @@ const AXES: [Axis; 3] = [
 /// Measures, prints and draws.
 pub(crate) fn run(cores: Cores) -> Result<()> {
     println!(
-        "\n### Growth\n\nFive minutes are full at every point; {SECONDS} seconds each; the lines go through the least of them.\n"
+        "\n### Growth\n\nAt every point the five-minute history is full; {SECONDS} seconds each; the lines fit the minimums.\n"
     );
     let mut points = Table::new(&["", "number", "% of a core", "MiB", "noise"]);
-    let mut lines = Table::new(&["", "", "at none", "for each", "R²"]);
-    let mut sizes = Table::new(&["one more of", "CPU", "memory", "on a core", "in a GiB"]);
+    let mut lines = Table::new(&["", "", "at zero", "per unit", "R²"]);
+    let mut sizes = Table::new(&["one more of", "CPU", "memory", "per core", "per GiB"]);
     let mut panels = Vec::new();
     for Axis { unit, rest, load } in &AXES {
         let mut costs: Vec<(f64, Cost)> = Vec::new();
@@ -76,7 +76,7 @@ pub(crate) fn run(cores: Cores) -> Result<()> {
             (*unit).to_owned(),
             "CPU".to_owned(),
             format!("{:.2} %", cpu_line.start * 100.0),
-            format!("{:.2} µs a second", cpu_line.slope * 1e6),
+            format!("{:.2} µs per second", cpu_line.slope * 1e6),
             format!("{:.3}", cpu_line.fit),
         ]);
         lines.row([
@@ -88,7 +88,7 @@ pub(crate) fn run(cores: Cores) -> Result<()> {
         ]);
         sizes.row([
             format!("{unit}, {rest}"),
-            format!("{:.2} µs a second", cpu_line.slope * 1e6),
+            format!("{:.2} µs per second", cpu_line.slope * 1e6),
             format!("{:.2} KiB", memory_line.slope),
             round((1.0 - cpu_line.start.max(0.0)) / cpu_line.slope),
             round((GIB_KIB - memory_line.start.max(0.0)) / memory_line.slope),
@@ -96,10 +96,10 @@ pub(crate) fn run(cores: Cores) -> Result<()> {
         panels.push(Panel { unit, rest, what: "% of a core", points: scaled(&cpu, 100.0) });
         panels.push(Panel { unit, rest, what: "MiB", points: scaled(&memory, 1.0 / 1024.0) });
     }
-    println!("{points}\nThe straight lines through these points:\n\n{lines}\nWhat that leaves room for:\n\n{sizes}");
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(PICTURE);
-    fs::write(file, picture::draw(&panels))?;
-    println!("docs/growth.svg is drawn anew");
+    println!("{points}\nThe linear fits through these points:\n\n{lines}\nThe resulting capacity:\n\n{sizes}");
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(CHART);
+    fs::write(file, chart::draw(&panels))?;
+    println!("docs/growth.svg is updated");
     Ok(())
 }
 
@@ -111,7 +111,7 @@ fn scaled(points: &[(f64, f64)], factor: f64) -> Vec<(f64, f64)> {
     points.iter().map(|(x, y)| (*x, y * factor)).collect()
 }
 
-/// Two digits: more than that is not known.
+/// Rounds to two digits, which is the precision of the measurement.
 fn round(number: f64) -> String {
     let unit = 10_f64.powf((number.abs().log10().floor() - 1.0).max(0.0));
     let digits = format!("{:.0}", (number / unit).round() * unit);
@@ -130,9 +130,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_size_is_told_with_two_digits() {
-        for (number, told) in [(94_321.0, "94,000"), (1_250_000.0, "1,300,000"), (87.4, "87"), (4.0, "4")] {
-            assert_eq!(round(number), told);
+    fn sizes_are_rounded_to_two_digits() {
+        for (number, expected) in [(94_321.0, "94,000"), (1_250_000.0, "1,300,000"), (87.4, "87"), (4.0, "4")] {
+            assert_eq!(round(number), expected);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Fixed work on fixed data, one step of an update's way each: what `cargo xtask guard` counts the instructions of, and
-//! `cargo bench -p joey-bench` takes the time of.
+//! Fixed work on fixed data, one step of an update's path each. `cargo xtask guard` counts its instructions, and `cargo
+//! bench -p joey-bench` measures its time.
 
 use std::hint::black_box;
 use std::io;
@@ -22,19 +22,19 @@ use joey_shared::window::{Window, second_of};
 use joey_shared::wire::{BatchHead, ServerMessage, Update, UpdatesWriter};
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// How often a step is done in one round.
-pub const EACH: usize = 100;
+/// Number of repetitions of a step in one round.
+pub const REPETITIONS: usize = 100;
 const S: u64 = 1_000_000_000;
-/// When everything happens, in ns since the Unix epoch.
+/// The time of all updates, in ns since the Unix epoch.
 const NOW: u64 = 1_544_101_820 * S;
 
-/// A step with its data at hand, ready for so many rounds.
+/// A step with its data prepared, which runs a number of rounds.
 pub type Ready = Box<dyn FnMut(usize) -> Result<()>>;
 
-/// One step: its name, and what gets its data.
+/// One step: its name, and a function that prepares its data.
 pub type Step = (&'static str, fn() -> Result<Ready>);
 
-/// The steps in the order in which an update meets them.
+/// The steps in the order in which an update passes them.
 pub const STEPS: [Step; 8] = [
     ("decode", decode_frames),
     ("publish", publish),
@@ -46,7 +46,7 @@ pub const STEPS: [Step; 8] = [
     ("quantile", quantile),
 ];
 
-/// Histograms of some 15 neighbouring bins, as a second of a computation has.
+/// Histograms of about 15 neighbouring bins, as a second of a computation has.
 fn histograms() -> Vec<Histogram> {
     let mut rng = Rng::with_seed(1);
     let mut histogram = |at: usize| {
@@ -54,7 +54,7 @@ fn histograms() -> Vec<Histogram> {
         (0..1_000).for_each(|_| histogram.record(1 << (10 + at % 5) << rng.u32(..15) | rng.u64(..1_000)));
         histogram
     };
-    (0..EACH).map(&mut histogram).collect()
+    (0..REPETITIONS).map(&mut histogram).collect()
 }
 
 fn frames() -> Vec<Vec<u8>> {
@@ -86,11 +86,11 @@ fn updates() -> Vec<Update> {
 }
 
 fn head() -> BatchHead {
-    let to = EACH as u64;
+    let to = REPETITIONS as u64;
     BatchHead { feed: 1, from: 1, to, cut_ns: NOW, end_ns: NOW, period_ns: 2 * S, series: Vec::new() }
 }
 
-/// A frame with all its names, as the first of a series on a connection.
+/// Decodes a frame with all its names, as the first frame of a series on a connection.
 fn decode_frames() -> Result<Ready> {
     let frames = frames();
     Ok(Box::new(move |rounds| {
@@ -101,10 +101,10 @@ fn decode_frames() -> Result<Ready> {
     }))
 }
 
-/// A decoded frame into the log, and its part of a cut.
+/// Publishes a decoded frame to the log, including its share of cutting a batch.
 fn publish() -> Result<Ready> {
     let (hub, frames) = (Hub::new(Config::default(), 7), frames());
-    let app = hub.app("bench").ok().context("there is room")?;
+    let app = hub.app("bench").ok().context("the limits are not reached")?;
     Ok(Box::new(move |rounds| {
         let decoded: Vec<DataPoint<'_>> = frames
             .iter()
@@ -115,7 +115,7 @@ fn publish() -> Result<Ready> {
             .collect();
         for _ in 0..rounds {
             for metrics in &decoded {
-                hub.publish(&app, black_box(metrics), NOW).ok().context("there is room")?;
+                hub.publish(&app, black_box(metrics), NOW).ok().context("the limits are not reached")?;
             }
             hub.cut_all(NOW);
         }
@@ -123,22 +123,22 @@ fn publish() -> Result<Ready> {
     }))
 }
 
-/// A frame from a connection to the log, and its part of a cut.
+/// Reads a frame from a connection and publishes it, including its share of cutting a batch.
 fn ingest_frames() -> Result<Ready> {
-    // No producer would be let send this fast.
+    // Without a rate limit, which would reject frames at this speed.
     let config = Config { frames_per_sec_max: NonZeroU32::MAX, ..Config::default() };
     let hub = Arc::new(Hub::new(config, 7));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
     let frames = frames().concat();
     Ok(Box::new(move |rounds| {
-        let again = Again { bytes: frames.clone(), at: 0, left: rounds };
+        let again = RepeatedBytes { bytes: frames.clone(), at: 0, left: rounds };
         runtime.block_on(ingest::read_producer(Arc::clone(&hub), peer, again));
         Ok(())
     }))
 }
 
-/// An update into a message.
+/// Encodes an update into a message.
 fn encode() -> Result<Ready> {
     let updates = updates();
     Ok(Box::new(move |rounds| {
@@ -152,7 +152,7 @@ fn encode() -> Result<Ready> {
     }))
 }
 
-/// An update out of a message.
+/// Decodes an update from a message.
 fn read() -> Result<Ready> {
     let mut writer = UpdatesWriter::new(&head());
     updates().iter().for_each(|update| writer.push(update));
@@ -170,7 +170,7 @@ fn read() -> Result<Ready> {
     }))
 }
 
-/// A histogram added to another.
+/// Adds a histogram to another.
 fn merge() -> Result<Ready> {
     let (mut sum, histograms) = (Histogram::default(), histograms());
     Ok(Box::new(move |rounds| {
@@ -181,7 +181,7 @@ fn merge() -> Result<Ready> {
     }))
 }
 
-/// A window that slides by a second and takes an update in, with another one leaving.
+/// Slides a window by a second and adds an update, while another update leaves it.
 fn slide() -> Result<Ready> {
     let (mut window, mut updates) = (Window::new(50), updates());
     let mut end_ns = NOW;
@@ -199,7 +199,7 @@ fn slide() -> Result<Ready> {
     }))
 }
 
-/// The four quantiles that a table shows.
+/// Computes the four quantiles that a table shows.
 fn quantile() -> Result<Ready> {
     let histograms = histograms();
     Ok(Box::new(move |rounds| {
@@ -214,14 +214,14 @@ fn quantile() -> Result<Ready> {
     }))
 }
 
-/// A connection that sends the same bytes so many times and never pauses.
-struct Again {
+/// A connection that delivers the same bytes a number of times without pausing.
+struct RepeatedBytes {
     bytes: Vec<u8>,
     at: usize,
     left: usize,
 }
 
-impl AsyncRead for Again {
+impl AsyncRead for RepeatedBytes {
     fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         while self.left > 0 && buffer.remaining() > 0 {
             let end = self.bytes.len().min(self.at + buffer.remaining());

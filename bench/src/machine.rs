@@ -1,4 +1,4 @@
-//! What the operating system says about processes and about itself.
+//! Resource use of processes and properties of the machine, from the operating system.
 
 use std::fs;
 use std::process::Command;
@@ -10,13 +10,13 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::ClockId;
 use nix::unistd::Pid;
 
-/// The CPU time that a process has used, in user space and in the kernel, to the nanosecond.
+/// CPU time that a process has used, in user space and in the kernel, to the nanosecond.
 pub(crate) fn cpu(pid: u32) -> Result<Duration> {
     let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(i32::try_from(pid)?)).context("the process is gone")?;
     Ok(clock.now()?.into())
 }
 
-/// Memory of a process in KiB: its own pages, and its share of those that it shares (PSS).
+/// Memory of a process in KiB: its private pages and its share of shared pages (PSS).
 pub(crate) fn memory_kib(pid: u32) -> Result<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).context("no Pss in smaps_rollup")?;
@@ -28,13 +28,13 @@ fn busy() -> Result<Duration> {
     let stat = fs::read_to_string("/proc/stat")?;
     let fields = stat.lines().next().context("/proc/stat is empty")?.split_whitespace().skip(1);
     let ticks: Vec<u64> = fields.map(str::parse).collect::<Result<_, _>>()?;
-    // user, nice, system, idle, iowait, irq, softirq, steal; what guests use is in user already.
+    // user, nice, system, idle, iowait, irq, softirq, steal; guest time is included in user.
     let busy: u64 =
         ticks.iter().take(8).enumerate().filter(|(at, _)| !matches!(at, 3 | 4)).map(|(_, ticks)| ticks).sum();
     Ok(Duration::from_millis(busy * 10))
 }
 
-/// How busy the machine was with other things than the measurement.
+/// How busy the machine was with other work than the measurement.
 pub(crate) struct Noise {
     pids: Vec<u32>,
     began: Instant,
@@ -43,13 +43,13 @@ pub(crate) struct Noise {
 }
 
 impl Noise {
-    /// Begins to listen; `pids` are the servers that are measured.
-    pub(crate) fn listen(pids: &[u32]) -> Result<Self> {
+    /// Starts measuring; `pids` are the servers under test.
+    pub(crate) fn start(pids: &[u32]) -> Result<Self> {
         let pids = [pids, &[std::process::id()]].concat();
         Ok(Self { own: all(&pids)?, busy: busy()?, began: Instant::now(), pids })
     }
 
-    /// How many cores other processes used meanwhile.
+    /// Number of cores that other processes have used since the start.
     pub(crate) fn cores(&self) -> Result<f64> {
         let own = all(&self.pids)? - self.own;
         let other = (busy()? - self.busy).saturating_sub(own);
@@ -61,7 +61,7 @@ fn all(pids: &[u32]) -> Result<Duration> {
     pids.iter().map(|&pid| cpu(pid)).sum()
 }
 
-/// Two cores that server and generator do not share. On a machine with a single one they share it.
+/// Two different cores for the server and the load generator. On a machine with a single core they share it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cores {
     server: usize,
@@ -76,7 +76,7 @@ impl Cores {
         Ok(Self { server, generator: allowed.next().unwrap_or(server) })
     }
 
-    /// What this thread starts from now on, programs and threads, runs where servers run.
+    /// Runs `start` so that the programs and threads it starts run on the server's core.
     pub(crate) fn as_server<T>(self, start: impl FnOnce() -> T) -> Result<T> {
         pin(self.server)?;
         let started = start();
@@ -84,7 +84,7 @@ impl Cores {
         Ok(started)
     }
 
-    /// This thread and those that it starts run where the generator runs.
+    /// Moves this thread, and threads that it starts, to the generator's core.
     pub(crate) fn as_generator(self) -> Result<()> {
         pin(self.generator)
     }
@@ -96,20 +96,20 @@ fn pin(core: usize) -> Result<()> {
     Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
 }
 
-/// As many open files as the machine allows; gives how many.
+/// Raises the limit of open files to the maximum; returns the limit.
 pub(crate) fn open_files() -> Result<u64> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     Ok(most)
 }
 
-/// The day, as `date` says it.
+/// Current date in the format of `date`.
 pub(crate) fn date() -> String {
-    let said = Command::new("date").args(["-u", "+%-d %B %Y"]).env("LC_ALL", "C").output();
-    said.map_or_else(|_| "?".to_owned(), |said| String::from_utf8_lossy(&said.stdout).trim().to_owned())
+    let output = Command::new("date").args(["-u", "+%-d %B %Y"]).env("LC_ALL", "C").output();
+    output.map_or_else(|_| "?".to_owned(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// What this machine is, in one line.
+/// Description of this machine in one line.
 pub(crate) fn description() -> String {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpuinfo

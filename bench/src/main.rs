@@ -1,11 +1,11 @@
-//! How light the relay is: measured beside the best, in one run, on one machine.
+//! Benchmarks of the relay beside other systems, in one run on one machine.
 //!
-//! `cargo xtask bench` builds the relay and this program and starts it. One thread is a crowd of viewers (`crowd`), another
-//! a producer (`publisher`), both on one core; the systems under test (`system`, `server`) run on the other. What is said of a
-//! system is what the operating system says about its process (`machine`). `workload` measures, `report` prints.
+//! `cargo xtask bench` builds the relay and this program and starts it. One thread is a crowd of viewers (`crowd`),
+//! another a producer (`publisher`), both on one core; the systems under test (`system`, `server`) run on the other.
+//! Resource use is what the operating system reports for a process (`machine`). `workload` measures, `report` prints.
 
 mod machine;
-mod figures;
+mod statistics;
 mod record;
 mod topic;
 mod protocol;
@@ -26,13 +26,13 @@ use anyhow::{Result, bail};
 use crate::machine::Cores;
 use crate::system::{ALL, CHOOSING, System};
 
-/// Who takes part in the burst of the quick run; in its other workloads it is the first, or the first two.
+/// The systems in the burst of the quick run; its other workloads use only the first one or two.
 const QUICK: [System; 3] = [System::Joey, System::Uws, System::Axum];
 
 fn main() -> Result<()> {
-    let words: Vec<String> = env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words.as_slice() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
         ["serve-axum", port] => return peer::axum(port.parse()?),
         ["serve-floor", port] => return peer::floor(port.parse()?),
         _ => {}
@@ -40,8 +40,8 @@ fn main() -> Result<()> {
     let files = machine::open_files()?;
     let cores = Cores::find()?;
     cores.as_generator()?;
-    report::heading(files, if words == ["--quick"] { &QUICK } else { &ALL });
-    match words.as_slice() {
+    report::heading(files, if arguments == ["--quick"] { &QUICK } else { &ALL });
+    match arguments.as_slice() {
         ["--quick"] => quick::ratios(&quick::measure(&QUICK, &QUICK[..2], &QUICK[..1], cores)?),
         [] => everything(cores),
         ["burst"] => report::dashboard(&ALL, cores).map(drop),

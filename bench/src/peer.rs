@@ -1,4 +1,4 @@
-//! Peers that are part of this program: it starts itself anew for each.
+//! Peers that are part of this program, which starts itself again for each.
 
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -15,14 +15,14 @@ use futures_util::SinkExt as _;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{Mutex, broadcast};
 
-/// Bytes read at once by whoever drops them.
+/// Bytes read at once when they are discarded.
 const READ_BYTES: usize = 64 * 1024;
-/// Messages that wait for a slow viewer.
+/// Messages queued for a slow viewer.
 const QUEUE: usize = 4_096;
-/// Bytes read from a viewer at once, as the relay does it; the library's default of 128 KiB is a known trap.
+/// Bytes read from a viewer at once, as in the relay; the library's default is 128 KiB per viewer.
 const VIEWER_BYTES: usize = 4 * 1024;
 
-/// Reads what comes over any connection, and drops it.
+/// Reads everything from any connection and discards it.
 pub(crate) fn floor(port: u16) -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     for stream in listener.incoming() {
@@ -37,7 +37,7 @@ pub(crate) fn floor(port: u16) -> Result<()> {
 
 type Topics = Arc<Mutex<HashMap<String, broadcast::Sender<Message>>>>;
 
-/// What anybody would write with axum: a broadcast channel for each topic, whose viewers send what they find in one go.
+/// A simple axum server: a broadcast channel for each topic, whose viewers send all pending messages at once.
 #[tokio::main]
 pub(crate) async fn axum(port: u16) -> Result<()> {
     let router = Router::new().route("/pub", any(publish)).route("/sub", any(subscribe)).with_state(Topics::default());
@@ -58,7 +58,7 @@ async fn publish(
     let channel = channel(&topics, topic).await;
     upgrade.on_upgrade(async move |mut socket| {
         while let Some(Ok(message)) = socket.recv().await {
-            // Nobody watches; that is no reason to stop.
+            // Sending fails without viewers, which is not an error.
             channel.send(message).ok();
         }
     })
@@ -81,7 +81,7 @@ async fn forward(mut socket: WebSocket, mut updates: broadcast::Receiver<Message
                 Err(RecvError::Lagged(_)) => continue,
                 Err(RecvError::Closed) => return Ok(()),
             },
-            said = socket.recv() => match said {
+            received = socket.recv() => match received {
                 Some(Ok(_)) => continue,
                 _ => return Ok(()),
             },

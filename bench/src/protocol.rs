@@ -1,4 +1,4 @@
-//! As much of other systems' protocols as a load generator needs.
+//! The parts of other systems' protocols that a load generator needs.
 
 pub(crate) mod mqtt;
 pub(crate) mod nats;

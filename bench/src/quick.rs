@@ -1,18 +1,18 @@
-//! Six ratios: what the relay promises about its weight.
+//! Six ratios that summarise the relay's cost.
 
 use anyhow::{Context as _, Result};
 
-use crate::figures::Runs;
 use crate::machine::Cores;
 use crate::report::{self, SERIES, VIEWERS};
+use crate::statistics::Runs;
 use crate::system::System;
 use crate::workload::{Burst, Scene, Spaced};
 
-/// How long the relay lets an update wait for company at most, in ms: its default, which these runs leave as it is. Where little
-/// comes it waits less, and then there is less to take away than this.
+/// The relay's default batching delay in ms, which these runs do not change. With few updates the relay waits for less,
+/// so the corrected latency is a lower bound.
 const BATCH_MS: f64 = 50.0;
 
-/// What the ratios are made of.
+/// The measurements behind the ratios.
 pub(crate) struct Measured {
     burst: Vec<Burst>,
     spaced: Vec<Spaced>,
@@ -22,7 +22,7 @@ pub(crate) struct Measured {
     join: Runs,
 }
 
-/// Measures and prints all of it, with these systems in the burst and those in *spaced* and *idle*.
+/// Runs and prints all measurements, with these systems in the burst, in *spaced* and in *idle*.
 pub(crate) fn measure(burst: &[System], spaced: &[System], idle: &[System], cores: Cores) -> Result<Measured> {
     let burst = report::dashboard(burst, cores)?;
     let spaced = report::spaced(spaced, cores)?;
@@ -35,9 +35,9 @@ pub(crate) fn measure(burst: &[System], spaced: &[System], idle: &[System], core
 /// Prints the ratios.
 pub(crate) fn ratios(measured: &Measured) -> Result<()> {
     let Measured { burst, spaced, idle, floor, alone, join } = measured;
-    let joey = burst.iter().find(|figures| figures.system == System::Joey).context("joey was not measured")?;
+    let joey = burst.iter().find(|result| result.system == System::Joey).context("joey was not measured")?;
     let raw = Scene::dashboard(VIEWERS, SERIES).records().first().context("there is an application")?.bytes();
-    let p99_ms = |system| spaced.iter().find(|figures| figures.system == system).map(|figures| figures.p99_ms.least());
+    let p99_ms = |system| spaced.iter().find(|result| result.system == system).map(|result| result.p99_ms.least());
     let latency = p99_ms(System::Joey).zip(p99_ms(System::Uws));
     println!();
     if let Some((joey, uws)) = latency {
@@ -46,7 +46,7 @@ pub(crate) fn ratios(measured: &Measured) -> Result<()> {
             without_batching(joey)
         );
     }
-    if let Some(uws) = burst.iter().find(|figures| figures.system == System::Uws) {
+    if let Some(uws) = burst.iter().find(|result| result.system == System::Uws) {
         ratio("fanout_cpu_vs_uws", joey.cpu.least() / uws.cpu.least());
     }
     ratio("wire_bytes_vs_raw", joey.bytes / raw);

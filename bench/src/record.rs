@@ -1,7 +1,7 @@
-//! What is published: Wallaroo's frames of histograms that look real, and where in a frame its moment stands.
+//! The published data: Wallaroo frames with realistic histograms, and the position of the timestamp in a frame.
 //!
-//! The end of a frame's period is the moment at which it was written. Every system carries it to its viewers, whatever it puts
-//! around it, so it is the one stamp by which all of them can be timed.
+//! The period end of a frame is the time at which it was written. Every system delivers it to its viewers, whatever its
+//! own framing, so it is the one timestamp that works for all of them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,16 +11,16 @@ use joey::demo::emitter;
 use joey_shared::histogram::Histogram;
 use joey_shared::series::{Filter, SeriesKey, Topic};
 
-/// Different histograms of one series; a series that always said the same would flatter whoever sends differences.
+/// Number of different histograms of one series. A series that never changes would favour delta encodings.
 const VARIANTS: usize = 8;
-/// The period that every frame says it covers, in ns: 1 s.
+/// The period of every frame, in ns: 1 s.
 const PERIOD_NS: u64 = 1_000_000_000;
-/// Bytes at the end of a frame that hold its moment.
+/// Length of the timestamp at the end of a frame, in bytes.
 const STAMP: usize = 8;
-/// The length in front of a frame, which only Wallaroo's own stream has.
+/// Length of the prefix of a frame, which only Wallaroo's own stream has, in bytes.
 pub(crate) const LENGTH: usize = 4;
 
-/// The time on the wall in ns since the Unix epoch.
+/// Current wall-clock time in ns since the Unix epoch.
 pub(crate) fn now_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
@@ -56,41 +56,42 @@ impl Records {
         Self { app: app.to_owned(), frames: (0..series * VARIANTS).map(make).collect(), series }
     }
 
-    /// One frame of each series, all of the moment `at_ns`.
+    /// One frame of each series, with the timestamp `at_ns`.
     pub(crate) fn round(&mut self, number: usize, at_ns: u64) -> impl Iterator<Item = &[u8]> {
         let first = number % VARIANTS * self.series;
         self.frames[first..first + self.series].iter_mut().map(move |frame| stamped(frame, at_ns))
     }
 
-    /// One frame of the moment `at_ns`, and the number of its series.
+    /// One frame with the timestamp `at_ns`, and the number of its series.
     pub(crate) fn one(&mut self, number: usize, at_ns: u64) -> (usize, &[u8]) {
         let at = number % self.frames.len();
         (at % self.series, stamped(&mut self.frames[at], at_ns))
     }
 
-    /// The application.
+    /// Name of the application.
     pub(crate) fn app(&self) -> &str {
         &self.app
     }
 
-    /// The topic of the series of this number.
+    /// The topic of series number `number`.
     pub(crate) fn topic(&self, number: usize) -> Topic {
         Topic { app: self.app.clone(), filter: Filter::Series(key(number)) }
     }
 
-    /// Series.
+    /// Number of series.
     pub(crate) const fn series(&self) -> usize {
         self.series
     }
 
-    /// Mean length of a frame without the length in front: what a system carries that takes frames as they are.
+    /// Mean length of a frame without its length prefix, which is what a system forwards that does not re-encode
+    /// frames.
     pub(crate) fn bytes(&self) -> f64 {
         let all: usize = self.frames.iter().map(|frame| frame.len() - LENGTH).sum();
         all as f64 / self.frames.len() as f64
     }
 }
 
-/// What is measured, as Wallaroo names it.
+/// Categories, as Wallaroo names them.
 pub(crate) const CATEGORIES: [&str; 3] = ["computation", "node-ingress-egress", "start-to-end"];
 
 fn key(number: usize) -> SeriesKey {
@@ -108,17 +109,17 @@ fn stamped(frame: &mut [u8], at_ns: u64) -> &[u8] {
     frame
 }
 
-/// When the frame that `bytes` end with was written, in ns since the Unix epoch.
+/// When the frame at the end of `bytes` was written, in ns since the Unix epoch.
 pub(crate) fn stamp(bytes: &[u8]) -> u64 {
     bytes.last_chunk().map_or(0, |stamp| u64::from_be_bytes(*stamp))
 }
 
-/// A second of a busy computation: log-normal durations, one in a thousand of them with a long tail.
+/// A second of a busy computation: log-normal durations, one in a thousand with a long tail.
 fn histogram(series: usize, rng: &mut Rng) -> Histogram {
     let mut histogram = Histogram::default();
     let median_ns = 10_000.0 * (1.0 + (series % 7) as f64);
     let sigma = [0.5, 1.0, 1.5][series % 3];
-    // A thousandth of the draws, each counted a thousand times and a few more, has the shape of a million events.
+    // A thousand draws, each counted about a hundred times, approximate the shape of a hundred thousand events.
     for _ in 0..1_000 {
         let normal = (-2.0 * (1.0 - rng.f64()).ln()).sqrt() * (std::f64::consts::TAU * rng.f64()).cos();
         let mut ns = median_ns * (sigma * normal).exp();
@@ -138,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_round_has_every_series_once_and_bears_its_moment() {
+    fn a_round_contains_every_series_once_with_its_timestamp() {
         let mut records = Records::new("bench", 10);
         for number in [0, 1, VARIANTS] {
             let frames: Vec<Vec<u8>> = records.round(number, 1_544_101_820_000_000_077).map(<[u8]>::to_vec).collect();

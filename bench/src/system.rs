@@ -1,4 +1,4 @@
-//! What is measured: the relay and its peers, and how each of them is started.
+//! The systems under test, the relay and its peers, and how to start each.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::{env, iter};
 
 use anyhow::{Context as _, Result};
 
-/// A system that carries updates from producers to viewers.
+/// A system that delivers updates from producers to viewers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum System {
     /// The relay.
@@ -17,26 +17,26 @@ pub(crate) enum System {
     Uws,
     /// A broadcast channel of tokio behind axum's WebSocket.
     Axum,
-    /// NATS, whose viewers come over WebSocket.
+    /// NATS with viewers over WebSocket.
     Nats,
-    /// The module nchan of nginx.
+    /// The nginx module nchan.
     Nchan,
-    /// Mosquitto: MQTT, whose viewers come over WebSocket.
+    /// Mosquitto: MQTT with viewers over WebSocket.
     Mosquitto,
     /// The npm package of this name.
     Ws,
-    /// Reads what comes and drops it.
+    /// Reads everything and discards it.
     Floor,
 }
 
-/// Everything that has viewers.
+/// All systems with viewers.
 pub(crate) const ALL: [System; 7] =
     [System::Joey, System::Uws, System::Axum, System::Nats, System::Nchan, System::Mosquitto, System::Ws];
-/// Those whose viewers can choose below the level of an application.
+/// The systems with topics below an application.
 pub(crate) const CHOOSING: [System; 4] = [System::Joey, System::Uws, System::Nats, System::Mosquitto];
 
 impl System {
-    /// As it is called in tables.
+    /// Its name in tables.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Joey => "joey",
@@ -50,12 +50,12 @@ impl System {
         }
     }
 
-    /// Whether producers have a port of their own.
+    /// Whether producers have a separate port.
     pub(crate) const fn has_own_ingest(self) -> bool {
         matches!(self, Self::Joey | Self::Nats | Self::Mosquitto)
     }
 
-    /// Whether it is here. What it is not is said once, and it is left out.
+    /// Whether it is installed.
     pub(crate) fn is_installed(self) -> bool {
         match self {
             Self::Joey | Self::Axum | Self::Floor => true,
@@ -67,7 +67,7 @@ impl System {
         }
     }
 
-    /// Its version, as it says itself.
+    /// Its version, as it reports it.
     pub(crate) fn version(self) -> Option<String> {
         let (mut command, lead) = match self {
             Self::Joey => (command(joey().ok()?, &["--version"]), "joey "),
@@ -82,17 +82,18 @@ impl System {
             Self::Nchan => (command("dpkg-query".into(), &["-W", "-f=${Version}", "libnginx-mod-nchan"]), ""),
             Self::Axum | Self::Floor => return None,
         };
-        let said = String::from_utf8(command.output().ok()?.stdout).ok()?;
-        said.lines().next()?.strip_prefix(lead).map(str::to_owned)
+        let output = String::from_utf8(command.output().ok()?.stdout).ok()?;
+        output.lines().next()?.strip_prefix(lead).map(str::to_owned)
     }
 
-    /// The command that starts it in the foreground, with further `words`; files that it needs go into `folder`.
+    /// The command that starts it in the foreground, with further `arguments`. Files that it needs are written to
+    /// `folder`.
     pub(crate) fn command(
         self,
         ingest: SocketAddr,
         viewers: SocketAddr,
         folder: &Path,
-        words: &[&str],
+        arguments: &[&str],
     ) -> Result<Command> {
         let port = viewers.port().to_string();
         let script = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(name);
@@ -112,7 +113,7 @@ impl System {
             Self::Joey => {
                 let mut command = command(joey()?, &["serve", "--log-level", "error", "--per-address", "0"]);
                 command.args(["--viewers", "19000", "--ingest", &ingest.to_string(), "--http", &viewers.to_string()]);
-                command.args(words);
+                command.args(arguments);
                 command
             }
             Self::Uws => {
@@ -149,7 +150,7 @@ impl System {
     }
 }
 
-/// Says loudly which of `systems` are missing, and gives the others.
+/// Reports which of `systems` are missing, and returns the others.
 pub(crate) fn installed(systems: &[System]) -> Vec<System> {
     let (here, missing): (Vec<System>, Vec<System>) = systems.iter().partition(|system| system.is_installed());
     for system in missing {
@@ -158,29 +159,29 @@ pub(crate) fn installed(systems: &[System]) -> Vec<System> {
     here
 }
 
-/// Where Debian's nginx looks for nchan.
+/// Path of nchan in Debian's nginx.
 const NCHAN: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
 
-fn command(program: PathBuf, words: &[&str]) -> Command {
+fn command(program: PathBuf, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
-    command.args(words);
+    command.args(arguments);
     command
 }
 
 fn joey() -> Result<PathBuf> {
-    Ok(env::var_os("JOEY_BIN").context("JOEY_BIN names no relay")?.into())
+    Ok(env::var_os("JOEY_BIN").context("JOEY_BIN is not set")?.into())
 }
 
 fn bun() -> Option<PathBuf> {
     Some(node_modules()?.join("bun/bin/bun.exe")).filter(|file| file.exists())
 }
 
-/// Where `cargo xtask bench --install-peers` has npm put things.
+/// The folder into which `cargo xtask bench --install-peers` installs npm packages.
 fn node_modules() -> Option<PathBuf> {
     Some(PathBuf::from(env::var_os("JOEY_PEERS")?).join("node_modules")).filter(|folder| folder.exists())
 }
 
-/// A program on `PATH`, or where Debian keeps servers and only root's `PATH` leads.
+/// A program on `PATH`, or in `/usr/sbin`, which only root's `PATH` contains on Debian.
 fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     let mut files = env::split_paths(&path).chain(iter::once("/usr/sbin".into())).map(|folder| folder.join(name));

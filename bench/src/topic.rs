@@ -1,22 +1,22 @@
-//! What a viewer watches, and what that is called in systems that route by a name alone.
+//! The topics of a viewer, and their names in systems that route by name only.
 
 use joey_shared::series::{Filter, SeriesKey, Topic};
 
-/// How finely what is published is named.
+/// How finely published data is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Grain {
-    /// By its application: all that anybody wants when everybody wants everything.
+    /// By application: sufficient if every viewer subscribes to everything.
     App,
     /// By application, category and name, so that viewers can choose.
     Series,
 }
 
-/// All of an application.
-pub(crate) fn whole(app: &str) -> Topic {
+/// The topic of a whole application.
+pub(crate) fn app_topic(app: &str) -> Topic {
     Topic { app: app.to_owned(), filter: Filter::All }
 }
 
-/// The name of a topic, its parts between slashes. One that covers another begins as that does.
+/// The channel of a topic, with parts separated by slashes. The channel of a wider topic is its prefix.
 pub(crate) fn channel(topic: &Topic) -> String {
     match &topic.filter {
         Filter::All => topic.app.clone(),
@@ -27,7 +27,7 @@ pub(crate) fn channel(topic: &Topic) -> String {
     }
 }
 
-/// A pattern for everything that a topic covers, where `rest` stands for whatever follows.
+/// A pattern for everything within a topic; `rest` matches the remaining parts.
 pub(crate) fn pattern(topic: &Topic, grain: Grain, rest: &str) -> String {
     let is_leaf = grain == Grain::App || matches!(topic.filter, Filter::Series(_));
     if is_leaf { channel(topic) } else { format!("{}/{rest}", channel(topic)) }
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_begins_as_what_covers_it() {
+    fn a_channel_begins_with_the_channel_of_a_wider_topic() {
         let key = |name: &str| SeriesKey {
             category: "computation".to_owned(),
             pipeline: "Alerts".to_owned(),
@@ -48,7 +48,7 @@ mod tests {
         let series = Topic { app: "bench".to_owned(), filter: Filter::Series(key("a b")) };
         assert_eq!(channel(&series), "bench/computation/a_b");
         assert_eq!(pattern(&series, Grain::Series, "#"), "bench/computation/a_b");
-        assert_eq!(pattern(&whole("bench"), Grain::Series, "#"), "bench/#");
-        assert_eq!(pattern(&whole("bench"), Grain::App, "#"), "bench");
+        assert_eq!(pattern(&app_topic("bench"), Grain::Series, "#"), "bench/#");
+        assert_eq!(pattern(&app_topic("bench"), Grain::App, "#"), "bench");
     }
 }

@@ -1,6 +1,6 @@
-//! What is measured, each as one function: it brings servers, publishers and viewers together and gives figures.
+//! The workloads, each as one function that combines servers, publishers and viewers and returns measurements.
 //!
-//! Every run first verifies that each viewer gets everything; only then does time count.
+//! Every run first verifies that each viewer receives everything, and only then measures.
 
 mod burst;
 mod history;
@@ -22,27 +22,27 @@ pub(crate) use stalled::{EACH as STALLED_EACH, RATE as STALLED_RATE, SECONDS as 
 
 use std::time::Duration;
 
-use crate::figures::Runs;
+use crate::statistics::Runs;
 
-/// The period of a dashboard: everything is flushed once in it.
+/// The period of a dashboard: everything is flushed once per period.
 pub(crate) const PERIOD: Duration = Duration::from_secs(1);
-/// What a relay under test is told so that a producer may send as it can.
+/// Arguments of a relay under test that disable the rate limit of producers.
 const UNPACED: [&str; 2] = ["--frames-per-sec", "100000000"];
-/// The same, and that history may grow without a limit in the way.
+/// The same, and a history without a size limit.
 const UNLIMITED: [&str; 4] = [UNPACED[0], UNPACED[1], "--ring-bytes", "4294967296"];
 
-/// Several runs of one figure, and how noisy the machine was during each.
+/// Several runs of one measurement, and the noise of the machine during each.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Noted {
-    pub(crate) figure: Runs,
+pub(crate) struct NoisyRuns {
+    pub(crate) value: Runs,
     /// In cores.
     pub(crate) noise: Runs,
 }
 
-impl Noted {
-    /// One more run.
-    pub(crate) fn add(&mut self, (figure, noise): (f64, f64)) {
-        self.figure.add(figure);
+impl NoisyRuns {
+    /// Adds a run.
+    pub(crate) fn add(&mut self, (value, noise): (f64, f64)) {
+        self.value.add(value);
         self.noise.add(noise);
     }
 }

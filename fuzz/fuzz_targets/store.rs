@@ -1,4 +1,4 @@
-//! Updates of any values into the windows.
+//! Updates with arbitrary values, applied to windows.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A producer's bytes, in pieces of any size.
+//! A producer's bytes, in chunks of any size.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! A whole conversation with a viewer.
+//! A sequence of messages to a viewer.
 
 #![no_main]
 

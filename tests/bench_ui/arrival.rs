@@ -48,7 +48,7 @@ pub(crate) fn figures() -> Vec<Figure> {
     let relay = Relay::start();
     let mut producer = relay.producer("Arrival", "worker");
     producer.send_all(&frames());
-    relay.accepts(PERIODS * SERIES as u64);
+    relay.wait_for_accepted(PERIODS * SERIES as u64);
     let mut files = Vec::new();
     let mut waits = [const { Vec::new() }; 4];
     for visit in 1..=VISITS {
@@ -96,12 +96,12 @@ fn visit_once(relay: &Relay, is_slow: bool) -> Visit {
     sleep(SETTLED);
     browser.open(&format!("http://{}/#/applications/Arrival/dashboard", relay.http));
     let row_ms = eventually("a row with the right numbers", || {
-        let at = browser.ask("return window.rowAt", &[]);
+        let at = browser.evaluate("return window.rowAt", &[]);
         Some([at[0].as_f64()?, at[1].as_f64()?])
     });
     let fetched = "return performance.getEntriesByType('resource').map(file => new URL(file.name))
         .filter(file => file.host === location.host && file.protocol === location.protocol).map(file => file.pathname)";
-    let fetched = browser.ask(fetched, &[]);
+    let fetched = browser.evaluate(fetched, &[]);
     let fetched = fetched.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
     Visit { row_ms, files: std::iter::once("/".to_owned()).chain(fetched).collect() }
 }
@@ -110,7 +110,7 @@ fn visit_once(relay: &Relay, is_slow: bool) -> Visit {
 fn weights(relay: &Relay, files: &[String], encoding: &str) -> Vec<Figure> {
     let mut kinds = BTreeMap::new();
     for file in files {
-        let (status, head, _) = relay.get_with(file, &format!("Accept-Encoding: {encoding}\r\n"));
+        let (status, head, _) = relay.get_with_headers(file, &format!("Accept-Encoding: {encoding}\r\n"));
         assert_eq!(status, 200, "{file}");
         let field = |line: &str| line.to_ascii_lowercase().strip_prefix("content-length:")?.trim().parse::<f64>().ok();
         let bytes = head.lines().find_map(field).expect("an answer has a length");

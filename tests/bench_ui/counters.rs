@@ -26,9 +26,9 @@ pub(crate) struct Counters {
 impl Counters {
     /// Reads them; `Performance.enable` comes first.
     pub(crate) fn read(relay: &Relay, browser: &Browser) -> Self {
-        let metrics = browser.answer("Performance.getMetrics", json!({}));
-        let browsers: f64 = browser.processes().into_iter().filter_map(cpu_secs).sum();
-        let own: f64 = [relay.process(), std::process::id()].into_iter().filter_map(cpu_secs).sum();
+        let metrics = browser.command_result("Performance.getMetrics", json!({}));
+        let browsers: f64 = browser.process_ids().into_iter().filter_map(cpu_secs).sum();
+        let own: f64 = [relay.process_id(), std::process::id()].into_iter().filter_map(cpu_secs).sum();
         Self { metrics, cpu_secs: browsers, others_secs: busy_secs() - browsers - own, at: Instant::now() }
     }
 
@@ -75,12 +75,12 @@ impl Memory {
     /// Collects, and reads.
     pub(crate) fn read(browser: &Browser) -> Self {
         browser.command("HeapProfiler.collectGarbage", json!({}));
-        let usage = browser.answer("Runtime.getHeapUsage", json!({}));
+        let usage = browser.command_result("Runtime.getHeapUsage", json!({}));
         let mb = |name: &str| usage[name].as_f64().unwrap_or(f64::NAN) / MB;
         Self {
             heap_mb: mb("usedSize"),
             document_mb: mb("embedderHeapUsedSize"),
-            process_mb: browser.processes().into_iter().filter_map(page_mb).fold(0.0, f64::max),
+            process_mb: browser.process_ids().into_iter().filter_map(page_mb).fold(0.0, f64::max),
         }
     }
 }

@@ -91,7 +91,7 @@ fn open(relay: &Relay, app: &str, rows: usize) -> Browser {
     browser.command("Performance.enable", json!({}));
     browser.open(&format!("http://{}/#/applications/{app}/dashboard", relay.http));
     eventually(&format!("{rows} rows"), || {
-        let _ = browser.ask(SHOW_ALL, &[]);
+        let _ = browser.evaluate(SHOW_ALL, &[]);
         (browser.count("tbody tr") >= rows as u64).then_some(())
     });
     sleep(SETTLED);
@@ -103,7 +103,7 @@ fn measure(scene: &str, relay: &Relay, browser: &Browser) -> Vec<Figure> {
     let [mut cpu, mut noise, mut tasks, mut late, mut longest] = [const { Vec::new() }; 5];
     for round in 1..=ROUNDS {
         eprintln!("{scene}, round {round} of {ROUNDS}");
-        let _ = browser.ask("longTasks.length = 0", &[]);
+        let _ = browser.evaluate("longTasks.length = 0", &[]);
         let before = Counters::read(relay, browser);
         sleep(COUNTED);
         let after = Counters::read(relay, browser);
@@ -112,11 +112,11 @@ fn measure(scene: &str, relay: &Relay, browser: &Browser) -> Vec<Figure> {
         }
         cpu.push(after.cpu_ms_per_sec(&before));
         noise.push(after.noise(&before));
-        let count = browser.ask("return longTasks.length", &[]).as_f64().unwrap_or(f64::NAN);
+        let count = browser.evaluate("return longTasks.length", &[]).as_f64().unwrap_or(f64::NAN);
         tasks.push(count * 60.0 / COUNTED.as_secs_f64());
-        let _ = browser.ask(FRAMES, &[]);
+        let _ = browser.evaluate(FRAMES, &[]);
         sleep(WATCHED);
-        let frames = browser.ask(FRAMES_END, &[]);
+        let frames = browser.evaluate(FRAMES_END, &[]);
         late.push(frames[0].as_f64().unwrap_or(f64::NAN));
         longest.push(frames[1].as_f64().unwrap_or(f64::NAN));
     }
@@ -129,7 +129,7 @@ fn measure(scene: &str, relay: &Relay, browser: &Browser) -> Vec<Figure> {
         named("late frames", "%", late),
         named("longest frame", "ms", longest),
         named("JavaScript's heap", "MB", vec![memory.heap_mb]),
-        named("WebAssembly's memory", "MB", vec![browser.ask(MEMORIES, &[]).as_f64().unwrap_or(f64::NAN)]),
+        named("WebAssembly's memory", "MB", vec![browser.evaluate(MEMORIES, &[]).as_f64().unwrap_or(f64::NAN)]),
         named("document", "MB", vec![memory.document_mb]),
         named("process of the page", "MB", vec![memory.process_mb]),
         named("nodes", "1", vec![Counters::read(relay, browser).value("Nodes")]),
@@ -175,7 +175,7 @@ impl Source {
         }
         let past_s = now_ns() / S;
         send(past_s);
-        relay.accepts((past_s - first_s) * (WORKERS * SERIES) as u64);
+        relay.wait_for_accepted((past_s - first_s) * (WORKERS * SERIES) as u64);
         let thread = thread::spawn(move || {
             while !is_asked.load(Ordering::Relaxed) {
                 send(now_ns() / S);

@@ -1,31 +1,31 @@
-//! The page as the tests read it, and what they put on it.
+//! Helpers that fill the page with data and read it.
 
 use std::collections::BTreeMap;
 
-use joey_tests::browser::{Browser, page_words};
+use joey_tests::browser::{Browser, page_arguments};
 use joey_tests::oracle::ViewId;
 use joey_tests::{Frame, Oracle, Producer, Relay, S, eventually_is, now_ns};
 use serde_json::{Value, json};
 
 /// A relay that serves the page.
-pub(crate) fn relay(words: &[&str]) -> Relay {
-    let page = page_words();
-    let all: Vec<&str> = page.iter().map(String::as_str).chain(words.iter().copied()).collect();
+pub(crate) fn relay(arguments: &[&str]) -> Relay {
+    let page = page_arguments();
+    let all: Vec<&str> = page.iter().map(String::as_str).chain(arguments.iter().copied()).collect();
     Relay::start_with(&all)
 }
 
-/// The address of the page that `relay` serves, `hash` being what stands after `#`.
+/// Address of the page that `relay` serves; `hash` is the part after `#`.
 pub(crate) fn address(relay: &Relay, hash: &str) -> String {
     format!("http://{}/#{hash}", relay.http)
 }
 
-/// Text as it stands in an address: everything but letters and digits of ASCII escaped.
+/// Percent-encodes everything except ASCII letters, digits and `-._~`.
 pub(crate) fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
-/// The address of a view's own page.
+/// Address of the detail page of a view.
 pub(crate) fn detail(app: &str, (kind, names): &ViewId) -> String {
     const KNOWN: [&str; 7] = [
         "start-to-end",
@@ -46,16 +46,16 @@ pub(crate) fn now_s() -> u64 {
     now_ns() / S / 2 * 2
 }
 
-/// Five minutes of an application with everything that a page has to show, its newest period complete.
-pub(crate) fn world(app: &str) -> Oracle {
-    let mut chance = fastrand::Rng::with_seed(0xca11);
+/// Five minutes of an application with all kinds of data that a page shows; its newest period is complete.
+pub(crate) fn sample_data(app: &str) -> Oracle {
+    let mut rng = fastrand::Rng::with_seed(0xca11);
     let mut frames = Vec::new();
     let end = now_s() - 2;
     for at in (0..148).rev() {
         let end_s = end - 2 * at;
         for (pipeline, worker) in [("Orders", "initializer"), ("Orders", "worker-2"), ("Market (data)", "worker-2")] {
             let mut durations = |most: usize, low: u32, high: u32| -> Vec<u64> {
-                (0..chance.usize(0..most)).map(|_| (1 << chance.u32(low..high)) + chance.u64(..1 << low)).collect()
+                (0..rng.usize(0..most)).map(|_| (1 << rng.u32(low..high)) + rng.u64(..1 << low)).collect()
             };
             let mut add = |category: &str, name: &str, id: u16, values: &[u64]| {
                 frames.push(Frame { id, ..Frame::new(app, category, [pipeline, worker, name], end_s).with(values) });
@@ -73,14 +73,14 @@ pub(crate) fn world(app: &str) -> Oracle {
             add("gc-pause", "young", 0, &durations(3, 20, 24));
         }
     }
-    // So short a period is complete at once.
+    // A period this short is complete at once.
     frames.push(
         Frame::new(app, "computation", ["Orders", "initializer", "Check order"], end + 1).with(&[5]).lasting(S / 100),
     );
     Oracle { frames }
 }
 
-/// Sends everything that the oracle knows, each worker over its own connection; they stay open.
+/// Sends all frames of the oracle, each worker's over its own connection; the connections stay open.
 pub(crate) fn send(relay: &Relay, oracle: &Oracle) -> Vec<Producer> {
     let before = relay.metric("joey_frames_accepted_total");
     let mut workers: BTreeMap<&str, Vec<&Frame>> = BTreeMap::new();
@@ -93,39 +93,39 @@ pub(crate) fn send(relay: &Relay, oracle: &Oracle) -> Vec<Producer> {
         producer
     };
     let producers = workers.into_iter().map(connect).collect();
-    relay.accepts(before + oracle.frames.len() as u64);
+    relay.wait_for_accepted(before + oracle.frames.len() as u64);
     producers
 }
 
-/// What the page says of one view, in the words of `joey stats --json`: quantiles by name, throughput.
-pub(crate) type Said = BTreeMap<String, Value>;
+/// The cells of one view by column, in the format of `joey stats --json`.
+pub(crate) type Cells = BTreeMap<String, Value>;
 
 /// Columns of percentiles and the names of their quantiles.
 const QUANTILES: [(&str, &str); 5] =
     [("p50", "0.5"), ("p95", "0.95"), ("p99", "0.99"), ("p999", "0.999"), ("p9999", "0.9999")];
 
-/// What the page must say of a view: the columns that are `shown`.
-pub(crate) fn expected(view: &Value, ingestion: Option<&Value>, shown: &[&str]) -> Said {
-    let mut said = Said::new();
+/// The cells that the page must show for a view, limited to the columns in `shown`.
+pub(crate) fn expected(view: &Value, ingestion: Option<&Value>, shown: &[&str]) -> Cells {
+    let mut cells = Cells::new();
     for (column, name) in QUANTILES {
-        said.insert(column.to_owned(), view["quantiles"].get(name).cloned().unwrap_or(Value::Null));
+        cells.insert(column.to_owned(), view["quantiles"].get(name).cloned().unwrap_or(Value::Null));
     }
     for column in ["min", "median", "max"] {
-        said.insert(column.to_owned(), rate(&view["throughput"][column]));
-        said.insert(format!("{column} in"), ingestion.map_or(Value::Null, |view| rate(&view["throughput"][column])));
+        cells.insert(column.to_owned(), rate(&view["throughput"][column]));
+        cells.insert(format!("{column} in"), ingestion.map_or(Value::Null, |view| rate(&view["throughput"][column])));
     }
-    said.insert("count".to_owned(), view["count"].clone());
-    said.retain(|column, _| shown.contains(&column.as_str()));
-    said
+    cells.insert("count".to_owned(), view["count"].clone());
+    cells.retain(|column, _| shown.contains(&column.as_str()));
+    cells
 }
 
-/// A rate without the question whether a whole number has a point.
+/// A rate in a form in which whole numbers with and without a decimal point are equal.
 fn rate(value: &Value) -> Value {
     value.as_f64().map_or(Value::Null, |rate| json!(rate.to_string()))
 }
 
-/// Reads the cells below each element that `selector` finds; each comes with its `data-kind` and names.
-pub(crate) fn read(browser: &Browser, selector: &str) -> BTreeMap<ViewId, Said> {
+/// Reads the cells below each element that matches `selector`, keyed by its `data-kind` and names.
+pub(crate) fn read(browser: &Browser, selector: &str) -> BTreeMap<ViewId, Cells> {
     let script = "
         return [...document.querySelectorAll(arguments[0])].map(row => ({
             id: [row.dataset.kind, row.dataset.pipeline ?? null, row.dataset.worker ?? null, row.dataset.name ?? null],
@@ -133,36 +133,36 @@ pub(crate) fn read(browser: &Browser, selector: &str) -> BTreeMap<ViewId, Said> 
                 [cell.dataset.col, cell.dataset.low ?? null, cell.dataset.high ?? null,
                  cell.dataset.value ?? null, cell.dataset.in ?? null]),
         }))";
-    let rows = browser.ask(script, &[selector.into()]);
+    let rows = browser.evaluate(script, &[selector.into()]);
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let number = |value: &Value| text(value).map_or(Value::Null, |text| serde_json::from_str(&text).expect("a number"));
     let mut read = BTreeMap::new();
     for row in rows.as_array().expect("rows") {
         let id = &row["id"];
         let id = (text(&id[0]).unwrap_or_default(), [text(&id[1]), text(&id[2]), text(&id[3])]);
-        let mut said = Said::new();
+        let mut cells = Cells::new();
         for cell in row["cells"].as_array().expect("cells") {
             let column = text(&cell[0]).expect("a column has a name");
             if column.starts_with('p') {
                 let range = if cell[1].is_null() { Value::Null } else { json!([number(&cell[1]), number(&cell[2])]) };
-                said.insert(column, range);
+                cells.insert(column, range);
             } else if column == "count" {
-                said.insert(column, number(&cell[3]));
+                cells.insert(column, number(&cell[3]));
             } else {
-                said.insert(format!("{column} in"), rate(&number(&cell[4])));
-                said.insert(column, rate(&number(&cell[3])));
+                cells.insert(format!("{column} in"), rate(&number(&cell[4])));
+                cells.insert(column, rate(&number(&cell[3])));
             }
         }
-        assert!(read.insert(id.clone(), said).is_none(), "{id:?} twice in {selector}");
+        assert!(read.insert(id.clone(), cells).is_none(), "{id:?} twice in {selector}");
     }
     read
 }
 
-/// What the rows of a table show.
+/// Columns of the rows of a table.
 pub(crate) const ROW: [&str; 9] = ["p50", "p95", "p99", "min", "median", "max", "min in", "median in", "max in"];
 
-/// Waits until the rows that `selector` finds are exactly the views that `wanted` names, with the oracle's numbers.
-pub(crate) fn rows_are(
+/// Waits until the rows that match `selector` are exactly the views that `wanted` accepts, with the oracle's numbers.
+pub(crate) fn wait_for_rows(
     browser: &Browser,
     selector: &str,
     oracle: &Oracle,
@@ -175,11 +175,11 @@ pub(crate) fn rows_are(
         let source = views.keys().find(source)?;
         (kind == "start-to-end").then(|| &views[source])
     };
-    let expected: BTreeMap<ViewId, Said> = views
+    let expected: BTreeMap<ViewId, Cells> = views
         .iter()
         .filter(|(id, _)| wanted(id))
         .map(|(id, view)| (id.clone(), expected(view, ingestion(id), &ROW)))
         .collect();
-    assert!(!expected.is_empty(), "a check of nothing");
+    assert!(!expected.is_empty(), "there must be something to check");
     eventually_is(selector, &expected, || read(browser, selector));
 }

@@ -1,78 +1,80 @@
-//! What sharing costs, against what `docs/scaling.md` says that it costs: every message and byte that crosses to a real server,
-//! for two, three and four real relays.
+//! Checks the traffic that `docs/scaling.md` states: every message and byte between a real server and two, three and
+//! four real relays.
 
 use std::time::Duration;
 
-use joey_tests::ledger::send;
-use joey_tests::{Ear, Nats, Relay, eventually};
+use joey_tests::delivery::send;
+use joey_tests::{Nats, NatsSubscriber, Relay, eventually};
 
-use super::{check, only_log, relay, relays, witness};
+use super::{check, checked_viewer, only_log, relay, relays};
 
 /// Messages and their bytes.
 type Amount = [u64; 2];
 
-/// What was said at the server, by kind.
+/// Messages at the server, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Said {
+struct Traffic {
     batches: Amount,
-    /// Of logs and wants, to all.
-    words: Amount,
-    /// Questions, and parts of answers.
+    /// Announcements of logs and subscriptions, to all relays.
+    announcements: Amount,
+    /// Requests for history, and parts of responses.
     history: Amount,
 }
 
-/// What one relay counts.
+/// Counters of one relay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counted {
+struct RelayCounters {
     sent: Amount,
     received: Amount,
-    asked: u64,
+    requests: u64,
     batches: u64,
 }
 
-impl Counted {
+impl RelayCounters {
     fn by(relay: &Relay) -> Self {
         let metrics = relay.metrics();
-        let figure = |name: &str| {
+        let metric = |name: &str| {
             let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            value.map_or(0, |value| value.parse().expect("figures are whole numbers"))
+            value.map_or(0, |value| value.parse().expect("metrics are whole numbers"))
         };
-        let amount = |way: &str| ["messages", "bytes"].map(|what| figure(&format!("joey_cluster_{way}_{what}_total")));
-        let asked = figure("joey_cluster_history_requests_total");
-        Self { sent: amount("sent"), received: amount("received"), asked, batches: figure("joey_batches_total") }
+        let amount = |direction: &str| {
+            ["messages", "bytes"].map(|what| metric(&format!("joey_cluster_{direction}_{what}_total")))
+        };
+        let requests = metric("joey_cluster_history_requests_total");
+        Self { sent: amount("sent"), received: amount("received"), requests, batches: metric("joey_batches_total") }
     }
 }
 
-/// Somebody who hears everything and adds it up.
-struct Accountant<'a> {
-    ear: Ear,
-    said: Said,
+/// A client that receives every message and adds up the traffic.
+struct TrafficCounter<'a> {
+    subscriber: NatsSubscriber,
+    traffic: Traffic,
     relays: Vec<&'a Relay>,
 }
 
-impl Accountant<'_> {
-    /// Adds up what was said since it was asked last, and says whether anything was.
-    fn hears(&mut self) -> bool {
-        let heard = self.ear.so_far();
-        for (subject, payload) in &heard {
+impl TrafficCounter<'_> {
+    /// Adds up the messages since the last call, and returns whether there were any.
+    fn drain(&mut self) -> bool {
+        let received = self.subscriber.received();
+        for (subject, payload) in &received {
             let amount = match subject.split('.').nth(2) {
-                Some("log") => &mut self.said.batches,
-                Some("logs" | "wants") => &mut self.said.words,
-                _ => &mut self.said.history,
+                Some("log") => &mut self.traffic.batches,
+                Some("logs" | "wants") => &mut self.traffic.announcements,
+                _ => &mut self.traffic.history,
             };
             *amount = sum(*amount, [1, payload.len() as u64]);
         }
-        !heard.is_empty()
+        !received.is_empty()
     }
 
-    /// The books at a moment at which nothing is under way.
-    fn closes(&mut self) -> (Said, Vec<Counted>) {
-        eventually("a moment of silence", || {
-            self.hears();
-            let first: Vec<Counted> = self.relays.iter().map(|relay| Counted::by(relay)).collect();
+    /// The totals at a time at which nothing is in flight.
+    fn totals(&mut self) -> (Traffic, Vec<RelayCounters>) {
+        eventually("no messages for 50 ms", || {
+            self.drain();
+            let first: Vec<RelayCounters> = self.relays.iter().map(|relay| RelayCounters::by(relay)).collect();
             std::thread::sleep(Duration::from_millis(50));
-            let second: Vec<Counted> = self.relays.iter().map(|relay| Counted::by(relay)).collect();
-            (!self.hears() && first == second).then_some((self.said, second))
+            let second: Vec<RelayCounters> = self.relays.iter().map(|relay| RelayCounters::by(relay)).collect();
+            (!self.drain() && first == second).then_some((self.traffic, second))
         })
     }
 }
@@ -81,67 +83,79 @@ fn sum(one: Amount, other: Amount) -> Amount {
     [one[0] + other[0], one[1] + other[1]]
 }
 
-fn less(one: Amount, other: Amount) -> Amount {
+fn difference(one: Amount, other: Amount) -> Amount {
     [one[0] - other[0], one[1] - other[1]]
 }
 
 #[test]
-fn what_nobody_watches_elsewhere_costs_no_message_and_what_is_watched_costs_what_is_written() {
+fn batches_are_published_only_for_subscribed_logs_and_once_each() {
     for count in 2..=4 {
         let nats = Nats::start();
         let relays = relays(count, |_| nats.url());
         let idle = relay(&nats.url());
         let all: Vec<&Relay> = relays.iter().chain([&idle]).collect();
         for relay in &all {
-            relay.knows(count + 1);
+            relay.wait_for_relays(count + 1);
         }
-        let ear = Ear::at(&nats, "joey.>");
-        let mut accountant = Accountant { ear, said: Said::default(), relays: all };
+        let subscriber = NatsSubscriber::subscribe(&nats, "joey.>");
+        let mut counter = TrafficCounter { subscriber, traffic: Traffic::default(), relays: all };
         let mut producer = relays[0].producer("App", "w");
         send(&mut producer, "App", "w", 1..=500);
-        relays[0].accepts(500);
-        eventually("it is cut", || (relays[0].metric("joey_batches_total") > 0).then_some(()));
+        relays[0].wait_for_accepted(500);
+        eventually("the batch is cut", || (relays[0].metric("joey_batches_total") > 0).then_some(()));
         let epoch = only_log(&relays[0]);
-        let mut local = witness(&relays[0], epoch);
+        let mut local = checked_viewer(&relays[0], epoch);
         check(&mut local, 500);
-        let (said, counted) = accountant.closes();
-        assert_eq!((said.batches, said.history), ([0, 0], [0, 0]), "nobody watches elsewhere");
-        assert!(counted.iter().all(|relay| relay.asked == 0));
+        let (traffic, counted) = counter.totals();
+        assert_eq!((traffic.batches, traffic.history), ([0, 0], [0, 0]), "no viewers at other relays");
+        assert!(counted.iter().all(|relay| relay.requests == 0));
 
-        // Each other relay asks for what there is once, or again where the answer took a second; the answer is one message.
-        let mut watching: Vec<_> = relays[1..].iter().map(|relay| witness(relay, epoch)).collect();
-        watching.iter_mut().for_each(|witness| check(witness, 500));
-        let (begun, before) = accountant.closes();
-        let asked: Vec<u64> = before.iter().map(|relay| relay.asked).collect();
+        // Each other relay requests the history once, or again if the response took a second; the response is one
+        // message.
+        let mut watching: Vec<_> = relays[1..].iter().map(|relay| checked_viewer(relay, epoch)).collect();
+        watching.iter_mut().for_each(|checked| check(checked, 500));
+        let (begun, before) = counter.totals();
+        let requests: Vec<u64> = before.iter().map(|relay| relay.requests).collect();
         let watchers = 1..relays.len();
-        let is_right =
-            |(at, &asked): (usize, &u64)| if watchers.contains(&at) { (1..=2).contains(&asked) } else { asked == 0 };
-        assert!(asked.iter().enumerate().all(is_right), "{asked:?}: the origin, those who watch, the idle one");
-        let (questions, history) = (asked.iter().sum::<u64>(), begun.history[0]);
-        assert!((questions + count - 1..=2 * questions).contains(&history), "{history} messages for {asked:?}");
+        let is_right = |(at, &requests): (usize, &u64)| {
+            if watchers.contains(&at) { (1..=2).contains(&requests) } else { requests == 0 }
+        };
+        assert!(
+            requests.iter().enumerate().all(is_right),
+            "{requests:?}: the origin, the subscribed relays, the idle one"
+        );
+        let (request_count, history) = (requests.iter().sum::<u64>(), begun.history[0]);
+        assert!(
+            (request_count + count - 1..=2 * request_count).contains(&history),
+            "{history} messages for {requests:?}"
+        );
 
         for round in 0..10 {
             let from = 501 + round * 100;
             send(&mut producer, "App", "w", from..from + 100);
-            watching.iter_mut().for_each(|witness| witness.reads_to(from + 99));
+            watching.iter_mut().for_each(|checked| checked.read_to(from + 99));
         }
-        watching.iter_mut().for_each(|witness| check(witness, 1_500));
-        let (end, after) = accountant.closes();
-        let batches = less(end.batches, begun.batches);
-        let words = less(end.words, begun.words);
-        assert_eq!(end.history, begun.history, "nothing was missing");
-        assert_eq!(batches[0], after[0].batches - before[0].batches, "each batch once, for {count} relays as for two");
+        watching.iter_mut().for_each(|checked| check(checked, 1_500));
+        let (end, after) = counter.totals();
+        let batches = difference(end.batches, begun.batches);
+        let announcements = difference(end.announcements, begun.announcements);
+        assert_eq!(end.history, begun.history, "no relay requested history");
+        assert_eq!(batches[0], after[0].batches - before[0].batches, "each batch is published once for {count} relays");
         assert!(batches[1] / 1_000 <= 40, "{} bytes for each of 1,000 updates", batches[1]);
-        let mut words_of_all = [0, 0];
+        let mut all_announcements = [0, 0];
         for (at, (before, after)) in before.iter().zip(&after).enumerate() {
             let (is_origin, is_idle) = (at == 0, at as u64 == count);
-            let (sent, received) = (less(after.sent, before.sent), less(after.received, before.received));
-            let own_words = less(sent, if is_origin { batches } else { [0, 0] });
-            words_of_all = sum(words_of_all, own_words);
-            // Whoever watches gets each batch once, and everybody gets the words of the others.
+            let (sent, received) = (difference(after.sent, before.sent), difference(after.received, before.received));
+            let own_announcements = difference(sent, if is_origin { batches } else { [0, 0] });
+            all_announcements = sum(all_announcements, own_announcements);
+            // Each subscribed relay receives each batch once, and every relay receives the announcements of the others.
             let watched = if is_origin || is_idle { [0, 0] } else { batches };
-            assert_eq!(received, sum(less(words, own_words), watched), "relay {at} of {count}, and one that is idle");
+            assert_eq!(
+                received,
+                sum(difference(announcements, own_announcements), watched),
+                "relay {at} of {count}, plus an idle one"
+            );
         }
-        assert_eq!(words_of_all, words, "nobody says anything else");
+        assert_eq!(all_announcements, announcements, "there are no other messages");
     }
 }

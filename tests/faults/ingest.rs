@@ -1,141 +1,143 @@
-//! Bytes that are cut short, turned over or dripped: each costs the frame or the connection it belongs to, and is counted.
+//! Bytes that are truncated, corrupted or sent slowly: each loses only its frame or connection, and is counted.
 
 use std::time::Duration;
 
-use joey_tests::ledger::{Witness, check_books, numbered, send};
-use joey_tests::producer::Answer;
+use joey_tests::delivery::{CheckedViewer, check_frame_counts, numbered, send};
+use joey_tests::producer::Reply;
 use joey_tests::proxy::Proxy;
 use joey_tests::{Producer, Relay, Viewer, eventually, eventually_is};
 
-/// A relay with a producer that does nothing wrong, and a viewer of what it sends.
-struct Neighbourhood {
+/// A relay with a well-behaved producer and a viewer of what it sends.
+struct HealthyClients {
     relay: Relay,
     neighbour: Producer,
-    witness: Witness,
+    checked: CheckedViewer,
     sent: Vec<u64>,
 }
 
-impl Neighbourhood {
+impl HealthyClients {
     fn new() -> Self {
         let relay = Relay::start();
         let mut neighbour = relay.producer("App", "w");
         send(&mut neighbour, "App", "w", [1]);
-        relay.accepts(1);
-        let witness = Witness::of("App", Viewer::connect(&relay));
-        Self { relay, neighbour, witness, sent: vec![1] }
+        relay.wait_for_accepted(1);
+        let checked = CheckedViewer::subscribe("App", Viewer::connect(&relay));
+        Self { relay, neighbour, checked, sent: vec![1] }
     }
 
-    /// The neighbour sends one more.
-    fn goes_on(&mut self) {
+    /// Sends one more frame of the well-behaved producer.
+    fn send_next(&mut self) {
         let number = self.sent.len() as u64 + 1;
         self.neighbour.send(&numbered("App", "w", number));
         self.sent.push(number);
     }
 
-    /// The neighbour's viewer has got everything, once, and the relay has taken `others` frames besides and refused `refused`.
-    fn stays_exact(mut self, others: u64, refused: u64) {
-        self.witness.reads_to(self.sent.len() as u64);
-        self.witness.check(&self.sent);
-        check_books(&self.relay, self.sent.len() as u64 + others, refused);
+    /// Checks that the viewer received everything once, and that the relay accepted `others` more frames and rejected
+    /// `rejected`.
+    fn check_delivery(mut self, others: u64, rejected: u64) {
+        self.checked.read_to(self.sent.len() as u64);
+        self.checked.check(&self.sent);
+        check_frame_counts(&self.relay, self.sent.len() as u64 + others, rejected);
     }
 }
 
 #[test]
-fn a_connection_that_is_reset_within_a_frame_is_counted_as_truncated() {
-    let mut here = Neighbourhood::new();
+fn a_connection_reset_within_a_frame_is_counted_as_truncated() {
+    let mut here = HealthyClients::new();
     let bytes = numbered("Broken", "w", 1).encode();
     for at in 1..bytes.len() {
         let mut producer = Producer::connect(here.relay.ingest);
         producer.write(&bytes[..at]);
         producer.reset();
         if at % 10 == 0 {
-            here.goes_on();
+            here.send_next();
         }
     }
     let cuts = bytes.len() as u64 - 1;
     eventually_is("frames counted as truncated", &cuts, || here.relay.rejected("truncated"));
-    here.stays_exact(0, cuts);
+    here.check_delivery(0, cuts);
 }
 
 #[test]
-fn any_bit_may_be_wrong_and_costs_no_more_than_its_frame() {
-    let mut here = Neighbourhood::new();
+fn any_wrong_bit_loses_at_most_its_frame() {
+    let mut here = HealthyClients::new();
     let bytes = numbered("Broken", "w", 1).encode();
     let mut producer = Producer::connect(here.relay.ingest);
     let mut sent = 0;
-    // Behind the length; that has its own test.
+    // After the length, which has its own test.
     for bit in 4 * 8..bytes.len() * 8 {
         let mut wrong = bytes.clone();
         wrong[bit / 8] ^= 1 << (bit % 8);
         producer.write(&wrong);
         sent += 1;
         if bit % 100 == 0 {
-            here.goes_on();
+            here.send_next();
         }
     }
     let own = here.sent.len() as u64;
-    let refused = eventually("each was accepted or refused", || {
-        let (accepted, refused) = here.relay.counted();
-        (accepted + refused == own + sent).then_some(refused)
+    let rejected = eventually("each frame is accepted or rejected", || {
+        let (accepted, rejected) = here.relay.frame_counts();
+        (accepted + rejected == own + sent).then_some(rejected)
     });
-    assert_eq!(producer.answer(Duration::from_millis(50)), Answer::Nothing, "its connection holds");
-    assert!(refused > 0, "a wrong byte in a length, a type or a period is seen");
-    here.stays_exact(sent - refused, refused);
+    assert_eq!(producer.read_reply(Duration::from_millis(50)), Reply::Nothing, "its connection stays open");
+    assert!(rejected > 0, "a wrong byte in a length, a type or a period is detected");
+    here.check_delivery(sent - rejected, rejected);
 }
 
 #[test]
-fn a_wrong_length_costs_its_connection_only() {
-    let mut here = Neighbourhood::new();
-    let wire = Proxy::to(here.relay.ingest);
+fn a_wrong_length_loses_only_its_connection() {
+    let mut here = HealthyClients::new();
+    let proxy = Proxy::new(here.relay.ingest);
     let bytes = numbered("Broken", "w", 1).encode();
-    let mut refused = 0;
+    let mut rejected = 0;
     for at in 0..4 {
-        wire.flip(at);
-        let mut producer = Producer::connect(wire.address);
+        proxy.flip_bit_at(at);
+        let mut producer = Producer::connect(proxy.address);
         producer.write(&bytes);
         producer.finish();
-        here.goes_on();
-        // Longer than a frame may be; longer than it is; shorter, so that the next length is read out of its middle.
-        let before = refused;
-        refused = eventually("it was refused", || {
-            let (_, refused) = here.relay.counted();
-            (refused > before).then_some(refused)
+        here.send_next();
+        // Longer than the maximum; longer than the frame; shorter, so that the next length is read from within the
+        // frame.
+        let before = rejected;
+        rejected = eventually("the frame is rejected", || {
+            let (_, rejected) = here.relay.frame_counts();
+            (rejected > before).then_some(rejected)
         });
     }
-    here.stays_exact(0, refused);
+    here.check_delivery(0, rejected);
 }
 
 #[test]
-fn a_hundred_producers_that_drip_are_cut_off_and_hold_up_nobody() {
-    let mut here = Neighbourhood::new();
+fn a_hundred_slow_producers_are_disconnected_without_affecting_others() {
+    let mut here = HealthyClients::new();
     let bytes = numbered("Slow", "w", 1).encode();
-    let mut drips: Vec<Producer> = (0..100).map(|_| Producer::connect(here.relay.ingest)).collect();
+    let mut slow_producers: Vec<Producer> = (0..100).map(|_| Producer::connect(here.relay.ingest)).collect();
     let mut at = 0;
-    eventually("each drip was cut off", || {
-        // A byte each, as long as they are taken; the frame would take two minutes.
-        drips.retain_mut(|producer| producer.tries_to_write(&bytes[at..=at]));
+    eventually("each slow producer is disconnected", || {
+        // One byte each as long as the relay reads them; the frame would take two minutes.
+        slow_producers.retain_mut(|producer| producer.try_write(&bytes[at..=at]));
         at += 1;
-        here.goes_on();
+        here.send_next();
         std::thread::sleep(Duration::from_millis(150));
-        drips.is_empty().then_some(())
+        slow_producers.is_empty().then_some(())
     });
     assert_eq!(here.relay.rejected("frame_timeout"), 100);
-    here.stays_exact(0, 100);
+    here.check_delivery(0, 100);
 }
 
 #[test]
-fn a_hundred_connections_of_garbage_are_cut_off_and_hold_up_nobody() {
-    let mut here = Neighbourhood::new();
-    let mut chance = fastrand::Rng::with_seed(12);
+fn a_hundred_connections_of_garbage_are_closed_without_affecting_others() {
+    let mut here = HealthyClients::new();
+    let mut rng = fastrand::Rng::with_seed(12);
     for _ in 0..100 {
-        let mut garbage: Vec<u8> = (0..100_000).map(|_| chance.u8(..)).collect();
-        // Otherwise it might announce a frame, and the rest would be waited for.
+        let mut garbage: Vec<u8> = (0..100_000).map(|_| rng.u8(..)).collect();
+        // Otherwise the bytes could announce a valid length, and the relay would wait for the rest.
         garbage[0] |= 0x80;
         let mut producer = Producer::connect(here.relay.ingest);
-        let _ = producer.tries_to_write(&garbage);
-        producer.is_cut_off();
-        here.goes_on();
+        let _ = producer.try_write(&garbage);
+        producer.wait_for_close();
+        here.send_next();
     }
     assert_eq!(here.relay.rejected("frame_too_long"), 100);
-    here.stays_exact(0, 100);
+    here.check_delivery(0, 100);
 }

@@ -1,9 +1,9 @@
-//! Clocks of producers that are off or jump, and the relay's own that is set: rates stay even, the windows of others do not move,
-//! and no update is lost.
+//! Producers' clocks that are wrong or jump, and a relay's own clock that is set: rates stay even, the windows of other
+//! workers do not move, and no update is lost.
 
 use std::time::Duration;
 
-use joey_tests::ledger::{Witness, check_books};
+use joey_tests::delivery::{CheckedViewer, check_frame_counts};
 use joey_tests::{Frame, Oracle, Producer, Relay, S, Viewer, eventually, eventually_is, now_ns};
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ fn frame(worker: &str, end_s: u64, value: u64) -> Frame {
 }
 
 #[test]
-fn a_clock_that_jumps_about_moves_nobody_elses_window() {
+fn a_jumping_clock_does_not_move_other_workers_windows() {
     let relay = Relay::start();
     let now_s = now_ns() / S / 2 * 2;
     let sound: Vec<Frame> = (1..=40).rev().map(|at| frame("sound", now_s - 2 * at, 1 << 20)).collect();
@@ -28,13 +28,14 @@ fn a_clock_that_jumps_about_moves_nobody_elses_window() {
         }
     }
     let sent = sound.len() + 6 * 5;
-    check_books(&relay, sent as u64, 0);
-    // All of them are given to who asks, whatever they say of the time.
-    let mut witness = Witness::of("App", Viewer::connect(&relay));
-    witness.reads_to(sent as u64);
-    // Those from the future are moved. What follows them, from the past, is late by either clock.
+    check_frame_counts(&relay, sent as u64, 0);
+    // A new viewer receives all of them, whatever their timestamps.
+    let mut checked = CheckedViewer::subscribe("App", Viewer::connect(&relay));
+    checked.read_to(sent as u64);
+    // The relay adjusts the clocks of frames from the future. The frames from the past that follow are late by either
+    // clock.
     assert!(relay.metric("joey_frames_clock_adjusted_total") >= 3 * 5);
-    let expected = Oracle::of(&sound).expected(300, 0);
+    let expected = Oracle::new(&sound).expected(300, 0);
     let expected = expected.values().find(|view| view["worker"] == "sound").expect("the worker has a view");
     let numbers = ["count", "bins", "min_ns", "max_ns", "quantiles"];
     eventually_is("the other worker's numbers", &numbers.map(|field| expected[field].clone()), || {
@@ -50,18 +51,18 @@ fn wait_until(at_ns: u64) {
     std::thread::sleep(Duration::from_nanos(at_ns.saturating_sub(now_ns())));
 }
 
-/// The next second that begins in a while, and some of it: when frames are sent.
+/// A second that begins soon; the first period ends then.
 fn next_second() -> u64 {
     now_ns() / S + 2
 }
 
-/// A worker that counts 100 events each second, by a clock that is `ahead` of the true time.
-struct Even {
+/// A worker that counts 100 events per second.
+struct SteadyWorker {
     app: &'static str,
     producer: Producer,
 }
 
-impl Even {
+impl SteadyWorker {
     fn new(relay: &Relay, app: &'static str) -> Self {
         Self { app, producer: relay.producer(app, "w") }
     }
@@ -73,7 +74,7 @@ impl Even {
     }
 }
 
-/// What `joey stats` says of the only computation of `app`: its throughput and count.
+/// Throughput and count that `joey stats` prints for the only computation of the application.
 fn rates(stats: &Value) -> (Value, Value) {
     let views = stats["views"].as_array().expect("there are views");
     let view = views.iter().find(|view| view["kind"] == "computation").expect("the computation has a view");
@@ -84,18 +85,18 @@ fn even(seconds: u64) -> (Value, Value) {
     (json!({"min": 100.0, "median": 100.0, "max": 100.0}), json!(100 * seconds))
 }
 
-/// Seconds by which the clock of worker `w` is said to need moving; none where it is not mentioned.
+/// Offset that the relay reports for the clock of worker `w`, in seconds; `None` if it reports none.
 fn named_offset(stats: &Value) -> Option<i64> {
     let clock = stats["clocks"].as_array()?.iter().find(|clock| clock["worker"] == "w")?;
     Some(clock["offset_ns"].as_i64()? / 1_000_000_000)
 }
 
 #[test]
-fn workers_whose_clocks_are_off_or_set_keep_their_even_rates() {
+fn workers_with_wrong_or_changing_clocks_keep_even_rates() {
     const SECONDS: u64 = 14;
     const SET_AFTER: u64 = 6;
     let relay = Relay::start();
-    // The name, how far the clock is ahead before and after it is set, and whether the worker stalls for a while.
+    // Name, how far the clock is ahead before and after it is set, and whether the worker stalls for a while.
     let cases: [(&str, i64, i64, bool); 8] = [
         ("right", 0, 0, false),
         ("ahead", 30, 30, false),
@@ -106,11 +107,11 @@ fn workers_whose_clocks_are_off_or_set_keep_their_even_rates() {
         ("set forward", 0, 600, false),
         ("an hour back", 3_600, 0, false),
     ];
-    let mut workers = cases.map(|(app, ..)| Even::new(&relay, app));
+    let mut workers = cases.map(|(app, ..)| SteadyWorker::new(&relay, app));
     let begin = next_second();
     let mut held: Vec<Vec<u64>> = vec![Vec::new(); cases.len()];
     for second in 0..SECONDS {
-        // Some tens of milliseconds before or after the period ends by the clock on the wall.
+        // Some tens of milliseconds before or after the period ends by the wall clock.
         wait_until((begin + second) * S + 500_000_000 + second * 37 % 80 * 1_000_000);
         for (at, &(_, before, after, stalls)) in cases.iter().enumerate() {
             if stalls && (4..9).contains(&second) {
@@ -123,7 +124,7 @@ fn workers_whose_clocks_are_off_or_set_keep_their_even_rates() {
         }
     }
     for (app, before, after, _) in cases {
-        let stats = eventually("everything has its place", || {
+        let stats = eventually("every period is placed", || {
             let stats = relay.stats_over(app, "1m");
             (rates(&stats) == even(SECONDS) && stats["late"] == 0).then_some(stats)
         });
@@ -133,18 +134,18 @@ fn workers_whose_clocks_are_off_or_set_keep_their_even_rates() {
 }
 
 #[test]
-fn the_relays_own_wall_clock_may_be_set_either_way() {
+fn setting_the_relays_wall_clock_forward_or_back_keeps_rates_even() {
     const SECONDS: u64 = 8;
     let library = std::env::var("FAKETIME_LIB")
         .unwrap_or_else(|_| format!("/usr/lib/{}-linux-gnu/faketime/libfaketimeMT.so.1", std::env::consts::ARCH));
     assert!(std::path::Path::new(&library).is_file(), "libfaketime is installed; `cargo xtask setup` does that");
     let steps: [i64; 4] = [600, -600, 3 * 3_600, -3 * 3_600];
-    let folder = tempfile::TempDir::new().expect("there is room for a file");
+    let folder = tempfile::TempDir::new().expect("a file can be written");
     let set = |step: i64, by: i64| {
         let file = folder.path().join(step.to_string());
         let next = folder.path().join(format!("{step}.next"));
-        std::fs::write(&next, format!("{by:+}\n")).expect("the folder is ours");
-        std::fs::rename(next, &file).expect("the folder is ours");
+        std::fs::write(&next, format!("{by:+}\n")).expect("the folder belongs to this test");
+        std::fs::rename(next, &file).expect("the folder belongs to this test");
         file
     };
     let mut relays = steps.map(|step| {
@@ -152,7 +153,7 @@ fn the_relays_own_wall_clock_may_be_set_either_way() {
         let preload = format!("LD_PRELOAD={library}");
         let wrapper = ["env", &preload, &file, "FAKETIME_NO_CACHE=1", "DONT_FAKE_MONOTONIC=1"];
         let relay = Relay::start_in(&wrapper, &[]);
-        let worker = Even::new(&relay, "App");
+        let worker = SteadyWorker::new(&relay, "App");
         (relay, worker)
     });
     let begin = next_second();
@@ -166,7 +167,7 @@ fn the_relays_own_wall_clock_may_be_set_either_way() {
         }
     }
     for (step, (relay, _)) in steps.iter().zip(&relays) {
-        let stats = eventually("the relay has noticed", || {
+        let stats = eventually("the relay detects the step", || {
             let stats = relay.stats_over("App", "1m");
             (stats["wall_clock_step_ns"] != 0 && rates(&stats) == even(SECONDS)).then_some(stats)
         });
@@ -179,9 +180,9 @@ fn the_relays_own_wall_clock_may_be_set_either_way() {
 }
 
 #[test]
-fn an_idle_component_that_flushes_late_does_not_move_its_worker() {
+fn an_idle_series_that_is_flushed_late_does_not_move_its_worker() {
     let relay = Relay::start();
-    let mut worker = Even::new(&relay, "App");
+    let mut worker = SteadyWorker::new(&relay, "App");
     let begin = next_second();
     for second in 0..6 {
         wait_until((begin + second) * S + 300_000_000);

@@ -1,7 +1,7 @@
-//! Chromium, through ChromeDriver: one browser for each test, ended with it.
+//! Chromium, driven through ChromeDriver. Each test starts its own browser, which ends with the test.
 //!
-//! The programs are those of `CHROMEDRIVER` and `CHROME`, else Debian's. Where they are missing a test fails with one line
-//! that says what installs them; it never passes by doing nothing.
+//! `CHROMEDRIVER` and `CHROME` name the programs; the defaults are Debian's paths. If one is missing, a test fails with
+//! a line that names the command that installs it. It never passes without doing anything.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,10 @@ use tokio::runtime::Runtime;
 
 use super::{checkout, eventually};
 
-/// What is pressed to get the programs that are missing.
+/// How to install missing programs.
 const REMEDY: &str = "run `cargo xtask setup`, or set CHROME and CHROMEDRIVER";
 
-/// Arguments that let Chromium run without a screen and keep it from talking to anybody but the relay.
+/// Arguments that run Chromium without a screen and stop it from connecting to anything but the relay.
 const ARGUMENTS: [&str; 9] = [
     "--headless=new",
     "--disable-gpu",
@@ -30,7 +30,7 @@ const ARGUMENTS: [&str; 9] = [
     "--window-size=1440,900",
 ];
 
-/// A browser with one page, driven step by step.
+/// A browser with one page.
 #[derive(Debug)]
 pub struct Browser {
     runtime: Runtime,
@@ -44,15 +44,15 @@ impl Browser {
     /// Starts a browser with an empty page.
     ///
     /// # Panics
-    /// When Chromium or ChromeDriver is missing or does not start.
+    /// If Chromium or ChromeDriver is missing or does not start.
     #[must_use]
     pub fn start() -> Self {
         let driver = find("CHROMEDRIVER", "/usr/bin/chromedriver");
         let chrome = find("CHROME", "/usr/bin/chromium");
-        let folder = TempDir::new().expect("there is room for a profile");
-        let log = File::create(folder.path().join("log")).expect("there is room for a log");
+        let folder = TempDir::new().expect("a temporary folder can be created");
+        let log = File::create(folder.path().join("log")).expect("a log can be written");
         let driver = Command::new(driver)
-            // The folder of profiles is ours, so that nothing is left behind.
+            // Use our own temporary folder for profiles, so that nothing is left behind.
             .arg("--port=0")
             .env("TMPDIR", folder.path())
             .stdin(Stdio::null())
@@ -65,8 +65,7 @@ impl Browser {
             let (_, rest) = log.split_once("successfully on port ")?;
             rest.split_once('.')?.0.parse::<u16>().ok()
         });
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("threads are to be had");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("the runtime starts");
         let mut browser = Self { runtime, page: None, driver, folder };
         let session = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities(&chrome));
         browser.page = Some(browser.runtime.block_on(session).expect("Chromium starts"));
@@ -77,63 +76,63 @@ impl Browser {
         self.page.as_ref().expect("the page is there until the end")
     }
 
-    /// Goes to an address.
+    /// Opens an address.
     ///
     /// # Panics
-    /// When the browser fails.
+    /// If the browser fails.
     pub fn open(&self, address: &str) {
         self.runtime.block_on(self.page().goto(address)).expect("the address opens");
     }
 
-    /// Runs a script on the page and gives what it returns; `arguments` are its `arguments`.
+    /// Runs a script on the page and returns its result; `arguments` are its `arguments`.
     ///
     /// # Panics
-    /// When the script throws.
+    /// If the script throws.
     #[must_use]
-    pub fn ask(&self, script: &str, arguments: &[Value]) -> Value {
+    pub fn evaluate(&self, script: &str, arguments: &[Value]) -> Value {
         let answer = self.runtime.block_on(self.page().execute(script, arguments.to_vec()));
         answer.unwrap_or_else(|error| panic!("{script}: {error}")).json().clone()
     }
 
-    /// What a script returns as text; empty for nothing.
+    /// Returns the result of a script as text; empty if there is none.
     #[must_use]
-    pub fn ask_text(&self, script: &str, arguments: &[Value]) -> String {
-        self.ask(script, arguments).as_str().unwrap_or_default().to_owned()
+    pub fn evaluate_text(&self, script: &str, arguments: &[Value]) -> String {
+        self.evaluate(script, arguments).as_str().unwrap_or_default().to_owned()
     }
 
-    /// Goes to another page of the app by its address after `#`.
-    pub fn go(&self, address: &str) {
-        let _ = self.ask("location.hash = arguments[0]", &[address.into()]);
+    /// Opens another view of the app by its address after `#`.
+    pub fn go_to(&self, address: &str) {
+        let _ = self.evaluate("location.hash = arguments[0]", &[address.into()]);
     }
 
     /// Sends one command of the DevTools protocol.
     ///
     /// # Panics
-    /// When Chromium refuses it.
+    /// If Chromium rejects it.
     pub fn command(&self, name: &str, parameters: Value) {
-        let _ = self.answer(name, parameters);
+        let _ = self.command_result(name, parameters);
     }
 
-    /// Sends one command of the DevTools protocol, and gives the answer.
+    /// Sends one command of the DevTools protocol and returns its result.
     ///
     /// # Panics
-    /// When Chromium refuses it.
+    /// If Chromium rejects it.
     #[must_use]
-    pub fn answer(&self, name: &str, parameters: Value) -> Value {
+    pub fn command_result(&self, name: &str, parameters: Value) -> Value {
         let answer = self.runtime.block_on(self.page().cdp().send_raw(name, parameters));
         answer.expect("Chromium knows the command")
     }
 
-    /// The numbers of the browser's processes.
+    /// Ids of the browser's processes.
     ///
     /// # Panics
-    /// When this is not Linux.
+    /// If this is not Linux.
     #[must_use]
-    pub fn processes(&self) -> Vec<u32> {
+    pub fn process_ids(&self) -> Vec<u32> {
         let processes = std::fs::read_dir("/proc").expect("this is Linux");
         let parent_of = |process: u32| {
             let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-            // After the program's name, which may hold anything: state, parent.
+            // The fields after the program's name, which can contain any character, are: state, parent.
             stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<u32>().ok()
         };
         let all = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
@@ -145,32 +144,32 @@ impl Browser {
     }
 
     /// Sends a signal, such as `STOP`, to the browser and all its processes, but not to ChromeDriver.
-    ///
+    /// Sends a signal such as `STOP` to the browser and all its processes, but not to ChromeDriver.
     /// # Panics
-    /// When there is no browser.
+    /// If there is no browser.
     pub fn signal(&self, name: &str) {
-        let ours: Vec<String> = self.processes().iter().map(ToString::to_string).collect();
+        let ours: Vec<String> = self.process_ids().iter().map(ToString::to_string).collect();
         assert!(!ours.is_empty(), "the browser has processes");
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", ours.join(" "))).status();
         assert!(sent.expect("there is a shell").success());
     }
 
     /// Puts an empty tab in front of the page.
-    ///
+    /// Opens an empty tab in front of the page.
     /// # Panics
-    /// When the browser fails.
+    /// If the browser fails.
     pub fn hide(&self) {
         let front = async {
             let tab = self.page().new_tab().await?;
             self.page().switch_to_window(tab).await
         };
-        self.runtime.block_on(front).expect("there is room for a tab");
+        self.runtime.block_on(front).expect("a tab can be opened");
     }
 
     /// Closes the tab in front of the page.
     ///
     /// # Panics
-    /// When the browser fails.
+    /// If the browser fails.
     pub fn show(&self) {
         let back = async {
             self.page().close_window().await?;
@@ -180,120 +179,120 @@ impl Browser {
         self.runtime.block_on(back).expect("the page is there");
     }
 
-    /// Makes the page this large, in CSS pixels; narrower than a window can be if need be.
+    /// Resizes the page, in CSS pixels. It can be narrower than a window can be.
     pub fn resize(&self, width: u32, height: u32) {
         let phone = width < 500;
         let metrics = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone});
         self.command("Emulation.setDeviceMetricsOverride", metrics);
     }
 
-    /// Says which colours the reader prefers: `dark` or `light`.
-    pub fn prefer(&self, colours: &str) {
+    /// Sets the colour scheme that the user prefers: `dark` or `light`.
+    pub fn set_color_scheme(&self, colours: &str) {
         let features = json!({"features": [{"name": "prefers-color-scheme", "value": colours}]});
         self.command("Emulation.setEmulatedMedia", features);
     }
 
-    /// Presses the first element that `selector` finds, as a person would: in the middle.
+    /// Clicks the first element that matches `selector`, in its middle.
     ///
     /// # Panics
-    /// When there is none.
-    pub fn press(&self, selector: &str) {
-        // An element may be drawn anew between being found and being pressed.
+    /// If there is none.
+    pub fn click(&self, selector: &str) {
+        // An element may be rendered again between the search and the click.
         eventually(&format!("{selector} can be pressed"), || {
             let pressed = async { self.page().find(By::Css(selector)).await?.click().await };
             self.runtime.block_on(pressed).ok()
         });
     }
 
-    /// Types into the first element that `selector` finds.
+    /// Types into the first element that matches `selector`.
     ///
     /// # Panics
-    /// When there is none.
+    /// If there is none.
     pub fn type_into(&self, selector: &str, text: &str) {
         let typed = async { self.page().find(By::Css(selector)).await?.send_keys(text).await };
         self.runtime.block_on(typed).unwrap_or_else(|error| panic!("cannot type into {selector}: {error}"));
     }
 
-    /// The text of the first element that `selector` finds, as it is in the document; empty where there is none.
+    /// Text of the first element that matches `selector`, as in the document; empty if there is none.
     #[must_use]
     pub fn text(&self, selector: &str) -> String {
-        self.ask_text("return document.querySelector(arguments[0])?.textContent ?? ''", &[selector.into()])
+        self.evaluate_text("return document.querySelector(arguments[0])?.textContent ?? ''", &[selector.into()])
     }
 
-    /// An attribute of the first element that `selector` finds.
+    /// An attribute of the first element that matches `selector`.
     #[must_use]
     pub fn attribute(&self, selector: &str, name: &str) -> String {
         let script = "return document.querySelector(arguments[0])?.getAttribute(arguments[1]) ?? ''";
-        self.ask_text(script, &[selector.into(), name.into()])
+        self.evaluate_text(script, &[selector.into(), name.into()])
     }
 
-    /// How many elements `selector` finds.
+    /// Number of elements that match `selector`.
     #[must_use]
     pub fn count(&self, selector: &str) -> u64 {
-        self.ask("return document.querySelectorAll(arguments[0]).length", &[selector.into()]).as_u64().unwrap_or(0)
+        self.evaluate("return document.querySelectorAll(arguments[0]).length", &[selector.into()]).as_u64().unwrap_or(0)
     }
 
-    /// The errors on the browser's console since the last time it was asked.
+    /// Errors on the browser's console since the last call.
     ///
     /// # Panics
-    /// When the driver does not tell.
+    /// If the driver does not return its log.
     #[must_use]
-    pub fn complaints(&self) -> Vec<String> {
+    pub fn console_errors(&self) -> Vec<String> {
         let entries = self.runtime.block_on(self.page().browser_log()).expect("the driver keeps a log");
         entries.into_iter().filter(|entry| entry.level == "SEVERE").map(|entry| entry.message).collect()
     }
 
-    /// Keeps a picture of the page as `name`.
+    /// Saves a screenshot of the page as `name`.
     ///
     /// # Panics
-    /// When there is no room for it.
-    pub fn picture(&self, name: &str) {
+    /// If it cannot be written.
+    pub fn save_screenshot(&self, name: &str) {
         let folder = artifacts();
-        std::fs::create_dir_all(&folder).expect("there is room for pictures");
+        std::fs::create_dir_all(&folder).expect("screenshots can be written");
         let file = folder.join(format!("{name}.png"));
-        self.runtime.block_on(self.page().screenshot(&file)).expect("there is room for pictures");
+        self.runtime.block_on(self.page().screenshot(&file)).expect("screenshots can be written");
     }
 }
 
 impl Drop for Browser {
     fn drop(&mut self) {
         if std::thread::panicking() && self.page.is_some() {
-            // What was on screen says more than any message.
+            // A screenshot shows more than any message.
             let name = std::thread::current().name().unwrap_or("test").replace("::", "-");
             let file = artifacts().join(format!("failed-{name}.png"));
             let _ = std::fs::create_dir_all(artifacts());
             let _ = self.runtime.block_on(self.page().screenshot(&file));
-            eprintln!("--- the page when it failed: {}", file.display());
+            eprintln!("--- screenshot of the failed page: {}", file.display());
         }
         if let Some(page) = self.page.take() {
             let _ = self.runtime.block_on(page.quit());
         }
         let _ = self.driver.kill();
         let _ = self.driver.wait();
-        // Named, so that it is dropped last: the browser writes into it until it has ended.
+        // Mentioned here so that it is dropped last: the browser writes into it until it has exited.
         let _ = &self.folder;
     }
 }
 
-/// Where pictures are kept.
+/// Folder for screenshots.
 #[must_use]
 pub fn artifacts() -> PathBuf {
     std::env::var_os("JOEY_ARTIFACTS").map_or_else(|| checkout().join("target/e2e"), PathBuf::from)
 }
 
-/// How the relay under test is to serve the page: words for its command line.
+/// Command-line arguments that make the relay under test serve the page.
 ///
 /// # Panics
-/// When there is no page.
+/// If the page has not been built.
 #[must_use]
-pub fn page_words() -> Vec<String> {
+pub fn page_arguments() -> Vec<String> {
     let dist = std::env::var_os("JOEY_DIST").map_or_else(|| checkout().join("dist"), PathBuf::from);
     assert!(dist.join("index.html").is_file(), "no page in {}: run `cargo xtask ui`, or set JOEY_DIST", dist.display());
     vec!["--ui-dir".to_owned(), dist.display().to_string()]
 }
 
-fn find(variable: &str, usual: &str) -> PathBuf {
-    let program = std::env::var_os(variable).map_or_else(|| PathBuf::from(usual), PathBuf::from);
+fn find(variable: &str, default: &str) -> PathBuf {
+    let program = std::env::var_os(variable).map_or_else(|| PathBuf::from(default), PathBuf::from);
     assert!(program.is_file(), "{} is missing: {REMEDY}", program.display());
     program
 }
@@ -301,7 +300,7 @@ fn find(variable: &str, usual: &str) -> PathBuf {
 fn capabilities(chrome: &Path) -> Capabilities {
     let mut arguments = ARGUMENTS.to_vec();
     if is_root() {
-        // Chromium refuses to run in its sandbox as root.
+        // Chromium's sandbox does not run as root.
         arguments.push("--no-sandbox");
     }
     let wanted = json!({

@@ -1,4 +1,4 @@
-//! The command line as a shell runs it: words in; lines and an exit code out.
+//! Runs the command line as a shell does: takes arguments; returns lines and an exit code.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::relay::program;
 use super::{eventually, eventually_is};
 
-/// What a finished program left.
+/// Result of a program that has exited.
 #[derive(Clone, Debug)]
 pub struct Finished {
     /// Its exit code.
@@ -21,33 +21,33 @@ pub struct Finished {
     pub err: String,
 }
 
-/// What the surroundings may say to a client, and tests must not hear.
+/// Environment variables that clients read; tests remove them.
 const ENVIRONMENT: [&str; 4] = ["JOEY_RELAY", "JOEY_TOKEN", "JOEY_TOKEN_FILE", "JOEY_CA"];
 
-/// The program with these words, in no surroundings.
-fn command(words: &[&str]) -> Command {
+/// The program with these arguments, without those environment variables.
+fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(program());
     ENVIRONMENT.iter().for_each(|variable| _ = command.env_remove(variable));
-    command.args(words).stdin(Stdio::null());
+    command.args(arguments).stdin(Stdio::null());
     command
 }
 
-/// Runs `joey` with these words to its end.
+/// Runs `joey` with these arguments until it exits.
 ///
 /// # Panics
-/// When it does not run or a signal ends it.
+/// If it does not run or a signal ends it.
 #[must_use]
-pub fn joey(words: &[&str]) -> Finished {
-    joey_in(words, &[])
+pub fn joey(arguments: &[&str]) -> Finished {
+    joey_with_env(arguments, &[])
 }
 
-/// Runs `joey` with these words in these surroundings to its end.
+/// Runs `joey` with these arguments and environment variables until it exits.
 ///
 /// # Panics
-/// When it does not run or a signal ends it.
+/// If it does not run or a signal ends it.
 #[must_use]
-pub fn joey_in(words: &[&str], environment: &[(&str, &str)]) -> Finished {
-    let done = command(words).envs(environment.iter().copied()).output();
+pub fn joey_with_env(arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
+    let done = command(arguments).envs(environment.iter().copied()).output();
     let done = done.expect("the program runs");
     let [out, err] = [done.stdout, done.stderr].map(|bytes| String::from_utf8(bytes).expect("it writes UTF-8"));
     Finished { code: done.status.code().expect("it ends by itself"), out, err }
@@ -61,16 +61,16 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// Starts `joey tap --json` with more words. It is at work once it says so: see [`Tap::follows`].
+    /// Starts `joey tap --json` with more arguments. [`Tap::wait_until_subscribed`] waits until it has subscribed.
     ///
     /// # Panics
-    /// When it does not start.
+    /// If it does not start.
     #[must_use]
-    pub fn start(words: &[&str]) -> Self {
-        let folder = TempDir::new().expect("there is room for its lines");
-        let file = |name| File::create(folder.path().join(name)).expect("there is room for its lines");
+    pub fn start(arguments: &[&str]) -> Self {
+        let folder = TempDir::new().expect("its output can be written");
+        let file = |name| File::create(folder.path().join(name)).expect("its output can be written");
         let child = command(&["tap", "--json"])
-            .args(words)
+            .args(arguments)
             .stdout(file("out"))
             .stderr(file("err"))
             .spawn()
@@ -83,43 +83,43 @@ impl Tap {
         std::fs::read_to_string(path).expect("it writes UTF-8")
     }
 
-    /// What it has printed so far.
+    /// Lines that it has printed so far.
     ///
     /// # Panics
-    /// When a line is not JSON.
+    /// If a line is not JSON.
     #[must_use]
     pub fn lines(&self) -> Vec<Value> {
         let text = self.read("out");
-        // The last line may still be on its way.
+        // The last line may be incomplete.
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
         whole.lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
     }
 
-    /// What it has said on standard error.
+    /// Everything that it has written to standard error.
     #[must_use]
-    pub fn complaints(&self) -> String {
+    pub fn stderr(&self) -> String {
         self.read("err")
     }
 
-    /// The minimum of each update printed, in order. Tests number their frames with it.
+    /// The minimum of each printed update, in order. Tests number their frames with it.
     #[must_use]
     pub fn numbers(&self) -> Vec<u64> {
         self.lines().iter().map(|line| line["min_ns"].as_u64().unwrap_or(u64::MAX)).collect()
     }
 
-    /// Waits until exactly these numbered updates were printed.
-    pub fn prints(&self, numbers: impl IntoIterator<Item = u64>) {
+    /// Waits until exactly the updates with these numbers have been printed.
+    pub fn wait_until_printed(&self, numbers: impl IntoIterator<Item = u64>) {
         let numbers: Vec<u64> = numbers.into_iter().collect();
         eventually_is("updates printed", &numbers, || self.numbers());
     }
 
-    /// Waits until `subscriptions` were made in all since the relay began: then this one follows.
-    pub fn follows(&self, relay: &super::Relay, subscriptions: u64) {
-        eventually("the tap follows", || (relay.metric("joey_subscriptions_total") >= subscriptions).then_some(()));
+    /// Waits until the relay has counted `subscriptions` since its start, which includes this one.
+    pub fn wait_until_subscribed(&self, relay: &super::Relay, subscriptions: u64) {
+        eventually("the tap subscribes", || (relay.metric("joey_subscriptions_total") >= subscriptions).then_some(()));
     }
 
-    /// Whether it still runs.
-    pub fn runs(&mut self) -> bool {
+    /// Whether it is still running.
+    pub fn is_running(&mut self) -> bool {
         self.child.try_wait().is_ok_and(|status| status.is_none())
     }
 }
@@ -129,7 +129,7 @@ impl Drop for Tap {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- the tap's complaints\n{}", self.complaints());
+            eprintln!("--- standard error of the tap\n{}", self.stderr());
         }
     }
 }

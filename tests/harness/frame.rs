@@ -1,13 +1,14 @@
-//! Wallaroo's metrics format, written by hand from its description. Shares no code with the relay.
+//! Wallaroo's metrics format, written by hand from its description. It shares no code with the relay.
 //!
-//! A frame is a big-endian `u32` length and that many bytes: 1 (connect), 2 (join: topic, worker) or 3 (payload: event, topic,
-//! data). Strings and the data are a `u32` length and bytes. The data: a `u32` that means nothing, name, category, worker,
-//! pipeline, `u16` id, 65 `u64` bins, then minimum, maximum, period and period end as `u64` ns.
+//! A frame is a big-endian `u32` length followed by that many bytes: 1 (connect), 2 (join: topic, worker) or 3
+//! (payload: event, topic, data). Strings and the data are a `u32` length followed by bytes. The data consists of an
+//! unused `u32`, name, category, worker, pipeline, `u16` id, 65 `u64` bins, then minimum, maximum, period and period
+//! end as `u64` in ns.
 
 /// Nanoseconds in a second.
 pub const S: u64 = 1_000_000_000;
 
-/// One histogram for one series and one period, as a producer has it.
+/// One histogram of one series and one period, as a producer sends it.
 #[derive(Clone, Debug)]
 pub struct Frame {
     /// The application.
@@ -20,11 +21,11 @@ pub struct Frame {
     pub worker: String,
     /// The metric.
     pub name: String,
-    /// Where in the pipeline it sits.
+    /// Position in the pipeline.
     pub id: u16,
     /// Counts; bin `i` is for `2^(i-1) <= ns < 2^i`.
     pub bins: [u64; 65],
-    /// Shortest duration; all ones while there is none.
+    /// Shortest duration; all ones if there is none.
     pub min_ns: u64,
     /// Longest duration.
     pub max_ns: u64,
@@ -32,12 +33,12 @@ pub struct Frame {
     pub period_ns: u64,
     /// End of the period since the Unix epoch.
     pub end_ns: u64,
-    /// The very durations, where they are known: what the page must tell the truth about.
+    /// The recorded durations, if they are known. The page's quantiles are checked against them.
     pub values: Option<Vec<u64>>,
 }
 
 impl Frame {
-    /// An empty histogram of two seconds that end at second `end_s`.
+    /// An empty histogram of a two-second period that ends at second `end_s`.
     #[must_use]
     pub fn new(app: &str, category: &str, [pipeline, worker, name]: [&str; 3], end_s: u64) -> Self {
         Self {
@@ -56,7 +57,7 @@ impl Frame {
         }
     }
 
-    /// Records durations, as a producer does.
+    /// Records durations as a producer does.
     #[must_use]
     pub fn with(mut self, values: &[u64]) -> Self {
         for &ns in values {
@@ -70,7 +71,7 @@ impl Frame {
         self
     }
 
-    /// Sets counts of which only bins and extremes are known.
+    /// Sets counts for which only bins and extremes are known.
     #[must_use]
     pub fn with_bins(mut self, bins: &[(usize, u64)], min_ns: u64, max_ns: u64) -> Self {
         for &(bin, count) in bins {
@@ -87,7 +88,7 @@ impl Frame {
         self
     }
 
-    /// How many durations are counted.
+    /// Number of durations counted.
     #[must_use]
     pub fn count(&self) -> u128 {
         self.bins.iter().map(|&count| u128::from(count)).sum()
@@ -104,12 +105,12 @@ impl Frame {
         for number in self.bins.iter().chain([&self.min_ns, &self.max_ns, &self.period_ns, &self.end_ns]) {
             fields.extend(number.to_be_bytes());
         }
-        // Real producers write the length plus 148 here, by mistake; nobody reads it.
+        // Real producers write the length plus 148 here by mistake; no reader uses it.
         let meaningless = u32::try_from(fields.len() + 4 + 148).expect("short");
         [&meaningless.to_be_bytes()[..], &fields].concat()
     }
 
-    /// The body: all but the length in front.
+    /// The body: everything after the length.
     #[must_use]
     pub fn body(&self) -> Vec<u8> {
         payload(b"metrics", format!("metrics:{}", self.app).as_bytes(), &self.data())
@@ -122,7 +123,7 @@ impl Frame {
     }
 }
 
-/// The captured frame: the only one of a real Wallaroo worker that was ever published.
+/// The captured frame, the only frame of a real Wallaroo worker that was ever published.
 #[must_use]
 pub fn captured() -> Frame {
     let names = ["Alerts (windowed)", "initializer", "Decode Time in TCP Source"];
@@ -136,7 +137,7 @@ pub fn connect() -> Vec<u8> {
     framed(&[1])
 }
 
-/// The frame that says whose connection it is.
+/// The frame that names the application and the worker of a connection.
 #[must_use]
 pub fn join(app: &str, worker: Option<&str>) -> Vec<u8> {
     let mut body = vec![2];
@@ -153,7 +154,7 @@ pub fn payload(event: &[u8], topic: &[u8], data: &[u8]) -> Vec<u8> {
     body
 }
 
-/// `body` with its length in front.
+/// `body` prefixed with its length.
 #[must_use]
 pub fn framed(body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -166,13 +167,13 @@ fn string(out: &mut Vec<u8>, text: &[u8]) {
     out.extend(text);
 }
 
-/// One malformed frame of each kind, whole in itself, and the reason under which the relay counts it.
+/// One malformed frame of each kind, with a correct outer length, and the reason under which the relay counts it.
 #[must_use]
 pub fn malformed(good: &Frame) -> Vec<(&'static str, Vec<u8>)> {
     let body = good.body();
     let topic = format!("metrics:{}", good.app);
     let named = |name: &[u8]| {
-        // The name is the first string of the data, behind the meaningless four bytes.
+        // The name is the first string of the data, after the unused four bytes.
         let data = good.data();
         let mut other = data[..4].to_vec();
         string(&mut other, name);
@@ -189,7 +190,7 @@ pub fn malformed(good: &Frame) -> Vec<(&'static str, Vec<u8>)> {
         other[at..at + bytes.len()].copy_from_slice(bytes);
         framed(&other)
     };
-    // In the body: the type, the event's length, the event, the topic's length, the topic, the data's length, four bytes.
+    // Layout of the body: type, length of the event, event, length of the topic, topic, length of the data, four bytes.
     let data_at = 1 + 4 + 7 + 4 + topic.len();
     let name_at = data_at + 8;
     let data_len = u32::try_from(good.data().len()).expect("short");

@@ -1,93 +1,94 @@
-//! Another machine, as far as the kernel's network is concerned: a network namespace with wires to ours, each of which can be
-//! pulled out. Unlike [`proxy`](super::proxy), nobody answers for what is behind a pulled wire.
+//! A second machine as far as the kernel's network is concerned: a network namespace with virtual links to the host's,
+//! each of which can be taken down. Unlike with [`proxy`](super::proxy), no kernel answers for the other end of a link
+//! that is down.
 //!
-//! It takes root and the program `ip`. Where these are missing there is none, and whoever wanted one says so.
+//! This needs root and the program `ip`. Without them there is no namespace, and the test reports that it was skipped.
 
 use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
-/// A namespace. Dropping it removes it and its wires; what runs in it has to end first.
+/// A namespace. Dropping it removes it and its links; processes in it have to exit first.
 #[derive(Debug)]
 pub struct Namespace {
     name: String,
-    wires: u8,
+    links: u8,
 }
 
-/// A wire between here and there.
+/// A virtual link between the host and the namespace.
 #[derive(Debug)]
-pub struct Wire {
+pub struct VirtualLink {
     namespace: String,
     far: String,
-    /// The address of the other end.
-    pub there: Ipv4Addr,
+    /// The address of the far end.
+    pub address: Ipv4Addr,
 }
 
 impl Namespace {
-    /// A new one, or `None`, with a line on standard error that says why, where the machine does not allow it.
+    /// Creates a namespace. If the machine does not allow it, prints the reason to standard error and returns `None`.
     #[must_use]
     pub fn try_new() -> Option<Self> {
         let name = format!("joey{}", std::process::id());
         match ip(&["netns", "add", &name]) {
             Ok(()) => {
-                let namespace = Self { name, wires: 0 };
+                let namespace = Self { name, links: 0 };
                 namespace.run(&["link", "set", "lo", "up"]);
                 Some(namespace)
             }
             Err(why) => {
-                // Past what the test harness holds back of a test that passes.
-                let line = format!("SKIPPED: a test wants a network namespace, and there is none: {why}\n");
+                // Written directly, because the test harness captures the output of a test that passes.
+                let line = format!("SKIPPED: a test needs a network namespace and cannot create one: {why}\n");
                 let _ = std::io::stderr().write_all(line.as_bytes());
                 None
             }
         }
     }
 
-    /// Lays one more wire.
+    /// Adds one more link.
     ///
     /// # Panics
-    /// When the kernel refuses.
-    pub fn wire(&mut self) -> Wire {
-        let (near, far) = (format!("{}n{}", self.name, self.wires), format!("{}f{}", self.name, self.wires));
-        // Tests that run at once are processes of their own.
+    /// If the kernel rejects it.
+    pub fn add_link(&mut self) -> VirtualLink {
+        let (near, far) = (format!("{}n{}", self.name, self.links), format!("{}f{}", self.name, self.links));
+        // Tests that run at the same time are separate processes.
         let net = u8::try_from(std::process::id() % 250).expect("it is small");
-        let host = self.wires * 4;
-        self.wires += 1;
+        let host = self.links * 4;
+        self.links += 1;
         let address = |host: u8| Ipv4Addr::new(10, 77, net, host);
         let with_mask = |host: u8| format!("{}/30", address(host));
-        let laid = ip(&["link", "add", &near, "type", "veth", "peer", "name", &far, "netns", &self.name])
+        let added = ip(&["link", "add", &near, "type", "veth", "peer", "name", &far, "netns", &self.name])
             .and_then(|()| ip(&["addr", "add", &with_mask(host + 1), "dev", &near]))
             .and_then(|()| ip(&["link", "set", &near, "up"]));
-        laid.expect("a wire can be laid");
+        added.expect("a link can be added");
         self.run(&["addr", "add", &with_mask(host + 2), "dev", &far]);
         self.run(&["link", "set", &far, "up"]);
-        Wire { namespace: self.name.clone(), far, there: address(host + 2) }
+        VirtualLink { namespace: self.name.clone(), far, address: address(host + 2) }
     }
 
-    /// The words before those of a program that is to run in it.
+    /// The command line that precedes a program that is to run in the namespace.
     #[must_use]
     pub fn wrapper(&self) -> [&str; 4] {
         ["ip", "netns", "exec", &self.name]
     }
 
-    fn run(&self, words: &[&str]) {
-        ip(&[&["-n", &self.name], words].concat()).expect("the namespace is ours");
+    fn run(&self, arguments: &[&str]) {
+        ip(&[&["-n", &self.name], arguments].concat()).expect("the namespace belongs to this test");
     }
 }
 
-impl Wire {
-    /// Pulls it out: what is sent is lost, and nobody says so.
-    pub fn pull(&self) {
+impl VirtualLink {
+    /// Takes the link down: what is sent is lost without an error.
+    pub fn take_down(&self) {
         self.set("down");
     }
 
-    /// Plugs it in again.
-    pub fn plug(&self) {
+    /// Takes the link up again.
+    pub fn bring_up(&self) {
         self.set("up");
     }
 
     fn set(&self, state: &str) {
-        ip(&["-n", &self.namespace, "link", "set", &self.far, state]).expect("the wire is ours");
+        ip(&["-n", &self.namespace, "link", "set", &self.far, state]).expect("the link belongs to this test");
     }
 }
 
@@ -97,8 +98,9 @@ impl Drop for Namespace {
     }
 }
 
-fn ip(words: &[&str]) -> Result<(), String> {
-    let done = Command::new("ip").args(words).stdin(Stdio::null()).output().map_err(|error| format!("ip: {error}"))?;
-    let said = String::from_utf8_lossy(&done.stderr);
-    if done.status.success() { Ok(()) } else { Err(format!("ip {}: {}", words.join(" "), said.trim())) }
+fn ip(arguments: &[&str]) -> Result<(), String> {
+    let done =
+        Command::new("ip").args(arguments).stdin(Stdio::null()).output().map_err(|error| format!("ip: {error}"))?;
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    if done.status.success() { Ok(()) } else { Err(format!("ip {}: {}", arguments.join(" "), stderr.trim())) }
 }

@@ -1,4 +1,4 @@
-//! `nats-server` as a child process: one, or three that are one cluster, on free ports of loopback.
+//! Runs `nats-server` as a child process: one server, or a cluster of three, on free ports of loopback.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -7,108 +7,109 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{PATIENCE, eventually};
+use super::{TIMEOUT, eventually};
 
-/// One server. Dropping it ends it.
+/// One server. Dropping it kills it.
 #[derive(Debug)]
 pub struct Nats {
-    /// Where relays connect.
+    /// Address that relays connect to.
     pub address: SocketAddr,
-    /// Programs that run it, each with its words.
+    /// Programs that run it, each with its arguments.
     wrapper: Vec<String>,
-    words: Vec<String>,
+    arguments: Vec<String>,
     child: Child,
-    /// How many servers there are together.
+    /// Number of servers in the cluster.
     servers: usize,
 }
 
 impl Nats {
-    /// A server alone.
+    /// Starts a single server.
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// A server alone, with more words on its command line.
+    /// Starts a single server with more arguments.
     #[must_use]
-    pub fn start_with(words: &[&str]) -> Self {
-        Self::spawn(free_address(), &[], words.iter().map(|word| (*word).to_owned()).collect(), 1)
+    pub fn start_with(arguments: &[&str]) -> Self {
+        Self::spawn(free_address(), &[], arguments.iter().map(|word| (*word).to_owned()).collect(), 1)
     }
 
-    /// A server alone that another program runs, on every address of where it runs, and seen from here at `ip`.
+    /// Starts a single server through another program, on every address of the network it runs in. It is reached from
+    /// here at `ip`.
     #[must_use]
     pub fn start_in(wrapper: &[&str], ip: Ipv4Addr) -> Self {
         Self::spawn(SocketAddr::from((ip, 4222)), wrapper, Vec::new(), 1)
     }
 
-    /// Three servers that are one cluster.
+    /// Starts three servers that form one cluster.
     #[must_use]
     pub fn cluster() -> [Self; 3] {
         let routes = [free_address(), free_address(), free_address()];
         let all = routes.map(|route| format!("nats://{route}")).join(",");
-        let words = routes.map(|route| {
+        let arguments = routes.map(|route| {
             let own = format!("nats://{route}");
             ["--cluster_name", "test", "--cluster", &own, "--routes", &all].map(str::to_owned).to_vec()
         });
-        let servers = words.map(|words| Self::spawn(free_address(), &[], words, 3));
-        servers.iter().for_each(Self::waits);
+        let servers = arguments.map(|arguments| Self::spawn(free_address(), &[], arguments, 3));
+        servers.iter().for_each(Self::wait_for_cluster);
         servers
     }
 
-    fn spawn(address: SocketAddr, wrapper: &[&str], words: Vec<String>, servers: usize) -> Self {
+    fn spawn(address: SocketAddr, wrapper: &[&str], arguments: Vec<String>, servers: usize) -> Self {
         let wrapper: Vec<String> = wrapper.iter().map(|word| (*word).to_owned()).collect();
-        let mut nats = Self { address, child: child(address, &wrapper, &words), wrapper, words, servers };
+        let mut nats = Self { address, child: child(address, &wrapper, &arguments), wrapper, arguments, servers };
         if servers == 1 {
-            nats.comes_up();
+            nats.wait_until_listening();
         }
         nats
     }
 
-    /// Its address as `joey serve --nats` takes it.
+    /// Its URL as `joey serve --nats` takes it.
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://{}", self.address)
     }
 
-    /// Ends it as a crash would.
+    /// Kills it as a crash would.
     ///
     /// # Panics
-    /// When it is not ours.
+    /// If it is not our child process.
     pub fn kill(&mut self) {
-        self.child.kill().expect("the server is ours");
-        self.child.wait().expect("the server is ours");
+        self.child.kill().expect("the server belongs to this test");
+        self.child.wait().expect("the server belongs to this test");
     }
 
-    /// Starts it again where it was.
+    /// Starts it again at the same address.
     pub fn restart(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        self.child = child(self.address, &self.wrapper, &self.words);
-        self.comes_up();
-        self.waits();
+        self.child = child(self.address, &self.wrapper, &self.arguments);
+        self.wait_until_listening();
+        self.wait_for_cluster();
     }
 
     /// Sends a signal, such as `STOP`.
     ///
     /// # Panics
-    /// When there is no shell.
+    /// If there is no shell.
     pub fn signal(&self, name: &str) {
         let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", self.child.id())).status();
         assert!(sent.expect("there is a shell").success());
     }
 
-    /// Waits until it listens; a port that somebody else took in between ends it, and then it is tried again.
-    fn comes_up(&mut self) {
+    /// Waits until it listen_address. If another process took the port in between, the server exits and is started again.
+    fn wait_until_listening(&mut self) {
         eventually("nats-server listens", || {
-            if self.child.try_wait().expect("the server is ours").is_some() {
-                self.child = child(self.address, &self.wrapper, &self.words);
+            if self.child.try_wait().expect("the server belongs to this test").is_some() {
+                self.child = child(self.address, &self.wrapper, &self.arguments);
             }
             self.info()
         });
     }
 
-    /// Waits until it knows all servers of its cluster.
-    fn waits(&self) {
+    /// Waits until it has found all servers of its cluster.
+    fn wait_for_cluster(&self) {
         eventually("the servers have found each other", || {
             let info = self.info()?;
             let others = info["connect_urls"].as_array().map_or(1, Vec::len);
@@ -116,7 +117,7 @@ impl Nats {
         });
     }
 
-    /// What it says first to whoever connects.
+    /// The INFO message that it sends to every new connection.
     fn info(&self) -> Option<Value> {
         let stream = TcpStream::connect(self.address).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
@@ -126,53 +127,53 @@ impl Nats {
     }
 }
 
-/// Somebody else at the server, who hears what is said there.
+/// An additional client of the server that records the messages on a subject.
 #[derive(Debug)]
-pub struct Ear {
+pub struct NatsSubscriber {
     stream: BufReader<TcpStream>,
 }
 
-impl Ear {
-    /// Listens to `subject`; what is said from now on is heard.
+impl NatsSubscriber {
+    /// Subscribes to `subject`; records messages from now on.
     ///
     /// # Panics
-    /// When the server does not take it.
+    /// If the server rejects it.
     #[must_use]
-    pub fn at(nats: &Nats, subject: &str) -> Self {
+    pub fn subscribe(nats: &Nats, subject: &str) -> Self {
         let stream = TcpStream::connect(nats.address).expect("the server listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("the socket is open");
-        let mut ear = Self { stream: BufReader::new(stream) };
-        ear.write(format!("CONNECT {{\"verbose\":false,\"echo\":false}}\r\nSUB {subject} 1\r\n").as_bytes());
-        assert_eq!(ear.so_far(), [], "nothing was said before");
-        ear
+        stream.set_read_timeout(Some(TIMEOUT)).expect("the socket is open");
+        let mut subscriber = Self { stream: BufReader::new(stream) };
+        subscriber.write(format!("CONNECT {{\"verbose\":false,\"echo\":false}}\r\nSUB {subject} 1\r\n").as_bytes());
+        assert_eq!(subscriber.received(), [], "no messages yet");
+        subscriber
     }
 
-    /// What was said since it was asked last: subjects and payloads.
-    pub fn so_far(&mut self) -> Vec<(String, Vec<u8>)> {
-        // The server answers in order: what it had for us comes before its pong.
+    /// Messages received since the last call: subjects and payloads.
+    pub fn received(&mut self) -> Vec<(String, Vec<u8>)> {
+        // The server answers in order: it sends pending messages before its pong.
         self.write(b"PING\r\n");
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         loop {
             let mut line = String::new();
             self.stream.read_line(&mut line).expect("the server goes on");
-            let words: Vec<&str> = line.split_ascii_whitespace().collect();
-            match words[..] {
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            match fields[..] {
                 ["MSG", subject, _, length] => {
                     let mut payload = vec![0; length.parse::<usize>().expect("a length") + 2];
                     self.stream.read_exact(&mut payload).expect("the server goes on");
                     payload.truncate(payload.len() - 2);
-                    heard.push((subject.to_owned(), payload));
+                    received.push((subject.to_owned(), payload));
                 }
-                ["PONG"] => return heard,
+                ["PONG"] => return received,
                 ["PING"] => self.write(b"PONG\r\n"),
                 ["INFO", ..] => {}
-                _ => panic!("the server says {line:?}"),
+                _ => panic!("unexpected message of the server: {line:?}"),
             }
         }
     }
 
-    /// Says something.
-    pub fn say(&mut self, subject: &str, payload: &[u8]) {
+    /// Publishes a message.
+    pub fn publish(&mut self, subject: &str, payload: &[u8]) {
         let head = format!("PUB {subject} {}\r\n", payload.len());
         self.write(&[head.as_bytes(), payload, b"\r\n"].concat());
     }
@@ -189,9 +190,9 @@ impl Drop for Nats {
     }
 }
 
-fn child(address: SocketAddr, wrapper: &[String], words: &[String]) -> Child {
+fn child(address: SocketAddr, wrapper: &[String], arguments: &[String]) -> Child {
     let program = std::env::var_os("NATS_SERVER").unwrap_or_else(|| "nats-server".into());
-    let (mut command, listens) = match wrapper {
+    let (mut command, listen_address) = match wrapper {
         [] => (Command::new(program), address.ip().to_string()),
         [first, rest @ ..] => {
             let mut command = Command::new(first);
@@ -200,8 +201,8 @@ fn child(address: SocketAddr, wrapper: &[String], words: &[String]) -> Child {
         }
     };
     let server = command
-        .args(["--addr", &listens, "--port", &address.port().to_string()])
-        .args(words)
+        .args(["--addr", &listen_address, "--port", &address.port().to_string()])
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

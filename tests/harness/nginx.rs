@@ -1,4 +1,4 @@
-//! nginx as a child process, in front of a relay on a free port of loopback.
+//! Runs nginx as a child process, in front of a relay on a free port of loopback.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -8,23 +8,23 @@ use tempfile::TempDir;
 
 use super::eventually;
 
-/// One nginx. Dropping it ends it.
+/// One nginx. Dropping it kills it.
 #[derive(Debug)]
 pub struct Nginx {
-    /// Where it listens.
+    /// Address that it listens on.
     pub address: SocketAddr,
     _folder: TempDir,
     child: Child,
 }
 
 impl Nginx {
-    /// Starts one whose `server` block holds `locations`.
+    /// Starts an nginx whose `server` block contains `locations`.
     ///
     /// # Panics
-    /// When it is missing or does not start.
+    /// If it is missing or does not start.
     #[must_use]
     pub fn start(locations: &str) -> Self {
-        let folder = TempDir::new().expect("there is room");
+        let folder = TempDir::new().expect("a temporary folder can be written");
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         drop(listener);
@@ -38,7 +38,7 @@ impl Nginx {
              http {{\naccess_log off;\n{paths}server {{\nlisten {address};\n{locations}\n}}\n}}\n"
         );
         let config = folder.path().join("nginx.conf");
-        std::fs::write(&config, text).expect("there is room");
+        std::fs::write(&config, text).expect("a temporary folder can be written");
         let program = std::env::var_os("NGINX").map_or_else(|| PathBuf::from("/usr/sbin/nginx"), PathBuf::from);
         let mut child = Command::new(&program)
             .arg("-c")
@@ -51,9 +51,9 @@ impl Nginx {
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask setup`, or set NGINX", program.display()));
         eventually("nginx listens", || {
-            let ended = child.try_wait().expect("nginx is ours");
-            let said = std::fs::read_to_string(folder.path().join("error")).unwrap_or_default();
-            assert!(ended.is_none(), "nginx ended: {said}");
+            let ended = child.try_wait().expect("nginx belongs to this test");
+            let errors = std::fs::read_to_string(folder.path().join("error")).unwrap_or_default();
+            assert!(ended.is_none(), "nginx exited: {errors}");
             TcpStream::connect(address).ok()
         });
         Self { address, _folder: folder, child }

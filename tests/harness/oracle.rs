@@ -1,7 +1,8 @@
-//! Every number of `joey stats --json`, recomputed from the frames that were sent, in the order in which they were sent.
+//! Recomputes every number of `joey stats --json` from the frames that were sent, in the order in which they were sent.
 //!
-//! Slow and plain on purpose: no window slides here, every view is summed from scratch. Where the very durations are known,
-//! the truth is checked too: the value of the right rank among all of them, sorted, lies in the range that is reported.
+//! It is slow and simple on purpose: it keeps no sliding windows and sums every view from scratch. If the recorded
+//! durations are known, it also checks the quantiles: the value of the right rank among the sorted durations lies in
+//! the reported range.
 
 use std::collections::BTreeMap;
 
@@ -9,17 +10,17 @@ use serde_json::{Map, Number, Value, json};
 
 use super::{Frame, S};
 
-/// The longest span that anything is kept, in seconds.
-const KEPT_S: u64 = 3_600;
-/// How long single seconds are told apart, and the steps in which older ones are kept, in seconds.
+/// Longest retention, in seconds.
+const RETENTION_S: u64 = 3_600;
+/// How long single seconds are stored, and the step in which older ones are stored, in seconds.
 const FINE_S: u64 = 900;
 const STEP_S: u64 = 10;
 
-/// The quantiles of the interface, in ten-thousandths.
+/// The quantiles of the user interface, in ten-thousandths.
 const QUANTILES: [(&str, u128); 6] =
     [("0.5", 5_000), ("0.9", 9_000), ("0.95", 9_500), ("0.99", 9_900), ("0.999", 9_990), ("0.9999", 9_999)];
 
-/// What identifies a view: its kind, and the names that apply.
+/// Identifies a view: its kind and the names that apply.
 pub type ViewId = (String, [Option<String>; 3]);
 
 /// What was sent for one application.
@@ -30,19 +31,20 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// An oracle that knows what was sent.
+    /// An oracle for the frames that were sent.
     #[must_use]
-    pub fn of(frames: &[Frame]) -> Self {
+    pub fn new(frames: &[Frame]) -> Self {
         Self { frames: frames.to_vec() }
     }
 
-    /// The newest period end.
+    /// The newest period end, in ns.
     #[must_use]
     pub fn clock_ns(&self) -> u64 {
         self.frames.iter().map(|frame| frame.end_ns).max().unwrap_or(0)
     }
 
-    /// The end of the newest complete period while the newest one is still open: where that one begins.
+    /// End of the newest complete period while the newest period is still open, which is where the open one begins, in
+    /// ns.
     #[must_use]
     pub fn through_ns(&self) -> u64 {
         let (mut clock_ns, mut start_ns, mut through_ns) = (0, 0, 0);
@@ -58,12 +60,12 @@ impl Oracle {
         through_ns
     }
 
-    /// The frames of each view, but for those that came when their period was no longer kept, and how many those were.
+    /// The frames of each view without those whose period was no longer retained on arrival, and the number of those.
     fn by_view(&self) -> (BTreeMap<ViewId, Vec<&Frame>>, usize) {
         let (mut views, mut late, mut clock_ns) = (BTreeMap::<ViewId, Vec<&Frame>>::new(), 0, 0);
         for frame in &self.frames {
             clock_ns = frame.end_ns.max(clock_ns);
-            let is_late = kept_as(second(frame.end_ns), second(clock_ns)) + KEPT_S <= second(clock_ns);
+            let is_late = stored_second(second(frame.end_ns), second(clock_ns)) + RETENTION_S <= second(clock_ns);
             late += usize::from(is_late);
             for id in views_of(frame) {
                 let frames = views.entry(id).or_default();
@@ -75,7 +77,7 @@ impl Oracle {
         (views, late)
     }
 
-    /// What `joey stats` must say of a window of `window_s`, complete up to `through_ns`.
+    /// The expected output of `joey stats` for a window of `window_s`, complete up to `through_ns`.
     #[must_use]
     pub fn expected(&self, window_s: u64, through_ns: u64) -> BTreeMap<ViewId, Value> {
         let clock_s = second(self.clock_ns());
@@ -87,14 +89,15 @@ impl Oracle {
         views.into_iter().map(line).collect()
     }
 
-    /// Checks every number of `stats`, and the truth of every quantile whose durations are known.
+    /// Checks every number of `stats`, and every quantile whose recorded durations are known.
     ///
     /// # Panics
-    /// When anything differs.
+    /// If anything differs.
     pub fn check(&self, stats: &Value) {
         let window_s = stats["window_s"].as_u64().expect("a window");
         let through_ns = stats["through_ns"].as_u64().expect("an end");
-        // The newest period is complete two periods after it arrived; whether that is so already, only the clock knows.
+        // The newest period is complete two periods after it arrived. Whether that time has passed depends on the
+        // clock.
         let (open, complete) = (self.through_ns(), self.clock_ns());
         assert!([open, complete].contains(&through_ns), "through {through_ns}, expected {open} or {complete}");
         if let Some(frame) = self.frames.first() {
@@ -107,19 +110,20 @@ impl Oracle {
         for (id, expected) in &expected {
             let (mut found, mut expected) = (found[id].clone(), expected.clone());
             if window_s > FINE_S {
-                // Steps have no rate of a second to compare.
+                // Steps have no rate per second to compare.
                 (found["throughput"], expected["throughput"]) = (Value::Null, Value::Null);
             }
             assert_eq!(found, expected, "view {id:?} over {window_s} s");
         }
-        self.check_truth(window_s, &found);
+        self.check_quantiles(window_s, &found);
     }
 
-    /// Checks that the durations themselves, sorted, have the reported ranges around the right ranks.
-    fn check_truth(&self, window_s: u64, found: &BTreeMap<ViewId, Value>) {
+    /// Checks that the sorted durations have the reported ranges around the right ranks.
+    fn check_quantiles(&self, window_s: u64, found: &BTreeMap<ViewId, Value>) {
         let clock_s = second(self.clock_ns());
         for (id, frames) in self.by_view().0 {
-            let in_window = frames.iter().filter(|frame| kept_as(second(frame.end_ns), clock_s) + window_s > clock_s);
+            let in_window =
+                frames.iter().filter(|frame| stored_second(second(frame.end_ns), clock_s) + window_s > clock_s);
             let values: Option<Vec<&Vec<u64>>> = in_window.map(|frame| frame.values.as_ref()).collect();
             let Some(values) = values else { continue };
             let mut values: Vec<u64> = values.into_iter().flatten().copied().collect();
@@ -132,22 +136,22 @@ impl Oracle {
                 let truth = u128::from(values[usize::try_from(rank).expect("a rank fits") - 1]);
                 let range = &found[&id]["quantiles"][name];
                 let bound = |at: usize| range[at].to_string().parse::<u128>().expect("a bound is a number");
-                assert!((bound(0)..=bound(1)).contains(&truth), "{id:?}: {name} is {truth}, said {range}");
+                assert!((bound(0)..=bound(1)).contains(&truth), "{id:?}: {name} is {truth}, reported {range}");
             }
         }
     }
 
-    /// How many frames came too late for every window.
+    /// Number of frames that arrived too late for every window.
     #[must_use]
     pub fn late(&self) -> usize {
         self.by_view().1
     }
 }
 
-/// The views of `stats` by what identifies them.
+/// The views of `stats`, keyed by identity.
 ///
 /// # Panics
-/// When one occurs twice.
+/// If one occurs twice.
 #[must_use]
 pub fn by_id(stats: &Value) -> BTreeMap<ViewId, Value> {
     let mut views = BTreeMap::new();
@@ -159,18 +163,19 @@ pub fn by_id(stats: &Value) -> BTreeMap<ViewId, Value> {
     views
 }
 
-/// The second to which a period end belongs: seconds are named by their ends.
+/// The second that a period end belongs to: a second is named by its end.
 const fn second(ns: u64) -> u64 {
     ns.div_ceil(S)
 }
 
-/// The second by which `second` is known once the newest is `clock_s`: what is older than 15 minutes is kept in steps of ten.
-const fn kept_as(second: u64, clock_s: u64) -> u64 {
+/// The second under which `second` is stored once the newest is `clock_s`: seconds older than 15 minutes are stored in
+/// steps of ten.
+const fn stored_second(second: u64, clock_s: u64) -> u64 {
     let fine = clock_s.saturating_sub(FINE_S);
     if second <= fine - fine % STEP_S { second.next_multiple_of(STEP_S) } else { second }
 }
 
-/// Which views a frame is counted in.
+/// The views that count a frame.
 fn views_of(frame: &Frame) -> Vec<ViewId> {
     let [pipeline, worker, name] = [&frame.pipeline, &frame.worker, &frame.name].map(|name| Some(name.clone()));
     let id = |kind: &str, names| (kind.to_owned(), names);
@@ -194,7 +199,7 @@ fn views_of(frame: &Frame) -> Vec<ViewId> {
 }
 
 fn view((kind, names): &ViewId, frames: &[&Frame], clock_s: u64, window_s: u64, through_ns: u64) -> Value {
-    let is_inside = |frame: &Frame| kept_as(second(frame.end_ns), clock_s) + window_s > clock_s;
+    let is_inside = |frame: &Frame| stored_second(second(frame.end_ns), clock_s) + window_s > clock_s;
     let in_window = || frames.iter().filter(|frame| is_inside(frame) && frame.count() > 0);
     let mut wide = [0_u128; 65];
     let (mut min_ns, mut max_ns) = (u64::MAX, 0);
@@ -221,7 +226,7 @@ fn view((kind, names): &ViewId, frames: &[&Frame], clock_s: u64, window_s: u64, 
         "bins".to_owned(),
         occupied.map(|(bin, &count)| (bin.to_string(), count.into())).collect::<Map<_, _>>().into(),
     );
-    // Extremes the wrong way round are no extremes.
+    // Extremes in the wrong order are ignored.
     let is_known = has_latency && min_ns <= max_ns;
     view.insert("min_ns".to_owned(), if is_known { min_ns.into() } else { Value::Null });
     view.insert("max_ns".to_owned(), if is_known { max_ns.into() } else { Value::Null });
@@ -234,7 +239,7 @@ fn view((kind, names): &ViewId, frames: &[&Frame], clock_s: u64, window_s: u64, 
     view.into()
 }
 
-/// The bin that holds rank `ceil(q * count)`, drawn in to the extremes where they lie in it.
+/// The bin that holds rank `ceil(q * count)`, narrowed to the extremes if they lie in it.
 fn range(bins: &[u64; 65], count: u128, q: u128, min_ns: u64, max_ns: u64) -> Value {
     let rank = (count * q).div_ceil(10_000).max(1);
     let mut seen = 0;
@@ -255,7 +260,8 @@ fn range(bins: &[u64; 65], count: u128, q: u128, min_ns: u64, max_ns: u64) -> Va
     json!([number(low), number(high)])
 }
 
-/// Least, middle and most events per second over the complete seconds of the window, from the first one that was ever seen.
+/// Minimum, median and maximum of events per second over the complete seconds of the window, from the first second that
+/// was ever counted.
 fn throughput(frames: &[&Frame], clock_s: u64, window_s: u64, through_ns: u64) -> Value {
     let begins = |frame: &&Frame| ((frame.end_ns - frame.period_ns) / S + 1).min(second(frame.end_ns));
     let Some(first) = frames.iter().map(begins).min() else { return Value::Null };
@@ -267,7 +273,7 @@ fn throughput(frames: &[&Frame], clock_s: u64, window_s: u64, through_ns: u64) -
     json!({"min": min, "median": median, "max": max})
 }
 
-/// Events of one second: each frame gives its share, added as fractions and divided once.
+/// Events of one second: each frame contributes its share, added as fractions and divided once.
 fn rate(frames: &[&Frame], second: u64) -> f64 {
     let (from_ns, to_ns) = ((second - 1) * S, second * S);
     let (mut over, mut under) = (0_u128, 1_u128);
@@ -282,7 +288,7 @@ fn rate(frames: &[&Frame], second: u64) -> f64 {
             (over, under) = (over / common, under / common);
         }
     }
-    // A second holds at most 2^64 events; beyond that it stays full.
+    // A second holds at most 2^64 events; the counter saturates.
     (over as f64 / under as f64).min(18_446_744_073_709_551_616.0)
 }
 

@@ -1,10 +1,10 @@
-//! What stands in for a WebSocket: an answer without an end, and requests with commands. Written from the description, byte by
-//! byte.
+//! The HTTP stream that replaces a WebSocket: a response without an end, and requests that carry commands. Written by
+//! hand from the description.
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
 /// An open stream.
 #[derive(Debug)]
@@ -13,13 +13,13 @@ pub struct Stream {
     http: SocketAddr,
     /// Its id.
     pub id: String,
-    /// The head of the answer, in small letters.
+    /// The head of the response, in lower case.
     pub head: String,
-    /// What has come and was not read yet.
+    /// Bytes received but not read yet.
     bytes: Vec<u8>,
 }
 
-/// A message with its length before it.
+/// A message prefixed with its length.
 #[must_use]
 pub fn record(message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).expect("it is no whole gigabyte");
@@ -27,21 +27,21 @@ pub fn record(message: &[u8]) -> Vec<u8> {
 }
 
 impl Stream {
-    /// Opens a stream; `lines` are more lines of the head, each with its end.
+    /// Opens a stream; `lines` are more header lines, each with its line end.
     ///
     /// # Errors
-    /// The status, when the relay answers otherwise.
+    /// The status, if the relay rejects the request.
     pub fn open(http: SocketAddr, lines: &str) -> Result<Self, u16> {
         Self::open_over(TcpStream::connect(http).expect("the relay listens"), http, lines)
     }
 
-    /// Opens a stream over a connection that is there already.
+    /// Opens a stream over an existing connection.
     ///
     /// # Errors
-    /// The status, when the relay answers otherwise.
+    /// The status, if the relay rejects the request.
     ///
     /// # Panics
-    /// When nobody answers, or with something else than a stream that tells its id.
+    /// If nothing answers, or the response is not a stream that begins with its id.
     pub fn open_over(stream: TcpStream, http: SocketAddr, lines: &str) -> Result<Self, u16> {
         let mut answer = BufReader::new(sent(stream, &request(http, "/stream", lines, &[])));
         let (status, head) = head(&mut answer);
@@ -56,13 +56,13 @@ impl Stream {
         Ok(stream)
     }
 
-    /// The next message, or the code of the end; 1006 where there was none.
+    /// The next message, or the close code; 1006 if there was none.
     ///
     /// # Errors
     /// At the end.
     ///
     /// # Panics
-    /// When nothing comes, or something that is no record.
+    /// If nothing arrives, or something that is not a record.
     pub fn read(&mut self) -> Result<Vec<u8>, u16> {
         match self.record().ok_or(1006_u16)? {
             (0, message) => Ok(message),
@@ -73,7 +73,7 @@ impl Stream {
         }
     }
 
-    /// One record: the top bit of its length, and its bytes. Nothing at the end of the answer.
+    /// One record: the top bit of its length, and its bytes. `None` at the end of the response.
     fn record(&mut self) -> Option<(u8, Vec<u8>)> {
         let head = self.taken(4)?;
         let length = u32::from_le_bytes([head[0], head[1], head[2], head[3] & 0x7f]);
@@ -89,17 +89,17 @@ impl Stream {
         Some(std::mem::replace(&mut self.bytes, rest))
     }
 
-    /// Brings commands over a connection of their own; gives the status of the answer.
+    /// Sends commands over a separate connection; returns the status of the response.
     #[must_use]
     pub fn command(&self, body: &[u8]) -> u16 {
         post(self.http, &format!("/stream/{}", self.id), "", body).0
     }
 }
 
-/// What a `POST` gives: the status, and the head in small letters.
+/// Response to a `POST` request: the status, and the head in lower case.
 ///
 /// # Panics
-/// When nobody answers.
+/// If nothing answers.
 #[must_use]
 pub fn post(http: SocketAddr, path: &str, lines: &str, body: &[u8]) -> (u16, String) {
     let stream = TcpStream::connect(http).expect("the relay listens");
@@ -116,13 +116,13 @@ fn request(http: SocketAddr, path: &str, lines: &str, body: &[u8]) -> Vec<u8> {
 }
 
 fn sent(mut stream: TcpStream, request: &[u8]) -> TcpStream {
-    stream.set_read_timeout(Some(PATIENCE)).expect("the socket is open");
-    // A request that is too long is answered before its end.
+    stream.set_read_timeout(Some(TIMEOUT)).expect("the socket is open");
+    // The relay answers a request that is too long before its end.
     let _ = stream.write_all(request);
     stream
 }
 
-/// The head of an answer: its status, and all of it in small letters.
+/// The head of a response: its status, and the whole head in lower case.
 fn head(answer: &mut BufReader<TcpStream>) -> (u16, String) {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
@@ -132,11 +132,11 @@ fn head(answer: &mut BufReader<TcpStream>) -> (u16, String) {
     (status.expect("an answer has a status"), head.to_lowercase())
 }
 
-/// One chunk of a body; nothing at its end, be it in order or not.
+/// One chunk of a body; `None` at its end, whether graceful or not.
 fn chunk(answer: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
     let mut line = String::new();
     match answer.read_line(&mut line) {
-        Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("the relay has gone silent"),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("the relay stopped sending"),
         read => read.ok().filter(|&length| length > 0)?,
     };
     let length = usize::from_str_radix(line.trim_end(), 16).expect("a chunk has a length");

@@ -1,4 +1,4 @@
-//! An authority of our own, certificates that it vouches for, and connections that believe nobody else.
+//! A certificate authority, certificates that it issues, and connections that trust only this authority.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -10,41 +10,41 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
 /// A connection over TLS.
-pub type Secure = StreamOwned<ClientConnection, TcpStream>;
+pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
-/// Somebody who vouches for certificates, and the folder of their files.
+/// A certificate authority and the folder of its files.
 #[derive(Debug)]
-pub struct Authority {
+pub struct CertificateAuthority {
     folder: TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
-impl Default for Authority {
+impl Default for CertificateAuthority {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Authority {
-    /// A new one.
+impl CertificateAuthority {
+    /// Creates an authority.
     ///
     /// # Panics
-    /// When there is no room for its files.
+    /// If its files cannot be written.
     #[must_use]
     pub fn new() -> Self {
         let mut params = CertificateParams::new([]).expect("it has no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("there is chance");
-        let issuer = CertifiedIssuer::self_signed(params, key).expect("it vouches for itself");
-        let authority = Self { folder: TempDir::new().expect("there is room for files"), issuer };
+        let key = KeyPair::generate().expect("random numbers are available");
+        let issuer = CertifiedIssuer::self_signed(params, key).expect("the authority can sign");
+        let authority = Self { folder: TempDir::new().expect("files can be written"), issuer };
         authority.write("ca.pem", &authority.issuer.pem());
         authority
     }
 
-    /// The path of one of its files: `ca.pem`, and `cert.pem` and `key.pem` once there are some.
+    /// Path of one of its files: `ca.pem`, and `cert.pem` and `key.pem` once a certificate has been issued.
     #[must_use]
     pub fn path(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
@@ -53,32 +53,34 @@ impl Authority {
     /// Writes a file into its folder.
     ///
     /// # Panics
-    /// When there is no room for it.
+    /// If it cannot be written.
     pub fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.folder.path().join(name), text).expect("there is room for files");
+        std::fs::write(self.folder.path().join(name), text).expect("files can be written");
     }
 
-    /// Makes a new certificate of this machine.
+    /// Issues a new certificate for this machine.
     ///
     /// # Panics
-    /// When there is no room for it.
-    pub fn certify(&self) {
+    /// If it cannot be written.
+    pub fn issue_certificate(&self) {
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let key = KeyPair::generate().expect("there is chance");
+        let key = KeyPair::generate().expect("random numbers are available");
         let params = CertificateParams::new(names).expect("these are names");
-        let certificate = params.signed_by(&key, &self.issuer).expect("it vouches for it");
+        let certificate = params.signed_by(&key, &self.issuer).expect("the authority can sign");
         self.write("cert.pem", &certificate.pem());
         self.write("key.pem", &key.serialize_pem());
     }
 
-    /// Connects, believing this authority alone.
+    /// Connects and trusts this authority only.
     ///
     /// # Panics
-    /// When nobody listens or the other end has no certificate of this authority.
+    /// If nothing listens, or the other end has no certificate of this authority.
     #[must_use]
-    pub fn connect(&self, address: SocketAddr) -> Secure {
+    pub fn connect(&self, address: SocketAddr) -> TlsStream {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(self.path("ca.pem")).expect("it is ours")).expect("it is one");
+        roots
+            .add(CertificateDer::from_pem_file(self.path("ca.pem")).expect("it belongs to this test"))
+            .expect("it is one");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -88,17 +90,17 @@ impl Authority {
         let name = ServerName::try_from("localhost").expect("it is a name");
         let mut session = ClientConnection::new(Arc::new(config), name).expect("it is a name");
         let mut stream = TcpStream::connect(address).expect("the relay listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("the socket is open");
+        stream.set_read_timeout(Some(TIMEOUT)).expect("the socket is open");
         while session.is_handshaking() {
             session.complete_io(&mut stream).expect("the relay shows a certificate of this authority");
         }
         StreamOwned::new(session, stream)
     }
 
-    /// Head and body of what a GET request gets.
+    /// Head and body of the response to a GET request.
     ///
     /// # Panics
-    /// When nobody answers.
+    /// If nothing answers.
     #[must_use]
     pub fn get(&self, address: SocketAddr, path: &str) -> String {
         let mut stream = self.connect(address);

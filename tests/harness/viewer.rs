@@ -1,4 +1,5 @@
-//! A viewer's WebSocket or stream, message by message, without the viewer that the page and the command line share.
+//! A viewer's WebSocket or stream, message by message. It does not use the viewer that the page and the command line
+//! share.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpStream};
@@ -13,49 +14,49 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
 
 use super::stream::{Stream, record};
-use super::{PATIENCE, Relay};
+use super::{Relay, TIMEOUT};
 
-/// What a [`narrow`] connection's kernel takes, in bytes.
-const NARROW_BYTES: usize = 16 * 1024;
+/// Receive buffer of a [`connect_with_small_buffer`] connection, in bytes.
+const SMALL_BUFFER_BYTES: usize = 16 * 1024;
 
-/// A message from the relay, or the end.
+/// A message from the relay, or the end of the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heard {
-    /// Who the relay is: its epoch.
+pub enum Received {
+    /// The hello message: the relay's epoch.
     Hello(u64),
-    /// Applications; whether it is all of them.
+    /// Applications; whether the list is complete.
     Catalogue(bool, Vec<AppEntry>),
-    /// A subscription was made.
+    /// A subscription was accepted.
     Subscribed(Subscribed),
-    /// Updates, and the very bytes.
+    /// Updates, and the raw bytes.
     Batch(BatchHead, Vec<Update>, Vec<u8>),
-    /// Sums in place of batches.
-    Sum(BatchHead, Vec<Update>),
-    /// Numbers that will not come, first and last.
+    /// Rollups instead of batches.
+    Rollup(BatchHead, Vec<Update>),
+    /// Sequence numbers that will not be sent, first and last.
     Gap(u32, u64, u64),
-    /// The connection lives.
+    /// The connection is alive.
     Heartbeat(Vec<(u32, u64)>),
-    /// A subscription was not made.
-    Refused(u32, SubscribeError),
-    /// Names of series; whether they are the last.
+    /// A subscription was rejected.
+    Rejected(u32, SubscribeError),
+    /// Names of series; whether these are the last.
     Series(String, Vec<SeriesEntry>, bool),
-    /// When the token ends.
+    /// When the token expires.
     Expires(u64),
-    /// Which logs there are of an application.
+    /// The logs of an application.
     Logs(String, Vec<u64>),
-    /// How the relay stands with others: connected, how many, viewers of each application.
+    /// Cluster state of the relay: connected to NATS, number of relays, viewers of each application.
     Cluster(bool, u32, Vec<(String, u32)>),
-    /// Where else to go.
+    /// Addresses of other relays.
     Relays(Vec<String>),
     /// How far the relay's wall clock was set, and when.
     WallClock(i64, u64),
-    /// The end: its code, 1006 where there was none.
+    /// End of the connection: its close code, 1006 if there was none.
     Closed(u16),
 }
 
-/// What a viewer's messages travel over.
+/// The connection that carries a viewer's messages.
 #[derive(Debug)]
-enum Wire {
+enum Connection {
     Socket(WebSocket<TcpStream>),
     Stream(Stream),
 }
@@ -63,235 +64,238 @@ enum Wire {
 /// One connection.
 #[derive(Debug)]
 pub struct Viewer {
-    wire: Wire,
+    connection: Connection,
     next_sub: u32,
-    /// What is known of each application.
+    /// The last known entry of each application.
     pub catalogue: BTreeMap<String, AppEntry>,
-    /// Everything heard that was not asked for yet.
-    heard: Vec<Heard>,
+    /// Messages received but not returned yet.
+    queue: Vec<Received>,
 }
 
 impl Viewer {
-    /// Connects and takes the hello.
+    /// Connects and receives the hello.
     ///
     /// # Panics
-    /// When the relay refuses.
+    /// If the relay rejects the connection.
     #[must_use]
     pub fn connect(relay: &Relay) -> Self {
         Self::connect_to(relay.http)
     }
 
-    /// Connects to an address, of a relay or of a wire to one, and takes the hello.
+    /// Connects to the address of a relay or of a proxy to one, and receives the hello.
     ///
     /// # Panics
-    /// When the relay refuses.
+    /// If the relay rejects the connection.
     #[must_use]
     pub fn connect_to(http: SocketAddr) -> Self {
-        Self::over(open(http, &[]).expect("the relay takes viewers"))
+        Self::over(open(http, &[]).expect("the relay accepts viewers"))
     }
 
-    /// Takes the hello from an open WebSocket.
+    /// Receives the hello over an open WebSocket.
     ///
     /// # Panics
-    /// When something else comes.
+    /// If another message arrives.
     #[must_use]
     pub fn over(socket: WebSocket<TcpStream>) -> Self {
-        Self::on(Wire::Socket(socket)).greeted()
+        Self::with_connection(Connection::Socket(socket)).receive_hello()
     }
 
-    /// Takes the hello from an open stream.
+    /// Receives the hello over an open stream.
     ///
     /// # Panics
-    /// When something else comes.
+    /// If another message arrives.
     #[must_use]
-    pub fn streaming(stream: Stream) -> Self {
-        Self::on(Wire::Stream(stream)).greeted()
+    pub fn over_stream(stream: Stream) -> Self {
+        Self::with_connection(Connection::Stream(stream)).receive_hello()
     }
 
-    /// A viewer over an open stream that has not been greeted.
+    /// A viewer over an open stream that has not received the hello.
     #[must_use]
-    pub fn streaming_unheard(stream: Stream) -> Self {
-        Self::on(Wire::Stream(stream))
+    pub fn over_stream_without_hello(stream: Stream) -> Self {
+        Self::with_connection(Connection::Stream(stream))
     }
 
-    const fn on(wire: Wire) -> Self {
-        Self { wire, next_sub: 1, catalogue: BTreeMap::new(), heard: Vec::new() }
+    const fn with_connection(connection: Connection) -> Self {
+        Self { connection, next_sub: 1, catalogue: BTreeMap::new(), queue: Vec::new() }
     }
 
-    fn greeted(mut self) -> Self {
-        assert!(matches!(self.hear(), Heard::Hello(_)), "the hello comes first");
+    fn receive_hello(mut self) -> Self {
+        assert!(matches!(self.read_message(), Received::Hello(_)), "the hello comes first");
         self
     }
 
-    /// Connects and shows `token` with the request.
+    /// Connects with `token` in the request.
     #[must_use]
     pub fn with_token(relay: &Relay, token: &str) -> Self {
-        Self::opened(relay, Some(token)).greeted()
+        Self::connect_without_hello(relay, Some(token)).receive_hello()
     }
 
-    /// Connects, with or without a token, and takes nothing.
+    /// Connects with or without a token; receives nothing.
     ///
     /// # Panics
-    /// When the relay refuses.
+    /// If the relay rejects the connection.
     #[must_use]
-    pub fn opened(relay: &Relay, token: Option<&str>) -> Self {
-        let shown = token.map(|token| ("Sec-WebSocket-Protocol", format!("bearer.{token}")));
-        let headers: Vec<_> = shown.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        Self::on(Wire::Socket(open(relay.http, &headers).expect("the relay takes viewers")))
+    pub fn connect_without_hello(relay: &Relay, token: Option<&str>) -> Self {
+        let header = token.map(|token| ("Sec-WebSocket-Protocol", format!("bearer.{token}")));
+        let headers: Vec<_> = header.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        Self::with_connection(Connection::Socket(open(relay.http, &headers).expect("the relay accepts viewers")))
     }
 
-    /// Shows `token` in a message.
-    pub fn show(&mut self, token: &str) {
-        self.say(&ClientMessage::Token { token: token.to_owned() });
+    /// Sends `token` in a message.
+    pub fn send_token(&mut self, token: &str) {
+        self.send(&ClientMessage::Token { token: token.to_owned() });
     }
 
     /// Sends a message.
     ///
     /// # Panics
-    /// When the connection fails.
-    pub fn say(&mut self, message: &ClientMessage) {
-        self.say_raw(Message::from(message.encode()));
+    /// If the connection fails.
+    pub fn send(&mut self, message: &ClientMessage) {
+        self.send_raw(Message::from(message.encode()));
     }
 
-    /// Sends anything.
+    /// Sends any WebSocket message.
     ///
     /// # Panics
-    /// When the connection fails.
-    pub fn say_raw(&mut self, message: Message) {
-        match &mut self.wire {
-            Wire::Socket(socket) => socket.send(message).expect("the relay reads"),
-            Wire::Stream(stream) => assert_eq!(stream.command(&record(&message.into_data())), 204, "the relay reads"),
+    /// If the connection fails.
+    pub fn send_raw(&mut self, message: Message) {
+        match &mut self.connection {
+            Connection::Socket(socket) => socket.send(message).expect("the relay reads"),
+            Connection::Stream(stream) => {
+                assert_eq!(stream.command(&record(&message.into_data())), 204, "the relay reads")
+            }
         }
     }
 
-    /// Subscribes; gives the number of the subscription. What comes before the answer stays to be heard.
-    pub fn follow(&mut self, app: &str, filter: Filter, start: Start) -> (u32, Subscribed) {
-        let sub = self.ask(app, filter, start);
-        let answer = self.wait_for(|heard| match heard {
-            Heard::Subscribed(subscribed) if subscribed.sub == sub => Some(subscribed.clone()),
-            Heard::Refused(refused, reason) if *refused == sub => panic!("refused: {reason:?}"),
+    /// Subscribes; returns the number of the subscription. Messages that arrive before the answer stay in the queue.
+    pub fn subscribe(&mut self, app: &str, filter: Filter, start: Start) -> (u32, Subscribed) {
+        let sub = self.request_subscription(app, filter, start);
+        let answer = self.wait_for(|received| match received {
+            Received::Subscribed(subscribed) if subscribed.sub == sub => Some(subscribed.clone()),
+            Received::Rejected(rejected, reason) if *rejected == sub => panic!("refused: {reason:?}"),
             _ => None,
         });
         (sub, answer)
     }
 
-    /// Asks which logs there are of an application; what comes before the answer stays to be heard.
+    /// Requests the logs of an application; messages that arrive before the answer stay in the queue.
     pub fn logs(&mut self, app: &str) -> Vec<u64> {
-        self.ask(app, Filter::All, Start::Live);
-        self.wait_for(|heard| match heard {
-            Heard::Logs(name, epochs) if name == app => Some(epochs.clone()),
+        self.request_subscription(app, Filter::All, Start::Live);
+        self.wait_for(|received| match received {
+            Received::Logs(name, epochs) if name == app => Some(epochs.clone()),
             _ => None,
         })
     }
 
-    /// As [`Viewer::follow`], in one log.
-    pub fn follow_log(&mut self, app: &str, epoch: u64, filter: Filter, start: Start) -> (u32, Subscribed) {
+    /// Like [`Viewer::subscribe`], for one log.
+    pub fn subscribe_log(&mut self, app: &str, epoch: u64, filter: Filter, start: Start) -> (u32, Subscribed) {
         let sub = self.next_sub;
         self.next_sub += 1;
-        self.say(&ClientMessage::SubscribeLog { sub, epoch, topic: Topic { app: app.to_owned(), filter }, start });
-        let answer = self.wait_for(|heard| match heard {
-            Heard::Subscribed(subscribed) if subscribed.sub == sub => Some(subscribed.clone()),
-            Heard::Refused(refused, reason) if *refused == sub => panic!("refused: {reason:?}"),
+        self.send(&ClientMessage::SubscribeLog { sub, epoch, topic: Topic { app: app.to_owned(), filter }, start });
+        let answer = self.wait_for(|received| match received {
+            Received::Subscribed(subscribed) if subscribed.sub == sub => Some(subscribed.clone()),
+            Received::Rejected(rejected, reason) if *rejected == sub => panic!("refused: {reason:?}"),
             _ => None,
         });
         (sub, answer)
     }
 
-    /// Asks for a subscription, without waiting.
-    pub fn ask(&mut self, app: &str, filter: Filter, start: Start) -> u32 {
+    /// Requests a subscription without waiting for the answer.
+    pub fn request_subscription(&mut self, app: &str, filter: Filter, start: Start) -> u32 {
         let sub = self.next_sub;
         self.next_sub += 1;
-        self.say(&ClientMessage::Subscribe { sub, topic: Topic { app: app.to_owned(), filter }, start });
+        self.send(&ClientMessage::Subscribe { sub, topic: Topic { app: app.to_owned(), filter }, start });
         sub
     }
 
-    /// The first thing heard, now or earlier, that `wanted` makes something of. It is taken; the rest stays.
+    /// Waits for the first received message for which `wanted` returns a value, and removes it from the queue; the
+    /// others stay.
     ///
     /// # Panics
-    /// When it never comes.
-    pub fn wait_for<T>(&mut self, mut wanted: impl FnMut(&Heard) -> Option<T>) -> T {
+    /// If none arrives.
+    pub fn wait_for<T>(&mut self, mut wanted: impl FnMut(&Received) -> Option<T>) -> T {
         let mut at = 0;
         let start = Instant::now();
         loop {
-            if at == self.heard.len() {
-                let heard = self.hear();
-                self.heard.push(heard);
+            if at == self.queue.len() {
+                let received = self.read_message();
+                self.queue.push(received);
             }
-            if let Some(found) = wanted(&self.heard[at]) {
-                self.heard.remove(at);
+            if let Some(found) = wanted(&self.queue[at]) {
+                self.queue.remove(at);
                 return found;
             }
             assert!(
-                self.heard[at] != Heard::Closed(1006) && start.elapsed() < PATIENCE,
-                "never heard: {:?}",
-                self.heard
+                self.queue[at] != Received::Closed(1006) && start.elapsed() < TIMEOUT,
+                "not received: {:?}",
+                self.queue
             );
             at += 1;
         }
     }
 
-    /// The next message, whatever it is.
+    /// The next message of any kind.
     ///
     /// # Panics
-    /// When none comes, or none that can be read.
-    pub fn take(&mut self) -> Heard {
-        if self.heard.is_empty() { self.hear() } else { self.heard.remove(0) }
+    /// If none arrives, or it cannot be decoded.
+    pub fn next_message(&mut self) -> Received {
+        if self.queue.is_empty() { self.read_message() } else { self.queue.remove(0) }
     }
 
-    /// The next message from the wire.
-    fn hear(&mut self) -> Heard {
-        let read = match &mut self.wire {
-            Wire::Socket(socket) => read(socket),
-            Wire::Stream(stream) => stream.read(),
+    /// Reads the next message from the connection.
+    fn read_message(&mut self) -> Received {
+        let read = match &mut self.connection {
+            Connection::Socket(socket) => read(socket),
+            Connection::Stream(stream) => stream.read(),
         };
         match read {
-            Ok(bytes) => heard(&mut self.catalogue, &bytes),
-            Err(code) => Heard::Closed(code),
+            Ok(bytes) => decode(&mut self.catalogue, &bytes),
+            Err(code) => Received::Closed(code),
         }
     }
 
-    /// Answers the pings that have come, as a program that goes on reading does. Nothing is lost: it stays to be heard.
-    pub fn answers_pings(&mut self) {
-        // Nobody is asked over a stream.
-        let Wire::Socket(socket) = &mut self.wire else { return };
+    /// Answers the pings that have arrived, as a program that keeps reading does. Other messages stay in the queue.
+    pub fn answer_pings(&mut self) {
+        // The relay sends no pings over a stream.
+        let Connection::Socket(socket) = &mut self.connection else { return };
         let _ = socket.get_ref().set_nonblocking(true);
         while let Ok(message) = socket.read() {
             if let Message::Binary(bytes) = message {
-                self.heard.push(heard(&mut self.catalogue, &bytes));
+                self.queue.push(decode(&mut self.catalogue, &bytes));
             }
         }
         let _ = socket.get_ref().set_nonblocking(false);
     }
 
-    /// Collects what comes until each of `feeds` has covered `last`.
+    /// Collects messages until each of `feeds` has reached `last`.
     ///
     /// # Panics
-    /// When that does not happen.
+    /// If that does not happen.
     pub fn collect(&mut self, feeds: &[u32], last: u64) -> Collected {
         let mut collected = Collected::default();
         let mut reached: BTreeMap<u32, u64> = feeds.iter().map(|&feed| (feed, 0)).collect();
         let start = Instant::now();
         while reached.values().any(|&reached| reached < last) {
-            assert!(start.elapsed() < PATIENCE, "came no farther than {reached:?}, wanted {last}: {collected:?}");
-            match self.take() {
-                Heard::Batch(head, updates, bytes) => {
+            assert!(start.elapsed() < TIMEOUT, "reached {reached:?}, expected {last}: {collected:?}");
+            match self.next_message() {
+                Received::Batch(head, updates, bytes) => {
                     reached.entry(head.feed).and_modify(|reached| *reached = head.to);
                     collected.numbers.extend(updates.iter().map(|update| update.seq));
                     collected.updates.extend(updates);
                     collected.batches.push(bytes);
                 }
-                Heard::Gap(feed, from, to) => {
+                Received::Gap(feed, from, to) => {
                     reached.entry(feed).and_modify(|reached| *reached = to);
                     collected.gaps.push((from, to));
                 }
-                Heard::Closed(code) => panic!("closed with {code}; so far {collected:?}"),
+                Received::Closed(code) => panic!("closed with {code}; so far {collected:?}"),
                 _ => {}
             }
         }
         collected
     }
 
-    /// Waits until the catalogue has a worker in a state that `right` accepts.
+    /// Waits until the catalogue has a worker whose state `right` accepts.
     pub fn wait_for_worker(&mut self, app: &str, worker: &str, right: impl Fn(&WorkerEntry) -> bool) {
         let start = Instant::now();
         loop {
@@ -299,23 +303,23 @@ impl Viewer {
             if entry.is_some_and(|entry| entry.workers.iter().any(|entry| entry.worker == worker && right(entry))) {
                 return;
             }
-            assert!(start.elapsed() < PATIENCE, "the catalogue says {entry:?}");
-            let heard = self.hear();
-            assert!(!matches!(heard, Heard::Closed(_)), "closed");
-            self.heard.push(heard);
+            assert!(start.elapsed() < TIMEOUT, "entry of the catalogue: {entry:?}");
+            let received = self.read_message();
+            assert!(!matches!(received, Received::Closed(_)), "closed");
+            self.queue.push(received);
         }
     }
 
-    /// Waits for the end; gives its code.
-    pub fn closes(&mut self) -> u16 {
-        self.wait_for(|heard| match heard {
-            Heard::Closed(code) => Some(*code),
+    /// Waits for the end of the connection; returns its close code.
+    pub fn wait_for_close(&mut self) -> u16 {
+        self.wait_for(|received| match received {
+            Received::Closed(code) => Some(*code),
             _ => None,
         })
     }
 }
 
-/// The next message from a WebSocket, or the code of its end.
+/// The next message of a WebSocket, or its close code.
 fn read(socket: &mut WebSocket<TcpStream>) -> Result<Vec<u8>, u16> {
     loop {
         return match socket.read() {
@@ -324,76 +328,76 @@ fn read(socket: &mut WebSocket<TcpStream>) -> Result<Vec<u8>, u16> {
             Ok(Message::Ping(_) | Message::Pong(_)) => continue,
             Ok(other) => panic!("the relay sends binary messages only, not {other:?}"),
             Err(tungstenite::Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                panic!("the relay has gone silent")
+                panic!("the relay has stopped sending")
             }
             Err(_) => Err(1006),
         };
     }
 }
 
-/// What one message says; the catalogue learns from it.
-fn heard(catalogue: &mut BTreeMap<String, AppEntry>, bytes: &[u8]) -> Heard {
-    match ServerMessage::decode(bytes).expect("the relay speaks the protocol") {
-        ServerMessage::Hello(hello) => Heard::Hello(hello.epoch),
+/// Decodes one message and updates the catalogue.
+fn decode(catalogue: &mut BTreeMap<String, AppEntry>, bytes: &[u8]) -> Received {
+    match ServerMessage::decode(bytes).expect("the relay sends valid messages") {
+        ServerMessage::Hello(hello) => Received::Hello(hello.epoch),
         ServerMessage::Catalogue { full, apps, last: _ } => {
             if full {
                 catalogue.clear();
             }
             catalogue.extend(apps.iter().map(|entry| (entry.app.clone(), entry.clone())));
-            Heard::Catalogue(full, apps)
+            Received::Catalogue(full, apps)
         }
-        ServerMessage::Subscribed(subscribed) => Heard::Subscribed(subscribed),
+        ServerMessage::Subscribed(subscribed) => Received::Subscribed(subscribed),
         ServerMessage::Batch { head, updates } => {
             let updates = head.read(updates).collect::<Result<_, _>>().expect("batches can be read");
-            Heard::Batch(head, updates, bytes.to_vec())
+            Received::Batch(head, updates, bytes.to_vec())
         }
         ServerMessage::Rollup { head, updates } => {
             let items = head.read(updates).collect::<Result<_, _>>().expect("sums can be read");
-            Heard::Sum(head, items)
+            Received::Rollup(head, items)
         }
-        ServerMessage::Gap { feed, from, to } => Heard::Gap(feed, from, to),
-        ServerMessage::Heartbeat { sent, .. } => Heard::Heartbeat(sent),
-        ServerMessage::SubscribeFailed { sub, reason } => Heard::Refused(sub, reason),
-        ServerMessage::Series { app, series, last, .. } => Heard::Series(app, series, last),
-        ServerMessage::Expires { at_ns } => Heard::Expires(at_ns),
-        ServerMessage::Logs { app, epochs } => Heard::Logs(app, epochs),
-        ServerMessage::Cluster { connected, relays, watching } => Heard::Cluster(connected, relays, watching),
-        ServerMessage::Relays { addresses } => Heard::Relays(addresses),
-        ServerMessage::WallClock { step_ns, at_ns } => Heard::WallClock(step_ns, at_ns),
+        ServerMessage::Gap { feed, from, to } => Received::Gap(feed, from, to),
+        ServerMessage::Heartbeat { sent, .. } => Received::Heartbeat(sent),
+        ServerMessage::SubscribeFailed { sub, reason } => Received::Rejected(sub, reason),
+        ServerMessage::Series { app, series, last, .. } => Received::Series(app, series, last),
+        ServerMessage::Expires { at_ns } => Received::Expires(at_ns),
+        ServerMessage::Logs { app, epochs } => Received::Logs(app, epochs),
+        ServerMessage::Cluster { connected, relays, watching } => Received::Cluster(connected, relays, watching),
+        ServerMessage::Relays { addresses } => Received::Relays(addresses),
+        ServerMessage::WallClock { step_ns, at_ns } => Received::WallClock(step_ns, at_ns),
     }
 }
 
-/// What a viewer got.
+/// What a viewer received.
 #[derive(Clone, Debug, Default)]
 pub struct Collected {
-    /// The number of every update, in order of arrival.
+    /// The sequence number of every update, in order of arrival.
     pub numbers: Vec<u64>,
     /// Every update.
     pub updates: Vec<Update>,
     /// The bytes of every batch.
     pub batches: Vec<Vec<u8>>,
-    /// First and last number of every gap.
+    /// First and last sequence number of every gap.
     pub gaps: Vec<(u64, u64)>,
 }
 
 /// Opens a WebSocket with more headers.
 ///
 /// # Errors
-/// The status, when the relay answers otherwise.
+/// The status, if the relay rejects the request.
 ///
 /// # Panics
-/// When nobody listens.
+/// If nothing listens.
 pub fn open(http: SocketAddr, headers: &[(&'static str, &str)]) -> Result<WebSocket<TcpStream>, u16> {
     open_over(TcpStream::connect(http).expect("the relay listens"), http, headers)
 }
 
-/// Opens a WebSocket over a connection that is there already.
+/// Opens a WebSocket over an existing connection.
 ///
 /// # Errors
-/// The status, when the relay answers otherwise.
+/// The status, if the relay rejects the request.
 ///
 /// # Panics
-/// When nobody answers.
+/// If nothing answers.
 pub fn open_over(
     stream: TcpStream,
     http: SocketAddr,
@@ -415,20 +419,20 @@ pub fn open_over(
         Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response))) => {
             Err(response.status().as_u16())
         }
-        Err(error) => panic!("the handshake fails: {error}"),
+        Err(error) => panic!("the handshake failed: {error}"),
     }
 }
 
-/// A connection whose kernel takes little for who does not read, from an address of its own if one is given.
+/// A connection with a small receive buffer for a client that does not read, optionally from its own source address.
 ///
 /// # Panics
-/// When nobody listens.
+/// If nothing listens.
 #[must_use]
-pub fn narrow(to: SocketAddr, from: Option<[u8; 4]>) -> TcpStream {
+pub fn connect_with_small_buffer(to: SocketAddr, from: Option<[u8; 4]>) -> TcpStream {
     let socket =
-        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("sockets are to be had");
-    // Before connecting: the window that the relay is offered is made from it.
-    socket.set_recv_buffer_size(NARROW_BYTES).expect("buffers can be small");
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket can be created");
+    // Before connecting: the receive window that the relay sees is derived from it.
+    socket.set_recv_buffer_size(SMALL_BUFFER_BYTES).expect("buffers can be small");
     if let Some(from) = from {
         socket.bind(&SocketAddr::from((from, 0)).into()).expect("all of 127/8 is ours");
     }

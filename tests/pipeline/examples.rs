@@ -42,8 +42,8 @@ fn the_relay_accepts_the_frames_of_the_python_producer() {
     let script = checkout().join("examples/producer.py");
     let (host, port) = (relay.ingest.ip().to_string(), relay.ingest.port().to_string());
     let _producer = Example::start("python3", &[script.to_str().expect("the path is UTF-8"), "Example", &host, &port]);
-    eventually("the relay accepts a frame", || (relay.counted().0 > 0).then_some(()));
-    assert_eq!(relay.counted().1, 0, "no frame is rejected");
+    eventually("the relay accepts a frame", || (relay.frame_counts().0 > 0).then_some(()));
+    assert_eq!(relay.frame_counts().1, 0, "no frame is rejected");
     let stats = relay.stats("Example");
     let views = stats["views"].as_array().expect("there are views");
     let view = views.iter().find(|view| view["kind"] == "computation").expect("there is a computation");

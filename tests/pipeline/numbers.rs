@@ -1,14 +1,14 @@
-//! What `joey stats --json` says is what was sent: exact bins, counts, extremes, quantiles and throughput in every view.
+//! `joey stats --json` prints exactly what was sent: bins, counts, extremes, quantiles and throughput of every view.
 
 use fastrand::Rng;
 use joey_tests::frame::{captured, malformed};
-use joey_tests::{Cut, Frame, Oracle, Producer, Relay, S, frame};
+use joey_tests::{Chunking, Frame, Oracle, Producer, Relay, S, frame};
 use serde_json::json;
 
-/// A second in 2023. Far from the clock on the wall: what a recording holds counts as well.
+/// A second in 2023, far from the current time: recorded data must be counted as well.
 const THEN_S: u64 = 1_700_000_000;
 
-/// Names that have broken monitors before: separators of the original hub, of URLs and of HTML; other scripts; none at all.
+/// Names that have broken monitoring tools: separators of the original hub, of URLs and of HTML; other scripts; empty.
 const NAMES: [&str; 14] = [
     "Check",
     "a:b@c*d",
@@ -36,40 +36,40 @@ const CATEGORIES: [&str; 7] = [
     "computation-by-worker",
 ];
 
-/// A duration of any magnitude, with the edges of bins more often than chance would have them.
-fn duration(chance: &mut Rng) -> u64 {
-    let power = 1_u64 << chance.u32(0..64);
-    match chance.u8(0..8) {
+/// A duration of any magnitude; edges of bins are more frequent than in a uniform distribution.
+fn duration(rng: &mut Rng) -> u64 {
+    let power = 1_u64 << rng.u32(0..64);
+    match rng.u8(0..8) {
         0 => 0,
         1 => power,
         2 => power - 1,
         3 => power.saturating_add(1),
-        _ => chance.u64(..) >> chance.u32(0..64),
+        _ => rng.u64(..) >> rng.u32(0..64),
     }
 }
 
-/// Frames of one worker: everything random, periods in any order, many of them more than once.
-fn random_frames(chance: &mut Rng, app: &str, worker: &str, count: usize) -> Vec<Frame> {
+/// Random frames of one worker: periods in any order, many of them repeated.
+fn random_frames(rng: &mut Rng, app: &str, worker: &str, count: usize) -> Vec<Frame> {
     let one = |_| {
-        let category = CATEGORIES[chance.usize(..CATEGORIES.len())];
-        let [pipeline, name] = [0; 2].map(|_| NAMES[chance.usize(..NAMES.len())]);
-        let mut values: Vec<u64> = (0..chance.usize(..12)).map(|_| duration(chance)).collect();
+        let category = CATEGORIES[rng.usize(..CATEGORIES.len())];
+        let [pipeline, name] = [0; 2].map(|_| NAMES[rng.usize(..NAMES.len())]);
+        let mut values: Vec<u64> = (0..rng.usize(..12)).map(|_| duration(rng)).collect();
         if category == "pipeline-ingestion" {
             values.fill(0);
         }
-        // Most within the last seconds, so that even the shortest window has much to add up.
-        let end_s = THEN_S - if chance.bool() { chance.u64(0..12) } else { chance.u64(0..880) };
+        // Half of them within the last seconds, so that even the shortest window contains many frames.
+        let end_s = THEN_S - if rng.bool() { rng.u64(0..12) } else { rng.u64(0..880) };
         let mut frame = Frame::new(app, category, [pipeline, worker, name], end_s).with(&values);
-        frame.id = chance.u16(0..3);
+        frame.id = rng.u16(0..3);
         // Lengths whose shares are exact in binary, aligned or not.
-        frame.period_ns = [S / 2, S, 2 * S, 2 * S, 2 * S, 4 * S, 8 * S][chance.usize(..7)];
-        frame.end_ns -= [0, 0, 0, S / 4, S / 2][chance.usize(..5)];
+        frame.period_ns = [S / 2, S, 2 * S, 2 * S, 2 * S, 4 * S, 8 * S][rng.usize(..7)];
+        frame.end_ns -= [0, 0, 0, S / 4, S / 2][rng.usize(..5)];
         frame
     };
     (0..count).map(one).collect()
 }
 
-/// The frame that ends a test: of a later period than all others, so that everything before is complete.
+/// The last frame of a test: its period is later than all others, so that all earlier periods are complete.
 fn closing(app: &str) -> Frame {
     Frame::new(app, "computation", ["closing", "closing", "closing"], THEN_S + 2).with(&[1])
 }
@@ -83,9 +83,9 @@ fn the_captured_frame_and_a_later_one_give_the_documented_numbers() {
     let later = Frame { end_ns: 1_544_101_822 * S, ..later.with(&[5_000]) };
     let frames = [captured(), later];
     producer.send_all(&frames);
-    relay.accepts(2);
+    relay.wait_for_accepted(2);
     let stats = relay.stats("Alerts_windowed");
-    Oracle::of(&frames).check(&stats);
+    Oracle::new(&frames).check(&stats);
     assert_eq!((&stats["app"], &stats["window_s"]), (&json!("Alerts_windowed"), &json!(300)));
     let views = stats["views"].as_array().unwrap();
     let view = views.iter().find(|view| view["kind"] == "computation-by-worker").unwrap();
@@ -100,39 +100,40 @@ fn the_captured_frame_and_a_later_one_give_the_documented_numbers() {
     if stats["through_ns"] == json!(1_544_101_820_000_000_000_u64) {
         assert_eq!(*view, documented);
     } else {
-        // This machine took more than two periods to get here; the later period is complete, and this view had none in it.
+        // This machine took more than two periods to get here. The later period is complete, and this view has no data
+        // in it.
         let zero_filled = json!({"min": 0.0, "median": 14460.25, "max": 28920.5});
         assert_eq!((&view["bins"], &view["throughput"]), (&documented["bins"], &zero_filled));
     }
 }
 
 #[test]
-fn thousands_of_random_frames_with_malformed_ones_between_give_exact_numbers_over_every_window() {
+fn thousands_of_random_frames_mixed_with_malformed_ones_give_exact_numbers_over_every_window() {
     let relay = Relay::start();
-    let (mut frames, mut refused) = (Vec::new(), 0);
+    let (mut frames, mut rejected) = (Vec::new(), 0);
     let app = "Random: a/b <app> @ 解码";
-    let mut chance = Rng::with_seed(0x1057);
+    let mut rng = Rng::with_seed(0x1057);
     for worker in ["initializer", "worker@2:*", "<b>w3</b>", "工人 4"] {
         let mut producer = relay.producer(app, worker);
-        let own = random_frames(&mut chance, app, worker, 1_000);
+        let own = random_frames(&mut rng, app, worker, 1_000);
         let mut bytes = Vec::new();
         for (at, frame) in own.iter().enumerate() {
             bytes.extend(frame.encode());
             if at % 50 == 0 {
                 for (_, broken) in malformed(frame) {
                     bytes.extend(broken);
-                    refused += 1;
+                    rejected += 1;
                 }
             }
         }
-        producer.write_cut(&bytes, Cut::Anywhere(2_000));
+        producer.write_in_chunks(&bytes, Chunking::Random(2_000));
         frames.extend(own);
-        relay.accepts(frames.len() as u64);
+        relay.wait_for_accepted(frames.len() as u64);
     }
     frames.push(closing(app));
     relay.producer(app, "closing").send(&frames[frames.len() - 1]);
-    relay.accepts(frames.len() as u64);
-    let oracle = Oracle::of(&frames);
+    relay.wait_for_accepted(frames.len() as u64);
+    let oracle = Oracle::new(&frames);
     for window in ["1s", "10s", "5m", "15m"] {
         oracle.check(&relay.stats_over(app, window));
     }
@@ -142,32 +143,32 @@ fn thousands_of_random_frames_with_malformed_ones_between_give_exact_numbers_ove
         reasons.dedup();
         reasons.into_iter().map(|reason| relay.rejected(reason)).sum()
     };
-    assert_eq!(counted, refused);
+    assert_eq!(counted, rejected);
     assert_eq!(relay.metric("joey_connections_closed_total{reason=\"truncated\"}"), 0);
 }
 
 #[test]
-fn several_connections_at_once_and_bytes_cut_anywhere_change_nothing() {
+fn parallel_connections_and_arbitrary_chunks_do_not_change_the_numbers() {
     let relay = Relay::start();
     let workers = ["a", "b", "c", "d"];
-    let cuts = [Cut::EveryByte, Cut::Anywhere(7), Cut::Anywhere(700), Cut::Nowhere];
+    let cuts = [Chunking::SingleBytes, Chunking::Random(7), Chunking::Random(700), Chunking::Whole];
     let mut frames = Vec::new();
     std::thread::scope(|scope| {
         for (worker, cut) in workers.into_iter().zip(cuts) {
-            let count = if matches!(cut, Cut::EveryByte) { 60 } else { 400 };
+            let count = if matches!(cut, Chunking::SingleBytes) { 60 } else { 400 };
             let own = random_frames(&mut Rng::with_seed(u64::from(worker.as_bytes()[0])), "Cut", worker, count);
             let bytes: Vec<u8> = own.iter().flat_map(Frame::encode).collect();
             frames.extend(own);
             let relay = &relay;
-            scope.spawn(move || relay.producer("Cut", worker).write_cut(&bytes, cut));
+            scope.spawn(move || relay.producer("Cut", worker).write_in_chunks(&bytes, cut));
         }
     });
-    relay.accepts(frames.len() as u64);
+    relay.wait_for_accepted(frames.len() as u64);
     frames.push(closing("Cut"));
     relay.producer("Cut", "closing").send(&frames[frames.len() - 1]);
-    relay.accepts(frames.len() as u64);
+    relay.wait_for_accepted(frames.len() as u64);
     for window in ["10s", "5m", "15m"] {
-        Oracle::of(&frames).check(&relay.stats_over("Cut", window));
+        Oracle::new(&frames).check(&relay.stats_over("Cut", window));
     }
 }
 
@@ -181,24 +182,24 @@ fn two_producers_with_the_same_series_and_period_are_summed() {
     for frame in &frames {
         relay.producer("Sum", "w").send(frame);
     }
-    relay.accepts(4);
+    relay.wait_for_accepted(4);
     let stats = relay.stats("Sum");
-    // Four connections may be read in any order; nothing here depends on it.
-    Oracle::of(&frames).check(&stats);
+    // The relay may read four connections in any order; nothing here depends on it.
+    Oracle::new(&frames).check(&stats);
     let view = stats["views"].as_array().unwrap().iter().find(|view| view["name"] == "n").unwrap();
     assert_eq!((&view["count"], &view["min_ns"], &view["max_ns"]), (&json!(7), &json!(0), &json!(7_000)));
 }
 
 #[test]
-fn a_histogram_of_nothing_is_a_view_without_quantiles() {
+fn an_empty_histogram_has_a_view_without_quantiles() {
     let relay = Relay::start();
     let quiet = |category: &str| Frame::new("Quiet", category, ["p", "w", "n"], THEN_S);
     let frames: Vec<Frame> =
         ["computation", "start-to-end", "node-ingress-egress", "pipeline-ingestion", "else"].map(quiet).into();
     relay.producer("Quiet", "w").send_all(&frames);
-    relay.accepts(5);
+    relay.wait_for_accepted(5);
     let stats = relay.stats("Quiet");
-    Oracle::of(&frames).check(&stats);
+    Oracle::new(&frames).check(&stats);
     for view in stats["views"].as_array().unwrap() {
         assert!(view["quantiles"].is_null() && view["min_ns"].is_null() && view["max_ns"].is_null(), "{view}");
         assert_eq!((&view["count"], &view["bins"]), (&json!(0), &json!({})));
@@ -214,14 +215,14 @@ fn counters_saturate_and_totals_do_not_wrap() {
         Frame::new("Full", "computation", ["p", "w", "n"], THEN_S - 2).with_bins(&[(64, 1), (3, 9)], 4, u64::MAX);
     let frames = [one.clone(), one, beyond, closing("Full")];
     relay.producer("Full", "w").send_all(&frames);
-    relay.accepts(4);
+    relay.wait_for_accepted(4);
     for window in ["1s", "10s", "5m"] {
-        Oracle::of(&frames).check(&relay.stats_over("Full", window));
+        Oracle::new(&frames).check(&relay.stats_over("Full", window));
     }
 }
 
 #[test]
-fn an_extreme_outside_its_bin_does_not_turn_a_range_inside_out() {
+fn an_extreme_outside_its_bin_does_not_invert_a_range() {
     let relay = Relay::start();
     let names = |name: &'static str| ["p", "w", name];
     let frames = [
@@ -231,18 +232,18 @@ fn an_extreme_outside_its_bin_does_not_turn_a_range_inside_out() {
         closing("Odd"),
     ];
     relay.producer("Odd", "w").send_all(&frames);
-    relay.accepts(4);
-    Oracle::of(&frames).check(&relay.stats("Odd"));
+    relay.wait_for_accepted(4);
+    Oracle::new(&frames).check(&relay.stats("Odd"));
 }
 
 #[test]
-fn a_period_that_does_not_divide_evenly_is_spread_by_overlap() {
+fn an_uneven_period_is_spread_by_overlap() {
     let relay = Relay::start();
-    // Three seconds and a half that begin in the middle of a second: seven events, two in each whole second.
+    // Three and a half seconds that begin in the middle of a second: seven events, two in each whole second.
     let mut odd = Frame::new("Odd", "computation", ["p", "w", "n"], THEN_S).with(&[5; 7]).lasting(7 * S / 2);
     odd.end_ns += S / 2;
     relay.producer("Odd", "w").send_all(&[odd, closing("Odd")]);
-    relay.accepts(2);
+    relay.wait_for_accepted(2);
     let stats = relay.stats("Odd");
     let view = stats["views"].as_array().unwrap().iter().find(|view| view["name"] == "n").unwrap();
     if stats["through_ns"] == json!(THEN_S * S) {
@@ -257,7 +258,7 @@ fn connect_may_be_missing_or_repeated_and_join_may_lack_its_worker() {
     let relay = Relay::start();
     let frame = |at: u64| Frame::new("Polite", "computation", ["p", "w", "n"], THEN_S - 100 + 2 * at).with(&[at; 3]);
     let frames: Vec<Frame> = (1..=6).map(frame).collect();
-    let conversations: [Vec<Vec<u8>>; 6] = [
+    let cases: [Vec<Vec<u8>>; 6] = [
         vec![frame::connect(), frame::join("Polite", Some("w")), frames[0].encode()],
         vec![frame::join("Polite", Some("w")), frames[1].encode()],
         vec![
@@ -271,11 +272,11 @@ fn connect_may_be_missing_or_repeated_and_join_may_lack_its_worker() {
         vec![frames[4].encode(), frame::connect(), frame::join("Polite", Some("w"))],
         vec![frame::join("Polite", Some("w")), frame::join("Polite", Some("w")), frames[5].encode()],
     ];
-    for (at, conversation) in conversations.iter().enumerate() {
+    for (at, messages) in cases.iter().enumerate() {
         let mut producer = Producer::connect(relay.ingest);
-        conversation.iter().for_each(|bytes| producer.write(bytes));
-        relay.accepts(at as u64 + 1);
+        messages.iter().for_each(|bytes| producer.write(bytes));
+        relay.wait_for_accepted(at as u64 + 1);
     }
-    Oracle::of(&frames).check(&relay.stats("Polite"));
+    Oracle::new(&frames).check(&relay.stats("Polite"));
     assert!(!relay.metrics().contains("joey_frames_rejected_total{"));
 }

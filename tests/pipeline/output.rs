@@ -1,4 +1,4 @@
-//! What the command line and `/metrics` print: for pipes that close, for terminals, for scrapers of every kind.
+//! What the command line and `/metrics` print: for closed pipes, terminals, and scrapers of every format.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -13,18 +13,18 @@ fn frame(category: &str, name: &str, end_s: u64) -> Frame {
     Frame::new("App", category, ["p", "w", name], end_s).with(&[100])
 }
 
-/// `joey tap` whose standard output is a pipe.
-fn piped(words: &[&str]) -> Child {
+/// `joey tap` with a pipe as standard output.
+fn piped(arguments: &[&str]) -> Child {
     let mut tap = Command::new(program());
-    let tap = tap.arg("tap").args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let tap = tap.arg("tap").args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     tap.spawn().expect("the program runs")
 }
 
 #[test]
-fn a_tap_ends_when_its_reader_goes_though_the_application_is_quiet() {
+fn a_tap_exits_when_its_pipe_closes_while_the_application_is_idle() {
     let relay = Relay::start();
     relay.producer("App", "w").send(&frame("computation", "n", 1_700_000_000));
-    relay.accepts(1);
+    relay.wait_for_accepted(1);
     let here = relay.http.to_string();
     let mut tap = piped(&["App", "--history", "--relay", &here]);
     let mut lines = BufReader::new(tap.stdout.take().expect("it is a pipe"));
@@ -32,41 +32,41 @@ fn a_tap_ends_when_its_reader_goes_though_the_application_is_quiet() {
     lines.read_line(&mut line).expect("it prints");
     assert!(line.contains("computation"), "{line}");
     drop(lines);
-    let status = eventually("the tap ends", || tap.try_wait().expect("it is ours"));
+    let status = eventually("the tap exits", || tap.try_wait().expect("it belongs to this test"));
     assert_eq!(status.code(), Some(0));
-    // While it still looks for a relay, too.
+    // Also while it is still connecting to a relay.
     let mut tap = piped(&["--relay", "127.0.0.1:1"]);
     drop(tap.stdout.take());
-    let status = eventually("the tap ends", || tap.try_wait().expect("it is ours"));
+    let status = eventually("the tap exits", || tap.try_wait().expect("it belongs to this test"));
     assert_eq!(status.code(), Some(0));
 }
 
 #[test]
-fn a_tap_that_was_there_first_prints_the_first_update() {
+fn a_tap_that_starts_before_the_application_prints_its_first_update() {
     let relay = Relay::start();
     for round in 0..5 {
         let app = format!("App {round}");
-        let proxy = Proxy::to(relay.http);
-        // The tap has started and does not know yet what there is.
+        let proxy = Proxy::new(relay.http);
+        // The tap has started and has not received the catalogue yet.
         proxy.freeze();
         let tap = Tap::start(&[&app, "--relay", &proxy.address.to_string()]);
         eventually_is("connections", &1, || proxy.connections());
         let frame = Frame::new(&app, "computation", ["p", "w", "n"], 1_700_000_000).with(&[7]);
         let mut producer = relay.producer(&app, "w");
         producer.send(&frame);
-        relay.accepts(round + 1);
-        proxy.thaw();
-        tap.prints([7]);
+        relay.wait_for_accepted(round + 1);
+        proxy.unfreeze();
+        tap.wait_until_printed([7]);
     }
 }
 
 #[test]
-fn a_tap_shows_no_latency_where_values_are_counts() {
+fn a_tap_prints_no_latency_for_counts() {
     let relay = Relay::start();
     let here = relay.http.to_string();
     let mut producer = relay.producer("App", "w");
     producer.send_all(&[frame("pipeline-ingestion", "", 1_700_000_000), frame("computation", "n", 1_700_000_000)]);
-    relay.accepts(2);
+    relay.wait_for_accepted(2);
     let mut tap = piped(&["App", "--history", "--relay", &here]);
     let mut lines = BufReader::new(tap.stdout.take().expect("it is a pipe")).lines().map_while(Result::ok);
     let lines = [lines.next().expect("it prints"), lines.next().expect("it prints")];
@@ -83,12 +83,12 @@ fn a_tap_shows_no_latency_where_values_are_counts() {
 }
 
 #[test]
-fn a_snapshot_says_how_old_it_is() {
+fn a_snapshot_contains_its_age() {
     let relay = Relay::start();
     let end_s = now_s() - 60;
     let mut producer = relay.producer("App", "w");
     producer.send_all(&[frame("computation", "n", end_s - 2), frame("computation", "n", end_s)]);
-    relay.accepts(2);
+    relay.wait_for_accepted(2);
     let here = relay.http.to_string();
     let snapshot = relay.stats("App");
     assert_eq!(snapshot["end_ns"], json!(end_s * S));
@@ -97,8 +97,8 @@ fn a_snapshot_says_how_old_it_is() {
     assert_eq!(snapshot["stale"], json!(false));
     let fresh = joey(&["stats", "App", "--relay", &here]);
     assert!(fresh.err.is_empty() && fresh.out.contains("Window ends at "), "{fresh:?}");
-    // Silence is measured from when the relay last heard of it.
-    let stale = eventually("it is silent for too long", || {
+    // The age of the data starts when the relay last received any.
+    let stale = eventually("the data becomes stale", || {
         let done = joey(&["stats", "App", "--relay", &here]);
         (!done.err.is_empty()).then_some(done)
     });
@@ -107,13 +107,13 @@ fn a_snapshot_says_how_old_it_is() {
 }
 
 #[test]
-fn columns_are_as_wide_as_a_terminal_shows_them() {
+fn table_columns_align_on_a_terminal() {
     let relay = Relay::start();
     let frames = ["plain", "解码器", "cafe\u{301}", "क्\u{200d}ष"].map(|name| frame("computation", name, 1_700_000_000));
     relay.producer("App", "w").send_all(&frames);
-    relay.accepts(4);
+    relay.wait_for_accepted(4);
     let table = joey(&["stats", "App", "--relay", &relay.http.to_string()]).out;
-    // What a terminal shows: wide characters take two columns, what combines or joins takes none.
+    // Widths on a terminal: wide characters take two columns, combining and joining characters take none.
     let columns = |text: &str| -> usize {
         text.chars()
             .map(|c| match c {
@@ -130,10 +130,10 @@ fn columns_are_as_wide_as_a_terminal_shows_them() {
 }
 
 #[test]
-fn every_scraper_gets_the_format_that_it_reads() {
+fn every_scraper_gets_the_format_that_it_accepts() {
     let relay = Relay::start();
     relay.producer("App", "w").send(&frame("computation", "n", 1_700_000_000));
-    relay.accepts(1);
+    relay.wait_for_accepted(1);
     for (accept, is_open) in [
         ("", false),
         ("Accept: */*\r\n", false),
@@ -142,7 +142,7 @@ fn every_scraper_gets_the_format_that_it_reads() {
         ("Accept: application/openmetrics-text;version=1.0.0\r\n", true),
         ("Accept: application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1\r\n", true),
     ] {
-        let (status, head, text) = relay.get_with("/metrics", accept);
+        let (status, head, text) = relay.get_with_headers("/metrics", accept);
         let media = if is_open { "application/openmetrics-text; version=1.0.0" } else { "text/plain; version=0.0.4" };
         assert!(status == 200 && head.to_lowercase().contains(&format!("content-type: {media}")), "{accept}: {head}");
         let kind = if is_open { "joey_frames_accepted" } else { "joey_frames_accepted_total" };
@@ -157,15 +157,15 @@ fn every_scraper_gets_the_format_that_it_reads() {
 }
 
 #[test]
-fn what_is_refused_for_its_name_is_counted_and_named() {
+fn frames_rejected_for_their_names_are_counted_and_listed() {
     let relay = Relay::start();
     let long = "step ".repeat(60);
     let names = ["پردازش\u{200c}ها", "क्\u{200d}ष", "👩\u{200d}💻 team", &long, "a\tb", "a\u{1b}[2Jb"];
     let mut producer = relay.producer("App", "w");
     producer.send_all(&names.map(|name| frame("computation", name, 1_700_000_000)));
     producer.send(&frame("computation", "a\tb", 1_700_000_002));
-    relay.accepts(3);
-    let done = eventually("the newest is known", || {
+    relay.wait_for_accepted(3);
+    let done = eventually("the newest rejection is listed", || {
         let done = joey(&["stats", "App", "--json", "--relay", &relay.http.to_string()]);
         done.err.contains("4 frames").then_some(done)
     });
@@ -175,26 +175,26 @@ fn what_is_refused_for_its_name_is_counted_and_named() {
     );
     let snapshot: serde_json::Value = serde_json::from_str(&done.out).expect("it prints JSON");
     assert_eq!(snapshot["refused"]["for_name"], json!(4));
-    let refused: Vec<(&str, &str)> = snapshot["refused"]["names"]
+    let rejected: Vec<(&str, &str)> = snapshot["refused"]["names"]
         .as_array()
         .expect("it has names")
         .iter()
         .filter_map(|name| Some((name["name"].as_str()?, name["why"].as_str()?)))
         .collect();
     assert!(
-        refused.len() == 3 && refused[0].0.ends_with('…') && refused[0].1 == "longer than 255 bytes",
-        "{refused:?}"
+        rejected.len() == 3 && rejected[0].0.ends_with('…') && rejected[0].1 == "longer than 255 bytes",
+        "{rejected:?}"
     );
     assert!(!done.err.contains('\t') && !done.err.contains('\u{1b}'));
     let views = snapshot["views"].as_array().expect("it has views");
     for name in &names[..3] {
         assert!(views.iter().any(|view| view["name"] == json!(name)), "{name}");
     }
-    eventually("the log says so", || relay.log().contains("frames rejected for a name").then_some(()));
-    // However many, and however they change, the log does not grow with them.
+    eventually("the rejection is logged", || relay.log().contains("frames rejected for a name").then_some(()));
+    // The log stays bounded, however many names there are and however they change.
     let many: Vec<Frame> = (0..2_000).map(|at| frame("computation", &format!("{at}\t"), 1_700_000_000)).collect();
     producer.send_all(&many);
-    eventually("all are refused", || (relay.rejected("invalid_name") == 2_003).then_some(()));
+    eventually("all are rejected", || (relay.rejected("invalid_name") == 2_003).then_some(()));
     let lines = relay.log().lines().filter(|line| line.contains("frames rejected for a name")).count();
     assert!(lines < 30, "{lines}");
     assert!(!relay.log().contains('\t'));

@@ -1,5 +1,5 @@
-//! How the command line gets to a relay: past servers that are none, over HTTP where no WebSocket gets through, and what it is
-//! told where it may not.
+//! How the command line connects to a relay: skipping servers that are not relays, falling back to HTTP without
+//! WebSockets, and the errors that it prints if a relay rejects it.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use joey_tests::proxy::Proxy;
 use joey_tests::viewer::open;
-use joey_tests::{Frame, Relay, Tap, eventually, joey, joey_in};
+use joey_tests::{Frame, Relay, Tap, eventually, joey, joey_with_env};
 
 const THEN_S: u64 = 1_700_000_000;
 
@@ -17,7 +17,7 @@ fn send(relay: &Relay, numbers: std::ops::RangeInclusive<u64>) {
     relay.producer("App", "w").send_all(&numbers.map(frame).collect::<Vec<_>>());
 }
 
-/// A server that gives every request the same `answer` and hangs up, or with an empty one waits for ever.
+/// A server that sends every request the same `answer` and disconnects, or never answers if it is empty.
 fn server(answer: &'static str) -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
@@ -42,7 +42,7 @@ macro_rules! answer {
     };
 }
 
-/// What may stand where a relay should, other than one.
+/// Responses of servers that are not relays.
 const NO_RELAYS: [&str; 12] = [
     answer!("200 OK", "<html>welcome</html>"),
     answer!("204 No Content", ""),
@@ -59,10 +59,10 @@ const NO_RELAYS: [&str; 12] = [
 ];
 
 #[test]
-fn whatever_the_first_relay_answers_the_second_is_tried() {
+fn the_second_relay_is_tried_whatever_the_first_one_answers() {
     let relay = Relay::start();
     send(&relay, 1..=5);
-    relay.accepts(5);
+    relay.wait_for_accepted(5);
     for answer in NO_RELAYS {
         let list = format!("{},{}", server(answer), relay.http);
         for once in [&["--once"][..], &[]] {
@@ -73,28 +73,28 @@ fn whatever_the_first_relay_answers_the_second_is_tried() {
 }
 
 #[test]
-fn only_where_all_refuse_for_good_a_client_that_waits_ends() {
+fn a_waiting_client_exits_only_when_every_relay_rejects_it_permanently() {
     let [forbidden, unauthorized, away] =
         [NO_RELAYS[4], answer!("401 Unauthorized", ""), NO_RELAYS[8]].map(|answer| server(answer).to_string());
     let done = joey(&["tap", "--relay", &forbidden, "--relay", &unauthorized]);
     assert_eq!(done.code, 1, "{done:?}");
     let last = done.err.lines().last().unwrap_or_default();
-    for said in [&forbidden, &unauthorized, "403 Forbidden: go away", "401 Unauthorized"] {
-        assert!(last.contains(said), "{said}: {last}");
+    for part in [&forbidden, &unauthorized, "403 Forbidden: go away", "401 Unauthorized"] {
+        assert!(last.contains(part), "{part}: {last}");
     }
     let mut tap = Tap::start(&["--relay", &forbidden, "--relay", &away]);
-    eventually("it waits", || tap.complaints().contains("503 Service Unavailable); waiting").then_some(()));
-    assert!(tap.runs());
+    eventually("the tap waits", || tap.stderr().contains("503 Service Unavailable); waiting").then_some(()));
+    assert!(tap.is_running());
     let done = joey(&["tap", "--once", "--relay", &forbidden, "--relay", &away]);
     assert!(done.code == 1 && done.err.lines().count() == 2, "{done:?}");
 }
 
 #[test]
-fn a_list_may_hold_spaces_and_capitals_and_is_checked_whole() {
+fn a_relay_list_may_contain_spaces_and_capitals_and_is_fully_validated() {
     let relay = Relay::start();
     let (gone, here) = (server("\u{0}").to_string(), relay.http.to_string());
     for list in [format!("{gone}, {here}"), format!(" WS://{gone} ,\tHTTP://{here}/ "), format!("{here} ")] {
-        let done = joey_in(&["stats", "Nobody"], &[("JOEY_RELAY", &list)]);
+        let done = joey_with_env(&["stats", "Nobody"], &[("JOEY_RELAY", &list)]);
         assert_eq!(done.code, 3, "{list}: {}", done.err);
     }
     for wrong in ["ftp://h", "h:99999", "ws://", "a b", ""] {
@@ -104,45 +104,45 @@ fn a_list_may_hold_spaces_and_capitals_and_is_checked_whole() {
 }
 
 #[test]
-fn where_no_websocket_gets_through_the_command_line_goes_over_http() {
+fn the_command_line_falls_back_to_http_without_websockets() {
     let relay = Relay::start();
     send(&relay, 1..=5);
-    relay.accepts(5);
-    let wire = Proxy::to(relay.http);
-    wire.refuse_upgrades();
-    let there = wire.address.to_string();
+    relay.wait_for_accepted(5);
+    let proxy = Proxy::new(relay.http);
+    proxy.reject_upgrades();
+    let there = proxy.address.to_string();
     let done = joey(&["stats", "App", "--json", "--once", "--relay", &there]);
     assert_eq!(done.code, 0, "{}", done.err);
     let tap = Tap::start(&["App", "--history", "--relay", &there]);
-    tap.prints(1..=5);
+    tap.wait_until_printed(1..=5);
     send(&relay, 6..=10);
-    tap.prints(1..=10);
-    wire.cut();
+    tap.wait_until_printed(1..=10);
+    proxy.disconnect();
     send(&relay, 11..=15);
-    relay.accepts(15);
-    wire.mend();
-    // It resumes as over a WebSocket: nothing twice and nothing left out.
-    tap.prints(1..=15);
+    relay.wait_for_accepted(15);
+    proxy.restore();
+    // It resumes as over a WebSocket: nothing is printed twice or left out.
+    tap.wait_until_printed(1..=15);
 }
 
 #[test]
-fn a_websocket_that_opens_and_brings_nothing_is_given_up_for_a_stream() {
-    // It takes the handshake as a relay does, and no frame gets through; all else is carried.
+fn a_websocket_that_delivers_nothing_is_replaced_by_a_stream() {
+    // The proxy forwards the handshake and drops all frames; it forwards everything else.
     let relay = Relay::start();
     send(&relay, 1..=5);
-    relay.accepts(5);
-    let wire = Proxy::to(relay.http);
-    wire.swallow_frames();
-    let done = joey(&["stats", "App", "--json", "--once", "--relay", &wire.address.to_string()]);
+    relay.wait_for_accepted(5);
+    let proxy = Proxy::new(relay.http);
+    proxy.drop_frames();
+    let done = joey(&["stats", "App", "--json", "--once", "--relay", &proxy.address.to_string()]);
     assert_eq!(done.code, 0, "{}", done.err);
 }
 
 #[test]
-fn who_is_turned_away_is_told_why_and_what_to_set() {
+fn a_rejected_client_receives_the_reason_and_the_option_to_set() {
     let relay = Relay::start();
     let check = |method: &str, path: &str, origin: &str, expected: u16| {
-        let (status, head, said) = relay.ask(method, path, &format!("Origin: {origin}\r\n"));
-        assert_eq!(status, expected, "{method} {path} {origin}: {said}");
+        let (status, head, body) = relay.request(method, path, &format!("Origin: {origin}\r\n"));
+        assert_eq!(status, expected, "{method} {path} {origin}: {body}");
         if status == 403 {
             let head = head.to_lowercase();
             assert!(
@@ -150,16 +150,16 @@ fn who_is_turned_away_is_told_why_and_what_to_set() {
                 "{head}"
             );
         }
-        said
+        body
     };
     for path in ["/ws", "/stream"] {
-        let said = check("POST", path, "http://joey.localhost:4000", 403);
-        assert!(said.contains("--origin http://joey.localhost:4000") && said.contains("JOEY_ORIGIN"), "{said}");
+        let body = check("POST", path, "http://joey.localhost:4000", 403);
+        assert!(body.contains("--origin http://joey.localhost:4000") && body.contains("JOEY_ORIGIN"), "{body}");
         assert!(check("POST", path, "null", 403).contains("without an origin"));
     }
     assert!(check("GET", "/ws", "http://evil.example", 403).contains("--origin http://evil.example"));
     check("GET", "/ws", &format!("http://{}", relay.http), 426);
-    // Names with capitals and the usual port are the same names.
+    // Hosts are compared without case and without the default port.
     for (host, origin) in [("127.0.0.1:80", "http://127.0.0.1"), ("LOCALHOST", "https://localhost:443")] {
         assert!(open(relay.http, &[("Host", host), ("Origin", origin)]).is_ok(), "{host} {origin}");
     }

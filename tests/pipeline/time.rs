@@ -1,4 +1,4 @@
-//! Time as producers tell it: late, repeated, far ahead; and when a period counts as complete.
+//! Timestamps of producers: late, repeated, far ahead; and when a period counts as complete.
 
 use joey_tests::{Frame, Oracle, Relay, S, Viewer, eventually, now_ns};
 use serde_json::json;
@@ -10,13 +10,13 @@ fn frame(worker: &str, end_s: u64, values: &[u64]) -> Frame {
 }
 
 #[test]
-fn a_late_frame_goes_where_it_belongs_or_is_counted_as_late() {
+fn a_late_frame_is_placed_in_its_period_or_counted_as_late() {
     let relay = Relay::start();
     let mut producer = relay.producer("Time", "w");
     let frames = [
         frame("w", THEN_S, &[5]),
         frame("w", THEN_S + 4_700, &[6]),
-        // An idle component flushes minutes later, into the window and beyond it.
+        // An idle component flushes minutes later, inside the window and beyond it.
         frame("w", THEN_S + 4_698, &[7]),
         frame("w", THEN_S + 4_500, &[8]),
         frame("w", THEN_S + 1_101, &[9]),
@@ -26,24 +26,24 @@ fn a_late_frame_goes_where_it_belongs_or_is_counted_as_late() {
         frame("w", THEN_S + 4_702, &[12]),
     ];
     producer.send_all(&frames);
-    relay.accepts(9);
-    let oracle = Oracle::of(&frames);
+    relay.wait_for_accepted(9);
+    let oracle = Oracle::new(&frames);
     assert_eq!(oracle.late(), 3);
     for window in ["10s", "5m", "15m", "1h"] {
         oracle.check(&relay.stats_over("Time", window));
     }
-    // The relay's own count is about what its five minutes of history are meant to hold.
+    // The relay's own counter refers to its five minutes of history.
     assert_eq!(relay.metric("joey_frames_late_total"), 4);
     let mut viewer = Viewer::connect(&relay);
-    let late = eventually("the catalogue names the application", || {
-        viewer.take();
+    let late = eventually("the catalogue lists the application", || {
+        viewer.next_message();
         viewer.catalogue.get("Time").map(|entry| entry.late)
     });
     assert_eq!(late, relay.metric("joey_frames_late_total"));
 }
 
 #[test]
-fn a_clock_far_in_the_future_does_not_poison_the_window() {
+fn a_clock_far_in_the_future_does_not_affect_the_window() {
     let relay = Relay::start();
     let now_s = now_ns() / S / 2 * 2;
     let sound: Vec<Frame> = (1..=20).rev().map(|at| frame("sound", now_s - 2 * at, &[at; 4])).collect();
@@ -52,21 +52,21 @@ fn a_clock_far_in_the_future_does_not_poison_the_window() {
     extreme.end_ns = u64::MAX;
     let mut producer = relay.producer("Time", "sound");
     producer.send_all(&sound[..10]);
-    relay.accepts(10);
+    relay.wait_for_accepted(10);
     relay.producer("Time", "ahead").send_all(ahead.iter().chain([&extreme]));
-    relay.accepts(13);
+    relay.wait_for_accepted(13);
     producer.send_all(&sound[10..]);
-    relay.accepts(23);
+    relay.wait_for_accepted(23);
     assert_eq!(relay.metric("joey_frames_clock_adjusted_total"), 3);
     let stats = relay.stats("Time");
     let views = stats["views"].as_array().unwrap();
     let of = |worker: &str| views.iter().find(|view| view["worker"] == worker).unwrap();
-    let expected = Oracle::of(&sound).expected(300, 0);
+    let expected = Oracle::new(&sound).expected(300, 0);
     let expected = expected.values().find(|view| view["worker"] == "sound").unwrap();
     for field in ["count", "bins", "min_ns", "max_ns", "quantiles"] {
         assert_eq!(of("sound")[field], expected[field], "{field}");
     }
-    // Moved back by as much as its clock is ahead, they count as well; the window ends now, not in ten years.
+    // They count as well, moved back by the offset of their clock. The window ends now, not in ten years.
     assert_eq!(of("ahead")["count"], json!(3));
     assert!(stats["through_ns"].as_u64().unwrap() <= now_ns());
 }
@@ -76,8 +76,8 @@ fn the_newest_period_is_complete_two_periods_after_it_arrived() {
     let relay = Relay::start();
     let frames = [frame("w", THEN_S, &[5; 6])];
     relay.producer("Time", "w").send_all(&frames);
-    relay.accepts(1);
-    let oracle = Oracle::of(&frames);
+    relay.wait_for_accepted(1);
+    let oracle = Oracle::new(&frames);
     let complete = eventually("the period is complete", || {
         let stats = relay.stats("Time");
         oracle.check(&stats);
@@ -89,14 +89,14 @@ fn the_newest_period_is_complete_two_periods_after_it_arrived() {
 }
 
 #[test]
-fn silence_is_zeros_and_time_before_the_first_frame_is_nothing() {
+fn idle_time_counts_as_zero_and_time_before_the_first_frame_does_not_count() {
     let relay = Relay::start();
     let frames =
         [frame("early", THEN_S, &[5; 4]), frame("other", THEN_S + 100, &[5; 2]), frame("other", THEN_S + 102, &[5; 2])];
     relay.producer("Time", "w").send_all(&frames);
-    relay.accepts(3);
+    relay.wait_for_accepted(3);
     let stats = relay.stats("Time");
-    Oracle::of(&frames).check(&stats);
+    Oracle::new(&frames).check(&stats);
     let views = stats["views"].as_array().unwrap();
     let of = |worker: &str| &views.iter().find(|view| view["worker"] == worker).unwrap()["throughput"];
     assert_eq!(of("early"), &json!({"min": 0.0, "median": 0.0, "max": 2.0}));
@@ -104,7 +104,7 @@ fn silence_is_zeros_and_time_before_the_first_frame_is_nothing() {
 }
 
 #[test]
-fn half_periods_and_long_ones_keep_their_rates() {
+fn short_and_long_periods_keep_their_rates() {
     let relay = Relay::start();
     let mut frames = Vec::new();
     for at in 0..40 {
@@ -115,9 +115,9 @@ fn half_periods_and_long_ones_keep_their_rates() {
     }
     frames.push(frame("closing", THEN_S + 22, &[1]));
     relay.producer("Time", "w").send_all(&frames);
-    relay.accepts(44);
+    relay.wait_for_accepted(44);
     let stats = relay.stats("Time");
-    Oracle::of(&frames).check(&stats);
+    Oracle::new(&frames).check(&stats);
     let views = stats["views"].as_array().unwrap();
     let half = views.iter().find(|view| view["worker"] == "half").unwrap();
     assert_eq!(half["throughput"]["median"], json!(6.0));

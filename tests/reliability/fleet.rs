@@ -1,4 +1,4 @@
-//! Many viewers in one process: the state machine that the page and the command line have, and the same way to come back.
+//! Many viewers in one process, with the state machine and the reconnect delays of the page and the command line.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use joey_shared::backoff;
 use joey_shared::series::{Filter, Topic};
 use joey_shared::viewer::Viewer;
 use joey_shared::wire::Start;
-use joey_tests::ledger::number_in;
+use joey_tests::delivery::number_in;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -22,24 +22,24 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 use crate::load::{Clock, app};
 
-/// What one viewer got.
+/// What one viewer received.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// For each epoch, the numbers in the order of the log's stamps; 0 where one did not come.
+    /// For each epoch, the numbers in the order of the log; 0 where an update did not arrive.
     pub(crate) numbers: BTreeMap<u64, Vec<u64>>,
-    /// When the first update of each epoch came.
+    /// When the first update of each epoch arrived.
     pub(crate) first: BTreeMap<u64, Instant>,
-    /// Updates that came a second time.
+    /// Number of updates that arrived a second time.
     pub(crate) twice: u64,
-    /// Updates that were named as missing.
+    /// Number of updates that were reported missing.
     pub(crate) missing: u64,
-    /// Holes of unknown size: a relay was restarted.
+    /// Number of gaps of unknown size, each from a relay restart.
     pub(crate) restarts: usize,
-    /// From sending to arrival, and when it arrived.
+    /// Delay from sending to arrival, and the time of arrival.
     pub(crate) delays: Vec<(Instant, Duration)>,
 }
 
-/// Viewers that run until they are told to stop.
+/// Viewers that run until they are stopped.
 pub(crate) struct Fleet {
     runtime: Runtime,
     stop: watch::Sender<bool>,
@@ -47,9 +47,9 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    /// Starts `viewers` viewers, spread over `apps` applications.
+    /// Starts `viewers` viewers, distributed over `apps` applications.
     pub(crate) fn start(http: SocketAddr, viewers: usize, apps: usize, clock: &Arc<Clock>) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads are to be had");
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("the runtime starts");
         let (stop, stopped) = watch::channel(false);
         let start = |at: usize| {
             let (clock, stopped) = (clock.clone(), stopped.clone());
@@ -59,7 +59,7 @@ impl Fleet {
         Self { runtime, stop, viewers }
     }
 
-    /// Stops all, and gives what each got.
+    /// Stops all viewers, and returns what each of them received.
     pub(crate) fn finish(self) -> Vec<Seen> {
         self.stop.send(true).expect("viewers run until now");
         let seen = async {
@@ -93,7 +93,7 @@ impl Watcher {
             if let Some(socket) = open(TcpStream::connect(http).await, http).await {
                 self.viewer.connected();
                 tokio::select! {
-                    () = self.converse(socket, &mut attempt) => {}
+                    () = self.serve_connection(socket, &mut attempt) => {}
                     _ = stopped.changed() => break,
                 }
                 self.viewer.disconnected();
@@ -111,7 +111,7 @@ impl Watcher {
         self.seen
     }
 
-    async fn converse(&mut self, mut socket: WebSocketStream<TcpStream>, attempt: &mut u32) {
+    async fn serve_connection(&mut self, mut socket: WebSocketStream<TcpStream>, attempt: &mut u32) {
         loop {
             for message in self.viewer.outgoing() {
                 if socket.send(Message::from(message)).await.is_err() {
@@ -121,7 +121,7 @@ impl Watcher {
             match socket.next().await {
                 Some(Ok(Message::Binary(bytes))) => {
                     *attempt = 0;
-                    self.take(&bytes);
+                    self.receive(&bytes);
                 }
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
                 Some(Ok(_)) => {}
@@ -129,9 +129,9 @@ impl Watcher {
         }
     }
 
-    fn take(&mut self, bytes: &[u8]) {
+    fn receive(&mut self, bytes: &[u8]) {
         let (seen, now) = (&mut self.seen, Instant::now());
-        let came = self.viewer.receive(bytes, 0, |incoming| {
+        let received = self.viewer.receive(bytes, 0, |incoming| {
             let numbers = seen.numbers.entry(incoming.epoch).or_default();
             seen.first.entry(incoming.epoch).or_insert(now);
             let at = usize::try_from(incoming.update.seq).expect("it fits") - 1;
@@ -143,11 +143,11 @@ impl Watcher {
             numbers[at] = number;
             seen.delays.push((now, self.clock.age(self.app, number)));
         });
-        came.expect("the relay speaks the protocol");
+        received.expect("the relay sends valid messages");
     }
 }
 
-/// A WebSocket over a connection, if there is one, with buffers for ten thousand of its kind.
+/// Opens a WebSocket over a connection, with buffers small enough for ten thousand of them.
 pub(crate) async fn open(
     connection: std::io::Result<TcpStream>,
     http: SocketAddr,

@@ -1,4 +1,5 @@
-//! Producers that send at a steady rate and come back as a Wallaroo worker does: after 250 ms, without what happened meanwhile.
+//! Producers that send at a steady rate and reconnect as a Wallaroo worker does: after 250 ms, without what happened
+//! meanwhile.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -6,17 +7,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use joey_tests::ledger::numbered;
+use joey_tests::delivery::numbered;
 use joey_tests::{Producer, Relay, S, now_ns};
 
-/// How often each producer sends.
-const BEAT: Duration = Duration::from_millis(10);
-/// How long a producer waits before it comes back.
-const PAUSE: Duration = Duration::from_millis(250);
-/// Numbers whose moment of sending is remembered.
+/// Interval at which each producer sends.
+const SEND_INTERVAL: Duration = Duration::from_millis(10);
+/// Time that a producer waits before it reconnects.
+const RECONNECT_DELAY: Duration = Duration::from_millis(250);
+/// Number of frames whose time of sending is stored.
 const REMEMBERED: usize = 1 << 17;
 
-/// When each number of each application was sent, as far as it is remembered.
+/// When each recent number of each application was sent.
 #[derive(Debug)]
 pub(crate) struct Clock {
     start: Instant,
@@ -30,14 +31,14 @@ impl Clock {
         self.start.elapsed().saturating_sub(Duration::from_nanos(self.sent_ns[app][at].load(Relaxed)))
     }
 
-    fn note(&self, app: usize, number: u64) {
+    fn record(&self, app: usize, number: u64) {
         let at = usize::try_from(number).unwrap_or(0) % REMEMBERED;
         let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.sent_ns[app][at].store(now, Relaxed);
     }
 }
 
-/// The numbers that went over each connection of each producer, in order.
+/// The numbers sent over each connection of each producer, in order.
 pub(crate) type Sent = Vec<Vec<RangeInclusive<u64>>>;
 
 /// Running producers, one for each application.
@@ -48,13 +49,13 @@ pub(crate) struct Load {
     thread: JoinHandle<Sent>,
 }
 
-/// The name of an application.
+/// Name of an application.
 pub(crate) fn app(at: usize) -> String {
     format!("App{at}")
 }
 
 impl Load {
-    /// Starts `apps` producers that together send `per_sec` frames a second.
+    /// Starts `apps` producers that together send `per_sec` frames per second.
     pub(crate) fn start(relay: &Relay, apps: usize, per_sec: u64) -> Self {
         let sent_ns = (0..apps).map(|_| (0..REMEMBERED).map(|_| AtomicU64::new(0)).collect()).collect();
         let (clock, stop) = (Arc::new(Clock { start: Instant::now(), sent_ns }), Arc::new(AtomicBool::new(false)));
@@ -62,19 +63,19 @@ impl Load {
         let thread = std::thread::spawn(move || {
             let mut workers: Vec<Worker> = (0..apps).map(|at| Worker::new(at, ingest)).collect();
             let start = Instant::now();
-            let mut owed = 0;
-            for beat in 1.. {
+            let mut sent = 0;
+            for tick in 1.. {
                 if ends.load(Relaxed) {
                     break;
                 }
-                // What a late beat left out, the next one makes up for.
-                let due = per_sec * beat / 100;
-                for number in owed..due {
+                // After a late tick, the next one catches up.
+                let due = per_sec * tick / 100;
+                for number in sent..due {
                     let at = usize::try_from(number).expect("it fits") % apps;
                     workers[at].send(&own);
                 }
-                owed = due;
-                let next = start + BEAT * u32::try_from(beat).expect("it fits");
+                sent = due;
+                let next = start + SEND_INTERVAL * u32::try_from(tick).expect("it fits");
                 std::thread::sleep(next.saturating_duration_since(Instant::now()));
             }
             workers.into_iter().map(Worker::finish).collect()
@@ -82,7 +83,7 @@ impl Load {
         Self { clock, stop, thread }
     }
 
-    /// Stops, and gives what was sent once the relay has read it.
+    /// Stops the producers; returns what they sent once the relay has read it.
     pub(crate) fn finish(self) -> Sent {
         self.stop.store(true, Relaxed);
         self.thread.join().expect("producers do not fail")
@@ -109,8 +110,8 @@ impl Worker {
         let number = self.next;
         self.next += 1;
         if self.producer.is_none() && self.retry <= Instant::now() {
-            self.producer = Producer::tries_to_join(self.ingest, &self.app, "w");
-            self.retry = Instant::now() + PAUSE;
+            self.producer = Producer::try_connect_and_join(self.ingest, &self.app, "w");
+            self.retry = Instant::now() + RECONNECT_DELAY;
             if self.producer.is_some() {
                 self.sent.push(number..=number - 1);
             }
@@ -118,10 +119,10 @@ impl Worker {
         let Some(producer) = &mut self.producer else { return };
         let mut frame = numbered(&self.app, "w", number);
         frame.end_ns = now_ns() / (2 * S) * 2 * S;
-        clock.note(self.at, number);
-        if !producer.tries_to_write(&frame.encode()) {
+        clock.record(self.at, number);
+        if !producer.try_write(&frame.encode()) {
             self.producer = None;
-            self.retry = Instant::now() + PAUSE;
+            self.retry = Instant::now() + RECONNECT_DELAY;
         } else if let Some(range) = self.sent.last_mut() {
             *range = *range.start()..=number;
         }

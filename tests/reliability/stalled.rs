@@ -1,13 +1,14 @@
-//! Twenty viewers that stop reading, beside five that do not: the delay of those five without, with and without them.
+//! Twenty viewers that stop reading beside five healthy ones: the delay of those five without, with, and again without
+//! stalled viewers.
 
 use std::time::{Duration, Instant};
 
 use joey_shared::series::Filter;
 use joey_shared::wire::Start;
-use joey_tests::viewer::{narrow, open_over};
+use joey_tests::viewer::{connect_with_small_buffer, open_over};
 use joey_tests::{Relay, Viewer, eventually};
 
-use crate::Figure;
+use crate::Measurement;
 use crate::fleet::Fleet;
 use crate::load::{Load, app};
 use crate::usage::{Usage, quantile_ms};
@@ -17,11 +18,11 @@ const APPS: usize = 5;
 const STALLED: usize = 20;
 const PHASE: Duration = Duration::from_secs(15);
 
-pub(crate) fn figures() -> Vec<Figure> {
-    // A ring that is full before anything is measured, so that its growth is not taken for theirs.
+pub(crate) fn measurements() -> Vec<Measurement> {
+    // A ring that is full before the measurement, so that its growth is not attributed to the viewers.
     let relay = Relay::start_with(&["--ring-bytes", "2000000"]);
     let load = Load::start(&relay, APPS, FRAMES_PER_SEC);
-    eventually("every application is there", || (relay.metric("joey_apps") == APPS as u64).then_some(()));
+    eventually("every application exists", || (relay.metric("joey_apps") == APPS as u64).then_some(()));
     let fleet = Fleet::start(relay.http, APPS, APPS, &load.clock);
     eventually("the ring is full", || (relay.metric("joey_batches_evicted_total") > 0).then_some(()));
     std::thread::sleep(PHASE);
@@ -30,9 +31,10 @@ pub(crate) fn figures() -> Vec<Figure> {
     let before = Usage::of(&relay);
     let stalled: Vec<Viewer> = (0..STALLED)
         .map(|at| {
-            let socket = open_over(narrow(relay.http, None), relay.http, &[]).expect("the relay takes viewers");
+            let socket = open_over(connect_with_small_buffer(relay.http, None), relay.http, &[])
+                .expect("the relay accepts viewers");
             let mut viewer = Viewer::over(socket);
-            viewer.follow(&app(at % APPS), Filter::All, Start::History);
+            viewer.subscribe(&app(at % APPS), Filter::All, Start::History);
             viewer
         })
         .collect();
@@ -58,14 +60,14 @@ pub(crate) fn figures() -> Vec<Figure> {
     };
     let exact = seen.iter().enumerate().filter(|&seen| is_exact(seen)).count();
     vec![
-        Figure::known("p99 of five healthy viewers without stalled ones", format!("{first:.1} ms")),
-        Figure::at_most("with twenty stalled", second, (1.25 * base).max(base + 5.0), "ms"),
-        Figure::known("and without them again", format!("{third:.1} ms")),
-        Figure::holds("healthy viewers that got every number, once", exact, exact == APPS),
-        Figure::at_most("memory for each stalled viewer", (during.rss_mb - before.rss_mb) / STALLED as f64, 0.7, "MB"),
-        Figure::known("share of a core without and with them", {
+        Measurement::info("p99 of five healthy viewers without stalled ones", format!("{first:.1} ms")),
+        Measurement::at_most("with twenty stalled viewers", second, (1.25 * base).max(base + 5.0), "ms"),
+        Measurement::info("without them again", format!("{third:.1} ms")),
+        Measurement::holds("healthy viewers that received every number once", exact, exact == APPS),
+        Measurement::at_most("memory per stalled viewer", (during.rss_mb - before.rss_mb) / STALLED as f64, 0.7, "MB"),
+        Measurement::info("share of a core, without and with them", {
             format!("{:.2} / {:.2}", before.cores_since(&alone.1), during.cores_since(&before))
         }),
-        Figure::holds("panics", panics, panics == 0),
+        Measurement::holds("panics", panics, panics == 0),
     ]
 }

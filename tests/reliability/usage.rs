@@ -1,18 +1,18 @@
-//! What a process takes, from `/proc`.
+//! Resource use of a process, from `/proc`.
 
 use std::time::{Duration, Instant};
 
 use joey_tests::Relay;
 
-/// Clock ticks in a second, the same on every Linux of today.
+/// Clock ticks per second, the same on every current Linux.
 const TICKS_PER_SEC: f64 = 100.0;
 
-/// What a relay took up to one moment.
+/// Resource use of a relay up to a point in time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Usage {
     /// Resident memory in MB of 2^20 bytes.
     pub(crate) rss_mb: f64,
-    /// The most that it ever was.
+    /// Its maximum so far.
     pub(crate) rss_max_mb: f64,
     cpu_secs: f64,
     at: Instant,
@@ -21,14 +21,14 @@ pub(crate) struct Usage {
 impl Usage {
     pub(crate) fn of(relay: &Relay) -> Self {
         let read =
-            |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", relay.process())).unwrap_or_default();
+            |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", relay.process_id())).unwrap_or_default();
         let status = read("status");
         let kb = |field: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(field));
             line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<f64>().ok()).unwrap_or(f64::NAN)
         };
         let stat = read("stat");
-        // The name in parentheses may hold anything; user and system time are the 14th and 15th field.
+        // The name in parentheses can contain any character; user and system time are the 14th and 15th field.
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(f64::NAN);
         Self {
@@ -39,12 +39,12 @@ impl Usage {
         }
     }
 
-    /// How much of one core was used since `before`.
+    /// Average number of cores used since `before`.
     pub(crate) fn cores_since(&self, before: &Self) -> f64 {
         self.cpu_since(before) / self.at.duration_since(before.at).as_secs_f64()
     }
 
-    /// How many seconds of CPU, the program's and the kernel's for it, were used since `before`.
+    /// Seconds of CPU, in user space and in the kernel, used since `before`.
     pub(crate) fn cpu_since(&self, before: &Self) -> f64 {
         self.cpu_secs - before.cpu_secs
     }

@@ -1,5 +1,5 @@
-//! Who is on the network: a relay made of its real parts, producers, and viewers around the viewer that page and command line
-//! share.
+//! The hosts on the network: a relay made of its real parts, producers, and viewers around the viewer that the page and
+//! the command line share.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +35,8 @@ use tokio_util::task::TaskTracker;
 use turmoil::Sim;
 use turmoil::net::{TcpListener, TcpStream};
 
-/// The hosts. Of the viewers one follows all, one a category, and one all and now and then parts of it besides.
+/// The hosts. One viewer subscribes to all series, one to a category, and one to all and at times to parts of them as
+/// well.
 pub(crate) const RELAY: &str = "relay";
 pub(crate) const PRODUCERS: [&str; 2] = ["producer-a", "producer-b"];
 pub(crate) const VIEWERS: [&str; 3] = ["whole", "part", "both"];
@@ -44,13 +45,13 @@ const APP: &str = "app";
 const CATEGORIES: [&str; 2] = ["computation", "start-to-end"];
 const INGEST: u16 = 5001;
 const HTTP: u16 = 4000;
-/// When the simulated world began, in ns since the Unix epoch.
+/// Start of the simulated time, in ns since the Unix epoch.
 const BEGAN_NS: u64 = 1_544_101_820 * S;
-/// A relay that says nothing for this long is given up: three of its heartbeats.
+/// A relay that sends nothing for this long is considered dead: three of its heartbeats.
 const SILENCE: Duration = Duration::from_secs(15);
-/// As long as a connection may take to open.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Period ends that one item of a sum counts.
+/// Timeout for opening a connection.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Length of the period ends that one item of a rollup covers, in ns.
 const SUM_NS: u64 = 10 * S;
 const REASONS: LimitReasons = LimitReasons {
     total: CloseReason::ConnectionLimit,
@@ -62,24 +63,24 @@ pub(crate) struct World {
     seed: u64,
     config: Config,
     pub(crate) shared: Shared,
-    pub(crate) seen: [Rc<RefCell<Seen>>; 3],
+    pub(crate) seen: [Rc<RefCell<Observed>>; 3],
 }
 
 /// What the hosts share with the test; all of them run on one thread.
 #[derive(Clone, Default)]
 pub(crate) struct Shared {
-    /// One for each run of the relay; its epoch is its position, from 1 on.
+    /// One for each run of the relay; its epoch is its position, from 1.
     pub(crate) logs: Rc<RefCell<Vec<Log>>>,
     /// The number of the last frame that any producer sent.
     frames: Rc<Cell<u64>>,
-    /// Nobody sends any more, and nobody leaves.
-    pub(crate) is_peace: Rc<Cell<bool>>,
+    /// Producers no longer send, and viewers no longer disconnect.
+    pub(crate) is_recovery: Rc<Cell<bool>>,
 }
 
-/// What one run of the relay has cut, as somebody saw it who sits beside the hub.
+/// What one run of the relay has cut, recorded by a viewer inside the hub.
 pub(crate) struct Log {
     pub(crate) hub: Arc<Hub>,
-    /// What is behind each number.
+    /// The update with each sequence number.
     pub(crate) numbers: BTreeMap<u64, Cut>,
 }
 
@@ -91,68 +92,67 @@ pub(crate) struct Cut {
     end_ns: u64,
 }
 
-/// What a viewer was told.
+/// What a viewer received.
 #[derive(Default)]
-pub(crate) struct Seen {
-    /// By epoch, the frame behind each number that came, be it in a sum.
+pub(crate) struct Observed {
+    /// By epoch, the frame with each sequence number that arrived, alone or in a rollup.
     pub(crate) got: BTreeMap<u64, BTreeMap<u64, u64>>,
-    /// How many sums came.
+    /// Number of rollups received.
     pub(crate) sums: u64,
-    /// The first number that each relay still had when this viewer came to it.
+    /// The first sequence number that each relay still held when this viewer connected to it.
     pub(crate) began: BTreeMap<u64, u64>,
-    /// How many numbers of each epoch were reported missing.
+    /// Number of updates of each epoch that were reported missing.
     pub(crate) missing: BTreeMap<u64, u64>,
-    /// Breaks of which nobody can know the size, and how often there was one.
-    pub(crate) unknown_holes: usize,
+    /// Gaps of unknown size, and number of relay restarts.
+    pub(crate) unknown_gaps: usize,
     pub(crate) restarts: usize,
     frames: BTreeSet<u64>,
 }
 
-/// Which category a frame is of.
+/// Category of a frame.
 pub(crate) const fn category(frame: u64) -> &'static str {
     CATEGORIES[(frame % 2) as usize]
 }
 
-/// The time in the simulated world.
+/// Current time in the simulated world.
 fn now_ns() -> u64 {
     let elapsed = turmoil::sim_elapsed().unwrap_or_default();
     BEGAN_NS + u64::try_from(elapsed.as_nanos()).expect("a simulation is short")
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, chance: &mut Rng) -> Self {
-        let ring_bytes_max = if chance.bool() { 64 << 20 } else { chance.u64(6_000..20_000) };
-        let ring = Duration::from_secs(chance.u64(1..20));
-        let sums = if chance.bool() { Duration::ZERO } else { Duration::from_secs(chance.u64(10..120)) };
-        let config =
-            Config { clock: now_ns, ring, rollups: sums, ring_bytes_max, insecure_open: true, ..Config::default() };
+    pub(crate) fn new(seed: u64, rng: &mut Rng) -> Self {
+        let ring_bytes_max = if rng.bool() { 64 << 20 } else { rng.u64(6_000..20_000) };
+        let ring = Duration::from_secs(rng.u64(1..20));
+        let rollups = if rng.bool() { Duration::ZERO } else { Duration::from_secs(rng.u64(10..120)) };
+        let config = Config { clock: now_ns, ring, rollups, ring_bytes_max, insecure_open: true, ..Config::default() };
         Self { seed, config, shared: Shared::default(), seen: std::array::from_fn(|_| Rc::default()) }
     }
 
-    /// Puts everybody on the network.
+    /// Adds all hosts to the network.
     pub(crate) fn populate(&self, sim: &mut Sim<'_>) {
         let (config, shared) = (self.config.clone(), self.shared.clone());
         sim.host(RELAY, move || relay(config.clone(), shared.clone()));
-        let mut chance = Rng::with_seed(self.seed);
+        let mut rng = Rng::with_seed(self.seed);
         for name in PRODUCERS {
-            let (shared, chance) = (self.shared.clone(), chance.fork());
-            sim.host(name, move || produce(name, shared.clone(), chance.clone()));
+            let (shared, rng) = (self.shared.clone(), rng.fork());
+            sim.host(name, move || produce(name, shared.clone(), rng.clone()));
         }
         for (name, seen) in VIEWERS.into_iter().zip(&self.seen) {
-            let (shared, seen, chance) = (self.shared.clone(), seen.clone(), chance.fork());
-            sim.host(name, move || watch(name, shared.clone(), seen.clone(), chance.clone()));
+            let (shared, seen, rng) = (self.shared.clone(), seen.clone(), rng.fork());
+            sim.host(name, move || watch(name, shared.clone(), seen.clone(), rng.clone()));
         }
     }
 }
 
-/// What `joey serve` does, but for what it takes from the operating system.
+/// Does what `joey serve` does, except for what needs the operating system.
 async fn relay(config: Config, Shared { logs, .. }: Shared) -> turmoil::Result {
     let epoch = logs.borrow().len() as u64 + 1;
     let auth = Auth::new(&config)?;
     let hub = Arc::new(Hub::new(config, epoch));
-    let _app = hub.app(APP).expect("there is room");
+    let _app = hub.app(APP).expect("the limits are not reached");
     logs.borrow_mut().push(Log { hub: hub.clone(), numbers: BTreeMap::new() });
-    tokio::task::spawn_local(witness(hub.clone(), logs));
+    tokio::task::spawn_local(record_log(hub.clone(), logs));
     let stop = CancellationToken::new();
     tokio::spawn(server::cut_batches(hub.clone(), stop.clone()));
     tokio::spawn(broadcast::run(hub.clone(), stop.clone()));
@@ -169,19 +169,19 @@ async fn relay(config: Config, Shared { logs, .. }: Shared) -> turmoil::Result {
             }
             viewer = viewers.accept() => {
                 let (stream, peer) = viewer?;
-                let permit = limit.acquire(IpAddr::from(Ipv4Addr::LOCALHOST), REASONS).expect("there is room");
+                let permit = limit.acquire(IpAddr::from(Ipv4Addr::LOCALHOST), REASONS).expect("the limits are not reached");
                 let (router, stop) = (router.clone(), stop.clone());
-                let conversation = async move { serve_connection(stream, peer, router, Arc::new(permit), &stop).await };
-                tokio::spawn(catch_panic(hub.counters().task_panics.clone(), "http", conversation));
+                let connection = async move { serve_connection(stream, peer, router, Arc::new(permit), &stop).await };
+                tokio::spawn(catch_panic(hub.counters().task_panics.clone(), "http", connection));
             }
         }
     }
 }
 
-/// Writes down what is cut, at once.
-async fn witness(hub: Arc<Hub>, logs: Rc<RefCell<Vec<Log>>>) {
+/// Records what is cut at once.
+async fn record_log(hub: Arc<Hub>, logs: Rc<RefCell<Vec<Log>>>) {
     let wake = Arc::<Notify>::default();
-    let viewer = hub.register_viewer(wake.clone()).expect("there is room");
+    let viewer = hub.register_viewer(wake.clone()).expect("the limits are not reached");
     let (mut all, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, now_ns()).expect("it exists");
     loop {
         wake.notified().await;
@@ -201,62 +201,64 @@ async fn witness(hub: Arc<Hub>, logs: Rc<RefCell<Vec<Log>>>) {
     }
 }
 
-/// Sends frames, each with its own number as the one duration that it counts, in pieces of any size, over connections that
-/// end when it likes.
-async fn produce(name: &str, shared: Shared, mut chance: Rng) -> turmoil::Result {
-    while !shared.is_peace.get() {
-        if let Ok(Ok(mut stream)) = timeout(PATIENCE, TcpStream::connect((RELAY, INGEST))).await {
-            let until = Instant::now() + Duration::from_secs(chance.u64(3..30));
-            // A link that lost something never carries anything again; nor does a real one for minutes.
-            let _ = timeout_at(until, send(name, &mut stream, &shared, &mut chance)).await;
+/// Sends frames in chunks of random sizes, over connections that end at random times. Each frame counts one duration,
+/// which is its own number.
+async fn produce(name: &str, shared: Shared, mut rng: Rng) -> turmoil::Result {
+    while !shared.is_recovery.get() {
+        if let Ok(Ok(mut stream)) = timeout(TIMEOUT, TcpStream::connect((RELAY, INGEST))).await {
+            let until = Instant::now() + Duration::from_secs(rng.u64(3..30));
+            // In the simulation, a link that lost a packet never delivers anything again; a real one stalls for
+            // minutes.
+            let _ = timeout_at(until, send(name, &mut stream, &shared, &mut rng)).await;
         }
-        sleep(Duration::from_millis(chance.u64(1..2_000))).await;
+        sleep(Duration::from_millis(rng.u64(1..2_000))).await;
     }
     Ok(())
 }
 
-async fn send(name: &str, stream: &mut TcpStream, shared: &Shared, chance: &mut Rng) -> std::io::Result<()> {
+async fn send(name: &str, stream: &mut TcpStream, shared: &Shared, rng: &mut Rng) -> std::io::Result<()> {
     stream.write_all(&[frame::connect(), frame::join(APP, Some(name))].concat()).await?;
-    while !shared.is_peace.get() {
+    while !shared.is_recovery.get() {
         let mut bytes = Vec::new();
-        for _ in 0..chance.u8(1..5) {
+        for _ in 0..rng.u8(1..5) {
             let number = shared.frames.get() + 1;
             shared.frames.set(number);
             let next = Frame::new(APP, category(number), ["p", name, "n"], now_ns() / S);
             bytes.extend(next.with(&[number]).encode());
         }
-        let cut = chance.usize(..bytes.len());
+        let cut = rng.usize(..bytes.len());
         stream.write_all(&bytes[..cut]).await?;
-        sleep(Duration::from_millis(chance.u64(0..100))).await;
+        sleep(Duration::from_millis(rng.u64(0..100))).await;
         stream.write_all(&bytes[cut..]).await?;
-        sleep(Duration::from_millis(chance.u64(20..700))).await;
+        sleep(Duration::from_millis(rng.u64(20..700))).await;
     }
     stream.shutdown().await
 }
 
-/// What `joey tap` does: a socket around the shared viewer. It reads slowly at times, and leaves and comes back.
-async fn watch(name: &str, shared: Shared, seen: Rc<RefCell<Seen>>, mut chance: Rng) -> turmoil::Result {
+/// Does what `joey tap` does: runs a socket around the shared viewer. At times it reads slowly, or disconnects and
+/// reconnects.
+async fn watch(name: &str, shared: Shared, seen: Rc<RefCell<Observed>>, mut rng: Rng) -> turmoil::Result {
     let mut viewer = Viewer::default();
     let filter = if name == "part" { Filter::Category(CATEGORIES[0].to_owned()) } else { Filter::All };
     viewer.subscribe(topic(filter), Start::History);
     loop {
-        let stream = timeout(PATIENCE, TcpStream::connect((RELAY, HTTP))).await;
+        let stream = timeout(TIMEOUT, TcpStream::connect((RELAY, HTTP))).await;
         if let Ok(Ok(stream)) = stream {
-            converse_as(name, stream, &mut viewer, &shared, &seen, &mut chance).await;
+            serve_viewer(name, stream, &mut viewer, &shared, &seen, &mut rng).await;
             viewer.disconnected();
         }
-        sleep(Duration::from_millis(chance.u64(100..3_000))).await;
+        sleep(Duration::from_millis(rng.u64(100..3_000))).await;
     }
 }
 
-/// One connection, until it fails, falls silent, or the viewer has had enough.
-async fn converse_as(
+/// Serves one connection until it fails, stays silent, or the viewer disconnects at random.
+async fn serve_viewer(
     name: &str,
     stream: TcpStream,
     viewer: &mut Viewer,
     shared: &Shared,
-    seen: &RefCell<Seen>,
-    chance: &mut Rng,
+    seen: &RefCell<Observed>,
+    rng: &mut Rng,
 ) -> Option<()> {
     let mut request = format!("ws://{RELAY}:{HTTP}/ws").into_client_request().expect("it is an address");
     request.headers_mut().insert("Sec-WebSocket-Protocol", SUBPROTOCOL.parse().expect("it is a header"));
@@ -268,33 +270,33 @@ async fn converse_as(
         }
         let message = timeout(SILENCE, socket.next()).await.ok()??.ok()?;
         if let Message::Binary(bytes) = message {
-            seen.borrow_mut().hear(viewer, &bytes, &shared.logs.borrow());
+            seen.borrow_mut().receive(viewer, &bytes, &shared.logs.borrow());
         }
-        if shared.is_peace.get() {
+        if shared.is_recovery.get() {
             continue;
         }
-        match chance.u8(..200) {
+        match rng.u8(..200) {
             0 => return None,
-            1..3 => sleep(Duration::from_millis(chance.u64(..28_000))).await,
-            3..10 if name == "both" => change_mind(viewer, chance),
+            1..3 => sleep(Duration::from_millis(rng.u64(..28_000))).await,
+            3..10 if name == "both" => change_subscription(viewer, rng),
             _ => {}
         }
     }
 }
 
-/// Follows a part of what is followed anyway, or no longer.
-fn change_mind(viewer: &mut Viewer, chance: &mut Rng) {
+/// Subscribes to a part of what is already subscribed, or unsubscribes from it.
+fn change_subscription(viewer: &mut Viewer, rng: &mut Rng) {
     let [category, pipeline, worker, name] = [CATEGORIES[1], "p", PRODUCERS[0], "n"].map(str::to_owned);
     let parts = [
         Filter::Category(CATEGORIES[0].to_owned()),
         Filter::Category(category.clone()),
         Filter::Series(SeriesKey { category, pipeline, worker, name }),
     ];
-    let part = topic(parts[chance.usize(..parts.len())].clone());
+    let part = topic(parts[rng.usize(..parts.len())].clone());
     if viewer.topics().any(|topic| *topic == part) {
         viewer.unsubscribe(&part);
     } else {
-        viewer.subscribe(part, if chance.bool() { Start::History } else { Start::Live });
+        viewer.subscribe(part, if rng.bool() { Start::History } else { Start::Live });
     }
 }
 
@@ -302,20 +304,20 @@ fn topic(filter: Filter) -> Topic {
     Topic { app: APP.to_owned(), filter }
 }
 
-impl Seen {
-    /// Takes one message and writes down what became of it.
-    fn hear(&mut self, viewer: &mut Viewer, bytes: &[u8], logs: &[Log]) {
+impl Observed {
+    /// Receives one message and records its updates.
+    fn receive(&mut self, viewer: &mut Viewer, bytes: &[u8], logs: &[Log]) {
         let Self { got, frames, sums, .. } = self;
         let missing = viewer.missing();
-        let heard = viewer.receive(bytes, 0, |incoming| {
+        let received = viewer.receive(bytes, 0, |incoming| {
             let (epoch, update) = (incoming.epoch, incoming.update);
-            let mut came = |number, frame| {
-                assert!(frames.insert(frame), "frame {frame} came twice");
+            let mut record = |number, frame| {
+                assert!(frames.insert(frame), "frame {frame} arrived twice");
                 let is_new = got.entry(epoch).or_default().insert(number, frame).is_none();
-                assert!(is_new, "number {number} of {epoch} came twice");
+                assert!(is_new, "number {number} of {epoch} arrived twice");
             };
             let Some(to) = incoming.rollup_to else {
-                came(update.seq, update.histogram.max_ns);
+                record(update.seq, update.histogram.max_ns);
                 return;
             };
             *sums += 1;
@@ -324,15 +326,15 @@ impl Seen {
                 let is_in = cut.end_ns.div_ceil(SUM_NS) == update.end_ns.div_ceil(SUM_NS);
                 if is_in && cut.series == incoming.series.number {
                     sum.record(cut.frame);
-                    came(number, cut.frame);
+                    record(number, cut.frame);
                 }
             }
-            assert_eq!(update.histogram, sum, "a sum counts what it stands for");
+            assert_eq!(update.histogram, sum, "a rollup equals the sum of its updates");
         });
-        heard.expect("the relay speaks the protocol");
+        received.expect("the relay sends valid messages");
         let epoch = viewer.relay().expect("the hello comes first").epoch;
         if let Ok(ServerMessage::Subscribed(subscribed)) = ServerMessage::decode(bytes)
-            // The first subscription, to the widest topic.
+            // The first subscription, which is to the widest topic.
             && subscribed.sub == 1
             && !self.began.contains_key(&subscribed.epoch)
         {
@@ -341,6 +343,6 @@ impl Seen {
         }
         *self.missing.entry(epoch).or_default() += viewer.missing() - missing;
         let holes = viewer.app(APP).map_or(&[][..], |store| store.gaps());
-        self.unknown_holes = holes.iter().filter(|hole| hole.updates.is_none()).count();
+        self.unknown_gaps = holes.iter().filter(|hole| hole.updates.is_none()).count();
     }
 }

@@ -1,4 +1,4 @@
-//! The relay with the bundle inside: one file that is a complete installation.
+//! The relay with the bundle embedded: one file that is a complete installation.
 
 use std::{ffi::OsString, process::Command};
 
@@ -7,7 +7,7 @@ use xshell::cmd;
 
 use crate::{checkout::Checkout, ui};
 
-/// Builds the bundle, then the relay around it.
+/// Builds the bundle, then the relay that contains it.
 pub(crate) fn build(here: &Checkout) -> Result<()> {
     ui::build(here)?;
     build_around_bundle(here)
@@ -19,20 +19,20 @@ pub(crate) fn build_around_bundle(here: &Checkout) -> Result<()> {
     Ok(())
 }
 
-/// Builds everything and becomes `joey demo`, or `joey WORDS…`, in the caller's folder.
-pub(crate) fn run(here: &Checkout, words: &[OsString]) -> Result<()> {
+/// Builds everything and runs `joey demo`, or `joey ARGS…`, in the caller's folder.
+pub(crate) fn run(here: &Checkout, arguments: &[OsString]) -> Result<()> {
     ui::build(here)?;
     build_around_bundle(here)?;
     let mut joey = Command::new(&here.joey);
-    if words.is_empty() {
+    if arguments.is_empty() {
         joey.arg("demo");
     } else {
-        joey.args(words);
+        joey.args(arguments);
     }
     become_program(joey).with_context(|| format!("cannot run {}", here.joey.display()))
 }
 
-/// Taking the program's place, rather than waiting for it, leaves nothing in between that Ctrl-C could stop too early.
+/// Replaces this process instead of waiting for a child, so that Ctrl-C reaches the program only.
 #[cfg(unix)]
 fn become_program(mut program: Command) -> Result<()> {
     use std::os::unix::process::CommandExt;

@@ -1,4 +1,4 @@
-//! Figures of the released relay while things go wrong.
+//! Measurements of a release build under faults.
 
 use std::{env, ffi::OsString};
 
@@ -7,7 +7,8 @@ use xshell::cmd;
 
 use crate::{checkout::Checkout, relay, setup};
 
-/// Builds what is released and what measures it, and measures; `JOEY_BIN` is measured instead, and not built, where it is set.
+/// Builds the relay and the measuring program in release mode, and runs it. If `JOEY_BIN` is set, it measures that
+/// program without building the relay.
 pub(crate) fn measure(here: &Checkout, names: &[OsString]) -> Result<()> {
     let joey = match env::var_os("JOEY_BIN") {
         Some(joey) => joey,
@@ -17,8 +18,8 @@ pub(crate) fn measure(here: &Checkout, names: &[OsString]) -> Result<()> {
         }
     };
     let sh = &here.shell;
-    // Without the feature `browser` it needs none of what drives Chromium.
-    let with_browser = names.iter().any(|word| word == "--browser");
+    // Without the feature `browser` it needs no Chromium.
+    let with_browser = names.iter().any(|argument| argument == "--browser");
     let features: &[&str] = if with_browser { &[] } else { &["--no-default-features"] };
     cmd!(sh, "cargo build --release --package joey-tests {features...} --bin reliability").run()?;
     let program = here.target.join("release/reliability");
@@ -27,7 +28,7 @@ pub(crate) fn measure(here: &Checkout, names: &[OsString]) -> Result<()> {
         let browser = setup::for_tests(here)?;
         measured = measured.env("CHROME", browser.chrome).env("CHROMEDRIVER", browser.driver);
     }
-    // A soak needs no other relay.
+    // A soak needs no NATS.
     if names.first().is_none_or(|first| first != "soak") {
         measured = measured.env("NATS_SERVER", setup::nats(here)?);
     }

@@ -1,6 +1,6 @@
-//! What a build needs and a fresh machine lacks. Each need is met only when something is about to use it, only if it is
-//! missing, and with one line that says so. Nothing is downloaded but crates, Rust's own components, Debian packages, and one
-//! of Python for the WebSocket's conformance.
+//! Installs what a build needs and a fresh machine lacks. Each tool is installed only when it is needed and missing,
+//! and each installation prints one line. Downloads are limited to crates, Rust components, Debian packages, and a
+//! Python package for WebSocket conformance.
 
 mod apt;
 mod browser;
@@ -32,24 +32,24 @@ pub(crate) use valgrind::find_or_install as valgrind;
 
 use crate::checkout::{Checkout, before_path};
 
-/// What building the bundle takes.
+/// The tools that build the bundle.
 pub(crate) struct BundleTools {
     pub(crate) trunk: PathBuf,
-    /// `PATH` with our wasm-bindgen first: Trunk takes the one it finds if its version is the lockfile's, and would
+    /// `PATH` with our wasm-bindgen first. Trunk uses the one it finds if its version matches the lockfile, and would
     /// otherwise download one.
     pub(crate) path: OsString,
-    /// What Cargo runs browser tests with.
+    /// The program with which Cargo runs browser tests.
     pub(crate) test_runner: PathBuf,
 }
 
-/// Everything that any verb needs.
+/// Installs everything that any verb needs.
 pub(crate) fn everything(here: &Checkout) -> Result<()> {
     let tools = for_bundle(here)?;
     let browser = for_tests(here)?;
     let nats = nats(here)?;
     let faketime = faketime(here)?;
     let nginx = nginx(here)?;
-    println!("everything is there:");
+    println!("everything is installed:");
     println!("  trunk         {}", tools.trunk.display());
     println!("  wasm-bindgen  {}", tools.test_runner.with_file_name("wasm-bindgen").display());
     println!("  chrome        {}", browser.chrome.display());
@@ -60,7 +60,7 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     Ok(())
 }
 
-/// What `run`, `build`, `ui` and `trunk` need.
+/// The tools that `run`, `build`, `ui` and `trunk` need.
 pub(crate) fn for_bundle(here: &Checkout) -> Result<BundleTools> {
     rust::target(here, "wasm32-unknown-unknown")?;
     let cache = Cache::open(&here.shell)?;
@@ -73,7 +73,7 @@ pub(crate) fn for_bundle(here: &Checkout) -> Result<BundleTools> {
     })
 }
 
-/// What `test` needs beside [`for_bundle`].
+/// What `test` needs in addition to [`for_bundle`].
 pub(crate) fn for_tests(here: &Checkout) -> Result<Browser> {
     rust::component(here, "rustfmt", "fmt")?;
     rust::component(here, "clippy", "clippy")?;
@@ -81,5 +81,5 @@ pub(crate) fn for_tests(here: &Checkout) -> Result<Browser> {
     browser::find_or_install(here)
 }
 
-/// A target that has no standard library at all, so that `no_std` is a fact and not an attribute.
+/// A target without any standard library, so that a build proves that `shared` is `no_std`.
 pub(crate) const BARE_TARGET: &str = "thumbv7em-none-eabi";

@@ -1,4 +1,4 @@
-//! Everything that must hold before a change lands, cheapest first, up to the first step that fails.
+//! All checks of a change, cheapest first, up to the first step that fails.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,12 +10,12 @@ use xshell::cmd;
 
 use crate::{
     checkout::Checkout,
-    conformance, guard, proof, relay,
+    conformance, guard, relay,
     setup::{self, BARE_TARGET, Browser, BundleTools},
-    ui,
+    slow_checks, ui,
 };
 
-/// All checks.
+/// Runs the checks.
 pub(crate) fn test(here: &Checkout) -> Result<()> {
     let mut steps = Steps::default();
     check(here, &mut steps)?;
@@ -23,15 +23,16 @@ pub(crate) fn test(here: &Checkout) -> Result<()> {
     Ok(())
 }
 
-/// All checks, the documentation, what [`proof`] has, the WebSocket's conformance, and what an update costs.
+/// Runs the checks, builds the documentation, and runs [`slow_checks`], WebSocket conformance and the instruction
+/// counts.
 pub(crate) fn ci(here: &Checkout) -> Result<()> {
     let mut steps = Steps::default();
     check(here, &mut steps)?;
     steps.run("documentation", || documentation(here))?;
-    steps.run("supply chain", || proof::supply_chain(here))?;
-    steps.run("orders of the hub's threads", || proof::schedules(here))?;
-    steps.run("fuzzers", || proof::fuzz(here))?;
-    steps.run("conformance of the WebSocket", || conformance::check(here))?;
+    steps.run("supply chain", || slow_checks::supply_chain(here))?;
+    steps.run("interleavings of the hub's threads", || slow_checks::schedules(here))?;
+    steps.run("fuzzers", || slow_checks::fuzz(here))?;
+    steps.run("WebSocket conformance", || conformance::check(here))?;
     steps.run("instructions", || guard::check(here, false))?;
     steps.print();
     Ok(())
@@ -40,10 +41,10 @@ pub(crate) fn ci(here: &Checkout) -> Result<()> {
 fn check(here: &Checkout, steps: &mut Steps) -> Result<()> {
     let sh = &here.shell;
     let (tools, browser) = steps.run("tools", || Ok((setup::for_bundle(here)?, setup::for_tests(here)?)))?;
-    let parts = steps.run("parts that the tests need", || Parts::find_or_install(here))?;
+    let programs = steps.run("programs that the tests need", || TestPrograms::find_or_install(here))?;
     steps.run("format", || Ok(cmd!(sh, "cargo fmt --all --check").run()?))?;
     steps.run("lints", || {
-        // joey-tools is two calls, which `setup` has compiled; its 150 dependencies would be checked for them here.
+        // joey-tools consists of two calls, which `setup` has compiled; checking it would check its 150 dependencies.
         let others = ["--workspace", "--exclude", "joey-ui", "--exclude", "joey-tools", "--all-targets"];
         Ok(cmd!(sh, "cargo clippy {others...} -- -D warnings").run()?)
     })?;
@@ -59,25 +60,25 @@ fn check(here: &Checkout, steps: &mut Steps) -> Result<()> {
     })?;
     steps.run("unit tests in Chromium", || browser_tests(here, &tools, &browser))?;
     steps.run("bundle", || ui::bundle(here, &tools))?;
-    steps.run("relay with the bundle inside", || relay::build_around_bundle(here))?;
-    steps.run("lints of the relay with the bundle inside", || {
+    steps.run("relay with the bundle embedded", || relay::build_around_bundle(here))?;
+    steps.run("lints of the relay with the bundle embedded", || {
         Ok(cmd!(sh, "cargo clippy -p joey --features embed-ui --all-targets -- -D warnings").run()?)
     })?;
-    steps.run("end-to-end tests", || end_to_end_tests(here, &browser, &parts))?;
+    steps.run("end-to-end tests", || end_to_end_tests(here, &browser, &programs))?;
     Ok(())
 }
 
-/// All unit and property tests that need no browser; those of the browser app's pure parts among them.
+/// Unit and property tests that need no browser, including those of the browser app's pure modules.
 fn unit_tests(here: &Checkout) -> Result<()> {
     run_tests(here, &["joey-shared", "joey", "joey-ui", "joey-bench", "xtask"], &[])
 }
 
-/// Runs in real Chromium what `#[wasm_bindgen_test]` marks.
+/// Runs the tests marked `#[wasm_bindgen_test]` in Chromium.
 fn browser_tests(here: &Checkout, tools: &BundleTools, browser: &Browser) -> Result<()> {
     let sh = &here.shell;
     let capabilities = here.target.join("webdriver.json");
     sh.write_file(&capabilities, webdriver_json(&browser.chrome, setup::is_root(sh)))?;
-    // Not nextest: it would start a browser for each test.
+    // Not nextest, which would start a browser for each test.
     cmd!(sh, "cargo test -p joey-ui --target wasm32-unknown-unknown --tests")
         .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", &tools.test_runner)
         .env("CHROMEDRIVER", &browser.driver)
@@ -85,28 +86,28 @@ fn browser_tests(here: &Checkout, tools: &BundleTools, browser: &Browser) -> Res
         .env_remove("SAFARIDRIVER")
         .env("WASM_BINDGEN_USE_BROWSER", "1")
         .env("WASM_BINDGEN_TEST_WEBDRIVER_JSON", &capabilities)
-        // Seconds; the runner's own 20 and 5 are too few on two busy cores.
+        // In seconds; the runner's defaults of 20 and 5 are too short on two busy cores.
         .env("WASM_BINDGEN_TEST_TIMEOUT", "60")
         .env("WASM_BINDGEN_TEST_DRIVER_TIMEOUT", "30")
         .run()?;
     Ok(())
 }
 
-/// What the end-to-end tests start besides the relay and the browser.
-struct Parts {
+/// Programs that the end-to-end tests start besides the relay and the browser.
+struct TestPrograms {
     nats: PathBuf,
     faketime: PathBuf,
     nginx: PathBuf,
 }
 
-impl Parts {
+impl TestPrograms {
     fn find_or_install(here: &Checkout) -> Result<Self> {
         Ok(Self { nats: setup::nats(here)?, faketime: setup::faketime(here)?, nginx: setup::nginx(here)? })
     }
 }
 
-/// Bytes in, numbers out: the released binary over real sockets, and the bundle in real Chromium.
-fn end_to_end_tests(here: &Checkout, browser: &Browser, parts: &Parts) -> Result<()> {
+/// Runs the release binary over real sockets, and the bundle in Chromium.
+fn end_to_end_tests(here: &Checkout, browser: &Browser, programs: &TestPrograms) -> Result<()> {
     let artifacts = here.target.join("e2e");
     here.shell.create_dir(&artifacts)?;
     run_tests(
@@ -118,14 +119,14 @@ fn end_to_end_tests(here: &Checkout, browser: &Browser, parts: &Parts) -> Result
             ("JOEY_ARTIFACTS", &artifacts),
             ("CHROME", &browser.chrome),
             ("CHROMEDRIVER", &browser.driver),
-            ("NATS_SERVER", &parts.nats),
-            ("FAKETIME_LIB", &parts.faketime),
-            ("NGINX", &parts.nginx),
+            ("NATS_SERVER", &programs.nats),
+            ("FAKETIME_LIB", &programs.faketime),
+            ("NGINX", &programs.nginx),
         ],
     )
 }
 
-/// Runs the tests of `packages`: with nextest if it is installed, which also says how long each took.
+/// Runs the tests of `packages`, with nextest if it is installed, which also prints how long each took.
 fn run_tests(here: &Checkout, packages: &[&str], variables: &[(&str, &PathBuf)]) -> Result<()> {
     let sh = &here.shell;
     let has_nextest = cmd!(sh, "cargo nextest --version").quiet().ignore_stdout().ignore_stderr().run().is_ok();
@@ -139,7 +140,7 @@ fn documentation(here: &Checkout) -> Result<()> {
     Ok(cmd!(sh, "cargo doc --no-deps -p joey-shared -p joey").env("RUSTDOCFLAGS", "-D warnings").run()?)
 }
 
-/// What the test runner asks ChromeDriver for: a browser that shows nothing and asks nobody outside this machine.
+/// Capabilities for ChromeDriver: a headless browser that connects to nothing outside this machine.
 fn webdriver_json(chrome: &Path, is_root: bool) -> String {
     let mut arguments = vec![
         "--headless=new",
@@ -152,14 +153,14 @@ fn webdriver_json(chrome: &Path, is_root: bool) -> String {
         "--disable-quic",
     ];
     if is_root {
-        // Chromium refuses to run in its sandbox as root.
+        // Chromium's sandbox does not run as root.
         arguments.push("--no-sandbox");
     }
-    // Debug output of a string, a path or a list of strings is JSON for all that can stand in these.
+    // The debug format of these strings, paths and lists is valid JSON.
     format!(r#"{{"goog:chromeOptions":{{"binary":{chrome:?},"args":{arguments:?}}}}}"#)
 }
 
-/// The steps so far, each with the time it took.
+/// The steps so far, and the duration of each.
 #[derive(Default)]
 struct Steps {
     done: Vec<(&'static str, Duration)>,
@@ -177,7 +178,7 @@ impl Steps {
     fn print(&self) {
         let total: Duration = self.done.iter().map(|(_, time)| time).sum();
         println!("\n== all {} steps passed", self.done.len());
-        for (name, time) in self.done.iter().chain(&[("together", total)]) {
+        for (name, time) in self.done.iter().chain(&[("total", total)]) {
             println!("{:>7.1} s  {name}", time.as_secs_f64());
         }
     }
@@ -188,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_root_gives_up_the_sandbox() {
+    fn only_root_disables_the_sandbox() {
         let json = |is_root| webdriver_json(Path::new("/usr/bin/chromium"), is_root);
         assert!(
             json(true).starts_with(r#"{"goog:chromeOptions":{"binary":"/usr/bin/chromium","args":["--headless=new", "#)
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_names_its_step() {
+    fn an_error_names_the_failed_step() {
         let error = Steps::default().run("lints", || -> Result<()> { anyhow::bail!("exit code 101") }).unwrap_err();
         assert_eq!(format!("{error:#}"), "failed at the step \"lints\": exit code 101");
     }

@@ -1,20 +1,20 @@
-//! One step for so many rounds, for counting instructions: `cargo xtask guard` runs this under valgrind and compares the counts
-//! with those in `bench/instructions.txt`. Unlike time they do not depend on what else the machine does.
+//! Runs one step a number of times to count its instructions: `cargo xtask guard` runs this under valgrind and compares
+//! the counts with those in `bench/instructions.txt`. Unlike time, they do not depend on other load of the machine.
 
 use std::env;
 
 use anyhow::{Context as _, Result, bail};
-use joey_bench::{EACH, STEPS};
+use joey_bench::{REPETITIONS, STEPS};
 
 fn main() -> Result<()> {
-    let words: Vec<String> = env::args().skip(1).collect();
-    match words.as_slice() {
-        [] => STEPS.iter().for_each(|(name, _)| println!("{name} {EACH}")),
-        [name, rounds] => {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match arguments.as_slice() {
+        [] => STEPS.iter().for_each(|(name, _)| println!("{name} {REPETITIONS}")),
+        [name, iterations] => {
             let (_, prepare) = STEPS.iter().find(|(known, _)| known == name).context("no such step")?;
-            prepare()?(rounds.parse()?)?;
+            prepare()?(iterations.parse()?)?;
         }
-        _ => bail!("usage: guard [STEP ROUNDS]"),
+        _ => bail!("usage: guard [STEP ITERATIONS]"),
     }
     Ok(())
 }

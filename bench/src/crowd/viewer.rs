@@ -1,4 +1,4 @@
-//! One viewer: it asks for its topics in its system's protocol, and counts what it gets.
+//! One viewer: subscribes to its topics in the protocol of its system, and counts what it receives.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::time::Instant;
@@ -15,8 +15,8 @@ use crate::record::{now_ns, stamp};
 use crate::system::System;
 use crate::topic::{Grain, channel, pattern};
 
-/// What every record of Wallaroo's holds once, in front of its application's name.
-const WORD: &[u8] = b"metrics:";
+/// A byte string that every Wallaroo record contains once, just before the name of its application.
+const RECORD_MARKER: &[u8] = b"metrics:";
 
 pub(super) struct Viewer {
     pub(super) stream: TcpStream,
@@ -25,24 +25,24 @@ pub(super) struct Viewer {
     pub(super) topics: Vec<Topic>,
     pub(super) grain: Grain,
     pub(super) start: Start,
-    /// Whether it reads every update for its stamp.
+    /// Whether it reads the timestamp of every update.
     pub(super) is_sampled: bool,
     pub(super) state: State,
-    /// What is not whole yet.
+    /// An incomplete message.
     pub(super) partial: Vec<u8>,
     pub(super) updates: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// It has asked for a WebSocket.
-    Asked,
-    /// It has asked for its topics and so many answers are still to come.
+    /// It has requested a WebSocket.
+    Requested,
+    /// It has subscribed, and this many responses are outstanding.
     Subscribing(usize),
     Ready,
 }
 
-/// The request for a WebSocket with which a viewer begins.
+/// The WebSocket request of a viewer.
 pub(super) fn request(system: System, topics: &[Topic]) -> Vec<u8> {
     match system {
         System::Joey => websocket::request("/ws", Some(SUBPROTOCOL)),
@@ -56,7 +56,7 @@ pub(super) fn request(system: System, topics: &[Topic]) -> Vec<u8> {
 }
 
 impl Viewer {
-    /// Reads what has come.
+    /// Reads what has arrived.
     pub(super) fn read(&mut self, buffer: &mut [u8], group: &mut Group) -> Result<()> {
         loop {
             let read = match self.stream.read(buffer) {
@@ -66,36 +66,36 @@ impl Viewer {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error).with_context(|| self.system.name()),
             };
-            self.hear(&buffer[..read], group)?;
-            // Whoever has read less than there was room for has read everything.
+            self.receive(&buffer[..read], group)?;
+            // A short read means that the socket is empty.
             if read < buffer.len() {
                 return Ok(());
             }
         }
     }
 
-    fn hear(&mut self, bytes: &[u8], group: &mut Group) -> Result<()> {
+    fn receive(&mut self, bytes: &[u8], group: &mut Group) -> Result<()> {
         if self.partial.is_empty() {
-            let used = self.take(bytes, group)?;
+            let used = self.process(bytes, group)?;
             self.partial.extend_from_slice(&bytes[used..]);
         } else {
             let mut whole = std::mem::take(&mut self.partial);
             whole.extend_from_slice(bytes);
-            let used = self.take(&whole, group)?;
+            let used = self.process(&whole, group)?;
             self.partial.extend_from_slice(&whole[used..]);
         }
         Ok(())
     }
 
-    /// Takes what is whole; gives how many bytes that was.
-    fn take(&mut self, bytes: &[u8], group: &mut Group) -> Result<usize> {
+    /// Processes complete messages; returns how many bytes they were.
+    fn process(&mut self, bytes: &[u8], group: &mut Group) -> Result<usize> {
         let mut used = 0;
-        if self.state == State::Asked {
+        if self.state == State::Requested {
             let Some(head) = websocket::head(bytes) else { return Ok(0) };
-            ensure!(bytes.starts_with(b"HTTP/1.1 101"), "refused: {}", String::from_utf8_lossy(&bytes[..head]));
+            ensure!(bytes.starts_with(b"HTTP/1.1 101"), "rejected: {}", String::from_utf8_lossy(&bytes[..head]));
             used = head;
             self.state = State::Subscribing(self.subscribe()?);
-            self.answered(0, group);
+            self.record_responses(0, group);
         }
         if matches!(self.system, System::Nats | System::Mosquitto) && self.state != State::Ready {
             let ready = match self.system {
@@ -104,13 +104,13 @@ impl Viewer {
             };
             let Some(at) = memmem::find(&bytes[used..], &ready) else { return Ok(used) };
             used += at + ready.len();
-            self.answered(1, group);
+            self.record_responses(1, group);
         }
         let rest = &bytes[used..];
         let before = self.updates;
         let taken = match self.system {
-            System::Joey => self.take_messages(rest, group)?,
-            _ => self.take_records(rest, group),
+            System::Joey => self.process_messages(rest, group)?,
+            _ => self.process_records(rest, group),
         };
         if self.updates > before {
             group.updates += self.updates - before;
@@ -120,7 +120,7 @@ impl Viewer {
         Ok(used + taken)
     }
 
-    /// Asks for its topics; gives how many answers there will be.
+    /// Subscribes to its topics; returns the number of expected responses.
     fn subscribe(&mut self) -> Result<usize> {
         let mut out = Vec::new();
         let patterns = |rest| self.topics.iter().map(|topic| pattern(topic, self.grain, rest)).collect::<Vec<_>>();
@@ -138,20 +138,20 @@ impl Viewer {
                 1
             }
             System::Mosquitto => {
-                // Two clients of one name would throw each other out.
+                // Two clients with the same name would disconnect each other.
                 let name = format!("viewer-{}", self.stream.local_addr()?.port());
-                let words = [mqtt::connect(&name), mqtt::subscribe(&patterns("#"))].concat();
-                websocket::push_masked(&mut out, &words);
+                let packets = [mqtt::connect(&name), mqtt::subscribe(&patterns("#"))].concat();
+                websocket::push_masked(&mut out, &packets);
                 1
             }
             System::Uws | System::Axum | System::Nchan | System::Ws | System::Floor => return Ok(0),
         };
-        self.say(&out)?;
+        self.send(&out)?;
         Ok(answers)
     }
 
-    /// So many answers came.
-    fn answered(&mut self, answers: usize, group: &mut Group) {
+    /// Records that this many responses arrived.
+    fn record_responses(&mut self, answers: usize, group: &mut Group) {
         if let State::Subscribing(left) = self.state {
             let left = left.saturating_sub(answers);
             self.state = if left == 0 { State::Ready } else { State::Subscribing(left) };
@@ -159,22 +159,22 @@ impl Viewer {
         }
     }
 
-    fn say(&mut self, bytes: &[u8]) -> Result<()> {
-        ensure!(self.stream.write(bytes)? == bytes.len(), "a viewer could not speak");
+    fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        ensure!(self.stream.write(bytes)? == bytes.len(), "a viewer could not write");
         Ok(())
     }
 
-    /// Takes the relay's messages.
-    fn take_messages(&mut self, bytes: &[u8], group: &mut Group) -> Result<usize> {
+    /// Processes the relay's messages.
+    fn process_messages(&mut self, bytes: &[u8], group: &mut Group) -> Result<usize> {
         let mut used = 0;
         while let Some(frame) = websocket::frame(&bytes[used..]) {
             used += frame.length;
             match frame.opcode {
-                websocket::BINARY => self.take_message(frame.payload, group)?,
+                websocket::BINARY => self.process_message(frame.payload, group)?,
                 websocket::PING => {
                     let mut out = Vec::new();
                     websocket::push_pong(&mut out, frame.payload);
-                    self.say(&out)?;
+                    self.send(&out)?;
                 }
                 websocket::CLOSE => bail!("joey closed: {}", String::from_utf8_lossy(frame.payload)),
                 _ => {}
@@ -183,11 +183,11 @@ impl Viewer {
         Ok(used)
     }
 
-    fn take_message(&mut self, payload: &[u8], group: &mut Group) -> Result<()> {
+    fn process_message(&mut self, payload: &[u8], group: &mut Group) -> Result<()> {
         match ServerMessage::decode(payload).map_err(anyhow::Error::msg)? {
-            ServerMessage::Subscribed(_) => self.answered(1, group),
+            ServerMessage::Subscribed(_) => self.record_responses(1, group),
             ServerMessage::Batch { head, updates } => {
-                // A whole application's feed leaves no number out; of any other the updates have to be read.
+                // The feed of a whole application has every number; for any other the updates must be decoded.
                 let is_whole = matches!(self.topics.as_slice(), [Topic { filter: Filter::All, .. }]);
                 if is_whole {
                     self.updates += head.to + 1 - head.from;
@@ -202,23 +202,23 @@ impl Viewer {
                     }
                 }
             }
-            ServerMessage::Gap { .. } => bail!("joey left a gap"),
-            ServerMessage::Rollup { .. } => bail!("joey summed up what a viewer read too slowly"),
-            ServerMessage::SubscribeFailed { .. } => bail!("joey refused a subscription"),
+            ServerMessage::Gap { .. } => bail!("joey sent a gap"),
+            ServerMessage::Rollup { .. } => bail!("joey sent a rollup to a slow viewer"),
+            ServerMessage::SubscribeFailed { .. } => bail!("joey rejected a subscription"),
             _ => {}
         }
         Ok(())
     }
 
-    /// Finds Wallaroo's records in whatever a peer puts around them.
-    fn take_records(&mut self, bytes: &[u8], group: &mut Group) -> usize {
-        // The applications of one run have names of one length.
+    /// Finds Wallaroo's records in the messages of a peer.
+    fn process_records(&mut self, bytes: &[u8], group: &mut Group) -> usize {
+        // All applications of a run have names of the same length.
         let name = self.topics.first().map_or(0, |topic| topic.app.len());
         let now_ns = now_ns();
         let mut used = 0;
-        for at in memmem::find_iter(bytes, WORD) {
-            let after = at + WORD.len() + name;
-            // The length of the data, and then the data, whose last eight bytes are the stamp.
+        for at in memmem::find_iter(bytes, RECORD_MARKER) {
+            let after = at + RECORD_MARKER.len() + name;
+            // The length of the data, then the data, whose last eight bytes are the timestamp.
             let Some(length) = bytes.get(after..).and_then(|rest| rest.first_chunk()) else { return used };
             let Some(record) = bytes.get(..after + 4 + u32::from_be_bytes(*length) as usize) else { return used };
             used = record.len();

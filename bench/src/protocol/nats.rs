@@ -1,15 +1,15 @@
-//! As much of the NATS protocol as a load generator needs. A viewer speaks it inside a WebSocket.
+//! The part of the NATS protocol that a load generator needs. Viewers use it inside a WebSocket.
 
 use std::io::Write as _;
 
-/// What the server says once it has taken a viewer's subscriptions.
+/// The server's answer once it has accepted a viewer's subscriptions.
 pub(crate) const READY: &[u8] = b"PONG\r\n";
 
-/// A client's first words.
+/// The first line of a client.
 pub(crate) const CONNECT: &[u8] =
     b"CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"joey-bench\",\"version\":\"1\"}\r\n";
 
-/// A viewer's first words; the server answers with [`READY`] once it has taken them.
+/// The first lines of a viewer; the server answers with [`READY`] once it has accepted them.
 pub(crate) fn subscribe(subjects: &[String]) -> Vec<u8> {
     let mut out = CONNECT.to_vec();
     for (at, subject) in subjects.iter().enumerate() {
@@ -27,7 +27,7 @@ pub(crate) fn push(out: &mut Vec<u8>, subject: &str, payload: &[u8]) {
     out.extend(b"\r\n");
 }
 
-/// A channel's name as NATS writes it.
+/// The name of a channel as a NATS subject.
 pub(crate) fn subject(channel: &str) -> String {
     channel.replace('/', ".")
 }

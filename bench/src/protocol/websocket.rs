@@ -1,4 +1,4 @@
-//! As much of RFC 6455 as a load generator needs: a request, masked messages out, frames in.
+//! The part of RFC 6455 that a load generator needs: a request, masked messages out, frames in.
 
 use std::io::Read;
 
@@ -15,7 +15,7 @@ pub(crate) fn request(path: &str, subprotocol: Option<&str>) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Reads the answer to a request, whose connection must change to WebSocket.
+/// Reads the response to a request, which must switch to WebSocket.
 pub(crate) fn expect_switch(stream: &mut impl Read) -> Result<()> {
     let mut answer = Vec::new();
     while head(&answer).is_none() {
@@ -23,16 +23,16 @@ pub(crate) fn expect_switch(stream: &mut impl Read) -> Result<()> {
         ensure!(stream.read(&mut byte)? == 1, "closed before it answered");
         answer.extend(byte);
     }
-    ensure!(answer.starts_with(b"HTTP/1.1 101"), "refused: {}", String::from_utf8_lossy(&answer));
+    ensure!(answer.starts_with(b"HTTP/1.1 101"), "rejected: {}", String::from_utf8_lossy(&answer));
     Ok(())
 }
 
-/// The length of the answer's head at the front of `bytes`, once it is whole.
+/// Length of the response head at the front of `bytes`, once it is complete.
 pub(crate) fn head(bytes: &[u8]) -> Option<usize> {
     memmem::find(bytes, b"\r\n\r\n").map(|at| at + 4)
 }
 
-/// Appends one binary message as a client has to send it; masked with zeros, which change nothing.
+/// Appends one binary message as a client must send it; its mask is zero, so the payload is unchanged.
 pub(crate) fn push_masked(out: &mut Vec<u8>, payload: &[u8]) {
     push_frame(out, BINARY, payload);
 }
@@ -64,22 +64,22 @@ fn push_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
     out.extend(payload);
 }
 
-/// What kind of frame it is.
+/// Frame opcodes.
 const TEXT: u8 = 1;
 pub(crate) const BINARY: u8 = 2;
 pub(crate) const CLOSE: u8 = 8;
 pub(crate) const PING: u8 = 9;
 const PONG: u8 = 10;
 
-/// One whole frame from a server.
+/// One complete frame from a server.
 pub(crate) struct Frame<'a> {
     pub(crate) opcode: u8,
     pub(crate) payload: &'a [u8],
-    /// Bytes that it takes with its head.
+    /// Length with its head, in bytes.
     pub(crate) length: usize,
 }
 
-/// The frame at the front of `bytes`, once it is whole.
+/// The frame at the front of `bytes`, once it is complete.
 pub(crate) fn frame(bytes: &[u8]) -> Option<Frame<'_>> {
     let &[first, second, ref rest @ ..] = bytes else { return None };
     let (head, length) = match second & 0x7f {
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_of_every_length_are_read_once_they_are_whole() {
+    fn frames_of_every_length_are_read_once_they_are_complete() {
         for (head, length) in
             [(&[0x82, 125][..], 125), (&[0x82, 126, 0x01, 0x00], 256), (&[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0], 65_536)]
         {
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sent_has_a_mask_of_zeros() {
+    fn a_sent_frame_has_a_mask_of_zeros() {
         let mut out = Vec::new();
         push_masked(&mut out, b"hello");
         assert_eq!(out, b"\x82\x85\0\0\0\0hello");

@@ -1,4 +1,4 @@
-//! Five minutes of history: a relay that holds them, and viewers that all want them at once.
+//! Five minutes of history: a relay that holds them, and viewers that request them all at once.
 
 use std::thread;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use joey_shared::wire::Start;
 
 use super::UNLIMITED;
 use super::scene::{Scene, Stage};
-use crate::crowd::{Crowd, Wish};
+use crate::crowd::{Crowd, ViewerSpec};
 use crate::machine::{Cores, Noise};
 use crate::record::{Records, now_ns};
 use crate::system::System;
@@ -16,39 +16,40 @@ use crate::system::System;
 /// Seconds of history that a relay holds.
 pub(super) const SECONDS: usize = 300;
 
-/// What viewers who all come at once cost.
+/// Cost of viewers that connect at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Join {
-    /// Server CPU in ns for each byte that they get.
+    /// Server CPU in ns per byte delivered.
     pub(crate) cpu_ns_per_byte: f64,
-    /// Bytes that each of them gets.
+    /// Bytes delivered to each viewer.
     pub(crate) bytes: f64,
     pub(crate) noise: f64,
 }
 
-/// `viewers` viewers all come at once and want five minutes of `series` series.
+/// Measures `viewers` viewers that connect at once and request five minutes of `series` series.
 pub(crate) fn join(viewers: usize, series: usize, cores: Cores) -> Result<Join> {
     let scene = Scene::dashboard(viewers, series);
     let mut records = scene.records();
     let mut stage = with_history(&scene, &mut records, 1, cores)?;
-    // One round came when the stage was opened.
+    // One more round was published when the stage was opened.
     let all = ((SECONDS + 1) * series) as u64;
-    let mut crowd = Crowd::lazy()?;
-    let noise = Noise::listen(&[stage.server.pid()])?;
+    let mut crowd = Crowd::polling()?;
+    let noise = Noise::start(&[stage.server.pid()])?;
     let cpu = stage.server.cpu()?;
-    let group = stage.admit(&mut crowd, Wish { start: Start::History, ..scene.wish(viewers) })?;
-    crowd.until_got(group, all * viewers as u64)?;
+    let group =
+        stage.connect_viewers(&mut crowd, ViewerSpec { start: Start::History, ..scene.viewer_spec(viewers) })?;
+    crowd.until_received(group, all * viewers as u64)?;
     let (used, noise) = (stage.server.cpu()? - cpu, noise.cores()?);
-    crowd.ensure_each_got(group, all)?;
+    crowd.ensure_each_received(group, all)?;
     let bytes = crowd.groups[group].bytes as f64;
     Ok(Join { cpu_ns_per_byte: used.as_nanos() as f64 / bytes, bytes: bytes / viewers as f64, noise })
 }
 
-/// A relay that has taken five minutes of the scene's one application, with `rounds` rounds in each second.
+/// Starts a relay that has ingested five minutes of the scene's only application, with `rounds` rounds per second.
 pub(super) fn with_history(scene: &Scene, records: &mut [Records], rounds: usize, cores: Cores) -> Result<Stage> {
-    // Batches shall be as large as in those five minutes, which is why each round is cut by itself.
-    let words = [&UNLIMITED[..], &["--batch-ms", "1"]].concat();
-    let mut stage = Stage::open(System::Joey, &words, scene, records, cores)?;
+    // The short batch interval cuts each round separately, so that batches have the same size as in real time.
+    let arguments = [&UNLIMITED[..], &["--batch-ms", "1"]].concat();
+    let mut stage = Stage::open(System::Joey, &arguments, scene, records, cores)?;
     let publisher = stage.publishers.first_mut().context("there is an application")?;
     let records = records.first_mut().context("there is an application")?;
     let now_ns = now_ns();

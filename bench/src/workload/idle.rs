@@ -1,4 +1,4 @@
-//! Viewers that have subscribed and get nothing.
+//! Viewers that have subscribed and receive nothing.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use crate::crowd::Crowd;
 use crate::machine::{Cores, Noise};
 use crate::system::System;
 
-/// Memory in KiB for each of `viewers` viewers, and the noise meanwhile.
+/// Memory in KiB per viewer, and the noise.
 pub(crate) fn idle(system: System, viewers: usize, cores: Cores) -> Result<(f64, f64)> {
     let scene = Scene::dashboard(viewers, 100);
     let mut records = scene.records();
     let mut stage = Stage::open(system, &[], &scene, &mut records, cores)?;
-    let noise = Noise::listen(&[stage.server.pid()])?;
+    let noise = Noise::start(&[stage.server.pid()])?;
     let before = stage.server.memory_kib()?;
-    let mut crowd = Crowd::lazy()?;
-    stage.admit(&mut crowd, scene.wish(viewers))?;
+    let mut crowd = Crowd::polling()?;
+    stage.connect_viewers(&mut crowd, scene.viewer_spec(viewers))?;
     crowd.during(Duration::from_millis(500))?;
     let more = stage.server.memory_kib()?.saturating_sub(before);
     Ok((more as f64 / viewers as f64, noise.cores()?))

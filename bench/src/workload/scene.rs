@@ -1,4 +1,4 @@
-//! Who publishes what, and who watches what of it; and a system that has been brought to carry it.
+//! Scenes, which define what is published and who subscribes to it; and a system prepared to run one.
 
 use std::thread;
 use std::time::Duration;
@@ -7,106 +7,106 @@ use anyhow::Result;
 use joey_shared::series::{Filter, Topic};
 use joey_shared::wire::Start;
 
-use crate::crowd::{Crowd, Wish};
+use crate::crowd::{Crowd, ViewerSpec};
 use crate::machine::Cores;
 use crate::publisher::Publisher;
 use crate::record::{CATEGORIES, Records, now_ns};
 use crate::server::Server;
 use crate::system::System;
-use crate::topic::{Grain, whole};
+use crate::topic::{Grain, app_topic};
 
-/// How long a system may take to find its feet after the first frames: they make the applications that viewers then watch.
-const SETTLING: Duration = Duration::from_millis(100);
+/// Time for a system to settle after the first frames, which create the applications that viewers subscribe to.
+const SETTLE_TIME: Duration = Duration::from_millis(100);
 
-/// Who publishes what, and who watches what of it.
+/// What is published, and who subscribes to it.
 #[derive(Debug)]
 pub(crate) struct Scene {
     pub(crate) viewers: usize,
     apps: Vec<String>,
-    /// Of each application.
+    /// Number of series of each application.
     series: usize,
-    /// What each viewer watches; they take turns.
-    wants: Vec<Vec<Topic>>,
+    /// The topics of each viewer, assigned in turn.
+    topics: Vec<Vec<Topic>>,
     grain: Grain,
-    /// Updates that one viewer gets in a round of all series.
+    /// Updates that one viewer receives in a round of all series.
     pub(crate) each: usize,
 }
 
 impl Scene {
-    /// Everybody watches all of one application.
+    /// All viewers subscribe to all of one application.
     pub(crate) fn dashboard(viewers: usize, series: usize) -> Self {
         Self::many_apps(viewers, 1, series)
     }
 
-    /// Each viewer watches all of one of many applications.
+    /// Each viewer subscribes to all of one of many applications.
     pub(crate) fn many_apps(viewers: usize, apps: usize, series: usize) -> Self {
         let apps = names(apps);
-        let wants = apps.iter().map(|app| vec![whole(app)]).collect();
-        Self { viewers, apps, series, wants, grain: Grain::App, each: series }
+        let topics = apps.iter().map(|app| vec![app_topic(app)]).collect();
+        Self { viewers, apps, series, topics, grain: Grain::App, each: series }
     }
 
-    /// Each viewer watches all of one application, a category of another, and a series of a third.
+    /// Each viewer subscribes to all of one application, a category of another, and a series of a third.
     pub(crate) fn mixed(viewers: usize, series: usize) -> Self {
         let apps = names(3);
-        let want = |at: usize| {
+        let topics_of = |at: usize| {
             let [first, second, third] = [0, 1, 2].map(|step| apps[(at + step) % apps.len()].clone());
             let category = Topic { app: second, filter: Filter::Category(CATEGORIES[0].to_owned()) };
             let single = Records::new(&third, 1).topic(at % series);
-            vec![whole(&first), category, single]
+            vec![app_topic(&first), category, single]
         };
-        let wants = (0..3 * series).map(want).collect();
+        let topics = (0..3 * series).map(topics_of).collect();
         let each = series + series.div_ceil(CATEGORIES.len()) + 1;
-        Self { viewers, apps, series, wants, grain: Grain::Series, each }
+        Self { viewers, apps, series, topics, grain: Grain::Series, each }
     }
 
-    /// Everybody watches every series of one application, each by a subscription of its own.
+    /// Each viewer subscribes to every series of one application separately.
     pub(crate) fn narrow(viewers: usize, series: usize) -> Self {
         let apps = names(1);
-        let wants = vec![(0..series).map(|at| Records::new(&apps[0], 1).topic(at)).collect()];
-        Self { viewers, apps, series, wants, grain: Grain::Series, each: series }
+        let topics = vec![(0..series).map(|at| Records::new(&apps[0], 1).topic(at)).collect()];
+        Self { viewers, apps, series, topics, grain: Grain::Series, each: series }
     }
 
-    /// What is published.
+    /// The published data.
     pub(crate) fn records(&self) -> Vec<Records> {
         self.apps.iter().map(|app| Records::new(app, self.series)).collect()
     }
 
-    /// What so many viewers of this scene ask for.
-    pub(crate) fn wish(&self, viewers: usize) -> Wish<'_> {
-        Wish { viewers, topics: &self.wants, grain: self.grain, start: Start::Live, is_deaf: false }
+    /// The subscriptions of `viewers` viewers of this scene.
+    pub(crate) fn viewer_spec(&self, viewers: usize) -> ViewerSpec<'_> {
+        ViewerSpec { viewers, topics: &self.topics, grain: self.grain, start: Start::Live, stops_reading: false }
     }
 }
 
-/// All of one length, as the crowd wants them.
+/// Names of equal length, as the crowd requires.
 fn names(count: usize) -> Vec<String> {
     (0..count).map(|at| format!("bench-{at:02}")).collect()
 }
 
-/// A system with a producer of each application.
+/// A system with a producer for each application.
 pub(crate) struct Stage {
     pub(crate) server: Server,
     pub(crate) publishers: Vec<Publisher>,
 }
 
 impl Stage {
-    /// Starts `system` with further `words`, and has it take a round.
+    /// Starts `system` with further `arguments`, and publishes one round.
     pub(crate) fn open(
         system: System,
-        words: &[&str],
+        arguments: &[&str],
         scene: &Scene,
         records: &mut [Records],
         cores: Cores,
     ) -> Result<Self> {
-        let server = Server::start(system, words, cores)?;
+        let server = Server::start(system, arguments, cores)?;
         let publishers: Result<_> =
             records.iter().map(|records| Publisher::connect(&server, records, scene.grain)).collect();
         let mut stage = Self { server, publishers: publishers? };
         stage.round(records, 0)?;
-        thread::sleep(SETTLING);
+        thread::sleep(SETTLE_TIME);
         Ok(stage)
     }
 
-    /// Has every producer send a frame of each of its series.
+    /// Makes every producer send a frame of each of its series.
     pub(crate) fn round(&mut self, records: &mut [Records], number: usize) -> Result<()> {
         let at_ns = now_ns();
         self.publishers
@@ -115,12 +115,12 @@ impl Stage {
             .try_for_each(|(publisher, records)| publisher.round(records, number, at_ns))
     }
 
-    /// Brings viewers and waits until all have been let in; gives the number of their group.
-    pub(crate) fn admit(&mut self, crowd: &mut Crowd, wish: Wish<'_>) -> Result<usize> {
-        crowd.bring(&self.server, wish, || self.publishers.iter_mut().try_for_each(Publisher::nudge))
+    /// Connects viewers and waits until all are subscribed; returns the number of their group.
+    pub(crate) fn connect_viewers(&mut self, crowd: &mut Crowd, spec: ViewerSpec<'_>) -> Result<usize> {
+        crowd.connect(&self.server, spec, || self.publishers.iter_mut().try_for_each(Publisher::nudge))
     }
 
-    /// Has everybody of `group` get a round, and makes sure of it.
+    /// Publishes a round and checks that every viewer of `group` receives it.
     pub(crate) fn verify(
         &mut self,
         crowd: &mut Crowd,
@@ -130,7 +130,7 @@ impl Stage {
     ) -> Result<()> {
         let wanted = crowd.groups[group].updates + (crowd.groups[group].ready * scene.each) as u64;
         self.round(records, 0)?;
-        crowd.until_got(group, wanted)?;
-        crowd.ensure_each_got(group, scene.each as u64)
+        crowd.until_received(group, wanted)?;
+        crowd.ensure_each_received(group, scene.each as u64)
     }
 }

@@ -7,23 +7,23 @@ use anyhow::{Context as _, Result};
 
 use super::scene::{Scene, Stage};
 use crate::crowd::Crowd;
-use crate::figures::Runs;
 use crate::machine::{Cores, Noise};
+use crate::statistics::Runs;
 use crate::system::System;
 
-/// One system's figures where updates are spread over time.
+/// Measurements of one system with evenly spread updates.
 #[derive(Debug)]
 pub(crate) struct Spaced {
     pub(crate) system: System,
     /// Of each run, in ms from the producer's write to the viewer's read.
     pub(crate) p50_ms: Runs,
     pub(crate) p99_ms: Runs,
-    /// Server CPU in seconds for a million updates delivered.
+    /// Server CPU in seconds per million updates delivered.
     pub(crate) cpu: Runs,
     pub(crate) noise: Runs,
 }
 
-/// `rate` updates a second, evenly spread: one system after the other, `runs` times.
+/// Measures `rate` updates per second, evenly spread: one system after the other, `runs` times.
 pub(crate) fn spaced(
     systems: &[System],
     scene: &Scene,
@@ -34,24 +34,24 @@ pub(crate) fn spaced(
 ) -> Result<Vec<Spaced>> {
     let empty = Runs::default;
     let new = |&system| Spaced { system, p50_ms: empty(), p99_ms: empty(), cpu: empty(), noise: empty() };
-    let mut figures: Vec<Spaced> = systems.iter().map(new).collect();
+    let mut results: Vec<Spaced> = systems.iter().map(new).collect();
     for _ in 0..runs {
-        figures.iter_mut().try_for_each(|figures| once(figures, scene, rate, span, cores))?;
+        results.iter_mut().try_for_each(|result| once(result, scene, rate, span, cores))?;
     }
-    Ok(figures)
+    Ok(results)
 }
 
-fn once(figures: &mut Spaced, scene: &Scene, rate: u32, span: Duration, cores: Cores) -> Result<()> {
+fn once(result: &mut Spaced, scene: &Scene, rate: u32, span: Duration, cores: Cores) -> Result<()> {
     let mut records = scene.records();
-    let mut stage = Stage::open(figures.system, &[], scene, &mut records, cores)?;
+    let mut stage = Stage::open(result.system, &[], scene, &mut records, cores)?;
     let mut crowd = Crowd::new()?;
-    let group = stage.admit(&mut crowd, scene.wish(scene.viewers))?;
+    let group = stage.connect_viewers(&mut crowd, scene.viewer_spec(scene.viewers))?;
     stage.verify(&mut crowd, group, scene, &mut records)?;
     crowd.groups[group].delays_ns.clear();
 
     let Stage { server, mut publishers } = stage;
     let (mut publisher, mut records) = publishers.pop().zip(records.pop()).context("there is an application")?;
-    let noise = Noise::listen(&[server.pid()])?;
+    let noise = Noise::start(&[server.pid()])?;
     let cpu = server.cpu()?;
     let count = (f64::from(rate) * span.as_secs_f64()) as usize;
     let sender = thread::spawn(move || {
@@ -59,11 +59,11 @@ fn once(figures: &mut Spaced, scene: &Scene, rate: u32, span: Duration, cores: C
         anyhow::Ok(publisher)
     });
     let wanted = crowd.groups[group].updates + (scene.viewers * count) as u64;
-    crowd.until_got(group, wanted)?;
+    crowd.until_received(group, wanted)?;
     let _publisher = sender.join().map_err(|_| anyhow::anyhow!("the publisher panicked"))??;
-    figures.cpu.add((server.cpu()? - cpu).as_secs_f64() * 1e6 / (scene.viewers * count) as f64);
-    figures.noise.add(noise.cores()?);
-    figures.p50_ms.add(crowd.groups[group].delay_ms(0.5));
-    figures.p99_ms.add(crowd.groups[group].delay_ms(0.99));
+    result.cpu.add((server.cpu()? - cpu).as_secs_f64() * 1e6 / (scene.viewers * count) as f64);
+    result.noise.add(noise.cores()?);
+    result.p50_ms.add(crowd.groups[group].delay_ms(0.5));
+    result.p99_ms.add(crowd.groups[group].delay_ms(0.99));
     Ok(())
 }

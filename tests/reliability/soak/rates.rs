@@ -1,32 +1,33 @@
-//! Whether each second of each view shows the rate that it was sent with.
+//! Checks that each second of each view shows the rate that was sent.
 
 use std::collections::BTreeMap;
 
 use joey_shared::store::AppStore;
 
-use super::watchers::Eye;
+use super::viewers::SoakViewer;
 use super::workers::{Expected, IDLE_S_MAX, Kind, Workers, app};
 
-/// Seconds that are too young to be judged: longer than any worker stalls, and than a clock may be off unnoticed.
+/// Age in seconds below which a second is not checked: longer than any worker stalls, and than a wrong clock stays
+/// undetected.
 const YOUNG_S: u64 = 30;
 
-/// Seconds around the step of a clock in which its rate is not judged.
+/// Seconds around a clock step in which the rate is not checked.
 const STEP_S: u64 = 20;
 
-/// By how many seconds, or periods if that is more, a clock may be off before the relay minds.
+/// Clock error that the relay tolerates, in seconds, or in periods if that is more.
 const TOLERANCE_S: u64 = 2;
 const TOLERANCE_PERIODS: u64 = 3;
 
-/// The seconds of the views of one kind of worker.
+/// The checked seconds of one kind of worker.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Judged {
     /// Seconds that show exactly the rate.
     pub(crate) exact: u64,
-    /// Seconds that show nothing, or twice the rate, as they may once in a while where a clock drifts.
+    /// Seconds that show zero or twice the rate, which is allowed occasionally while a clock drifts.
     pub(crate) shifted: u64,
-    /// How far the others are off, in parts of the rate.
+    /// Deviation of the other seconds, as a fraction of the rate.
     pub(crate) off: Vec<f32>,
-    /// What the first of them was.
+    /// Description of the first of them.
     pub(crate) first: Option<String>,
 }
 
@@ -35,7 +36,7 @@ impl Judged {
         self.exact + self.shifted + self.off.len() as u64
     }
 
-    /// How far seconds are off, in percent of the rate: least, median and most. Those that may be shifted count as exact.
+    /// Deviation of the seconds in percent of the rate: minimum, median and maximum. Shifted seconds count as exact.
     pub(crate) fn deviations(&self) -> [f64; 3] {
         let exact = usize::try_from(self.exact + self.shifted).unwrap_or(usize::MAX);
         let mut off = self.off.clone();
@@ -47,15 +48,15 @@ impl Judged {
     }
 }
 
-/// The judge of all rates.
+/// Checks all rates.
 #[derive(Debug)]
 pub(crate) struct Rates {
     views: Vec<Watched>,
-    /// The second in which the workers began.
+    /// The second in which the workers started.
     begin_s: u64,
-    /// Up to which second each application has been judged.
+    /// The last second of each application that has been checked.
     through_s: Vec<u64>,
-    /// How many frames of idle series were looked at, and how many of them are not where they belong.
+    /// Number of checked frames of idle series, and of those that are misplaced.
     pub(crate) idle: (u64, u64),
     idle_at: usize,
     pub(crate) judged: BTreeMap<&'static str, Judged>,
@@ -64,7 +65,7 @@ pub(crate) struct Rates {
 #[derive(Debug)]
 struct Watched {
     expected: Expected,
-    /// How many more of its seconds may be empty or double.
+    /// Number of its seconds that may still be empty or double.
     shifts: f64,
 }
 
@@ -85,11 +86,11 @@ impl Rates {
         }
     }
 
-    /// Judges the seconds that are old enough and have not been judged.
-    pub(crate) fn judge(&mut self, eye: &mut Eye, workers: &Workers) {
-        eye.advance();
+    /// Checks the seconds that are old enough and have not been checked.
+    pub(crate) fn judge(&mut self, viewer: &mut SoakViewer, workers: &Workers) {
+        viewer.advance();
         for at in 0..self.through_s.len() {
-            let Some(store) = eye.viewer.app_mut(&app(at)) else { continue };
+            let Some(store) = viewer.client.app_mut(&app(at)) else { continue };
             let through_s = store.through_second().saturating_sub(YOUNG_S);
             let from_s = self.through_s[at] + 1;
             if through_s < from_s {
@@ -98,19 +99,19 @@ impl Rates {
             for view in self.views.iter_mut().filter(|view| view.expected.app == at) {
                 let steps = workers.steps(view.expected.worker);
                 let judged = self.judged.entry(name_of(view.expected.kind)).or_default();
-                // The first period ends within two, whatever the clock.
+                // The first period ends within two periods, whatever the clock.
                 let grace_s = if from_s == self.begin_s + 1 { 2 * view.expected.period_s } else { 0 };
                 judge_view(view, store, (from_s, grace_s, through_s), steps, judged);
             }
             self.through_s[at] = through_s;
         }
-        self.judge_idle(eye, workers);
+        self.judge_idle(viewer, workers);
     }
 
-    /// Idle series: a histogram belongs where its period was, however late it comes.
-    fn judge_idle(&mut self, eye: &mut Eye, workers: &Workers) {
+    /// Checks idle series: a histogram belongs to its period, however late it arrives.
+    fn judge_idle(&mut self, viewer: &mut SoakViewer, workers: &Workers) {
         for &(at, second, count) in &workers.idle[self.idle_at..] {
-            let Some(store) = eye.viewer.app_mut(&app(at)) else { return };
+            let Some(store) = viewer.client.app_mut(&app(at)) else { return };
             if second + IDLE_S_MAX + YOUNG_S > store.through_second() {
                 return;
             }
@@ -118,7 +119,7 @@ impl Rates {
             if let Some(view) = store.find(&workers.idle_view(at)) {
                 store.window_at(view).for_each_rate(second..=second, |_, rate| found = Some(rate));
             }
-            // Another one may belong to the same second.
+            // Several frames may belong to the same second.
             let expected = workers.idle.iter().filter(|idle| (idle.0, idle.1) == (at, second)).map(|idle| idle.2);
             let expected = expected.sum::<u64>().max(count);
             self.idle_at += 1;
@@ -132,7 +133,7 @@ fn tolerance_s(period_s: u64) -> u64 {
     TOLERANCE_S.max(TOLERANCE_PERIODS * period_s) + period_s
 }
 
-/// What kinds of workers have in common in the table.
+/// Name of a kind of worker in the table.
 fn name_of(kind: Kind) -> &'static str {
     match kind {
         Kind::Healthy => "healthy",
@@ -159,7 +160,7 @@ fn judge_view(
     }
     let Some(at) = store.find(key) else {
         judged.off.push(1.0);
-        judged.first.get_or_insert_with(|| format!("{key:?} is not there"));
+        judged.first.get_or_insert_with(|| format!("{key:?} is missing"));
         return;
     };
     let window = store.window_at(at);

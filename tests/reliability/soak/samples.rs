@@ -1,4 +1,4 @@
-//! What the relay holds, every ten seconds: memory and descriptors, and the line through them.
+//! Samples of the relay's memory and descriptors every ten seconds, and the linear fit through them.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use joey_tests::Relay;
 
 use crate::usage::Usage;
 
-/// One look.
+/// One sample.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     pub(crate) at: Duration,
@@ -20,12 +20,12 @@ impl Sample {
     }
 }
 
-/// Descriptors that the relay has open.
+/// Number of descriptors that the relay has open.
 pub(crate) fn descriptors(relay: &Relay) -> usize {
-    std::fs::read_dir(format!("/proc/{}/fd", relay.process())).map_or(0, Iterator::count)
+    std::fs::read_dir(format!("/proc/{}/fd", relay.process_id())).map_or(0, Iterator::count)
 }
 
-/// The slope of the line of least squares through points of time and value, per hour; nothing for fewer than three points.
+/// The slope of the least-squares line through points of time and value, per hour; `None` for fewer than three points.
 pub(crate) fn growth_per_hour(points: impl IntoIterator<Item = (Duration, f64)>) -> Option<f64> {
     let points: Vec<(f64, f64)> = points.into_iter().map(|(at, value)| (at.as_secs_f64() / 3_600.0, value)).collect();
     let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / points.len() as f64;

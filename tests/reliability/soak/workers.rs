@@ -1,8 +1,9 @@
-//! The workers of a soak: 2,000 frames a second of workers that are healthy, join and leave, are renamed, stall, and have clocks
-//! that are ahead, behind, drift or step.
+//! The workers of a soak: 2,000 frames per second from workers that are healthy, connect and disconnect, are renamed,
+//! stall, or have clocks that are ahead, behind, drift or step.
 //!
-//! A worker sends one frame for each of its series and each period of its own clock, always with the same count, so that its rate
-//! is even whatever its clock does. The minimum of a frame is its number in its application; the numbers are the books.
+//! A worker sends one frame for each of its series and each period of its own clock, always with the same count, so
+//! that its rate is constant whatever its clock does. The minimum of a frame is its number within the application,
+//! which identifies it.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -12,51 +13,51 @@ use joey_shared::series::SeriesKey;
 use joey_shared::view::ViewKey;
 use joey_tests::{Frame, Producer, S, now_ns};
 
-/// Applications.
+/// Number of applications.
 pub(crate) const APPS: usize = 4;
 
-/// The minimum of frame number 0, in ns. What it is more is the frame's number.
+/// The minimum of frame number 0, in ns. The difference to it is the frame's number.
 pub(crate) const NUMBER_BASE_NS: u64 = 1 << 31;
 
-/// The bins of each frame: that of its number, and one more.
+/// The bins of each frame: the one of its number, and another.
 const BINS: [usize; 2] = [32, 34];
 
-/// How far from the edge of its period a frame is sent, at most, in either direction.
+/// Maximum distance between the edge of a period and the sending of its frame, in either direction.
 const JITTER_NS: u64 = 40_000_000;
 
-/// How long a worker keeps its name, and its connection if it is restless.
+/// How long a worker keeps its name, and how long a restless one keeps its connection.
 const NAME_LASTS: Duration = Duration::from_secs(15);
 const CONNECTION_LASTS: Duration = Duration::from_secs(20);
 
-/// How late the frame of an idle series comes, in seconds.
+/// Delay of the frame of an idle series, in seconds.
 const IDLE_S: std::ops::RangeInclusive<u64> = 60..=150;
-/// How late it is at most.
+/// Its maximum.
 pub(crate) const IDLE_S_MAX: u64 = *IDLE_S.end();
-/// How often one comes.
+/// Interval between such frames.
 const IDLE_EVERY: Duration = Duration::from_secs(20);
 
 /// How a worker behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    /// As it should.
+    /// Well-behaved.
     Healthy,
-    /// Its connection ends, often in the middle of a frame, and another follows at once.
+    /// Its connection ends, often in the middle of a frame, and it reconnects at once.
     Restless,
     /// Its clock is wrong by this many seconds.
     Off(i64),
     /// Its clock gains this many ns in each ms.
     Drifting(i64),
-    /// Its clock steps by seconds or minutes, either way.
+    /// Its clock steps by seconds or minutes, forward or back.
     Stepping,
     /// It sends nothing for up to 20 s, then everything at once; its clock is wrong by this many seconds.
     Stalling(i64),
-    /// It leaves, and comes back under a name that was never used.
+    /// It disconnects and reconnects under a new name.
     Renamed,
 }
 
-/// The workers of each application: how they behave, how many there are, series of each, and their period in seconds. Together
-/// they send 500 frames a second.
-const CAST: [(Kind, usize, usize, u64); 17] = [
+/// The workers of each application: kind, number of workers, series of each, and period in seconds. Together they send
+/// 500 frames per second.
+const WORKERS: [(Kind, usize, usize, u64); 17] = [
     (Kind::Healthy, 6, 25, 1),
     (Kind::Healthy, 4, 20, 2),
     (Kind::Restless, 2, 20, 1),
@@ -76,10 +77,10 @@ const CAST: [(Kind, usize, usize, u64); 17] = [
     (Kind::Renamed, 6, 5, 1),
 ];
 
-/// The offsets in seconds that a stepping clock has one after the other, in any order.
+/// The offsets of a stepping clock in seconds, chosen at random.
 const STEPS_S: [i64; 8] = [0, 5, -5, 30, -30, 600, -600, 0];
 
-/// The name of an application.
+/// Name of an application.
 pub(crate) fn app(at: usize) -> String {
     format!("App{at}")
 }
@@ -93,11 +94,11 @@ pub(crate) struct Expected {
     /// Events per second.
     pub(crate) rate: f64,
     pub(crate) period_s: u64,
-    /// Which worker it is, for [`Workers::steps`].
+    /// Index of the worker for [`Workers::steps`].
     pub(crate) worker: usize,
 }
 
-/// A frame of an idle series: the application, the second that its period ended, and its count.
+/// A frame of an idle series: application, second in which its period ended, and count.
 pub(crate) type Idle = (usize, u64, u64);
 
 /// All workers, and what they have sent.
@@ -106,18 +107,18 @@ pub(crate) struct Workers {
     ingest: SocketAddr,
     start: Instant,
     start_ns: u64,
-    chance: Rng,
+    rng: Rng,
     workers: Vec<Worker>,
     /// The count of each frame of each application, by its number.
     pub(crate) sent: Vec<Vec<u32>>,
-    /// Connections that the relay ended.
+    /// Number of connections that the relay closed.
     pub(crate) broken: u64,
-    /// Connections that ended in the middle of a frame, which the relay refuses as truncated.
+    /// Number of connections that ended in the middle of a frame, which the relay rejects as truncated.
     pub(crate) cut: u64,
-    /// Names that were ever used, and series that ever were.
+    /// Number of names and of series that were ever used.
     pub(crate) names: u64,
     pub(crate) series: u64,
-    /// When each series of a renamed worker was begun. Later than an hour ago, it still counts.
+    /// When each series of a renamed worker was created. It counts for an hour.
     begun: Vec<(Duration, u64)>,
     /// Frames of idle series.
     pub(crate) idle: Vec<Idle>,
@@ -132,17 +133,17 @@ struct Worker {
     /// One for each series, with names and counts.
     frames: Vec<Frame>,
     period_ns: u64,
-    /// How long after the end of its period a frame is sent.
+    /// Time between the end of a period and the sending of its frame.
     phase_ns: u64,
     jitter_ns: u64,
-    /// What a stepping clock is off now, in ns.
+    /// Current offset of a stepping clock, in ns.
     offset_ns: i64,
-    /// The end of the period that is sent next, by its own clock.
+    /// End of the next period to send, by its own clock.
     next_end_ns: u64,
     producer: Option<Producer>,
-    /// When it does next what its kind does.
-    turn: Duration,
-    /// While it stalls.
+    /// Time of its next action, which depends on its kind.
+    next_action: Duration,
+    /// End of its current stall.
     silent_until: Duration,
     /// When its clock stepped, in seconds since the Unix epoch.
     steps_s: Vec<u64>,
@@ -156,7 +157,7 @@ impl Workers {
             ingest,
             start,
             start_ns,
-            chance: Rng::with_seed(seed),
+            rng: Rng::with_seed(seed),
             workers: Vec::new(),
             sent: vec![Vec::new(); APPS],
             broken: 0,
@@ -168,14 +169,14 @@ impl Workers {
             next_idle: IDLE_EVERY,
         };
         for app_at in 0..APPS {
-            for (kind, workers, series, period_s) in CAST {
-                (0..workers).for_each(|_| all.hire(app_at, kind, series, period_s));
+            for (kind, workers, series, period_s) in WORKERS {
+                (0..workers).for_each(|_| all.add_worker(app_at, kind, series, period_s));
             }
         }
         all
     }
 
-    fn hire(&mut self, app_at: usize, kind: Kind, series: usize, period_s: u64) {
+    fn add_worker(&mut self, app_at: usize, kind: Kind, series: usize, period_s: u64) {
         let period_ns = period_s * S;
         let number = self.workers.len();
         let name = format!("{}-{number}", label(kind));
@@ -189,12 +190,12 @@ impl Workers {
             frames: (0..series).map(|at| frame(app_at, &name, number, at, period_ns)).collect(),
             name,
             period_ns,
-            phase_ns: JITTER_NS + self.chance.u64(0..period_ns - 4 * JITTER_NS),
+            phase_ns: JITTER_NS + self.rng.u64(0..period_ns - 4 * JITTER_NS),
             jitter_ns: 0,
             offset_ns,
             next_end_ns: 0,
             producer: None,
-            turn: Duration::from_secs(self.chance.u64(5..30)),
+            next_action: Duration::from_secs(self.rng.u64(5..30)),
             silent_until: Duration::ZERO,
             steps_s: Vec::new(),
         };
@@ -203,27 +204,27 @@ impl Workers {
         self.workers.push(worker);
     }
 
-    /// Since the workers began.
+    /// Time since the workers started.
     pub(crate) fn elapsed(&self) -> Duration {
         self.start.elapsed()
     }
 
-    /// The second since the Unix epoch in which the workers began.
+    /// The second since the Unix epoch in which the workers started.
     pub(crate) const fn begin_s(&self) -> u64 {
         self.start_ns / S
     }
 
-    /// Frames sent in all.
+    /// Number of frames sent in total.
     pub(crate) fn sent_in_all(&self) -> u64 {
         self.sent.iter().map(|sent| sent.len() as u64).sum()
     }
 
-    /// Workers that are connected.
+    /// Number of workers.
     pub(crate) fn len(&self) -> usize {
         self.workers.len()
     }
 
-    /// Series that were sent in the last `reach`.
+    /// Number of series that sent something in the last `reach`.
     pub(crate) fn series_within(&self, reach: Duration) -> u64 {
         let since = self.elapsed().saturating_sub(reach + NAME_LASTS);
         let lasting: usize =
@@ -255,7 +256,7 @@ impl Workers {
         view_of(&idle_frame(app_at, self.idle_worker(app_at), 0))
     }
 
-    /// The worker that has it.
+    /// The worker of that series.
     fn idle_worker(&self, app_at: usize) -> &str {
         self.workers.iter().find(|worker| worker.app == app_at).map_or("", |worker| &worker.name)
     }
@@ -265,7 +266,7 @@ impl Workers {
         &self.workers[worker].steps_s
     }
 
-    /// How often a clock has stepped.
+    /// Total number of clock steps.
     pub(crate) fn steps_in_all(&self) -> usize {
         self.workers.iter().map(|worker| worker.steps_s.len()).sum()
     }
@@ -274,8 +275,8 @@ impl Workers {
     pub(crate) fn work(&mut self) {
         for at in 0..self.workers.len() {
             let now = self.start.elapsed();
-            if self.workers[at].turn <= now {
-                self.take_turn(at, now);
+            if self.workers[at].next_action <= now {
+                self.act(at, now);
             }
             self.send_due(at, now);
         }
@@ -286,35 +287,35 @@ impl Workers {
         }
     }
 
-    /// Does what a worker of this kind does now and then.
-    fn take_turn(&mut self, at: usize, now: Duration) {
-        let (chance, worker, ingest) = (&mut self.chance, &mut self.workers[at], self.ingest);
+    /// Performs the periodic action of this kind of worker.
+    fn act(&mut self, at: usize, now: Duration) {
+        let (rng, worker, ingest) = (&mut self.rng, &mut self.workers[at], self.ingest);
         match worker.kind {
-            Kind::Healthy | Kind::Off(_) | Kind::Drifting(_) => worker.turn = Duration::MAX,
+            Kind::Healthy | Kind::Off(_) | Kind::Drifting(_) => worker.next_action = Duration::MAX,
             Kind::Restless => {
-                self.cut += worker.leave(chance.bool());
-                worker.turn = now + CONNECTION_LASTS.mul_f64(0.5 + chance.f64());
+                self.cut += worker.disconnect(rng.bool());
+                worker.next_action = now + CONNECTION_LASTS.mul_f64(0.5 + rng.f64());
             }
             Kind::Stepping => {
-                worker.offset_ns = *chance.choice(&STEPS_S).unwrap_or(&0) * S as i64;
+                worker.offset_ns = *rng.choice(&STEPS_S).unwrap_or(&0) * S as i64;
                 worker.begin_period(self.start_ns, now);
                 worker.steps_s.push((self.start_ns + nanos(now)) / S);
-                worker.turn = now + Duration::from_secs(chance.u64(60..150));
+                worker.next_action = now + Duration::from_secs(rng.u64(60..150));
             }
             Kind::Stalling(_) => {
-                worker.silent_until = now + Duration::from_secs(chance.u64(3..20));
-                worker.turn = worker.silent_until + Duration::from_secs(chance.u64(20..60));
+                worker.silent_until = now + Duration::from_secs(rng.u64(3..20));
+                worker.next_action = worker.silent_until + Duration::from_secs(rng.u64(20..60));
             }
             Kind::Renamed => {
-                self.cut += worker.leave(chance.bool());
+                self.cut += worker.disconnect(rng.bool());
                 self.names += 1;
                 self.series += worker.frames.len() as u64;
                 self.begun.push((now, worker.frames.len() as u64));
                 worker.name = format!("renamed-{}", self.names);
                 let name = worker.name.clone();
                 worker.frames.iter_mut().for_each(|frame| frame.worker.clone_from(&name));
-                worker.turn = now + NAME_LASTS.mul_f64(0.5 + chance.f64());
-                worker.producer = Some(Producer::joined(ingest, &app(worker.app), &worker.name));
+                worker.next_action = now + NAME_LASTS.mul_f64(0.5 + rng.f64());
+                worker.producer = Some(Producer::connect_and_join(ingest, &app(worker.app), &worker.name));
             }
         }
     }
@@ -324,8 +325,8 @@ impl Workers {
         if now < worker.silent_until {
             return;
         }
-        let own_ns = worker.own_ns(self.start_ns, now);
-        while worker.next_end_ns + worker.phase_ns + worker.jitter_ns <= own_ns + JITTER_NS {
+        let clock_ns = worker.clock_ns(self.start_ns, now);
+        while worker.next_end_ns + worker.phase_ns + worker.jitter_ns <= clock_ns + JITTER_NS {
             let sent = &mut self.sent[worker.app];
             let mut bytes = Vec::new();
             for frame in &mut worker.frames {
@@ -335,21 +336,22 @@ impl Workers {
                 bytes.extend(frame.encode());
             }
             let name = &worker.name;
-            let producer = worker.producer.get_or_insert_with(|| Producer::joined(self.ingest, &app(worker.app), name));
-            if !producer.tries_to_write(&bytes) {
+            let producer =
+                worker.producer.get_or_insert_with(|| Producer::connect_and_join(self.ingest, &app(worker.app), name));
+            if !producer.try_write(&bytes) {
                 self.broken += 1;
                 worker.producer = None;
             }
             worker.next_end_ns += worker.period_ns;
-            worker.jitter_ns = self.chance.u64(0..=2 * JITTER_NS);
+            worker.jitter_ns = self.rng.u64(0..=2 * JITTER_NS);
         }
     }
 
-    /// The first worker of each application has a series that is seldom used, and whose histograms come late.
+    /// Sends a late histogram of a rarely used series of the first worker of each application.
     fn flush_idle(&mut self, now: Duration) {
         let now_s = (self.start_ns + nanos(now)) / S;
         for app_at in 0..APPS {
-            let end_s = now_s - self.chance.u64(IDLE_S);
+            let end_s = now_s - self.rng.u64(IDLE_S);
             let mut frame = idle_frame(app_at, self.idle_worker(app_at), end_s);
             let Some(worker) = self.workers.iter_mut().find(|worker| worker.app == app_at) else { continue };
             frame.min_ns = NUMBER_BASE_NS + self.sent[app_at].len() as u64;
@@ -357,22 +359,22 @@ impl Workers {
             let count = u32::try_from(frame.count()).expect("counts are small");
             self.sent[app_at].push(count);
             self.idle.push((app_at, frame.end_ns / S, count.into()));
-            if !producer.tries_to_write(&frame.encode()) {
+            if !producer.try_write(&frame.encode()) {
                 self.broken += 1;
                 worker.producer = None;
             }
         }
     }
 
-    /// All leave, once the relay has read what they sent.
-    pub(crate) fn leave(&mut self) {
-        self.cut += self.workers.iter_mut().map(|worker| worker.leave(false)).sum::<u64>();
+    /// Disconnects all workers once the relay has read what they sent.
+    pub(crate) fn disconnect(&mut self) {
+        self.cut += self.workers.iter_mut().map(|worker| worker.disconnect(false)).sum::<u64>();
     }
 }
 
 impl Worker {
-    /// Its own clock.
-    fn own_ns(&self, start_ns: u64, now: Duration) -> u64 {
+    /// Current time of its own clock, in ns.
+    fn clock_ns(&self, start_ns: u64, now: Duration) -> u64 {
         let gained_ns = match self.kind {
             Kind::Drifting(ns_per_ms) => i64::try_from(nanos(now) / 1_000_000).unwrap_or(0) * ns_per_ms,
             _ => 0,
@@ -380,16 +382,17 @@ impl Worker {
         (start_ns + nanos(now)).saturating_add_signed(self.offset_ns + gained_ns)
     }
 
-    /// Begins a period: at the start, and when the clock has stepped.
+    /// Starts a period: at the beginning, and when the clock has stepped.
     fn begin_period(&mut self, start_ns: u64, now: Duration) {
-        self.next_end_ns = (self.own_ns(start_ns, now) / self.period_ns + 1) * self.period_ns;
+        self.next_end_ns = (self.clock_ns(start_ns, now) / self.period_ns + 1) * self.period_ns;
     }
 
-    /// Leaves, once the relay has read what it sent; if `in_frame`, in the middle of one more frame. Gives how many were cut.
-    fn leave(&mut self, in_frame: bool) -> u64 {
+    /// Disconnects once the relay has read everything; if `in_frame`, in the middle of one more frame. Returns the
+    /// number of truncated frames.
+    fn disconnect(&mut self, in_frame: bool) -> u64 {
         let Some(mut producer) = self.producer.take() else { return 0 };
         let bytes = self.frames[0].encode();
-        let is_cut = in_frame && producer.tries_to_write(&bytes[..bytes.len() / 2]);
+        let is_cut = in_frame && producer.try_write(&bytes[..bytes.len() / 2]);
         producer.finish();
         is_cut.into()
     }
@@ -407,7 +410,7 @@ fn label(kind: Kind) -> String {
     }
 }
 
-/// A frame of series number `at` of a worker: of every category that has a view for each worker, with a count of its own.
+/// A frame of series number `at` of a worker, from a category with a view for each worker, with its own count.
 fn frame(app_at: usize, worker: &str, number: usize, at: usize, period_ns: u64) -> Frame {
     let category = ["node-ingress-egress", "start-to-end", "computation"][at.min(2)];
     let count = 3 + ((number * 31 + at * 17 + app_at * 7) % 97) as u64;

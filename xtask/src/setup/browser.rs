@@ -1,5 +1,5 @@
-//! Chromium and its driver, for the tests only. Whatever is there is used; otherwise Debian's packages are installed,
-//! because unlike the downloads of browser test tools they come from where the rest of the machine comes from.
+//! Chromium and its driver, for the tests only. Installed programs are used; otherwise Debian's packages are installed,
+//! because unlike the downloads of browser test tools they come from the machine's own distribution.
 
 use std::{env, path::PathBuf};
 
@@ -13,7 +13,7 @@ pub(crate) struct Browser {
     pub(crate) driver: PathBuf,
 }
 
-/// The browser to test with.
+/// Finds or installs the browser for the tests.
 pub(crate) fn find_or_install(here: &Checkout) -> Result<Browser> {
     if let Some(browser) = find() {
         return Ok(browser);

@@ -1,5 +1,5 @@
-//! The folder that tools are kept in, outside the checkout, so that a fresh clone or `cargo clean` does not build them
-//! again. Each tool has a folder named after its version; it appears there complete or not at all.
+//! The folder for tools, outside the checkout, so that a fresh clone or `cargo clean` does not rebuild them. Each tool
+//! has a folder named after its version, which is created atomically.
 
 use std::{
     env,
@@ -21,33 +21,33 @@ impl Cache {
         let folder = set("JOEY_TOOLS_DIR")
             .or_else(|| Some(set("XDG_CACHE_HOME")?.join("joey-tools")))
             .or_else(|| Some(env::home_dir()?.join(".cache").join("joey-tools")))
-            .context("no home directory; set JOEY_TOOLS_DIR to a folder that tools may be kept in")?;
+            .context("no home directory; set JOEY_TOOLS_DIR to a folder for tools")?;
         let folder = absolute(folder)?;
         sh.create_dir(&folder)?;
         Ok(Self { folder })
     }
 
-    /// Where `name` is, or would be.
+    /// The path of `name` in the cache, whether it exists or not.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// The folder `name`, made by `build` unless it is there and sound. `build` is given a folder to work in, which is kept
-    /// if it fails so that the next try goes on from there, and the folder to leave the result in.
+    /// The folder `name`, created by `build` if it is missing or unusable. `build` receives a working folder, which is
+    /// kept after a failure so that the next attempt can continue, and a folder for the result.
     pub(crate) fn folder(
         &self,
         name: &str,
-        is_sound: impl Fn(&Path) -> bool,
+        is_usable: impl Fn(&Path) -> bool,
         build: impl FnOnce(&Path, &Path) -> Result<()>,
     ) -> Result<PathBuf> {
         let wanted = self.folder.join(name);
-        if is_sound(&wanted) {
+        if is_usable(&wanted) {
             return Ok(wanted);
         }
         let lock = File::create(self.folder.join("lock"))?;
         lock.lock()?;
         // Another checkout may have built it while this one waited.
-        if is_sound(&wanted) {
+        if is_usable(&wanted) {
             return Ok(wanted);
         }
         let work = self.folder.join("build").join(name);
@@ -55,7 +55,7 @@ impl Cache {
         remove(&result)?;
         fs::create_dir_all(&result)?;
         build(&work, &result)?;
-        ensure!(is_sound(&result), "{name} was built but does not run; look in {}", work.display());
+        ensure!(is_usable(&result), "{name} was built but does not run; see {}", work.display());
         remove(&wanted)?;
         fs::rename(&result, &wanted)?;
         remove(&work)?;
@@ -74,14 +74,15 @@ fn remove(folder: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    /// Builds `tool` in a fresh cache with each of `builds` in turn; a build leaves its text in a file, or fails at `None`.
+    /// Builds `tool` in a fresh cache with each of `builds` in turn. A build writes its text into a file, or fails if
+    /// it is `None`.
     fn check(test: &str, builds: &[Option<&str>], expected: &str) {
         let folder = env::temp_dir().join(format!("joey-xtask-{test}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let cache = Cache { folder: folder.clone() };
-        let is_sound = |folder: &Path| fs::read_to_string(folder.join("tool")).is_ok_and(|text| !text.is_empty());
+        let is_usable = |folder: &Path| fs::read_to_string(folder.join("tool")).is_ok_and(|text| !text.is_empty());
         for build in builds {
-            let _ = cache.folder("tool-1", is_sound, |_, result| {
+            let _ = cache.folder("tool-1", is_usable, |_, result| {
                 fs::write(result.join("tool"), build.unwrap_or_default())?;
                 ensure!(build.is_some(), "interrupted");
                 Ok(())
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_tool_is_not_built_again() {
+    fn a_working_tool_is_not_rebuilt() {
         check("kept", &[Some("first"), Some("second")], "first");
     }
 
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_that_does_not_run_is_not_kept() {
+    fn a_tool_that_does_not_run_is_rebuilt() {
         check("unsound", &[Some(""), Some("second")], "second");
     }
 }

@@ -1,4 +1,4 @@
-//! Tools of the proofs that need neither a browser nor the bundle: built from their crates, once.
+//! Tools of the slow checks, each built once from its crate.
 
 use std::path::{Path, PathBuf};
 
@@ -8,9 +8,9 @@ use xshell::cmd;
 use super::cache::Cache;
 use crate::checkout::{Checkout, before_path};
 
-/// Runs the fuzzers, with any Rust as long as no sanitizer is asked for.
+/// Runs the fuzzers; without a sanitizer it works with any Rust.
 pub(crate) const CARGO_FUZZ: (&str, &str) = ("cargo-fuzz", "0.13.2");
-/// Says which crates may be in a build.
+/// Checks the dependencies of a build.
 pub(crate) const CARGO_DENY: (&str, &str) = ("cargo-deny", "0.20.2");
 
 /// The folder of the program that the crate `name` installs, in `version`.
@@ -23,7 +23,7 @@ pub(crate) fn find_or_install(here: &Checkout, (name, version): (&str, &str)) ->
             println!("setup: building {name} {version}, once, a few minutes on 2 cores");
             let target = work.join("target");
             let options = ["--locked", "--profile", "dev"];
-            // Cargo complains about an installed program that is not on PATH.
+            // Cargo warns about an installed program that is not on PATH.
             let path = before_path(&result.join("bin"))?;
             cmd!(sh, "cargo install {name} --version {version} {options...} --root {result} --target-dir {target}")
                 .env("CARGO_PROFILE_DEV_DEBUG", "false")

@@ -1,5 +1,5 @@
-//! A library that sets the wall clock of one process, for the tests of clocks that are set. Whatever is there is used, otherwise
-//! Debian's package.
+//! A library that sets the wall clock of one process, for the tests that change clocks. An installed one is used,
+//! otherwise Debian's package.
 
 use std::{env, path::PathBuf};
 
@@ -8,13 +8,13 @@ use anyhow::{Context, Result};
 use super::apt;
 use crate::checkout::Checkout;
 
-/// The library to load before the relay's own.
+/// The library to preload into the relay.
 pub(crate) fn find_or_install(here: &Checkout) -> Result<PathBuf> {
     if let Some(library) = find() {
         return Ok(library);
     }
-    let by_hand = "the tests of clocks that are set need libfaketime: install it, or set FAKETIME_LIB";
-    println!("setup: installing Debian's libfaketime for the tests of clocks that are set");
+    let by_hand = "the tests that change clocks need libfaketime: install it, or set FAKETIME_LIB";
+    println!("setup: installing Debian's libfaketime for the tests that change clocks");
     apt::install(&here.shell, &["libfaketime"]).context(by_hand)?;
     find().context(by_hand)
 }

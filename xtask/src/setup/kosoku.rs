@@ -1,5 +1,5 @@
-//! kosoku, which plays Autobahn's cases against a WebSocket server. Python's own package installer puts it into the cache; it
-//! depends on nothing else.
+//! kosoku, which runs Autobahn's cases against a WebSocket server. pip installs it into the cache; it has no
+//! dependencies.
 
 use std::path::PathBuf;
 
@@ -16,11 +16,11 @@ pub(crate) fn find_or_install(here: &Checkout) -> Result<PathBuf> {
     let sh = &here.shell;
     let runs = |folder: &std::path::Path| {
         let program = folder.join("bin/kosoku");
-        let asked = cmd!(sh, "python3 {program} --help").env("PYTHONPATH", folder);
-        program.is_file() && asked.quiet().ignore_stdout().ignore_stderr().run().is_ok()
+        let help = cmd!(sh, "python3 {program} --help").env("PYTHONPATH", folder);
+        program.is_file() && help.quiet().ignore_stdout().ignore_stderr().run().is_ok()
     };
     Cache::open(sh)?.folder(&format!("kosoku-{VERSION}"), runs, |_, result| {
-        println!("setup: installing kosoku {VERSION} for the conformance of the WebSocket");
+        println!("setup: installing kosoku {VERSION} for WebSocket conformance");
         cmd!(sh, "python3 -m pip install --quiet --no-deps --target {result} kosoku=={VERSION}")
             .run()
             .context("kosoku could not be installed; it needs Python 3.10 or later with pip")

@@ -1,4 +1,4 @@
-//! nginx, for the tests of a page behind a proxy. Whatever is there is used, otherwise Debian's package.
+//! nginx, for the tests of a page behind a proxy. An installed one is used, otherwise Debian's package.
 
 use std::{env, path::PathBuf};
 
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::apt;
 use crate::checkout::{Checkout, on_path};
 
-/// The proxy to test with.
+/// Finds or installs the proxy for the tests.
 pub(crate) fn find_or_install(here: &Checkout) -> Result<PathBuf> {
     if let Some(nginx) = find() {
         return Ok(nginx);
@@ -20,7 +20,7 @@ pub(crate) fn find_or_install(here: &Checkout) -> Result<PathBuf> {
 
 fn find() -> Option<PathBuf> {
     let set = env::var_os("NGINX").map(PathBuf::from).filter(|file| file.is_file());
-    // Debian keeps it where only root's PATH leads.
+    // Debian installs it in a folder that only root's PATH contains.
     let debian = PathBuf::from("/usr/sbin/nginx");
     set.or_else(|| on_path(&["nginx"])).or_else(|| debian.is_file().then_some(debian))
 }

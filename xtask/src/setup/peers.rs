@@ -1,5 +1,5 @@
-//! The systems that the relay is measured beside, by the names of their packages: those of npm in the folder of tools, those
-//! of Debian for the whole machine. What cannot be installed is said, and left out of the figures.
+//! Installs the systems that the relay is compared with: those from npm into the tools folder, those from Debian for
+//! the whole machine. A system that cannot be installed is reported and left out of the benchmarks.
 
 use std::path::Path;
 
@@ -9,9 +9,9 @@ use xshell::{Shell, cmd};
 use super::{Cache, apt};
 use crate::checkout::{Checkout, on_path};
 
-/// Peers from npm, with the versions that the figures in `docs/benchmarks.md` are of.
+/// Peers from npm, in the versions that `docs/benchmarks.md` uses.
 const NPM: [&str; 2] = ["bun@1.4.4", "ws@8.23.0"];
-/// Peers from Debian: the package, what it brings, and the service that it would start.
+/// Peers from Debian: the package, a file that it installs, and the service that it would start.
 const DEBIAN: [(&str, &str, &str); 4] = [
     ("nats-server", "/usr/sbin/nats-server", "nats-server"),
     ("mosquitto", "/usr/sbin/mosquitto", "mosquitto"),
@@ -19,7 +19,7 @@ const DEBIAN: [(&str, &str, &str); 4] = [
     ("libnginx-mod-nchan", "/usr/lib/nginx/modules/ngx_nchan_module.so", "nginx"),
 ];
 
-/// Installs what is missing of all of them.
+/// Installs all that are missing.
 pub(crate) fn install(here: &Checkout) -> Result<()> {
     let sh = &here.shell;
     let folder = Cache::open(sh)?.path("peers");
@@ -50,9 +50,9 @@ fn from_debian(sh: &Shell) -> Result<()> {
     for program in ["apt-get"].iter().chain(apt::as_root(sh)) {
         on_path(&[program]).with_context(|| by_hand.clone())?;
     }
-    // A peer is started when it is measured.
+    // The benchmarks start a peer when they measure it.
     let services: Vec<&str> = missing.iter().map(|(.., service)| *service).collect();
     apt::install_stopped(sh, &packages, &services).context(by_hand)?;
-    println!("{} are installed, and none of them was started", packages.join(", "));
+    println!("{} are installed, and none was started", packages.join(", "));
     Ok(())
 }

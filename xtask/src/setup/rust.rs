@@ -1,5 +1,5 @@
-//! Parts of the Rust toolchain. rust-toolchain.toml names them too, but rustup adds them by itself only when it installs
-//! the whole toolchain, and never under `RUSTUP_AUTO_INSTALL=0`.
+//! Parts of the Rust toolchain. rust-toolchain.toml names them too, but rustup adds them only when it installs the
+//! whole toolchain, and never with `RUSTUP_AUTO_INSTALL=0`.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub(crate) fn target(here: &Checkout, triple: &str) -> Result<()> {
     })
 }
 
-/// Adds `component`, which is there if `cargo SUBCOMMAND` is.
+/// Adds `component`, which is installed if `cargo SUBCOMMAND` works.
 pub(crate) fn component(here: &Checkout, component: &str, subcommand: &str) -> Result<()> {
     let sh = &here.shell;
     if cmd!(sh, "cargo {subcommand} --version").quiet().ignore_stdout().ignore_stderr().run().is_ok() {

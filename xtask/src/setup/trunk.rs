@@ -1,4 +1,4 @@
-//! Trunk, which turns index.html and the app into the bundle. Trunk 0.22 needs a newer Rust than ours.
+//! Trunk, which builds the bundle from index.html and the app. Trunk 0.22 needs a newer Rust than ours.
 
 use std::path::{Path, PathBuf};
 
@@ -22,10 +22,11 @@ pub(crate) fn find_or_install(here: &Checkout, cache: &Cache) -> Result<PathBuf>
         |work, result| {
             println!("setup: building Trunk {VERSION}, once, about 3 minutes on 2 cores");
             let target = work.join("target");
-            // Unoptimised, it builds in a third of the time and bundles an app of our size as fast. Its default features
-            // are TLS and an update check, which we have no use for. Without `--locked` it does not compile.
+            // Without optimisation it builds in a third of the time and bundles an app of our size just as fast. Its
+            // default features are TLS and an update check, which we do not need. Without `--locked` it does not
+            // compile.
             let options = ["--locked", "--no-default-features", "--profile", "dev"];
-            // Cargo complains about an installed program that is not on PATH.
+            // Cargo warns about an installed program that is not on PATH.
             let path = before_path(&result.join("bin"))?;
             cmd!(sh, "cargo install trunk --version {VERSION} {options...} --root {result} --target-dir {target}")
                 .env("CARGO_PROFILE_DEV_DEBUG", "false")
@@ -45,11 +46,11 @@ fn runs(sh: &Shell, trunk: &Path) -> bool {
             .quiet()
             .ignore_stderr()
             .read()
-            .is_ok_and(|line| is_fitting(&line))
+            .is_ok_and(|line| is_supported(&line))
 }
 
-/// Whether this is the 0.21 that Trunk.toml asks for.
-fn is_fitting(version_line: &str) -> bool {
+/// Whether this is the 0.21 that Trunk.toml requires.
+fn is_supported(version_line: &str) -> bool {
     version_line
         .strip_prefix("trunk 0.21.")
         .and_then(|patch| patch.trim().parse().ok())
@@ -61,11 +62,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_last_of_trunk_0_21_fits() {
-        assert!(is_fitting("trunk 0.21.14"));
-        assert!(!is_fitting("trunk 0.21.9"));
-        assert!(!is_fitting("trunk 0.22.1"));
-        assert!(!is_fitting("trunk 0.21.14-beta"));
-        assert!(!is_fitting(""));
+    fn only_recent_trunk_0_21_is_supported() {
+        assert!(is_supported("trunk 0.21.14"));
+        assert!(!is_supported("trunk 0.21.9"));
+        assert!(!is_supported("trunk 0.22.1"));
+        assert!(!is_supported("trunk 0.21.14-beta"));
+        assert!(!is_supported(""));
     }
 }

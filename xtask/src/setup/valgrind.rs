@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use super::apt;
 use crate::checkout::{Checkout, on_path};
 
-/// Installs Debian's package unless there is one.
+/// Installs Debian's package if valgrind is missing.
 pub(crate) fn find_or_install(here: &Checkout) -> Result<()> {
     if on_path(&["valgrind"]).is_some() {
         return Ok(());

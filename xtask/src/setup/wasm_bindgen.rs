@@ -9,7 +9,7 @@ use xshell::{Shell, cmd};
 use super::cache::Cache;
 use crate::checkout::Checkout;
 
-/// Both programs, with the names that Trunk and Cargo look for.
+/// Both programs, named as Trunk and Cargo expect.
 const PROGRAMS: [&str; 2] = ["wasm-bindgen", "wasm-bindgen-test-runner"];
 
 /// The folder that contains both programs.
@@ -18,12 +18,12 @@ pub(crate) fn find_or_build(here: &Checkout, cache: &Cache) -> Result<PathBuf> {
     let lockfile = sh.read_file(here.root.join("Cargo.lock"))?;
     let version = version_in(&lockfile).context("Cargo.lock has no wasm-bindgen")?;
     cache.folder(
-        // The suffix changes with what `joey-tools` does; up to 2 it rewrote the output.
+        // Increment the last number when `joey-tools` changes.
         &format!("wasm-bindgen-{version}-3"),
         |folder| PROGRAMS.iter().all(|program| runs(sh, &folder.join(program), version)),
         |work, result| {
             println!("setup: building wasm-bindgen {version}, once, about 1 minute on 2 cores");
-            // A separate target folder: `cargo clean` would remove the checkout's.
+            // A separate target folder, because `cargo clean` would delete the checkout's.
             cmd!(sh, "cargo build --package joey-tools --profile tools --target-dir {work}")
                 .quiet()
                 .run()

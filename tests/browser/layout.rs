@@ -1,10 +1,11 @@
-//! Every page at two sizes in two colour schemes: kept as pictures to be looked at, and never wider than the screen.
+//! Every page at two sizes in two colour schemes: screenshots are saved for review, and no page is wider than the
+//! screen.
 
 use joey_tests::browser::Browser;
 use joey_tests::{eventually, eventually_is};
 use serde_json::json;
 
-use crate::page::{address, relay, send, world};
+use crate::page::{address, relay, sample_data, send};
 
 const SIZES: [(u32, u32); 2] = [(1440, 900), (390, 844)];
 
@@ -27,23 +28,23 @@ fn pages(app: &str) -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn every_page_fits_its_screen_in_either_colours() {
+fn every_page_fits_its_screen_in_both_colour_schemes() {
     let empty = relay(&[]);
     let relay = relay(&[]);
-    let oracle = world("Market-Spread");
+    let oracle = sample_data("Market-Spread");
     let _open = send(&relay, &oracle);
     let browser = Browser::start();
     let check = |name: &str| {
         for (width, height) in SIZES {
             browser.resize(width, height);
             for colours in ["light", "dark"] {
-                browser.prefer(colours);
+                browser.set_color_scheme(colours);
                 settle(&browser);
-                let widest = browser.ask("return document.documentElement.scrollWidth", &[]);
+                let widest = browser.evaluate("return document.documentElement.scrollWidth", &[]);
                 assert!(widest.as_u64().unwrap() <= u64::from(width), "{name} is {widest} wide on a screen of {width}");
-                browser.picture(&format!("{name}-{width}-{colours}"));
-                let squeezed = browser.ask(SQUEEZED, &[]);
-                assert_eq!(squeezed, json!([]), "{name}: buttons whose words do not fit on a screen of {width}");
+                browser.save_screenshot(&format!("{name}-{width}-{colours}"));
+                let truncated = browser.evaluate(SQUEEZED, &[]);
+                assert_eq!(truncated, json!([]), "{name}: buttons whose text does not fit on a screen of {width}");
             }
         }
     };
@@ -53,23 +54,23 @@ fn every_page_fits_its_screen_in_either_colours() {
     browser.open(&address(&relay, "/"));
     eventually_is("applications", &1, || browser.count("[data-testid=application]"));
     for (name, hash) in pages("Market-Spread") {
-        browser.go(&hash);
+        browser.go_to(&hash);
         if name != "unknown" {
             eventually("numbers", || (browser.count(".n") > 0).then_some(()));
             eventually("every table", || (!browser.text("main").contains("None yet.")).then_some(()));
         }
         check(name);
     }
-    assert_eq!(browser.complaints(), [] as [String; 0]);
+    assert_eq!(browser.console_errors(), [] as [String; 0]);
 }
 
 #[test]
-fn every_chart_has_a_name_and_paints_something() {
+fn every_chart_has_a_name_and_draws_something() {
     let relay = relay(&[]);
-    let oracle = world("App");
+    let oracle = sample_data("App");
     let _open = send(&relay, &oracle);
     let browser = Browser::start();
-    // Only what is in sight is painted: so tall a screen shows it all.
+    // Only visible charts are drawn; a screen of this height shows all of them.
     browser.resize(1440, 4000);
     browser.open(&address(&relay, "/applications/App/computation/Check%20order"));
     let script = "
@@ -78,27 +79,29 @@ fn every_chart_has_a_name_and_paints_something() {
             return [canvas.getAttribute('aria-label') ?? '', pixels.some(byte => byte !== 0)];
         })";
     let charts = eventually("charts", || {
-        let charts = browser.ask(script, &[]);
+        let charts = browser.evaluate(script, &[]);
         let charts = charts.as_array().unwrap().clone();
         (charts.len() >= 3 && charts.iter().all(|chart| chart[1] == json!(true))).then_some(charts)
     });
     for chart in charts {
         assert!(!chart[0].as_str().unwrap().is_empty(), "a chart without a name");
     }
-    assert_eq!(browser.complaints(), [] as [String; 0]);
+    assert_eq!(browser.console_errors(), [] as [String; 0]);
 }
 
-/// The buttons of the bar that are on screen and narrower than what they say.
+/// The visible buttons of the toolbar that are narrower than their text.
 const SQUEEZED: &str = "
     const cut = one => one.clientWidth > 0 && one.scrollWidth > one.clientWidth + 1;
     const bar = [...document.querySelectorAll('header.bar button, header.bar summary, header.bar [role=group]')];
     return bar.filter(cut).map(one => one.textContent.trim())";
 
-/// Waits until the page was laid out and painted twice.
+/// Waits until the page has been laid out and rendered twice.
 fn settle(browser: &Browser) {
     let script = "
         window.__painted = false;
         requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(() => { window.__painted = true; }, 120)));";
-    let _ = browser.ask(script, &[]);
-    eventually("the page is painted", || (browser.ask("return window.__painted", &[]) == json!(true)).then_some(()));
+    let _ = browser.evaluate(script, &[]);
+    eventually("the page is rendered", || {
+        (browser.evaluate("return window.__painted", &[]) == json!(true)).then_some(())
+    });
 }

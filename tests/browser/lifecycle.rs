@@ -1,26 +1,26 @@
-//! The page over time: before there is data, while the relay is away, and after.
+//! The page over time: before there is data, while the relay is down, and afterwards.
 
 use joey_tests::browser::Browser;
 use joey_tests::proxy::Proxy;
 use joey_tests::{Frame, Oracle, eventually, eventually_is};
 use serde_json::json;
 
-use crate::page::{address, now_s, relay, rows_are, send, world};
+use crate::page::{address, now_s, relay, sample_data, send, wait_for_rows};
 
 fn state(browser: &Browser) -> String {
     browser.attribute("[data-testid=status]", "data-state")
 }
 
-/// What a browser says about a relay that is not there; all else is the page's own fault.
-fn complaints_but_for_the_socket(browser: &Browser) -> Vec<String> {
-    let complaints = browser.complaints().into_iter();
-    // After a WebSocket that failed the page asks its relay why.
-    let is_socket = |complaint: &String| complaint.contains("WebSocket connection to") || complaint.contains("/ws - ");
-    complaints.filter(|complaint| !is_socket(complaint)).collect()
+/// Console errors other than the browser's own messages about an unreachable relay, which are expected.
+fn unexpected_console_errors(browser: &Browser) -> Vec<String> {
+    let errors = browser.console_errors().into_iter();
+    // After a failed WebSocket the page requests the reason from its relay.
+    let is_socket = |error: &String| error.contains("WebSocket connection to") || error.contains("/ws - ");
+    errors.filter(|error| !is_socket(error)).collect()
 }
 
 #[test]
-fn without_data_the_page_says_what_to_do_next() {
+fn without_data_the_page_shows_what_to_do_next() {
     let relay = relay(&[]);
     let browser = Browser::start();
     browser.open(&address(&relay, "/"));
@@ -29,39 +29,39 @@ fn without_data_the_page_says_what_to_do_next() {
         browser.text("[data-testid=producer-line]")
     });
     assert_eq!(browser.count("[data-testid=empty]"), 1);
-    // Then somebody does it.
-    let oracle = world("App");
+    // Then a producer connects.
+    let oracle = sample_data("App");
     let _open = send(&relay, &oracle);
     eventually_is("applications", &1, || browser.count("[data-testid=application][data-app=App]"));
     assert_eq!(browser.count("[data-testid=empty]"), 0);
     browser.open(&address(&relay, "/applications/Nobody/dashboard"));
-    eventually_is("a word about an unknown application", &1, || browser.count("[data-testid=empty]"));
-    browser.go("/no/such/page");
-    eventually("a word about an unknown page", || browser.text("main").contains("no such page").then_some(()));
-    assert_eq!(browser.complaints(), [] as [String; 0]);
+    eventually_is("a message about an unknown application", &1, || browser.count("[data-testid=empty]"));
+    browser.go_to("/no/such/page");
+    eventually("a message about an unknown page", || browser.text("main").contains("no such page").then_some(()));
+    assert_eq!(browser.console_errors(), [] as [String; 0]);
 }
 
 #[test]
-fn the_page_outlives_its_relay_and_adds_what_comes_after() {
+fn the_page_survives_a_relay_restart_and_adds_new_data() {
     let mut relay = relay(&[]);
-    let before = world("App");
+    let before = sample_data("App");
     let open = send(&relay, &before);
     let browser = Browser::start();
     browser.open(&address(&relay, "/applications/App/dashboard"));
     let totals = |id: &joey_tests::oracle::ViewId| {
         ["start-to-end", "node-ingress-egress", "computation", "gc-pause"].contains(&id.0.as_str())
     };
-    rows_are(&browser, "[data-testid=row]", &before, 300, totals);
+    wait_for_rows(&browser, "[data-testid=row]", &before, 300, totals);
     relay.kill();
     drop(open);
     eventually_is("the state", &"reconnecting".to_owned(), || state(&browser));
-    eventually("how long until the next attempt", || {
+    eventually("the time until the next attempt", || {
         browser.text("[data-testid=status]").contains("reconnecting in").then_some(())
     });
-    // What was there stays while nobody is.
-    rows_are(&browser, "[data-testid=row]", &before, 300, totals);
+    // The data stays visible while disconnected.
+    wait_for_rows(&browser, "[data-testid=row]", &before, 300, totals);
     relay.restart_on_same_ports();
-    // Workers come back with what happened meanwhile.
+    // Workers reconnect and send what happened meanwhile.
     let end = now_s();
     let mut after: Vec<Frame> = Vec::new();
     for (category, name) in
@@ -71,65 +71,65 @@ fn the_page_outlives_its_relay_and_adds_what_comes_after() {
     }
     let closing = Frame::new("App", "computation", ["Orders", "worker-2", "Check order"], end + 1).with(&[5]);
     after.push(closing.lasting(10_000_000));
-    let _open = send(&relay, &Oracle::of(&after));
+    let _open = send(&relay, &Oracle::new(&after));
     eventually_is("the state", &"connected".to_owned(), || state(&browser));
     let all = Oracle { frames: [before.frames, after].concat() };
-    rows_are(&browser, "[data-testid=row]", &all, 300, totals);
-    // What nobody kept is named, not passed over.
-    eventually("what was missed", || browser.text(".notes").contains("The relay restarted").then_some(()));
-    assert_eq!(complaints_but_for_the_socket(&browser), [] as [String; 0]);
+    wait_for_rows(&browser, "[data-testid=row]", &all, 300, totals);
+    // Data that the relay lost is reported.
+    eventually("the restart notice", || browser.text(".notes").contains("The relay restarted").then_some(()));
+    assert_eq!(unexpected_console_errors(&browser), [] as [String; 0]);
 }
 
 #[test]
-fn a_page_that_was_cut_off_too_long_says_how_many_updates_it_missed() {
+fn a_page_that_was_disconnected_too_long_shows_how_many_updates_it_missed() {
     // A ring of a few batches.
     let relay = relay(&["--ring-bytes", "1000"]);
-    let wire = Proxy::to(relay.http);
+    let proxy = Proxy::new(relay.http);
     let browser = Browser::start();
-    browser.open(&format!("http://{}/#/applications/App/dashboard", wire.address));
+    browser.open(&format!("http://{}/#/applications/App/dashboard", proxy.address));
     let numbered = |number: u64| Frame::new("App", "computation", ["p", "w", "n"], now_s()).with(&[number]);
     let mut producer = relay.producer("App", "w");
     producer.send(&numbered(1));
     eventually("a first row", || (browser.count("[data-testid=row]") > 0).then_some(()));
-    wire.cut();
+    proxy.disconnect();
     eventually_is("the state", &"reconnecting".to_owned(), || state(&browser));
     eventually_is("viewers", &0, || relay.metric("joey_viewers"));
     for number in 2..=30 {
         producer.send(&numbered(number));
-        // Each in a batch of its own, or nearly so.
+        // Each in its own batch, or nearly so.
         eventually("the next batch", || (relay.metric("joey_batches_total") >= number).then_some(()));
     }
-    wire.mend();
+    proxy.restore();
     eventually_is("the state", &"connected".to_owned(), || state(&browser));
     let missed =
-        eventually("the relay notices", || Some(relay.metric("joey_gap_updates_total")).filter(|&gap| gap > 0));
-    eventually_is("what was missed", &format!("missed {missed} updates"), || {
+        eventually("the relay counts the gap", || Some(relay.metric("joey_gap_updates_total")).filter(|&gap| gap > 0));
+    eventually_is("the number of missed updates", &format!("missed {missed} updates"), || {
         browser.text("[data-testid=status] [role=status]")
     });
-    eventually("the note", || browser.text(".notes").contains(&format!("Missed {missed} updates")).then_some(()));
-    // What came and what is named as missing is everything.
-    browser.press("[data-testid=row] a.row-link");
+    eventually("the notice", || browser.text(".notes").contains(&format!("Missed {missed} updates")).then_some(()));
+    // The updates that arrived and those reported missing add up to all.
+    browser.click("[data-testid=row] a.row-link");
     eventually_is("the count", &(30 - missed).to_string(), || {
         browser.attribute(".figures [data-col=count]", "data-value")
     });
-    assert_eq!(complaints_but_for_the_socket(&browser), [] as [String; 0]);
+    assert_eq!(unexpected_console_errors(&browser), [] as [String; 0]);
 }
 
-/// The page is away for ten seconds in which updates come, and back: nothing is missing, and nothing counts twice.
+/// Makes the page absent for ten seconds while updates arrive: afterwards nothing is missing, and nothing counts twice.
 fn check_absence(leave: impl FnOnce(&Browser), come_back: impl FnOnce(&Browser)) {
     let relay = relay(&[]);
-    let mut all = world("App");
+    let mut all = sample_data("App");
     let _open = send(&relay, &all);
     let browser = Browser::start();
     browser.open(&address(&relay, "/applications/App/dashboard"));
     let totals = |id: &joey_tests::oracle::ViewId| {
         ["start-to-end", "node-ingress-egress", "computation", "gc-pause"].contains(&id.0.as_str())
     };
-    rows_are(&browser, "[data-testid=row]", &all, 300, totals);
+    wait_for_rows(&browser, "[data-testid=row]", &all, 300, totals);
     leave(&browser);
     let mut producer = relay.producer("App", "worker-2");
     for _ in 0..5 {
-        // Time is what passes here: whatever the browser gives up after a while, it is to give up.
+        // The real time must pass here, so that the browser's own timeouts expire.
         std::thread::sleep(std::time::Duration::from_secs(2));
         let end = now_s();
         let names = ["Orders", "worker-2", "Check order"];
@@ -138,16 +138,16 @@ fn check_absence(leave: impl FnOnce(&Browser), come_back: impl FnOnce(&Browser))
         producer.send_all(&frames);
         all.frames.extend(frames);
     }
-    relay.accepts(all.frames.len() as u64);
+    relay.wait_for_accepted(all.frames.len() as u64);
     come_back(&browser);
     eventually_is("the state", &"connected".to_owned(), || state(&browser));
-    rows_are(&browser, "[data-testid=row]", &all, 300, totals);
+    wait_for_rows(&browser, "[data-testid=row]", &all, 300, totals);
     assert_eq!(relay.metric("joey_gap_updates_total"), 0);
     all.check(&relay.stats("App"));
 }
 
 #[test]
-fn a_page_that_was_offline_is_whole_again_afterwards() {
+fn a_page_that_was_offline_has_all_data_afterwards() {
     let network = |offline: bool| {
         move |browser: &Browser| {
             browser.command("Network.enable", json!({}));
@@ -159,11 +159,11 @@ fn a_page_that_was_offline_is_whole_again_afterwards() {
 }
 
 #[test]
-fn a_page_that_was_frozen_is_whole_again_afterwards() {
+fn a_page_that_was_frozen_has_all_data_afterwards() {
     let become_ =
         |browser: &Browser, state: &str| browser.command("Page.setWebLifecycleState", json!({"state": state}));
     check_absence(
-        // A page is frozen behind others only, and comes to the front when somebody returns to it.
+        // A page is frozen only in the background, and is shown again when the user returns to it.
         |browser| {
             become_(browser, "frozen");
             browser.hide();
@@ -176,36 +176,36 @@ fn a_page_that_was_frozen_is_whole_again_afterwards() {
 }
 
 #[test]
-fn a_browser_that_slept_is_whole_again_afterwards() {
+fn a_browser_that_was_suspended_has_all_data_afterwards() {
     check_absence(|browser| browser.signal("STOP"), |browser| browser.signal("CONT"));
 }
 
 #[test]
-fn a_page_behind_another_tab_is_whole_again_afterwards() {
-    // A window in front of it would do the same; a tab needs no screen.
+fn a_page_behind_another_tab_has_all_data_afterwards() {
+    // A window in front of it would have the same effect; a tab needs no screen.
     check_absence(|browser| browser.hide(), Browser::show);
 }
 
 #[test]
-fn a_page_that_is_opened_before_its_relay_waits_for_it() {
+fn a_page_opened_before_its_relay_waits_for_it() {
     let mut relay = relay(&[]);
     let browser = Browser::start();
     browser.open(&address(&relay, "/"));
     eventually_is("the state", &"connected".to_owned(), || state(&browser));
     relay.kill();
     eventually_is("the state", &"reconnecting".to_owned(), || state(&browser));
-    browser.press("button.retry");
+    browser.click("button.retry");
     relay.restart_on_same_ports();
     eventually_is("the state", &"connected".to_owned(), || state(&browser));
-    assert_eq!(complaints_but_for_the_socket(&browser), [] as [String; 0]);
+    assert_eq!(unexpected_console_errors(&browser), [] as [String; 0]);
 }
 
 #[test]
-fn the_page_inside_the_program_works_as_well() {
+fn the_page_embedded_in_the_program_works() {
     let relay = joey_tests::Relay::start();
     let page = relay.get("/").2;
     if page.contains("built without its page") {
-        // A plain `cargo build` leaves it out, and says what to do; the program that is released must have it.
+        // A plain `cargo build` omits the page and shows how to build it; a released program must contain it.
         assert!(page.contains("cargo xtask run") && std::env::var_os("JOEY_BIN").is_none(), "{page}");
         return;
     }
@@ -213,18 +213,18 @@ fn the_page_inside_the_program_works_as_well() {
     browser.open(&address(&relay, "/"));
     eventually_is("the state", &"connected".to_owned(), || state(&browser));
     eventually_is("the empty page", &1, || browser.count("[data-testid=empty]"));
-    assert_eq!(browser.complaints(), [] as [String; 0]);
+    assert_eq!(browser.console_errors(), [] as [String; 0]);
 }
 
 #[test]
-fn a_relay_that_hangs_is_noticed_by_its_silence() {
+fn a_relay_that_hangs_is_detected_by_its_missing_heartbeat() {
     let relay = relay(&[]);
     let browser = Browser::start();
     browser.open(&address(&relay, "/"));
     eventually_is("the state", &"connected".to_owned(), || state(&browser));
     relay.signal("STOP");
-    // Its kernel still answers for it; only the heartbeat is missing.
-    eventually_is("whether the page has noticed", &false, || state(&browser) == "connected");
+    // Its kernel still acknowledges data; only the heartbeat is missing.
+    eventually_is("whether the page is still connected", &false, || state(&browser) == "connected");
     relay.signal("CONT");
     eventually_is("the state", &"connected".to_owned(), || state(&browser));
 }

@@ -1,32 +1,32 @@
-//! The picture of growth: a panel for each thing that grows and each cost, above CPU and below memory, in one SVG that follows
-//! the reader's choice of light or dark.
+//! The growth chart: a panel for each quantity and each cost, CPU above memory, as one SVG that follows the reader's
+//! light or dark colour scheme.
 
 use std::fmt::Write as _;
 
-use crate::figures::Line;
+use crate::statistics::Line;
 
-/// Points, and the words around them.
+/// Points and labels.
 pub(super) struct Panel<'a> {
-    /// What there is more of to the right.
+    /// Quantity on the x axis.
     pub(super) unit: &'a str,
-    /// What stays as it is.
+    /// What stays constant.
     pub(super) rest: &'a str,
-    /// What there is more of upwards.
+    /// Quantity on the y axis.
     pub(super) what: &'a str,
     pub(super) points: Vec<(f64, f64)>,
 }
 
-/// The whole picture, in units that are pixels at the width of a README.
+/// Size of the whole chart, in units that are pixels at the width of a README.
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 504.0;
-/// Panels stand in columns of two.
+/// Number of panels in each column.
 const ROWS: usize = 2;
-/// The field of one panel.
+/// Size of the plot area of one panel.
 const FIELD: (f64, f64) = (208.0, 150.0);
-/// Where the first field begins, and how far it is to the next.
+/// Origin of the first plot area, and the distance to the next.
 const FIRST: (f64, f64) = (52.0, 66.0);
 const STEP: (f64, f64) = (284.0, 240.0);
-/// Lines across a field.
+/// Number of grid lines.
 const LINES: f64 = 4.0;
 
 const STYLE: &str = "
@@ -96,7 +96,7 @@ impl Panel<'_> {
         for point in &self.points {
             write!(svg, "<circle class=\"point\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"4\"/>", x(point.0), y(point.1)).ok();
         }
-        // Costs rise, so there is room below the line's end.
+        // Costs rise, so there is space below the end of the line.
         let unit = self.what.split(' ').next().unwrap_or_default();
         text(
             svg,
@@ -117,14 +117,14 @@ fn stroke(svg: &mut String, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f
     write!(svg, "<line class=\"{class}\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>").ok();
 }
 
-/// The next number above `most` that is easily divided into [`LINES`].
+/// The next number above `most` that divides easily into [`LINES`].
 fn ceiling(most: f64) -> f64 {
     let unit = 10_f64.powf(most.max(f64::MIN_POSITIVE).log10().floor());
     let steps = [1.0, 1.2, 1.6, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0];
     steps.into_iter().map(|step| step * unit).find(|ceiling| *ceiling >= most).unwrap_or(most)
 }
 
-/// As short as it can be told: thousands as `k`, small ones with the digits that matter.
+/// Formats a number briefly: thousands as `k`, small numbers with their significant digits.
 fn number(value: f64) -> String {
     match value {
         0.0 => "0".to_owned(),
@@ -145,23 +145,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_is_a_little_higher_than_its_highest_point() {
+    fn a_plot_area_is_slightly_higher_than_its_highest_point() {
         for (most, above) in [(0.07, 0.08), (1.0, 1.0), (13.0, 16.0), (250.0, 300.0), (999.0, 1_000.0)] {
             assert!((ceiling(most) - above).abs() < 1e-9, "{most}");
         }
     }
 
     #[test]
-    fn numbers_are_as_short_as_they_can_be() {
-        for (value, told) in
+    fn numbers_are_formatted_briefly() {
+        for (value, expected) in
             [(0.0, "0"), (10_000.0, "10k"), (2_500.0, "2.5k"), (120.0, "120"), (7.5, "7.5"), (0.025, "0.025")]
         {
-            assert_eq!(number(value), told);
+            assert_eq!(number(value), expected);
         }
     }
 
     #[test]
-    fn a_picture_has_every_point_and_closes_what_it_opens() {
+    fn a_chart_contains_every_point_and_closes_its_elements() {
         let panel = |what| Panel { unit: "viewers", rest: "", what, points: vec![(1.0, 2.0), (2.0, 3.0), (3.0, 5.0)] };
         let svg = draw(&[panel("% of a core"), panel("MiB")]);
         assert_eq!(svg.matches("<circle").count(), 6);
