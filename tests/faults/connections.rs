@@ -31,15 +31,15 @@ fn wait_until_closed(mut stream: TcpStream) {
 fn without_file_descriptors_new_connections_are_rejected_and_old_ones_continue() {
     let relay = Relay::start_in(&["sh", "-c", "ulimit -n 64; exec \"$0\" \"$@\""], &[]);
     let (mut producer, mut checked) = start_producer(&relay);
-    let crowd: Vec<TcpStream> = (0..100).map(|_| connect(relay.http)).collect();
+    let connections: Vec<TcpStream> = (0..100).map(|_| connect(relay.http)).collect();
     for number in 2..=200 {
         producer.send(&numbered("App", "w", number));
     }
     checked.read_and_check(200);
     // Rejected connections are closed, not left open in silence.
-    let (_, late) = crowd.split_at(70);
+    let (_, late) = connections.split_at(70);
     late.iter().for_each(|stream| wait_until_closed(stream.try_clone().expect("the socket is open")));
-    drop(crowd);
+    drop(connections);
     let mut newcomer = eventually("a connection is accepted again", || {
         let stream = connect(relay.http);
         // If rejected, the connection would end during the handshake.
@@ -54,10 +54,11 @@ fn without_file_descriptors_new_connections_are_rejected_and_old_ones_continue()
 #[test]
 fn one_address_cannot_use_all_connections() {
     let relay = Relay::start_with(&["--per-address", "20"]);
-    let crowd: Vec<TcpStream> = (0..60).map(|_| connect_with_small_buffer(relay.http, Some([127, 0, 0, 9]))).collect();
+    let connections: Vec<TcpStream> =
+        (0..60).map(|_| connect_with_small_buffer(relay.http, Some([127, 0, 0, 9]))).collect();
     let rejected = || relay.metric("joey_connections_closed_total{reason=\"connection_address_limit\"}");
     eventually_is("connections rejected", &40, rejected);
-    crowd.into_iter().skip(20).for_each(wait_until_closed);
+    connections.into_iter().skip(20).for_each(wait_until_closed);
     let (mut producer, mut checked) = start_producer(&relay);
     send(&mut producer, "App", "w", 2..=50);
     checked.read_and_check(50);

@@ -93,16 +93,16 @@ fn clients_exit_with_the_right_code_when_their_output_fails() {
     let mut producer = relay.producer("App", "w");
     producer.send(&numbered("App", "w", 1));
     relay.wait_for_accepted(1);
-    let here = relay.http.to_string();
-    let nowhere = free_ports()[0].to_string();
+    let address = relay.http.to_string();
+    let unused = free_ports()[0].to_string();
     let folder = tempfile::tempdir().expect("a temporary folder can be written");
     let key = folder.path().join("key");
     std::fs::write(&key, "s".repeat(40)).expect("a temporary folder can be written");
     let key = key.to_str().expect("its name is text");
     for (arguments, code) in [
-        (["tap", "--once", "--relay", &nowhere], 1),
-        (["stats", "App", "--relay", &here], 0),
-        (["stats", "Nobody", "--relay", &here], 3),
+        (["tap", "--once", "--relay", &unused], 1),
+        (["stats", "App", "--relay", &address], 0),
+        (["stats", "Nobody", "--relay", &address], 3),
         (["token", "--token-key", key, "--ttl=1m"], 0),
         (["serve", "--http", "nonsense", "--demo"], 2),
     ] {
@@ -111,7 +111,7 @@ fn clients_exit_with_the_right_code_when_their_output_fails() {
         let with_output = if code == 0 { 1 } else { code };
         assert_eq!(run(&arguments, full(), Stdio::null()), Some(with_output), "{arguments:?}, standard output full");
     }
-    assert_eq!(run(&["tap", "App", "--history", "--relay", &here], closed(), closed()), Some(0));
+    assert_eq!(run(&["tap", "App", "--history", "--relay", &address], closed(), closed()), Some(0));
 }
 
 /// The arguments in the help text of `subcommand` that follow `before`, up to one of `after`.

@@ -32,7 +32,7 @@ impl Nats {
     /// Starts a single server with more arguments.
     #[must_use]
     pub fn start_with(arguments: &[&str]) -> Self {
-        Self::spawn(free_address(), &[], arguments.iter().map(|word| (*word).to_owned()).collect(), 1)
+        Self::spawn(free_address(), &[], arguments.iter().map(|argument| (*argument).to_owned()).collect(), 1)
     }
 
     /// Starts a single server through another program, on every address of the network it runs in. It is reached from
@@ -57,7 +57,7 @@ impl Nats {
     }
 
     fn spawn(address: SocketAddr, wrapper: &[&str], arguments: Vec<String>, servers: usize) -> Self {
-        let wrapper: Vec<String> = wrapper.iter().map(|word| (*word).to_owned()).collect();
+        let wrapper: Vec<String> = wrapper.iter().map(|argument| (*argument).to_owned()).collect();
         let mut nats = Self { address, child: child(address, &wrapper, &arguments), wrapper, arguments, servers };
         if servers == 1 {
             nats.wait_until_listening();
@@ -155,12 +155,12 @@ impl NatsSubscriber {
         let mut received = Vec::new();
         loop {
             let mut line = String::new();
-            self.stream.read_line(&mut line).expect("the server goes on");
+            self.stream.read_line(&mut line).expect("the server keeps sending");
             let fields: Vec<&str> = line.split_ascii_whitespace().collect();
             match fields[..] {
                 ["MSG", subject, _, length] => {
                     let mut payload = vec![0; length.parse::<usize>().expect("a length") + 2];
-                    self.stream.read_exact(&mut payload).expect("the server goes on");
+                    self.stream.read_exact(&mut payload).expect("the server keeps sending");
                     payload.truncate(payload.len() - 2);
                     received.push((subject.to_owned(), payload));
                 }

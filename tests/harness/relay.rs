@@ -67,9 +67,9 @@ impl Relay {
     /// If it does not start.
     #[must_use]
     pub fn start_in(wrapper: &[&str], arguments: &[&str]) -> Self {
-        let wrapper: Vec<String> = wrapper.iter().map(|word| (*word).to_owned()).collect();
+        let wrapper: Vec<String> = wrapper.iter().map(|argument| (*argument).to_owned()).collect();
         let folder = TempDir::new().expect("a log can be written");
-        let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut child = spawn(folder.path(), &wrapper, &arguments, any, any);
         let (ingest, http) = eventually("the relay listens", || listening(folder.path(), &mut child));
@@ -83,7 +83,7 @@ impl Relay {
     #[must_use]
     pub fn start_with_stderr(arguments: &[&str], stderr: impl Into<Stdio>) -> Self {
         let folder = TempDir::new().expect("a log can be written");
-        let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let [ingest, http] = free_ports();
         let mut child = command(folder.path(), &[], &arguments, ingest, http).stderr(stderr).spawn().expect("it runs");
         eventually("the relay listens", || {
@@ -122,7 +122,7 @@ impl Relay {
 
     /// Starts it again on the same ports with more arguments, such as its own address.
     pub fn restart_with(&mut self, arguments: &[&str]) {
-        self.arguments.extend(arguments.iter().map(|word| (*word).to_owned()));
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         self.restart_on_same_ports();
     }
 

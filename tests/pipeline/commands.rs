@@ -19,7 +19,7 @@ fn send(relay: &Relay, app: &str, numbers: std::ops::RangeInclusive<u64>) {
 }
 
 /// An address on which nothing listens.
-fn nobody() -> String {
+fn unused_address() -> String {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
     listener.local_addr().expect("it is bound").to_string()
 }
@@ -104,11 +104,11 @@ fn stats_exits_with_a_code_for_each_outcome() {
     check(&["stats", "App", "--window", "61m"], 2, "--window");
     check(&["stats", "App", "--no-such-flag"], 2, "--no-such-flag");
     check(&["no-such-command"], 2, "no-such-command");
-    let nobody = nobody();
-    let done = joey(&["stats", "App", "--once", "--relay", &nobody]);
+    let unused = unused_address();
+    let done = joey(&["stats", "App", "--once", "--relay", &unused]);
     assert_eq!((done.code, done.err.trim().lines().count()), (1, 1), "{}", done.err);
-    assert!(done.err.contains(&nobody), "{}", done.err);
-    assert_eq!(joey(&["tap", "--once", "--relay", &nobody]).code, 1);
+    assert!(done.err.contains(&unused), "{}", done.err);
+    assert_eq!(joey(&["tap", "--once", "--relay", &unused]).code, 1);
     assert_eq!(joey(&["stats", "App", "--once", "--relay", "ftp://nowhere"]).code, 2);
 }
 
@@ -276,7 +276,7 @@ fn one_reachable_relay_of_several_is_enough() {
     let relay = Relay::start();
     send(&relay, "App", 1..=5);
     relay.wait_for_accepted(5);
-    let (gone, here) = (nobody(), relay.http.to_string());
+    let (gone, here) = (unused_address(), relay.http.to_string());
     let arguments = ["stats", "App", "--json", "--once", "--relay", &gone, "--relay", &here];
     assert_eq!(joey(&arguments).code, 0);
     assert_eq!(joey_with_env(&arguments[..4], &[("JOEY_RELAY", &format!("{gone},{here}"))]).code, 0);

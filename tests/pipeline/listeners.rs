@@ -178,8 +178,8 @@ fn the_relay_names_the_flags_it_requires_beyond_loopback() {
     rejected(&[&http[..], &["--origin", "https://ui.example"]].concat(), &arguments);
     rejected(&[&http[..], &["--token-key", &key]].concat(), &arguments);
     rejected(&["--http", "127.0.0.1:0", "--ingest", "[::]:0"], &["--producers-allow", "--insecure-open"]);
-    let here = ["--ingest", "127.0.0.1:0", "--http", "127.0.0.1:0"];
-    rejected(&[&here[..], &["--token-key", "/nowhere"]].concat(), &["/nowhere"]);
-    rejected(&[&here[..], &["--origin", "ui.example"]].concat(), &["ui.example"]);
-    rejected(&[&here[..], &["--producers-allow", "10.0.0.0/40"]].concat(), &["10.0.0.0/40"]);
+    let loopback = ["--ingest", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+    rejected(&[&loopback[..], &["--token-key", "/nowhere"]].concat(), &["/nowhere"]);
+    rejected(&[&loopback[..], &["--origin", "ui.example"]].concat(), &["ui.example"]);
+    rejected(&[&loopback[..], &["--producers-allow", "10.0.0.0/40"]].concat(), &["10.0.0.0/40"]);
 }

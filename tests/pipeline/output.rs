@@ -25,8 +25,8 @@ fn a_tap_exits_when_its_pipe_closes_while_the_application_is_idle() {
     let relay = Relay::start();
     relay.producer("App", "w").send(&frame("computation", "n", 1_700_000_000));
     relay.wait_for_accepted(1);
-    let here = relay.http.to_string();
-    let mut tap = piped(&["App", "--history", "--relay", &here]);
+    let address = relay.http.to_string();
+    let mut tap = piped(&["App", "--history", "--relay", &address]);
     let mut lines = BufReader::new(tap.stdout.take().expect("it is a pipe"));
     let mut line = String::new();
     lines.read_line(&mut line).expect("it prints");
@@ -63,18 +63,18 @@ fn a_tap_that_starts_before_the_application_prints_its_first_update() {
 #[test]
 fn a_tap_prints_no_latency_for_counts() {
     let relay = Relay::start();
-    let here = relay.http.to_string();
+    let address = relay.http.to_string();
     let mut producer = relay.producer("App", "w");
     producer.send_all(&[frame("pipeline-ingestion", "", 1_700_000_000), frame("computation", "n", 1_700_000_000)]);
     relay.wait_for_accepted(2);
-    let mut tap = piped(&["App", "--history", "--relay", &here]);
+    let mut tap = piped(&["App", "--history", "--relay", &address]);
     let mut lines = BufReader::new(tap.stdout.take().expect("it is a pipe")).lines().map_while(Result::ok);
     let lines = [lines.next().expect("it prints"), lines.next().expect("it prints")];
     assert!(lines[0].contains("pipeline-ingestion") && !lines[0].contains("p50"), "{lines:?}");
     assert!(lines[1].contains("computation") && lines[1].contains("p50"), "{lines:?}");
     let _ = tap.kill();
     let _ = tap.wait();
-    let tap = Tap::start(&["App", "--history", "--relay", &here]);
+    let tap = Tap::start(&["App", "--history", "--relay", &address]);
     eventually("both are printed", || (tap.lines().len() == 2).then_some(()));
     assert_eq!(
         tap.lines().iter().map(|line| (line["min_ns"].clone(), line["count"].clone())).collect::<Vec<_>>(),
@@ -89,17 +89,17 @@ fn a_snapshot_contains_its_age() {
     let mut producer = relay.producer("App", "w");
     producer.send_all(&[frame("computation", "n", end_s - 2), frame("computation", "n", end_s)]);
     relay.wait_for_accepted(2);
-    let here = relay.http.to_string();
+    let address = relay.http.to_string();
     let snapshot = relay.stats("App");
     assert_eq!(snapshot["end_ns"], json!(end_s * S));
     let age_s = snapshot["age_s"].as_f64().expect("it has an age");
     assert!(age_s >= 59.0, "{age_s}");
     assert_eq!(snapshot["stale"], json!(false));
-    let fresh = joey(&["stats", "App", "--relay", &here]);
+    let fresh = joey(&["stats", "App", "--relay", &address]);
     assert!(fresh.err.is_empty() && fresh.out.contains("Window ends at "), "{fresh:?}");
     // The age of the data starts when the relay last received any.
     let stale = eventually("the data becomes stale", || {
-        let done = joey(&["stats", "App", "--relay", &here]);
+        let done = joey(&["stats", "App", "--relay", &address]);
         (!done.err.is_empty()).then_some(done)
     });
     assert!(stale.code == 0 && stale.err.contains("no data from App for"), "{stale:?}");

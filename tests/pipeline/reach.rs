@@ -110,10 +110,10 @@ fn the_command_line_falls_back_to_http_without_websockets() {
     relay.wait_for_accepted(5);
     let proxy = Proxy::new(relay.http);
     proxy.reject_upgrades();
-    let there = proxy.address.to_string();
-    let done = joey(&["stats", "App", "--json", "--once", "--relay", &there]);
+    let address = proxy.address.to_string();
+    let done = joey(&["stats", "App", "--json", "--once", "--relay", &address]);
     assert_eq!(done.code, 0, "{}", done.err);
-    let tap = Tap::start(&["App", "--history", "--relay", &there]);
+    let tap = Tap::start(&["App", "--history", "--relay", &address]);
     tap.wait_until_printed(1..=5);
     send(&relay, 6..=10);
     tap.wait_until_printed(1..=10);

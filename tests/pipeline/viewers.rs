@@ -120,8 +120,8 @@ fn overlapping_subscriptions_deliver_each_update_once() {
     producer.send_all(&frames(105, 40));
     let numbers = viewer.collect(&[narrow.feed, one.feed, other.feed], 141).numbers;
     let expected: Vec<u64> = (105..=141).filter(|number| number % 4 != 2).collect();
-    let came: Vec<u64> = sorted(numbers).into_iter().filter(|&number| number <= 141).collect();
-    assert_eq!(came, expected);
+    let received: Vec<u64> = sorted(numbers).into_iter().filter(|&number| number <= 141).collect();
+    assert_eq!(received, expected);
 }
 
 fn sorted(mut numbers: Vec<u64>) -> Vec<u64> {

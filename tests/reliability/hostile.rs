@@ -62,14 +62,16 @@ fn is_exact(seen: &Seen, sent: &Sent, app: usize) -> bool {
 }
 
 pub(crate) fn garbage() -> Vec<Measurement> {
-    let here = HealthyClients::begin(&[]);
-    let ingest = here.relay.ingest;
+    let clients = HealthyClients::begin(&[]);
+    let ingest = clients.relay.ingest;
     let senders = (0..HOSTILE).map(|at| std::thread::spawn(move || send_garbage(ingest, at)));
     let senders: Vec<_> = senders.collect();
     let written: usize = senders.into_iter().map(|sender| sender.join().expect("it only writes")).sum();
     // Wait for the connections that announced a frame and stalled.
-    eventually("the hostile producers are disconnected", || (here.relay.metric("joey_producers") == 2).then_some(()));
-    let (relay, mut measurements) = here.end(24.0);
+    eventually("the hostile producers are disconnected", || {
+        (clients.relay.metric("joey_producers") == 2).then_some(())
+    });
+    let (relay, mut measurements) = clients.end(24.0);
     let (_, rejected) = relay.frame_counts();
     measurements.insert(0, Measurement::info("garbage written", format!("{} MB", written / MEGABYTE)));
     measurements
@@ -107,14 +109,14 @@ fn send_garbage(ingest: std::net::SocketAddr, at: usize) -> usize {
 pub(crate) fn series() -> Vec<Measurement> {
     const SERIES: u64 = 100_000;
     const MOST: u64 = 10_000;
-    let here = HealthyClients::begin(&[]);
-    let mut producer = here.relay.producer("Wide", "w");
+    let clients = HealthyClients::begin(&[]);
+    let mut producer = clients.relay.producer("Wide", "w");
     for at in 0..SERIES {
         let name = format!("a name that nobody has had before, number {at}");
         producer.send(&Frame::new("Wide", "computation", ["p", "w", &name], 1_700_000_000).with(&[5]));
     }
     producer.finish();
-    let (relay, mut measurements) = here.end(24.0);
+    let (relay, mut measurements) = clients.end(24.0);
     let (rejected, held) = (relay.rejected("series_limit"), relay.metric("joey_series"));
     measurements.insert(0, Measurement::holds("series rejected and counted", rejected, rejected == SERIES - MOST));
     // Each of the two well-behaved applications has fifty.

@@ -162,7 +162,7 @@ impl<'a> Soak<'a> {
         let viewers = SoakViewers::new(relay.http);
         let all: Vec<String> = (0..APPS).map(app).collect();
         let main = viewers.start(Behavior::Stays, &all, WINDOW_S_MAX);
-        let visitor = |(at, &longest_s): (usize, &u64)| (Behavior::Comes(longest_s), at % APPS);
+        let visitor = |(at, &longest_s): (usize, &u64)| (Behavior::Visits(longest_s), at % APPS);
         let behaviors = VISITORS.iter().enumerate().map(visitor).chain([(Behavior::Slow, 0)]);
         let others = behaviors.map(|(behavior, at)| (behavior, at, viewers.start(behavior, &[app(at)], 300))).collect();
         let rates = Rates::new(&workers, APPS);
@@ -263,9 +263,9 @@ impl<'a> Soak<'a> {
         let sent = self.workers.sent_in_all();
         let start = Instant::now();
         let is_all = |viewer: &SoakViewer| {
-            let came: u64 =
+            let received: u64 =
                 viewer.updates.values().map(ReceivedUpdates::counts).map(|(given, summed)| given + summed).sum();
-            came + viewer.client.missing() + rejected >= sent
+            received + viewer.client.missing() + rejected >= sent
         };
         while !is_all(&self.main.lock()) && start.elapsed() < TIMEOUT {
             std::thread::sleep(TICK);
@@ -274,9 +274,9 @@ impl<'a> Soak<'a> {
         let (mut open, mut summed) = (0, 0);
         for (at, sent) in self.workers.sent.iter().enumerate() {
             let none = ReceivedUpdates::default();
-            let book = viewer.updates.get(&app(at)).unwrap_or(&none);
+            let received = viewer.updates.get(&app(at)).unwrap_or(&none);
             let mut is_there = vec![false; sent.len()];
-            for &(number, count) in book.given.iter().flatten() {
+            for &(number, count) in received.given.iter().flatten() {
                 let index = usize::try_from(number).expect("numbers fit");
                 if sent.get(index) != Some(&count) {
                     self.violations
@@ -285,14 +285,18 @@ impl<'a> Soak<'a> {
                     self.violations.record(SAME, format!("{}: {number} arrived twice", app(at)));
                 }
             }
-            if book.wrong > 0 {
+            if received.wrong > 0 {
                 self.violations.record(
                     SAME,
-                    format!("{}: {} arrived under the same sequence number, or without a number", app(at), book.wrong),
+                    format!(
+                        "{}: {} arrived under the same sequence number, or without a number",
+                        app(at),
+                        received.wrong
+                    ),
                 );
             }
             open += is_there.iter().filter(|is_there| !**is_there).count() as u64;
-            summed += book.counts().1;
+            summed += received.counts().1;
         }
         let (missing, unreadable) = (viewer.client.missing(), viewer.client.malformed());
         if open != summed + missing + rejected {
@@ -435,8 +439,9 @@ impl<'a> Soak<'a> {
             let name = app(*at);
             let other = other.lock();
             let none = ReceivedUpdates::default();
-            let (all, book) = (viewer.updates.get(&name).unwrap_or(&none), other.updates.get(&name).unwrap_or(&none));
-            if let Err(message) = compare(all, book, other.client.missing()) {
+            let (all, received) =
+                (viewer.updates.get(&name).unwrap_or(&none), other.updates.get(&name).unwrap_or(&none));
+            if let Err(message) = compare(all, received, other.client.missing()) {
                 self.violations.record(VISITED, format!("{behavior:?}, {} connections: {message}", other.connections));
             }
         }

@@ -34,7 +34,7 @@ pub(crate) enum Behavior {
     /// It stays connected.
     Stays,
     /// It connects and disconnects, each time after up to this many seconds.
-    Comes(u64),
+    Visits(u64),
     /// It reads more slowly than the relay sends.
     Slow,
 }
@@ -111,8 +111,8 @@ impl SoakViewer {
             if !updates.contains_key(incoming.app) {
                 updates.insert(incoming.app.to_owned(), ReceivedUpdates::default());
             }
-            if let Some(book) = updates.get_mut(incoming.app) {
-                book.record(incoming);
+            if let Some(received) = updates.get_mut(incoming.app) {
+                received.record(incoming);
             }
         });
     }
@@ -125,7 +125,7 @@ impl SoakViewer {
 
     /// The last received sequence number of an application.
     pub(crate) fn last(&self, app: &str) -> u64 {
-        self.updates.get(app).map_or(0, |book| book.last)
+        self.updates.get(app).map_or(0, |received| received.last)
     }
 }
 
@@ -173,7 +173,7 @@ async fn run_viewer(
             viewer.lock().client.disconnected();
         }
         let away = match behavior {
-            Behavior::Comes(longest_s) => Duration::from_secs(fastrand::u64(1..=longest_s)),
+            Behavior::Visits(longest_s) => Duration::from_secs(fastrand::u64(1..=longest_s)),
             Behavior::Stays | Behavior::Slow => RETRY,
         };
         let ends = async { _ = ending.wait_for(|ends| *ends).await };
@@ -204,7 +204,7 @@ async fn serve_connection(
     ending: &mut watch::Receiver<bool>,
 ) {
     let stays = match behavior {
-        Behavior::Comes(longest_s) => Duration::from_secs(fastrand::u64(1..=longest_s)),
+        Behavior::Visits(longest_s) => Duration::from_secs(fastrand::u64(1..=longest_s)),
         Behavior::Stays | Behavior::Slow => Duration::MAX,
     };
     let start = Instant::now();
