@@ -4,11 +4,11 @@
 //! A command has ten bytes, but its answer may have a megabyte. A viewer over its budget is not read for a while, which
 //! does not affect other viewers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use joey_shared::series::Filter;
 use joey_shared::wire::ServerMessage;
-use std::collections::BTreeMap;
 use tokio::time::Instant;
 
 use super::Session;
