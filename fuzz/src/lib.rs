@@ -97,15 +97,15 @@ struct IngestedUpdate {
     seq: u64,
     series: u32,
     period_ns: u64,
-    sent_end_ns: u64,
+    producer_end_ns: u64,
     histogram: Histogram,
 }
 
 impl From<Update> for IngestedUpdate {
     fn from(update: Update) -> Self {
-        let sent_end_ns = update.sent_end_ns();
+        let producer_end_ns = update.producer_end_ns();
         let Update { seq, series, period_ns, histogram, .. } = update;
-        Self { seq, series, period_ns, sent_end_ns, histogram }
+        Self { seq, series, period_ns, producer_end_ns, histogram }
     }
 }
 

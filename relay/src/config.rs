@@ -349,7 +349,7 @@ impl Config {
 
 /// Whether `relay` is a complete address in ASCII that the page and the command line can connect to.
 pub(crate) fn is_relay_address(relay: &str) -> bool {
-    relay.is_ascii() && address::is_whole(relay) && address::websocket(relay, false).is_some()
+    relay.is_ascii() && address::has_scheme(relay) && address::websocket(relay, false).is_some()
 }
 
 /// Checks the prefix of NATS subjects.

@@ -78,7 +78,7 @@ pub async fn serve(
         Err(ended) => return Box::pin(finish(transport, &hub, ended)).await,
     };
     let Some(viewer) = hub.register_viewer(transport.handle().clone()) else {
-        let full = Ended::Close(close::FULL, CloseReason::ViewerLimit);
+        let full = Ended::Close(close::VIEWER_LIMIT, CloseReason::ViewerLimit);
         return Box::pin(finish(transport, &hub, full)).await;
     };
     let mut session = Session {
@@ -294,7 +294,7 @@ impl Session {
     fn queue_pending(&mut self) -> ControlFlow<Ended, bool> {
         let now = Instant::now();
         match self.permissions.take_event(now) {
-            Some(ExpiryEvent::Expired) => return Break(Ended::Close(close::TOKEN, CloseReason::TokenExpired)),
+            Some(ExpiryEvent::Expired) => return Break(Ended::Close(close::INVALID_TOKEN, CloseReason::TokenExpired)),
             Some(ExpiryEvent::ExpiresSoon) => self.send_token_expiry(),
             None => {}
         }
@@ -421,7 +421,7 @@ impl Session {
         }
         match command.map(|bytes| ClientMessage::decode(&bytes)) {
             Some(Ok(message)) => self.handle_command(message),
-            Some(Err(_)) => Break(Ended::Close(close::UNREADABLE, CloseReason::Malformed)),
+            Some(Err(_)) => Break(Ended::Close(close::MALFORMED, CloseReason::Malformed)),
             None => Continue(()),
         }
     }

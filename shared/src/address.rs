@@ -48,7 +48,7 @@ pub fn websocket(written: &str, is_encrypted: bool) -> Option<String> {
 
 /// Whether `written` names its scheme, so that it means the same wherever it is read.
 #[must_use]
-pub fn is_whole(written: &str) -> bool {
+pub fn has_scheme(written: &str) -> bool {
     scheme_of(written).is_some()
 }
 

@@ -6,9 +6,9 @@
 //! delays in a row no longer earn a very long one. Chance is an argument.
 
 /// Ceiling of the first delay in milliseconds.
-pub const FIRST_MS: u32 = 500;
+pub const FIRST_CEILING_MS: u32 = 500;
 /// Ceiling of every later delay in milliseconds.
-pub const LONGEST_MS: u32 = 15_000;
+pub const MAX_CEILING_MS: u32 = 15_000;
 
 /// Most that the first attempt at another relay waits, in milliseconds.
 const SPREAD_MS: u32 = 250;
@@ -16,7 +16,7 @@ const SPREAD_MS: u32 = 250;
 /// The delay in milliseconds before going to another relay, for a uniformly random `chance`: short, but not the same for all
 /// viewers of a relay that is lost.
 #[must_use]
-pub const fn to_another_ms(chance: u32) -> u32 {
+pub const fn failover_delay_ms(chance: u32) -> u32 {
     chance % SPREAD_MS
 }
 
@@ -29,11 +29,11 @@ pub const fn to_another_ms(chance: u32) -> u32 {
 /// ```
 #[must_use]
 pub const fn delay_ms(attempt: u32, chance: u32) -> u32 {
-    let (mut ceiling, mut step) = (FIRST_MS, 0);
-    while step < attempt && ceiling < LONGEST_MS {
+    let (mut ceiling, mut step) = (FIRST_CEILING_MS, 0);
+    while step < attempt && ceiling < MAX_CEILING_MS {
         ceiling += ceiling / 2;
         step += 1;
     }
-    let ceiling = if ceiling < LONGEST_MS { ceiling } else { LONGEST_MS };
+    let ceiling = if ceiling < MAX_CEILING_MS { ceiling } else { MAX_CEILING_MS };
     ((ceiling as u64 * chance as u64) >> 32) as u32
 }

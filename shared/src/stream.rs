@@ -25,14 +25,14 @@ pub enum Record<'a> {
 
 /// What goes before a message of `length` bytes.
 #[must_use]
-pub const fn head(length: usize) -> [u8; 4] {
+pub const fn record_header(length: usize) -> [u8; 4] {
     // No message comes near 2 GiB.
     (length as u32).to_le_bytes()
 }
 
 /// A whole notice. Both ends know its codes; the text is for people, or the id.
 #[must_use]
-pub fn notice(code: u16, text: &str) -> Vec<u8> {
+pub fn encode_notice(code: u16, text: &str) -> Vec<u8> {
     let length = (2 + text.len()) as u32 | NOTICE;
     [&length.to_le_bytes(), &code.to_le_bytes()[..], text.as_bytes()].concat()
 }
@@ -117,11 +117,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_told_apart_is_an_error() {
-        assert_eq!(read(&[&head(301)]), Err(WireError::TooLong));
+        assert_eq!(read(&[&record_header(301)]), Err(WireError::TooLong));
         assert_eq!(read(&[&[1, 0, 0, 0x80, 7]]), Err(WireError::Malformed));
         assert_eq!(read(&[&[3, 0, 0, 0x80, 7, 0, 0xff]]), Err(WireError::Malformed));
         assert_eq!(read(&[&[0, 0, 0, 0]]), Ok(vec![(None, vec![])]));
-        assert_eq!(read(&[&head(300), &[0; 299]]), Ok(vec![]));
+        assert_eq!(read(&[&record_header(300), &[0; 299]]), Ok(vec![]));
     }
 
     proptest! {
@@ -131,8 +131,8 @@ mod tests {
             cut in 1_usize..40,
         ) {
             let record = |(code, text): &(Option<u16>, String)| match code {
-                Some(code) => notice(*code, text),
-                None => [&head(text.len()), text.as_bytes()].concat(),
+                Some(code) => encode_notice(*code, text),
+                None => [&record_header(text.len()), text.as_bytes()].concat(),
             };
             let bytes: Vec<u8> = written.iter().flat_map(record).collect();
             let pieces: Vec<&[u8]> = bytes.chunks(cut).collect();

@@ -196,7 +196,7 @@ pub struct WorkerEntry {
     /// Since when it is connected, or gone, in ns since the Unix epoch.
     pub since_ns: u64,
     /// How often it has come back.
-    pub returns: u32,
+    pub reconnects: u32,
     /// What the relay adds to the ends of its periods, since its clock is off, in ns: positive where it is behind. 0 where it is
     /// about right.
     pub offset_ns: i64,

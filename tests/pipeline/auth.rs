@@ -102,16 +102,16 @@ fn an_invalid_token_is_closed_with_4401_however_it_is_sent() {
     for (at, token) in bad.iter().enumerate() {
         assert_eq!(
             Viewer::connect_without_hello(&relay, Some(token)).next_message(),
-            Received::Closed(close::TOKEN),
+            Received::Closed(close::INVALID_TOKEN),
             "header, number {at}"
         );
         let mut viewer = Viewer::connect_without_hello(&relay, None);
         viewer.send_token(token);
-        assert_eq!(viewer.next_message(), Received::Closed(close::TOKEN), "message, number {at}");
+        assert_eq!(viewer.next_message(), Received::Closed(close::INVALID_TOKEN), "message, number {at}");
         // Instead of a valid one.
         let mut viewer = Viewer::with_token(&relay, &mine);
         viewer.send_token(token);
-        assert_eq!(viewer.wait_for_close(), close::TOKEN, "renewal, number {at}");
+        assert_eq!(viewer.wait_for_close(), close::INVALID_TOKEN, "renewal, number {at}");
     }
     assert_eq!(relay.closed("invalid_token"), 3 * bad.len() as u64);
     assert_eq!(relay.metric("joey_task_panics_total"), 0);
@@ -121,9 +121,9 @@ fn an_invalid_token_is_closed_with_4401_however_it_is_sent() {
 fn before_a_token_the_relay_sends_nothing_and_accepts_no_other_message() {
     let (relay, _folder) = relay_with_token_key(&[]);
     let cases = [
-        (Message::from(ClientMessage::Describe { app: "App".to_owned() }.encode()), close::TOKEN),
+        (Message::from(ClientMessage::Describe { app: "App".to_owned() }.encode()), close::INVALID_TOKEN),
         (Message::from("text"), close::NOT_BINARY),
-        (Message::from(vec![0xff; 8]), close::UNREADABLE),
+        (Message::from(vec![0xff; 8]), close::MALFORMED),
         (Message::from(ClientMessage::Token { token: "a".repeat(20_000) }.encode()), close::TOO_BIG),
     ];
     for (message, code) in cases {
@@ -321,7 +321,7 @@ fn a_token_that_is_not_renewed_closes_its_connection_soon_after_it_expires() {
     // The connection stays open for a while and receives the catalogue.
     relay.producer("App", "w").finish();
     viewer.wait_for_worker("App", "w", |_| true);
-    assert_eq!(viewer.wait_for_close(), close::TOKEN);
+    assert_eq!(viewer.wait_for_close(), close::INVALID_TOKEN);
     assert_eq!(relay.closed("token_expired"), 1);
 }
 
@@ -551,7 +551,7 @@ fn keys_are_reloaded_and_viewers_of_removed_keys_are_disconnected() {
     let [old, new] = [SECRET, OTHER_SECRET].map(|secret| hs256(secret, &claims(json!({}))));
     let mut before = Viewer::with_token(&relay, &old);
     let rejected = |token: &str| {
-        Viewer::connect_without_hello(&relay, Some(token)).next_message() == Received::Closed(close::TOKEN)
+        Viewer::connect_without_hello(&relay, Some(token)).next_message() == Received::Closed(close::INVALID_TOKEN)
     };
     assert!(rejected(&new));
     // Both keys are valid for a while.
@@ -564,7 +564,7 @@ fn keys_are_reloaded_and_viewers_of_removed_keys_are_disconnected() {
     // Then only the second one.
     let _ = config(json!([second]));
     reload(&relay, RELOADED);
-    assert_eq!(before.wait_for_close(), close::TOKEN);
+    assert_eq!(before.wait_for_close(), close::INVALID_TOKEN);
     assert!(rejected(&old) && !rejected(&new));
     // An invalid key changes nothing.
     let _ = token::key_file(folder.path(), "2", "short");

@@ -87,10 +87,10 @@ fn only_complete_messages_for_an_open_stream_are_accepted() {
     for (body, status, code) in [
         (&long[..], 413, close::TOO_BIG),
         (&[0; 200 * 1024][..], 413, close::TOO_BIG),
-        (&describe()[..5], 400, close::UNREADABLE),
-        (&[2, 0, 0, 0x80, 0, 0], 400, close::UNREADABLE),
-        (&[1, 0, 0, 0, 0xff], 204, close::UNREADABLE),
-        (&[0, 0, 0, 0], 204, close::UNREADABLE),
+        (&describe()[..5], 400, close::MALFORMED),
+        (&[2, 0, 0, 0x80, 0, 0], 400, close::MALFORMED),
+        (&[1, 0, 0, 0, 0xff], 204, close::MALFORMED),
+        (&[0, 0, 0, 0], 204, close::MALFORMED),
     ] {
         let stream = stream(&relay);
         assert_eq!(stream.command(&describe()), 204);
@@ -173,13 +173,13 @@ fn tokens_work_over_a_stream_as_over_a_websocket() {
         viewer
             .wait_for(|received| matches!(received, Received::Rejected(rejected, _) if *rejected == sub).then_some(()));
     }
-    assert_eq!(Viewer::over_stream_without_hello(shown(&bad)).next_message(), Received::Closed(close::TOKEN));
+    assert_eq!(Viewer::over_stream_without_hello(shown(&bad)).next_message(), Received::Closed(close::INVALID_TOKEN));
     let mut silent = Viewer::over_stream_without_hello(stream(&relay));
     let mut hasty = Viewer::over_stream_without_hello(stream(&relay));
     hasty.request_subscription("App", Filter::All, Start::History);
-    assert_eq!(hasty.next_message(), Received::Closed(close::TOKEN));
+    assert_eq!(hasty.next_message(), Received::Closed(close::INVALID_TOKEN));
     with_request.send_token(&bad);
-    assert_eq!(with_request.wait_for_close(), close::TOKEN);
+    assert_eq!(with_request.wait_for_close(), close::INVALID_TOKEN);
     assert_eq!(silent.next_message(), Received::Closed(close::NO_TOKEN));
     assert_eq!((relay.closed("invalid_token"), relay.closed("no_token")), (3, 1));
 }

@@ -312,7 +312,7 @@ fn the_catalogue_lists_connected_disconnected_and_returned_workers() {
     let mut viewer = Viewer::connect(&relay);
     // A join is enough: a worker is listed before its first histogram.
     let first = relay.producer("App", "w:1 @*");
-    viewer.wait_for_worker("App", "w:1 @*", |worker| worker.connected && worker.returns == 0);
+    viewer.wait_for_worker("App", "w:1 @*", |worker| worker.connected && worker.reconnects == 0);
     // A worker with two connections is disconnected once both are closed.
     let mut second = relay.producer("App", "w:1 @*");
     second.send(&Frame::new("App", "computation", ["p", "w:1 @*", "n"], THEN_S).with(&[1]));
@@ -325,7 +325,7 @@ fn the_catalogue_lists_connected_disconnected_and_returned_workers() {
     second.finish();
     viewer.wait_for_worker("App", "w:1 @*", |worker| !worker.connected && worker.since_ns > 0);
     let _back = relay.producer("App", "w:1 @*");
-    viewer.wait_for_worker("App", "w:1 @*", |worker| worker.connected && worker.returns == 1);
+    viewer.wait_for_worker("App", "w:1 @*", |worker| worker.connected && worker.reconnects == 1);
     viewer.wait_for_worker("App", "w2", |worker| worker.connected);
     drop(other);
     // A payload without a join also announces its worker.
@@ -335,7 +335,7 @@ fn the_catalogue_lists_connected_disconnected_and_returned_workers() {
     viewer.wait_for_worker("App", "w2", |worker| !worker.connected);
     // A viewer that connects later receives the same.
     let mut late = Viewer::connect(&relay);
-    late.wait_for_worker("App", "w:1 @*", |worker| worker.connected && worker.returns == 1);
+    late.wait_for_worker("App", "w:1 @*", |worker| worker.connected && worker.reconnects == 1);
 }
 
 #[test]

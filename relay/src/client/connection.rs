@@ -144,7 +144,7 @@ impl Connection {
     async fn closed(&mut self, code: u16, reason: &str) -> anyhow::Result<()> {
         // A close reason is a response too.
         self.has_received = true;
-        let needs_token = close::wants_token(code);
+        let needs_token = close::requires_token(code);
         if let Some(file) = self.token_file.as_ref().filter(|_| needs_token) {
             self.is_token_rejected = true;
             let reason = format!("the relay rejects the token in {} ({code})", file.display());
@@ -154,7 +154,7 @@ impl Connection {
             let reason = format!("it rejects this client: {reason} ({code})");
             return self.failed(ConnectError { reason, is_answer: true, is_final: true }).await;
         }
-        anyhow::ensure!(close::may_return(code), "the relay rejects this client: {reason} ({code})");
+        anyhow::ensure!(close::allows_reconnect(code), "the relay rejects this client: {reason} ({code})");
         self.lost(&format!("the relay closed the connection: {reason} ({code})")).await
     }
 
@@ -280,7 +280,7 @@ impl Connection {
             backoff::delay_ms(self.attempt - 1, fastrand::u32(..))
         } else {
             self.failed += 1;
-            backoff::to_another_ms(fastrand::u32(..))
+            backoff::failover_delay_ms(fastrand::u32(..))
         };
         self.update_relays();
         self.current = (self.current + 1) % self.relays.len();
@@ -291,7 +291,7 @@ impl Connection {
     fn update_relays(&mut self) {
         let current = self.relays.get(self.current).map(|relay| relay.address.clone());
         let announced_before = self.relays.split_off(self.configured);
-        for announced in self.viewer.relays().iter().filter(|relay| address::is_whole(relay)) {
+        for announced in self.viewer.relays().iter().filter(|relay| address::has_scheme(relay)) {
             let Some(address) = address::websocket(announced, false) else { continue };
             if self.relays.len() < RELAYS_MAX && !self.relays.iter().any(|relay| relay.address == address) {
                 self.relays.push(Relay::new(address));

@@ -72,7 +72,7 @@ pub(crate) async fn run(tap: Tap) -> anyhow::Result<Outcome> {
 
 /// Whether all workers of an application joined after `ns` by the relay's clock.
 fn is_younger(entry: &AppEntry, ns: u64) -> bool {
-    !entry.workers.is_empty() && entry.workers.iter().all(|worker| worker.returns == 0 && worker.since_ns >= ns)
+    !entry.workers.is_empty() && entry.workers.iter().all(|worker| worker.reconnects == 0 && worker.since_ns >= ns)
 }
 
 fn as_line(incoming: &Incoming<'_>) -> String {
@@ -82,7 +82,7 @@ fn as_line(incoming: &Incoming<'_>) -> String {
     let rate = histogram.count() as f64 * 1e9 / update.period_ns as f64;
     let line = format!(
         "{} {} | {} | {} | {} | {} | {}/s",
-        utc_time(update.sent_end_ns()),
+        utc_time(update.producer_end_ns()),
         printable(app),
         printable(&key.category),
         printable(&key.pipeline),
@@ -122,7 +122,7 @@ fn as_json(incoming: &Incoming<'_>) -> Value {
         "name": key.name,
         "id": series.id,
         "period_ns": update.period_ns,
-        "period_end_ns": update.sent_end_ns(),
+        "period_end_ns": update.producer_end_ns(),
         "count": number(histogram.count()),
         "bins": bins,
         "min_ns": extremes.map(|(min_ns, _)| min_ns),

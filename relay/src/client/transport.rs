@@ -14,7 +14,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use joey_shared::address;
-use joey_shared::stream::{OPENED, RECORD_BYTES_MAX, Record, Records, head};
+use joey_shared::stream::{OPENED, RECORD_BYTES_MAX, Record, Records, record_header};
 use joey_shared::wire::SUBPROTOCOL;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -280,7 +280,7 @@ impl HttpStream {
     async fn send(&self, messages: &[Vec<u8>]) -> Result<(), String> {
         let mut body = Vec::new();
         for message in messages {
-            body.extend_from_slice(&head(message.len()));
+            body.extend_from_slice(&record_header(message.len()));
             body.extend_from_slice(message);
         }
         let answer =

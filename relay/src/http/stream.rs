@@ -17,7 +17,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use joey_shared::close;
-use joey_shared::stream::{OPENED, Record, Records, notice};
+use joey_shared::stream::{OPENED, Record, Records, encode_notice};
 use joey_shared::wire::{CLIENT_BYTES_MAX, WireError};
 use parking_lot::Mutex;
 use tokio::time::timeout;
@@ -75,7 +75,7 @@ pub(super) async fn open(
     let token = bearer(&headers).map(str::to_owned);
     let Connection { written, close, permit } = connection;
     let (transport, StreamHandle { mut messages, commands }) = Transport::stream(written, close);
-    let opened = Bytes::from(notice(OPENED, &id));
+    let opened = Bytes::from(encode_notice(OPENED, &id));
     let open = streams.open(id, commands);
     let panics = hub.counters().task_panics.clone();
     let serving = async move {
@@ -130,7 +130,7 @@ pub(super) async fn command(
             return StatusCode::NO_CONTENT.into_response();
         }
         Err(WireError::TooLong) => (Ended::Close(close::TOO_BIG, CloseReason::TooBig), StatusCode::PAYLOAD_TOO_LARGE),
-        Err(_) => (Ended::Close(close::UNREADABLE, CloseReason::Malformed), StatusCode::BAD_REQUEST),
+        Err(_) => (Ended::Close(close::MALFORMED, CloseReason::Malformed), StatusCode::BAD_REQUEST),
     };
     // As with a WebSocket, a malformed message ends the session, which counts it.
     commands.send(Err(ended)).await.ok();

@@ -92,7 +92,7 @@ struct Pending {
 struct Worker {
     connections: usize,
     since_ns: u64,
-    returns: u32,
+    reconnects: u32,
 }
 
 /// Results of published updates.
@@ -278,7 +278,7 @@ impl Log {
     fn append(
         &mut self,
         series: u32,
-        Counts { span, period_ns, end_ns: sent_end_ns }: Counts<impl ExactSizeIterator<Item = u64>>,
+        Counts { span, period_ns, end_ns: producer_end_ns }: Counts<impl ExactSizeIterator<Item = u64>>,
         end_ns: u64,
         now: PublishTime,
         stats: &mut PublishStats,
@@ -296,7 +296,7 @@ impl Log {
             (*first_end_ns, *first_period_ns) = (end_ns, period_ns);
             updates.begin(self.head, end_ns, period_ns);
         }
-        let offset_ns = end_ns.wrapping_sub(sent_end_ns).cast_signed();
+        let offset_ns = end_ns.wrapping_sub(producer_end_ns).cast_signed();
         stats.clock_adjusted += u64::from(offset_ns != 0);
         stats.accepted += 1;
         updates.push_parts([self.head, period_ns, end_ns], offset_ns, series, span);
@@ -500,7 +500,7 @@ impl Log {
     pub(super) fn worker_joined(&mut self, name: &str, now_ns: u64, workers_max: usize) {
         if let Some(worker) = self.workers.get_mut(name) {
             if worker.connections == 0 {
-                worker.returns += 1;
+                worker.reconnects += 1;
                 worker.since_ns = now_ns;
             }
             worker.connections += 1;
@@ -513,7 +513,7 @@ impl Log {
             };
             self.workers.remove(&oldest);
         }
-        self.workers.insert(name.to_owned(), Worker { connections: 1, since_ns: now_ns, returns: 0 });
+        self.workers.insert(name.to_owned(), Worker { connections: 1, since_ns: now_ns, reconnects: 0 });
     }
 
     pub(super) fn worker_left(&mut self, name: &str, now_ns: u64) {
@@ -568,7 +568,7 @@ impl Log {
                 worker: name.clone(),
                 connected: worker.connections > 0,
                 since_ns: worker.since_ns,
-                returns: worker.returns,
+                reconnects: worker.reconnects,
                 offset_ns,
                 offset_since_ns,
             }

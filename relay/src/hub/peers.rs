@@ -576,7 +576,7 @@ fn merge_worker(known: &mut WorkerEntry, other: &WorkerEntry) {
         (known.connected, known.since_ns) = (other.connected, other.since_ns);
         (known.offset_ns, known.offset_since_ns) = (other.offset_ns, other.offset_since_ns);
     }
-    known.returns = known.returns.saturating_add(other.returns);
+    known.reconnects = known.reconnects.saturating_add(other.reconnects);
 }
 
 #[cfg(test)]

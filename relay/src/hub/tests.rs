@@ -212,7 +212,7 @@ fn periods_of_a_clock_far_ahead_are_moved_back() {
     let viewer = registered_viewer(&hub);
     let (mut all, _) = viewer.subscribe(1, &topic(Filter::All), None, Start::History, NOW).unwrap();
     let updates = updates(&all.read(1, 0).batches[0]);
-    assert_eq!((updates[0].end_ns, updates[0].sent_end_ns()), (1_001 * S, 400_000_000 * S));
+    assert_eq!((updates[0].end_ns, updates[0].producer_end_ns()), (1_001 * S, 400_000_000 * S));
     assert_eq!((updates[1].end_ns, updates[1].offset_ns), (1_004 * S, 0));
     assert_eq!(hub.counters().frames_clock_adjusted.get(), 1);
 }
@@ -223,7 +223,7 @@ fn workers_join_leave_and_return() {
     let app = hub.app("app").unwrap();
     let worker = |hub: &Hub| {
         let worker = &hub.catalogue_since(0).1[0].workers[0];
-        (worker.connected, worker.since_ns / S, worker.returns)
+        (worker.connected, worker.since_ns / S, worker.reconnects)
     };
     hub.worker_joined(&app, "w", S);
     // A disconnected worker's old connection ends after its new one has started.

@@ -73,7 +73,8 @@ impl Permissions {
     /// Replaces the token.
     pub(super) fn renew(&mut self, token: String) -> Result<(), Ended> {
         let policy = self.policy.borrow().clone();
-        let claims = policy.verify(&token).map_err(|_| Ended::Close(close::TOKEN, CloseReason::InvalidToken))?;
+        let claims =
+            policy.verify(&token).map_err(|_| Ended::Close(close::INVALID_TOKEN, CloseReason::InvalidToken))?;
         let (now, now_ns) = (Instant::now(), wall_ns());
         // A token is valid for a moment after its expiry time.
         let left = |until_ns: u64| Duration::from_nanos(until_ns.saturating_sub(now_ns));
@@ -123,8 +124,8 @@ async fn first_token(transport: &mut Transport) -> Result<String, Ended> {
         };
         return match ClientMessage::decode(&bytes) {
             Ok(ClientMessage::Token { token }) => Ok(token),
-            Ok(_) => Err(Ended::Close(close::TOKEN, CloseReason::InvalidToken)),
-            Err(_) => Err(Ended::Close(close::UNREADABLE, CloseReason::Malformed)),
+            Ok(_) => Err(Ended::Close(close::INVALID_TOKEN, CloseReason::InvalidToken)),
+            Err(_) => Err(Ended::Close(close::MALFORMED, CloseReason::Malformed)),
         };
     }
 }

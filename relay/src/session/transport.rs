@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use joey_shared::close;
-use joey_shared::stream::{head, notice};
+use joey_shared::stream::{encode_notice, record_header};
 use joey_shared::wire::CLIENT_BYTES_MAX;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -142,7 +142,7 @@ impl Transport {
     /// Queues one message. [`Transport::flush`] writes it.
     pub(super) fn push(&mut self, frame: &WsFrame) {
         if let Some(stream) = &mut self.stream {
-            stream.queued.put_slice(&head(frame.len()));
+            stream.queued.put_slice(&record_header(frame.len()));
             stream.queued.put_slice(frame);
         } else if let Some(mut socket) = self.handle.socket() {
             socket.push(frame);
@@ -201,7 +201,7 @@ impl Transport {
     pub(super) async fn close(mut self, code: u16, reason: &'static str) {
         let closing = async {
             if let Some(mut stream) = self.stream.take() {
-                stream.queued.put_slice(&notice(code, reason));
+                stream.queued.put_slice(&encode_notice(code, reason));
                 let is_sent = poll_fn(|context| stream.poll_drain(context)).await.is_ok();
                 // When there is room again, the connection has taken the notice.
                 stream.is_over = is_sent && poll_fn(|context| stream.messages.poll_reserve(context)).await.is_ok();

@@ -29,7 +29,7 @@ pub struct Update {
 impl Update {
     /// When its period ended by the producer's own clock, in ns since the Unix epoch.
     #[must_use]
-    pub const fn sent_end_ns(&self) -> u64 {
+    pub const fn producer_end_ns(&self) -> u64 {
         self.end_ns.wrapping_sub(self.offset_ns.cast_unsigned())
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::close::RESTART;
 use crate::histogram::{BINS, Histogram};
 use crate::series::{COMPUTATION, Filter};
-use crate::stream::{OPENED, head, notice};
+use crate::stream::{OPENED, encode_notice, record_header};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use proptest::prelude::*;
@@ -63,7 +63,7 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
         worker: "initializer".to_string(),
         connected: true,
         since_ns: 1_544_101_820_000_000_000,
-        returns: 0,
+        reconnects: 0,
         offset_ns: 15_000_000_000,
         offset_since_ns: 1_544_101_820_000_000_000,
     };
@@ -128,9 +128,9 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
 fn stream_examples() -> [(&'static str, Vec<u8>); 3] {
     let message = ClientMessage::Unsubscribe { sub: 1 }.encode();
     [
-        ("stream-opened", notice(OPENED, "00112233445566778899aabbccddeeff")),
-        ("stream-message", [&head(message.len()), &*message].concat()),
-        ("stream-closed", notice(RESTART, "restart")),
+        ("stream-opened", encode_notice(OPENED, "00112233445566778899aabbccddeeff")),
+        ("stream-message", [&record_header(message.len()), &*message].concat()),
+        ("stream-closed", encode_notice(RESTART, "restart")),
     ]
 }
 
