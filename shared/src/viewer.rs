@@ -317,7 +317,7 @@ impl Viewer {
     #[must_use]
     pub fn is_caught_up(&self) -> bool {
         self.subscriptions.values().all(|own| {
-            let has_logs = own.has_several_logs && self.logs.get(&own.topic.app).is_some();
+            let has_logs = own.has_several_logs && self.logs.contains_key(&own.topic.app);
             // A log that no relay holds any more is recorded as a gap.
             let is_gap = own.waiting && own.log.is_some();
             has_logs || is_gap || own.live.is_some_and(|live| live.next > live.head)
