@@ -236,7 +236,7 @@ impl Connection {
             tried += 1;
             // After all relays have failed, the next round starts with a longer delay.
             let delay_ms = if tried < addresses.len() {
-                backoff::to_another_ms(browser::random_u32())
+                backoff::failover_delay_ms(browser::random_u32())
             } else {
                 tried = 0;
                 round += 1;
@@ -296,7 +296,7 @@ impl Connection {
                     }
                     TransportEvent::Opened(id) => transport.opened(&id),
                     TransportEvent::Sent => transport.sent(),
-                    TransportEvent::Closed(code, reason) if !close::may_return(code) => {
+                    TransportEvent::Closed(code, reason) if !close::allows_reconnect(code) => {
                         return End::Final(ConnectionState::Rejected(code, reason));
                     }
                     TransportEvent::Closed(..) => return End::Lost,

@@ -2,7 +2,7 @@
 //!
 //! Nothing here depends on the browser; `local_storage.rs` stores the settings.
 
-use joey_shared::address::{is_whole, websocket};
+use joey_shared::address::{has_scheme, websocket};
 use joey_shared::wire::RELAYS_MAX;
 
 /// The windows that the user can choose: seconds and label.
@@ -90,7 +90,7 @@ pub fn relay_addresses<'a>(sources: impl IntoIterator<Item = &'a str>, is_encryp
 /// Adds the addresses that a relay has `announced` to `known`: complete addresses only, and on an encrypted page only encrypted
 /// ones, because a browser opens no others there.
 pub fn add_relays(known: &mut Vec<String>, announced: &[String], is_encrypted: bool) {
-    for relay in announced.iter().filter(|relay| is_whole(relay)) {
+    for relay in announced.iter().filter(|relay| has_scheme(relay)) {
         let address = websocket(relay, false).filter(|address| !is_encrypted || address.starts_with("wss"));
         if let Some(address) = address.filter(|address| !known.contains(address) && known.len() < RELAYS_MAX) {
             known.push(address);

@@ -7,7 +7,7 @@ use joey_shared::format;
 use joey_shared::histogram::{BINS, Histogram, Quantile, bin_of};
 
 use super::scale::{Scale, duration_ticks};
-use super::timeline::{Layout, Timeline};
+use super::timeline_data::{Layout, Timeline};
 use super::{Anchor, Ink, Rect, Shape, text_width};
 
 /// The number of colours on the ramp. More cannot be distinguished, and each costs a call to the browser.

@@ -10,6 +10,7 @@ pub mod heatmap;
 pub mod scale;
 pub mod sparkline;
 pub mod timeline;
+mod timeline_data;
 
 /// Width and height in CSS pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -13,7 +13,7 @@ use futures_util::{Sink, Stream as _};
 use gloo_net::websocket::futures::WebSocket;
 use gloo_net::websocket::{Message, State, WebSocketError};
 use joey_shared::address::over_http;
-use joey_shared::stream::{OPENED, RECORD_BYTES_MAX, Record, Records, head};
+use joey_shared::stream::{OPENED, RECORD_BYTES_MAX, Record, Records, record_header};
 use joey_shared::wire::{ClientMessage, SUBPROTOCOL};
 use js_sys::{Array, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
@@ -120,7 +120,7 @@ impl HttpStream {
         self.is_ready = false;
         let mut body = Vec::new();
         for message in messages {
-            body.extend_from_slice(&head(message.len()));
+            body.extend_from_slice(&record_header(message.len()));
             body.extend_from_slice(message);
         }
         let (connection, number) = (self.connection, self.number);

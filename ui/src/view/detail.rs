@@ -1,7 +1,6 @@
 //! The page of one view: its measurements, its charts, and tables that lead to related views.
 
 use joey_shared::format;
-use joey_shared::histogram::Histogram;
 use joey_shared::view::{Kind, ViewKey};
 use joey_shared::window::Throughput;
 use leptos::prelude::*;
@@ -12,7 +11,7 @@ use super::format::view_summary;
 use super::live_text::text_content;
 use super::name::display_name;
 use super::notices::{AppPage, is_stale};
-use super::{AppName, UiState, ViewTable, page_address, use_ui};
+use super::{AppName, ViewTable, page_address, use_ui};
 use crate::route::Page;
 use crate::statistics::{self, PERCENTILES, ViewStatistics};
 use crate::table_rows::Listing;
@@ -242,10 +241,4 @@ fn EventsFigure(statistics: ViewStatistics, stalled_since: Option<String>) -> im
             {stalled}
         </div>
     }
-}
-
-/// The histogram of a view; empty while there is none.
-pub(super) fn histogram(ui: UiState, app: &str, view_index: usize) -> Histogram {
-    let statistics = ui.model.write_value().view_statistics(app, view_index);
-    statistics.map_or_else(Histogram::default, |statistics| statistics.histogram)
 }

@@ -10,7 +10,6 @@ use web_sys::HtmlCanvasElement;
 
 use super::chart::Chart;
 use super::chart_table::{ChartTable, PlainTable};
-use super::detail::histogram;
 use super::format::{exact_range, range_text, view_summary};
 use super::live_text::text_content;
 use super::readout::{ReadoutValue, readout};
@@ -203,4 +202,10 @@ fn bar_table(histogram: &Histogram, set: BinSet) -> PlainTable {
         vec![bar.label, low, format::count(bar.count), percent(bar.percent), percent(bar.cumulative_percent)]
     });
     PlainTable { heads: vec!["latency", "from", "events", "percent", "cumulative"], rows: rows.collect() }
+}
+
+/// The histogram of a view; empty while there is none.
+fn histogram(ui: UiState, app: &str, view_index: usize) -> Histogram {
+    let statistics = ui.model.write_value().view_statistics(app, view_index);
+    statistics.map_or_else(Histogram::default, |statistics| statistics.histogram)
 }

@@ -12,7 +12,7 @@ use super::format::{exact_range, exact_rates, rate_summary};
 use super::live_text::{LiveText, text_content};
 use super::name::{NameLink, display_name};
 use super::notices::Notices;
-use super::table::open_row;
+use super::table_row::open_row;
 use super::{UiState, page_address, use_ui};
 use crate::browser;
 use crate::chart::sparkline;

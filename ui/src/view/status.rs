@@ -32,7 +32,7 @@ fn status(ui: UiState) -> Status {
         }
         ConnectionState::VersionMismatch(..) => ("stopped", "other version".to_owned()),
         ConnectionState::Rejected(close::NO_TOKEN, _) => ("stopped", "no token".to_owned()),
-        ConnectionState::Rejected(close::TOKEN, _) => ("stopped", "token refused".to_owned()),
+        ConnectionState::Rejected(close::INVALID_TOKEN, _) => ("stopped", "token refused".to_owned()),
         ConnectionState::Rejected(..) => ("stopped", "refused".to_owned()),
         ConnectionState::Connected if missed > 0 => {
             ("connected", format!("missed {} updates", format::count(missed.into())))
@@ -95,7 +95,7 @@ pub(super) fn obstacle(ui: UiState) -> Option<String> {
             };
             Some(format!("This page speaks protocol {VERSION}, the relay {version} (release {release}). {advice}"))
         }
-        ConnectionState::Rejected(code, _) if close::wants_token(code) => {
+        ConnectionState::Rejected(code, _) if close::requires_token(code) => {
             let reason = if code == close::NO_TOKEN {
                 "The relay asks for a token, and this page has none."
             } else {

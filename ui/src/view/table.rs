@@ -4,14 +4,11 @@
 
 use joey_shared::format;
 use joey_shared::histogram::{bin_high, bin_low};
-use leptos::ev::MouseEvent;
 use leptos::prelude::*;
-use wasm_bindgen::JsCast;
 
 use super::live_text::LiveText;
 use super::table_row::{PERCENTILE_COLUMNS, ViewRow};
 use super::{AppName, UiState, use_ui};
-use crate::browser;
 use crate::chart::sparkline;
 use crate::statistics::{PERCENTILES, ViewStatistics};
 use crate::table_rows::{Column, Listing, ROWS_MAX, Sort, TableRow, filter_and_sort};
@@ -205,15 +202,5 @@ fn SortableHead(
                 {label}
             </button>
         </th>
-    }
-}
-
-/// Navigates to `address` after a click on its row, unless the click was on the row's link or selected text.
-pub(super) fn open_row(event: &MouseEvent, address: &str) {
-    let target = event.target().and_then(|target| target.dyn_into::<web_sys::Element>().ok());
-    let is_link = target.and_then(|element| element.closest("a").ok().flatten()).is_some();
-    let selection = web_sys::window().and_then(|window| window.get_selection().ok().flatten());
-    if !is_link && selection.is_none_or(|selection| selection.is_collapsed()) {
-        browser::navigate(address);
     }
 }

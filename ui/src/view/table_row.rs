@@ -2,15 +2,17 @@
 
 use joey_shared::view::{Kind, ViewKey};
 use joey_shared::window::Throughput;
+use leptos::ev::MouseEvent;
 use leptos::prelude::*;
+use wasm_bindgen::JsCast;
 
 use super::cells::{percentile_cells, throughput_cells};
 use super::chart::Chart;
 use super::format::view_summary;
 use super::live_text::text_content;
 use super::name::{Name, NameLink, display_name};
-use super::table::open_row;
 use super::{AppName, UiState, page_address, use_ui};
+use crate::browser;
 use crate::chart::sparkline;
 use crate::chart_data;
 use crate::route::Page;
@@ -101,7 +103,7 @@ fn row_statistics(ui: UiState, app: &str, view_index: usize, key: &ViewKey) -> O
     let workers = model.catalogue().get(app).map_or(&[][..], |entry| &entry.workers);
     let worker = workers.iter().find(|worker| Some(&worker.worker) == key.worker.as_ref());
     let gone_since_ns = worker.filter(|worker| !worker.connected).map(|worker| worker.since_ns);
-    Some(RowStatistics { view, ingestion, gone_since_ns, returns: worker.map_or(0, |worker| worker.returns) })
+    Some(RowStatistics { view, ingestion, gone_since_ns, returns: worker.map_or(0, |worker| worker.reconnects) })
 }
 
 /// What is unusual about a row, in words.
@@ -117,4 +119,14 @@ fn row_flag(ui: UiState, row: &RowStatistics) -> Option<impl IntoView + use<>> {
         return None;
     };
     Some(view! { <span class="flag" title=tooltip use:text_content=text></span> })
+}
+
+/// Navigates to `address` after a click on its row, unless the click was on the row's link or selected text.
+pub(super) fn open_row(event: &MouseEvent, address: &str) {
+    let target = event.target().and_then(|target| target.dyn_into::<web_sys::Element>().ok());
+    let is_link = target.and_then(|element| element.closest("a").ok().flatten()).is_some();
+    let selection = web_sys::window().and_then(|window| window.get_selection().ok().flatten());
+    if !is_link && selection.is_none_or(|selection| selection.is_collapsed()) {
+        browser::navigate(address);
+    }
 }

@@ -9,8 +9,8 @@ use super::cells::{Rate, percentile_cells, throughput_cells};
 use super::format::exact_rate;
 use super::live_text::text_content;
 use super::name::{NameLink, display_name};
-use super::table::open_row;
 use super::table_row::PERCENTILE_COLUMNS;
+use super::table_row::open_row;
 use super::{AppName, UiState, page_address, use_ui};
 use crate::browser;
 use crate::route::Page;
@@ -65,7 +65,7 @@ fn worker_summary(ui: UiState, app: &str, worker: &str) -> Option<WorkerSummary>
 
 #[component]
 fn WorkerCells(summary: WorkerSummary, utc_offset: UtcOffset) -> impl IntoView {
-    let WorkerSummary { entry: WorkerEntry { connected, since_ns, returns, .. }, statistics, state_age } = summary;
+    let WorkerSummary { entry: WorkerEntry { connected, since_ns, reconnects, .. }, statistics, state_age } = summary;
     let (class, state) = if connected { ("state up", "connected") } else { ("state gone", "gone") };
     let since = format!(" since {} ({})", utc_offset.time(since_ns), format::age(state_age));
     let statistics = statistics.as_ref();
@@ -77,7 +77,7 @@ fn WorkerCells(summary: WorkerSummary, utc_offset: UtcOffset) -> impl IntoView {
             <span use:text_content=state.to_owned()></span>
             <span class="sub" use:text_content=since></span>
         </td>
-        <td class="number" data-head="returns" use:text_content=returns.to_string()></td>
+        <td class="number" data-head="returns" use:text_content=reconnects.to_string()></td>
         <td class="number" data-head="events/s" title=exact_rate(recent_rate)><Rate per_second=recent_rate/></td>
         {percentile_cells(statistics, PERCENTILE_COLUMNS)}
         {throughput_cells(throughput, None)}
