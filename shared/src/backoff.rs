@@ -1,26 +1,26 @@
-//! How long to wait before the next attempt to connect: exponential with full jitter.
+//! The delay before a reconnect: exponential backoff with full jitter.
 //!
-//! Full jitter (each delay uniform between nothing and the current ceiling) spreads the return of many viewers after a
-//! relay restarts; see "Exponential Backoff And Jitter", AWS Architecture Blog, 2015. The ceiling grows by half and is not
-//! doubled: after an outage of a second, 99 of 100 viewers are then back within two seconds and not four, because a few short
-//! delays in a row no longer earn a very long one. Chance is an argument.
+//! With full jitter, each delay is uniformly distributed between zero and the current ceiling. It spreads the reconnects of many
+//! viewers after a relay restart; see "Exponential Backoff And Jitter", AWS Architecture Blog, 2015. The ceiling grows by half instead
+//! of doubling: after an outage of one second, 99 % of the viewers are then connected within two seconds instead of four. Random
+//! numbers are arguments.
 
-/// Ceiling of the first delay in milliseconds.
+/// Ceiling of the first delay, in milliseconds.
 pub const FIRST_CEILING_MS: u32 = 500;
-/// Ceiling of every later delay in milliseconds.
+/// Maximum ceiling of later delays, in milliseconds.
 pub const MAX_CEILING_MS: u32 = 15_000;
 
-/// Most that the first attempt at another relay waits, in milliseconds.
+/// Maximum delay before the first attempt to connect to another relay, in milliseconds.
 const SPREAD_MS: u32 = 250;
 
-/// The delay in milliseconds before going to another relay, for a uniformly random `chance`: short, but not the same for all
-/// viewers of a relay that is lost.
+/// The delay before connecting to another relay, in milliseconds, for a uniformly random `chance`. It is short, but different for
+/// each viewer of the failed relay.
 #[must_use]
 pub const fn failover_delay_ms(chance: u32) -> u32 {
     chance % SPREAD_MS
 }
 
-/// The delay in milliseconds before attempt number `attempt` (the first is 0), for a uniformly random `chance`.
+/// The delay before attempt number `attempt` (the first is 0), in milliseconds, for a uniformly random `chance`.
 ///
 /// ```
 /// use joey_shared::backoff::delay_ms;

@@ -1,4 +1,4 @@
-//! Durations, rates, counts and ages as people read them: three significant digits, one unit, exact powers of two.
+//! Formats durations, rates, counts and ages for display: three significant digits and one unit.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -6,7 +6,7 @@ use alloc::string::{String, ToString};
 use crate::histogram::QuantileRange;
 use crate::wire::RejectedName;
 
-/// A number and its unit, apart, so that a page can tone the unit down.
+/// A number and its unit. They are separate, so that the page can style the unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quantity {
     /// The number.
@@ -23,24 +23,24 @@ impl core::fmt::Display for Quantity {
 }
 
 impl Quantity {
-    /// With a thin space between the two, as charts have it.
+    /// Formats it with a thin space, for charts.
     #[must_use]
     pub fn thin(&self) -> String {
         if self.unit.is_empty() { self.number.clone() } else { format!("{}\u{2009}{}", self.number, self.unit) }
     }
 }
 
-/// Units of time with their lengths in ns, shortest first.
+/// Units of time with their lengths in ns, in ascending order.
 const DURATIONS: [(u128, &str); 4] = [(1, "ns"), (1_000, "µs"), (1_000_000, "ms"), (1_000_000_000, "s")];
 
-/// A duration of `ns`: `999 ns`, `16.8 ms`, `1.05 s`.
+/// Formats a duration of `ns`: `999 ns`, `16.8 ms`, `1.05 s`.
 #[must_use]
 pub fn duration(ns: u128) -> Quantity {
     let (length, unit) = unit_of(ns);
     Quantity { number: three_digits(ns, length), unit }
 }
 
-/// A quantile's range in the unit of its upper bound: `16.8–33.6 ms`. One value where both ends look the same.
+/// Formats a quantile's range in the unit of its upper bound: `16.8–33.6 ms`. One value if both bounds look the same.
 #[must_use]
 pub fn range(range: QuantileRange) -> Quantity {
     let (length, unit) = unit_of(range.high);
@@ -48,7 +48,7 @@ pub fn range(range: QuantileRange) -> Quantity {
     Quantity { number: if low == high { high } else { format!("{low}–{high}") }, unit }
 }
 
-/// The two ends of a quantile's range in one unit, for pages that set them apart.
+/// Formats the two bounds of a quantile's range in one unit, for pages that show them separately.
 #[must_use]
 pub fn range_ends(range: QuantileRange) -> (String, Quantity) {
     let (length, unit) = unit_of(range.high);
@@ -56,52 +56,52 @@ pub fn range_ends(range: QuantileRange) -> (String, Quantity) {
 }
 
 fn unit_of(ns: u128) -> (u128, &'static str) {
-    // A number that would round up to 1000 takes the next unit.
+    // A number that would be rounded up to 1000 uses the next unit.
     DURATIONS.into_iter().rev().find(|&(length, _)| ns * 2_000 >= length * 1_999).unwrap_or(DURATIONS[0])
 }
 
-/// `value / unit` with three significant digits, rounded half up; whole numbers below a thousand keep no decimals.
+/// Formats `value / unit` with three significant digits, rounded half up. The smallest unit has no decimals.
 fn three_digits(value: u128, unit: u128) -> String {
     if unit == 1 || value == 0 {
-        return digits(value);
+        return value.to_string();
     }
-    // Below a tenth three decimals must do: the other end of a range has set the unit.
+    // Below a tenth, three decimals are enough: the upper bound of the range determines the unit.
     for (decimals, scale) in [(3, 1_000), (2, 100), (1, 10)] {
         let scaled = (value * scale + unit / 2) / unit;
         if scaled < 1_000 {
             return decimal(scaled as u64, decimals);
         }
     }
-    digits((value + unit / 2) / unit)
+    ((value + unit / 2) / unit).to_string()
 }
 
-/// `scaled`, which is a number times ten to the power of `decimals`, with that many decimals: `0.050` of 50 and 3.
+/// Formats `scaled / 10^decimals` with this number of decimals: `0.050` for 50 and 3.
 #[must_use]
 pub fn decimal(scaled: u64, decimals: u32) -> String {
     let scale = 10_u64.pow(decimals);
     format!("{}.{:0width$}", scaled / scale, scaled % scale, width = decimals as usize)
 }
 
-/// Units of large numbers in thousandths, smallest first.
+/// Units of large numbers in thousandths, in ascending order.
 const THOUSANDS: [(u128, &str); 5] =
     [(1_000, ""), (1_000_000, "k"), (1_000_000_000, "M"), (1_000_000_000_000, "G"), (1_000_000_000_000_000, "T")];
 
-/// A rate in whole thousandths. Integers do for the screen, and keep the printing of floats out of the bundle.
+/// Converts a rate to whole thousandths, which are formatted exactly.
 fn thousandths(per_second: f64) -> u128 {
     (per_second * 1_000.0 + 0.5) as u128
 }
 
-/// Events per second: `0`, `12.5`, `141 k`, `2.50 M`; the unit of a rate is left to its surroundings.
+/// Formats events per second: `0`, `12.5`, `141 k`, `2.50 M`. The caller adds the unit.
 #[must_use]
 pub fn rate(per_second: f64) -> Quantity {
     let rate = thousandths(per_second);
     let (size, unit) =
         THOUSANDS.into_iter().rev().find(|&(size, _)| rate * 2_000 >= size * 1_999).unwrap_or(THOUSANDS[0]);
     let is_whole = size == 1_000 && rate.is_multiple_of(size);
-    Quantity { number: if is_whole { digits(rate / size) } else { three_digits(rate, size) }, unit }
+    Quantity { number: if is_whole { (rate / size).to_string() } else { three_digits(rate, size) }, unit }
 }
 
-/// A rate in full, to the thousandth: `28 920.5`.
+/// Formats a rate with all digits, to the thousandth: `28 920.5`.
 #[must_use]
 pub fn exact_rate(per_second: f64) -> String {
     let rate = thousandths(per_second);
@@ -112,21 +112,10 @@ pub fn exact_rate(per_second: f64) -> String {
     }
 }
 
-/// `number` in decimal. One of more than 64 bits, which no real producer comes near, is printed in two parts: the printing of
-/// such numbers would be 0.5 KB of the gzipped bundle.
-#[must_use]
-pub fn digits(number: u128) -> String {
-    const PART: u128 = 10_u128.pow(18);
-    match u64::try_from(number) {
-        Ok(number) => number.to_string(),
-        Err(_) => format!("{}{:018}", digits(number / PART), (number % PART) as u64),
-    }
-}
-
-/// A count in full, its thousands apart by narrow no-break spaces: `57 841`.
+/// Formats a count with all digits, grouped by narrow no-break spaces: `57 841`.
 #[must_use]
 pub fn count(count: u128) -> String {
-    let digits = digits(count);
+    let digits = count.to_string();
     let mut grouped = String::with_capacity(digits.len() * 2);
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {
@@ -137,7 +126,7 @@ pub fn count(count: u128) -> String {
     grouped
 }
 
-/// How long ago or for how long, coarsely: `now`, `12 s`, `3 min`, `2 h`, `5 d`.
+/// Formats an age or a span: `now`, `12 s`, `3 min`, `2 h`, `5 d`.
 #[must_use]
 pub fn age(seconds: u64) -> String {
     match seconds {
@@ -149,14 +138,14 @@ pub fn age(seconds: u64) -> String {
     }
 }
 
-/// How far a clock is off whose times need `offset_ns` added to be right: `30 s behind`, `2 h ahead`.
+/// Formats the clock offset `offset_ns`, which has to be added to the times of the clock: `30 s behind`, `2 h ahead`.
 #[must_use]
 pub fn clock_offset(offset_ns: i64) -> String {
     let off = age(offset_ns.unsigned_abs().div_ceil(1_000_000_000));
     format!("{off} {}", if offset_ns < 0 { "ahead" } else { "behind" })
 }
 
-/// What to say of `frames` that were refused for a name in them, of which the newest are `names`.
+/// Describes the number of `frames` that were rejected because of invalid names, and the newest of these `names`.
 #[must_use]
 pub fn rejected_names(frames: u64, names: &[RejectedName]) -> String {
     let frames = if frames == 1 { "1 frame was".to_string() } else { format!("{} frames were", count(frames.into())) };
@@ -207,14 +196,6 @@ mod tests {
         ];
         for ((low, high), text) in expected {
             assert_eq!(range(QuantileRange { low, high }).to_string(), text);
-        }
-    }
-
-    #[test]
-    fn digits_are_those_of_the_standard_library() {
-        let part = 10_u128.pow(18);
-        for number in [0, 7, u128::from(u64::MAX), 1 << 64, 65 << 64, 19 * part, part * part + 3, u128::MAX] {
-            assert_eq!(digits(number), number.to_string());
         }
     }
 

@@ -1,16 +1,16 @@
 //! The latency histogram: 65 power-of-two bins of exact integer counts.
 //!
-//! The bins are those of Wallaroo's producer: bin 0 counts the value 0, bin `i` counts `2^(i-1) <= ns < 2^i`. Merging two
-//! histograms adds their bins, so a histogram of any set of workers over any span of time is exact. What a sum of bins
-//! cannot tell is where inside a bin a value lay; a quantile is therefore an honest range, never a point.
+//! The bins are those of Wallaroo: bin 0 counts the value 0, bin `i` counts `2^(i-1) <= ns < 2^i`. Merging two histograms adds their
+//! bins, so a histogram of any set of workers over any span of time is exact. The position of a value within its bin is unknown.
+//! A quantile is therefore a range, never a point.
 //!
-//! | operation | can it fail? |
+//! | operation | failure |
 //! |---|---|
-//! | [`Histogram::record`], [`Histogram::merge`] | no: a bin that would overflow stays at `u64::MAX` |
-//! | [`Histogram::quantile`] | no: `None` when nothing was counted |
-//! | [`bin_low`], [`bin_high`] | panic when the bin is above 64, which is a bug of the caller |
+//! | [`Histogram::record`], [`Histogram::merge`] | none: a bin saturates at `u64::MAX` |
+//! | [`Histogram::quantile`] | `None` if the histogram is empty |
+//! | [`bin_low`], [`bin_high`] | panic if the bin is above 64 |
 
-/// Number of bins. Bin 64 counts values from `2^63` up.
+/// Number of bins. Bin 64 counts the values from `2^63` on.
 pub const BINS: usize = 65;
 
 /// The bin that counts a duration of `ns` nanoseconds, in `0..=64`.
@@ -26,45 +26,45 @@ pub const fn bin_of(ns: u64) -> usize {
     (u64::BITS - ns.leading_zeros()) as usize
 }
 
-/// The least duration, in nanoseconds, that `bin` counts.
+/// The lower bound of `bin`, inclusive, in ns.
 ///
 /// # Panics
-/// When `bin` is above 64.
+/// If `bin` is above 64.
 #[must_use]
 pub const fn bin_low(bin: usize) -> u64 {
     assert!(bin < BINS);
     if bin == 0 { 0 } else { 1 << (bin - 1) }
 }
 
-/// The least duration, in nanoseconds, that is too long for `bin`: its exclusive upper bound, up to `2^64`.
+/// The upper bound of `bin`, exclusive, in ns, up to `2^64`.
 ///
 /// # Panics
-/// When `bin` is above 64.
+/// If `bin` is above 64.
 #[must_use]
 pub const fn bin_high(bin: usize) -> u128 {
     assert!(bin < BINS);
     1 << bin
 }
 
-/// A quantile in millionths, so that ranks are computed in integers. `0..=1_000_000`.
+/// A quantile in millionths, `0..=1_000_000`. Ranks are computed in integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Quantile(u32);
 
 impl Quantile {
     /// The median.
     pub const P50: Self = Self(500_000);
-    /// Nine in ten.
+    /// The 90th percentile.
     pub const P90: Self = Self(900_000);
-    /// Nineteen in twenty.
+    /// The 95th percentile.
     pub const P95: Self = Self(950_000);
-    /// Two nines.
+    /// The 99th percentile.
     pub const P99: Self = Self(990_000);
-    /// Three nines.
+    /// The 99.9th percentile.
     pub const P999: Self = Self(999_000);
-    /// Four nines.
+    /// The 99.99th percentile.
     pub const P9999: Self = Self(999_900);
 
-    /// The quantile of `millionths`; `None` above one million.
+    /// Creates the quantile of `millionths`; `None` above one million.
     #[must_use]
     pub const fn from_millionths(millionths: u32) -> Option<Self> {
         if millionths <= 1_000_000 { Some(Self(millionths)) } else { None }
@@ -76,35 +76,45 @@ impl Quantile {
         self.0
     }
 
-    /// The rank of this quantile among `count` values: `ceil(q * count)`, but at least 1.
+    /// The rank of this quantile among `count` values: `ceil(q * count)`, at least 1.
     #[must_use]
     pub const fn rank(self, count: u128) -> u128 {
-        // `count` is at most 65 * u64::MAX, so the product stays far below u128::MAX.
+        // `count` is at most 65 * u64::MAX, so the product cannot overflow.
         let rank = (count * self.0 as u128).div_ceil(1_000_000);
         if rank == 0 { 1 } else { rank }
     }
 }
 
-/// The range that holds a quantile: `low <= value < high`, in nanoseconds.
+/// The range that contains a quantile: `low <= value < high`, in ns.
 ///
-/// It is the range of one bin, drawn in to the recorded minimum and maximum. Where the maximum was recorded, `high` is
-/// that maximum and included.
+/// It is the range of one bin, clamped to the recorded minimum and maximum. In the bin of the maximum, `high` is the maximum and
+/// inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuantileRange {
-    /// Lower bound, included.
+    /// Lower bound, inclusive.
     pub low: u64,
-    /// Upper bound; up to `2^64`, hence wider than a duration.
+    /// Upper bound, up to `2^64`.
     pub high: u128,
 }
 
-/// Counts of durations by power-of-two bin, with the exact extremes.
+/// Counts of durations in power-of-two bins, with the exact minimum and maximum.
+///
+/// ```
+/// use joey_shared::histogram::{Histogram, Quantile};
+/// let mut histogram = Histogram::default();
+/// for ns in [100, 120, 130, 900] {
+///     histogram.record(ns);
+/// }
+/// let p50 = histogram.quantile(Quantile::P50).expect("it is not empty");
+/// assert_eq!((p50.low, p50.high), (100, 128));
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Histogram {
-    /// Counts, index as in [`bin_of`].
+    /// Counts by bin, see [`bin_of`].
     pub bins: [u64; BINS],
-    /// The shortest recorded duration in ns; `u64::MAX` while nothing is recorded.
+    /// The shortest recorded duration, in ns; `u64::MAX` if there is none.
     pub min_ns: u64,
-    /// The longest recorded duration in ns; 0 while nothing is recorded.
+    /// The longest recorded duration, in ns; 0 if there is none.
     pub max_ns: u64,
 }
 
@@ -123,7 +133,7 @@ impl core::fmt::Debug for Histogram {
 }
 
 impl Histogram {
-    /// Counts one duration.
+    /// Records one duration, in ns.
     pub fn record(&mut self, ns: u64) {
         let bin = &mut self.bins[bin_of(ns)];
         *bin = bin.saturating_add(1);
@@ -131,7 +141,7 @@ impl Histogram {
         self.max_ns = self.max_ns.max(ns);
     }
 
-    /// Adds every count of `other`. Order and grouping of merges do not matter.
+    /// Adds all counts of `other`. The order and grouping of merges do not matter.
     pub fn merge(&mut self, other: &Self) {
         for (mine, theirs) in self.bins.iter_mut().zip(&other.bins) {
             *mine = mine.saturating_add(*theirs);
@@ -142,32 +152,33 @@ impl Histogram {
         }
     }
 
-    /// How many durations are counted; at most `65 * u64::MAX`.
+    /// Number of recorded durations, at most `65 * u64::MAX`.
     #[must_use]
     pub fn count(&self) -> u128 {
         self.bins.iter().map(|&count| u128::from(count)).sum()
     }
 
-    /// Whether nothing is counted.
+    /// Whether nothing was recorded.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bins.iter().all(|&count| count == 0)
     }
 
-    /// The recorded extremes in ns, where something was counted and the producer's figures make sense.
+    /// The recorded minimum and maximum, in ns; `None` if the histogram is empty or the producer's values are inconsistent.
     #[must_use]
     pub fn extremes(&self) -> Option<(u64, u64)> {
         (!self.is_empty() && self.min_ns <= self.max_ns).then_some((self.min_ns, self.max_ns))
     }
 
-    /// The bins that count something, as `(bin, count)` in ascending order.
+    /// The bins with a count, as `(bin, count)` in ascending order.
     pub fn occupied(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
         self.bins.iter().copied().enumerate().filter(|&(_, count)| count > 0)
     }
 
-    /// The range that holds quantile `q`: the bin of rank `ceil(q * count)`, drawn in to the recorded extremes.
+    /// The range that contains quantile `q`: the bin of rank `ceil(q * count)`, clamped to the recorded minimum and maximum. `None` if
+    /// the histogram is empty.
     ///
-    /// `None` when nothing is counted. This is the one place where a quantile is computed.
+    /// All quantiles are computed here.
     #[must_use]
     pub fn quantile(&self, q: Quantile) -> Option<QuantileRange> {
         let rank = q.rank(self.count());
@@ -181,9 +192,9 @@ impl Histogram {
         None
     }
 
-    /// The range of `bin`, drawn in to the recorded extremes where they lie inside it.
+    /// The range of `bin`, clamped to the recorded minimum and maximum if they are inside it.
     ///
-    /// An extreme outside its bin is a producer's mistake and must not turn the range inside out.
+    /// A minimum or maximum outside its bin is an error of the producer. It must not invert the range.
     fn range_of(&self, bin: usize) -> QuantileRange {
         let (mut low, mut high) = (bin_low(bin), bin_high(bin));
         if let Some((min_ns, max_ns)) = self.extremes() {

@@ -1,60 +1,60 @@
-//! What a histogram is about, and what a viewer may subscribe to.
+//! Series, topics and names.
 //!
-//! A series is structured, never a joined string: names may hold `:`, `@`, `*`, `/` or spaces, and the hub that Joey
-//! replaces lost a whole worker over one of them. Names are checked once, where they come in, by [`check_name`].
+//! The names of a series are separate fields, never a joined string, because names may contain `:`, `@`, `*`, `/` or spaces. The hub
+//! that Joey replaces lost a whole worker because of one of these. [`check_name`] checks each name once, when it arrives.
 
 use alloc::string::String;
 use core::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
-/// Longest name in bytes. Long enough for any name met in practice, short enough that names cannot fill memory.
+/// Maximum length of a name, in bytes. It allows all known names, and names cannot fill the memory.
 pub const NAME_BYTES_MAX: usize = 255;
 
 /// The category of time spent in one computation.
 pub const COMPUTATION: &str = "computation";
-/// The category of time from a source to the end of a pipeline, reported by the worker where it completes.
+/// The category of time from a source to the end of a pipeline, reported by the worker on which the pipeline ends.
 pub const START_TO_END: &str = "start-to-end";
 /// The category of time from entering a worker to completion or hand-off.
 pub const NODE_INGRESS_EGRESS: &str = "node-ingress-egress";
-/// The category of counts at a pipeline's sources; its values are counts only, not latencies.
+/// The category of counts at the sources of a pipeline. It has no latencies.
 pub const PIPELINE_INGESTION: &str = "pipeline-ingestion";
 
-/// What one histogram stream of an application is about.
+/// The names that identify a series of an application.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SeriesKey {
     /// What is measured: [`COMPUTATION`], [`START_TO_END`], [`NODE_INGRESS_EGRESS`], [`PIPELINE_INGESTION`] or any other.
     pub category: String,
-    /// The pipeline it belongs to.
+    /// The pipeline.
     pub pipeline: String,
     /// The worker that reported it.
     pub worker: String,
-    /// The metric's own name, for example a computation's.
+    /// The name of the metric, for example of a computation.
     pub name: String,
 }
 
-/// What a viewer subscribes to: a filter on one application's log.
+/// What a viewer subscribes to: an application and a filter on its log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Topic {
     /// The application.
     pub app: String,
-    /// Which of its updates.
+    /// Selects its updates.
     pub filter: Filter,
 }
 
-/// Which updates of an application's log a topic takes.
+/// Selects updates of an application's log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Filter {
-    /// All of them.
+    /// All updates.
     All,
-    /// Those of one category.
+    /// The updates of one category.
     Category(String),
-    /// Those of one series.
+    /// The updates of one series.
     Series(SeriesKey),
 }
 
 impl Filter {
-    /// Whether updates of `series` pass.
+    /// Whether the filter matches the updates of `series`.
     #[must_use]
     pub fn matches(&self, series: &SeriesKey) -> bool {
         match self {
@@ -64,7 +64,7 @@ impl Filter {
         }
     }
 
-    /// Whether its names are such as a series can have; one that is not passes nothing.
+    /// Whether its names are valid. A filter with invalid names matches no series.
     #[must_use]
     pub fn has_valid_names(&self) -> bool {
         let names = match self {
@@ -77,7 +77,7 @@ impl Filter {
         names.iter().all(|name| check_name(name.as_bytes()).is_ok())
     }
 
-    /// Whether everything that passes `other` passes this filter too. Filters nest: two overlap only if one covers the other.
+    /// Whether this filter matches everything that `other` matches. Of two filters that overlap, one always covers the other.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         match (self, other) {
@@ -90,14 +90,14 @@ impl Filter {
     }
 }
 
-/// Why a name was refused.
+/// Why a name was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NameError {
-    /// Longer than [`NAME_BYTES_MAX`].
+    /// It is longer than [`NAME_BYTES_MAX`].
     TooLong,
-    /// Not UTF-8.
+    /// It is not UTF-8.
     NotUtf8,
-    /// Holds a control character, or one that reorders or hides the text around it on a screen.
+    /// It contains a control character, or a character that reorders or hides text on a screen.
     Unprintable,
 }
 
@@ -111,10 +111,10 @@ impl fmt::Display for NameError {
     }
 }
 
-/// Characters of a refused name that are shown.
+/// Maximum number of displayed characters of a rejected name.
 const SHOWN_CHARS_MAX: usize = 48;
 
-/// A name that was refused, safe to show: cut where it is long, and with an escape for each character that cannot be shown.
+/// Makes a rejected name safe for display: shortens it, and escapes each unprintable character.
 #[must_use]
 pub fn escape_name(bytes: &[u8]) -> String {
     let front = bytes.get(..4 * SHOWN_CHARS_MAX).unwrap_or(bytes);
@@ -134,25 +134,25 @@ pub fn escape_name(bytes: &[u8]) -> String {
     shown
 }
 
-/// Takes the name in `bytes`, if it may be shown as it is.
+/// Returns the name in `bytes` if it is valid.
 ///
 /// # Errors
-/// See [`NameError`]; a refused name refuses its whole frame, and the sender cannot mend it on this connection.
+/// See [`NameError`]. A frame with an invalid name is rejected as a whole.
 pub fn check_name(bytes: &[u8]) -> Result<&str, NameError> {
     if bytes.len() > NAME_BYTES_MAX {
         return Err(NameError::TooLong);
     }
     let name = core::str::from_utf8(bytes).map_err(|_| NameError::NotUtf8)?;
-    // Most names are plain, and a relay checks five of them in every frame.
+    // Most names are ASCII, and a relay checks five names in each frame.
     if bytes.iter().fold(true, |is_plain, byte| is_plain & (b' '..=b'~').contains(byte)) {
         return Ok(name);
     }
     if name.chars().any(is_unprintable) { Err(NameError::Unprintable) } else { Ok(name) }
 }
 
-/// Control characters, and the invisible ones that can make one name look like another: bidirectional marks, embeddings,
-/// overrides and isolates, zero-width spaces, the byte order mark. Right-to-left letters themselves are welcome, and so are the
-/// joiners (U+200C and U+200D), without which Persian, Hindi and many emoji cannot be written.
+/// Whether `c` is a control character or an invisible character that can make one name look like another: bidirectional marks,
+/// embeddings, overrides and isolates, zero-width spaces, the byte order mark. Right-to-left letters are allowed. So are the joiners
+/// (U+200C and U+200D), which Persian, Hindi and many emoji need.
 fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')

@@ -1,17 +1,17 @@
-//! Messages in a stream of bytes, each with its length before it: how the protocol travels where no WebSocket gets through.
+//! Length-prefixed messages in a byte stream: the transport of the protocol for networks that block WebSockets.
 //!
-//! `shared/README.md` is the specification. A length is checked before anything is kept for it, and any bytes give records
-//! or an error.
+//! `shared/README.md` is the specification. A length is checked before anything is allocated for it. Any bytes decode to records or to
+//! an error.
 
 use alloc::vec::Vec;
 
 use crate::wire::WireError;
 
-/// The bit of a length that tells a notice from a message.
+/// The bit of a length that marks a notice.
 const NOTICE: u32 = 1 << 31;
-/// The code of the notice that opens a stream; its text is the stream's id. Every other code ends it.
+/// The code of the notice that opens a stream. Its text is the stream's ID. Any other code ends the stream.
 pub const OPENED: u16 = 0;
-/// Longest record that a viewer believes in, in bytes: twice what a relay lets wait for one.
+/// Maximum length of a record that a viewer accepts, in bytes: twice the maximum that a relay queues for one viewer.
 pub const RECORD_BYTES_MAX: usize = 8 << 20;
 
 /// One record of a stream.
@@ -19,25 +19,25 @@ pub const RECORD_BYTES_MAX: usize = 8 << 20;
 pub enum Record<'a> {
     /// A message of the protocol.
     Message(&'a [u8]),
-    /// What the stream says of itself: [`OPENED`] and its id, or a code of [`crate::close`] and the reason.
+    /// A notice about the stream: [`OPENED`] and its ID, or a code of [`crate::close`] and the reason.
     Notice(u16, &'a str),
 }
 
-/// What goes before a message of `length` bytes.
+/// The header of a message of `length` bytes.
 #[must_use]
 pub const fn record_header(length: usize) -> [u8; 4] {
-    // No message comes near 2 GiB.
+    // Messages are much shorter than 2 GiB.
     (length as u32).to_le_bytes()
 }
 
-/// A whole notice. Both ends know its codes; the text is for people, or the id.
+/// Encodes a notice.
 #[must_use]
 pub fn encode_notice(code: u16, text: &str) -> Vec<u8> {
     let length = (2 + text.len()) as u32 | NOTICE;
     [&length.to_le_bytes(), &code.to_le_bytes()[..], text.as_bytes()].concat()
 }
 
-/// Takes records out of bytes, however these are cut.
+/// Decodes records from chunks of bytes of any length.
 ///
 /// ```
 /// use joey_shared::stream::{Record, Records};
@@ -54,18 +54,18 @@ pub struct Records {
 }
 
 impl Records {
-    /// Adds bytes behind those that are there.
+    /// Appends received bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.bytes.drain(..self.taken);
         self.taken = 0;
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next record, once it is whole.
+    /// Returns the next record if it is complete.
     ///
     /// # Errors
-    /// When it claims more than `longest` bytes, or is a notice without a code or whose text is none. Nothing that follows
-    /// can be told apart then.
+    /// Fails if the record is longer than `longest` bytes, or if it is a notice without a code or without valid UTF-8. The rest of the
+    /// stream cannot be decoded after that.
     pub fn take(&mut self, longest: usize) -> Result<Option<Record<'_>>, WireError> {
         let rest = self.bytes.get(self.taken..).unwrap_or_default();
         let Some((head, rest)) = rest.split_first_chunk() else { return Ok(None) };
@@ -84,7 +84,7 @@ impl Records {
         Ok(Some(Record::Notice(u16::from_le_bytes(*code), text)))
     }
 
-    /// Whether nothing is left over.
+    /// Whether all bytes were decoded.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.taken == self.bytes.len()
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_apart_is_an_error() {
+    fn malformed_records_are_errors() {
         assert_eq!(read(&[&record_header(301)]), Err(WireError::TooLong));
         assert_eq!(read(&[&[1, 0, 0, 0x80, 7]]), Err(WireError::Malformed));
         assert_eq!(read(&[&[3, 0, 0, 0x80, 7, 0, 0xff]]), Err(WireError::Malformed));
@@ -126,7 +126,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn records_read_back_however_they_are_cut(
+        fn records_are_decoded_from_chunks_of_any_length(
             written in prop::collection::vec((any::<Option<u16>>(), "[a-zä]{0,90}"), 0..9),
             cut in 1_usize..40,
         ) {
@@ -141,7 +141,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_records_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn any_bytes_decode_to_records_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = read(&[&bytes]);
         }
     }

@@ -1,9 +1,9 @@
-//! The WebSocket protocol `joey.v1`: what relay and viewer say to each other.
+//! The WebSocket protocol `joey.v1` between relay and viewer.
 //!
-//! Every message is one binary WebSocket message and one postcard value of [`ServerMessage`] or [`ClientMessage`].
-//! `shared/README.md` is the specification, with hex examples that the tests here check. The enums grow only at their
-//! ends; anything else is a new subprotocol. Decoding is total: any bytes give a message or an error, never a panic, and no
-//! length that a peer claims is allocated before its bytes are there.
+//! Each binary WebSocket message is one postcard value of [`ServerMessage`] or [`ClientMessage`]. `shared/README.md` is the
+//! specification. Its hex examples are tests in this module. New variants are added at the end of an enum; any other change needs a
+//! new subprotocol. Decoding accepts any bytes: it returns a message or an error and never panics. It allocates nothing for a length
+//! before the bytes have arrived.
 
 mod batch;
 mod bins;
@@ -16,138 +16,138 @@ pub use self::batch::{BatchHead, Blob, Update, Updates, UpdatesWriter};
 pub use self::bins::{PackedBins, Span, SparseBins, span_of};
 use crate::series::{NameError, SeriesKey, Topic};
 
-/// The WebSocket subprotocol that both ends name.
+/// The WebSocket subprotocol.
 pub const SUBPROTOCOL: &str = "joey.v1";
-/// The protocol's version, first thing in the relay's hello.
+/// The protocol version, the first field of the relay's hello.
 pub const VERSION: u16 = 1;
-/// Longest message that a relay accepts from a viewer, in bytes.
+/// Maximum length of a message from a viewer, in bytes.
 pub const CLIENT_BYTES_MAX: usize = 16 * 1024;
-/// Addresses that a viewer knows at most.
+/// Maximum number of relay addresses in a message.
 pub const RELAYS_MAX: usize = 16;
 
-/// From relay to viewer. New kinds are added at the end.
+/// A message from relay to viewer. Add new variants at the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ServerMessage<'a> {
     /// The first message on every connection.
     Hello(Hello<'a>),
-    /// Applications that exist, and their workers.
+    /// The applications and their workers.
     Catalogue {
-        /// Whether this is everything (it replaces what the viewer knows) or only what changed.
+        /// Whether this is the whole catalogue, which replaces the viewer's, or only the changed entries.
         full: bool,
         /// The applications.
         apps: Vec<AppEntry>,
         /// Whether this message ends the list.
         last: bool,
     },
-    /// Answer to a subscription: what will come, from where on, and what is missing.
+    /// The answer to a subscription: its feed, where it starts, and what is missing.
     Subscribed(Subscribed),
-    /// Updates of one feed, the same bytes for every viewer of it.
+    /// Updates of one feed. All viewers of the feed receive the same bytes.
     Batch {
-        /// Which part of the log this covers, and what the updates are relative to.
+        /// The range of the log, and the base of the first update.
         head: BatchHead,
-        /// The updates; read them with [`BatchHead::read`].
+        /// The updates. [`BatchHead::read`] decodes them.
         #[serde(borrow)]
         updates: Blob<'a>,
     },
-    /// Part of a feed that the relay no longer holds, and that this viewer will not get.
+    /// A part of a feed that the relay no longer retains. This viewer will not receive it.
     Gap {
         /// The feed.
         feed: u32,
-        /// First number missing.
+        /// First missing sequence number.
         from: u64,
-        /// Last number missing.
+        /// Last missing sequence number.
         to: u64,
     },
-    /// Sent when nothing else was for a while: the connection lives, and this is how far each feed has come.
+    /// Sent when nothing else was sent for a while. It shows that the connection works, and the position of each feed.
     Heartbeat {
-        /// The relay's clock, in ns since the Unix epoch.
+        /// The relay's time, in ns since the Unix epoch.
         now_ns: u64,
-        /// `(feed, last number covered by what was sent)` for each feed of this viewer, so that it sees when the tail is lost.
+        /// `(feed, last sequence number sent)` for each feed of this viewer, so that it detects a lost tail.
         sent: Vec<(u32, u64)>,
     },
-    /// A subscription that was not made.
+    /// A rejected subscription.
     SubscribeFailed {
-        /// The viewer's number for the subscription.
+        /// The viewer's number of the subscription.
         sub: u32,
-        /// Why.
+        /// The reason.
         reason: SubscribeError,
     },
-    /// Names and numbers of series: before [`ServerMessage::Subscribed`] those of the topic, and the answer to
-    /// [`ClientMessage::Describe`]. A long list comes in several messages.
+    /// Names and numbers of series. The relay sends those of a topic before [`ServerMessage::Subscribed`], and those of an
+    /// application in answer to [`ClientMessage::Describe`]. It splits a long list into several messages.
     Series {
         /// The application.
         app: String,
         /// The epoch of the log that the numbers belong to.
         epoch: u64,
-        /// Some of its series; those of one category in the order in which they were first seen.
+        /// Some of its series. Those of one category are in the order in which they were first received.
         series: Vec<SeriesEntry>,
         /// Whether this message ends the list.
         last: bool,
     },
-    /// What a stretch of a feed adds up to, in place of its batches: for a viewer that reads too slowly for them, and for the
-    /// time before the batches that the relay still holds. No count is lost, only which update it came with.
+    /// The sum of a range of a feed, instead of its batches. The relay sends it to viewers that read too slowly, and for history that
+    /// is older than the retained batches. No count is lost; only time resolution is.
     Rollup {
-        /// As in a batch: which part of the log this covers.
+        /// The range of the log, as in a batch.
         head: BatchHead,
-        /// One item for each series and ten seconds of period ends: the sum of its updates, from the start of the first to the
-        /// end of the last. An item's number means nothing.
+        /// One item for each series and each ten seconds of period ends: the sum of the updates, from the start of the first to the
+        /// end of the last. The sequence number of an item has no meaning.
         #[serde(borrow)]
         updates: Blob<'a>,
     },
-    /// Until when the viewer's token is good: said once it is accepted, and again when a third of its life is left.
+    /// When the viewer's token expires. Sent when the token is accepted, and again when a third of its lifetime is left.
     Expires {
-        /// The end, in ns since the Unix epoch.
+        /// The expiry time, in ns since the Unix epoch.
         at_ns: u64,
     },
-    /// Where else a viewer may go, should this relay be gone: after the hello, if the relay was told, and again when that
-    /// changes.
+    /// Addresses of relays that the viewer can connect to if this relay fails. Sent after the hello if any are configured, and again
+    /// after a change.
     Relays {
-        /// Addresses as a person would write them; this relay's own among them.
+        /// The addresses as configured, including this relay's own.
         addresses: Vec<String>,
     },
-    /// Which logs there are of an application, here and in other relays; said before a subscription to it is answered with
-    /// [`SubscribeError::SeveralLogs`], and again when it changes. What is no longer named has ended.
+    /// The logs of an application, at this relay and at others. Sent before [`SubscribeError::SeveralLogs`] answers a subscription, and
+    /// again after a change. Logs that are not in the list have ended.
     Logs {
         /// The application.
         app: String,
         /// The logs, by their epochs.
         epochs: Vec<u64>,
     },
-    /// How the relay stands with others, where it is one of several; said when it changes.
+    /// The state of the relay's cluster. Sent after each change.
     Cluster {
-        /// Whether it hears of the others; if not, it is on its own for now.
+        /// Whether the relay is connected to the others.
         connected: bool,
-        /// How many relays there are, itself counted.
+        /// Number of relays, including this one.
         relays: u32,
-        /// How many viewers, wherever they are, watch each application that this one watches.
+        /// Number of viewers over all relays, for each application that this viewer is subscribed to.
         watching: Vec<(String, u32)>,
     },
-    /// The wall clock of the relay was set while it ran; sent after the hello where that has happened, and again when it changes.
-    /// All times that the relay sends are by a clock of its own, which goes on as it was.
+    /// The relay's wall clock was set while the relay ran. Sent after the hello if this has happened, and again after each change.
+    /// All other times of the relay are measured by its monotonic clock, which does not change.
     WallClock {
-        /// How far the wall clock is ahead of the relay's own clock, in ns.
+        /// How far the wall clock is ahead of the monotonic clock, in ns.
         step_ns: i64,
-        /// When it was last set, by the relay's own clock, in ns since the Unix epoch.
+        /// When it was last set, in ns since the Unix epoch by the monotonic clock.
         at_ns: u64,
     },
 }
 
-/// Who the relay is.
+/// Information about the relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello<'a> {
-    /// [`VERSION`] of the relay. A viewer that speaks another one says so and stops.
+    /// [`VERSION`] of the relay. A viewer with another version shows an error and stops.
     pub version: u16,
-    /// The relay's release, to show.
+    /// The release of the relay, for display.
     pub release: &'a str,
-    /// Random number of this run of the relay. Stamps of another epoch mean nothing here.
+    /// Random number of this run of the relay. Sequence numbers are only valid within their epoch.
     pub epoch: u64,
-    /// The relay's clock, in ns since the Unix epoch.
+    /// The relay's time, in ns since the Unix epoch.
     pub now_ns: u64,
-    /// How far back the relay remembers, in ns.
+    /// How long the relay retains single updates, in ns.
     pub ring_ns: u64,
-    /// How long the relay keeps the number of a series that nobody sends any more, in ns.
+    /// How long the relay retains a series that no producer sends any more, in ns.
     pub series_retention_ns: u64,
-    /// Whether the relay makes up its own producers (`joey demo`).
+    /// Whether the relay runs simulated producers (`joey demo`).
     pub demo: bool,
     /// The TCP port where producers connect.
     pub ingest_port: u16,
@@ -160,30 +160,30 @@ pub struct AppEntry {
     pub app: String,
     /// Its workers, by name.
     pub workers: Vec<WorkerEntry>,
-    /// How many series it has.
+    /// Number of its series.
     pub series: u32,
     /// When its newest update arrived, in ns since the Unix epoch; 0 before the first.
     pub last_received_ns: u64,
-    /// How many of its frames were older than everything the relay still held.
+    /// Number of frames that were older than the retained history.
     pub late: u64,
-    /// How many frames were refused because of a limit on this application.
+    /// Number of frames that were rejected because a limit of the application was reached.
     pub over_limit: u64,
-    /// How many frames were refused because of a name in them.
+    /// Number of frames that were rejected because of an invalid name.
     pub rejected_for_name: u64,
-    /// The names of the newest of them, at most [`REJECTED_NAMES_MAX`], the oldest first.
+    /// The newest rejected names, at most [`REJECTED_NAMES_MAX`], oldest first.
     pub rejected_names: Vec<RejectedName>,
 }
 
-/// A name that was refused.
+/// A rejected name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectedName {
-    /// The name as it can be shown: cut, and with escapes in it.
+    /// The name, shortened and with escaped characters, safe for display.
     pub escaped: String,
-    /// Why it was refused.
+    /// Why it was rejected.
     pub reason: NameError,
 }
 
-/// Refused names in one entry of the catalogue.
+/// Maximum number of rejected names in an entry of the catalogue.
 pub const REJECTED_NAMES_MAX: usize = 8;
 
 /// One worker in the catalogue.
@@ -193,127 +193,127 @@ pub struct WorkerEntry {
     pub worker: String,
     /// Whether a connection of this worker is open.
     pub connected: bool,
-    /// Since when it is connected, or gone, in ns since the Unix epoch.
+    /// Since when it is connected or disconnected, in ns since the Unix epoch.
     pub since_ns: u64,
-    /// How often it has come back.
+    /// How often it has reconnected.
     pub reconnects: u32,
-    /// What the relay adds to the ends of its periods, since its clock is off, in ns: positive where it is behind. 0 where it is
-    /// about right.
+    /// The offset that the relay adds to the ends of its periods, in ns. Positive if the worker's clock is behind, 0 if it is
+    /// approximately right.
     pub offset_ns: i64,
-    /// Since when the relay does that, in ns since the Unix epoch. 0 where it does not.
+    /// When the offset was last changed, in ns since the Unix epoch; 0 without an offset.
     pub offset_since_ns: u64,
 }
 
-/// A series and the number that stands for it in one application's log.
+/// A series and its number in an application's log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeriesEntry {
-    /// Its number, never given to another series of this log.
+    /// Its number, which is never reused in this log.
     pub number: u32,
-    /// The producer's id: where in the pipeline the metric sits. Two ids of one key are two entries.
+    /// The producer's ID: the position in the pipeline. Two IDs of one key are two entries.
     pub id: u16,
-    /// What it is about.
+    /// Its names.
     pub key: SeriesKey,
 }
 
-/// Answer to a subscription.
+/// The answer to a subscription.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscribed {
-    /// The viewer's number for the subscription.
+    /// The viewer's number of the subscription.
     pub sub: u32,
-    /// The relay's number for the feed; batches carry it.
+    /// The relay's number of the feed, which each batch contains.
     pub feed: u32,
     /// The epoch of the log.
     pub epoch: u64,
-    /// The next number that this viewer will get, whether or not an update with it passes the filter.
+    /// The next sequence number that this viewer will receive, whether or not that update matches the filter.
     pub next: u64,
-    /// The last number that the feed's batches cover now. Once a viewer is past it, it has all the history there was.
+    /// The last sequence number of the feed's batches. A viewer that has passed it has received all history.
     pub head: u64,
-    /// Numbers that the viewer asked for and that the relay no longer holds: how many before `next`.
+    /// Number of requested updates before `next` that the relay no longer retains.
     pub missing: u64,
 }
 
-/// Why a subscription was not made.
+/// Why a subscription was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SubscribeError {
-    /// No such application yet, as far as this viewer may know; it will be in the catalogue once there is one.
+    /// The application does not exist, or the viewer has no permission for it. It appears in the catalogue when that changes.
     NoSuchApp,
-    /// The viewer has as many subscriptions as it may.
+    /// The viewer has reached its limit of subscriptions.
     TooManySubscriptions,
-    /// The viewer uses this number already.
+    /// The viewer already uses this number.
     DuplicateNumber,
-    /// The application has a log in each of several relays: follow those that [`ServerMessage::Logs`] names.
+    /// Several relays have a log of the application. Subscribe to each log in [`ServerMessage::Logs`] instead.
     SeveralLogs,
 }
 
-/// From viewer to relay. New kinds are added at the end.
+/// A message from viewer to relay. Add new variants at the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ClientMessage {
-    /// Follow a topic.
+    /// Subscribe to a topic.
     Subscribe {
-        /// The viewer's own number for this subscription.
+        /// The viewer's number of the subscription.
         sub: u32,
-        /// What to follow.
+        /// The topic.
         topic: Topic,
-        /// Where to begin.
+        /// Where to start.
         start: Start,
     },
-    /// Stop following.
+    /// End a subscription.
     Unsubscribe {
-        /// The number given when subscribing.
+        /// The number of the subscription.
         sub: u32,
     },
-    /// Ask for the series of an application without following it.
+    /// Request the series of an application without a subscription.
     Describe {
         /// The application.
         app: String,
     },
-    /// Show a token: the first message, unless the request brought one, and later a newer token in its place.
+    /// Send a token: as the first message, unless the HTTP request contained one, and later to renew it.
     Token {
         /// The token, a JWT in its compact form.
         token: String,
     },
-    /// Follow a topic in one log of its application.
+    /// Subscribe to a topic in one log of its application.
     SubscribeLog {
-        /// The viewer's own number for this subscription.
+        /// The viewer's number of the subscription.
         sub: u32,
-        /// The log's epoch.
+        /// The epoch of the log.
         epoch: u64,
-        /// What to follow.
+        /// The topic.
         topic: Topic,
-        /// Where to begin.
+        /// Where to start.
         start: Start,
     },
 }
 
-/// Where a subscription begins.
+/// Where a subscription starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Start {
-    /// With every single update that the relay holds.
+    /// With all single updates that the relay retains.
     History,
-    /// With what arrives from now on.
+    /// With the next update.
     Live,
-    /// After a stamp that the viewer has. Under another epoch: with everything that the relay holds, sums as well.
+    /// After the last update that the viewer has. If the epoch is another one, with all retained history, including rollups.
     After {
-        /// The epoch of the stamp.
+        /// The epoch of that update.
         epoch: u64,
-        /// The number of the stamp.
+        /// The sequence number of that update.
         seq: u64,
     },
-    /// With what the relay holds of this span up to now: single updates where it has them, sums of what is older.
+    /// With the retained history of this span up to now: single updates, and rollups for older history.
     Recent {
         /// The span, in ns.
         span_ns: u64,
     },
 }
 
-/// Why bytes are not a message.
+/// Why bytes cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WireError {
-    /// Not the postcard form of any message known here.
+    /// They are not the postcard form of a known message.
     Malformed,
-    /// A message, and bytes after it.
+    /// They continue after the end of the message.
     Trailing,
-    /// More bytes than there may be.
+    /// The length exceeds the limit.
     TooLong,
 }
 
@@ -322,7 +322,7 @@ impl core::fmt::Display for WireError {
         out.write_str(match self {
             Self::Malformed => "not a message of this protocol version",
             Self::Trailing => "bytes after the end of the message",
-            Self::TooLong => "more bytes than there may be",
+            Self::TooLong => "longer than the limit",
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The updates of one batch: each written relative to the one before, each read without allocating.
+//! The updates of one batch. Each is encoded relative to the previous one. Decoding allocates nothing.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -8,82 +8,82 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{SeriesEntry, Span, SparseBins, WireError, span_of};
 use crate::histogram::{BINS, Histogram, bin_low};
 
-/// One producer histogram for one series and one period, with the relay's stamp.
+/// One histogram of one series over one period, with its sequence number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
-    /// Its number in the application's log. With the log's epoch this is its identity.
+    /// The sequence number in the application's log. Together with the epoch of the log, it identifies the update.
     pub seq: u64,
-    /// The number of its series in the log.
+    /// The number of the series in the log.
     pub series: u32,
-    /// The span that it counts, in ns.
+    /// Length of the period, in ns.
     pub period_ns: u64,
-    /// When that span ended, in ns since the Unix epoch: by the producer's clock, plus the offset of that clock.
+    /// End of the period, in ns since the Unix epoch: by the producer's clock, plus `offset_ns`.
     pub end_ns: u64,
-    /// The offset that the relay added to the producer's own period end, in ns: positive where the producer's clock is behind, 0
-    /// where it is about right.
+    /// The offset that the relay added to the period end, in ns. Positive if the producer's clock is behind, 0 if it is approximately
+    /// right.
     pub offset_ns: i64,
-    /// What was counted.
+    /// The counts.
     pub histogram: Histogram,
 }
 
 impl Update {
-    /// When its period ended by the producer's own clock, in ns since the Unix epoch.
+    /// End of the period by the producer's clock, in ns since the Unix epoch.
     #[must_use]
     pub const fn producer_end_ns(&self) -> u64 {
         self.end_ns.wrapping_sub(self.offset_ns.cast_unsigned())
     }
 }
 
-/// Which part of a log a batch covers, and what its updates are written relative to.
+/// The range of the log that a batch covers, and the base of its first update.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchHead {
     /// The feed, as announced in [`Subscribed`](super::Subscribed).
     pub feed: u32,
-    /// First number covered. One more than the last batch's `to`, or something is missing.
+    /// First sequence number of the range. It follows the previous batch's `to`; otherwise, updates are missing.
     pub from: u64,
-    /// Last number covered, whether or not every number between passed the filter.
+    /// Last sequence number of the range. Not every update of the range has to match the filter.
     pub to: u64,
-    /// When the batch was cut, by the relay's clock, in ns since the Unix epoch.
+    /// When the batch was cut, in ns since the Unix epoch by the relay's clock.
     pub cut_ns: u64,
-    /// The period end that the first update is relative to.
+    /// The period end that the first update is relative to, in ns since the Unix epoch.
     pub end_ns: u64,
-    /// The period that the first update is relative to.
+    /// The period that the first update is relative to, in ns.
     pub period_ns: u64,
-    /// Series that occur here for the first time in this feed.
+    /// The series that appear in this feed for the first time.
     pub series: Vec<SeriesEntry>,
 }
 
 impl BatchHead {
-    /// Reads the updates that came with this head.
+    /// Decodes the updates of the same message.
     #[must_use]
     pub fn read<'a>(&self, updates: Blob<'a>) -> Updates<'a> {
         Updates { rest: updates.0, seq: self.from, end_ns: self.end_ns, period_ns: self.period_ns }
     }
 }
 
-/// How one update is read. Differences wrap, so that every value a producer can send has exactly one form.
+/// One encoded update. Differences wrap around, so that every possible value has exactly one encoding.
 #[derive(Deserialize)]
 struct Item {
-    /// Numbers left out since the update before (or since the batch's `from`).
+    /// Sequence numbers skipped since the previous update, or since `from` of the batch.
     skip: u64,
     series: u32,
     end: i64,
     period: i64,
     offset_ns: i64,
     bins: SparseBins,
-    /// Minimum relative to the low bound of the lowest occupied bin (0 when there is none).
+    /// Minimum, relative to the low bound of the lowest occupied bin (0 if there is none).
     min: i64,
-    /// Maximum relative to the low bound of the highest occupied bin (0 when there is none).
+    /// Maximum, relative to the low bound of the highest occupied bin (0 if there is none).
     max: i64,
 }
 
-/// What a minimum and a maximum are written relative to.
+/// The bases of the encoded minimum and maximum.
 fn anchors(bins: &[u64; BINS]) -> (u64, u64) {
     let low = |bin: Option<usize>| bin.map_or(0, bin_low);
     (low(bins.iter().position(|&count| count > 0)), low(bins.iter().rposition(|&count| count > 0)))
 }
 
-/// `value - base`, wrapping, as a signed number that is small when the two are near.
+/// `value - base`, wrapping, as a signed number.
 fn difference(value: u64, base: u64) -> i64 {
     value.wrapping_sub(base).cast_signed()
 }
@@ -93,14 +93,14 @@ fn applied(base: u64, difference: i64) -> u64 {
     base.wrapping_add(difference.cast_unsigned())
 }
 
-/// Writes the updates of one batch, each straight into its bytes: this is most of what an update costs a relay.
+/// Encodes the updates of one batch. This is most of the cost of an update in the relay.
 ///
-/// The room for an update is asked for once. That takes a fifth less time than asking for every byte of it, and two fifths less
-/// where histograms repeat.
+/// The writer reserves the space for an update once. This takes 20 % less time than checking the space for each byte, and 40 % less
+/// if histograms repeat.
 #[derive(Debug, Default)]
 pub struct UpdatesWriter {
-    /// What is written, and behind it room for more.
-    room: Vec<u8>,
+    /// The encoded bytes, and reserved space after them.
+    buffer: Vec<u8>,
     written: usize,
     next_seq: u64,
     end_ns: u64,
@@ -108,7 +108,7 @@ pub struct UpdatesWriter {
 }
 
 impl UpdatesWriter {
-    /// Begins the batch that `head` describes.
+    /// Starts the batch of `head`.
     #[must_use]
     pub fn new(head: &BatchHead) -> Self {
         let mut writer = Self::default();
@@ -116,20 +116,19 @@ impl UpdatesWriter {
         writer
     }
 
-    /// Begins another batch, from number `from` on and relative to this period, in the room that there is.
+    /// Starts another batch in the same buffer. Its range starts with `from`, and its first update is relative to this period.
     pub fn begin(&mut self, from: u64, end_ns: u64, period_ns: u64) {
         self.written = 0;
         (self.next_seq, self.end_ns, self.period_ns) = (from, end_ns, period_ns);
     }
 
-    /// Adds an update. Numbers must ascend.
+    /// Adds an update. Sequence numbers must be ascending.
     pub fn push(&mut self, update: &Update) {
         let Update { seq, series, period_ns, end_ns, offset_ns, ref histogram } = *update;
         self.push_parts([seq, period_ns, end_ns], offset_ns, series, span_of(histogram));
     }
 
-    /// Adds an update whose parts are in several places: its number, period and period end, its offset, its series, what was
-    /// counted.
+    /// Adds an update from its parts: sequence number, period and period end, offset, series and counts.
     pub fn push_parts(
         &mut self,
         [seq, period_ns, end_ns]: [u64; 3],
@@ -141,7 +140,7 @@ impl UpdatesWriter {
         let length = counts.len();
         let (next_seq, last_end_ns, last_period_ns) = (self.next_seq, self.end_ns, self.period_ns);
         let low = |bin: usize| if length == 0 { 0 } else { bin_low(bin) };
-        let mut out = self.room_for(NUMBERS_BESIDES_COUNTS + length);
+        let mut out = self.reserve(FIXED_NUMBERS + length);
         out.number(seq.wrapping_sub(next_seq));
         out.number(u64::from(series));
         out.signed(difference(end_ns, last_end_ns));
@@ -160,55 +159,55 @@ impl UpdatesWriter {
         self.period_ns = period_ns;
     }
 
-    /// The updates written.
+    /// The encoded updates.
     #[must_use]
     pub fn finish(&self) -> Blob<'_> {
-        Blob(&self.room[..self.written])
+        Blob(&self.buffer[..self.written])
     }
 
-    /// Forgets what was written, and gives back all room but for `bytes` unless half of it was needed.
+    /// Clears the buffer. If less than half of it was used, shrinks it to `bytes`.
     pub fn shrink_to(&mut self, bytes: usize) {
-        if self.written < self.room.len() / 2 {
-            self.room.truncate(bytes);
-            self.room.shrink_to(bytes);
+        if self.written < self.buffer.len() / 2 {
+            self.buffer.truncate(bytes);
+            self.buffer.shrink_to(bytes);
         }
         self.written = 0;
     }
 
-    fn room_for(&mut self, numbers: usize) -> Out<'_> {
+    fn reserve(&mut self, numbers: usize) -> Out<'_> {
         let end = self.written + numbers * NUMBER_BYTES_MAX;
-        if self.room.len() < end {
+        if self.buffer.len() < end {
             self.grow(end);
         }
-        Out { room: &mut self.room[self.written..end], at: 0 }
+        Out { buffer: &mut self.buffer[self.written..end], at: 0 }
     }
 
     #[cold]
     fn grow(&mut self, least: usize) {
-        self.room.reserve(least - self.room.len());
-        self.room.resize(self.room.capacity(), 0);
+        self.buffer.reserve(least - self.buffer.len());
+        self.buffer.resize(self.buffer.capacity(), 0);
     }
 }
 
-/// Most bytes of a number.
+/// Maximum length of an encoded number, in bytes.
 const NUMBER_BYTES_MAX: usize = 10;
-/// Numbers of an update that are there whatever was counted.
-const NUMBERS_BESIDES_COUNTS: usize = 9;
+/// Number of fields of an update besides its counts.
+const FIXED_NUMBERS: usize = 9;
 
-/// Room that is written from the front.
+/// A buffer and the position of the next byte.
 struct Out<'a> {
-    room: &'a mut [u8],
+    buffer: &'a mut [u8],
     at: usize,
 }
 
 impl Out<'_> {
     fn byte(&mut self, byte: u8) {
-        self.room[self.at] = byte;
+        self.buffer[self.at] = byte;
         self.at += 1;
     }
 
-    /// As postcard writes a number: seven bits a byte, the lowest first. Without branches it would take half as long again
-    /// where histograms repeat, and a sixth less where none does.
+    /// Writes a number as postcard does: seven bits per byte, the lowest first. A version without branches would take 50 % longer if
+    /// histograms repeat, and 17 % less time if they do not.
     fn number(&mut self, mut number: u64) {
         while number >= 0x80 {
             self.byte(number as u8 | 0x80);
@@ -217,13 +216,13 @@ impl Out<'_> {
         self.byte(number as u8);
     }
 
-    /// As postcard writes a number that may be negative: small ones of either sign are short.
+    /// Writes a signed number as postcard does, so that small numbers of either sign are short.
     fn signed(&mut self, number: i64) {
         self.number((number << 1 ^ number >> 63).cast_unsigned());
     }
 }
 
-/// Reads the updates of one batch, one at a time. Ends at the first that makes no sense.
+/// Decodes the updates of one batch, one at a time. Ends at the first malformed one.
 #[derive(Clone, Debug)]
 pub struct Updates<'a> {
     rest: &'a [u8],

@@ -1,6 +1,6 @@
-//! Bins on the wire and at rest: first occupied bin, how many bins follow, their counts as varints.
+//! The compact form of bins, in messages and in memory: the first occupied bin, the number of bins, and their counts as varints.
 //!
-//! A second of real traffic occupies 12 to 27 neighbouring bins, so this takes 21 to 57 bytes where 65 plain counters take 520.
+//! A second of real traffic occupies 12 to 27 adjacent bins. This form takes 21 to 57 bytes for them; 65 plain counters take 520.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -10,22 +10,22 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::histogram::{BINS, Histogram};
 
-/// The 65 counts of a histogram in their compact form: `(first, counts)`, where `counts` begins and ends with a bin that
-/// is not zero. All zero is `(0, [])`.
+/// The 65 counts of a histogram. The compact form is `(first, counts)`, where the first and the last count are not zero. If all
+/// counts are zero, it is `(0, [])`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SparseBins(pub [u64; BINS]);
 
-/// The first occupied bin and the counts from there to the last one.
+/// The first occupied bin, and the counts from there to the last occupied bin.
 fn span(bins: &[u64; BINS]) -> (usize, &[u64]) {
     let first = bins.iter().position(|&count| count > 0).unwrap_or(0);
     let end = bins.iter().rposition(|&count| count > 0).map_or(first, |last| last + 1);
     (first, &bins[first..end])
 }
 
-/// What a histogram counted, as it is written: its counts from the first occupied bin to the last one.
+/// The part of a histogram that is encoded: its counts from the first to the last occupied bin.
 #[derive(Clone, Debug)]
 pub struct Span<C> {
-    /// The first occupied bin; 0 when there is none.
+    /// The first occupied bin; 0 if there is none.
     pub first: usize,
     /// The counts from there to the last occupied bin.
     pub counts: C,
@@ -35,7 +35,7 @@ pub struct Span<C> {
     pub max_ns: u64,
 }
 
-/// The part of `histogram` that is written.
+/// The part of `histogram` that is encoded.
 #[must_use]
 pub fn span_of(histogram: &Histogram) -> Span<impl ExactSizeIterator<Item = u64>> {
     let (first, counts) = span(&histogram.bins);
@@ -74,7 +74,7 @@ impl<'de> Visitor<'de> for SpanVisitor {
     }
 }
 
-/// Reads counts straight into their bins, without a vector between.
+/// Decodes counts directly into their bins, without an intermediate vector.
 struct Counts {
     first: usize,
 }
@@ -105,10 +105,10 @@ impl<'de> Visitor<'de> for Counts {
     }
 }
 
-/// [`SparseBins`] as bytes at rest, some 20 to 60 of them.
+/// [`SparseBins`] as bytes in memory, about 20 to 60.
 ///
-/// The windowed store keeps hundreds of histograms for each view; packed they take a tenth of the memory, and unpacking one
-/// costs less than drawing it.
+/// The store retains hundreds of histograms for each view. Packed, they take a tenth of the memory. Unpacking a histogram costs less
+/// than drawing it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PackedBins(Box<[u8]>);
 
@@ -125,16 +125,16 @@ impl PackedBins {
         bins.iter().enumerate().filter(|&(_, &count)| count > 0).for_each(|(bin, &count)| visit(bin, count));
     }
 
-    /// The 65 counts. Nothing packed yet is all zero.
+    /// The 65 counts. They are zero if nothing was packed.
     #[must_use]
     pub fn unpack(&self) -> [u64; BINS] {
         super::decode::<SparseBins>(&self.0).map_or([0; BINS], |bins| bins.0)
     }
 
-    /// Whether no count was ever packed.
+    /// Whether all counts are zero.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        // The form of all zero is two bytes: first 0, length 0.
+        // If all counts are zero, the form has two bytes: first bin 0, length 0.
         self.0.len() <= 2
     }
 }

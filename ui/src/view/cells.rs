@@ -83,7 +83,7 @@ impl PercentileValue {
             range,
             tooltip: statistics.map(|statistics| percentile_tooltip(statistics, index)).unwrap_or_default(),
             low: range.map(|range| range.low.to_string()),
-            high: range.map(|range| format::digits(range.high)),
+            high: range.map(|range| range.high.to_string()),
             is_supported: statistics.is_some_and(|statistics| statistics.count >= PERCENTILES[index].events_min),
         }
     }

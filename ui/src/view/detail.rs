@@ -229,7 +229,7 @@ fn EventsFigure(statistics: ViewStatistics, stalled_since: Option<String>) -> im
     view! {
         <div class="figure events">
             <dt>"events in window"</dt>
-            <dd data-col="count" data-value=format::digits(count)>
+            <dd data-col="count" data-value=count.to_string()>
                 <span class="n" use:text_content=format::count(count)></span>
             </dd>
             <dd
