@@ -163,7 +163,9 @@ impl World {
                     self.mark_cut();
                 }
                 self.now_ns += seconds * S;
+                // This cuts pending updates first.
                 self.hub.evict_old(self.now_ns);
+                self.mark_cut();
                 let retained_since = |span| self.now_ns.saturating_sub(nanos(span + RETENTION_SLACK));
                 (self.dropped_ns, self.dropped_rollup_ns) =
                     (retained_since(self.hub.config().ring), retained_since(self.hub.config().rollups));
