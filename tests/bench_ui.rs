@@ -1,11 +1,11 @@
-//! What the page costs in a real Chromium, in figures: `cargo xtask bench ui` builds what is released, runs this, and puts the
-//! figures beside those on record. It knows of the page what a reader sees, rows of tables and the text in them, and asks
-//! Chromium for everything else; so it measures any page that shows the same.
+//! Measures the page in a real Chromium. `cargo xtask bench ui` makes a release build, runs this program, and compares the results with
+//! the recorded ones. Of the page, it uses only table rows and their text. All other values are Chromium's counters. It can therefore
+//! measure any implementation of the page.
 //!
-//! - `arrival`: from the navigation to the first row with the right numbers, and the bytes that travel until then.
-//! - `steady`: CPU, frames and memory of a dashboard that stays open: a demo application's, and one of 1,000 rows.
+//! - `arrival`: the time from the navigation to the first row with the right numbers, and the size of the fetched files.
+//! - `steady`: CPU, frames and memory of an open dashboard: of a demo application, and with 1,000 rows.
 //!
-//! Each line of the output is a figure: its name, its unit and its values, with tabs between them.
+//! Each line of the output is one measurement: name, unit and values, separated by tabs.
 
 #[path = "bench_ui/arrival.rs"]
 mod arrival;

@@ -1,8 +1,7 @@
-//! How long a reader waits: from the navigation to the first row, and to the first with the right numbers, with nothing in any
-//! cache.
+//! The time from the navigation to the first row, and to the first row with the right numbers, with cold caches.
 //!
-//! The relay holds five minutes of 50 series. Their oldest period is the busiest and the slowest, the one before the newest the
-//! quietest, so that a row is right only when all of its history has come. The newest itself is never complete.
+//! The relay has five minutes of 50 series. The oldest period has the most events and the longest durations, and the second newest has
+//! the fewest events. A row is therefore right only after its whole history has arrived. The newest period is never complete.
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
@@ -14,23 +13,22 @@ use serde_json::{Value, json};
 
 use crate::Figure;
 
-/// Visits of each kind.
+/// Number of visits of each kind.
 const VISITS: usize = 7;
-/// Series that the relay holds: as many as the original Monitoring Hub was measured with.
+/// Number of series, the same as in the measurements of the original Monitoring Hub.
 const SERIES: usize = 50;
-/// Periods of two seconds: five minutes but for what an edge may cut off.
+/// Number of periods of two seconds: five minutes, with a margin at the edge of the window.
 const PERIODS: u64 = 148;
-/// What a row shows from its first percentile on, without spaces: p50, p95, p99, and the least, the middle and the most of a
-/// second. They are those of [`frames`].
+/// The expected text of a row without spaces: p50, p95, p99, and the minimum, median and maximum rate. They follow from [`frames`].
 const RIGHT: [&str; 6] = ["100–131µs", "100–131µs", "4.19–5.00ms", "50", "250", "1.00k"];
-/// 10 Mbit/s in bytes a second.
+/// 10 Mbit/s, in bytes per second.
 const BYTES_PER_SEC: u64 = 1_250_000;
-/// From a request to the head of its answer, in ms.
+/// Latency from a request to the headers of the response, in ms.
 const ROUND_TRIP_MS: u64 = 40;
-/// What a browser that has just started does besides is over by then.
+/// Time after which a new browser has finished its own startup work.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// Looks at every row whenever something in the document changes, until one is right.
+/// Checks all rows after each change of the document, until one is right.
 const WATCH: &str = r"
     const right = RIGHT, plain = text => text.replace(/\s/g, ''), at = window.rowAt = [];
     const isRight = texts => right.every((text, place) => texts.at(place - right.length) === text);
@@ -73,15 +71,15 @@ pub(crate) fn figures() -> Vec<Figure> {
     figures
 }
 
-/// What one visit showed.
+/// The result of one visit.
 struct Visit {
-    /// From the navigation on, to the first row and to the first right one.
+    /// Times from the navigation to the first row, and to the first right row.
     row_ms: [f64; 2],
-    /// Paths of all files that the page fetched.
+    /// Paths of the files that the page fetched.
     files: Vec<String>,
 }
 
-/// A new browser goes to the page: no cache of files, of compiled code or of connections is left from another visit.
+/// Opens the page in a new browser, so that no files, compiled code or connections are cached.
 fn visit_once(relay: &Relay, is_slow: bool) -> Visit {
     let browser = Browser::start();
     let right = serde_json::to_string(&RIGHT).expect("texts are JSON");
@@ -106,7 +104,7 @@ fn visit_once(relay: &Relay, is_slow: bool) -> Visit {
     Visit { row_ms, files: std::iter::once("/".to_owned()).chain(fetched).collect() }
 }
 
-/// What the files weigh as the relay sends them to who takes `encoding`, by kind.
+/// The sizes of the files with this `encoding`, as the relay sends them, by kind.
 fn weights(relay: &Relay, files: &[String], encoding: &str) -> Vec<Figure> {
     let mut kinds = BTreeMap::new();
     for file in files {
@@ -122,7 +120,7 @@ fn weights(relay: &Relay, files: &[String], encoding: &str) -> Vec<Figure> {
     each.map(|(kind, kb)| Figure::new(format!("{encoding}, {kind}"), "KB", vec![kb])).collect()
 }
 
-/// Five minutes of all series.
+/// The frames of five minutes of all series.
 fn frames() -> Vec<Frame> {
     let newest_s = now_ns() / S / 2 * 2 - 2;
     let of_period = |ago: u64| {

@@ -1,4 +1,4 @@
-//! Chromium's own counters of a page, and what the operating system says of its processes.
+//! Chromium's counters of a page, and the operating system's counters of its processes.
 
 use std::fs;
 use std::time::Instant;
@@ -7,24 +7,24 @@ use joey_tests::Relay;
 use joey_tests::browser::Browser;
 use serde_json::{Value, json};
 
-/// Clock ticks in a second, the same on every Linux of today.
+/// Clock ticks per second, the same on all current Linux systems.
 const TICKS_PER_SEC: f64 = 100.0;
-/// Bytes of a MB, as everywhere in the memory of programs.
+/// Bytes per MB of memory.
 const MB: f64 = 1_048_576.0;
 
-/// How much of a page's time went where, up to one moment.
+/// The counters of a page at one instant.
 #[derive(Debug)]
 pub(crate) struct Counters {
     metrics: Value,
-    /// CPU of all the browser's processes in s.
+    /// CPU time of all processes of the browser, in s.
     cpu_secs: f64,
-    /// CPU of all that is not the browser, the relay or this program, in s.
+    /// CPU time of all processes except the browser, the relay and this program, in s.
     others_secs: f64,
     at: Instant,
 }
 
 impl Counters {
-    /// Reads them; `Performance.enable` comes first.
+    /// Reads the counters. Requires `Performance.enable`.
     pub(crate) fn read(relay: &Relay, browser: &Browser) -> Self {
         let metrics = browser.command_result("Performance.getMetrics", json!({}));
         let browsers: f64 = browser.process_ids().into_iter().filter_map(cpu_secs).sum();
@@ -32,18 +32,18 @@ impl Counters {
         Self { metrics, cpu_secs: browsers, others_secs: busy_secs() - browsers - own, at: Instant::now() }
     }
 
-    /// What the counter called `name` grew by since `before`, a time, in ms for each second.
+    /// The increase of the time counter `name` since `before`, in ms per second.
     pub(crate) fn ms_per_sec(&self, before: &Self, name: &str) -> f64 {
         let grew = |name| self.value(name) - before.value(name);
         1e3 * grew(name) / grew("Timestamp")
     }
 
-    /// CPU of all the browser's processes since `before`, in ms for each second.
+    /// CPU time of all processes of the browser since `before`, in ms per second.
     pub(crate) fn cpu_ms_per_sec(&self, before: &Self) -> f64 {
         1e3 * (self.cpu_secs - before.cpu_secs) / self.secs(before)
     }
 
-    /// How many cores were busy with other things since `before`.
+    /// Number of cores that other processes used since `before`.
     pub(crate) fn noise(&self, before: &Self) -> f64 {
         (self.others_secs - before.others_secs).max(0.0) / self.secs(before)
     }
@@ -52,7 +52,7 @@ impl Counters {
         self.at.duration_since(before.at).as_secs_f64()
     }
 
-    /// The counter called `name`.
+    /// The value of the counter `name`.
     pub(crate) fn value(&self, name: &str) -> f64 {
         let all = self.metrics["metrics"].as_array().into_iter().flatten();
         let found = all.filter(|metric| metric["name"] == name).find_map(|metric| metric["value"].as_f64());
@@ -60,19 +60,19 @@ impl Counters {
     }
 }
 
-/// What a page keeps beside the memory of WebAssembly, in MB, after everything was collected that nothing holds.
+/// The memory of a page besides WebAssembly's, in MB, after a garbage collection.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    /// Objects of JavaScript.
+    /// JavaScript objects.
     pub(crate) heap_mb: f64,
-    /// Nodes and styles.
+    /// DOM nodes and styles.
     pub(crate) document_mb: f64,
-    /// The process that runs the page: its own pages, and its share of those that it shares (PSS).
+    /// The process that runs the page: its proportional set size (PSS).
     pub(crate) process_mb: f64,
 }
 
 impl Memory {
-    /// Collects, and reads.
+    /// Collects garbage and reads the values.
     pub(crate) fn read(browser: &Browser) -> Self {
         browser.command("HeapProfiler.collectGarbage", json!({}));
         let usage = browser.command_result("Runtime.getHeapUsage", json!({}));
@@ -85,26 +85,26 @@ impl Memory {
     }
 }
 
-/// CPU that a process has used, its own and the kernel's for it, in s.
+/// User and system CPU time of a process, in s.
 fn cpu_secs(process: u32) -> Option<f64> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name in parentheses may hold anything; user and system time are the 14th and 15th field.
+    // The name in parentheses may contain spaces. User and system time are fields 14 and 15.
     let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11).map_while(|field| field.parse::<f64>().ok());
     Some((fields.next()? + fields.next()?) / TICKS_PER_SEC)
 }
 
-/// CPU that all processes of the machine have used, in s.
+/// CPU time of all processes of the machine, in s.
 fn busy_secs() -> f64 {
     let stat = fs::read_to_string("/proc/stat").expect("this is Linux");
     let ticks =
         stat.lines().next().unwrap_or_default().split_whitespace().skip(1).map_while(|field| field.parse().ok());
-    // user, nice, system, idle, iowait, irq, softirq, steal; what guests use is in user already.
+    // user, nice, system, idle, iowait, irq, softirq, steal; user includes the time of guests.
     let busy: f64 =
         ticks.take(8).enumerate().filter(|(at, _)| !matches!(at, 3 | 4)).map(|(_, ticks): (_, f64)| ticks).sum();
     busy / TICKS_PER_SEC
 }
 
-/// Memory of a process in MB, if it runs a page.
+/// Memory of a process, in MB, if it runs a page.
 fn page_mb(process: u32) -> Option<f64> {
     let words = fs::read_to_string(format!("/proc/{process}/cmdline")).ok()?;
     let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;

@@ -1,6 +1,6 @@
-//! What a dashboard costs while it stays open: CPU by kind, frames that come late, long tasks, memory.
+//! The cost of an open dashboard: CPU time by kind, late frames, long tasks, memory.
 //!
-//! Counters and frames are taken in turn, because to ask for every frame is work of its own.
+//! Counters and frames are measured one after the other, because requesting every frame costs CPU time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,16 +14,16 @@ use serde_json::json;
 use crate::Figure;
 use crate::counters::{Counters, Memory};
 
-/// How often everything is measured.
+/// Number of repetitions.
 const ROUNDS: usize = 3;
-/// How long counters run in a round.
+/// Duration of the measurement of counters in each repetition.
 const COUNTED: Duration = Duration::from_secs(20);
-/// How long frames are watched in a round.
+/// Duration of the measurement of frames in each repetition.
 const WATCHED: Duration = Duration::from_secs(10);
-/// What a page does when it opens is over by then.
+/// Time after which a page has finished its startup work.
 const SETTLED: Duration = Duration::from_secs(10);
 
-/// Chromium's counters of time, and what they are called here.
+/// Chromium's time counters, and their names in the output.
 const COUNTERS: [(&str, &str); 5] = [
     ("ScriptDuration", "script"),
     ("TaskDuration", "all tasks of the main thread"),
@@ -32,7 +32,7 @@ const COUNTERS: [(&str, &str); 5] = [
     ("ThreadTime", "CPU of the main thread"),
 ];
 
-/// Keeps every task that is longer than 50 ms, and the memories of WebAssembly, which are in none of Chromium's counters.
+/// Records tasks longer than 50 ms, and the memories of WebAssembly, for which Chromium has no counter.
 const KEEP: &str = "window.longTasks = [];
     new PerformanceObserver(list => longTasks.push(...list.getEntries().map(task => task.duration)))
         .observe({ type: 'longtask' });
@@ -46,9 +46,9 @@ const KEEP: &str = "window.longTasks = [];
         const real = WebAssembly[name];
         WebAssembly[name] = (...words) => real.apply(WebAssembly, words).then(keep);
     }";
-/// How large these are, in MB.
+/// The size of these memories, in MB.
 const MEMORIES: &str = "return [...memories].reduce((sum, memory) => sum + memory.buffer.byteLength / 1048576, 0)";
-/// Keeps the ms between frames from now on.
+/// Starts recording the intervals between frames, in ms.
 const FRAMES: &str = "const frames = window.frameTimes = [];
     let last = null;
     const step = now => {
@@ -57,23 +57,23 @@ const FRAMES: &str = "const frames = window.frameTimes = [];
         if (window.frameTimes === frames) requestAnimationFrame(step);
     };
     requestAnimationFrame(step);";
-/// Ends that, and gives in % how many frames came at least half a frame late at 60 Hz, and the longest in ms.
+/// Ends the recording. Returns the share of frames that were late by at least half a frame at 60 Hz, in %, and the longest in ms.
 const FRAMES_END: &str = "const frames = window.frameTimes;
     window.frameTimes = null;
     return [100 * frames.filter(ms => ms > 25).length / frames.length, Math.max(...frames)];";
-/// Presses what shows the rows that a long table keeps back, where there is such a thing.
+/// Clicks the button that shows all rows of a long table, if there is one.
 const SHOW_ALL: &str = "for (const button of document.querySelectorAll('button'))
     if (/^Show .*more$/.test(button.textContent.trim())) button.click();";
 
 /// The dashboard of the largest application of `joey demo`.
 pub(crate) fn demo() -> Vec<Figure> {
-    // The words after the program are those of `serve`.
+    // The arguments are those of `serve`.
     let relay = Relay::start_in(&["sh", "-c", "shift; exec \"$0\" demo \"$@\""], &[]);
     let browser = open(&relay, "Market%20Spread", 5);
     measure("demo", &relay, &browser)
 }
 
-/// A dashboard of 1,000 rows, each with new numbers every second.
+/// A dashboard of 1,000 rows that all change every second.
 pub(crate) fn thousand() -> Vec<Figure> {
     let relay = Relay::start();
     let source = Source::start(&relay);
@@ -84,7 +84,7 @@ pub(crate) fn thousand() -> Vec<Figure> {
     figures
 }
 
-/// Opens a dashboard and waits until it shows at least so many rows.
+/// Opens a dashboard and waits until it has at least this number of rows.
 fn open(relay: &Relay, app: &str, rows: usize) -> Browser {
     let browser = Browser::start();
     browser.command("Page.addScriptToEvaluateOnNewDocument", json!({"source": format!("{{{KEEP}}}")}));
@@ -138,23 +138,23 @@ fn measure(scene: &str, relay: &Relay, browser: &Browser) -> Vec<Figure> {
     times.chain(others).collect()
 }
 
-/// Connections that the 1,000 series come over.
+/// Number of connections that send the 1,000 series.
 const WORKERS: usize = 10;
-/// Series of each of them.
+/// Number of series of each connection.
 const SERIES: usize = 100;
-/// Periods of a second that are sent before the page opens: five minutes but for what an edge may cut off.
+/// Number of periods of one second that are sent before the page opens: five minutes, with a margin at the edge of the window.
 const PAST: u64 = 296;
-/// How many of them are sent in one go: fewer frames than a producer may send in a second.
+/// Number of periods that are sent at once. The frames are below the rate limit of a producer.
 const AT_ONCE: u64 = 100;
 
-/// What sends 1,000 histograms a second, from another thread.
+/// A thread that sends 1,000 histograms per second.
 struct Source {
     is_over: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
 impl Source {
-    /// Sends the past, and goes on.
+    /// Sends the history, then continues in real time.
     fn start(relay: &Relay) -> Self {
         let worker = |number: usize| (number, relay.producer("Thousand", &format!("worker-{number}")));
         let mut workers: Vec<(usize, Producer)> = (0..WORKERS).map(worker).collect();
@@ -191,7 +191,7 @@ impl Source {
     }
 }
 
-/// What one worker sends for the second that ends at `end_s`. No two seconds are alike.
+/// The frames of one worker for the second that ends at `end_s`. They differ in each second.
 fn period(worker: usize, end_s: u64) -> impl Iterator<Item = Frame> {
     (0..SERIES).map(move |series| {
         let (name, number) = (format!("Step {:04}", worker * SERIES + series), series as u64);

@@ -1,5 +1,5 @@
-//! What the page costs, beside what is on record. `tests/bench_ui.rs` measures; here it gets what it needs, and its figures become
-//! a table, and the record if somebody wants that.
+//! Measures the page and compares it with the recorded results. `tests/bench_ui.rs` measures. This module builds what it needs, prints
+//! its results as a table, and records them on request.
 
 use std::{env, fmt::Write as _, fs};
 
@@ -8,20 +8,19 @@ use xshell::{Shell, cmd};
 
 use crate::{checkout::Checkout, relay, setup, ui};
 
-/// Where figures are kept, with those of earlier pages in the history of that file.
+/// The recorded results. Git has the earlier ones.
 const RECORD: &str = "docs/benchmarks-ui.md";
-/// By how much a figure may exceed the one on record before it is set in bold.
+/// A ratio above this one is printed in bold.
 const RATIO_MAX: f64 = 1.2;
-/// What stands where there is no number.
+/// Replaces a missing number.
 const NONE: &str = "–";
 
-/// Builds what is released and what measures it, and measures; `JOEY_BIN` is measured instead, and not built, where it is set.
+/// Makes a release build and measures it. If `JOEY_BIN` is set, measures that program instead.
 pub(crate) fn measure(here: &Checkout, is_recorded: bool) -> Result<()> {
     let sh = &here.shell;
     let joey = match env::var_os("JOEY_BIN") {
         Some(joey) => joey,
         None => {
-            // A bundle that weighs too much is worth measuring too.
             ui::bundle(here, &setup::for_bundle(here)?)?;
             relay::build_around_bundle(here)?;
             here.joey.clone().into()
@@ -47,7 +46,7 @@ pub(crate) fn measure(here: &Checkout, is_recorded: bool) -> Result<()> {
     Ok(())
 }
 
-/// One thing that was measured.
+/// One measurement.
 #[derive(Debug, PartialEq)]
 struct Figure {
     name: String,
@@ -58,7 +57,7 @@ struct Figure {
 }
 
 impl Figure {
-    /// Reads a line of what measures: name, unit and values with tabs between them.
+    /// Parses a line of the output: name, unit and values, separated by tabs.
     fn read(line: &str) -> Result<Self> {
         let (name, rest) = line.split_once('\t').context("a figure has a name")?;
         let (unit, values) = rest.split_once('\t').context("a figure has a unit")?;
@@ -69,14 +68,14 @@ impl Figure {
         Ok(Self { name: name.to_owned(), unit: unit.to_owned(), least, median, most })
     }
 
-    /// The first cells of a row, as they are on record too.
+    /// The first cells of a table row, as in the record.
     fn cells(&self) -> String {
         let [median, least, most] = [self.median, self.least, self.most].map(shown);
         format!("| {} | {} | {median} | {least} | {most} |", self.name, self.unit)
     }
 }
 
-/// Three digits, or all that stand before the point.
+/// Formats a value with three significant digits, or as a whole number.
 fn shown(value: f64) -> String {
     let digits = match value.abs() {
         large if large >= 100.0 => 0,
@@ -86,13 +85,13 @@ fn shown(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
-/// The median of the figure called `name` in a record.
+/// The median of the measurement `name` in a record.
 fn on_record(record: &str, name: &str) -> Option<f64> {
     let mut rows = record.lines().map(|line| line.split('|').map(str::trim).skip(1));
     rows.find_map(|mut cells| if cells.next() == Some(name) { cells.nth(1)?.parse().ok() } else { None })
 }
 
-/// The figures, and how they compare with those in `record`.
+/// A table of the measurements and their ratios to those in `record`.
 fn beside(figures: &[Figure], record: &str) -> String {
     let mut table =
         "| figure | unit | median | least | most | on record | ratio |\n|---|---|--:|--:|--:|--:|--:|\n".to_owned();
@@ -109,17 +108,17 @@ fn beside(figures: &[Figure], record: &str) -> String {
     table
 }
 
-/// The figures as they are kept.
+/// The record of the measurements.
 fn record(figures: &[Figure], about: &str) -> String {
     let rows: String = figures.iter().map(|figure| figure.cells() + "\n").collect();
     format!(
-        "# What the page costs\n\nWritten by `cargo xtask bench ui --record`. What the figures are stands in \
-         [benchmarks.md](benchmarks.md#the-page).\n\n{about}\n\n| figure | unit | median | least | most |\n\
+        "# Cost of the page\n\nWritten by `cargo xtask bench ui --record`. [Benchmarks](benchmarks.md#the-page) explains the \
+         measurements.\n\n{about}\n\n| figure | unit | median | least | most |\n\
          |---|---|--:|--:|--:|\n{rows}"
     )
 }
 
-/// When, where and of what this is: the day, the machine, the browser, the commit.
+/// The date, the machine, the browser and the commit.
 fn about(sh: &Shell, chromium: &str) -> Result<String> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpus = read("/proc/cpuinfo");
