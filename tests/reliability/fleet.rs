@@ -106,8 +106,8 @@ impl Watcher {
             }
         }
         self.seen.missing = self.viewer.missing();
-        let holes = self.viewer.app(&app(self.app)).map_or(&[][..], |store| store.gaps());
-        self.seen.restarts = holes.iter().filter(|hole| hole.updates.is_none()).count();
+        let gaps = self.viewer.app(&app(self.app)).map_or(&[][..], |store| store.gaps());
+        self.seen.restarts = gaps.iter().filter(|gap| gap.updates.is_none()).count();
         self.seen
     }
 

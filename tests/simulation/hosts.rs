@@ -342,7 +342,7 @@ impl Observed {
             self.began.insert(subscribed.epoch, subscribed.next);
         }
         *self.missing.entry(epoch).or_default() += viewer.missing() - missing;
-        let holes = viewer.app(APP).map_or(&[][..], |store| store.gaps());
-        self.unknown_gaps = holes.iter().filter(|hole| hole.updates.is_none()).count();
+        let gaps = viewer.app(APP).map_or(&[][..], |store| store.gaps());
+        self.unknown_gaps = gaps.iter().filter(|gap| gap.updates.is_none()).count();
     }
 }
