@@ -111,7 +111,7 @@ fn Applications() -> impl IntoView {
                             <th class="number wide" scope="col">"End to end p50"</th>
                             <th class="number wide" scope="col">"p99"</th>
                             <th class="number" scope="col">"Series"</th>
-                            <th class="number" scope="col">"Last heard"</th>
+                            <th class="number" scope="col">"Last update"</th>
                         </tr>
                     </thead>
                     <tbody>
@@ -177,7 +177,7 @@ fn ApplicationRow(app: String) -> impl IntoView {
             {move || summary.get().map(|ApplicationSummary { entry, statistics, last_update_age, .. }| view! {
                 <LatencyCells worst=statistics.worst_pipeline/>
                 <td class="number" data-head="series" use:text_content=entry.series.to_string()></td>
-                <td class="number" data-head="last heard" use:text_content=age_text(last_update_age)></td>
+                <td class="number" data-head="last update" use:text_content=age_text(last_update_age)></td>
             })}
         </tr>
     }

@@ -144,7 +144,7 @@ fn reason_for_absence(ui: UiState, app: &str) -> Option<&'static str> {
     }
     Some(match state {
         ConnectionState::Connected if model.seen().is_waiting() => {
-            "The relay does not know this application. It appears here as soon as it is heard from."
+            "The relay does not know this application. It appears here when its first data arrives."
         }
         ConnectionState::Connected => "Connected; no measurements yet.",
         _ => "Waiting for the relay.",
