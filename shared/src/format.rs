@@ -148,8 +148,10 @@ pub fn clock_offset(offset_ns: i64) -> String {
 /// Describes the number of `frames` that were rejected because of invalid names, and the newest of these `names`.
 #[must_use]
 pub fn rejected_names(frames: u64, names: &[RejectedName]) -> String {
-    let frames = if frames == 1 { "1 frame was".to_string() } else { format!("{} frames were", count(frames.into())) };
-    let mut text = format!("{frames} refused for a name in them");
+    let mut text = match frames {
+        1 => "1 frame was rejected because of an invalid name".to_string(),
+        _ => format!("{} frames were rejected because of invalid names", count(frames.into())),
+    };
     for (at, RejectedName { escaped, reason }) in names.iter().enumerate() {
         text.push_str(if at == 0 { ": " } else { ", " });
         text.push_str(&format!("“{escaped}” ({reason})"));
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_take_the_unit_of_the_bound_that_people_quote() {
+    fn ranges_use_the_unit_of_the_upper_bound() {
         let expected = [
             ((34, 64), "34–64 ns"),
             ((512, 1_024), "0.512–1.02 µs"),
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_counts_and_ages() {
+    fn rates_counts_and_ages_are_formatted() {
         for (value, text) in [
             (0.0, "0"),
             (0.5, "0.500"),

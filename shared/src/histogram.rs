@@ -221,7 +221,7 @@ mod tests {
         histogram
     }
 
-    /// Durations spread over all magnitudes, with the edges of bins more often than chance would have them.
+    /// Durations spread over all magnitudes, with many values at the edges of bins.
     fn duration() -> impl Strategy<Value = u64> {
         (0..=64_u32, any::<u64>(), 0..4_u8).prop_map(|(shift, noise, edge)| {
             let power = 1_u64.checked_shl(shift).unwrap_or(0);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn bins_follow_the_producers_examples() {
+    fn bins_match_the_producers_examples() {
         for (ns, bin) in [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (1023, 10), (1024, 11), (1 << 63, 64), (u64::MAX, 64)]
         {
             assert_eq!(bin_of(ns), bin, "{ns} ns");
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_captured_frame_has_the_quantiles_worked_out_by_hand() {
+    fn quantiles_of_the_captured_frame_match_a_manual_calculation() {
         let mut captured = Histogram { min_ns: 34, max_ns: 14509, ..Histogram::default() };
         for (bin, count) in [(6, 57306), (7, 505), (8, 4), (9, 7), (12, 2), (14, 17)] {
             captured.bins[bin] = count;
@@ -255,21 +255,21 @@ mod tests {
     }
 
     #[test]
-    fn nothing_counted_has_no_quantile_and_no_extremes() {
+    fn an_empty_histogram_has_no_quantile_and_no_extremes() {
         let mut empty = Histogram::default();
         empty.merge(&Histogram::default());
         assert_eq!((empty.quantile(Quantile::P50), empty.extremes()), (None, None));
     }
 
     #[test]
-    fn an_extreme_outside_its_bin_does_not_turn_a_range_inside_out() {
+    fn an_extreme_outside_its_bin_does_not_invert_the_range() {
         let mut odd = histogram_of(&[100, 100]);
         (odd.min_ns, odd.max_ns) = (5000, 1);
         assert_eq!(odd.quantile(Quantile::P50), Some(QuantileRange { low: 64, high: 128 }));
     }
 
     #[test]
-    fn a_full_bin_stays_full() {
+    fn a_saturated_bin_stays_saturated() {
         let mut full = histogram_of(&[7]);
         full.bins[3] = u64::MAX;
         full.merge(&full.clone());
@@ -279,7 +279,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bins_are_those_of_two_other_crates(ns in duration()) {
+        fn bins_match_those_of_two_other_crates(ns in duration()) {
             let bin = bin_of(ns);
             let mut h2 = ::histogram::Histogram::new(0, 64).unwrap();
             h2.increment(ns).unwrap();
@@ -291,7 +291,7 @@ mod tests {
         }
 
         #[test]
-        fn a_quantile_range_holds_the_true_value(
+        fn a_quantile_range_contains_the_true_value(
             values in prop::collection::vec(duration(), 1..200),
             millionths in 0..=1_000_000_u32,
         ) {
@@ -299,12 +299,12 @@ mod tests {
             let range = histogram_of(&values).quantile(q).unwrap();
             let mut sorted = values;
             sorted.sort_unstable();
-            let truth = sorted[usize::try_from(q.rank(sorted.len() as u128)).unwrap() - 1];
-            prop_assert!(range.low <= truth && u128::from(truth) <= range.high, "{truth} in {range:?}");
+            let expected = sorted[usize::try_from(q.rank(sorted.len() as u128)).unwrap() - 1];
+            prop_assert!(range.low <= expected && u128::from(expected) <= range.high, "{expected} in {range:?}");
         }
 
         #[test]
-        fn quantiles_are_those_of_another_crate(values in prop::collection::vec(duration(), 1..200)) {
+        fn quantiles_match_those_of_another_crate(values in prop::collection::vec(duration(), 1..200)) {
             let ours = histogram_of(&values);
             let theirs = ::histogram::Histogram::from_buckets(0, 64, ours.bins.to_vec()).unwrap();
             for q in [Quantile::P50, Quantile::P90, Quantile::P99, Quantile::P9999] {
@@ -315,7 +315,7 @@ mod tests {
         }
 
         #[test]
-        fn merging_is_recording_everything_in_any_order(
+        fn merging_in_any_order_equals_recording_everything(
             parts in prop::collection::vec(prop::collection::vec(duration(), 0..20), 0..8),
         ) {
             let all: Vec<u64> = parts.iter().flatten().copied().collect();

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn names_with_separators_markup_and_any_script_are_welcome() {
+    fn names_with_separators_markup_and_any_script_are_valid() {
         for name in [
             "",
             "a:b@c*d",
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_deceive_are_refused() {
+    fn deceptive_names_are_rejected() {
         let long = [b'a'; NAME_BYTES_MAX + 1];
         assert_eq!(check_name(&long), Err(NameError::TooLong));
         assert!(check_name(&long[1..]).is_ok());
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_name_can_be_shown() {
+    fn rejected_names_are_escaped_for_display() {
         assert_eq!(escape_name("a\tb\u{202e}c".as_bytes()), "a\\tb\\u{202e}c");
         assert_eq!(escape_name(b"a\xffb"), "a\u{fffd}b");
         let long = escape_name("解".repeat(200).as_bytes());
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_nest() {
+    fn wider_filters_cover_narrower_ones() {
         let check = key(COMPUTATION, "Check");
         let [all, category, series] =
             [Filter::All, Filter::Category(COMPUTATION.to_string()), Filter::Series(check.clone())];

@@ -73,6 +73,30 @@ pub struct Gap {
 }
 
 /// Everything that a viewer has received of one application.
+///
+/// ```
+/// use joey_shared::histogram::Histogram;
+/// use joey_shared::series::{COMPUTATION, SeriesKey};
+/// use joey_shared::store::{AppStore, Applied};
+/// use joey_shared::view::ViewKey;
+/// use joey_shared::wire::{SeriesEntry, Update};
+///
+/// const S: u64 = 1_000_000_000;
+/// let (epoch, mut store) = (7, AppStore::default());
+/// let names = [COMPUTATION, "Orders", "w1", "Check"].map(str::to_owned);
+/// let [category, pipeline, worker, name] = names;
+/// store.announce(epoch, &[SeriesEntry::new(0, 1, SeriesKey { category, pipeline, worker, name })]);
+///
+/// let mut histogram = Histogram::default();
+/// histogram.record(1_500);
+/// let update = Update { seq: 1, series: 0, period_ns: S, end_ns: 100 * S, offset_ns: 0, histogram };
+/// assert_eq!(store.apply(epoch, &update, 100 * S), Applied::Counted);
+/// assert_eq!(store.apply(epoch, &update, 100 * S), Applied::Duplicate);
+///
+/// // The update belongs to the view of its computation on this worker, and to the total of the computation.
+/// let total = store.find(&ViewKey::computation("Check")).expect("the series was announced");
+/// assert_eq!((store.views().len(), store.histogram(total).count()), (2, 1));
+/// ```
 #[derive(Clone, Debug)]
 pub struct AppStore {
     views: Vec<View>,
@@ -433,7 +457,7 @@ impl AppStore {
         self.through_ns
     }
 
-    /// The second in which the newest complete period ends, counted from the Unix epoch; all seconds before it are complete.
+    /// The last complete second, counted from the Unix epoch.
     #[must_use]
     pub const fn through_second(&self) -> u64 {
         self.through_ns / crate::window::SLOT_NS
@@ -485,14 +509,6 @@ impl AppStore {
     #[must_use]
     pub fn gaps(&self) -> &[Gap] {
         &self.gaps
-    }
-}
-
-impl SeriesEntry {
-    /// The entry of the series `key` with this number and producer ID.
-    #[must_use]
-    pub const fn new(number: u32, id: u16, key: SeriesKey) -> Self {
-        Self { number, id, key }
     }
 }
 

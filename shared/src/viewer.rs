@@ -103,6 +103,36 @@ struct Progress {
 }
 
 /// The state of one viewer.
+///
+/// ```
+/// use joey_shared::series::{Filter, Topic};
+/// use joey_shared::viewer::Viewer;
+/// use joey_shared::wire::{ClientMessage, ServerMessage, Start, Subscribed};
+///
+/// let mut viewer = Viewer::default();
+/// let topic = Topic { app: "Alerts".to_owned(), filter: Filter::All };
+/// viewer.subscribe(topic.clone(), Start::History);
+///
+/// // After the connection opens, send the outgoing messages.
+/// viewer.connected();
+/// let subscribe = ClientMessage::Subscribe { sub: 1, topic: topic.clone(), start: Start::History };
+/// assert_eq!(viewer.outgoing(), [subscribe.encode()]);
+///
+/// // Pass each message of the relay to `receive`. This one is the answer to the subscription.
+/// let answer = Subscribed { sub: 1, feed: 1, epoch: 77, next: 301, head: 300, missing: 0 };
+/// let now_ns = 0;
+/// viewer.receive(&ServerMessage::Subscribed(answer).encode(), now_ns, |incoming| {
+///     println!("{} {:?}", incoming.app, incoming.update.histogram);
+/// })?;
+/// assert!(viewer.is_caught_up());
+///
+/// // After a reconnect, the viewer resumes from its position.
+/// viewer.disconnected();
+/// viewer.connected();
+/// let resume = ClientMessage::Subscribe { sub: 1, topic, start: Start::After { epoch: 77, seq: 300 } };
+/// assert_eq!(viewer.outgoing(), [resume.encode()]);
+/// # Ok::<(), joey_shared::wire::WireError>(())
+/// ```
 #[derive(Debug)]
 pub struct Viewer {
     seconds: u64,

@@ -57,6 +57,27 @@ pub enum Added {
 }
 
 /// The retained seconds of one view, and the sum over its window.
+///
+/// ```
+/// use joey_shared::histogram::{Histogram, Quantile};
+/// use joey_shared::window::{SLOT_NS, Window, second_of};
+/// use joey_shared::wire::Update;
+///
+/// let mut window = Window::new(60);
+/// for end_s in [100, 101] {
+///     let mut histogram = Histogram::default();
+///     (0..4).for_each(|_| histogram.record(1_500));
+///     let end_ns = end_s * SLOT_NS;
+///     window.slide(second_of(end_ns));
+///     window.add(&Update { seq: end_s, series: 0, period_ns: SLOT_NS, end_ns, offset_ns: 0, histogram });
+/// }
+/// assert_eq!(window.histogram().quantile(Quantile::P99).map(|range| range.high), Some(1_500));
+/// assert_eq!(window.throughput(101).map(|throughput| throughput.median), Some(4.0));
+///
+/// // Second 100 leaves the window after 60 seconds.
+/// window.slide(160);
+/// assert_eq!(window.histogram().count(), 4);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Window {
     /// Seconds with data, in ascending order. Up to [`coarse_through`] these are steps, identified by their last second.
@@ -408,9 +429,13 @@ mod tests {
                 window.slide(second);
                 window.add(&update(second, 1, &[7]));
                 if second > FINE_SECONDS {
-                    let (mut anew, slid) = (window.clone(), window.histogram());
-                    anew.set_seconds(seconds);
-                    assert_eq!((slid, window.outside), (anew.histogram(), anew.outside), "{seconds} s at {second}");
+                    let (mut recomputed, slid) = (window.clone(), window.histogram());
+                    recomputed.set_seconds(seconds);
+                    assert_eq!(
+                        (slid, window.outside),
+                        (recomputed.histogram(), recomputed.outside),
+                        "{seconds} s at {second}"
+                    );
                 }
             }
         }
@@ -461,27 +486,27 @@ mod tests {
             seconds in 1..=SECONDS_MAX,
             slides in prop::collection::vec(0..3_000_u64, 0..4),
         ) {
-            let mut forth = window_of(seconds, &updates);
-            let clock = forth.clock + slides.iter().sum::<u64>();
-            slides.iter().for_each(|by| forth.slide(forth.clock + by));
-            let mut back = Window::new(seconds);
-            back.slide(clock);
-            updates.iter().rev().for_each(|update| { back.add(update); });
+            let mut forward = window_of(seconds, &updates);
+            let clock = forward.clock + slides.iter().sum::<u64>();
+            slides.iter().for_each(|by| forward.slide(forward.clock + by));
+            let mut backward = Window::new(seconds);
+            backward.slide(clock);
+            updates.iter().rev().for_each(|update| { backward.add(update); });
             let mut sum = Histogram::default();
-            let kept = |update: &&Update| {
+            let is_inside = |update: &&Update| {
                 let end = second_of(update.end_ns);
                 let end = if end <= coarse_through(clock) { end.next_multiple_of(STEP) } else { end };
                 end + seconds > clock
             };
-            updates.iter().filter(kept).for_each(|update| sum.merge(&update.histogram));
-            prop_assert_eq!(forth.histogram(), sum.clone());
-            prop_assert_eq!(back.histogram(), sum);
+            updates.iter().filter(is_inside).for_each(|update| sum.merge(&update.histogram));
+            prop_assert_eq!(forward.histogram(), sum.clone());
+            prop_assert_eq!(backward.histogram(), sum);
             let rates = |window: &Window| {
                 let mut rates = vec![];
                 window.for_each_rate(clock.saturating_sub(SECONDS_MAX)..=clock, |second, rate| rates.push((second, rate)));
                 rates
             };
-            prop_assert_eq!(rates(&forth), rates(&back));
+            prop_assert_eq!(rates(&forward), rates(&backward));
         }
 
         #[test]

@@ -329,16 +329,32 @@ impl core::fmt::Display for WireError {
 
 impl core::error::Error for WireError {}
 
+impl SeriesEntry {
+    /// The entry of the series `key` with this number and producer ID.
+    #[must_use]
+    pub const fn new(number: u32, id: u16, key: SeriesKey) -> Self {
+        Self { number, id, key }
+    }
+}
+
 impl<'a> ServerMessage<'a> {
-    /// Reads one message.
+    /// Decodes one message.
+    ///
+    /// ```
+    /// use joey_shared::wire::{ServerMessage, WireError};
+    /// // The example of a gap in shared/README.md.
+    /// let bytes = [0x04, 0x01, 0x03, 0xac, 0x02];
+    /// assert_eq!(ServerMessage::decode(&bytes), Ok(ServerMessage::Gap { feed: 1, from: 3, to: 300 }));
+    /// assert_eq!(ServerMessage::decode(&bytes[..4]), Err(WireError::Malformed));
+    /// ```
     ///
     /// # Errors
-    /// When `bytes` are not exactly one message. The viewer counts it and goes on: each message stands alone.
+    /// Fails if `bytes` are not exactly one message. The viewer can ignore the error, because messages are decoded independently.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, WireError> {
         decode(bytes)
     }
 
-    /// The bytes of this message.
+    /// Encodes this message.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         encode(self)
@@ -346,15 +362,15 @@ impl<'a> ServerMessage<'a> {
 }
 
 impl ClientMessage {
-    /// Reads one message.
+    /// Decodes one message.
     ///
     /// # Errors
-    /// When `bytes` are not exactly one message.
+    /// Fails if `bytes` are not exactly one message.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         decode(bytes)
     }
 
-    /// The bytes of this message.
+    /// Encodes this message.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         encode(self)
@@ -370,7 +386,7 @@ fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, WireError> {
 }
 
 fn encode<T: Serialize>(message: &T) -> Vec<u8> {
-    // Our messages hold nothing that postcard cannot write: every sequence knows its length, and memory grows as needed.
+    // Encoding cannot fail: the length of every sequence is known, and the vector grows as needed.
     postcard::to_allocvec(message).unwrap_or_default()
 }
 

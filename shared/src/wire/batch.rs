@@ -89,7 +89,7 @@ fn difference(value: u64, base: u64) -> i64 {
 }
 
 /// The inverse of [`difference`].
-fn applied(base: u64, difference: i64) -> u64 {
+fn add_difference(base: u64, difference: i64) -> u64 {
     base.wrapping_add(difference.cast_unsigned())
 }
 
@@ -245,8 +245,8 @@ impl Iterator for Updates<'_> {
         self.rest = rest;
         let seq = self.seq.wrapping_add(item.skip);
         self.seq = seq.wrapping_add(1);
-        self.end_ns = applied(self.end_ns, item.end);
-        self.period_ns = applied(self.period_ns, item.period);
+        self.end_ns = add_difference(self.end_ns, item.end);
+        self.period_ns = add_difference(self.period_ns, item.period);
         let (lowest, highest) = anchors(&item.bins.0);
         Some(Ok(Update {
             seq,
@@ -256,8 +256,8 @@ impl Iterator for Updates<'_> {
             offset_ns: item.offset_ns,
             histogram: Histogram {
                 bins: item.bins.0,
-                min_ns: applied(lowest, item.min),
-                max_ns: applied(highest, item.max),
+                min_ns: add_difference(lowest, item.min),
+                max_ns: add_difference(highest, item.max),
             },
         }))
     }

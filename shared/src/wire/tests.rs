@@ -1,4 +1,4 @@
-//! The specification's hex examples, and nonsense of every kind.
+//! Tests the hex examples of the specification, and decoding of malformed messages.
 
 use super::*;
 use crate::close::RESTART;
@@ -36,19 +36,19 @@ fn example_head() -> BatchHead {
     }
 }
 
-/// Every hex example of the specification, by name.
+/// All hex examples of the specification, by name.
 fn examples() -> BTreeMap<&'static str, Vec<u8>> {
     let topic = |filter| Topic { app: "Alerts".to_string(), filter };
     let head = example_head();
     let mut writer = UpdatesWriter::new(&head);
     writer.push(&example_update(1));
     writer.push(&example_update(2));
-    // The same two, added up.
-    let sum_head = BatchHead { series: vec![], cut_ns: 1_544_101_829_000_000_000, ..example_head() };
-    let mut sum = UpdatesWriter::new(&sum_head);
+    // The same two updates as a rollup.
+    let rollup_head = BatchHead { series: vec![], cut_ns: 1_544_101_829_000_000_000, ..example_head() };
+    let mut rollup = UpdatesWriter::new(&rollup_head);
     let mut both = example_update(1);
     both.histogram.merge(&example_update(2).histogram);
-    sum.push(&both);
+    rollup.push(&both);
     let hello = Hello {
         version: 1,
         release: "0.1.0",
@@ -88,17 +88,17 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
                 .encode(),
         ),
         ("subscribed", ServerMessage::Subscribed(subscribed).encode()),
-        ("sum", ServerMessage::Rollup { head: sum_head.clone(), updates: sum.finish() }.encode()),
+        ("rollup", ServerMessage::Rollup { head: rollup_head.clone(), updates: rollup.finish() }.encode()),
         ("batch", ServerMessage::Batch { head: head.clone(), updates: writer.finish() }.encode()),
         ("gap", ServerMessage::Gap { feed: 1, from: 3, to: 300 }.encode()),
         ("heartbeat", ServerMessage::Heartbeat { now_ns: 1_544_101_820_000_000_000, sent: vec![(1, 300)] }.encode()),
         ("expires", ServerMessage::Expires { at_ns: 1_544_101_820_000_000_000 }.encode()),
         ("relays", ServerMessage::Relays { addresses: vec!["wss://b/".to_string()] }.encode()),
-        ("refused", ServerMessage::SubscribeFailed { sub: 1, reason: SubscribeError::NoSuchApp }.encode()),
+        ("subscribe-failed", ServerMessage::SubscribeFailed { sub: 1, reason: SubscribeError::NoSuchApp }.encode()),
         ("subscribe-app", subscribe(1, Filter::All, Start::History)),
         ("subscribe-category", subscribe(2, Filter::Category(COMPUTATION.to_string()), Start::Live)),
         ("subscribe-series", subscribe(3, Filter::Series(check_series().key), Start::After { epoch: 77, seq: 300 })),
-        ("subscribe-back", subscribe(4, Filter::All, Start::Recent { span_ns: 3_600_000_000_000 })),
+        ("subscribe-recent", subscribe(4, Filter::All, Start::Recent { span_ns: 3_600_000_000_000 })),
         ("unsubscribe", ClientMessage::Unsubscribe { sub: 1 }.encode()),
         (
             "subscribe-log",
@@ -124,7 +124,7 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
     ])
 }
 
-/// The hex examples of the same messages where there is no WebSocket.
+/// The hex examples of a stream without a WebSocket.
 fn stream_examples() -> [(&'static str, Vec<u8>); 3] {
     let message = ClientMessage::Unsubscribe { sub: 1 }.encode();
     [
@@ -134,7 +134,7 @@ fn stream_examples() -> [(&'static str, Vec<u8>); 3] {
     ]
 }
 
-/// The hex blocks of the specification, by the name behind ` ```hex `.
+/// The hex blocks of the specification, by the name after ` ```hex `.
 fn specification() -> BTreeMap<&'static str, Vec<u8>> {
     let blocks = include_str!("../../README.md").split("```hex ").skip(1);
     let parse = |block: &'static str| {
@@ -149,11 +149,12 @@ fn specification() -> BTreeMap<&'static str, Vec<u8>> {
 }
 
 fn is_from_viewer(name: &str) -> bool {
-    name.starts_with("subscribe-") || ["unsubscribe", "describe", "token"].contains(&name)
+    (name.starts_with("subscribe-") && name != "subscribe-failed")
+        || ["unsubscribe", "describe", "token"].contains(&name)
 }
 
 #[test]
-fn the_specification_is_what_the_code_does() {
+fn examples_of_the_specification_match_the_code() {
     let (mut examples, specification) = (examples(), specification());
     examples.extend(stream_examples());
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
@@ -168,7 +169,7 @@ fn the_specification_is_what_the_code_does() {
 }
 
 #[test]
-fn every_example_reads_back() {
+fn examples_are_decoded_and_encoded_again() {
     for (name, bytes) in examples() {
         let back = if is_from_viewer(name) {
             ClientMessage::decode(&bytes).unwrap().encode()
@@ -180,9 +181,9 @@ fn every_example_reads_back() {
 }
 
 #[test]
-fn no_prefix_and_no_flipped_byte_panics_and_nothing_may_follow() {
+fn prefixes_wrong_bytes_and_trailing_bytes_do_not_panic() {
     for (name, bytes) in &examples() {
-        let understood = |bytes: &[u8]| {
+        let is_decoded = |bytes: &[u8]| {
             if is_from_viewer(name) {
                 ClientMessage::decode(bytes).is_ok()
             } else {
@@ -190,7 +191,7 @@ fn no_prefix_and_no_flipped_byte_panics_and_nothing_may_follow() {
             }
         };
         for at in 0..bytes.len() {
-            assert!(!understood(&bytes[..at]), "the first {at} bytes of {name}");
+            assert!(!is_decoded(&bytes[..at]), "the first {at} bytes of {name}");
             for flip in 1..=255 {
                 let mut broken = bytes.clone();
                 broken[at] ^= flip;
@@ -202,12 +203,12 @@ fn no_prefix_and_no_flipped_byte_panics_and_nothing_may_follow() {
         }
         let mut longer = bytes.clone();
         longer.push(0);
-        assert!(!understood(&longer));
+        assert!(!is_decoded(&longer));
     }
 }
 
 #[test]
-fn a_writer_writes_the_same_in_room_that_it_has_kept_or_given_back() {
+fn a_writer_encodes_the_same_whether_or_not_its_buffer_was_shrunk() {
     let full = |seq| {
         let histogram = Histogram { bins: [u64::MAX; BINS], min_ns: 0, max_ns: u64::MAX };
         Update { histogram, ..example_update(seq) }
@@ -233,14 +234,14 @@ fn a_writer_writes_the_same_in_room_that_it_has_kept_or_given_back() {
 }
 
 #[test]
-fn a_claimed_length_is_not_believed() {
+fn a_claimed_length_allocates_nothing() {
     // A catalogue of 2^63 applications in eleven bytes.
     let bytes = [1, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
     assert_eq!(ServerMessage::decode(&bytes), Err(WireError::Malformed));
 }
 
 #[test]
-fn more_than_65_bins_are_refused() {
+fn more_than_65_bins_are_rejected() {
     for (first, len, ok) in [(0, 65, true), (1, 65, false), (64, 1, true), (65, 1, false), (255, 1, false)] {
         let mut bytes = vec![first, len];
         bytes.extend(core::iter::repeat_n(1, usize::from(len)));
@@ -260,7 +261,7 @@ fn any_update() -> impl Strategy<Value = Update> {
 
 proptest! {
     #[test]
-    fn updates_of_any_values_read_back(updates in prop::collection::vec(any_update(), 0..20)) {
+    fn updates_with_any_values_are_decoded_unchanged(updates in prop::collection::vec(any_update(), 0..20)) {
         let head = example_head();
         let mut writer = UpdatesWriter::new(&head);
         let mut seq = head.from;
@@ -275,7 +276,7 @@ proptest! {
     }
 
     #[test]
-    fn packed_bins_read_back(bins in prop::collection::vec(prop_oneof![3 => Just(0), 1 => any::<u64>()], BINS)) {
+    fn packed_bins_are_unpacked_unchanged(bins in prop::collection::vec(prop_oneof![3 => Just(0), 1 => any::<u64>()], BINS)) {
         let bins: [u64; BINS] = bins.try_into().unwrap();
         let packed = PackedBins::pack(&bins);
         prop_assert_eq!(packed.unpack(), bins);
@@ -283,7 +284,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_a_message_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn any_bytes_decode_to_a_message_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = ClientMessage::decode(&bytes);
         if let Ok(ServerMessage::Batch { head, updates }) = ServerMessage::decode(&bytes) {
             head.read(updates).for_each(drop);
