@@ -145,7 +145,7 @@ struct ReceivedRange {
     /// First and last number.
     from: u64,
     to: u64,
-    /// Whether it was received as rollups, which do not say which updates they contain.
+    /// Whether it was received as rollups, which do not list the updates they contain.
     is_rollup: bool,
 }
 
