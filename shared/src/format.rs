@@ -145,12 +145,12 @@ pub fn clock_offset(offset_ns: i64) -> String {
     format!("{off} {}", if offset_ns < 0 { "ahead" } else { "behind" })
 }
 
-/// Describes the number of `frames` that were rejected because of invalid names, and the newest of these `names`.
+/// Describes the number of `frames` that were refused because of invalid names, and the newest of these `names`.
 #[must_use]
 pub fn rejected_names(frames: u64, names: &[RejectedName]) -> String {
     let mut text = match frames {
-        1 => "1 frame was rejected because of an invalid name".to_string(),
-        _ => format!("{} frames were rejected because of invalid names", count(frames.into())),
+        1 => "1 frame was refused because of an invalid name".to_string(),
+        _ => format!("{} frames were refused because of invalid names", count(frames.into())),
     };
     for (at, RejectedName { escaped, reason }) in names.iter().enumerate() {
         text.push_str(if at == 0 { ": " } else { ", " });

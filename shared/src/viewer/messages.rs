@@ -5,9 +5,13 @@ use alloc::vec::Vec;
 
 use super::{ClusterInfo, Incoming, Live, Progress, RelayInfo, Subscription, Viewer};
 use crate::store::{AppStore, Applied};
+use crate::window::{SECONDS_MAX, SLOT_NS};
 use crate::wire::{
     AppEntry, BatchHead, Blob, RELAYS_MAX, SeriesEntry, ServerMessage, Start, SubscribeError, Subscribed, WireError,
 };
+
+/// How far back the longest window reaches, in ns. Until then, a total may still count updates of an unused series.
+const WINDOWS_NS: u64 = SECONDS_MAX * SLOT_NS;
 
 /// How much longer than the relay a viewer retains an unused series, in ns: 1 min.
 const SERIES_SLACK_NS: u64 = 60_000_000_000;
@@ -217,7 +221,7 @@ impl Viewer {
         }
         store.record_range(live.epoch, &topic.filter, head.from, head.to, is_rollup);
         if let Some(relay) = &self.relay
-            && store.expire_series(relay.series_retention_ns.saturating_add(SERIES_SLACK_NS))
+            && store.expire_series(relay.series_retention_ns.max(WINDOWS_NS).saturating_add(SERIES_SLACK_NS))
         {
             for ((epoch, _), series) in self.names.iter_mut().filter(|((_, name), _)| name == app) {
                 series.retain(|&number, _| store.has_series(*epoch, number));

@@ -258,7 +258,7 @@ fn changing_names_do_not_fill_the_memory_and_other_series_stay_correct() {
         };
         let series: Vec<SeriesEntry> = (0..10).map(renamed).collect();
         let numbers: Vec<u32> = series.iter().map(|entry| entry.number).chain([4]).collect();
-        let now_ns = (1_000 + 400 * u64::from(hour)) * S;
+        let now_ns = (1_000 + 4_000 * u64::from(hour)) * S;
         let (from, to) = (seq + 1, seq + numbers.len() as u64);
         let head = BatchHead { feed: 11, from, to, cut_ns: now_ns, end_ns: now_ns, period_ns: S, series };
         let mut writer = UpdatesWriter::new(&head);
@@ -282,6 +282,40 @@ fn changing_names_do_not_fill_the_memory_and_other_series_stay_correct() {
         assert_eq!((store.histogram(own).count(), store.histogram(total).count()), (1, 11));
     }
     assert_eq!((viewer.missing(), viewer.malformed()), (0, 0));
+}
+
+#[test]
+fn a_view_stays_for_the_longest_window_even_if_the_relay_retains_less() {
+    let mut viewer = Viewer::default();
+    viewer.connected();
+    viewer.subscribe(topic(Filter::All), Start::History);
+    let mut other = entry();
+    (other.number, other.key.worker) = (5, "other".to_string());
+    let announced = vec![entry(), other.clone()];
+    let series = ServerMessage::Series { app: "app".to_string(), epoch: 7, series: announced, last: true }.encode();
+    deliver(&mut viewer, &[hello(7), series, subscribed(1, 7, 1, 0, 0)]);
+    let own = crate::view::ViewKey::of_series(&other.key).0;
+    for at in 0..20_u64 {
+        let now_ns = (1_000 + 500 * at) * S;
+        let head = BatchHead {
+            feed: 11,
+            from: at + 1,
+            to: at + 1,
+            cut_ns: now_ns,
+            end_ns: now_ns,
+            period_ns: S,
+            series: vec![],
+        };
+        let mut writer = UpdatesWriter::new(&head);
+        let mut histogram = Histogram::default();
+        histogram.record(7);
+        let series = if at == 0 { other.number } else { 4 };
+        writer.push(&Update { seq: at + 1, series, period_ns: S, end_ns: now_ns, offset_ns: 0, histogram });
+        deliver(&mut viewer, &[ServerMessage::Batch { head, updates: writer.finish() }.encode()]);
+        let is_known = viewer.app("app").unwrap().find(&own).is_some();
+        assert!(is_known || at > 7, "the view expired after {} s", 500 * at);
+        assert!(!is_known || at < 19, "the view is still there after {} s", 500 * at);
+    }
 }
 
 #[test]
