@@ -275,10 +275,11 @@ impl Workers {
     pub(crate) fn work(&mut self) {
         for at in 0..self.workers.len() {
             let now = self.start.elapsed();
+            // First what is due: a clock that steps right after a pause would skip the periods of the pause.
+            self.send_due(at, now);
             if self.workers[at].next_action <= now {
                 self.act(at, now);
             }
-            self.send_due(at, now);
         }
         let now = self.start.elapsed();
         if self.next_idle <= now {
