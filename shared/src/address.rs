@@ -25,7 +25,7 @@ pub fn websocket(written: &str, is_encrypted: bool) -> Option<String> {
     let written = written.trim();
     let (is_encrypted, rest) = match scheme_of(written) {
         None => (is_encrypted, written),
-        Some((scheme, rest)) => (is_known(scheme)?, rest),
+        Some((scheme, rest)) => (is_encrypted_scheme(scheme)?, rest),
     };
     let is_plain = |byte: u8| byte > b' ' && byte != 0x7f && !b"?#@\"'<>\\^`{|},;*".contains(&byte);
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -83,8 +83,8 @@ pub fn directory(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(directory, _)| directory)
 }
 
-/// Whether `scheme` means an encrypted connection; `None` if it is not a scheme of a relay.
-fn is_known(scheme: &str) -> Option<bool> {
+/// Whether `scheme` is encrypted, or `None` if it is not a scheme of a relay.
+fn is_encrypted_scheme(scheme: &str) -> Option<bool> {
     let is_any = |names: [&str; 2]| names.iter().any(|name| scheme.eq_ignore_ascii_case(name));
     if is_any(["wss", "https"]) { Some(true) } else { is_any(["ws", "http"]).then_some(false) }
 }

@@ -117,8 +117,8 @@ const SHOWN_CHARS_MAX: usize = 48;
 /// Makes a rejected name safe for display: shortens it, and escapes each unprintable character.
 #[must_use]
 pub fn escape_name(bytes: &[u8]) -> String {
-    let front = bytes.get(..4 * SHOWN_CHARS_MAX).unwrap_or(bytes);
-    let text = String::from_utf8_lossy(front);
+    let prefix = bytes.get(..4 * SHOWN_CHARS_MAX).unwrap_or(bytes);
+    let text = String::from_utf8_lossy(prefix);
     let mut shown = String::new();
     for c in text.chars().take(SHOWN_CHARS_MAX) {
         if is_unprintable(c) {
@@ -128,7 +128,7 @@ pub fn escape_name(bytes: &[u8]) -> String {
             shown.push(c);
         }
     }
-    if front.len() < bytes.len() || text.chars().nth(SHOWN_CHARS_MAX).is_some() {
+    if prefix.len() < bytes.len() || text.chars().nth(SHOWN_CHARS_MAX).is_some() {
         shown.push('…');
     }
     shown
