@@ -16,13 +16,15 @@ mod series_messages;
 mod feed;
 mod subscription;
 mod log;
+mod publisher;
+mod eviction;
 mod peers;
 mod broadcast;
 mod series;
 mod rollup;
 mod worker_clock;
 
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -35,24 +37,20 @@ use tokio::time::Instant;
 
 pub use self::broadcast::{Broadcast, BroadcastQueue, Delivered, NewBatches, NumberedBatch, Subscriber};
 use self::feed::Feed;
-use self::log::{Log, PublishStats, PublishTime};
+use self::log::Log;
 use self::peers::Peers;
 pub use self::peers::{ApplyOutcome, Interest, LogState, PeerBatch, RELAYS_MAX, RemoteLog, ReplicaError};
+pub use self::publisher::Publisher;
 use self::series_messages::SeriesMessages;
 pub use self::subscription::{Read, Subscription, Viewer};
 use crate::config::{Config, at_least_one};
-use crate::data_point::{Counts, DataPoint};
 use crate::metrics::{Counters, Gauges, RejectReason};
 use crate::runtime::clock::nanos;
-use crate::runtime::sync::{AtomicU64, Mutex, MutexGuard, RwLock};
+use crate::runtime::sync::{AtomicU64, Mutex, RwLock};
 
 /// History is retained this much longer than configured, so that a window as long as the ring is complete. The newest
 /// period of such a window started some time ago, and its oldest period arrived some time after its end.
 const RETENTION_SLACK: Duration = Duration::from_secs(15);
-
-/// Maximum number of held frames over all workers, about 5 MB. A frame is held until the offset of its worker clock is
-/// known. Frames beyond the limit count as late.
-const HELD_FRAMES_MAX: u64 = 65_536;
 
 /// Smallest change of the wall clock offset that counts as a clock step, in ns: 1 s.
 const WALL_STEP_NS: u64 = 1_000_000_000;
@@ -208,44 +206,6 @@ impl Hub {
         all
     }
 
-    /// Publishes one histogram that the relay read at `now_ns`. Returns the number of its series.
-    ///
-    /// # Errors
-    /// [`RejectReason::SeriesLimit`] if the series is new and the maximum number of series exists.
-    pub fn publish(&self, app: &Arc<App>, point: &DataPoint<'_>, now_ns: u64) -> Result<u32, RejectReason> {
-        self.publisher(app, now_ns).publish(point)
-    }
-
-    /// Starts publishing several histograms of `app` that the relay read at `now_ns`.
-    pub fn publisher<'a>(&'a self, app: &'a Arc<App>, now_ns: u64) -> Publisher<'a> {
-        let now = PublishTime { ns: now_ns, ring_ns: nanos(self.config.ring) };
-        Publisher { hub: self, app, now, log: app.log.lock(), stats: PublishStats::default() }
-    }
-
-    /// Releases frames that have been held for too long at `due_ns`, and logs workers whose clock offset has changed.
-    pub fn release_held(&self, due_ns: u64, now_ns: u64) {
-        let apps: Vec<Arc<App>> = self.apps.read().values().cloned().collect();
-        for app in apps {
-            let mut publisher = self.publisher(&app, now_ns);
-            publisher.release_due(due_ns);
-            let changed = publisher.log.changed_offsets();
-            drop(publisher);
-            for (worker, offset_ns) in changed {
-                let offset_s = offset_ns as f64 / 1e9;
-                if offset_ns == 0 {
-                    tracing::info!(app = app.name, worker, "the worker's clock is correct again");
-                } else {
-                    tracing::warn!(
-                        app = app.name,
-                        worker,
-                        offset_s,
-                        "the worker's clock is off: its period ends are corrected"
-                    );
-                }
-            }
-        }
-    }
-
     /// Records that a frame of `app` was rejected because of `name`.
     pub fn reject_name(&self, app: &App, name: RejectedName, now_ns: u64) {
         let logged = self.name_log_limit.check().is_ok().then(|| name.clone());
@@ -348,110 +308,6 @@ impl Hub {
         tracing::trace!(app = app.name, batches = cut.batches, bytes = cut.bytes, "cut");
     }
 
-    /// Evicts history that is too old, and removes applications without producers and viewers.
-    pub fn evict_old(&self, now_ns: u64) {
-        let oldest_ns = now_ns.saturating_sub(nanos(self.config.ring + RETENTION_SLACK));
-        let oldest_rollup_ns = now_ns.saturating_sub(nanos(self.config.rollups + RETENTION_SLACK));
-        let silent_since_ns = now_ns.saturating_sub(nanos(self.config.forget_after));
-        self.expire_remote_interest(now_ns);
-        let mut silent = Vec::new();
-        for app in self.all_logs() {
-            if self.config.rollups > Duration::ZERO {
-                self.roll_up(&app, oldest_ns);
-            }
-            let mut log = app.log.lock();
-            // An update must not lose its series before it is in a batch.
-            self.cut(&app, &mut log, now_ns);
-            let mut freed = log.evict_rollups(oldest_rollup_ns);
-            if self.config.rollups == Duration::ZERO {
-                freed += log.evict_older(oldest_ns);
-            }
-            self.ring_bytes.fetch_sub(freed, Relaxed);
-            let series = log.expire_series(now_ns, self.series_retention_ns()) as u64;
-            self.series.fetch_sub(series, Relaxed);
-            self.counters.series_expired.inc_by(series);
-            if series > 0 || log.is_entry_stale(now_ns) {
-                log.changed = self.catalogue_changed();
-            }
-            if log.is_silent_since(silent_since_ns) && self.is_own(&app.name, app.epoch) {
-                silent.push(app.name.clone());
-            }
-        }
-        for name in silent {
-            self.remove_if_silent(&name, silent_since_ns);
-        }
-        self.drop_unused_replicas();
-    }
-
-    /// Replaces batches whose time span ended before `oldest_ns` by rollups. Computing a rollup takes some time; the
-    /// log is not locked meanwhile, so producers do not wait.
-    fn roll_up(&self, app: &App, oldest_ns: u64) {
-        loop {
-            let Some((number, batches)) = app.log.lock().batches_to_roll_up(oldest_ns) else { break };
-            let rollups = rollup::roll_up(number, &batches);
-            let mut log = app.log.lock();
-            let (Some(feed), Some(last)) = (log.feed_mut(number), batches.last()) else { continue };
-            self.ring_bytes.fetch_add(feed.insert_rollups(rollups), Relaxed);
-            self.ring_bytes.fetch_sub(feed.evict_through(last.to), Relaxed);
-        }
-        self.evict_bytes();
-    }
-
-    fn remove_if_silent(&self, name: &str, since_ns: u64) {
-        let mut apps = self.apps.write();
-        // A new connection also holds a reference, or it may already have sent something and left. In both cases the
-        // application stays.
-        let is_silent = |app: &Arc<App>| Arc::strong_count(app) == 1 && app.log.lock().is_silent_since(since_ns);
-        if !apps.get(name).is_some_and(is_silent) {
-            return;
-        }
-        let Some(app) = apps.remove(name) else { return };
-        let version = self.catalogue_changed();
-        self.removed_version.store(version, Relaxed);
-        drop(apps);
-        self.release_app(&app);
-        tracing::info!(app = name, "application removed: it has no producers and no viewers");
-    }
-
-    /// Releases the memory accounted to an application that has been removed.
-    fn release_app(&self, app: &App) {
-        let mut log = app.log.lock();
-        self.series.fetch_sub(log.series().len() as u64, Relaxed);
-        self.ring_bytes.fetch_sub(log.evict_all(), Relaxed);
-    }
-
-    /// Evicts the oldest batches of the largest logs until the total size is within the limit.
-    fn evict_bytes(&self) {
-        if self.ring_bytes.load(Relaxed) <= self.config.ring_bytes_max {
-            return;
-        }
-        let apps = self.all_logs();
-        // Each log is asked for its size once. Asking a thousand logs again for every evicted batch would block the
-        // batch cutter.
-        let mut largest: BinaryHeap<(u64, usize)> =
-            apps.iter().enumerate().map(|(at, app)| (app.log.lock().ring_bytes(), at)).collect();
-        while self.ring_bytes.load(Relaxed) > self.config.ring_bytes_max
-            && let Some((_, at)) = largest.pop()
-        {
-            let mut log = apps[at].log.lock();
-            // Evict one hundredth of the log at a time.
-            let target = log.ring_bytes().saturating_sub((log.ring_bytes() / 100).max(1));
-            let mut freed = 0;
-            while log.ring_bytes() > target {
-                let bytes = log.evict_oldest();
-                if bytes == 0 {
-                    break;
-                }
-                freed += bytes;
-                self.counters.batches_evicted.inc();
-            }
-            self.ring_bytes.fetch_sub(freed, Relaxed);
-            if freed > 0 {
-                largest.push((log.ring_bytes(), at));
-            }
-        }
-    }
-
     // === viewers ===
 
     /// Registers a viewer that is notified through `subscriber`. Returns `None` if the maximum number of viewers is
@@ -537,89 +393,6 @@ impl Hub {
             held: self.held.load(Relaxed),
             wall_clock_offset_ns: self.wall_clock().0,
             is_clustered: self.is_clustered(),
-        }
-    }
-}
-
-/// Publishes histograms of one application. It locks the log and updates the counters once for all of them.
-/// Do not keep it: while it exists, nobody else can publish to this log or read from it.
-#[derive(Debug)]
-pub struct Publisher<'a> {
-    hub: &'a Hub,
-    app: &'a Arc<App>,
-    now: PublishTime,
-    log: MutexGuard<'a, Log>,
-    stats: PublishStats,
-}
-
-impl Publisher<'_> {
-    /// Publishes one histogram. Returns the number of its series.
-    ///
-    /// # Errors
-    /// [`RejectReason::SeriesLimit`] if the series is new and the maximum number of series exists.
-    pub fn publish(&mut self, point: &DataPoint<'_>) -> Result<u32, RejectReason> {
-        let Self { hub, now, log, .. } = self;
-        #[cfg(test)]
-        assert_ne!(point.name, crate::runtime::panic_guard::PANIC_NAME);
-        let known = log.series_number(point);
-        let series = if let Some(number) = known {
-            number
-        } else {
-            let is_full = log.series().len() >= hub.config.series_per_app_max || !log.series().has_number();
-            if is_full || !hub.reserve_series() {
-                // The next periodic catalogue update includes this count. One producer must not trigger extra catalogue
-                // updates.
-                log.over_limit += 1;
-                log.last_received_ns = now.ns;
-                return Err(RejectReason::SeriesLimit);
-            }
-            log.changed = hub.catalogue_changed();
-            log.add_series(point, now.ns)
-        };
-        let is_known = self.publish_known(series, point.counts());
-        debug_assert!(is_known, "the series was found or added above");
-        Ok(series)
-    }
-
-    /// Publishes counts of a series whose number [`Publisher::publish`] returned. Returns `false` if that series has
-    /// expired.
-    #[must_use]
-    pub fn publish_known(&mut self, series: u32, counts: Counts<impl ExactSizeIterator<Item = u64>>) -> bool {
-        let Self { hub, now, log, stats, .. } = self;
-        let has_room = hub.held.load(Relaxed) + stats.held < HELD_FRAMES_MAX;
-        let published = log.publish(series, counts, *now, has_room, stats);
-        if published == Some(true) {
-            self.cut();
-        }
-        published.is_some()
-    }
-
-    /// Releases frames that have been held for too long at `due_ns`.
-    fn release_due(&mut self, due_ns: u64) {
-        if self.log.release_due(due_ns, self.now, &mut self.stats) {
-            self.cut();
-        }
-    }
-
-    fn cut(&mut self) {
-        self.hub.cut(self.app, &mut self.log, self.now.ns);
-        self.stats.is_first = false;
-    }
-}
-
-impl Drop for Publisher<'_> {
-    fn drop(&mut self) {
-        let counters = &self.hub.counters;
-        counters.frames_accepted.inc_by(self.stats.accepted);
-        counters.frames_late.inc_by(self.stats.late);
-        counters.frames_clock_adjusted.inc_by(self.stats.clock_adjusted);
-        if self.stats.held != self.stats.released {
-            // The difference may be negative; it wraps, and so does the addition.
-            self.hub.held.fetch_add(self.stats.held.wrapping_sub(self.stats.released), Relaxed);
-        }
-        if self.stats.is_first {
-            self.hub.dirty.lock().push(self.app.clone());
-            self.hub.work.notify_one();
         }
     }
 }

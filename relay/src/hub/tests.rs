@@ -8,6 +8,7 @@ use joey_shared::viewer::Viewer as Client;
 use joey_shared::wire::{ClientMessage, SeriesEntry, ServerMessage, Start, Update};
 
 use super::*;
+use crate::data_point::DataPoint;
 
 mod model;
 #[cfg(shuttle)]
