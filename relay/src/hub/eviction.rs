@@ -21,8 +21,10 @@ impl Hub {
                 self.roll_up(&app, oldest_ns);
             }
             let mut log = app.log.lock();
-            // An update must not lose its series before it is in a batch.
-            self.cut(&app, &mut log, now_ns);
+            if log.is_cut_overdue(now_ns) {
+                // An update must not lose its series before it is in a batch.
+                self.cut(&app, &mut log, now_ns);
+            }
             let mut freed = log.evict_rollups(oldest_rollup_ns);
             if self.config.rollups == Duration::ZERO {
                 freed += log.evict_older(oldest_ns);

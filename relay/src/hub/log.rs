@@ -23,6 +23,9 @@ const BATCH_UPDATES_MAX: usize = 1_000;
 /// Capacity retained for encoded pending updates, in bytes: about a hundred updates.
 const PENDING_BYTES: usize = 4 * 1024;
 
+/// Maximum time for which updates are pending while batches are cut: the longest `--batch-ms`, 1 s.
+const PENDING_NS_MAX: u64 = 1_000_000_000;
+
 /// Maximum number of filtered feeds of one application.
 const FILTERED_FEEDS_MAX: usize = 1_000;
 
@@ -82,6 +85,8 @@ pub(super) struct Log {
 #[derive(Debug, Default)]
 struct Pending {
     count: usize,
+    /// When the first update was published, on the relay's clock.
+    since_ns: u64,
     /// Period end and period of the first update. The updates are encoded relative to them.
     end_ns: u64,
     period_ns: u64,
@@ -289,11 +294,11 @@ impl Log {
         stats.late += u64::from(is_late);
         self.last_received_ns = now.ns;
         self.head += 1;
-        let Pending { count, end_ns: first_end_ns, period_ns: first_period_ns, updates } = &mut self.pending;
+        let Pending { count, since_ns, end_ns: first_end_ns, period_ns: first_period_ns, updates } = &mut self.pending;
         *count += 1;
         if *count == 1 {
             stats.is_first = true;
-            (*first_end_ns, *first_period_ns) = (end_ns, period_ns);
+            (*since_ns, *first_end_ns, *first_period_ns) = (now.ns, end_ns, period_ns);
             updates.begin(self.head, end_ns, period_ns);
         }
         let offset_ns = end_ns.wrapping_sub(producer_end_ns).cast_signed();
@@ -303,10 +308,15 @@ impl Log {
         *count >= BATCH_UPDATES_MAX
     }
 
+    /// Whether updates have been pending for longer than any batch delay.
+    pub(super) const fn is_cut_overdue(&self, now_ns: u64) -> bool {
+        self.pending.count > 0 && now_ns >= self.pending.since_ns.saturating_add(PENDING_NS_MAX)
+    }
+
     /// Cuts one batch for each feed from the updates since the last cut.
     pub(super) fn cut(&mut self, now_ns: u64) -> Cut {
         let mut cut = Cut::default();
-        let Pending { count, end_ns, period_ns, updates } = &mut self.pending;
+        let Pending { count, end_ns, period_ns, updates, .. } = &mut self.pending;
         if *count == 0 {
             return cut;
         }
