@@ -159,7 +159,6 @@ fn is_this_machine(peer: IpAddr) -> bool {
 
 /// Parses a network such as `10.0.0.0/8`, or a single address.
 fn parse_network(text: &str) -> anyhow::Result<IpNet> {
-    let text = text.trim();
     let network = text.parse().or_else(|error| text.parse::<IpAddr>().map(IpNet::from).map_err(|_| error));
     network.with_context(|| format!("{text} is not a network such as 10.0.0.0/8"))
 }

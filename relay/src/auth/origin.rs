@@ -39,7 +39,7 @@ impl Origins {
     /// Parses `configured`. Each entry is `scheme://host[:port]`; `*.` before a host stands for exactly one more label.
     pub(super) fn new(configured: &[String], listen: IpAddr) -> anyhow::Result<Self> {
         let parse = |text: &String| {
-            let origin = Origin::parse(text.trim().trim_end_matches('/'));
+            let origin = Origin::parse(text.trim_end_matches('/'));
             // `*.com` would allow anyone who registers a domain there.
             let origin = origin.filter(|origin| match origin.host.strip_prefix("*.") {
                 Some(rest) => rest.contains('.') && !rest.contains('*'),
