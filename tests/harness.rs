@@ -14,6 +14,7 @@
 //! - [`namespace`]: a network namespace whose links can be taken down.
 //! - [`token`] and [`tls`]: keys, tokens and certificates of every kind.
 //! - [`browser`]: Chromium, through ChromeDriver.
+//! - [`process`]: the resource use of a process.
 //!
 //! Nothing here sleeps for a fixed time: [`eventually`] polls until the answer is right or a generous timeout expires.
 //! No test asserts how fast anything is.
@@ -35,6 +36,8 @@ pub mod nats;
 pub mod nginx;
 #[path = "harness/oracle.rs"]
 pub mod oracle;
+#[path = "harness/process.rs"]
+pub mod process;
 #[path = "harness/producer.rs"]
 pub mod producer;
 #[path = "harness/proxy.rs"]

@@ -1,21 +1,21 @@
 //! Chromium's counters of a page, and the operating system's counters of its processes.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::Instant;
 
 use joey_tests::Relay;
 use joey_tests::browser::Browser;
-use serde_json::{Value, json};
+use joey_tests::process::{TICKS_PER_SEC, cpu_secs, memory_mb};
+use serde_json::json;
 
-/// Clock ticks per second, the same on all current Linux systems.
-const TICKS_PER_SEC: f64 = 100.0;
 /// Bytes per MB of memory.
 const MB: f64 = 1_048_576.0;
 
 /// The counters of a page at one instant.
 #[derive(Debug)]
 pub(crate) struct Counters {
-    metrics: Value,
+    metrics: BTreeMap<String, f64>,
     /// CPU time of all processes of the browser, in s.
     cpu_secs: f64,
     /// CPU time of all processes except the browser, the relay and this program, in s.
@@ -26,7 +26,7 @@ pub(crate) struct Counters {
 impl Counters {
     /// Reads the counters. Requires `Performance.enable`.
     pub(crate) fn read(relay: &Relay, browser: &Browser) -> Self {
-        let metrics = browser.command_result("Performance.getMetrics", json!({}));
+        let metrics = browser.performance_metrics();
         let browsers: f64 = browser.process_ids().into_iter().filter_map(cpu_secs).sum();
         let own: f64 = [relay.process_id(), std::process::id()].into_iter().filter_map(cpu_secs).sum();
         Self { metrics, cpu_secs: browsers, others_secs: busy_secs() - browsers - own, at: Instant::now() }
@@ -54,9 +54,7 @@ impl Counters {
 
     /// The value of the counter `name`.
     pub(crate) fn value(&self, name: &str) -> f64 {
-        let all = self.metrics["metrics"].as_array().into_iter().flatten();
-        let found = all.filter(|metric| metric["name"] == name).find_map(|metric| metric["value"].as_f64());
-        found.unwrap_or_else(|| panic!("Chromium counts no {name}"))
+        self.metrics.get(name).copied().unwrap_or_else(|| panic!("Chromium counts no {name}"))
     }
 }
 
@@ -80,17 +78,11 @@ impl Memory {
         Self {
             heap_mb: mb("usedSize"),
             document_mb: mb("embedderHeapUsedSize"),
-            process_mb: browser.process_ids().into_iter().filter_map(page_mb).fold(0.0, f64::max),
+            process_mb: (browser.renderer_ids().into_iter())
+                .filter_map(|process| memory_mb(process, "smaps_rollup", "Pss:"))
+                .fold(0.0, f64::max),
         }
     }
-}
-
-/// User and system CPU time of a process, in s.
-fn cpu_secs(process: u32) -> Option<f64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name in parentheses may contain spaces. User and system time are fields 14 and 15.
-    let mut fields = stat.rsplit(')').next()?.split_whitespace().skip(11).map_while(|field| field.parse::<f64>().ok());
-    Some((fields.next()? + fields.next()?) / TICKS_PER_SEC)
 }
 
 /// CPU time of all processes of the machine, in s.
@@ -102,12 +94,4 @@ fn busy_secs() -> f64 {
     let busy: f64 =
         ticks.take(8).enumerate().filter(|(at, _)| !matches!(at, 3 | 4)).map(|(_, ticks): (_, f64)| ticks).sum();
     busy / TICKS_PER_SEC
-}
-
-/// Memory of a process, in MB, if it runs a page.
-fn page_mb(process: u32) -> Option<f64> {
-    let words = fs::read_to_string(format!("/proc/{process}/cmdline")).ok()?;
-    let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup")).ok()?;
-    let kb = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?.trim().trim_end_matches(" kB").trim();
-    words.contains("--type=renderer").then_some(kb.parse::<f64>().ok()? / 1024.0)
 }

@@ -3,6 +3,7 @@
 //! `CHROMEDRIVER` and `CHROME` name the programs; the defaults are Debian's paths. If one is missing, a test fails with
 //! a line that names the command that installs it. It never passes without doing anything.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -143,8 +144,29 @@ impl Browser {
         all.filter(ours).collect()
     }
 
-    /// Sends a signal, such as `STOP`, to the browser and all its processes, but not to ChromeDriver.
+    /// Ids of the processes that run pages.
+    #[must_use]
+    pub fn renderer_ids(&self) -> Vec<u32> {
+        let is_renderer = |process: &u32| {
+            let words = std::fs::read_to_string(format!("/proc/{process}/cmdline"));
+            words.is_ok_and(|words| words.contains("--type=renderer"))
+        };
+        self.process_ids().into_iter().filter(is_renderer).collect()
+    }
+
+    /// Chromium's performance counters of the page, by name. Requires `Performance.enable`.
+    ///
+    /// # Panics
+    /// If Chromium rejects the command.
+    #[must_use]
+    pub fn performance_metrics(&self) -> BTreeMap<String, f64> {
+        let answer = self.command_result("Performance.getMetrics", json!({}));
+        let metrics = answer["metrics"].as_array().into_iter().flatten();
+        metrics.filter_map(|metric| Some((metric["name"].as_str()?.to_owned(), metric["value"].as_f64()?))).collect()
+    }
+
     /// Sends a signal such as `STOP` to the browser and all its processes, but not to ChromeDriver.
+    ///
     /// # Panics
     /// If there is no browser.
     pub fn signal(&self, name: &str) {

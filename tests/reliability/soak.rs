@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use self::rates::Rates;
-use self::samples::{Sample, descriptors, growth_per_hour};
+use self::samples::{Sample, descriptors, memory_measurements};
 use self::viewers::{Behavior, ReceivedUpdates, SoakViewer, SoakViewers};
 use self::workers::{APPS, Kind, Workers, app};
 use crate::Measurement;
@@ -45,10 +45,6 @@ const VISITORS: [u64; 6] = [10, 20, 40, 60, 120, 400];
 const WINDOW_S_MAX: u64 = 3_600;
 /// Time that expiry may take after that, in seconds.
 const GRACE_S: u64 = 600;
-
-/// Maximum memory growth per hour once the history is full, in MB. Two hours cannot distinguish less from allocator
-/// noise.
-const GROWTH_MB_PER_HOUR: f64 = 6.0;
 
 /// The reason under which the relay counts incomplete frames.
 const TRUNCATED: &str = "truncated";
@@ -400,12 +396,7 @@ impl<'a> Soak<'a> {
             Measurement::holds("producer connections closed by the relay", workers.broken, workers.broken == 0),
             Measurement::holds("panics", panics, panics == 0),
         ];
-        measurements.extend(rate_measurements(rates));
-        measurements.push(Measurement::holds(
-            "histograms of idle series, and misplaced ones",
-            format!("{}, {}", rates.idle.0, rates.idle.1),
-            rates.idle.1 == 0,
-        ));
+        measurements.extend(rates.measurements());
         measurements.extend([
             Measurement::holds("series at the relay, and in the window", format!("{series}, {most}"), series <= most),
             Measurement::holds(
@@ -414,7 +405,7 @@ impl<'a> Soak<'a> {
                 self.known.0 <= views_most,
             ),
         ]);
-        measurements.extend(memory_measurements(samples, options));
+        measurements.extend(memory_measurements(samples, options.fills_after()));
         measurements.push(Measurement::info("share of a core", format!("{:.2}", end.cores_since(&self.begin))));
         #[cfg(feature = "browser")]
         measurements.extend(self.page_measurements());
@@ -470,7 +461,7 @@ impl<'a> Soak<'a> {
         let last = self.weights.last().map_or_else(page::Weight::default, |(_, weight)| *weight);
         let growth = |of: fn(&page::Weight) -> f64| {
             let points = self.weights[half..].iter().map(|(at, weight)| (*at, of(weight)));
-            growth_per_hour(points).unwrap_or(f64::NAN)
+            samples::growth_per_hour(points).unwrap_or(f64::NAN)
         };
         vec![
             Measurement::info("heap of the page, growth per hour", {
@@ -543,67 +534,4 @@ fn compare(all: &ReceivedUpdates, own: &ReceivedUpdates, missing: u64) -> Result
         return Err(format!("of {span}, {given} arrived alone, {summed} in rollups, {missing} were reported missing"));
     }
     Ok(())
-}
-
-fn rate_measurements(rates: &Rates) -> Vec<Measurement> {
-    let mut measurements = Vec::new();
-    for (what, kind) in [
-        ("healthy", "healthy"),
-        ("reconnecting", "reconnecting"),
-        ("ahead", "ahead"),
-        ("behind", "behind"),
-        ("drifting", "drifting"),
-        ("stepping", "stepping"),
-        ("stalling", "stalling"),
-    ] {
-        let none = rates::Judged::default();
-        let judged = rates.judged.get(kind).unwrap_or(&none);
-        if let Some(first) = &judged.first {
-            println!("!! rate of a worker, {what}: {first}");
-        }
-        let [least, median, most] = judged.deviations();
-        let name = match what {
-            "healthy" => "healthy: seconds checked, shifted, wrong",
-            "reconnecting" => "reconnecting: the same",
-            "ahead" => "clock ahead: the same",
-            "behind" => "clock behind: the same",
-            "drifting" => "clock drifts: the same",
-            "stepping" => "clock steps: the same",
-            _ => "stalls and bursts: the same",
-        };
-        let value = format!("{}, {}, {}", judged.seconds(), judged.shifted, judged.off.len());
-        measurements.push(Measurement::holds(name, value, judged.off.is_empty()));
-        measurements.push(Measurement::info(
-            "  deviation: minimum, median, maximum",
-            format!("{least:.1}, {median:.1}, {most:.1} %"),
-        ));
-    }
-    measurements
-}
-
-fn memory_measurements(samples: &[Sample], options: &Options) -> Vec<Measurement> {
-    let end = samples.last().map_or(Duration::ZERO, |sample| sample.at);
-    let from = options.fills_after().max(end / 2);
-    let points = |from: Duration| samples.iter().filter(move |sample| sample.at >= from);
-    let memory = |from: Duration| growth_per_hour(points(from).map(|sample| (sample.at, sample.usage.rss_mb)));
-    let rss = |sample: &Sample| format!("{:.1} MB, {:.1} MB", sample.usage.rss_mb, sample.usage.rss_max_mb);
-    let growth = "memory growth per hour, once the history is full";
-    let flat = match memory(from) {
-        // A fit over less than ten minutes is meaningless.
-        Some(mb) if end.saturating_sub(from) >= Duration::from_secs(600) => {
-            Measurement::at_most(growth, mb, GROWTH_MB_PER_HOUR, "MB")
-        }
-        _ => Measurement::info(growth, "too short a run"),
-    };
-    vec![
-        Measurement::info("memory at the end, maximum", samples.last().map_or_else(String::new, rss)),
-        Measurement::info("memory growth per hour, second half", {
-            format!("{:.1} MB", memory(end / 2).unwrap_or(f64::NAN))
-        }),
-        flat,
-        Measurement::info(
-            "maximum number of descriptors",
-            samples.iter().map(|sample| sample.descriptors).max().unwrap_or(0),
-        ),
-    ]
 }

@@ -1,11 +1,9 @@
-//! Resource use of a process, from `/proc`.
+//! Resource use of a relay up to a point in time, and quantiles of durations.
 
 use std::time::{Duration, Instant};
 
 use joey_tests::Relay;
-
-/// Clock ticks per second, the same on every current Linux.
-const TICKS_PER_SEC: f64 = 100.0;
+use joey_tests::process::{cpu_secs, memory_mb};
 
 /// Resource use of a relay up to a point in time.
 #[derive(Clone, Copy, Debug)]
@@ -20,21 +18,12 @@ pub(crate) struct Usage {
 
 impl Usage {
     pub(crate) fn of(relay: &Relay) -> Self {
-        let read =
-            |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", relay.process_id())).unwrap_or_default();
-        let status = read("status");
-        let kb = |field: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(field));
-            line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<f64>().ok()).unwrap_or(f64::NAN)
-        };
-        let stat = read("stat");
-        // The name in parentheses can contain any character; user and system time are the 14th and 15th field.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(f64::NAN);
+        let process = relay.process_id();
+        let memory_mb = |field: &str| memory_mb(process, "status", field).unwrap_or(f64::NAN);
         Self {
-            rss_mb: kb("VmRSS:") / 1024.0,
-            rss_max_mb: kb("VmHWM:") / 1024.0,
-            cpu_secs: (ticks(11) + ticks(12)) / TICKS_PER_SEC,
+            rss_mb: memory_mb("VmRSS:"),
+            rss_max_mb: memory_mb("VmHWM:"),
+            cpu_secs: cpu_secs(process).unwrap_or(f64::NAN),
             at: Instant::now(),
         }
     }

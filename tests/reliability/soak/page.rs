@@ -2,6 +2,7 @@
 
 use joey_tests::Relay;
 use joey_tests::browser::Browser;
+use joey_tests::process::memory_mb;
 use serde_json::json;
 
 /// An open page.
@@ -30,12 +31,8 @@ impl Page {
     }
 
     pub(crate) fn weight(&self) -> Weight {
-        let answer = self.browser.command_result("Performance.getMetrics", json!({}));
-        let metric = |name: &str| {
-            let all = answer["metrics"].as_array().into_iter().flatten();
-            let found = all.filter(|metric| metric["name"] == name).find_map(|metric| metric["value"].as_f64());
-            found.unwrap_or(f64::NAN)
-        };
+        let metrics = self.browser.performance_metrics();
+        let metric = |name: &str| metrics.get(name).copied().unwrap_or(f64::NAN);
         let heap_mb = metric("JSHeapUsedSize") / f64::from(1 << 20);
         Weight { heap_mb, nodes: metric("Nodes"), process_mb: self.process_mb() }
     }
@@ -52,13 +49,7 @@ impl Page {
 
     /// Memory of the largest renderer process.
     fn process_mb(&self) -> f64 {
-        let read = |process: u32, file: &str| std::fs::read_to_string(format!("/proc/{process}/{file}")).ok();
-        let resident_mb = |process: u32| {
-            let is_page = read(process, "cmdline").is_some_and(|words| words.contains("--type=renderer"));
-            let status = read(process, "status").filter(|_| is_page)?;
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-            line.trim().trim_end_matches(" kB").trim().parse::<f64>().ok().map(|kb| kb / 1024.0)
-        };
-        self.browser.process_ids().into_iter().filter_map(resident_mb).fold(0.0, f64::max)
+        let resident_mb = |process: u32| memory_mb(process, "status", "VmRSS:");
+        self.browser.renderer_ids().into_iter().filter_map(resident_mb).fold(0.0, f64::max)
     }
 }

@@ -6,6 +6,18 @@ use joey_shared::store::AppStore;
 
 use super::viewers::SoakViewer;
 use super::workers::{Expected, IDLE_S_MAX, Kind, Workers, app};
+use crate::Measurement;
+
+/// The kinds of workers, and the name of their measurement.
+const MEASUREMENTS: [(&str, &str); 7] = [
+    ("healthy", "healthy: seconds checked, shifted, wrong"),
+    ("reconnecting", "reconnecting: the same"),
+    ("ahead", "clock ahead: the same"),
+    ("behind", "clock behind: the same"),
+    ("drifting", "clock drifts: the same"),
+    ("stepping", "clock steps: the same"),
+    ("stalling", "stalls and bursts: the same"),
+];
 
 /// Age in seconds below which a second is not checked: longer than any worker stalls, and than a wrong clock stays
 /// undetected.
@@ -84,6 +96,31 @@ impl Rates {
             idle_at: 0,
             judged: BTreeMap::new(),
         }
+    }
+
+    /// Measurements of all kinds of workers, and of the idle series. Prints the first wrong second of each kind.
+    pub(crate) fn measurements(&self) -> Vec<Measurement> {
+        let mut measurements = Vec::new();
+        for (kind, name) in MEASUREMENTS {
+            let none = Judged::default();
+            let judged = self.judged.get(kind).unwrap_or(&none);
+            if let Some(first) = &judged.first {
+                println!("!! rate of a worker, {kind}: {first}");
+            }
+            let [least, median, most] = judged.deviations();
+            let value = format!("{}, {}, {}", judged.seconds(), judged.shifted, judged.off.len());
+            measurements.push(Measurement::holds(name, value, judged.off.is_empty()));
+            measurements.push(Measurement::info(
+                "  deviation: minimum, median, maximum",
+                format!("{least:.1}, {median:.1}, {most:.1} %"),
+            ));
+        }
+        measurements.push(Measurement::holds(
+            "histograms of idle series, and misplaced ones",
+            format!("{}, {}", self.idle.0, self.idle.1),
+            self.idle.1 == 0,
+        ));
+        measurements
     }
 
     /// Checks the seconds that are old enough and have not been checked.
