@@ -3,12 +3,14 @@
 //! The page, `joey stats` and the tests use the same store. Its clock is the newest plausible period end that it has received, not
 //! the wall clock. A recording from last year therefore looks the same as it did then.
 
+mod ranges;
+
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use self::ranges::ReceivedRanges;
 use crate::histogram::Histogram;
 use crate::seqset::SeqSet;
-use crate::series::{Filter, SeriesKey};
 use crate::view::ViewKey;
 use crate::window::{Added, Throughput, Window, second_of};
 use crate::wire::{SeriesEntry, Update};
@@ -22,9 +24,6 @@ pub const QUIET_SECONDS: u64 = 5;
 /// Maximum number of logs of one application. Each relay that has the application has one log of it. A log ends when its relay
 /// restarts, so the oldest are removed first.
 const LOGS_MAX: usize = 64;
-
-/// Maximum number of received ranges of one log. A viewer has few topics, and adjacent ranges are merged.
-const RANGES_MAX: usize = 4_096;
 
 /// Maximum number of gaps of one application. The oldest are removed first.
 const GAPS_MAX: usize = 64;
@@ -134,28 +133,7 @@ struct Log {
     series: BTreeMap<u32, SeriesViews>,
     /// Sequence numbers of the updates that were counted.
     counted: SeqSet,
-    /// The received ranges of each topic. Adjacent ranges are merged, so there are few.
-    ranges: Vec<ReceivedRange>,
-}
-
-/// A range of a log that was received for one topic.
-#[derive(Clone, Debug)]
-struct ReceivedRange {
-    filter: Filter,
-    /// First and last number.
-    from: u64,
-    to: u64,
-    /// Whether it was received as rollups, which do not list the updates they contain.
-    is_rollup: bool,
-}
-
-/// Series that were received before for a range or for a part of it.
-#[derive(Clone, Debug)]
-pub(crate) struct AlreadyReceived {
-    /// The series.
-    pub(crate) filter: Filter,
-    /// Whether they were received for the whole range.
-    pub(crate) is_whole: bool,
+    ranges: ReceivedRanges,
 }
 
 /// The views that a series belongs to, by position.
@@ -252,48 +230,9 @@ impl AppStore {
         self.count(series, update, arrival_ns)
     }
 
-    /// Records that the range `from..=to` of the log of `epoch` was received for the topic of `filter`.
-    pub(crate) fn record_range(&mut self, epoch: u64, filter: &Filter, from: u64, to: u64, is_rollup: bool) {
-        let ranges = &mut self.log(epoch).ranges;
-        // It usually continues the last range.
-        let is_adjacent = |range: &ReceivedRange| {
-            range.is_rollup == is_rollup
-                && range.filter == *filter
-                && from <= range.to.saturating_add(1)
-                && range.from <= to.saturating_add(1)
-        };
-        if let Some(range) = ranges.iter_mut().rev().find(|range| is_adjacent(range)) {
-            (range.from, range.to) = (range.from.min(from), range.to.max(to));
-            return;
-        }
-        if ranges.len() == RANGES_MAX {
-            ranges.remove(0);
-        }
-        ranges.push(ReceivedRange { filter: filter.clone(), from, to, is_rollup });
-    }
-
-    /// Returns the series of the topic of `filter` that were received before for at least a part of `from..=to`.
-    pub(crate) fn already_received(&mut self, epoch: u64, filter: &Filter, from: u64, to: u64) -> Vec<AlreadyReceived> {
-        let overlapping = self.log(epoch).ranges.iter().filter(|range| range.from <= to && from <= range.to);
-        overlapping
-            .filter_map(|range| {
-                // Of two topics, one contains the other, or they have no series in common.
-                let filter = if range.filter.covers(filter) {
-                    filter
-                } else if filter.covers(&range.filter) {
-                    &range.filter
-                } else {
-                    return None;
-                };
-                Some(AlreadyReceived { filter: filter.clone(), is_whole: range.from <= from && to <= range.to })
-            })
-            .collect()
-    }
-
-    /// Whether the update `seq` of series `key` is part of a rollup that was received.
-    pub(crate) fn is_in_rollup(&mut self, epoch: u64, seq: u64, key: &SeriesKey) -> bool {
-        let mut rollups = self.log(epoch).ranges.iter().filter(|range| range.is_rollup);
-        rollups.any(|rollup| (rollup.from..=rollup.to).contains(&seq) && rollup.filter.matches(key))
+    /// The ranges of the log of `epoch` that were received.
+    pub(crate) fn ranges(&mut self, epoch: u64) -> &mut ReceivedRanges {
+        &mut self.log(epoch).ranges
     }
 
     /// Counts an update or an item of a rollup. The caller has checked that it was not counted before.
@@ -515,7 +454,7 @@ impl AppStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::series::{COMPUTATION, START_TO_END};
+    use crate::series::{COMPUTATION, START_TO_END, SeriesKey};
     use crate::view::Kind;
     use alloc::string::ToString;
     use proptest::prelude::*;

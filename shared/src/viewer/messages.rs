@@ -191,8 +191,11 @@ impl Viewer {
         let names = self.names.get(&(live.epoch, topic.app.clone()));
         let Some(store) = self.apps.get_mut(app) else { return Ok(()) };
         store.close_gaps(head.cut_ns);
-        let received =
-            if is_rollup { store.already_received(live.epoch, &topic.filter, head.from, head.to) } else { Vec::new() };
+        let received = if is_rollup {
+            store.ranges(live.epoch).already_received(&topic.filter, head.from, head.to)
+        } else {
+            Vec::new()
+        };
         // If a series was received for a part of the range, it is unknown how much of the rollup is new.
         let is_ambiguous = received.iter().any(|received| !received.is_whole);
         let (mut outcome, mut unknown) = (Ok(()), 0);
@@ -207,7 +210,9 @@ impl Viewer {
                             let is_duplicate = received.iter().any(|received| received.filter.matches(&series.key));
                             if is_duplicate { Applied::Duplicate } else { store.add(live.epoch, &update, head.cut_ns) }
                         }
-                        Some(series) if store.is_in_rollup(live.epoch, update.seq, &series.key) => Applied::Duplicate,
+                        Some(series) if store.ranges(live.epoch).is_in_rollup(update.seq, &series.key) => {
+                            Applied::Duplicate
+                        }
                         Some(_) => store.apply(live.epoch, &update, head.cut_ns),
                     };
                     if let (Applied::Counted | Applied::Late, Some(series)) = (applied, series) {
@@ -219,7 +224,7 @@ impl Viewer {
                 Err(error) => outcome = Err(error),
             }
         }
-        store.record_range(live.epoch, &topic.filter, head.from, head.to, is_rollup);
+        store.ranges(live.epoch).record(&topic.filter, head.from, head.to, is_rollup);
         if let Some(relay) = &self.relay
             && store.expire_series(relay.series_retention_ns.max(WINDOWS_NS).saturating_add(SERIES_SLACK_NS))
         {
