@@ -7,16 +7,14 @@ use joey_shared::wire::{AppEntry, WorkerEntry};
 use leptos::prelude::*;
 
 use super::cells::{InOutRate, LatencyRange};
-use super::chart::Chart;
-use super::format::{exact_range, exact_rates, rate_summary};
+use super::format::{exact_range, exact_rates};
 use super::live_text::{LiveText, text_content};
 use super::name::{NameLink, display_name};
 use super::notices::Notices;
+use super::rate_chart::AppRateChart;
 use super::table_row::open_row;
 use super::{UiState, page_address, use_ui};
 use crate::browser;
-use crate::chart::sparkline;
-use crate::chart_data;
 use crate::route::Page;
 use crate::settings::host_name;
 use crate::statistics::{AppStatistics, WorstView};
@@ -147,13 +145,7 @@ fn ApplicationRow(app: String) -> impl IntoView {
     let data_app = app.clone();
     let app = StoredValue::new(app);
     let summary = Memo::new(move |_| application_summary(ui, &app.read_value()));
-    let rate_label = move || rate_summary(summary.read().as_ref().and_then(|summary| summary.statistics.rate_out));
-    let draw_rate = move |size| {
-        let mut model = ui.model.write_value();
-        let app = app.read_value();
-        let (from, to) = chart_data::window_range(model.app(&app)?);
-        Some(sparkline::rate(&model.app_statistics(&app)?.rates, from, to, size))
-    };
+    let rate_out = move || summary.read().as_ref().and_then(|summary| summary.statistics.rate_out);
     view! {
         <tr
             data-testid="application"
@@ -173,7 +165,7 @@ fn ApplicationRow(app: String) -> impl IntoView {
                 <WorkersCell workers=entry.workers/>
                 <RateCell rate_in=statistics.rate_in rate_out=statistics.rate_out/>
             })}
-            <td class="spark"><Chart class="spark" label=Signal::derive(rate_label) draw=draw_rate/></td>
+            <td class="spark"><AppRateChart app rate_out=Signal::derive(rate_out)/></td>
             {move || summary.get().map(|ApplicationSummary { entry, statistics, last_update_age, .. }| view! {
                 <LatencyCells worst=statistics.worst_pipeline/>
                 <td class="number" data-head="series" use:text_content=entry.series.to_string()></td>

@@ -17,6 +17,7 @@ mod landing;
 mod live_text;
 mod name;
 mod notices;
+mod rate_chart;
 mod readout;
 mod relay_facts;
 mod shortcuts;

@@ -4,13 +4,11 @@ use joey_shared::histogram::QuantileRange;
 use leptos::prelude::*;
 
 use super::cells::{InOutRate, LatencyRange};
-use super::chart::Chart;
-use super::format::{exact_range, exact_rates, rate_summary};
+use super::format::{exact_range, exact_rates};
 use super::live_text::text_content;
 use super::name::display_name;
+use super::rate_chart::AppRateChart;
 use super::{AppName, UiState, page_address, use_ui};
-use crate::chart::sparkline;
-use crate::chart_data;
 use crate::route::Page;
 use crate::statistics::{AppStatistics, WorstView};
 
@@ -28,13 +26,7 @@ struct Summary {
 pub(super) fn SummaryStrip(app: AppName) -> impl IntoView {
     let ui = use_ui();
     let summary = Memo::new(move |_| summary(ui, &app.read_value()));
-    let rate_label = move || rate_summary(summary.read().as_ref().and_then(|summary| summary.statistics.rate_out));
-    let draw_rate = move |size| {
-        let mut model = ui.model.write_value();
-        let app = app.read_value();
-        let (from, to) = chart_data::window_range(model.app(&app)?);
-        Some(sparkline::rate(&model.app_statistics(&app)?.rates, from, to, size))
-    };
+    let rate_out = move || summary.read().as_ref().and_then(|summary| summary.statistics.rate_out);
     view! {
         <dl class="strip">
             <div class="with-spark">
@@ -42,7 +34,7 @@ pub(super) fn SummaryStrip(app: AppName) -> impl IntoView {
                 {move || summary.get().map(|Summary { statistics, .. }| view! {
                     <RateFigure rate_in=statistics.rate_in rate_out=statistics.rate_out/>
                 })}
-                <Chart class="spark" label=Signal::derive(rate_label) draw=draw_rate/>
+                <AppRateChart app rate_out=Signal::derive(rate_out)/>
             </div>
             {move || summary.get().map(|Summary { statistics, workers_connected, workers_gone }| view! {
                 <WorstViewFigure
