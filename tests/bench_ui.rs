@@ -1,8 +1,9 @@
-//! Measures the page in a real Chromium. `cargo xtask bench ui` makes a release build, runs this program, and compares the results with
-//! the recorded ones. Of the page, it uses only table rows and their text. All other values are Chromium's counters. It can therefore
-//! measure any implementation of the page.
+//! Measures the page in a real Chromium. `cargo xtask bench ui` makes a release build, runs this program, and compares
+//! the results with the recorded ones. Of the page, it uses only table rows and their text. All other values are
+//! Chromium's counters. It can therefore measure any implementation of the page.
 //!
-//! - `arrival`: the time from the navigation to the first row with the right numbers, and the size of the fetched files.
+//! - `arrival`: the time from the navigation to the first row with the right numbers, and the size of the fetched
+//!   files.
 //! - `steady`: CPU, frames and memory of an open dashboard: of a demo application, and with 1,000 rows.
 //!
 //! Each line of the output is one measurement: name, unit and values, separated by tabs.

@@ -130,8 +130,8 @@ impl AuthPolicy {
         self.keys.as_ref().map_or_else(|| Ok(Claims::unrestricted()), |keys| keys.verify(token, wall_ns() as f64 / 1e9))
     }
 
-    /// Whether `peer` may read `/metrics`: any peer if no token is required, a peer on this machine unless the request came through
-    /// a proxy, and any peer with a valid token.
+    /// Whether `peer` may read `/metrics`: any peer if no token is required, a peer on this machine unless the request
+    /// came through a proxy, and any peer with a valid token.
     #[must_use]
     pub fn allows_metrics_reader(&self, headers: &HeaderMap, peer: IpAddr) -> bool {
         let is_proxied = ["forwarded", "x-forwarded-for"].into_iter().any(|name| headers.contains_key(name));

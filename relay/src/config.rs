@@ -47,7 +47,8 @@ pub struct Options {
         value_delimiter = ','
     )]
     pub origins: Option<Vec<String>>,
-    /// Announce this relay address to viewers as a fallback, e.g. wss://relay.example; repeat it for each relay, including this one
+    /// Announce this relay address to viewers as a fallback, e.g. wss://relay.example; repeat it for each relay,
+    /// including this one
     #[arg(long, env = "JOEY_ADVERTISE", help_heading = "Cluster", value_name = "URL", value_delimiter = ',')]
     pub advertise: Option<Vec<String>>,
     /// Require viewers to present a token signed by this key: a secret of at least 32 bytes (HS256), or an Ed25519 key in PEM
@@ -107,7 +108,8 @@ pub struct Options {
     /// Limit the history of all applications to this many bytes [default: 67108864]
     #[arg(long, env = "JOEY_RING_BYTES", help_heading = "History", value_name = "N")]
     pub ring_bytes: Option<u64>,
-    /// Delay updates by up to this many ms to send them in batches; the delay is shorter with few viewers or after a pause [default: 50]
+    /// Delay updates by up to this many ms to send them in batches; the delay is shorter with few viewers or after a
+    /// pause [default: 50]
     #[arg(long, env = "JOEY_BATCH_MS", help_heading = "History", value_name = "N", value_parser = clap::value_parser!(u64).range(0..=1_000))]
     pub batch_ms: Option<u64>,
     /// Limit producer frames to this many bytes [default: 16384]
@@ -189,8 +191,8 @@ pub struct Config {
     pub rollups: Duration,
     /// Maximum bytes of history over all applications. The oldest batch of the largest history is evicted first. Default: 64 MiB.
     pub ring_bytes_max: u64,
-    /// Maximum time that an update waits for its batch to be cut. With few viewers, or after a pause, it waits less. Default: 50 ms,
-    /// which is invisible beside a period of 2 s.
+    /// Maximum time that an update waits for its batch to be cut. With few viewers, or after a pause, it waits less.
+    /// Default: 50 ms, which is invisible beside a period of 2 s.
     pub batch_delay: Duration,
     /// Maximum size of a producer frame. Default: 16 KiB, ten times a real one. A longer frame closes the connection.
     pub frame_bytes_max: usize,

@@ -47,7 +47,8 @@ struct AppState {
 #[derive(Clone, Copy, Debug)]
 pub struct PeerAddr(pub SocketAddr);
 
-/// All routes. Viewers' tasks run in `viewers` and end at `close_viewers`. From `stop` on, the relay reports that it is not ready.
+/// All routes. Viewers' tasks run in `viewers` and end at `close_viewers`. From `stop` on, the relay reports that it is
+/// not ready.
 pub fn router(
     hub: Arc<Hub>,
     auth: Arc<Auth>,

@@ -1,8 +1,8 @@
 //! Producers' connections: reads frames, decodes and checks them, and publishes their histograms to the hub.
 //!
-//! Each connection has one task. The task sends nothing, because producers do not read. It never stops reading, because a Wallaroo
-//! worker buffers unsent frames without limit. A frame that cannot be used is rejected and counted. If the announced length
-//! exceeds the limit, the task closes the connection, because the start of the next frame is unknown.
+//! Each connection has one task. The task sends nothing, because producers do not read. It never stops reading, because
+//! a Wallaroo worker buffers unsent frames without limit. A frame that cannot be used is rejected and counted. If the
+//! announced length exceeds the limit, the task closes the connection, because the start of the next frame is unknown.
 
 pub mod wallaroo;
 
@@ -154,8 +154,8 @@ impl Producer {
         tracing::info!(peer = %self.peer, reason, "producer disconnected");
     }
 
-    /// Processes every complete frame at the start of `bytes`. Returns the number of bytes consumed, and the number of frames or the
-    /// length that exceeds the limit.
+    /// Processes every complete frame at the start of `bytes`. Returns the number of bytes consumed, and the number of
+    /// frames or the length that exceeds the limit.
     async fn process_frames(&mut self, bytes: &[u8]) -> (usize, Result<usize, u32>) {
         let now_ns = self.hub.config().now_ns();
         let (mut consumed, mut frames, mut left) = (0, 0, FRAMES_PER_YIELD);
@@ -334,8 +334,8 @@ impl Buffer {
     /// Marks `bytes` of the free part as filled.
     fn advance(&mut self, bytes: usize) {
         self.length += bytes;
-        // An incomplete frame takes up a part of the buffer, so a read that fills the rest may be shorter than `READ_BYTES`. Checking
-        // for this saves a third of the reads of a producer that never pauses.
+        // An incomplete frame takes up a part of the buffer, so a read that fills the rest may be shorter than
+        // `READ_BYTES`. Checking for this saves a third of the reads of a producer that never pauses.
         let is_busy = bytes >= READ_BYTES || self.length == self.bytes.len();
         self.target = if is_busy { BUSY_BYTES } else { READ_BYTES };
     }

@@ -31,8 +31,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 const CHECKS_PER_HEARTBEAT: u32 = 5;
 /// After this pause, all updates that producers flushed together have arrived.
 const QUIET: Duration = Duration::from_millis(5);
-/// The interval between two batches is at least this many times the duration of a broadcast, so broadcasting uses at most 1/6 of a
-/// core.
+/// The interval between two batches is at least this many times the duration of a broadcast, so broadcasting uses at
+/// most 1/6 of a core.
 const BROADCAST_SHARE: u32 = 6;
 /// Minimum time between two batches while updates keep arriving. The delay is invisible, and a browser has less to do.
 const BATCH_INTERVAL_MIN: Duration = Duration::from_millis(20);
@@ -162,9 +162,10 @@ fn listen(address: SocketAddr, backlog: u32) -> std::io::Result<TcpListener> {
     socket.listen(backlog)
 }
 
-/// Cuts batches. After a pause it cuts as soon as no update has arrived for [`QUIET`]. While updates keep arriving, it cuts as often
-/// as broadcasting fits into 1/6 of a core. So rare updates are sent almost at once, updates that are flushed together stay in
-/// one batch, and the cost stays low with many viewers. No update waits longer than the configured delay.
+/// Cuts batches. After a pause it cuts as soon as no update has arrived for [`QUIET`]. While updates keep arriving, it
+/// cuts as often as broadcasting fits into 1/6 of a core. So rare updates are sent almost at once, updates that are
+/// flushed together stay in one batch, and the cost stays low with many viewers. No update waits longer than the
+/// configured delay.
 pub async fn cut_batches(hub: Arc<Hub>, stop: CancellationToken) {
     let delay_max = hub.config().batch_delay;
     let work = async {

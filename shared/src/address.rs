@@ -9,8 +9,8 @@ use alloc::string::{String, ToString};
 /// Maximum length of an address, in bytes.
 const BYTES_MAX: usize = 255;
 
-/// Returns the URL of the WebSocket at the address `written`, or `None` if it is not the address of a relay. Without a scheme, the
-/// address is encrypted (`wss`) if `is_encrypted`.
+/// Returns the URL of the WebSocket at the address `written`, or `None` if it is not the address of a relay. Without a
+/// scheme, the address is encrypted (`wss`) if `is_encrypted`.
 ///
 /// A path that ends with `ws` is the path of the WebSocket. Any other path is its directory.
 ///

@@ -1,9 +1,9 @@
 //! The delay before a reconnect: exponential backoff with full jitter.
 //!
-//! With full jitter, each delay is uniformly distributed between zero and the current ceiling. It spreads the reconnects of many
-//! viewers after a relay restart; see "Exponential Backoff And Jitter", AWS Architecture Blog, 2015. The ceiling grows by half instead
-//! of doubling, so a few short delays do not lead to a very long one: after an outage of one second, 99 % of the viewers are connected
-//! within two seconds instead of four. Random numbers are arguments.
+//! With full jitter, each delay is uniformly distributed between zero and the current ceiling. It spreads the
+//! reconnects of many viewers after a relay restart; see "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+//! The ceiling grows by half instead of doubling, so a few short delays do not lead to a very long one: after an outage
+//! of one second, 99 % of the viewers are connected within two seconds instead of four. Random numbers are arguments.
 
 /// Ceiling of the first delay, in milliseconds.
 pub const FIRST_CEILING_MS: u32 = 500;

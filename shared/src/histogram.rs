@@ -1,8 +1,8 @@
 //! The latency histogram: 65 power-of-two bins of exact integer counts.
 //!
-//! The bins are those of Wallaroo: bin 0 counts the value 0, bin `i` counts `2^(i-1) <= ns < 2^i`. Merging two histograms adds their
-//! bins, so a histogram of any set of workers over any span of time is exact. The position of a value within its bin is unknown.
-//! A quantile is therefore a range, never a point.
+//! The bins are those of Wallaroo: bin 0 counts the value 0, bin `i` counts `2^(i-1) <= ns < 2^i`. Merging two
+//! histograms adds their bins, so a histogram of any set of workers over any span of time is exact. The position of a
+//! value within its bin is unknown. A quantile is therefore a range, never a point.
 //!
 //! | operation | failure |
 //! |---|---|
@@ -175,8 +175,8 @@ impl Histogram {
         self.bins.iter().copied().enumerate().filter(|&(_, count)| count > 0)
     }
 
-    /// The range that contains quantile `q`: the bin of rank `ceil(q * count)`, clamped to the recorded minimum and maximum. `None` if
-    /// the histogram is empty.
+    /// The range that contains quantile `q`: the bin of rank `ceil(q * count)`, clamped to the recorded minimum and
+    /// maximum. `None` if the histogram is empty.
     ///
     /// All quantiles are computed here.
     #[must_use]

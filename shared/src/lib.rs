@@ -1,7 +1,8 @@
-//! The code that the relay, the page, the command-line clients and the tests share: histograms, the protocol, windows and a viewer.
+//! The code that the relay, the page, the command-line clients and the tests share: histograms, the protocol, windows
+//! and a viewer.
 //!
-//! Everything here is plain data and arithmetic. There is no I/O, no clock and no randomness: the time and random numbers are arguments.
-//! The crate is `no_std` with `alloc`.
+//! Everything here is plain data and arithmetic. There is no I/O, no clock and no randomness: the time and random
+//! numbers are arguments. The crate is `no_std` with `alloc`.
 //!
 //! The modules, in the order in which data flows through them:
 //!
@@ -12,7 +13,8 @@
 //! 5. [`window`]: latency and throughput of one view, second by second, over the last hour.
 //! 6. [`store`]: the views of one application, its clock, and which periods are complete.
 //! 7. [`viewer`]: a complete viewer without its socket: subscriptions, resume, gaps.
-//! 8. [`format`](mod@format): durations, rates and counts for display. [`address`], [`backoff`], [`close`]: connecting to a relay.
+//! 8. [`format`](mod@format): durations, rates and counts for display. [`address`], [`backoff`], [`close`]: connecting
+//!    to a relay.
 //!
 //! # Example
 //!

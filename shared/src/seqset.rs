@@ -4,7 +4,8 @@
 
 use alloc::collections::VecDeque;
 
-/// Size of the bitmap in sequence numbers. It exceeds what a relay retains at 10,000 updates per second, and takes half a megabyte.
+/// Size of the bitmap in sequence numbers. It exceeds what a relay retains at 10,000 updates per second, and takes half
+/// a megabyte.
 const SPAN: u64 = 1 << 22;
 
 /// A set of recent sequence numbers. Numbers far below the newest count as present, so old updates are not counted again.

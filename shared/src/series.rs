@@ -1,7 +1,8 @@
 //! Series, topics and names.
 //!
-//! The names of a series are separate fields, never a joined string, because names may contain `:`, `@`, `*`, `/` or spaces. The hub
-//! that Joey replaces lost a whole worker because of one of these. [`check_name`] checks each name once, when it arrives.
+//! The names of a series are separate fields, never a joined string, because names may contain `:`, `@`, `*`, `/` or
+//! spaces. The hub that Joey replaces lost a whole worker because of one of these. [`check_name`] checks each name
+//! once, when it arrives.
 
 use alloc::string::String;
 use core::fmt::{self, Write as _};
@@ -150,9 +151,9 @@ pub fn check_name(bytes: &[u8]) -> Result<&str, NameError> {
     if name.chars().any(is_unprintable) { Err(NameError::Unprintable) } else { Ok(name) }
 }
 
-/// Whether `c` is a control character or an invisible character that can make one name look like another: bidirectional marks,
-/// embeddings, overrides and isolates, zero-width spaces, the byte order mark. Right-to-left letters are allowed. So are the joiners
-/// (U+200C and U+200D), which Persian, Hindi and many emoji need.
+/// Whether `c` is a control character or an invisible character that can make one name look like another: bidirectional
+/// marks, embeddings, overrides and isolates, zero-width spaces, the byte order mark. Right-to-left letters are
+/// allowed. So are the joiners (U+200C and U+200D), which Persian, Hindi and many emoji need.
 fn is_unprintable(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')

@@ -1,7 +1,7 @@
 //! The data of one application in a viewer: its views, its clock, and which of its periods are complete.
 //!
-//! The page, `joey stats` and the tests use the same store. Its clock is the newest plausible period end that it has received, not
-//! the wall clock. A recording from last year therefore looks the same as it did then.
+//! The page, `joey stats` and the tests use the same store. Its clock is the newest plausible period end that it has
+//! received, not the wall clock. A recording from last year therefore looks the same as it did then.
 
 mod ranges;
 

@@ -1,7 +1,7 @@
 //! Length-prefixed messages in a byte stream: the transport of the protocol for networks that block WebSockets.
 //!
-//! `shared/README.md` is the specification. A length is checked before anything is allocated for it. Any bytes decode to records or to
-//! an error.
+//! `shared/README.md` is the specification. A length is checked before anything is allocated for it. Any bytes decode
+//! to records or to an error.
 
 use alloc::vec::Vec;
 
@@ -64,8 +64,8 @@ impl Records {
     /// Returns the next record if it is complete.
     ///
     /// # Errors
-    /// Fails if the record is longer than `longest` bytes, or if it is a notice without a code or without valid UTF-8. The rest of the
-    /// stream cannot be decoded after that.
+    /// Fails if the record is longer than `longest` bytes, or if it is a notice without a code or without valid UTF-8.
+    /// The rest of the stream cannot be decoded after that.
     pub fn take(&mut self, longest: usize) -> Result<Option<Record<'_>>, WireError> {
         let rest = self.bytes.get(self.taken..).unwrap_or_default();
         let Some((head, rest)) = rest.split_first_chunk() else { return Ok(None) };

@@ -1,7 +1,7 @@
 //! The views that a series belongs to: its own view, and the total that contains it.
 //!
-//! The relay sends each update once. Viewers derive all views from the raw series. The views are those of Wallaroo's Monitoring Hub
-//! (`metrics_channel.ex`), but with keys as separate fields instead of joined strings.
+//! The relay sends each update once. Viewers derive all views from the raw series. The views are those of Wallaroo's
+//! Monitoring Hub (`metrics_channel.ex`), but with keys as separate fields instead of joined strings.
 
 use alloc::string::String;
 

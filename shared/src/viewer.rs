@@ -1,13 +1,14 @@
-//! A viewer without its socket: its subscriptions, its position in each log, and what to request again after a reconnect.
+//! A viewer without its socket: its subscriptions, its position in each log, and what to request again after a
+//! reconnect.
 //!
 //! The page, `joey tap`, `joey stats` and the end-to-end tests wrap it in a socket. It has no I/O and no clock. Call
 //! [`Viewer::connected`] after each (re)connection and [`Viewer::receive`] for each message, and send the messages that
 //! [`Viewer::outgoing`] returns.
 //!
-//! No update is counted twice. The viewer identifies updates by epoch and sequence number, so overlapping subscriptions and resumed
-//! ones are harmless. No loss is silent. If the ranges of two batches do not connect, or a heartbeat announces more than was
-//! received, the viewer requests the missing range once. If it does not arrive, the viewer records a
-//! [`Gap`](crate::store::Gap) with the number of missing updates.
+//! No update is counted twice. The viewer identifies updates by epoch and sequence number, so overlapping subscriptions
+//! and resumed ones are harmless. No loss is silent. If the ranges of two batches do not connect, or a heartbeat
+//! announces more than was received, the viewer requests the missing range once. If it does not arrive, the viewer
+//! records a [`Gap`](crate::store::Gap) with the number of missing updates.
 
 mod messages;
 mod progress;
@@ -377,8 +378,8 @@ impl Viewer {
         self.relay.as_ref()
     }
 
-    /// How far the relay's wall clock was set since its start, in ns, and when, in ns since the Unix epoch by the relay's monotonic
-    /// clock. `None` if it was not set.
+    /// How far the relay's wall clock was set since its start, in ns, and when, in ns since the Unix epoch by the
+    /// relay's monotonic clock. `None` if it was not set.
     #[must_use]
     pub const fn wall_clock(&self) -> Option<(i64, u64)> {
         self.wall_clock

@@ -104,8 +104,8 @@ struct Slot {
     bins: PackedBins,
     min_ns: u64,
     max_ns: u64,
-    /// Events in this second in units of `2^-64`. This is exact for every period that divides evenly, and it does not depend on the
-    /// order of updates. Saturates at `2^64` events.
+    /// Events in this second in units of `2^-64`. This is exact for every period that divides evenly, and it does not
+    /// depend on the order of updates. Saturates at `2^64` events.
     events: u128,
 }
 
@@ -305,8 +305,8 @@ impl Window {
         }
     }
 
-    /// Calls `visit(second, width, bins)` for each of `seconds` in which a period with counts ended, in ascending order. `width` is
-    /// the length of the slot in seconds: 1, or 10 for a step.
+    /// Calls `visit(second, width, bins)` for each of `seconds` in which a period with counts ended, in ascending
+    /// order. `width` is the length of the slot in seconds: 1, or 10 for a step.
     pub fn for_each_column(
         &self,
         seconds: core::ops::RangeInclusive<u64>,

@@ -1,9 +1,9 @@
 //! The WebSocket protocol `joey.v1` between relay and viewer.
 //!
-//! Each binary WebSocket message is one postcard value of [`ServerMessage`] or [`ClientMessage`]. `shared/README.md` is the
-//! specification. Its hex examples are tests in this module. New variants are added at the end of an enum; any other change needs a
-//! new subprotocol. Decoding accepts any bytes: it returns a message or an error and never panics. It allocates nothing for a length
-//! before the bytes have arrived.
+//! Each binary WebSocket message is one postcard value of [`ServerMessage`] or [`ClientMessage`]. `shared/README.md` is
+//! the specification. Its hex examples are tests in this module. New variants are added at the end of an enum; any
+//! other change needs a new subprotocol. Decoding accepts any bytes: it returns a message or an error and never panics.
+//! It allocates nothing for a length before the bytes have arrived.
 
 mod batch;
 mod bins;
@@ -84,13 +84,13 @@ pub enum ServerMessage<'a> {
         /// Whether this message ends the list.
         last: bool,
     },
-    /// The sum of a range of a feed, instead of its batches. The relay sends it to viewers that read too slowly, and for history that
-    /// is older than the retained batches. No count is lost; only time resolution is.
+    /// The sum of a range of a feed, instead of its batches. The relay sends it to viewers that read too slowly, and
+    /// for history that is older than the retained batches. No count is lost; only time resolution is.
     Rollup {
         /// The range of the log, as in a batch.
         head: BatchHead,
-        /// One item for each series and each ten seconds of period ends: the sum of the updates, from the start of the first to the
-        /// end of the last. The sequence number of an item has no meaning.
+        /// One item for each series and each ten seconds of period ends: the sum of the updates, from the start of the
+        /// first to the end of the last. The sequence number of an item has no meaning.
         #[serde(borrow)]
         updates: Blob<'a>,
     },
@@ -99,14 +99,14 @@ pub enum ServerMessage<'a> {
         /// The expiry time, in ns since the Unix epoch.
         at_ns: u64,
     },
-    /// Addresses of relays that the viewer can connect to if this relay fails. Sent after the hello if any are configured, and again
-    /// after a change.
+    /// Addresses of relays that the viewer can connect to if this relay fails. Sent after the hello if any are
+    /// configured, and again after a change.
     Relays {
         /// The addresses as configured, including this relay's own.
         addresses: Vec<String>,
     },
-    /// The logs of an application, at this relay and at others. Sent before [`SubscribeError::SeveralLogs`] answers a subscription, and
-    /// again after a change. Logs that are not in the list have ended.
+    /// The logs of an application, at this relay and at others. Sent before [`SubscribeError::SeveralLogs`] answers a
+    /// subscription, and again after a change. Logs that are not in the list have ended.
     Logs {
         /// The application.
         app: String,
@@ -122,8 +122,8 @@ pub enum ServerMessage<'a> {
         /// Number of viewers over all relays, for each application that this viewer is subscribed to.
         watching: Vec<(String, u32)>,
     },
-    /// The relay's wall clock was set while the relay ran. Sent after the hello if this has happened, and again after each change.
-    /// All other times of the relay are measured by its monotonic clock, which does not change.
+    /// The relay's wall clock was set while the relay ran. Sent after the hello if this has happened, and again after
+    /// each change. All other times of the relay are measured by its monotonic clock, which does not change.
     WallClock {
         /// How far the wall clock is ahead of the monotonic clock, in ns.
         step_ns: i64,

@@ -1,7 +1,8 @@
 //! The time from the navigation to the first row, and to the first row with the right numbers, with cold caches.
 //!
-//! The relay has five minutes of 50 series. The oldest period has the most events and the longest durations, and the second newest has
-//! the fewest events. A row is therefore right only after its whole history has arrived. The newest period is never complete.
+//! The relay has five minutes of 50 series. The oldest period has the most events and the longest durations, and the
+//! second newest has the fewest events. A row is therefore right only after its whole history has arrived. The newest
+//! period is never complete.
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
@@ -19,7 +20,8 @@ const VISITS: usize = 7;
 const SERIES: usize = 50;
 /// Number of periods of two seconds: five minutes, with a margin at the edge of the window.
 const PERIODS: u64 = 148;
-/// The expected text of a row without spaces: p50, p95, p99, and the minimum, median and maximum rate. They follow from [`frames`].
+/// The expected text of a row without spaces: p50, p95, p99, and the minimum, median and maximum rate. They follow from
+/// [`frames`].
 const RIGHT: [&str; 6] = ["100–131µs", "100–131µs", "4.19–5.00ms", "50", "250", "1.00k"];
 /// 10 Mbit/s, in bytes per second.
 const BYTES_PER_SEC: u64 = 1_250_000;

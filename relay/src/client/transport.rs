@@ -1,5 +1,5 @@
-//! The transport of messages: a WebSocket or, if a proxy blocks WebSockets, an HTTP stream. A stream receives messages in the body
-//! of one answer and sends commands in further requests.
+//! The transport of messages: a WebSocket or, if a proxy blocks WebSockets, an HTTP stream. A stream receives messages
+//! in the body of one answer and sends commands in further requests.
 
 use std::path::PathBuf;
 use std::sync::Arc;

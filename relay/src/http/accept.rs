@@ -93,7 +93,8 @@ pub async fn serve_connection<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    // hyper's own timeout starts with the first byte, so this code waits for that byte. Its buffer has one byte; larger reads bypass it.
+    // hyper's own timeout starts with the first byte, so this code waits for that byte. Its buffer has one byte; larger
+    // reads bypass it.
     let (stream, written) = CountedIo::new(stream);
     let mut stream: HttpIo<S> = TokioIo::new(BufReader::with_capacity(1, stream));
     let first = tokio::time::timeout(HEAD_TIMEOUT, stream.inner_mut().fill_buf());

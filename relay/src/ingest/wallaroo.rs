@@ -1,7 +1,7 @@
 //! Wallaroo's metrics format, the same in every release. Frames are decoded in place.
 //!
-//! Source: `lib/wallaroo_labs/hub/hub_protocol.pony`, unchanged from release 0.1.2 to the last. All integers are big-endian. A frame
-//! is a `u32` length and that many bytes. The first byte is the frame's type:
+//! Source: `lib/wallaroo_labs/hub/hub_protocol.pony`, unchanged from release 0.1.2 to the last. All integers are
+//! big-endian. A frame is a `u32` length and that many bytes. The first byte is the frame's type:
 //!
 //! | type | body |
 //! |---|---|
@@ -9,8 +9,8 @@
 //! | 2 join | topic, worker; the worker may be absent |
 //! | 3 payload | event, topic, and a data block of exact length |
 //!
-//! Strings are a `u32` length and bytes. The data block of the event `metrics` is a meaningless `u32`, then name, category,
-//! worker, pipeline, a `u16` id, 65 `u64` bins, minimum, maximum, period and period end, all in ns.
+//! Strings are a `u32` length and bytes. The data block of the event `metrics` is a meaningless `u32`, then name,
+//! category, worker, pipeline, a `u16` id, 65 `u64` bins, minimum, maximum, period and period end, all in ns.
 //!
 //! Decoding allocates nothing and is total: any bytes result in a frame or a rejection reason.
 
@@ -103,8 +103,8 @@ pub fn decode(body: &[u8]) -> Result<Frame<'_>, RejectReason> {
     }
 }
 
-/// For a frame that [`decode`] rejects because of a name: the application, the first invalid name, and its error. Returns `None` if
-/// the application's own name is invalid.
+/// For a frame that [`decode`] rejects because of a name: the application, the first invalid name, and its error.
+/// Returns `None` if the application's own name is invalid.
 #[must_use]
 pub fn rejected_name(body: &[u8]) -> Option<(&str, &[u8], NameError)> {
     let mut rest = Reader(body);

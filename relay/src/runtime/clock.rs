@@ -36,8 +36,8 @@ fn origin() -> &'static Origin {
     ORIGIN.get_or_init(|| Origin { wall_ns: wall_ns(), elapsed_ns: elapsed_ns() })
 }
 
-/// Time since a fixed point, in ns. Unlike `std::time::Instant` it includes time in suspend. Otherwise all workers would appear to
-/// be ahead after a laptop wakes up.
+/// Time since a fixed point, in ns. Unlike `std::time::Instant` it includes time in suspend. Otherwise all workers
+/// would appear to be ahead after a laptop wakes up.
 #[cfg(target_os = "linux")]
 fn elapsed_ns() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);

@@ -58,8 +58,8 @@ impl Viewer {
         self.progress.retain(|key, _| !ended.contains(key));
     }
 
-    /// Records that the feed of `sub` has delivered `from..=to`. This also counts for each topic that its own topic contains, because
-    /// the relay sends shared updates over one of the subscriptions only.
+    /// Records that the feed of `sub` has delivered `from..=to`. This also counts for each topic that its own topic
+    /// contains, because the relay sends shared updates over one of the subscriptions only.
     pub(super) fn advance_positions(&mut self, sub: u32, from: u64, to: u64, cut_ns: Option<u64>) {
         let Some((topic, epoch)) =
             self.subscriptions.get(&sub).and_then(|own| Some((own.topic.clone(), own.live?.epoch)))

@@ -19,8 +19,8 @@ pub struct Update {
     pub period_ns: u64,
     /// End of the period, in ns since the Unix epoch: by the producer's clock, plus `offset_ns`.
     pub end_ns: u64,
-    /// The offset that the relay added to the period end, in ns. Positive if the producer's clock is behind, 0 if it is approximately
-    /// right.
+    /// The offset that the relay added to the period end, in ns. Positive if the producer's clock is behind, 0 if it is
+    /// approximately right.
     pub offset_ns: i64,
     /// The counts.
     pub histogram: Histogram,
@@ -95,8 +95,8 @@ fn add_difference(base: u64, difference: i64) -> u64 {
 
 /// Encodes the updates of one batch. This is most of the cost of an update in the relay.
 ///
-/// The writer reserves the space for an update once. This takes about a fifth less time than checking the space for each byte, and
-/// two fifths less if histograms repeat.
+/// The writer reserves the space for an update once. This takes about a fifth less time than checking the space for
+/// each byte, and two fifths less if histograms repeat.
 #[derive(Debug, Default)]
 pub struct UpdatesWriter {
     /// The encoded bytes, and reserved space after them.
@@ -206,8 +206,8 @@ impl Out<'_> {
         self.at += 1;
     }
 
-    /// Writes a number as postcard does: seven bits per byte, the lowest first. A version without branches would take about half as long
-    /// again if histograms repeat, and about a sixth less time if they do not.
+    /// Writes a number as postcard does: seven bits per byte, the lowest first. A version without branches would take
+    /// about half as long again if histograms repeat, and about a sixth less time if they do not.
     fn number(&mut self, mut number: u64) {
         while number >= 0x80 {
             self.byte(number as u8 | 0x80);

@@ -107,8 +107,8 @@ impl<'de> Visitor<'de> for Counts {
 
 /// [`SparseBins`] as bytes in memory, about 20 to 60.
 ///
-/// The store retains hundreds of histograms for each view. Packed, they take a tenth of the memory. Unpacking a histogram costs less
-/// than drawing it.
+/// The store retains hundreds of histograms for each view. Packed, they take a tenth of the memory. Unpacking a
+/// histogram costs less than drawing it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PackedBins(Box<[u8]>);
 

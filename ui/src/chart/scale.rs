@@ -111,8 +111,8 @@ pub fn time_ticks(from: u64, to: u64, labels_max: usize, utc_offsets: UtcOffsets
     let span = to.saturating_sub(from);
     let fits = |step: &u64| span / step < labels_max.max(1) as u64;
     let step = TIME_STEPS.into_iter().find(fits).unwrap_or(900);
-    // Ticks are at round local times, which are not round in UTC everywhere. Daylight saving time does not matter: it shifts by at
-    // least half an hour, a multiple of every step.
+    // Ticks are at round local times, which are not round in UTC everywhere. Daylight saving time does not matter: it
+    // shifts by at least half an hour, a multiple of every step.
     let shift = utc_offsets.at(from).0.rem_euclid(i64::try_from(step).unwrap_or(1)).cast_unsigned();
     // The product is at least `from + shift`.
     let first = (from + shift).div_ceil(step) * step - shift;

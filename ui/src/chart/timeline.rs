@@ -1,7 +1,8 @@
 //! The timeline: the latency heatmap, below it events per second on the same time axis, and a crosshair through both.
 //!
-//! Second `k` is drawn from `k - 1` to `k`, because a period is identified by its end. Rates are steps, because a producer reports
-//! one number for a period. Seconds that are incomplete, missing or before the first update are hatched.
+//! Second `k` is drawn from `k - 1` to `k`, because a period is identified by its end. Rates are steps, because a
+//! producer reports one number for a period. Seconds that are incomplete, missing or before the first update are
+//! hatched.
 
 use super::heatmap;
 use super::scale::{Scale, plain_rate, round_steps, time_ticks};

@@ -1,5 +1,5 @@
-//! Measures the page and compares it with the recorded results. `tests/bench_ui.rs` measures. This module builds what it needs, prints
-//! its results as a table, and records them on request.
+//! Measures the page and compares it with the recorded results. `tests/bench_ui.rs` measures. This module builds what
+//! it needs, prints its results as a table, and records them on request.
 
 use std::{env, fmt::Write as _, fs};
 
