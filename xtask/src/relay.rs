@@ -1,6 +1,6 @@
 //! The relay with the bundle embedded: one file that is a complete installation.
 
-use std::{ffi::OsString, process::Command};
+use std::{env, ffi::OsString, process::Command};
 
 use anyhow::{Context, Result};
 use xshell::cmd;
@@ -13,6 +13,15 @@ pub(crate) fn build(here: &Checkout) -> Result<()> {
     build_around_bundle(here)
 }
 
+/// The program to measure: `JOEY_BIN` if it is set, otherwise a release build.
+pub(crate) fn to_measure(here: &Checkout) -> Result<OsString> {
+    if let Some(joey) = env::var_os("JOEY_BIN") {
+        return Ok(joey);
+    }
+    build(here)?;
+    Ok(here.joey.clone().into())
+}
+
 pub(crate) fn build_around_bundle(here: &Checkout) -> Result<()> {
     let sh = &here.shell;
     cmd!(sh, "cargo build --release --package joey --features embed-ui").run()?;
@@ -21,8 +30,7 @@ pub(crate) fn build_around_bundle(here: &Checkout) -> Result<()> {
 
 /// Builds everything and runs `joey demo`, or `joey ARGS…`, in the caller's folder.
 pub(crate) fn run(here: &Checkout, arguments: &[OsString]) -> Result<()> {
-    ui::build(here)?;
-    build_around_bundle(here)?;
+    build(here)?;
     let mut joey = Command::new(&here.joey);
     if arguments.is_empty() {
         joey.arg("demo");

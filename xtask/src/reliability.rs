@@ -1,6 +1,6 @@
 //! Measurements of a release build under faults.
 
-use std::{env, ffi::OsString};
+use std::ffi::OsString;
 
 use anyhow::Result;
 use xshell::cmd;
@@ -10,13 +10,7 @@ use crate::{checkout::Checkout, relay, setup};
 /// Builds the relay and the measuring program in release mode, and runs it. If `JOEY_BIN` is set, it measures that
 /// program without building the relay.
 pub(crate) fn measure(here: &Checkout, names: &[OsString]) -> Result<()> {
-    let joey = match env::var_os("JOEY_BIN") {
-        Some(joey) => joey,
-        None => {
-            relay::build(here)?;
-            here.joey.clone().into()
-        }
-    };
+    let joey = relay::to_measure(here)?;
     let sh = &here.shell;
     // Without the feature `browser` it needs no Chromium.
     let with_browser = names.iter().any(|argument| argument == "--browser");

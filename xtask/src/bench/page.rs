@@ -6,7 +6,7 @@ use std::{env, fmt::Write as _, fs};
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
-use crate::{checkout::Checkout, relay, setup, ui};
+use crate::{checkout::Checkout, relay, setup};
 
 /// The recorded results. Git has the earlier ones.
 const RECORD: &str = "docs/benchmarks-ui.md";
@@ -18,14 +18,7 @@ const NONE: &str = "–";
 /// Makes a release build and measures it. If `JOEY_BIN` is set, measures that program instead.
 pub(crate) fn measure(here: &Checkout, is_recorded: bool) -> Result<()> {
     let sh = &here.shell;
-    let joey = match env::var_os("JOEY_BIN") {
-        Some(joey) => joey,
-        None => {
-            ui::bundle(here, &setup::for_bundle(here)?)?;
-            relay::build_around_bundle(here)?;
-            here.joey.clone().into()
-        }
-    };
+    let joey = relay::to_measure(here)?;
     let browser = setup::for_tests(here)?;
     cmd!(sh, "cargo build --release --package joey-tests --bin bench-ui").run()?;
     let chrome = &browser.chrome;
