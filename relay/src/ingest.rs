@@ -5,6 +5,7 @@
 //! announced length exceeds the limit, the task closes the connection, because the start of the next frame is unknown.
 
 pub mod wallaroo;
+pub mod otlp;
 
 mod series_cache;
 mod polled_socket;
