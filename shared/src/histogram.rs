@@ -134,6 +134,13 @@ impl Histogram {
         histogram
     }
 
+    /// Sets the minimum, the maximum, both in ns, and the sum.
+    #[must_use]
+    pub const fn with_statistics(mut self, min_ns: u64, max_ns: u64, sum_ns: Option<u128>) -> Self {
+        (self.min_ns, self.max_ns, self.sum_ns) = (min_ns, max_ns, sum_ns);
+        self
+    }
+
     /// Creates a histogram from the counts of consecutive bins, the first of which is `first`. It has no minimum, maximum or
     /// sum. Counts beyond the last bin are added to it.
     #[must_use]

@@ -102,6 +102,6 @@ impl Part {
     fn histogram(&self) -> Histogram {
         let counts = self.counts.iter().map(|&count| u64::try_from(count).unwrap_or(u64::MAX));
         let sum_ns = (self.without_sum == 0).then_some(self.sum_ns);
-        Histogram { sum_ns, ..Histogram::from_counts(self.grid, self.first, counts) }
+        Histogram::from_counts(self.grid, self.first, counts).with_statistics(u64::MAX, 0, sum_ns)
     }
 }

@@ -37,7 +37,7 @@ impl<C: Iterator<Item = u64>> Span<C> {
     #[must_use]
     pub fn into_histogram(self) -> Histogram {
         let Self { grid, first, counts, min_ns, max_ns, sum_ns } = self;
-        Histogram { min_ns, max_ns, sum_ns, ..Histogram::from_counts(grid, first, counts) }
+        Histogram::from_counts(grid, first, counts).with_statistics(min_ns, max_ns, sum_ns)
     }
 }
 
@@ -281,7 +281,7 @@ mod tests {
         let extremes = (any::<u64>(), any::<u64>(), proptest::option::of(any::<u128>()));
         (0..=SCALE_MAX, 0..4_usize, counts, extremes).prop_map(|(scale, unit, counts, (min_ns, max_ns, sum_ns))| {
             let grid = Grid::new(scale, Unit::ALL[unit]).unwrap();
-            let mut histogram = Histogram { min_ns, max_ns, sum_ns, ..Histogram::new(grid) };
+            let mut histogram = Histogram::new(grid).with_statistics(min_ns, max_ns, sum_ns);
             counts.into_iter().for_each(|(bin, count)| histogram.add(bin % grid.bins(), count));
             histogram
         })
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn the_short_form_has_no_grid() {
-        let histogram = Histogram { min_ns: 90, max_ns: 900, ..Histogram::from_counts(Grid::WALLAROO, 7, [3, 0, 0, 2]) };
+        let histogram = Histogram::from_counts(Grid::WALLAROO, 7, [3, 0, 0, 2]).with_statistics(90, 900, None);
         // Minimum and maximum are relative to 64 and 512, in zigzag form: 2 * 26 and 2 * 388.
         assert_eq!(&*PackedHistogram::pack(&histogram).0, [7, 4, 3, 0, 0, 2, 52, 0x88, 0x06]);
     }
