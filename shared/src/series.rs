@@ -57,6 +57,18 @@ impl Source {
     }
 }
 
+impl Source {
+    /// How long a producer may collect periods before it sends them together, in ns. Exporters of traces send the spans of several
+    /// seconds at once.
+    #[must_use]
+    pub const fn export_interval_ns(self) -> u64 {
+        match self {
+            Self::OtlpTraces => 10_000_000_000,
+            _ => 0,
+        }
+    }
+}
+
 /// Where the histograms of a series come from, and what they do not know. It is part of the identity of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Provenance {
@@ -81,6 +93,17 @@ impl Provenance {
     #[must_use]
     pub const fn exact(source: Source) -> Self {
         Self { source, is_approximate: false, is_sampled: false, has_extremes: true }
+    }
+
+    /// What is known of the sum of this series and `other`. Its source is the lower one.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            source: self.source.min(other.source),
+            is_approximate: self.is_approximate || other.is_approximate,
+            is_sampled: self.is_sampled || other.is_sampled,
+            has_extremes: self.has_extremes && other.has_extremes,
+        }
     }
 }
 

@@ -409,7 +409,9 @@ mod tests {
         let mut window = window_of(3_600, &[update(1_001, 1, &[7; 3]), update(1_009, 1, &[7]), update(1_010, 1, &[9])]);
         window.slide(1_915);
         let mut columns = vec![];
-        window.for_each_column(1..=1_915, |second, width, bins| columns.push((second, width, bins.count_at(3), bins.count_at(4))));
+        window.for_each_column(1..=1_915, |second, width, bins| {
+            columns.push((second, width, bins.count_at(3), bins.count_at(4)))
+        });
         assert_eq!(columns, [(1_010, 10, 4, 1)]);
         let mut rates = vec![];
         window.for_each_rate(1_000..=1_011, |_, rate| rates.push(rate));

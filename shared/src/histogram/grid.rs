@@ -275,7 +275,8 @@ mod tests {
     fn only_exact_powers_of_two_are_in_another_bin_than_in_opentelemetry() {
         // OpenTelemetry's bins are open below and closed above.
         let theirs = |grid: Grid, ns: u64| {
-            let index = (0..).find(|&index| u128::from(ns) <= grid.high(grid.bin_of_index(index)) - u128::from(index & 7 != 7));
+            let index =
+                (0..).find(|&index| u128::from(ns) <= grid.high(grid.bin_of_index(index)) - u128::from(index & 7 != 7));
             grid.bin_of_index(index.unwrap())
         };
         for ns in 2..5_000_u64 {

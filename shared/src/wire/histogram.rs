@@ -277,7 +277,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn any_histogram() -> impl Strategy<Value = Histogram> {
-        let counts = prop::collection::vec((0..513_usize, prop::sample::select(alloc::vec![0, 1, 127, 128, u64::MAX])), 0..30);
+        let counts =
+            prop::collection::vec((0..513_usize, prop::sample::select(alloc::vec![0, 1, 127, 128, u64::MAX])), 0..30);
         let extremes = (any::<u64>(), any::<u64>(), proptest::option::of(any::<u128>()));
         (0..=SCALE_MAX, 0..4_usize, counts, extremes).prop_map(|(scale, unit, counts, (min_ns, max_ns, sum_ns))| {
             let grid = Grid::new(scale, Unit::ALL[unit]).unwrap();
