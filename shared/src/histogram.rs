@@ -1,50 +1,23 @@
-//! The latency histogram: 65 power-of-two bins of exact integer counts.
+//! The latency histogram: exact integer counts in base-2 exponential bins.
 //!
-//! The bins are those of Wallaroo: bin 0 counts the value 0, bin `i` counts `2^(i-1) <= ns < 2^i`. Merging two
-//! histograms adds their bins, so a histogram of any set of workers over any span of time is exact. The position of a
-//! value within its bin is unknown. A quantile is therefore a range, never a point.
+//! The [`Grid`] of a histogram says where the edges of its bins are: its scale is 0 (Wallaroo's 65 bins) to 3 (bins that are 9 %
+//! wide). Merging two histograms adds their bins. If their scales differ, the finer one is folded first: neighbouring bins add
+//! up, exactly. So a histogram of any set of workers over any span of time is exact. The position of a value within its bin
+//! is unknown. A quantile is therefore a range, never a point.
 //!
 //! | operation | failure |
 //! |---|---|
-//! | [`Histogram::record`], [`Histogram::merge`] | none: a bin saturates at `u64::MAX` |
+//! | [`Histogram::record`], [`Histogram::add`], [`Histogram::merge`] | none: a bin saturates at `u64::MAX` |
 //! | [`Histogram::quantile`] | `None` if the histogram is empty |
-//! | [`bin_low`], [`bin_high`] | panic if the bin is above 64 |
 
-/// Number of bins. Bin 64 counts the values from `2^63` on.
-pub const BINS: usize = 65;
+mod grid;
 
-/// The bin that counts a duration of `ns` nanoseconds, in `0..=64`.
-///
-/// The rule is `64 - clz(ns)`, as in Wallaroo's `lib/wallaroo/core/metrics/histogram.pony`.
-///
-/// ```
-/// use joey_shared::histogram::bin_of;
-/// assert_eq!([bin_of(0), bin_of(1), bin_of(3), bin_of(4), bin_of(u64::MAX)], [0, 1, 2, 3, 64]);
-/// ```
-#[must_use]
-pub const fn bin_of(ns: u64) -> usize {
-    (u64::BITS - ns.leading_zeros()) as usize
-}
+use smallvec::SmallVec;
 
-/// The lower bound of `bin`, inclusive, in ns.
-///
-/// # Panics
-/// If `bin` is above 64.
-#[must_use]
-pub const fn bin_low(bin: usize) -> u64 {
-    assert!(bin < BINS);
-    if bin == 0 { 0 } else { 1 << (bin - 1) }
-}
+pub use self::grid::{Grid, SCALE_MAX, Unit};
 
-/// The upper bound of `bin`, exclusive, in ns, up to `2^64`.
-///
-/// # Panics
-/// If `bin` is above 64.
-#[must_use]
-pub const fn bin_high(bin: usize) -> u128 {
-    assert!(bin < BINS);
-    1 << bin
-}
+/// Number of bins that a histogram stores without an allocation. A second of Wallaroo's traffic occupies 12 to 27 adjacent bins.
+const INLINE_BINS: usize = 32;
 
 /// A quantile in millionths, `0..=1_000_000`. Ranks are computed in integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,7 +52,7 @@ impl Quantile {
     /// The rank of this quantile among `count` values: `ceil(q * count)`, at least 1.
     #[must_use]
     pub const fn rank(self, count: u128) -> u128 {
-        // `count` is at most 65 * u64::MAX, so the product cannot overflow.
+        // `count` is at most 513 * u64::MAX, so the product cannot overflow.
         let rank = (count * self.0 as u128).div_ceil(1_000_000);
         if rank == 0 { 1 } else { rank }
     }
@@ -93,75 +66,245 @@ impl Quantile {
 pub struct QuantileRange {
     /// Lower bound, inclusive.
     pub low: u64,
-    /// Upper bound, up to `2^64`.
+    /// Upper bound, up to `2^65`.
     pub high: u128,
 }
 
-/// Counts of durations in power-of-two bins, with the exact minimum and maximum.
+/// Counts of durations in the bins of a [`Grid`], with the exact minimum and maximum, and the sum where the source reports it.
 ///
 /// ```
-/// use joey_shared::histogram::{Histogram, Quantile};
+/// use joey_shared::histogram::{Grid, Histogram, Quantile};
 /// let mut histogram = Histogram::default();
 /// for ns in [100, 120, 130, 900] {
 ///     histogram.record(ns);
 /// }
 /// let p50 = histogram.quantile(Quantile::P50).expect("it is not empty");
 /// assert_eq!((p50.low, p50.high), (100, 128));
+///
+/// let mut finer = Histogram::with_sum(Grid::FINEST);
+/// finer.record(1_000);
+/// finer.record(2_000);
+/// assert_eq!(finer.mean_ns(), Some(1_500.0));
+/// // Merging folds the finer histogram to the scale of the coarser one.
+/// finer.merge(&histogram);
+/// assert_eq!((finer.grid(), finer.count(), finer.mean_ns()), (Grid::WALLAROO, 6, None));
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Histogram {
-    /// Counts by bin, see [`bin_of`].
-    pub bins: [u64; BINS],
+    grid: Grid,
+    /// The lowest occupied bin; 0 if there is none.
+    first: u16,
+    /// The counts from the lowest to the highest occupied bin.
+    counts: SmallVec<[u64; INLINE_BINS]>,
     /// The shortest recorded duration, in ns; `u64::MAX` if there is none.
     pub min_ns: u64,
     /// The longest recorded duration, in ns; 0 if there is none.
     pub max_ns: u64,
+    /// The sum of the recorded durations, in ns, if every source reports it.
+    pub sum_ns: Option<u128>,
 }
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { bins: [0; BINS], min_ns: u64::MAX, max_ns: 0 }
+        Self::new(Grid::WALLAROO)
     }
 }
 
 impl core::fmt::Debug for Histogram {
     fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(out, "Histogram(min {} max {} ", self.min_ns, self.max_ns)?;
+        write!(out, "Histogram(scale {} {} ", self.grid.scale(), self.grid.unit().symbol())?;
+        write!(out, "min {} max {} sum {:?} ", self.min_ns, self.max_ns, self.sum_ns)?;
         out.debug_map().entries(self.occupied()).finish()?;
         write!(out, ")")
     }
 }
 
 impl Histogram {
+    /// Creates an empty histogram without a sum.
+    #[must_use]
+    pub const fn new(grid: Grid) -> Self {
+        Self { grid, first: 0, counts: SmallVec::new_const(), min_ns: u64::MAX, max_ns: 0, sum_ns: None }
+    }
+
+    /// Creates an empty histogram that keeps the sum of its durations.
+    #[must_use]
+    pub const fn with_sum(grid: Grid) -> Self {
+        let mut histogram = Self::new(grid);
+        histogram.sum_ns = Some(0);
+        histogram
+    }
+
+    /// Sets the minimum, the maximum, both in ns, and the sum.
+    #[must_use]
+    pub const fn with_statistics(mut self, min_ns: u64, max_ns: u64, sum_ns: Option<u128>) -> Self {
+        (self.min_ns, self.max_ns, self.sum_ns) = (min_ns, max_ns, sum_ns);
+        self
+    }
+
+    /// Creates a histogram from the counts of consecutive bins, the first of which is `first`. It has no minimum, maximum or
+    /// sum. Counts beyond the last bin are added to it.
+    #[must_use]
+    pub fn from_counts(grid: Grid, first: usize, counts: impl IntoIterator<Item = u64>) -> Self {
+        let mut histogram = Self::new(grid);
+        let mut counts = counts.into_iter().zip(first..).skip_while(|&(count, _)| count == 0);
+        if let Some((count, bin)) = counts.next() {
+            histogram.add(bin, count);
+            let room = grid.bins().saturating_sub(bin + 1);
+            histogram.counts.extend(counts.by_ref().take(room).map(|(count, _)| count));
+            histogram.trim_end();
+            counts.for_each(|(count, bin)| histogram.add(bin, count));
+        }
+        histogram
+    }
+
+    fn trim_end(&mut self) {
+        while self.counts.last() == Some(&0) {
+            self.counts.pop();
+        }
+    }
+
+    /// The edges of its bins.
+    #[must_use]
+    pub const fn grid(&self) -> Grid {
+        self.grid
+    }
+
     /// Records one duration, in ns.
     pub fn record(&mut self, ns: u64) {
-        let bin = &mut self.bins[bin_of(ns)];
-        *bin = bin.saturating_add(1);
+        self.record_many(ns, 1);
+    }
+
+    /// Records a duration, in ns, `count` times.
+    pub fn record_many(&mut self, ns: u64, count: u64) {
+        if count == 0 {
+            return;
+        }
+        self.add(self.grid.bin_of(ns), count);
         self.min_ns = self.min_ns.min(ns);
         self.max_ns = self.max_ns.max(ns);
+        self.sum_ns = self.sum_ns.map(|sum| sum.saturating_add(u128::from(ns) * u128::from(count)));
+    }
+
+    /// Adds `count` durations to `bin`, without a minimum, maximum or sum. A bin after the last one is the last one.
+    pub fn add(&mut self, bin: usize, count: u64) {
+        if count > 0 {
+            let slot = self.slot(bin);
+            *slot = slot.saturating_add(count);
+        }
+    }
+
+    /// The count of `bin`, which becomes part of the span. The caller adds to it.
+    fn slot(&mut self, bin: usize) -> &mut u64 {
+        let bin = bin.min(self.grid.bins() - 1);
+        let mut first = usize::from(self.first);
+        if self.counts.is_empty() {
+            first = bin;
+            self.counts.push(0);
+        } else if bin < first {
+            self.counts.insert_many(0, core::iter::repeat_n(0, first - bin));
+            first = bin;
+        } else if bin >= first + self.counts.len() {
+            self.counts.resize(bin - first + 1, 0);
+        }
+        self.first = first as u16;
+        &mut self.counts[bin - first]
+    }
+
+    /// Sets the minimum and the maximum to the edges of the outermost occupied bins, for a source that does not report them.
+    pub fn set_bounds(&mut self) {
+        if let Some(last) = self.counts.len().checked_sub(1) {
+            let first = usize::from(self.first);
+            self.min_ns = self.grid.low(first);
+            self.max_ns = u64::try_from(self.grid.high(first + last)).unwrap_or(u64::MAX);
+        }
     }
 
     /// Adds all counts of `other`. The order and grouping of merges do not matter.
+    ///
+    /// The result has the coarser of the two scales. It has a sum if both have one. If the units differ, the result is in
+    /// nanoseconds, and each count moves to the bin that contains the end of its bin. This is not exact; the store marks
+    /// views of such series as approximate.
     pub fn merge(&mut self, other: &Self) {
-        for (mine, theirs) in self.bins.iter_mut().zip(&other.bins) {
-            *mine = mine.saturating_add(*theirs);
+        if other.is_empty() {
+            return;
         }
-        if !other.is_empty() {
-            self.min_ns = self.min_ns.min(other.min_ns);
-            self.max_ns = self.max_ns.max(other.max_ns);
+        if self.is_empty() {
+            *self = other.clone();
+            return;
+        }
+        if self.grid == other.grid {
+            self.add_span(usize::from(other.first), &other.counts);
+        } else {
+            let grid = self.common_grid(other.grid);
+            self.regrid(grid);
+            let mut other = other.clone();
+            other.regrid(grid);
+            self.add_span(usize::from(other.first), &other.counts);
+        }
+        self.min_ns = self.min_ns.min(other.min_ns);
+        self.max_ns = self.max_ns.max(other.max_ns);
+        self.sum_ns = self.sum_ns.zip(other.sum_ns).map(|(mine, theirs)| mine.saturating_add(theirs));
+    }
+
+    fn common_grid(&self, other: Grid) -> Grid {
+        let unit = if self.grid.unit() == other.unit() { other.unit() } else { Unit::Nanoseconds };
+        Grid::new(self.grid.scale().min(other.scale()), unit).unwrap_or_default()
+    }
+
+    /// Adds the counts of consecutive bins, the first and the last of which are occupied.
+    fn add_span(&mut self, first: usize, counts: &[u64]) {
+        if let Some(last) = counts.len().checked_sub(1) {
+            self.slot(first + last);
+            self.slot(first);
+            let at = first - usize::from(self.first);
+            for (mine, theirs) in self.counts[at..].iter_mut().zip(counts) {
+                *mine = mine.saturating_add(*theirs);
+            }
         }
     }
 
-    /// Number of recorded durations, at most `65 * u64::MAX`.
+    /// Merges neighbouring bins down to `scale`, exactly. Does nothing if the scale is not finer.
+    pub fn fold_to(&mut self, scale: u8) {
+        self.regrid(self.grid.folded(scale));
+    }
+
+    /// The same counts in the bins of `grid`. This is exact if the unit is the same and the scale is not finer.
+    #[must_use]
+    pub fn in_grid(&self, grid: Grid) -> Self {
+        let mut converted = self.clone();
+        converted.regrid(grid);
+        converted
+    }
+
+    fn regrid(&mut self, grid: Grid) {
+        if grid == self.grid {
+            return;
+        }
+        let is_exact = grid.unit() == self.grid.unit() && grid.scale() <= self.grid.scale();
+        let mut folded = Self { min_ns: self.min_ns, max_ns: self.max_ns, sum_ns: self.sum_ns, ..Self::new(grid) };
+        for (bin, count) in self.occupied() {
+            let to = if is_exact {
+                self.grid.folded_bin(bin, grid.scale())
+            } else if bin == 0 {
+                0
+            } else {
+                grid.bin_of(u64::try_from(self.grid.high(bin) - 1).unwrap_or(u64::MAX))
+            };
+            folded.add(to, count);
+        }
+        *self = folded;
+    }
+
+    /// Number of recorded durations, at most `513 * u64::MAX`.
     #[must_use]
     pub fn count(&self) -> u128 {
-        self.bins.iter().map(|&count| u128::from(count)).sum()
+        self.counts.iter().map(|&count| u128::from(count)).sum()
     }
 
     /// Whether nothing was recorded.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.bins.iter().all(|&count| count == 0)
+        self.counts.is_empty()
     }
 
     /// The recorded minimum and maximum, in ns; `None` if the histogram is empty or the producer's values are inconsistent.
@@ -170,9 +313,28 @@ impl Histogram {
         (!self.is_empty() && self.min_ns <= self.max_ns).then_some((self.min_ns, self.max_ns))
     }
 
+    /// The arithmetic mean in ns; `None` without a sum or without counts.
+    #[must_use]
+    pub fn mean_ns(&self) -> Option<f64> {
+        self.sum_ns.filter(|_| !self.is_empty()).map(|sum| sum as f64 / self.count() as f64)
+    }
+
+    /// The lowest occupied bin, and the counts from there to the highest occupied bin.
+    #[must_use]
+    pub fn span(&self) -> (usize, &[u64]) {
+        (usize::from(self.first), &self.counts)
+    }
+
+    /// The count of `bin`.
+    #[must_use]
+    pub fn count_at(&self, bin: usize) -> u64 {
+        bin.checked_sub(usize::from(self.first)).and_then(|at| self.counts.get(at)).copied().unwrap_or(0)
+    }
+
     /// The bins with a count, as `(bin, count)` in ascending order.
     pub fn occupied(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
-        self.bins.iter().copied().enumerate().filter(|&(_, count)| count > 0)
+        let bins = usize::from(self.first)..;
+        bins.zip(self.counts.iter().copied()).filter(|&(_, count)| count > 0)
     }
 
     /// The range that contains quantile `q`: the bin of rank `ceil(q * count)`, clamped to the recorded minimum and
@@ -195,135 +357,21 @@ impl Histogram {
     /// The range of `bin`, clamped to the recorded minimum and maximum if they are inside it.
     ///
     /// A minimum or maximum outside its bin is an error of the producer. It must not invert the range.
-    fn range_of(&self, bin: usize) -> QuantileRange {
-        let (mut low, mut high) = (bin_low(bin), bin_high(bin));
+    #[must_use]
+    pub fn range_of(&self, bin: usize) -> QuantileRange {
+        let (low, high) = (self.grid.low(bin), self.grid.high(bin));
+        let mut range = QuantileRange { low, high };
         if let Some((min_ns, max_ns)) = self.extremes() {
-            if bin_of(min_ns) == bin {
-                low = min_ns;
+            if low <= min_ns && u128::from(min_ns) < high {
+                range.low = min_ns;
             }
-            if bin_of(max_ns) == bin {
-                high = u128::from(max_ns);
+            if low <= max_ns && u128::from(max_ns) < high {
+                range.high = u128::from(max_ns);
             }
         }
-        QuantileRange { low, high }
+        range
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::vec::Vec;
-
-    fn histogram_of(values: &[u64]) -> Histogram {
-        let mut histogram = Histogram::default();
-        values.iter().for_each(|&ns| histogram.record(ns));
-        histogram
-    }
-
-    /// Durations spread over all magnitudes, with many values at the edges of bins.
-    fn duration() -> impl Strategy<Value = u64> {
-        (0..=64_u32, any::<u64>(), 0..4_u8).prop_map(|(shift, noise, edge)| {
-            let power = 1_u64.checked_shl(shift).unwrap_or(0);
-            match edge {
-                0 => power,
-                1 => power.wrapping_sub(1),
-                2 => power.wrapping_add(1),
-                _ => noise.checked_shr(shift).unwrap_or(0),
-            }
-        })
-    }
-
-    #[test]
-    fn bins_match_the_producers_examples() {
-        for (ns, bin) in [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (1023, 10), (1024, 11), (1 << 63, 64), (u64::MAX, 64)]
-        {
-            assert_eq!(bin_of(ns), bin, "{ns} ns");
-        }
-    }
-
-    #[test]
-    fn quantiles_of_the_captured_frame_match_a_manual_calculation() {
-        let mut captured = Histogram { min_ns: 34, max_ns: 14509, ..Histogram::default() };
-        for (bin, count) in [(6, 57306), (7, 505), (8, 4), (9, 7), (12, 2), (14, 17)] {
-            captured.bins[bin] = count;
-        }
-        assert_eq!(captured.count(), 57841);
-        let ranges = [Quantile::P50, Quantile::P95, Quantile::P99, Quantile::P999, Quantile::P9999]
-            .map(|q| captured.quantile(q).map(|range| (range.low, range.high)));
-        assert_eq!(ranges, [Some((34, 64)), Some((34, 64)), Some((34, 64)), Some((64, 128)), Some((8192, 14509))]);
-    }
-
-    #[test]
-    fn an_empty_histogram_has_no_quantile_and_no_extremes() {
-        let mut empty = Histogram::default();
-        empty.merge(&Histogram::default());
-        assert_eq!((empty.quantile(Quantile::P50), empty.extremes()), (None, None));
-    }
-
-    #[test]
-    fn an_extreme_outside_its_bin_does_not_invert_the_range() {
-        let mut odd = histogram_of(&[100, 100]);
-        (odd.min_ns, odd.max_ns) = (5000, 1);
-        assert_eq!(odd.quantile(Quantile::P50), Some(QuantileRange { low: 64, high: 128 }));
-    }
-
-    #[test]
-    fn a_saturated_bin_stays_saturated() {
-        let mut full = histogram_of(&[7]);
-        full.bins[3] = u64::MAX;
-        full.merge(&full.clone());
-        full.record(7);
-        assert_eq!((full.bins[3], full.count()), (u64::MAX, u128::from(u64::MAX)));
-    }
-
-    proptest! {
-        #[test]
-        fn bins_match_those_of_two_other_crates(ns in duration()) {
-            let bin = bin_of(ns);
-            let mut h2 = ::histogram::Histogram::new(0, 64).unwrap();
-            h2.increment(ns).unwrap();
-            prop_assert_eq!(h2.as_slice()[bin], 1);
-            let mut base2 = base2histogram::Histogram::<()>::with_log_scale(1, 1);
-            base2.record(ns);
-            prop_assert_eq!(base2.bucket(bin).count(), 1);
-            prop_assert!(bin_low(bin) <= ns && u128::from(ns) < bin_high(bin));
-        }
-
-        #[test]
-        fn a_quantile_range_contains_the_true_value(
-            values in prop::collection::vec(duration(), 1..200),
-            millionths in 0..=1_000_000_u32,
-        ) {
-            let q = Quantile::from_millionths(millionths).unwrap();
-            let range = histogram_of(&values).quantile(q).unwrap();
-            let mut sorted = values;
-            sorted.sort_unstable();
-            let expected = sorted[usize::try_from(q.rank(sorted.len() as u128)).unwrap() - 1];
-            prop_assert!(range.low <= expected && u128::from(expected) <= range.high, "{expected} in {range:?}");
-        }
-
-        #[test]
-        fn quantiles_match_those_of_another_crate(values in prop::collection::vec(duration(), 1..200)) {
-            let ours = histogram_of(&values);
-            let theirs = ::histogram::Histogram::from_buckets(0, 64, ours.bins.to_vec()).unwrap();
-            for q in [Quantile::P50, Quantile::P90, Quantile::P99, Quantile::P9999] {
-                let range = ours.quantile(q).unwrap();
-                let bucket = theirs.quantile_bucket(f64::from(q.millionths()) / 1e6).unwrap().unwrap();
-                prop_assert!(bucket.start() <= range.low && range.high <= u128::from(bucket.end()) + 1);
-            }
-        }
-
-        #[test]
-        fn merging_in_any_order_equals_recording_everything(
-            parts in prop::collection::vec(prop::collection::vec(duration(), 0..20), 0..8),
-        ) {
-            let all: Vec<u64> = parts.iter().flatten().copied().collect();
-            let (mut forward, mut backward) = (Histogram::default(), Histogram::default());
-            parts.iter().for_each(|part| forward.merge(&histogram_of(part)));
-            parts.iter().rev().for_each(|part| backward.merge(&histogram_of(part)));
-            prop_assert_eq!(&forward, &histogram_of(&all));
-            prop_assert_eq!(forward, backward);
-        }
-    }
-}
+mod tests;

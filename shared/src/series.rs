@@ -21,6 +21,92 @@ pub const NODE_INGRESS_EGRESS: &str = "node-ingress-egress";
 /// The category of counts at the sources of a pipeline. It has no latencies.
 pub const PIPELINE_INGESTION: &str = "pipeline-ingestion";
 
+/// The category of counts without latencies, for example of an OpenTelemetry sum. All its counts are in bin 0.
+pub const THROUGHPUT: &str = "throughput";
+
+/// The format in which a producer sent a series.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Source {
+    /// Wallaroo's metrics protocol.
+    #[default]
+    Wallaroo,
+    /// Joey's own protocol, from the crate `joey-emit` or another client.
+    Emit,
+    /// OpenTelemetry metrics.
+    OtlpMetrics,
+    /// OpenTelemetry traces: the durations of spans.
+    OtlpTraces,
+    /// StatsD.
+    Statsd,
+    /// The output of a program, from `joey pipe`.
+    Pipe,
+}
+
+impl Source {
+    /// The name in `joey stats --json` and on the page.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Wallaroo => "wallaroo",
+            Self::Emit => "emit",
+            Self::OtlpMetrics => "otlp-metrics",
+            Self::OtlpTraces => "otlp-traces",
+            Self::Statsd => "statsd",
+            Self::Pipe => "pipe",
+        }
+    }
+}
+
+impl Source {
+    /// How long a producer may collect periods before it sends them together, in ns. Exporters of traces send the spans of several
+    /// seconds at once.
+    #[must_use]
+    pub const fn export_interval_ns(self) -> u64 {
+        match self {
+            Self::OtlpTraces => 10_000_000_000,
+            _ => 0,
+        }
+    }
+}
+
+/// Where the histograms of a series come from, and what they do not know. It is part of the identity of a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The producer's format.
+    pub source: Source,
+    /// Whether the producer's buckets are no base-2 exponential ones, so that counts may be in a higher bin than their durations.
+    pub is_approximate: bool,
+    /// Whether the producer reports only a part of the events, so that counts are too low.
+    pub is_sampled: bool,
+    /// Whether the producer reports the exact minimum and maximum. If not, they are the edges of the outermost occupied bins.
+    pub has_extremes: bool,
+}
+
+impl Default for Provenance {
+    fn default() -> Self {
+        Self::exact(Source::Wallaroo)
+    }
+}
+
+impl Provenance {
+    /// Everything that `source` reports is exact.
+    #[must_use]
+    pub const fn exact(source: Source) -> Self {
+        Self { source, is_approximate: false, is_sampled: false, has_extremes: true }
+    }
+
+    /// What is known of the sum of this series and `other`. Its source is the lower one.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            source: self.source.min(other.source),
+            is_approximate: self.is_approximate || other.is_approximate,
+            is_sampled: self.is_sampled || other.is_sampled,
+            has_extremes: self.has_extremes && other.has_extremes,
+        }
+    }
+}
+
 /// The names that identify a series of an application.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SeriesKey {

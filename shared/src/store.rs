@@ -9,8 +9,9 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use self::ranges::ReceivedRanges;
-use crate::histogram::Histogram;
+use crate::histogram::{Histogram, Unit};
 use crate::seqset::SeqSet;
+use crate::series::Provenance;
 use crate::view::ViewKey;
 use crate::window::{Added, Throughput, Window, second_of};
 use crate::wire::{SeriesEntry, Update};
@@ -48,6 +49,10 @@ pub struct View {
     pub key: ViewKey,
     /// The lowest producer ID of its series, which is its position in the pipeline.
     pub id: u16,
+    /// Where the histograms of its series come from, and what they do not know.
+    pub provenance: Provenance,
+    /// The unit of its histograms, once it has one with counts.
+    unit: Option<Unit>,
     /// Its latencies and events, second by second.
     pub window: Window,
     /// When its newest update arrived at the relay, in ns since the Unix epoch.
@@ -176,17 +181,19 @@ impl AppStore {
     pub fn announce(&mut self, epoch: u64, series: &[SeriesEntry]) {
         for entry in series {
             let (own, total) = ViewKey::of_series(&entry.key);
-            let own = self.view_for(own, entry.id);
-            let total = total.map(|total| self.view_for(total, entry.id));
+            let own = self.view_for(own, entry);
+            let total = total.map(|total| self.view_for(total, entry));
             let interval = self.interval;
             self.log(epoch).series.insert(entry.number, SeriesViews { own, total, interval });
         }
     }
 
-    fn view_for(&mut self, key: ViewKey, id: u16) -> usize {
+    fn view_for(&mut self, key: ViewKey, &SeriesEntry { id, provenance, .. }: &SeriesEntry) -> usize {
         if let Some(&at) = self.index.get(&key) {
-            self.views[at].id = self.views[at].id.min(id);
-            self.views[at].interval = self.interval;
+            let view = &mut self.views[at];
+            view.id = view.id.min(id);
+            view.provenance = view.provenance.and(provenance);
+            view.interval = self.interval;
             return at;
         }
         let mut window = Window::new(self.seconds);
@@ -195,6 +202,8 @@ impl AppStore {
         self.views.push(View {
             key,
             id,
+            provenance,
+            unit: None,
             window,
             last_received_ns: 0,
             period_ns: 0,
@@ -254,6 +263,11 @@ impl AppStore {
             let view = &mut self.views[at];
             view.window.slide(clock);
             added = view.window.add(update);
+            if !update.histogram.is_empty() {
+                let unit = update.histogram.grid().unit();
+                // Histograms of different units cannot be merged exactly.
+                view.provenance.is_approximate |= view.unit.replace(unit).is_some_and(|known| known != unit);
+            }
             view.last_received_ns = view.last_received_ns.max(arrival_ns);
             view.period_ns = update.period_ns;
             view.revision = revision;
@@ -537,7 +551,7 @@ mod tests {
         let built = |(at, (series, end_s, period_s, durations, full)): (usize, (u32, u64, u64, Vec<u64>, u8))| {
             let mut update = Update { period_ns: period_s * S, ..update(at as u64 + 1, series, end_s, &durations) };
             if full < 9 {
-                update.histogram.bins[usize::from(full)] = u64::MAX;
+                update.histogram.add(usize::from(full), u64::MAX);
             }
             update
         };

@@ -5,7 +5,7 @@
 
 use alloc::string::String;
 
-use crate::series::{COMPUTATION, NODE_INGRESS_EGRESS, PIPELINE_INGESTION, START_TO_END, SeriesKey};
+use crate::series::{COMPUTATION, NODE_INGRESS_EGRESS, PIPELINE_INGESTION, START_TO_END, SeriesKey, THROUGHPUT};
 
 /// What a view adds up. Kinds are sorted in reading order: totals before their parts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +24,8 @@ pub enum Kind {
     ComputationByWorker,
     /// Number of events that the sources of a pipeline received. It has no latency.
     PipelineIngestion,
+    /// Number of events of a counter. It has no latency.
+    Throughput,
     /// An unknown category, by metric name.
     Other(String),
 }
@@ -40,14 +42,15 @@ impl Kind {
             Self::Computation => COMPUTATION,
             Self::ComputationByWorker => "computation-by-worker",
             Self::PipelineIngestion => PIPELINE_INGESTION,
+            Self::Throughput => THROUGHPUT,
             Self::Other(category) => category,
         }
     }
 
-    /// Whether the view has latencies. [`Kind::PipelineIngestion`] has counts only.
+    /// Whether the view has latencies. [`Kind::PipelineIngestion`] and [`Kind::Throughput`] have counts only.
     #[must_use]
     pub fn has_latency(&self) -> bool {
-        *self != Self::PipelineIngestion
+        !matches!(self, Self::PipelineIngestion | Self::Throughput)
     }
 }
 
@@ -105,6 +108,7 @@ impl ViewKey {
             PIPELINE_INGESTION => {
                 (Self { pipeline: pipeline(), name: name(), ..Self::empty(Kind::PipelineIngestion) }, None)
             }
+            THROUGHPUT => (Self { name: name(), ..Self::empty(Kind::Throughput) }, None),
             other => (Self { name: name(), ..Self::empty(Kind::Other(other.into())) }, None),
         }
     }

@@ -9,11 +9,14 @@
 //!
 //! Second `k` is the span `((k-1) s, k s]` since the Unix epoch, because periods are identified by their ends.
 
+mod sum;
+
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use crate::histogram::{BINS, Histogram};
-use crate::wire::{PackedBins, Update};
+use self::sum::WindowSum;
+use crate::histogram::Histogram;
+use crate::wire::{PackedHistogram, Update};
 
 /// Nanoseconds in one slot.
 pub const SLOT_NS: u64 = 1_000_000_000;
@@ -85,7 +88,7 @@ pub struct Window {
     /// Number of slots at the front that are older than the window.
     outside: usize,
     /// Sum over the other slots. It has 128 bits, so it cannot saturate and subtraction is exact.
-    sum: [u128; BINS],
+    sum: WindowSum,
     /// The newest second of the application. The window ends here.
     clock: u64,
     /// The last second that is merged into a step.
@@ -101,7 +104,8 @@ pub struct Window {
 #[derive(Clone, Debug)]
 struct Slot {
     second: u64,
-    bins: PackedBins,
+    histogram: PackedHistogram,
+    /// The minimum and the maximum of the histogram. They are read more often than its counts.
     min_ns: u64,
     max_ns: u64,
     /// Events in this second in units of `2^-64`. This is exact for every period that divides evenly, and it does not
@@ -110,21 +114,24 @@ struct Slot {
 }
 
 impl Slot {
-    /// Adds counts of this slot.
-    fn count(&mut self, bins: &[u64; BINS], min_ns: u64, max_ns: u64) {
-        let mut sum = self.bins.unpack();
-        for (mine, theirs) in sum.iter_mut().zip(bins) {
-            *mine = mine.saturating_add(*theirs);
-        }
-        self.bins = PackedBins::pack(&sum);
-        self.min_ns = self.min_ns.min(min_ns);
-        self.max_ns = self.max_ns.max(max_ns);
+    /// A slot without counts.
+    fn new(second: u64) -> Self {
+        Self { second, histogram: PackedHistogram::default(), min_ns: u64::MAX, max_ns: 0, events: 0 }
     }
 
-    /// Adds the contents of another slot.
-    fn merge(&mut self, other: &Self) {
-        self.count(&other.bins.unpack(), other.min_ns, other.max_ns);
-        self.events = self.events.saturating_add(other.events);
+    /// Whether it has no counts. Then it has no minimum and maximum either, or they are inconsistent.
+    fn is_empty(&self) -> bool {
+        self.histogram.is_empty()
+    }
+
+    /// Adds counts. Returns the histogram before and after.
+    fn merge(&mut self, histogram: &Histogram) -> (Histogram, Histogram) {
+        let before = self.histogram.unpack();
+        let mut after = before.clone();
+        after.merge(histogram);
+        self.histogram = PackedHistogram::pack(&after);
+        (self.min_ns, self.max_ns) = (after.min_ns, after.max_ns);
+        (before, after)
     }
 }
 
@@ -135,7 +142,7 @@ impl Window {
         Self {
             slots: VecDeque::new(),
             outside: 0,
-            sum: [0; BINS],
+            sum: WindowSum::default(),
             clock: 0,
             coarse: 0,
             seconds: seconds.clamp(1, SECONDS_MAX),
@@ -148,9 +155,9 @@ impl Window {
     pub fn set_seconds(&mut self, seconds: u64) {
         self.seconds = seconds.clamp(1, SECONDS_MAX);
         self.outside = self.slots.partition_point(|slot| slot.second + self.seconds <= self.clock);
-        self.sum = [0; BINS];
+        self.sum = WindowSum::default();
         for slot in self.slots.range(self.outside..) {
-            slot.bins.for_each(|bin, count| self.sum[bin] += u128::from(count));
+            self.sum.add(&slot.histogram.unpack());
         }
     }
 
@@ -158,7 +165,7 @@ impl Window {
     pub fn slide(&mut self, clock: u64) {
         self.clock = self.clock.max(clock);
         while let Some(slot) = self.slots.get(self.outside).filter(|slot| slot.second + self.seconds <= self.clock) {
-            slot.bins.for_each(|bin, count| self.sum[bin] -= u128::from(count));
+            self.sum.subtract(&slot.histogram.unpack());
             self.outside += 1;
         }
         if coarse_through(self.clock) > self.coarse {
@@ -182,7 +189,10 @@ impl Window {
         for slot in self.slots.drain(from..to) {
             let second = slot.second.next_multiple_of(STEP);
             match steps.last_mut().filter(|step| step.second == second) {
-                Some(step) => step.merge(&slot),
+                Some(step) => {
+                    step.merge(&slot.histogram.unpack());
+                    step.events = step.events.saturating_add(slot.events);
+                }
                 None => steps.push(Slot { second, ..slot }),
             }
         }
@@ -230,14 +240,10 @@ impl Window {
 
     fn add_latency(&mut self, second: u64, histogram: &Histogram) {
         let is_inside = self.slot_second(second) + self.seconds > self.clock;
-        let slot = self.slot(second);
-        let before = slot.bins.unpack();
-        slot.count(&histogram.bins, histogram.min_ns, histogram.max_ns);
-        let after = slot.bins.unpack();
+        let (before, after) = self.slot(second).merge(histogram);
         if is_inside {
-            for (bin, (before, after)) in before.iter().zip(&after).enumerate() {
-                self.sum[bin] += u128::from(after - before);
-            }
+            self.sum.subtract(&before);
+            self.sum.add(&after);
         }
     }
 
@@ -246,8 +252,7 @@ impl Window {
         let second = self.slot_second(second);
         let at = self.slots.partition_point(|slot| slot.second < second);
         if self.slots.get(at).is_none_or(|slot| slot.second != second) {
-            let slot = Slot { second, bins: PackedBins::default(), min_ns: u64::MAX, max_ns: 0, events: 0 };
-            self.slots.insert(at, slot);
+            self.slots.insert(at, Slot::new(second));
             self.outside += usize::from(second + self.seconds <= self.clock);
         }
         &mut self.slots[at]
@@ -256,11 +261,8 @@ impl Window {
     /// The sum of all histograms in the window.
     #[must_use]
     pub fn histogram(&self) -> Histogram {
-        let mut total = Histogram::default();
-        for (bin, &count) in total.bins.iter_mut().zip(&self.sum) {
-            *bin = u64::try_from(count).unwrap_or(u64::MAX);
-        }
-        for slot in self.slots.range(self.outside..).filter(|slot| !slot.bins.is_empty()) {
+        let mut total = self.sum.histogram();
+        for slot in self.slots.range(self.outside..).filter(|slot| !slot.is_empty()) {
             total.min_ns = total.min_ns.min(slot.min_ns);
             total.max_ns = total.max_ns.max(slot.max_ns);
         }
@@ -305,18 +307,18 @@ impl Window {
         }
     }
 
-    /// Calls `visit(second, width, bins)` for each of `seconds` in which a period with counts ended, in ascending
+    /// Calls `visit(second, width, histogram)` for each of `seconds` in which a period with counts ended, in ascending
     /// order. `width` is the length of the slot in seconds: 1, or 10 for a step.
     pub fn for_each_column(
         &self,
         seconds: core::ops::RangeInclusive<u64>,
-        mut visit: impl FnMut(u64, u64, &[u64; BINS]),
+        mut visit: impl FnMut(u64, u64, &Histogram),
     ) {
         let at = self.slots.partition_point(|slot| slot.second < *seconds.start());
         for slot in self.slots.range(at..).take_while(|slot| slot.second <= *seconds.end()) {
-            if !slot.bins.is_empty() {
+            if !slot.is_empty() {
                 let width = if slot.second <= self.coarse { STEP } else { 1 };
-                visit(slot.second, width, &slot.bins.unpack());
+                visit(slot.second, width, &slot.histogram.unpack());
             }
         }
     }
@@ -407,7 +409,9 @@ mod tests {
         let mut window = window_of(3_600, &[update(1_001, 1, &[7; 3]), update(1_009, 1, &[7]), update(1_010, 1, &[9])]);
         window.slide(1_915);
         let mut columns = vec![];
-        window.for_each_column(1..=1_915, |second, width, bins| columns.push((second, width, bins[3], bins[4])));
+        window.for_each_column(1..=1_915, |second, width, bins| {
+            columns.push((second, width, bins.count_at(3), bins.count_at(4)))
+        });
         assert_eq!(columns, [(1_010, 10, 4, 1)]);
         let mut rates = vec![];
         window.for_each_rate(1_000..=1_011, |_, rate| rates.push(rate));
@@ -466,7 +470,7 @@ mod tests {
             |(end, period, ns, full)| {
                 let mut update = update(end, period, &ns);
                 if full == 0 {
-                    update.histogram.bins[64] = u64::MAX;
+                    update.histogram.add(64, u64::MAX);
                 }
                 update
             },

@@ -6,15 +6,15 @@
 //! It allocates nothing for a length before the bytes have arrived.
 
 mod batch;
-mod bins;
+mod histogram;
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 pub use self::batch::{BatchHead, Blob, Update, Updates, UpdatesWriter};
-pub use self::bins::{PackedBins, Span, SparseBins, span_of};
-use crate::series::{NameError, SeriesKey, Topic};
+pub use self::histogram::{PackedHistogram, Span, read_histogram, span_of, write_histogram};
+use crate::series::{NameError, Provenance, SeriesKey, Source, Topic};
 
 /// The WebSocket subprotocol.
 pub const SUBPROTOCOL: &str = "joey.v1";
@@ -162,6 +162,12 @@ pub struct AppEntry {
     pub workers: Vec<WorkerEntry>,
     /// Number of its series.
     pub series: u32,
+    /// The formats of its producers, in ascending order.
+    pub sources: Vec<Source>,
+    /// Whether the counts of some series are in approximate bins.
+    pub is_approximate: bool,
+    /// Whether some series are sampled.
+    pub is_sampled: bool,
     /// When its newest update arrived, in ns since the Unix epoch; 0 before the first.
     pub last_received_ns: u64,
     /// Number of frames that were older than the retained history.
@@ -211,6 +217,8 @@ pub struct SeriesEntry {
     pub number: u32,
     /// The producer's ID: the position in the pipeline. Two IDs of one key are two entries.
     pub id: u16,
+    /// Where its histograms come from. Two of them of one key are two entries.
+    pub provenance: Provenance,
     /// Its names.
     pub key: SeriesKey,
 }
@@ -330,10 +338,10 @@ impl core::fmt::Display for WireError {
 impl core::error::Error for WireError {}
 
 impl SeriesEntry {
-    /// The entry of the series `key` with this number and producer ID.
+    /// The entry of the Wallaroo series `key` with this number and producer ID.
     #[must_use]
     pub const fn new(number: u32, id: u16, key: SeriesKey) -> Self {
-        Self { number, id, key }
+        Self { number, id, provenance: Provenance::exact(Source::Wallaroo), key }
     }
 }
 

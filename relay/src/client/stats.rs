@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use joey_shared::format;
 use joey_shared::histogram::{Histogram, Quantile};
-use joey_shared::series::{Filter, Topic};
+use joey_shared::series::{Filter, Provenance, Source, Topic};
 use joey_shared::store::{AppStore, WINDOW_SECONDS};
 use joey_shared::view::ViewKey;
 use joey_shared::viewer::Viewer;
@@ -88,6 +88,7 @@ pub(crate) async fn run(stats: Stats) -> anyhow::Result<Outcome> {
         clocks.add_to(&mut snapshot);
         end.add_to(&mut snapshot);
         add_rejected(&entry, &mut snapshot);
+        snapshot["sources"] = entry.sources.iter().copied().map(Source::as_str).collect();
         format!("{snapshot}\n")
     } else {
         format!("{}{}\n", table(&views), end.line())
@@ -218,19 +219,23 @@ impl Clocks {
 /// The statistics of one view.
 struct ViewStats {
     key: ViewKey,
+    provenance: Provenance,
     histogram: Histogram,
     throughput: Option<Throughput>,
 }
 
 fn view_stats(store: &mut AppStore) -> Vec<ViewStats> {
-    let keys: Vec<(usize, ViewKey)> = store.views_by_key().map(|(at, view)| (at, view.key.clone())).collect();
-    let stats = |(at, key)| ViewStats { key, histogram: store.histogram(at), throughput: store.throughput(at) };
+    let keys: Vec<_> = store.views_by_key().map(|(at, view)| (at, view.key.clone(), view.provenance)).collect();
+    let stats = |(at, key, provenance)| {
+        let (histogram, throughput) = (store.histogram(at), store.throughput(at));
+        ViewStats { key, provenance, histogram, throughput }
+    };
     keys.into_iter().map(stats).collect()
 }
 
 impl ViewStats {
     fn as_json(&self) -> Value {
-        let Self { key, histogram, throughput } = self;
+        let Self { key, provenance, histogram, throughput } = self;
         let mut view = Map::new();
         view.insert("kind".to_owned(), key.kind.as_str().into());
         for (field, value) in [("pipeline", &key.pipeline), ("worker", &key.worker), ("name", &key.name)] {
@@ -242,10 +247,18 @@ impl ViewStats {
             histogram.occupied().map(|(bin, count)| (bin.to_string(), count.into())).collect();
         view.insert("count".to_owned(), number(histogram.count()));
         view.insert("bins".to_owned(), bins.into());
+        view.insert("scale".to_owned(), histogram.grid().scale().into());
+        view.insert("unit".to_owned(), histogram.grid().unit().symbol().into());
+        for (mark, is_set) in [("approximate", provenance.is_approximate), ("sampled", provenance.is_sampled)] {
+            if is_set {
+                view.insert(mark.to_owned(), true.into());
+            }
+        }
         let has_latency = key.kind.has_latency();
-        let extremes = histogram.extremes().filter(|_| has_latency);
+        let extremes = histogram.extremes().filter(|_| has_latency && provenance.has_extremes);
         view.insert("min_ns".to_owned(), extremes.map(|(min_ns, _)| min_ns).into());
         view.insert("max_ns".to_owned(), extremes.map(|(_, max_ns)| max_ns).into());
+        view.insert("mean_ns".to_owned(), histogram.mean_ns().filter(|_| has_latency).into());
         let quantile = |(name, q)| {
             let range = histogram.quantile(q)?;
             Some((String::from(name), json!([range.low, number(range.high)])))
@@ -259,7 +272,7 @@ impl ViewStats {
     }
 
     fn cells(&self) -> [String; 11] {
-        let Self { key, histogram, throughput } = self;
+        let Self { key, histogram, throughput, .. } = self;
         let name = |name: &Option<String>| printable(name.as_deref().unwrap_or_default()).into_owned();
         let p = |q| {
             let range = histogram.quantile(q).filter(|_| key.kind.has_latency());

@@ -5,7 +5,7 @@ use std::pin::pin;
 
 use joey_shared::format;
 use joey_shared::histogram::Quantile;
-use joey_shared::series::{Filter, PIPELINE_INGESTION, SeriesKey, Topic};
+use joey_shared::series::{Filter, PIPELINE_INGESTION, SeriesKey, THROUGHPUT, Topic};
 use joey_shared::viewer::{Incoming, Viewer};
 use joey_shared::wire::{AppEntry, Start};
 use serde_json::{Map, Number, Value, json};
@@ -99,7 +99,7 @@ fn as_line(incoming: &Incoming<'_>) -> String {
 
 /// Whether the values of this series are latencies. Some series contain counts only.
 fn has_latency(key: &SeriesKey) -> bool {
-    key.category != PIPELINE_INGESTION
+    key.category != PIPELINE_INGESTION && key.category != THROUGHPUT
 }
 
 /// The time of day in UTC.
@@ -113,7 +113,7 @@ fn as_json(incoming: &Incoming<'_>) -> Value {
     let key = &series.key;
     let histogram = &update.histogram;
     let bins: Map<String, Value> = histogram.occupied().map(|(bin, count)| (bin.to_string(), count.into())).collect();
-    let extremes = histogram.extremes().filter(|_| has_latency(key));
+    let extremes = histogram.extremes().filter(|_| has_latency(key) && series.provenance.has_extremes);
     let mut line = json!({
         "app": app,
         "category": key.category,
@@ -125,8 +125,12 @@ fn as_json(incoming: &Incoming<'_>) -> Value {
         "period_end_ns": update.producer_end_ns(),
         "count": number(histogram.count()),
         "bins": bins,
+        "scale": histogram.grid().scale(),
+        "unit": histogram.grid().unit().symbol(),
         "min_ns": extremes.map(|(min_ns, _)| min_ns),
         "max_ns": extremes.map(|(_, max_ns)| max_ns),
+        "sum_ns": histogram.sum_ns.map(number),
+        "source": series.provenance.source.as_str(),
         "epoch": epoch,
         "seq": update.seq,
     });

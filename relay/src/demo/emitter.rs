@@ -29,7 +29,8 @@ pub fn metrics(metrics: &DataPoint<'_>) -> Vec<u8> {
     data.extend(metrics.id.to_be_bytes());
     let histogram = &metrics.histogram;
     let times = [histogram.min_ns, histogram.max_ns, metrics.period_ns, metrics.end_ns];
-    data.extend(histogram.bins.iter().chain(&times).flat_map(|number| number.to_be_bytes()));
+    let bins = (0..65).map(|bin| histogram.count_at(bin));
+    data.extend(bins.chain(times).flat_map(u64::to_be_bytes));
     let mut body = vec![3];
     string(&mut body, b"metrics");
     string(&mut body, format!("metrics:{}", metrics.app).as_bytes());

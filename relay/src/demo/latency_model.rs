@@ -1,7 +1,10 @@
 //! Realistic latencies: mixtures of log-normal distributions, sampled directly into bins.
 
 use fastrand::Rng;
-use joey_shared::histogram::{BINS, Histogram, bin_high, bin_low};
+use joey_shared::histogram::{Grid, Histogram};
+
+/// The bins of the simulated Wallaroo applications.
+const GRID: Grid = Grid::WALLAROO;
 
 /// A group of events whose durations are log-normally distributed.
 #[derive(Clone, Copy, Debug)]
@@ -19,9 +22,9 @@ pub(super) fn sample(modes: &[Mode], events: f64, slowdown: f64, rng: &mut Rng) 
     let mut histogram = Histogram::default();
     for mode in modes {
         let cdf = |ns: f64| normal_cdf((ns.max(0.5) / (mode.median_ns * slowdown)).ln() / mode.sigma);
-        for bin in 0..BINS {
-            let expected = events * mode.share * (cdf(bin_high(bin) as f64) - cdf(bin_low(bin) as f64));
-            histogram.bins[bin] += poisson(expected, rng);
+        for bin in 0..GRID.bins() {
+            let expected = events * mode.share * (cdf(GRID.high(bin) as f64) - cdf(GRID.low(bin) as f64));
+            histogram.add(bin, poisson(expected, rng));
         }
     }
     let lowest = histogram.occupied().next().map(|(bin, _)| bin);
@@ -36,8 +39,8 @@ pub(super) fn sample(modes: &[Mode], events: f64, slowdown: f64, rng: &mut Rng) 
 /// A histogram of about `events` events without durations.
 pub(super) fn count_only(events: f64, rng: &mut Rng) -> Histogram {
     let mut histogram = Histogram::default();
-    histogram.bins[0] = poisson(events, rng);
-    if histogram.bins[0] > 0 {
+    histogram.add(0, poisson(events, rng));
+    if !histogram.is_empty() {
         (histogram.min_ns, histogram.max_ns) = (0, 0);
     }
     histogram
@@ -45,8 +48,8 @@ pub(super) fn count_only(events: f64, rng: &mut Rng) -> Histogram {
 
 /// A random duration within `bin`.
 fn duration_in(bin: usize, rng: &mut Rng) -> u64 {
-    let last = u64::try_from(bin_high(bin) - 1).unwrap_or(u64::MAX);
-    rng.u64(bin_low(bin)..=last)
+    let last = u64::try_from(GRID.high(bin) - 1).unwrap_or(u64::MAX);
+    rng.u64(GRID.low(bin)..=last)
 }
 
 /// The cumulative standard normal distribution, by Page's approximation (1977), with an error below 0.0002.

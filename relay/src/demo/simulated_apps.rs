@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use fastrand::Rng;
 use joey_shared::histogram::Histogram;
-use joey_shared::series::{COMPUTATION, NODE_INGRESS_EGRESS, PIPELINE_INGESTION, START_TO_END};
+use joey_shared::series::{COMPUTATION, NODE_INGRESS_EGRESS, PIPELINE_INGESTION, Provenance, START_TO_END};
 
 use super::emitter;
 use super::latency_model::{Mode, count_only, sample};
@@ -172,6 +172,7 @@ impl Worker {
                     worker: self.name,
                     pipeline: pipeline.name,
                     id,
+                    provenance: Provenance::default(),
                     histogram: histogram.clone(),
                     period_ns,
                     end_ns: period * period_ns,

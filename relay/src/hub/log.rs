@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use joey_shared::series::Filter;
+use joey_shared::series::{Filter, Source};
 use joey_shared::wire::{AppEntry, REJECTED_NAMES_MAX, RejectedName, Update, UpdatesWriter, WorkerEntry, span_of};
 
 use super::batch::{Batch, EncodedUpdates};
@@ -228,9 +228,10 @@ impl Log {
         known.last_received_ns = now.ns;
         known.period_ns = counts.period_ns;
         let at = known.clock?;
+        let interval_ns = known.entry.provenance.source.export_interval_ns();
         let clock = self.clocks.get_mut(at);
         let before = clock.offset();
-        let decision = clock.decide(counts.end_ns, counts.period_ns, now.ns);
+        let decision = clock.decide(counts.end_ns, counts.period_ns.max(interval_ns), now.ns);
         if clock.offset() != before {
             // The next sweep announces the change. A clock that changes often must not cause more catalogue updates.
             self.announced_ns = 0;
@@ -583,10 +584,15 @@ impl Log {
                 offset_since_ns,
             }
         };
+        let mut sources: Vec<Source> = self.series.provenances().map(|provenance| provenance.source).collect();
+        sources.dedup();
         AppEntry {
             app: app.to_owned(),
             workers: self.workers.iter().map(worker).collect(),
             series: u32::try_from(self.series.len()).unwrap_or(u32::MAX),
+            sources,
+            is_approximate: self.series.provenances().any(|provenance| provenance.is_approximate),
+            is_sampled: self.series.provenances().any(|provenance| provenance.is_sampled),
             last_received_ns: self.last_received_ns,
             late: self.late,
             over_limit: self.over_limit,

@@ -560,6 +560,11 @@ fn merge_entry(entry: &mut AppEntry, other: &AppEntry) {
     }
     entry.workers.sort_by(|a, b| a.worker.cmp(&b.worker));
     entry.series = entry.series.saturating_add(other.series);
+    entry.sources.extend(&other.sources);
+    entry.sources.sort_unstable();
+    entry.sources.dedup();
+    entry.is_approximate |= other.is_approximate;
+    entry.is_sampled |= other.is_sampled;
     entry.last_received_ns = entry.last_received_ns.max(other.last_received_ns);
     entry.late = entry.late.saturating_add(other.late);
     entry.over_limit = entry.over_limit.saturating_add(other.over_limit);

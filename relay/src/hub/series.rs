@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::hash::BuildHasher as _;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
-use joey_shared::series::{Filter, SeriesKey};
+use joey_shared::series::{Filter, Provenance, SeriesKey};
 use joey_shared::wire::SeriesEntry;
 
 use crate::data_point::DataPoint;
@@ -20,6 +20,8 @@ pub(super) struct SeriesTable {
     /// Numbers by a hash of all names, which avoids owned keys. Empty in replicas.
     by_identity: HashTable<u32>,
     hasher: DefaultHashBuilder,
+    /// Number of series of each provenance.
+    by_provenance: BTreeMap<Provenance, usize>,
     /// Next free number.
     next: u32,
     /// Number of series ever added.
@@ -88,7 +90,8 @@ impl SeriesTable {
         self.next = self.next.saturating_add(1);
         let [category, pipeline, worker, name] =
             [point.category, point.pipeline, point.worker, point.name].map(str::to_owned);
-        let entry = SeriesEntry::new(number, point.id, SeriesKey { category, pipeline, worker, name });
+        let key = SeriesKey { category, pipeline, worker, name };
+        let entry = SeriesEntry { number, id: point.id, provenance: point.provenance, key };
         self.insert(entry, Some(clock), now_ns);
         let Self { by_number, hasher, by_identity, .. } = self;
         let rehash =
@@ -101,6 +104,7 @@ impl SeriesTable {
     pub(super) fn insert(&mut self, entry: SeriesEntry, clock: Option<u32>, now_ns: u64) {
         let (number, position) = (entry.number, self.added);
         self.order.insert(position, number);
+        *self.by_provenance.entry(entry.provenance).or_default() += 1;
         let series = Series { entry, clock, last_received_ns: now_ns, period_ns: 0, feeds: Vec::new(), position };
         self.by_number.insert(number, series);
         self.added += 1;
@@ -117,6 +121,11 @@ impl SeriesTable {
 
     pub(super) fn len(&self) -> usize {
         self.by_number.len()
+    }
+
+    /// The different provenances of the series, in ascending order of their sources.
+    pub(super) fn provenances(&self) -> impl Iterator<Item = &Provenance> {
+        self.by_provenance.keys()
     }
 
     /// Number of series ever added.
@@ -181,7 +190,7 @@ impl SeriesTable {
 
     /// Removes and returns every series for which `should_expire` holds.
     pub(super) fn expire(&mut self, should_expire: impl Fn(&Series) -> bool) -> Vec<Series> {
-        let Self { by_number, order, by_identity, hasher, .. } = self;
+        let Self { by_number, order, by_identity, hasher, by_provenance, .. } = self;
         let expired: Vec<u32> =
             by_number.iter().filter(|(_, series)| should_expire(series)).map(|(&number, _)| number).collect();
         let expired: Vec<Series> = expired
@@ -189,6 +198,9 @@ impl SeriesTable {
             .filter_map(|number| {
                 let series = by_number.remove(&number)?;
                 order.remove(&series.position);
+                if let Some(count) = by_provenance.get_mut(&series.entry.provenance) {
+                    *count -= 1;
+                }
                 let hash = hasher.hash_one(identity_of(&series.entry));
                 if let Ok(known) = by_identity.find_entry(hash, |&known| known == number) {
                     known.remove();
@@ -197,6 +209,7 @@ impl SeriesTable {
             })
             .collect();
         if !expired.is_empty() {
+            by_provenance.retain(|_, count| *count > 0);
             self.version += 1;
             let length = self.by_number.len();
             if self.by_number.capacity() > 4 * length {
@@ -212,14 +225,14 @@ impl SeriesTable {
     }
 }
 
-/// Identity of a series: all names and the producer's id.
-type Identity<'a> = (&'a str, &'a str, &'a str, &'a str, u16);
+/// Identity of a series: all names, the producer's id, and where its histograms come from.
+type Identity<'a> = (&'a str, &'a str, &'a str, &'a str, u16, Provenance);
 
 const fn identity<'a>(point: &DataPoint<'a>) -> Identity<'a> {
-    (point.category, point.pipeline, point.worker, point.name, point.id)
+    (point.category, point.pipeline, point.worker, point.name, point.id, point.provenance)
 }
 
 fn identity_of(entry: &SeriesEntry) -> Identity<'_> {
     let key = &entry.key;
-    (&key.category, &key.pipeline, &key.worker, &key.name, entry.id)
+    (&key.category, &key.pipeline, &key.worker, &key.name, entry.id, entry.provenance)
 }

@@ -16,7 +16,7 @@
 //! This module does no I/O: times are arguments, and the caller publishes released frames.
 
 use joey_shared::histogram::Histogram;
-use joey_shared::wire::PackedBins;
+use joey_shared::wire::PackedHistogram;
 
 use crate::data_point::Counts;
 
@@ -106,24 +106,20 @@ pub(super) struct HeldFrame {
     pub(super) period_ns: u64,
     pub(super) end_ns: u64,
     arrival_ns: u64,
-    bins: PackedBins,
-    min_ns: u64,
-    max_ns: u64,
+    histogram: PackedHistogram,
 }
 
 impl HeldFrame {
     /// Stores `counts` of `series`, read at `now_ns`.
     pub(super) fn new(series: u32, counts: Counts<impl ExactSizeIterator<Item = u64>>, now_ns: u64) -> Self {
         let Counts { span, period_ns, end_ns } = counts;
-        let mut histogram = Histogram::default();
-        histogram.bins.iter_mut().skip(span.first).zip(span.counts).for_each(|(bin, count)| *bin = count);
-        let bins = PackedBins::pack(&histogram.bins);
-        Self { series, period_ns, end_ns, arrival_ns: now_ns, bins, min_ns: span.min_ns, max_ns: span.max_ns }
+        let histogram = PackedHistogram::pack(&span.into_histogram());
+        Self { series, period_ns, end_ns, arrival_ns: now_ns, histogram }
     }
 
     /// Its histogram.
     pub(super) fn histogram(&self) -> Histogram {
-        Histogram { bins: self.bins.unpack(), min_ns: self.min_ns, max_ns: self.max_ns }
+        self.histogram.unpack()
     }
 }
 

@@ -16,13 +16,15 @@
 
 use std::ops::Range;
 
-use joey_shared::histogram::{BINS, Histogram};
-use joey_shared::series::{NameError, check_name};
+use joey_shared::histogram::{Grid, Histogram};
+use joey_shared::series::{NameError, Provenance, Source, check_name};
 use joey_shared::wire::Span;
 
 use crate::data_point::{Counts, DataPoint};
 use crate::metrics::RejectReason;
 
+/// Number of bins in a frame.
+const BINS: usize = 65;
 /// The prefix of a topic, before the application's name.
 const TOPIC_PREFIX: &[u8] = b"metrics:";
 /// The event that carries histograms.
@@ -141,7 +143,8 @@ pub fn decode_counts(bytes: &[u8; COUNTS_BYTES]) -> Result<Counts<impl ExactSize
     let occupied = occupied(bins);
     let first = occupied.start;
     let counts = bins[occupied].iter().map(|count| u64::from_be_bytes(*count));
-    Ok(Counts { span: Span { first, counts, min_ns, max_ns }, period_ns, end_ns })
+    let span = Span { grid: Grid::WALLAROO, first, counts, min_ns, max_ns, sum_ns: None };
+    Ok(Counts { span, period_ns, end_ns })
 }
 
 /// The range from the first occupied bin to the last. Checking eight bins at once takes three quarters of the time.
@@ -176,11 +179,8 @@ fn decode_metrics<'a>(app: &'a str, data: &'a [u8]) -> Result<Frame<'a>, RejectR
     let [name, category, worker, pipeline] = [rest.string()?, rest.string()?, rest.string()?, rest.string()?];
     let id = rest.u16()?;
     let counts: [u8; 8 * BINS] = rest.array()?;
-    let mut bins = [0; BINS];
-    for (bin, count) in bins.iter_mut().zip(counts.as_chunks().0) {
-        *bin = u64::from_be_bytes(*count);
-    }
-    let histogram = Histogram { bins, min_ns: rest.u64()?, max_ns: rest.u64()? };
+    let counts = counts.as_chunks().0.iter().map(|count| u64::from_be_bytes(*count));
+    let histogram = Histogram::from_counts(Grid::WALLAROO, 0, counts).with_statistics(rest.u64()?, rest.u64()?, None);
     let (period_ns, end_ns) = (rest.u64()?, rest.u64()?);
     rest.end()?;
     check_times(period_ns, end_ns)?;
@@ -191,6 +191,7 @@ fn decode_metrics<'a>(app: &'a str, data: &'a [u8]) -> Result<Frame<'a>, RejectR
         worker: check_name(worker)?,
         pipeline: check_name(pipeline)?,
         id,
+        provenance: Provenance::exact(Source::Wallaroo),
         histogram,
         period_ns,
         end_ns,
@@ -262,8 +263,7 @@ mod tests {
     }
 
     fn example_metrics() -> DataPoint<'static> {
-        let mut histogram = Histogram { min_ns: 90, max_ns: 900, ..Histogram::default() };
-        (histogram.bins[7], histogram.bins[10]) = (3, 2);
+        let histogram = Histogram::from_counts(Grid::WALLAROO, 7, [3, 0, 0, 2]).with_statistics(90, 900, None);
         DataPoint {
             app: "Alerts",
             name: "Check",
@@ -271,6 +271,7 @@ mod tests {
             worker: "initializer",
             pipeline: "Alerts",
             id: 2,
+            provenance: Provenance::default(),
             histogram,
             period_ns: 2_000_000_000,
             end_ns: 1_544_101_820_000_000_000,
@@ -300,8 +301,9 @@ mod tests {
         };
         check(example_metrics());
         check(DataPoint { histogram: Histogram::default(), ..example_metrics() });
-        let mut edges = Histogram { min_ns: 0, max_ns: u64::MAX, ..Histogram::default() };
-        (edges.bins[0], edges.bins[BINS - 1]) = (u64::MAX, 256);
+        let mut edges = Histogram::default().with_statistics(0, u64::MAX, None);
+        edges.add(0, u64::MAX);
+        edges.add(BINS - 1, 256);
         check(DataPoint { histogram: edges, ..example_metrics() });
         let decoded_end = |metrics: DataPoint<'_>| {
             decode_counts(split_prefix(&emitter::metrics(&metrics)[4..]).unwrap().1).map(|counts| counts.end_ns)

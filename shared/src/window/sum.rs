@@ -1,0 +1,107 @@
+//! The sum of the histograms in a window, to which histograms are added and from which they are subtracted.
+
+use alloc::vec::Vec;
+
+use crate::histogram::{Grid, Histogram};
+
+/// The sum over the slots in a window. There is one part for each grid, so that the counts of a fine grid become visible again
+/// when the last histogram of a coarser grid has left the window.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WindowSum {
+    parts: Vec<Part>,
+}
+
+/// The sum of the histograms of one grid.
+#[derive(Clone, Debug)]
+struct Part {
+    grid: Grid,
+    /// Number of histograms.
+    histograms: usize,
+    /// Number of histograms without a sum of their durations, and the sum of the others in ns.
+    without_sum: usize,
+    sum_ns: u128,
+    /// The bin of the first count.
+    first: usize,
+    /// Counts. They have 128 bits, so they cannot saturate and subtraction is exact.
+    counts: Vec<u128>,
+}
+
+impl WindowSum {
+    /// Adds `histogram`.
+    pub(super) fn add(&mut self, histogram: &Histogram) {
+        let (first, counts) = histogram.span();
+        if counts.is_empty() {
+            return;
+        }
+        let part = self.part(histogram.grid(), first);
+        part.histograms += 1;
+        match histogram.sum_ns {
+            Some(sum_ns) => part.sum_ns = part.sum_ns.wrapping_add(sum_ns),
+            None => part.without_sum += 1,
+        }
+        part.reserve(first, counts.len());
+        for (sum, &count) in part.counts[first - part.first..].iter_mut().zip(counts) {
+            *sum += u128::from(count);
+        }
+    }
+
+    /// Subtracts `histogram`, which was added before.
+    pub(super) fn subtract(&mut self, histogram: &Histogram) {
+        let (first, counts) = histogram.span();
+        let at = self.parts.iter().position(|part| part.grid == histogram.grid());
+        let Some(at) = at.filter(|_| !counts.is_empty()) else { return };
+        let part = &mut self.parts[at];
+        part.histograms -= 1;
+        if part.histograms == 0 {
+            self.parts.swap_remove(at);
+            return;
+        }
+        match histogram.sum_ns {
+            Some(sum_ns) => part.sum_ns = part.sum_ns.wrapping_sub(sum_ns),
+            None => part.without_sum -= 1,
+        }
+        for (sum, &count) in part.counts[first - part.first..].iter_mut().zip(counts) {
+            *sum -= u128::from(count);
+        }
+    }
+
+    fn part(&mut self, grid: Grid, first: usize) -> &mut Part {
+        let at = self.parts.iter().position(|part| part.grid == grid).unwrap_or_else(|| {
+            self.parts.push(Part { grid, histograms: 0, without_sum: 0, sum_ns: 0, first, counts: Vec::new() });
+            self.parts.len() - 1
+        });
+        &mut self.parts[at]
+    }
+
+    /// The sum as one histogram, in the coarsest grid of the window. It has no minimum and maximum.
+    pub(super) fn histogram(&self) -> Histogram {
+        let mut total = Histogram::default();
+        // The order matters only if units are mixed.
+        for unit in crate::histogram::Unit::ALL {
+            for part in self.parts.iter().filter(|part| part.grid.unit() == unit) {
+                total.merge(&part.histogram());
+            }
+        }
+        total
+    }
+}
+
+impl Part {
+    /// Makes room for `length` counts from bin `first` on.
+    fn reserve(&mut self, first: usize, length: usize) {
+        if first < self.first {
+            self.counts.splice(0..0, core::iter::repeat_n(0, self.first - first));
+            self.first = first;
+        }
+        let end = first - self.first + length;
+        if self.counts.len() < end {
+            self.counts.resize(end, 0);
+        }
+    }
+
+    fn histogram(&self) -> Histogram {
+        let counts = self.counts.iter().map(|&count| u64::try_from(count).unwrap_or(u64::MAX));
+        let sum_ns = (self.without_sum == 0).then_some(self.sum_ns);
+        Histogram::from_counts(self.grid, self.first, counts).with_statistics(u64::MAX, 0, sum_ns)
+    }
+}
