@@ -69,6 +69,7 @@ fn frames() -> Vec<Vec<u8>> {
             worker,
             pipeline,
             id: 1,
+            provenance: joey_shared::series::Provenance::default(),
             histogram,
             period_ns,
             end_ns,

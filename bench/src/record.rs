@@ -48,6 +48,7 @@ impl Records {
                 worker,
                 pipeline,
                 id: u16::try_from(number % 50).unwrap_or_default(),
+                provenance: joey_shared::series::Provenance::default(),
                 histogram: histogram(number, &mut rng),
                 period_ns: PERIOD_NS,
                 end_ns: now_ns(),
@@ -128,8 +129,7 @@ fn histogram(series: usize, rng: &mut Rng) -> Histogram {
             ns /= 1.0 - rng.f64();
         }
         let ns = ns as u64;
-        histogram.bins[joey_shared::histogram::bin_of(ns)] += if is_tail { 1 } else { 90 + rng.u64(..20) };
-        (histogram.min_ns, histogram.max_ns) = (histogram.min_ns.min(ns), histogram.max_ns.max(ns));
+        histogram.record_many(ns, if is_tail { 1 } else { 90 + rng.u64(..20) });
     }
     histogram
 }

@@ -388,7 +388,18 @@ mod tests {
         let frame = |name| {
             let [app, category, worker, pipeline] = ["App", "computation", "w", "p"];
             let histogram = Histogram::default();
-            emitter::metrics(&DataPoint { app, name, category, worker, pipeline, id: 1, histogram, period_ns, end_ns })
+            emitter::metrics(&DataPoint {
+                app,
+                name,
+                category,
+                worker,
+                pipeline,
+                id: 1,
+                provenance: joey_shared::series::Provenance::default(),
+                histogram,
+                period_ns,
+                end_ns,
+            })
         };
         let frames = [emitter::join("App", "w"), frame("a"), frame("b"), frame("a"), frame("b")].concat();
         assert_eq!(producer.process_frames(&frames).await, (frames.len(), Ok(5)));

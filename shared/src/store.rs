@@ -146,6 +146,7 @@ struct Log {
 struct SeriesViews {
     own: usize,
     total: Option<usize>,
+    instance_total: Option<usize>,
     /// The expiry interval in which the series was last announced or updated.
     interval: u32,
 }
@@ -183,8 +184,10 @@ impl AppStore {
             let (own, total) = ViewKey::of_series(&entry.key);
             let own = self.view_for(own, entry);
             let total = total.map(|total| self.view_for(total, entry));
-            let interval = self.interval;
-            self.log(epoch).series.insert(entry.number, SeriesViews { own, total, interval });
+            let instance_total = ViewKey::instance_total(&entry.key, entry.provenance.source);
+            let instance_total = instance_total.map(|total| self.view_for(total, entry));
+            let views = SeriesViews { own, total, instance_total, interval: self.interval };
+            self.log(epoch).series.insert(entry.number, views);
         }
     }
 
@@ -253,13 +256,14 @@ impl AppStore {
         self.count(series, update, arrival_ns)
     }
 
-    fn count(&mut self, SeriesViews { own, total, .. }: SeriesViews, update: &Update, arrival_ns: u64) -> Applied {
+    fn count(&mut self, series: SeriesViews, update: &Update, arrival_ns: u64) -> Applied {
+        let SeriesViews { own, total, instance_total, .. } = series;
         self.last_received_ns = self.last_received_ns.max(arrival_ns);
         self.move_clock(update, arrival_ns);
         self.revision += 1;
         let (clock, revision) = (second_of(self.clock_ns), self.revision);
         let mut added = Added::Late;
-        for at in core::iter::once(own).chain(total) {
+        for at in core::iter::once(own).chain(total).chain(instance_total) {
             let view = &mut self.views[at];
             view.window.slide(clock);
             added = view.window.add(update);
@@ -331,6 +335,7 @@ impl AppStore {
         for series in self.logs.iter_mut().flat_map(|log| log.series.values_mut()) {
             series.own = positions[series.own];
             series.total = series.total.map(|total| positions[total]);
+            series.instance_total = series.instance_total.map(|total| positions[total]);
         }
         let Self { views, index, .. } = self;
         index.retain(|key, at| views.get(positions[*at]).is_some_and(|view| view.key == *key));
@@ -468,7 +473,8 @@ impl AppStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::series::{COMPUTATION, START_TO_END, SeriesKey};
+    use crate::histogram::Grid;
+    use crate::series::{COMPUTATION, START_TO_END, SeriesKey, Source};
     use crate::view::Kind;
     use alloc::string::ToString;
     use proptest::prelude::*;
@@ -508,6 +514,41 @@ mod tests {
             .map(|view| view.window.histogram().count())
             .collect();
         assert_eq!(counts, [2, 2]);
+    }
+
+    #[test]
+    fn a_service_has_a_total_for_each_instance_and_marks() {
+        let metrics = Provenance { is_approximate: true, ..Provenance::exact(Source::OtlpMetrics) };
+        let spans = Provenance { has_extremes: false, ..Provenance::exact(Source::OtlpTraces) };
+        let mut store = AppStore::default();
+        store.announce(
+            1,
+            &[
+                SeriesEntry { provenance: metrics, ..entry(0, START_TO_END, "i-1") },
+                SeriesEntry { provenance: spans, ..entry(1, START_TO_END, "i-1") },
+            ],
+        );
+        for seq in 1..=3 {
+            store.apply(1, &update(seq, u32::from(seq == 3), 100, &[5]), 100 * S);
+        }
+        let mut total = |name: Option<&str>| {
+            let key = ViewKey { name: name.map(ToString::to_string), ..ViewKey::worker("i-1") };
+            let at = store.find(&key).unwrap();
+            (store.histogram(at).count(), store.views()[at].provenance)
+        };
+        assert_eq!(total(None), (2, metrics));
+        assert_eq!(total(Some("spans")), (1, spans));
+    }
+
+    #[test]
+    fn a_view_of_several_units_is_approximate() {
+        let mut store = store_of(&[update(1, 0, 100, &[5])]);
+        let seconds = Histogram::from_counts(Grid::new(3, Unit::Seconds).unwrap(), 100, [7]);
+        let at = store.find(&ViewKey::computation("n")).unwrap();
+        assert!(!store.views()[at].provenance.is_approximate);
+        store.apply(1, &Update { histogram: seconds, ..update(2, 1, 100, &[]) }, 100 * S);
+        assert!(store.views()[at].provenance.is_approximate);
+        assert_eq!(store.histogram(at).count(), 8);
     }
 
     #[test]

@@ -5,7 +5,12 @@
 
 use alloc::string::String;
 
-use crate::series::{COMPUTATION, NODE_INGRESS_EGRESS, PIPELINE_INGESTION, START_TO_END, SeriesKey, THROUGHPUT};
+use crate::series::{
+    COMPUTATION, NODE_INGRESS_EGRESS, PIPELINE_INGESTION, START_TO_END, SeriesKey, Source, THROUGHPUT,
+};
+
+/// The name of an instance's total over its spans.
+pub const SPANS: &str = "spans";
 
 /// What a view adds up. Kinds are sorted in reading order: totals before their parts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,6 +91,19 @@ impl ViewKey {
         Self { name: Some(name.into()), ..Self::empty(Kind::Computation) }
     }
 
+    /// The total of the instance of a service on which this series is measured, over all its operations.
+    ///
+    /// Wallaroo's workers report such a total themselves, as [`Kind::NodeIngressEgress`]. Other sources do not, so viewers add up the
+    /// operations. Spans have a total of their own, because a service may report the same requests as metrics too.
+    #[must_use]
+    pub fn instance_total(series: &SeriesKey, source: Source) -> Option<Self> {
+        if series.category != START_TO_END || source == Source::Wallaroo {
+            return None;
+        }
+        let name = (source == Source::OtlpTraces).then(|| SPANS.into());
+        Some(Self { worker: Some(series.worker.clone()), name, ..Self::empty(Kind::NodeIngressEgress) })
+    }
+
     /// The views of `series`: its own view and its total.
     #[must_use]
     pub fn of_series(series: &SeriesKey) -> (Self, Option<Self>) {
@@ -135,6 +153,20 @@ mod tests {
             format!("{} {pipeline} {worker} {name}", view.kind.as_str())
         };
         assert_eq!(format!("{} + {}", line(&own), total.as_ref().map_or_else(String::new, line)), expected);
+    }
+
+    #[test]
+    fn operations_of_a_service_are_added_up_for_each_instance() {
+        let series = |category: &str| {
+            let [category, pipeline, worker, name] = [category, "GET /", "i-1", "GET /"].map(ToString::to_string);
+            SeriesKey { category, pipeline, worker, name }
+        };
+        let total = |category, source| ViewKey::instance_total(&series(category), source);
+        assert_eq!(total(START_TO_END, Source::OtlpMetrics), Some(ViewKey::worker("i-1")));
+        let spans = Some(ViewKey { name: Some(SPANS.to_string()), ..ViewKey::worker("i-1") });
+        assert_eq!(total(START_TO_END, Source::OtlpTraces), spans);
+        assert_eq!(total(START_TO_END, Source::Wallaroo), None);
+        assert_eq!(total(COMPUTATION, Source::OtlpMetrics), None);
     }
 
     #[test]

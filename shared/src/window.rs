@@ -351,6 +351,7 @@ fn per_second(events: u128) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::histogram::{Grid, Unit};
     use proptest::prelude::*;
     use std::vec;
 
@@ -446,6 +447,24 @@ mod tests {
     }
 
     #[test]
+    fn the_fine_scale_returns_when_the_coarse_histograms_have_left() {
+        let fine = |end_s| {
+            let mut histogram = Histogram::with_sum(Grid::FINEST);
+            histogram.record(1_000_000);
+            Update { histogram, ..update(end_s, 1, &[]) }
+        };
+        let mut window = window_of(10, &[fine(100), update(101, 1, &[1_000_000]), fine(104)]);
+        let total = window.histogram();
+        assert_eq!((total.grid(), total.count(), total.mean_ns()), (Grid::WALLAROO, 3, None));
+        window.slide(112);
+        let total = window.histogram();
+        assert_eq!((total.grid(), total.count(), total.mean_ns()), (Grid::FINEST, 1, Some(1_000_000.0)));
+        // A slot of both scales is coarse.
+        window.add(&update(104, 1, &[7]));
+        assert_eq!((window.histogram().grid(), window.histogram().count()), (Grid::WALLAROO, 2));
+    }
+
+    #[test]
     fn impossible_periods_neither_panic_nor_use_memory() {
         let mut huge = update(5000, 1, &[7]);
         (huge.period_ns, huge.end_ns) = (u64::MAX, u64::MAX);
@@ -479,8 +498,13 @@ mod tests {
 
     /// An update of the two hours before second 9000.
     fn any_old_update() -> impl Strategy<Value = Update> {
-        (2_000..9_000_u64, 1..40_u64, prop::collection::vec(any::<u64>(), 0..3))
-            .prop_map(|(end, period, ns)| update(end, period, &ns))
+        (2_000..9_000_u64, 1..40_u64, prop::collection::vec(any::<u64>(), 0..3), 0..=3_u8).prop_map(
+            |(end, period, ns, scale)| {
+                let mut histogram = Histogram::with_sum(Grid::new(scale, Unit::Nanoseconds).unwrap());
+                ns.iter().for_each(|&ns| histogram.record(ns));
+                Update { histogram, ..update(end, period, &[]) }
+            },
+        )
     }
 
     proptest! {

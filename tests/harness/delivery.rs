@@ -42,7 +42,7 @@ pub fn padded(app: &str, worker: &str, number: u64) -> Frame {
 /// Number that an update carries.
 #[must_use]
 pub fn number_in(update: &Update) -> u64 {
-    update.histogram.bins[NUMBER_BIN]
+    update.histogram.count_at(NUMBER_BIN)
 }
 
 /// Sends frames with these numbers, in order.
@@ -357,7 +357,7 @@ mod tests {
     fn batch(from: u64, to: u64, updates: &[(u64, u64)]) -> Received {
         let update = |&(seq, number): &(u64, u64)| {
             let mut histogram = joey_shared::histogram::Histogram::default();
-            histogram.bins[NUMBER_BIN] = number;
+            histogram.add(NUMBER_BIN, number);
             Update { seq, series: 0, period_ns: 1, end_ns: 1, offset_ns: 0, histogram }
         };
         let head = BatchHead { feed: 1, from, to, cut_ns: 0, end_ns: 0, period_ns: 0, series: Vec::new() };

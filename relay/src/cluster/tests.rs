@@ -257,6 +257,7 @@ fn data_point(app: &'static str, update: usize) -> DataPoint<'static> {
         worker: "w",
         pipeline: "p",
         id: 1,
+        provenance: joey_shared::series::Provenance::default(),
         histogram,
         period_ns: 2 * S,
         end_ns: now() - now() % (2 * S),

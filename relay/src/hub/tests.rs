@@ -33,6 +33,7 @@ pub(super) fn data_point(worker: &'static str, category: &'static str, end_s: u6
         worker,
         pipeline: "p",
         id: 1,
+        provenance: joey_shared::series::Provenance::default(),
         histogram,
         period_ns: 2 * S,
         end_ns: end_s * S,

@@ -22,7 +22,18 @@ fn frame(name: &str) -> Vec<u8> {
     let histogram = Histogram::default();
     let [app, category, worker, pipeline] = ["App", "computation", "w", "p"];
     let (period_ns, end_ns) = (2_000_000_000, 1_700_000_000_000_000_000);
-    emitter::metrics(&DataPoint { app, name, category, worker, pipeline, id: 1, histogram, period_ns, end_ns })
+    emitter::metrics(&DataPoint {
+        app,
+        name,
+        category,
+        worker,
+        pipeline,
+        id: 1,
+        provenance: joey_shared::series::Provenance::default(),
+        histogram,
+        period_ns,
+        end_ns,
+    })
 }
 
 /// A viewer with its socket.

@@ -140,7 +140,6 @@ impl Grid {
                 let eighths = octave as usize * 8 + linear + usize::from(is_above);
                 (eighths >> (SCALE_MAX - self.scale)) + 1
             }
-            // Durations below the first bin count in it.
             _ => {
                 let (mut first, mut last) = (1, self.bins() - 1);
                 while first < last {
@@ -152,9 +151,14 @@ impl Grid {
         }
     }
 
-    /// The lower bound of `bin`, inclusive: the shortest duration of the bin, in ns. Bins after the last one are empty.
+    /// The lower bound of `bin`, inclusive: the shortest duration of the bin, in ns. Bin 1 starts at 1 ns.
     #[must_use]
+    #[inline]
     pub fn low(self, bin: usize) -> u64 {
+        // Powers of two need no table. This is the path of every update of Wallaroo.
+        if self.scale == 0 && matches!(self.unit, Unit::Nanoseconds) && bin <= OCTAVES {
+            return if bin == 0 { 0 } else { 1 << (bin - 1) };
+        }
         u64::try_from(self.edge(bin)).unwrap_or(u64::MAX)
     }
 
@@ -166,11 +170,16 @@ impl Grid {
 
     /// The lower edge of `bin`, rounded up to a whole number of ns.
     fn edge(self, bin: usize) -> u128 {
-        let Some(steps) = bin.min(self.bins()).checked_sub(1) else { return 0 };
+        // Bin 1 also counts durations that are shorter than its lower edge would be, so it starts at 1 ns.
+        let steps = match bin.min(self.bins()) {
+            0 => return 0,
+            1 => return 1,
+            bin => bin - 1,
+        };
         let (octave, eighth) = (steps >> self.scale, (steps & ((1 << self.scale) - 1)) << (SCALE_MAX - self.scale));
         // At most 2^30 * 2^64.
         let product = u128::from(self.unit.ns()) * u128::from(EIGHTHS[eighth]);
-        // 2^63 is the denominator of `EIGHTHS`. Bin 1 starts at `unit / 2^octave()`.
+        // 2^63 is the denominator of `EIGHTHS`. The formula gives `unit / 2^octave()` for bin 1.
         let shift = 63 + self.unit.octave() as usize;
         let (whole, has_rest) = if octave >= shift {
             (product << (octave - shift), false)
@@ -253,7 +262,8 @@ mod tests {
     fn edges_match_the_formula() {
         for grid in all_grids() {
             assert_eq!((grid.low(0), grid.bins()), (0, (64 << grid.scale()) + 1));
-            for bin in 1..grid.bins() {
+            assert_eq!((grid.low(1), grid.high(0)), (1, 1));
+            for bin in 2..grid.bins() {
                 let exponent = grid.index_of_bin(bin) as f64 / f64::from(1_u32 << grid.scale());
                 let expected = exponent.exp2() * grid.unit().ns() as f64;
                 let low = grid.edge(bin) as f64;
@@ -292,8 +302,7 @@ mod tests {
             let bin = grid.bin_of(ns);
             prop_assert!(bin < grid.bins());
             prop_assert!(ns == 0 || bin > 0);
-            // Durations below the first bin count in it.
-            prop_assert!(grid.low(bin) <= ns || bin == 1);
+            prop_assert!(grid.low(bin) <= ns);
             prop_assert!(u128::from(ns) < grid.high(bin));
         }
 

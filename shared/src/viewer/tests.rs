@@ -18,7 +18,7 @@ fn topic(filter: Filter) -> Topic {
 
 fn entry() -> SeriesEntry {
     let [category, pipeline, worker, name] = [COMPUTATION, "p", "w", "n"].map(ToString::to_string);
-    SeriesEntry { number: 4, id: 1, key: SeriesKey { category, pipeline, worker, name } }
+    SeriesEntry::new(4, 1, SeriesKey { category, pipeline, worker, name })
 }
 
 fn hello(epoch: u64) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::close::RESTART;
-use crate::histogram::{BINS, Histogram};
+use crate::histogram::{Grid, Histogram, Unit};
 use crate::series::{COMPUTATION, Filter};
 use crate::stream::{OPENED, encode_notice, record_header};
 use alloc::collections::BTreeMap;
@@ -13,13 +13,12 @@ use std::vec;
 
 fn check_series() -> SeriesEntry {
     let [category, pipeline, worker, name] = [COMPUTATION, "Alerts", "initializer", "Check"].map(ToString::to_string);
-    SeriesEntry { number: 0, id: 2, key: SeriesKey { category, pipeline, worker, name } }
+    SeriesEntry::new(0, 2, SeriesKey { category, pipeline, worker, name })
 }
 
 /// The update of the worked example in the producer's format: bin 7 three times, bin 10 twice.
 fn example_update(seq: u64) -> Update {
-    let mut histogram = Histogram { min_ns: 90, max_ns: 900, ..Histogram::default() };
-    (histogram.bins[7], histogram.bins[10]) = (3, 2);
+    let histogram = Histogram::from_counts(Grid::WALLAROO, 7, [3, 0, 0, 2]).with_statistics(90, 900, None);
     let end_ns = 1_544_101_820_000_000_000;
     Update { seq, series: 0, period_ns: 2_000_000_000, end_ns, offset_ns: 0, histogram }
 }
@@ -71,6 +70,9 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
         app: "Alerts".to_string(),
         workers: vec![worker],
         series: 1,
+        sources: vec![Source::Wallaroo],
+        is_approximate: false,
+        is_sampled: false,
         last_received_ns: 1_544_101_820_000_000_000,
         late: 0,
         over_limit: 0,
@@ -134,6 +136,16 @@ fn stream_examples() -> [(&'static str, Vec<u8>); 3] {
     ]
 }
 
+/// The hex example of a histogram at scale 3 in seconds.
+fn fine_histogram() -> Vec<u8> {
+    let seconds = Grid::new(3, Unit::Seconds).unwrap();
+    let counts = [300, 0, 0, 0, 1].into_iter();
+    let histogram = Histogram::from_counts(seconds, seconds.bin_of_index(-56), counts);
+    let mut bytes = Vec::new();
+    write_histogram(&mut bytes, &histogram.with_statistics(8_000_000, 12_000_000, Some(2_550_000_000)));
+    bytes
+}
+
 /// The hex blocks of the specification, by the name after ` ```hex `.
 fn specification() -> BTreeMap<&'static str, Vec<u8>> {
     let blocks = include_str!("../../README.md").split("```hex ").skip(1);
@@ -157,6 +169,7 @@ fn is_from_viewer(name: &str) -> bool {
 fn examples_of_the_specification_match_the_code() {
     let (mut examples, specification) = (examples(), specification());
     examples.extend(stream_examples());
+    examples.insert("histogram", fine_histogram());
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
     for (name, bytes) in &examples {
         assert_eq!(
@@ -210,7 +223,8 @@ fn prefixes_wrong_bytes_and_trailing_bytes_do_not_panic() {
 #[test]
 fn a_writer_encodes_the_same_whether_or_not_its_buffer_was_shrunk() {
     let full = |seq| {
-        let histogram = Histogram { bins: [u64::MAX; BINS], min_ns: 0, max_ns: u64::MAX };
+        let counts = [u64::MAX; 65];
+        let histogram = Histogram::from_counts(Grid::WALLAROO, 0, counts).with_statistics(0, u64::MAX, None);
         Update { histogram, ..example_update(seq) }
     };
     let mut writer = UpdatesWriter::default();
@@ -244,16 +258,17 @@ fn a_claimed_length_allocates_nothing() {
 fn more_than_65_bins_are_rejected() {
     for (first, len, ok) in [(0, 65, true), (1, 65, false), (64, 1, true), (65, 1, false), (255, 1, false)] {
         let mut bytes = vec![first, len];
-        bytes.extend(core::iter::repeat_n(1, usize::from(len)));
-        assert_eq!(decode::<SparseBins>(&bytes).is_ok(), ok, "{len} bins from {first}");
+        bytes.extend(core::iter::repeat_n(1, usize::from(len) + 2));
+        assert_eq!(read_histogram(&mut &bytes[..]).is_ok(), ok, "{len} bins from {first}");
     }
 }
 
 fn any_update() -> impl Strategy<Value = Update> {
-    let bins = prop::collection::vec(prop_oneof![3 => Just(0), 1 => any::<u64>()], BINS);
-    (any::<[u64; 5]>(), any::<i64>(), any::<u32>(), bins).prop_map(
-        |([skip, period_ns, end_ns, min_ns, max_ns], offset_ns, series, bins)| {
-            let histogram = Histogram { bins: bins.try_into().unwrap(), min_ns, max_ns };
+    let counts = prop::collection::vec(prop_oneof![3 => Just(0), 1 => any::<u64>()], 65);
+    (any::<[u64; 5]>(), any::<i64>(), any::<u32>(), counts, 0..=3_u8).prop_map(
+        |([skip, period_ns, end_ns, min_ns, max_ns], offset_ns, series, counts, scale)| {
+            let grid = Grid::new(scale, Unit::Nanoseconds).unwrap();
+            let histogram = Histogram::from_counts(grid, 0, counts).with_statistics(min_ns, max_ns, None);
             Update { seq: skip % 1000, series, period_ns, end_ns, offset_ns, histogram }
         },
     )
@@ -273,14 +288,6 @@ proptest! {
         let bytes = ServerMessage::Batch { head, updates: writer.finish() }.encode();
         let Ok(ServerMessage::Batch { head, updates: blob }) = ServerMessage::decode(&bytes) else { panic!() };
         prop_assert_eq!(head.read(blob).collect::<Result<Vec<_>, _>>(), Ok(updates));
-    }
-
-    #[test]
-    fn packed_bins_are_unpacked_unchanged(bins in prop::collection::vec(prop_oneof![3 => Just(0), 1 => any::<u64>()], BINS)) {
-        let bins: [u64; BINS] = bins.try_into().unwrap();
-        let packed = PackedBins::pack(&bins);
-        prop_assert_eq!(packed.unpack(), bins);
-        prop_assert_eq!(packed.is_empty(), bins == [0; BINS]);
     }
 
     #[test]
