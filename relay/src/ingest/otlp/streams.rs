@@ -197,12 +197,13 @@ impl Streams {
         let known_from_ns = self.instrument(instrument, end_ns, now_ns);
         let is_new = start_ns > 0 && start_ns < end_ns && self.is_after_all_state(start_ns, now_ns);
         self.update(key, now_ns, |stream| {
+            let is_first = stream.is_none();
             let next = |value: Value| Some(Stream::Cumulative { start_ns, end_ns, value });
             let Some(Stream::Cumulative { start_ns: known_start_ns, end_ns: known_end_ns, value: known }) = stream
             else {
                 // The first data point. If the instrument was exported before without it, it was zero then.
                 let from_ns = if is_new { Some(start_ns.max(known_from_ns.unwrap_or(0))) } else { known_from_ns };
-                let from_ns = from_ns.filter(|_| start_ns != end_ns);
+                let from_ns = from_ns.filter(|_| is_first && start_ns != end_ns);
                 *stream = next(value.clone());
                 return Ok(from_ns.map(|start_ns| (Interval { start_ns, end_ns }, value)));
             };
@@ -348,3 +349,6 @@ fn add_interval(received: &mut SmallVec<[Interval; 2]>, new: Interval) -> Result
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
