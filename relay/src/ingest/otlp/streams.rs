@@ -14,6 +14,8 @@
 //!
 //! The table is bounded by bytes. At the limit, the stream that was silent for longest is forgotten.
 
+use std::num::NonZeroUsize;
+
 use lru::LruCache;
 use smallvec::SmallVec;
 
@@ -146,7 +148,9 @@ pub(super) struct Streams {
 impl Streams {
     /// Creates an empty table at `now_ns`.
     pub(super) fn new(now_ns: u64, retention_ns: u64) -> Self {
-        let entries = LruCache::unbounded();
+        // Resizing, unlike creating it with this size, allocates nothing. The limit on bytes is always reached before.
+        let mut entries = LruCache::new(NonZeroUsize::MIN);
+        entries.resize(NonZeroUsize::MIN.saturating_add(BYTES_MAX / ENTRY_BYTES));
         Self { entries, bytes: 0, bytes_max: BYTES_MAX, since_ns: now_ns, forgotten_ns: 0, retention_ns }
     }
 
