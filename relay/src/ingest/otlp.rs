@@ -1,7 +1,7 @@
 //! OpenTelemetry: converts the metrics and traces of OTLP requests to data points and publishes them to the hub.
 //!
-//! This module knows no transport. A server decodes a request and passes it to a [`Receiver`], which answers how much of it was
-//! refused, and why. One bad data point costs nothing but itself.
+//! This module knows no transport. A server decodes a request and passes it to a [`Receiver`], which answers how much
+//! of it was refused, and why. One bad data point costs nothing but itself.
 
 mod units;
 mod exponential;
@@ -123,8 +123,8 @@ impl Receiver {
         }
     }
 
-    /// Reports to the hub the instances that have been silent for too long, and forgets old streams and names. Call it about once
-    /// per second.
+    /// Reports to the hub the instances that have been silent for too long, and forgets old streams and names. Call it
+    /// about once per second.
     pub fn sweep(&self, now_ns: u64) {
         self.presence.sweep(now_ns);
         let mut state = self.state.lock();

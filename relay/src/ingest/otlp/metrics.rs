@@ -215,7 +215,7 @@ impl Converter<'_> {
         } else {
             // The unit of a histogram is that of its values. Here, only their number counts.
             let unit = if matches!(value, Value::Number(_)) { unit.as_str() } else { "" };
-            namer.throughput(self.app, (name, unit), head.attributes, self.now_ns)
+            namer.counter(self.app, (name, unit), head.attributes, self.now_ns)
         };
         self.batch.add(SeriesPeriod::new(names, provenance, interval)?, &histogram);
         if is_other {

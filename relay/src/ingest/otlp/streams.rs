@@ -1,16 +1,16 @@
 //! The state of metric streams: which intervals were received, and the last values of cumulative streams.
 //!
-//! A stream is one instrument of one scope of one resource with one set of attributes. The rules follow OpenTelemetry's metrics
-//! data model:
+//! A stream is one instrument of one scope of one resource with one set of attributes. The rules follow OpenTelemetry's
+//! metrics data model:
 //!
-//! - **Delta**: each data point counts once. One that covers only what was received before is a duplicate, for example after a
-//!   retry. One that arrives late fills its gap.
-//! - **Cumulative**: a data point counts what was added since the previous one. A later start time, or a count that is lower
-//!   than before, means that the producer has started again. Then the whole data point counts.
-//! - The first data point of a cumulative stream counts only if nothing of it can have been counted before: the process or the
-//!   attributes are new. Otherwise it is the base for the next one.
-//! - Two producers that write the same stream cannot be told apart. The one that started last wins. The data points of the other
-//!   one are refused as overlapping.
+//! - **Delta**: each data point counts once. One that covers only what was received before is a duplicate, for example
+//!   after a retry. One that arrives late fills its gap.
+//! - **Cumulative**: a data point counts what was added since the previous one. A later start time, or a count that is
+//!   lower than before, means that the producer has started again. Then the whole data point counts.
+//! - The first data point of a cumulative stream counts only if nothing of it can have been counted before: the process
+//!   or the attributes are new. Otherwise it is the base for the next one.
+//! - Two producers that write the same stream cannot be told apart. The one that started last wins. The data points of
+//!   the other one are refused as overlapping.
 //!
 //! The table is bounded by bytes. At the limit, the stream that was silent for longest is forgotten.
 
@@ -35,8 +35,8 @@ const INTERVALS_MAX: usize = 16;
 /// Period of the first data point of a delta stream without start times: 1 s.
 const FIRST_PERIOD_NS: u64 = 1_000_000_000;
 
-/// Longest period of later data points of such a stream, which may have been silent before: 1 min, the default interval of
-/// OpenTelemetry's exporters.
+/// Longest period of later data points of such a stream, which may have been silent before: 1 min, the default interval
+/// of OpenTelemetry's exporters.
 const UNKNOWN_PERIOD_NS: u64 = 60_000_000_000;
 
 /// Identifies a stream: two independent hashes of its names and attributes.
@@ -154,10 +154,12 @@ impl Streams {
         Self { entries, bytes: 0, bytes_max: BYTES_MAX, since_ns: now_ns, forgotten_ns: 0, retention_ns }
     }
 
-    /// Records a delta data point and returns what it covers. A start time of 0, or one that equals the end, is unknown.
+    /// Records a delta data point and returns what it covers. A start time of 0, or one that equals the end, is
+    /// unknown.
     ///
     /// # Errors
-    /// [`RejectReason::OtlpDuplicate`], [`RejectReason::OtlpOutOfOrder`] or [`RejectReason::OtlpOverlap`] if it must not count.
+    /// [`RejectReason::OtlpDuplicate`], [`RejectReason::OtlpOutOfOrder`] or [`RejectReason::OtlpOverlap`] if it must
+    /// not count.
     pub(super) fn delta(
         &mut self,
         key: Key,
@@ -190,7 +192,8 @@ impl Streams {
     /// `instrument` identifies all streams of the instrument.
     ///
     /// # Errors
-    /// [`RejectReason::OtlpDuplicate`], [`RejectReason::OtlpOutOfOrder`] or [`RejectReason::OtlpOverlap`] if it must not count.
+    /// [`RejectReason::OtlpDuplicate`], [`RejectReason::OtlpOutOfOrder`] or [`RejectReason::OtlpOverlap`] if it must
+    /// not count.
     pub(super) fn cumulative(
         &mut self,
         [key, instrument]: [Key; 2],
@@ -245,8 +248,8 @@ impl Streams {
         })
     }
 
-    /// Whether nothing that began at `start_ns` can have been counted before: it is after the relay started, after the table
-    /// forgot a stream, and within the time for which streams are retained.
+    /// Whether nothing that began at `start_ns` can have been counted before: it is after the relay started, after the
+    /// table forgot a stream, and within the time for which streams are retained.
     const fn is_after_all_state(&self, start_ns: u64, now_ns: u64) -> bool {
         start_ns >= self.since_ns
             && start_ns > self.forgotten_ns
@@ -326,8 +329,8 @@ fn unknown_interval(received: &[Interval], end_ns: u64) -> Result<Interval, Reje
 
 /// Adds an interval to those that were received.
 ///
-/// An overlap of less than half of the interval is accepted, because not all producers start an interval exactly where the
-/// previous one ended.
+/// An overlap of less than half of the interval is accepted, because not all producers start an interval exactly where
+/// the previous one ended.
 fn add_interval(received: &mut SmallVec<[Interval; 2]>, new: Interval) -> Result<(), RejectReason> {
     let common_ns = |known: &Interval| known.end_ns.min(new.end_ns).saturating_sub(known.start_ns.max(new.start_ns));
     let overlap_ns: u64 = received.iter().map(common_ns).sum();
