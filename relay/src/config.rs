@@ -492,6 +492,16 @@ mod tests {
     }
 
     #[test]
+    fn the_attributes_that_name_otlp_series_can_be_replaced() {
+        let resolve = |file: &str| {
+            Config::resolve(Options::default(), toml::from_str(file).unwrap(), false).unwrap().otlp_attributes
+        };
+        assert_eq!(resolve(""), OTLP_ATTRIBUTES);
+        assert_eq!(resolve("otlp_attributes = ['http.route', ' tenant ']"), ["http.route", "tenant"]);
+        assert_eq!(resolve("otlp_attributes = ['']"), [""; 0]);
+    }
+
+    #[test]
     fn a_misspelled_option_is_an_error() {
         assert!(toml::from_str::<Options>("ring_sec = 60").unwrap_err().to_string().contains("ring_sec"));
     }

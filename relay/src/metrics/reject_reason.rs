@@ -47,11 +47,11 @@ pub enum RejectReason {
     OtlpBadValue,
     /// An OTLP histogram with negative values. The other values of the data point are accepted.
     OtlpNegative,
-    /// An OTLP data point that was received before.
+    /// An OTLP data point or span that was received before.
     OtlpDuplicate,
-    /// An OTLP data point that is older than the newest one of its stream.
+    /// A cumulative OTLP data point that is older than the newest one of its stream.
     OtlpOutOfOrder,
-    /// An OTLP data point of an interval that overlaps with another one.
+    /// A cumulative OTLP data point of a stream that too many processes send.
     OtlpOverlap,
 }
 

@@ -1,7 +1,7 @@
 //! Histograms with explicit bounds: the count of a bucket goes to the bin that contains the bucket's upper bound.
 //!
-//! Durations are therefore never shown shorter than they were. The result is always approximate, because the bounds are no bin
-//! edges.
+//! Durations are therefore never shown shorter than they were. The result is always approximate, because the bounds are
+//! no bin edges.
 
 use joey_shared::histogram::{Grid, Histogram};
 use opentelemetry_proto::tonic::metrics::v1::HistogramDataPoint;
@@ -27,7 +27,8 @@ impl Explicit {
     /// Reads a data point.
     ///
     /// # Errors
-    /// [`RejectReason::OtlpBadBuckets`] if the bounds do not ascend, or the counts do not match the bounds or the total.
+    /// [`RejectReason::OtlpBadBuckets`] if the bounds do not ascend, or the counts do not match the bounds or the
+    /// total.
     pub(super) fn read(point: &HistogramDataPoint) -> Result<Self, RejectReason> {
         let HistogramDataPoint { bucket_counts, explicit_bounds, count, .. } = point;
         // A data point may have a count and a sum only. It has one bucket then, without bounds.
@@ -75,8 +76,8 @@ impl Explicit {
         self.bounds == earlier.bounds
     }
 
-    /// What was added since `earlier`, which is comparable. `None` if any count is lower than it was, so that the producer must
-    /// have started again.
+    /// What was added since `earlier`, which is comparable. `None` if any count is lower than it was, so that the
+    /// producer must have started again.
     pub(super) fn since(&self, earlier: &Self) -> Option<Self> {
         let pairs = self.counts.iter().zip(&earlier.counts);
         let counts = pairs.map(|(now, before)| now.checked_sub(*before)).collect::<Option<Vec<u64>>>()?;

@@ -1,7 +1,8 @@
 //! Exponential histograms: buckets of any scale and offset become bins, exactly where the bins allow it.
 //!
-//! Scales above 3 are folded: `2^(scale - 3)` neighbouring buckets are one bin of scale 3. A bucket of a negative scale is wider
-//! than any bin. Its count goes to the bin that contains the bucket's upper bound, and the histogram is approximate.
+//! Scales above 3 are folded: `2^(scale - 3)` neighbouring buckets are one bin of scale 3. A bucket of a negative scale
+//! is wider than any bin. Its count goes to the bin that contains the bucket's upper bound, and the histogram is
+//! approximate.
 
 use joey_shared::histogram::{Grid, Histogram, SCALE_MAX, Unit};
 use opentelemetry_proto::tonic::metrics::v1::ExponentialHistogramDataPoint;
@@ -68,8 +69,8 @@ impl Exponential {
         self.buckets.iter().fold(self.zeros, |total, (_, count)| total.saturating_add(*count))
     }
 
-    /// What was added since `earlier`, in the coarser of the two scales and with the wider of the two zero buckets. `None` if
-    /// any count is lower than it was, so that the producer must have started again.
+    /// What was added since `earlier`, in the coarser of the two scales and with the wider of the two zero buckets.
+    /// `None` if any count is lower than it was, so that the producer must have started again.
     pub(super) fn since(&self, earlier: &Self) -> Option<Self> {
         let scale = self.scale.min(earlier.scale);
         let zero_threshold = self.zero_threshold.max(earlier.zero_threshold);
@@ -103,7 +104,8 @@ impl Exponential {
         reduced
     }
 
-    /// The histogram of these counts, and whether it is approximate. `max` is the largest value in the instrument's unit.
+    /// The histogram of these counts, and whether it is approximate. `max` is the largest value in the instrument's
+    /// unit.
     pub(super) fn histogram(&self, unit: TimeUnit, max: Option<f64>) -> (Histogram, bool) {
         let scale = u8::try_from(self.scale.max(0)).unwrap_or(SCALE_MAX);
         let grid = Grid::new(scale, unit.grid).unwrap_or(Grid::FINEST);
@@ -144,8 +146,8 @@ fn push(buckets: &mut Vec<(i64, u64)>, index: i64, count: u64) {
     }
 }
 
-/// By how many bits to shift an index of scale `fine` for the bucket of scale `coarse` that contains it. Shifting by 63 bits
-/// leaves the sign: bucket 0 or -1.
+/// By how many bits to shift an index of scale `fine` for the bucket of scale `coarse` that contains it. Shifting by 63
+/// bits leaves the sign: bucket 0 or -1.
 fn shift_between(fine: i32, coarse: i32) -> u32 {
     u32::try_from(i64::from(fine) - i64::from(coarse)).unwrap_or(0).min(63)
 }

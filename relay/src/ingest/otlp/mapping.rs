@@ -1,7 +1,7 @@
 //! Names: which application, instance and series the data of a resource, an instrument or a span belongs to.
 //!
-//! `docs/producers-otlp.md` has the rules as a table. Names from OTLP may be of any length and contain any character. They are
-//! shortened and cleaned, not refused.
+//! `docs/producers-otlp.md` has the rules as a table. Names from OTLP may be of any length and contain any character.
+//! They are shortened and cleaned, not refused.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -15,10 +15,11 @@ use crate::config::Config;
 /// How attributes become names.
 #[derive(Clone, Debug)]
 pub struct MappingOptions {
-    /// Attributes whose values become part of a series name, in this order. Default: [`OTLP_ATTRIBUTES`](crate::config::OTLP_ATTRIBUTES).
+    /// Attributes whose values become part of a series name, in this order. Default:
+    /// [`OTLP_ATTRIBUTES`](crate::config::OTLP_ATTRIBUTES).
     pub attributes: Vec<String>,
-    /// Maximum number of names that attributes may add to an instrument, or to the spans of one kind, in each application. The
-    /// rest are one series named `other`. Default: 200.
+    /// Maximum number of names that attributes may add to an instrument, or to the spans of one kind, in each
+    /// application. The rest are one series named `other`. Default: 200.
     pub attribute_sets_max: usize,
 }
 
@@ -68,8 +69,8 @@ impl Origin {
     }
 }
 
-/// The category and the name of a series. For start to end, the name is that of the pipeline as well, because these views are by
-/// pipeline.
+/// The category and the name of a series. For start to end, the name is that of the pipeline as well, because these
+/// views are by pipeline.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SeriesNames {
     pub(super) category: &'static str,
@@ -110,7 +111,8 @@ pub(super) struct Namer {
     options: MappingOptions,
     /// Maximum number of names in all groups.
     names_max: usize,
-    /// The names made of attributes: hash of the name in its group, to the hash of the group and the time of the last use.
+    /// The names made of attributes: hash of the name in its group, to the hash of the group and the time of the last
+    /// use.
     names: HashMap<u64, (u64, u64)>,
     /// Number of names in each group.
     groups: HashMap<u64, usize>,
@@ -140,7 +142,7 @@ impl Namer {
     }
 
     /// The series of a sum's data point, and whether its attributes exceed the limit.
-    pub(super) fn throughput(
+    pub(super) fn counter(
         &mut self,
         app: &str,
         (instrument, unit): (&str, &str),
@@ -373,7 +375,7 @@ mod tests {
 
     #[test]
     fn the_unit_of_a_sum_is_part_of_its_name_unless_it_is_a_count() {
-        let name = |unit| namer().throughput("app", ("net.io", unit), &attributes(&[("rpc.method", "Get")]), 1).0.name;
+        let name = |unit| namer().counter("app", ("net.io", unit), &attributes(&[("rpc.method", "Get")]), 1).0.name;
         assert_eq!(["", "1", "{packet}"].map(name), ["net.io Get"; 3]);
         assert_eq!(name("By"), "net.io Get [By]");
         assert_eq!(name(&"By".repeat(100)), format!("net.io Get [{}B…]", "By".repeat(8)));

@@ -487,6 +487,28 @@ fn spans_of_many_operations_share_one_series_beyond_the_limit() {
 }
 
 #[test]
+fn a_repeated_request_counts_once() {
+    let relay = Relay::new();
+    for times in 1..=2 {
+        let spans = [1_001, 1_002].map(|end| span("work", SpanKind::Client, 1_000 * S, end * S)).to_vec();
+        let points = (1_001..1_010).map(|end| point((end - 1, end), "/a", &[1])).collect();
+        assert_eq!((relay.spans(spans), relay.metrics(requests(Delta, points))), Default::default());
+        assert_eq!(relay.rejected(RejectReason::OtlpDuplicate), 11 * (times - 1));
+    }
+    assert_eq!(relay.counts().iter().map(|(.., count)| count).sum::<u128>(), 11);
+}
+
+#[test]
+fn processes_without_names_are_added_up() {
+    let relay = Relay::new();
+    for (start, end, count) in [(1_001, 1_008, 5), (1_002, 1_008, 7), (1_001, 1_009, 6), (1_002, 1_009, 9)] {
+        assert_eq!(relay.metrics(requests(Cumulative, vec![point((start, end), "/a", &[count])])), Outcome::default());
+    }
+    let counts: Vec<u128> = relay.counts().into_iter().map(|(.., count)| count).collect();
+    assert_eq!(counts, [5, 7, 1, 2]);
+}
+
+#[test]
 fn an_instance_is_connected_while_it_sends() {
     let relay = Relay::new();
     let connected = |relay: &Relay| {

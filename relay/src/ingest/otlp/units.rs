@@ -1,7 +1,7 @@
 //! The units of instruments: which are times, and how long they are.
 //!
-//! OpenTelemetry writes units in UCUM (`ms`), Prometheus in words (`milliseconds`). An instrument without a unit may have it in
-//! its name, as Prometheus' naming rules demand (`…_seconds`).
+//! OpenTelemetry writes units in UCUM (`ms`), Prometheus in words (`milliseconds`). An instrument without a unit may
+//! have it in its name, as Prometheus' naming rules demand (`…_seconds`).
 
 use joey_shared::histogram::Unit;
 
