@@ -4,6 +4,7 @@
 //! shows.
 
 use joey_shared::histogram::{Histogram, Quantile, QuantileRange};
+use joey_shared::series::Source;
 use joey_shared::store::{AppStore, Gap, QUIET_SECONDS, View};
 use joey_shared::view::{Kind, ViewKey};
 use joey_shared::window::{SLOT_NS, Throughput, second_of};
@@ -153,6 +154,11 @@ pub fn rates(store: &mut AppStore, views: &[usize]) -> RateSeries {
     RateSeries { start_second, values }
 }
 
+/// Whether the data of the store is from a service, not from an application of Wallaroo.
+fn is_service(store: &AppStore) -> bool {
+    !store.views().is_empty() && store.views().iter().all(|view| view.provenance.source != Source::Wallaroo)
+}
+
 /// The views that count the ingestion of `pipeline`, or of all pipelines for `None`.
 #[must_use]
 pub fn ingestion_views(store: &AppStore, pipeline: Option<&str>) -> Vec<usize> {
@@ -210,7 +216,9 @@ pub fn app_statistics(
     let pipelines = matching_views(store, |key| key.kind == Kind::StartToEnd);
     let computations = matching_views(store, |key| key.kind == Kind::Computation);
     let sources = ingestion_views(store, None);
-    let rates_out = rates(store, &pipelines);
+    // A service without operations that are called from outside, such as a client, has the rate of its other operations.
+    let is_client = pipelines.is_empty() && sources.is_empty() && is_service(store);
+    let rates_out = rates(store, if is_client { &computations } else { &pipelines });
     let mut worst_of = |views: &[usize]| {
         let mut worst: Option<WorstView> = None;
         for &view_index in views {

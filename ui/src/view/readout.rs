@@ -3,8 +3,9 @@
 use joey_shared::format;
 use joey_shared::histogram::{Histogram, Quantile};
 
-use super::format::{NO_VALUE, mean_text, range_text};
+use super::format::{NO_VALUE, mean, range_text};
 use crate::chart::timeline::Timeline;
+use crate::vocabulary::Words;
 
 /// One value: its name (empty for the time) and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub(super) struct ReadoutValue {
 }
 
 /// The values of `second`, or of the last complete second.
-pub(super) fn readout(chart: &Timeline, second: Option<u64>) -> Vec<ReadoutValue> {
+pub(super) fn readout(chart: &Timeline, second: Option<u64>, words: &Words) -> Vec<ReadoutValue> {
     let second = second.filter(|second| (chart.from..=chart.to).contains(second)).unwrap_or(chart.through);
     let mut values = vec![ReadoutValue { name: "", text: chart.utc_offsets.time(second) }];
     let mut push = |name, text: Option<String>| {
@@ -27,14 +28,14 @@ pub(super) fn readout(chart: &Timeline, second: Option<u64>) -> Vec<ReadoutValue
         let suffix = if is_complete { "" } else { " so far" };
         format!("{}/s{suffix}", format::rate(rate).thin())
     });
-    push("out", rate_out);
+    push(words.rate, rate_out);
     if chart.has_latency {
         let histogram = chart.column_at(second).map(|column| &column.histogram);
         for (name, quantile) in [("p50", Quantile::P50), ("p99", Quantile::P99)] {
             push(name, Some(range_text(histogram.and_then(|histogram| histogram.quantile(quantile)))));
         }
         if chart.total.sum_ns.is_some() {
-            push("mean", histogram.and_then(Histogram::mean_ns).map(mean_text));
+            push("mean", histogram.and_then(Histogram::mean_ns).map(|mean_ns| mean(mean_ns).to_string()));
         }
         push("events", histogram.map(|histogram| format::count(histogram.count())));
     }
