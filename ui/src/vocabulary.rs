@@ -36,6 +36,8 @@ pub struct Words {
     pub workers_up: &'static str,
     /// The same, within a card.
     pub workers_up_in_text: &'static str,
+    /// The state of these workers.
+    pub connected: &'static str,
     /// What a worker is that is not connected.
     pub worker_gone: &'static str,
     /// Shown instead of a table of workers without rows.
@@ -72,6 +74,7 @@ pub const WALLAROO: Words = Words {
     on_worker: "on worker",
     workers_up: "Workers up",
     workers_up_in_text: "workers up",
+    connected: "connected",
     worker_gone: "The worker's connection is closed",
     no_workers: "No worker has introduced itself.",
     worst_pipeline: "End to end, worst pipeline",
@@ -99,6 +102,7 @@ pub const SERVICE: Words = Words {
     on_worker: "by instance",
     workers_up: "Instances up",
     workers_up_in_text: "instances up",
+    connected: "up",
     worker_gone: "The instance has stopped reporting",
     no_workers: "No instance has reported yet.",
     worst_pipeline: "Slowest operation",

@@ -181,7 +181,7 @@ struct DetailStatistics {
 fn Figures(app: AppName, view_index: usize, key: ViewKey) -> impl IntoView {
     let ui = use_ui();
     let has_latency = key.kind.has_latency();
-    let shows_ingestion = key.kind == Kind::StartToEnd;
+    let shows_ingestion = key.kind == Kind::StartToEnd && !use_words().is_service;
     let statistics = Memo::new(move |_| {
         let (mut model, app) = (ui.read_model(), app.read_value());
         let view = model.view_statistics(&app, view_index)?;

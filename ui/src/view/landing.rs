@@ -169,6 +169,13 @@ fn ApplicationRow(app: String, heads: Memo<LandingHeads>) -> impl IntoView {
     let app = StoredValue::new(app);
     let summary = Memo::new(move |_| application_summary(ui, &app.read_value()));
     let rate_out = move || summary.read().as_ref().and_then(|summary| summary.statistics.rate_out);
+    let caveats = Signal::derive(move || {
+        let summary = summary.read();
+        summary
+            .as_ref()
+            .map(|ApplicationSummary { entry, .. }| caveats(entry.is_approximate, entry.is_sampled))
+            .unwrap_or_default()
+    });
     view! {
         <tr
             data-testid="application"
@@ -179,6 +186,7 @@ fn ApplicationRow(app: String, heads: Memo<LandingHeads>) -> impl IntoView {
             <th class="name" scope="row">
                 <div class="label">
                     <NameLink class="row-link ellipsis" name href/>
+                    <Caveats caveats/>
                     {move || summary.read().as_ref().and_then(|summary| summary.viewers).map(|viewers| view! {
                         <span class="of" use:text_content=format!("{viewers} watching")></span>
                     })}
@@ -216,23 +224,15 @@ fn application_summary(ui: UiState, app: &str) -> Option<ApplicationSummary> {
     Some(ApplicationSummary { entry, statistics, last_update_age, is_stale, viewers })
 }
 
-/// Where the data of an application comes from, and what it does not know.
+/// Where the data of an application comes from.
 #[component]
 fn Origin(summary: Memo<Option<ApplicationSummary>>) -> impl IntoView {
     let text = Signal::derive(move || {
         summary.read().as_ref().map(|summary| source_names(&summary.entry.sources)).unwrap_or_default()
     });
-    let caveats = Signal::derive(move || {
-        let summary = summary.read();
-        summary
-            .as_ref()
-            .map(|ApplicationSummary { entry, .. }| caveats(entry.is_approximate, entry.is_sampled))
-            .unwrap_or_default()
-    });
     view! {
         <div class="label origin" data-testid="origin">
             <LiveText class="ellipsis" text/>
-            <Caveats caveats/>
         </div>
     }
 }
@@ -243,7 +243,7 @@ fn WorkersCell(words: &'static Words, workers: Vec<WorkerEntry>) -> impl IntoVie
     let (class, tooltip) = if connected < total {
         ("n warn", format!("{} of {total} {} gone", total - connected, words.workers_in_text))
     } else {
-        ("n", format!("All {} are connected", words.workers_in_text))
+        ("n", format!("All {} are {}", words.workers_in_text, words.connected))
     };
     view! {
         <td class="number" data-head=words.workers_up_in_text title=tooltip>

@@ -106,7 +106,7 @@ fn WorkersFigure(app: AppName, workers_connected: usize, workers_gone: Vec<Strin
     let words = use_words();
     let total = workers_connected + workers_gone.len();
     let (class, text) = if workers_gone.is_empty() {
-        ("sub", "all connected".to_owned())
+        ("sub", format!("all {}", words.connected))
     } else {
         ("sub warn", format!("gone: {}", workers_gone.join(", ")))
     };

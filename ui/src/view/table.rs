@@ -33,7 +33,7 @@ pub fn ViewTable(app: AppName, listing: Listing) -> impl IntoView {
     let sort = RwSignal::new(None);
     let title = StoredValue::new(listing.title(words));
     let subject = listing.subject(words);
-    let class = if listing.shows_ingestion() { "views forked" } else { "views" };
+    let class = if listing.shows_ingestion() && !words.is_service { "views forked" } else { "views" };
     let content = Memo::new(move |_| table_content(ui, &app.read_value(), &listing, sort.get()));
     view! {
         <Show when=move || !hide_if_empty || content.read().total != 0>
