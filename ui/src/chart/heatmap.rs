@@ -7,7 +7,7 @@
 use joey_shared::format;
 use joey_shared::histogram::{Grid, Histogram, Quantile};
 
-use super::latency_axis::{LatencyRange, visible_range};
+use super::latency_axis::{LatencyRange, finest_grid, visible_range};
 use super::scale::{Scale, duration_ticks};
 use super::timeline_data::{Column, Layout, Timeline};
 use super::{Anchor, Ink, Rect, Shape, text_width};
@@ -54,8 +54,7 @@ pub(super) fn draw(list: &mut Vec<Shape>, chart: &Timeline, layout: &Layout, tim
 /// The finest grid, up to `grid`, whose bins are high enough to be seen.
 fn row_grid(grid: Grid, scale: &Scale) -> Grid {
     let octave = scale.at(0.0) - scale.at(1.0);
-    let is_high_enough = |folded: &Grid| octave / f64::from(1_u32 << folded.scale()) >= ROW_HEIGHT_MIN;
-    (0..=grid.scale()).rev().map(|scale| grid.folded(scale)).find(is_high_enough).unwrap_or(grid.folded(0))
+    finest_grid(grid, |folded| octave / f64::from(1_u32 << folded.scale()) >= ROW_HEIGHT_MIN)
 }
 
 /// The upper and lower edge of a row, in whole pixels and at least one pixel apart.
