@@ -288,6 +288,7 @@ fn find_mut<'a>(stores: &'a mut [(String, AppStore)], app: &str) -> Option<&'a m
 #[cfg(test)]
 mod tests {
     use super::*;
+    use joey_shared::series::Source;
     use joey_shared::wire::{Hello, ServerMessage, VERSION};
 
     const S: u64 = 1_000_000_000;
@@ -327,6 +328,21 @@ mod tests {
         assert_eq!(subscribed(&model), ["a All"]);
         model.show(&Page::Unknown("x".to_owned()), 0);
         assert!(subscribed(&model).is_empty());
+    }
+
+    #[test]
+    fn the_landing_page_has_the_calls_of_services() {
+        let mut model = model();
+        let service = AppEntry { app: "a".to_owned(), sources: vec![Source::Statsd], ..AppEntry::default() };
+        let message = ServerMessage::Catalogue { full: false, apps: vec![service], last: true };
+        model.viewer().receive(&message.encode(), 0, |_| {}).unwrap();
+        model.show(&Page::Landing, 0);
+        let expected = [("a", COMPUTATION), ("a", START_TO_END), ("b", PIPELINE_INGESTION), ("b", START_TO_END)];
+        let expected = expected.map(|(app, category)| format!("{app} Category({category:?})"));
+        let mut topics = subscribed(&model);
+        topics.sort();
+        assert_eq!(topics, expected);
+        assert!(model.words("a").is_service && !model.words("b").is_service);
     }
 
     #[test]

@@ -238,7 +238,9 @@ pub fn app_statistics(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{S, store_of, update};
+    use crate::testing::{S, fine_update, service_of, store_of, update};
+    use joey_shared::series::{COMPUTATION, Provenance, SeriesKey};
+    use joey_shared::wire::SeriesEntry;
 
     #[test]
     fn a_view_has_statistics() {
@@ -284,5 +286,26 @@ mod tests {
         assert_eq!(view_statistics(&mut store, source).unwrap().quantiles, [None; 5]);
         assert_eq!(ingestion(&mut store, Some("p")).unwrap().median, 1.0);
         assert_eq!(ingestion(&mut store, Some("q")), None);
+    }
+
+    #[test]
+    fn a_service_that_only_calls_others_has_the_rate_of_its_calls() {
+        let rate = |store: &mut AppStore| {
+            store.advance(200 * S);
+            app_statistics(store, |_, _| None).rate_out
+        };
+        assert_eq!(
+            rate(&mut service_of(&[fine_update(1, 0, 100, &[5; 4]), fine_update(2, 3, 100, &[5; 9])])),
+            Some(4.0)
+        );
+        let key =
+            SeriesKey { category: COMPUTATION.into(), pipeline: "".into(), worker: "i".into(), name: "call".into() };
+        let client = |provenance| {
+            let mut store = AppStore::default();
+            store.announce(1, &[SeriesEntry { provenance, ..SeriesEntry::new(0, 0, key.clone()) }]);
+            store.apply(1, &fine_update(1, 0, 100, &[5; 9]), 100 * S);
+            rate(&mut store)
+        };
+        assert_eq!((client(Provenance::exact(Source::Statsd)), client(Provenance::default())), (Some(9.0), None));
     }
 }

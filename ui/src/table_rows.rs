@@ -292,7 +292,8 @@ fn rank(statistics: &ViewStatistics, column: Column) -> Option<Rank> {
 mod tests {
     use super::*;
     use crate::statistics::view_statistics;
-    use crate::testing::{store_of, update};
+    use crate::testing::{service_of, store_of, update};
+    use crate::vocabulary::{SERVICE, WALLAROO};
 
     const P99: Column = Column::Percentile(2);
 
@@ -322,6 +323,63 @@ mod tests {
         check(&Listing::ComputationsOn(w.clone()), None, "", &["n"]);
         check(&Listing::ComputationsForOn(p, w), None, "", &["n"]);
         check(&Listing::ComputationOnWorker(n), None, "", &["a", "b"]);
+    }
+
+    #[test]
+    fn a_service_has_operations_instances_and_counters() {
+        let store = service_of(&[]);
+        let rows = |listing: &Listing| -> Vec<(String, Option<String>)> {
+            listing.rows(&store).into_iter().map(|row| (row.label, row.qualifier)).collect()
+        };
+        let labels = |listing: &Listing| rows(listing).into_iter().map(|(label, _)| label).collect::<Vec<_>>();
+        assert_eq!(labels(&Listing::Pipelines), ["GET /", "GET / spans"]);
+        let instance = |name: &str, qualifier: Option<&str>| (name.to_owned(), qualifier.map(ToOwned::to_owned));
+        assert_eq!(
+            rows(&Listing::Workers),
+            [instance("i-1", None), instance("i-1", Some("spans")), instance("i-2", None)]
+        );
+        assert_eq!(labels(&Listing::Counters), ["hits"]);
+        assert_eq!(labels(&Listing::OperationsOn("i-1".to_owned())), ["GET /", "GET / spans"]);
+        assert_eq!(rows(&Listing::ComputationsOn("i-1".to_owned())), [instance("render", None)]);
+        assert!(labels(&Listing::PipelinesOn("i-1".to_owned())).is_empty());
+    }
+
+    #[test]
+    fn tables_are_named_in_the_words_of_the_application() {
+        let name = || "x".to_owned();
+        let listings = [
+            Listing::Pipelines,
+            Listing::Workers,
+            Listing::Computations,
+            Listing::PipelineByWorker(name()),
+            Listing::OperationsOn(name()),
+            Listing::ComputationOnWorker(name()),
+        ];
+        let named =
+            |words: &'static Words| listings.each_ref().map(|listing| (listing.title(words), listing.subject(words)));
+        let expected = |texts: [(&str, &'static str); 6]| texts.map(|(title, subject)| (title.to_owned(), subject));
+        assert_eq!(
+            named(&WALLAROO),
+            expected([
+                ("Pipelines", "Pipeline"),
+                ("Workers", "Worker"),
+                ("Computations", "Computation"),
+                ("x by worker", "Worker"),
+                ("Pipelines on x", "Pipeline"),
+                ("x on worker", "Worker"),
+            ])
+        );
+        assert_eq!(
+            named(&SERVICE),
+            expected([
+                ("Operations", "Operation"),
+                ("Instances", "Instance"),
+                ("Internal and client operations", "Operation"),
+                ("x by instance", "Instance"),
+                ("Operations on x", "Operation"),
+                ("x by instance", "Instance"),
+            ])
+        );
     }
 
     #[test]

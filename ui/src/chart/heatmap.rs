@@ -75,11 +75,13 @@ fn cells(list: &mut Vec<Shape>, chart: &Timeline, grid: Grid, scale: &Scale, tim
         }
     }
     let most = counts.iter().map(|&(.., count)| count).max().unwrap_or(0);
+    // There are many more cells than rows.
+    let rows: Vec<(f64, f64)> = (0..grid.bins()).map(|bin| row_edges(grid, bin, scale)).collect();
     let mut by_level: Vec<Vec<Rect>> = vec![Vec::new(); 256];
     for (column, bin, count) in counts {
         let start = column.second.saturating_sub(column.width).max(chart.from.saturating_sub(1));
         let (x0, x1) = (time.at(start as f64).round(), time.at(column.second as f64).round());
-        let (top, bottom) = row_edges(grid, bin, scale);
+        let (top, bottom) = rows[bin];
         // A gap of a pixel separates adjacent bins if there is room.
         let gap = if bottom - top >= 6.0 { 1.0 } else { 0.0 };
         by_level[usize::from(level(count, most))].push(Rect::between(x0, bottom, x1.max(x0 + 1.0), top + gap));

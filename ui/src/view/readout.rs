@@ -41,3 +41,37 @@ pub(super) fn readout(chart: &Timeline, second: Option<u64>, words: &Words) -> V
     }
     values
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chart_data::timeline;
+    use crate::testing::{fine_update, service_of, store_of, update};
+    use crate::time_format::UtcOffsets;
+    use crate::vocabulary::{SERVICE, WALLAROO};
+
+    /// The values of the second of an update, without the time.
+    fn check(timeline: Option<Timeline>, words: &Words, expected: &[(&str, &str)]) {
+        let chart = timeline.expect("the view exists");
+        let values = readout(&chart, Some(100), words);
+        let values: Vec<(&str, String)> =
+            values.iter().skip(1).map(|value| (value.name, value.text.replace('\u{2009}', " "))).collect();
+        let expected: Vec<(&str, String)> = expected.iter().map(|&(name, text)| (name, text.to_owned())).collect();
+        assert_eq!(values, expected);
+    }
+
+    #[test]
+    fn a_source_with_a_sum_has_a_mean() {
+        let mut store = service_of(&[fine_update(1, 0, 100, &[1_000_000, 9_000_000]), fine_update(2, 0, 102, &[1])]);
+        let expected =
+            [("rate", "2/s"), ("p50", "0.977–1.06 ms"), ("p99", "8.52–9.29 ms"), ("mean", "5.00 ms"), ("events", "2")];
+        check(timeline(&mut store, 0, UtcOffsets::default(), None), &SERVICE, &expected);
+    }
+
+    #[test]
+    fn wallaroo_has_no_mean() {
+        let mut store = store_of(&[update(1, 0, 100, &[1_000_000, 9_000_000]), update(2, 0, 102, &[1])]);
+        let expected = [("out", "1/s"), ("p50", "0.524–1.05 ms"), ("p99", "8.39–16.8 ms"), ("events", "2")];
+        check(timeline(&mut store, 0, UtcOffsets::default(), None), &WALLAROO, &expected);
+    }
+}
