@@ -75,6 +75,7 @@ fn cells(list: &mut Vec<Shape>, chart: &Timeline, grid: Grid, scale: &Scale, tim
         }
     }
     let most = counts.iter().map(|&(.., count)| count).max().unwrap_or(0);
+    let gap_from = if grid.scale() == 0 { 6.0 } else { 9.0 };
     // There are many more cells than rows.
     let rows: Vec<(f64, f64)> = (0..grid.bins()).map(|bin| row_edges(grid, bin, scale)).collect();
     let mut by_level: Vec<Vec<Rect>> = vec![Vec::new(); 256];
@@ -82,8 +83,8 @@ fn cells(list: &mut Vec<Shape>, chart: &Timeline, grid: Grid, scale: &Scale, tim
         let start = column.second.saturating_sub(column.width).max(chart.from.saturating_sub(1));
         let (x0, x1) = (time.at(start as f64).round(), time.at(column.second as f64).round());
         let (top, bottom) = rows[bin];
-        // A gap of a pixel separates adjacent bins if there is room.
-        let gap = if bottom - top >= 6.0 { 1.0 } else { 0.0 };
+        // A gap of a pixel separates adjacent bins if there is room. Between thin rows it would be a pattern of its own.
+        let gap = if bottom - top >= gap_from { 1.0 } else { 0.0 };
         by_level[usize::from(level(count, most))].push(Rect::between(x0, bottom, x1.max(x0 + 1.0), top + gap));
     }
     for (step, rects) in (0..=255).zip(by_level) {
