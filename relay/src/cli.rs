@@ -178,7 +178,7 @@ async fn run_relay(serve: Serve, with_demo: bool) -> anyhow::Result<()> {
     reload_on_signal(relay.auth().clone(), serve.options, serve.config, config)?;
     tracing::info!(release = env!("CARGO_PKG_VERSION"), %ingest, %http, "listening");
     console::line(format_args!("\n  Joey is at   {scheme}://{http}\n  Producers    --metrics {ingest}\n"));
-    let demo = with_demo.then(|| tokio::spawn(demo::run(ingest, stop.clone())));
+    let demo = with_demo.then(|| tokio::spawn(demo::run(ingest, None, stop.clone())));
     relay.run(stop).await;
     if let Some(demo) = demo {
         demo.abort();
