@@ -94,6 +94,18 @@ fn texts(browser: &Browser, selector: &str) -> Vec<String> {
     serde_json::from_value(browser.evaluate(script, &[selector.into()])).expect("texts")
 }
 
+/// Whether the page is no wider than a phone, and no wider than a large screen. Leaves the large screen.
+fn check_widths(browser: &Browser, name: &str) {
+    for (width, height) in [(390, 844), (1440, 900)] {
+        browser.resize(width, height);
+        eventually(&format!("{name} fits a screen of {width}"), || {
+            let widest = browser.evaluate("return document.documentElement.scrollWidth", &[]).as_u64()?;
+            (widest <= u64::from(width)).then_some(())
+        });
+        browser.save_screenshot(&format!("service-{name}-{width}"));
+    }
+}
+
 #[test]
 fn a_service_is_shown_in_neutral_words_at_its_own_resolution() {
     let otlp = free_ports()[0];
@@ -133,6 +145,8 @@ fn a_service_is_shown_in_neutral_words_at_its_own_resolution() {
     });
     assert!(browser.attribute(&format!("{row} [data-testid=caveat]"), "title").contains("coarser"));
 
+    check_widths(&browser, "landing");
+
     browser.go_to("/applications/Shop/dashboard");
     let titles = ["Operations", "Instances", "Internal and client operations", "Counters"].map(str::to_owned);
     eventually_is("the tables", &titles.to_vec(), || texts(&browser, "[data-testid=table] h2"));
@@ -148,6 +162,8 @@ fn a_service_is_shown_in_neutral_words_at_its_own_resolution() {
     }
     assert_eq!(browser.count("[data-subject=Counter] [data-col=p99]"), 0, "a counter has no latency");
 
+    check_widths(&browser, "dashboard");
+
     browser.go_to("/applications/Shop/start-to-end/GET%20%2Fitems");
     eventually_is("the kind", &"Operation".to_owned(), || browser.text(".kind").trim().to_owned());
     let mean = view["mean_ns"].as_f64().expect("the source reports a sum");
@@ -155,6 +171,8 @@ fn a_service_is_shown_in_neutral_words_at_its_own_resolution() {
     let figures = read(&browser, "[data-testid=detail] .figures").into_values().next().expect("figures");
     assert_eq!(figures["p99"], p99);
     eventually_is("its instances", &vec!["i-1".to_owned(), "i-2".to_owned()], || texts(&browser, ".row-link"));
+
+    check_widths(&browser, "operation");
 
     // The total over the spans of an instance has an address of its own.
     browser.go_to("/applications/Shop/node-ingress-egress/i-1/spans");
