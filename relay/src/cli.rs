@@ -189,7 +189,8 @@ async fn run_relay(serve: Serve, with_demo: bool) -> anyhow::Result<()> {
         "\n  Joey is at     {scheme}://{http}\n  Producers      --metrics {ingest}\n  OpenTelemetry  HTTP {otlp_http}, gRPC \
          {otlp_grpc}\n"
     ));
-    let demo = with_demo.then(|| tokio::spawn(demo::run(ingest, stop.clone())));
+    let otlp = relay.otlp_http_addr();
+    let demo = with_demo.then(|| tokio::spawn(demo::run(ingest, otlp, stop.clone())));
     relay.run(stop).await;
     if let Some(demo) = demo {
         demo.abort();
