@@ -76,7 +76,7 @@ impl Client {
         format!("{:?}", Reply::decode(&body).unwrap())
     }
 
-    async fn is_closed(mut self) -> bool {
+    async fn closed(mut self) -> bool {
         let closed = self.stream.read(&mut [0]).await.unwrap() == 0;
         drop(self.stream);
         self.task.await.unwrap();
@@ -177,7 +177,7 @@ async fn a_message_that_cannot_be_decoded_costs_only_itself() {
     assert_eq!(client.answer().await, "Ack { seq: 2 }");
     assert_eq!(relay.accepted(), 1);
     client.send(&[0xff; 4]).await;
-    assert!(client.is_closed().await);
+    assert!(client.closed().await);
     assert!(crate::metrics::text_of(&relay.hub.counters().connections_closed).contains("frame_too_long"));
 }
 
@@ -219,7 +219,7 @@ async fn a_silent_or_half_finished_connection_is_closed() {
     let (mut idle, _) = relay.join().await;
     let (silent, mut partial) = (relay.connect(), relay.join().await.0);
     partial.send(&[9, 0]).await;
-    assert!(silent.is_closed().await && partial.is_closed().await);
+    assert!(silent.closed().await && partial.closed().await);
     idle.send(&data(1, &[])).await;
     assert_eq!(idle.answer().await, "Ack { seq: 1 }");
 }
@@ -231,8 +231,8 @@ async fn a_stopping_relay_acknowledges_what_it_has_counted_and_closes() {
     client.send(&[series(0, "a"), data(1, &[0])].concat()).await;
     assert_eq!(client.answer().await, "Ack { seq: 1 }");
     relay.stop.cancel();
-    assert!(client.is_closed().await);
-    assert_eq!(relay.hub.catalogue_since(0).1[0].workers[0].connected, false);
+    assert!(client.closed().await);
+    assert!(!relay.hub.catalogue_since(0).1[0].workers[0].connected);
 }
 
 #[tokio::test]
