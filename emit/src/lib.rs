@@ -4,6 +4,7 @@ mod lane;
 mod registry;
 mod series;
 mod snapshot;
+pub mod send;
 
 pub use self::registry::{Registry, SERIES_MAX};
 pub use self::series::{Series, Timer};
