@@ -5,6 +5,7 @@
 
 mod exposure;
 mod nats_url;
+mod statsd;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -15,11 +16,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use joey_shared::address;
+use joey_shared::series::check_name;
 use joey_shared::wire::RELAYS_MAX;
 use serde::Deserialize;
 
 pub use self::exposure::check_exposure;
 pub use self::nats_url::NatsUrl;
+pub use self::statsd::{Statsd, StatsdUnit};
 use crate::runtime::clock;
 
 /// The default audience of tokens.
@@ -139,6 +142,21 @@ pub struct Options {
     /// Forget an application after this many seconds without producers and viewers [default: 3600]
     #[arg(long, env = "JOEY_FORGET_SECS", help_heading = "History", value_name = "N")]
     pub forget_secs: Option<u64>,
+    /// Receive StatsD over UDP on this address, e.g. 127.0.0.1:8125 [default: off]
+    #[arg(long, env = "JOEY_STATSD", help_heading = "StatsD", value_name = "ADDR")]
+    pub statsd: Option<SocketAddr>,
+    /// Receive StatsD on a Unix datagram socket at this path [default: off]
+    #[arg(long, env = "JOEY_STATSD_SOCKET", help_heading = "StatsD", value_name = "PATH")]
+    pub statsd_socket: Option<PathBuf>,
+    /// Use this application for StatsD metrics without the tag `service` [default: statsd]
+    #[arg(long, env = "JOEY_STATSD_APP", help_heading = "StatsD", value_name = "NAME")]
+    pub statsd_app: Option<String>,
+    /// Read the values of the StatsD types `h` and `d` as durations in this unit [default: ms]
+    #[arg(long, env = "JOEY_STATSD_UNIT", help_heading = "StatsD", value_name = "UNIT")]
+    pub statsd_unit: Option<StatsdUnit>,
+    /// Distinguish operations by these StatsD tags, or by all with `*` [default: route, method, endpoint and similar ones]
+    #[arg(long, env = "JOEY_STATSD_TAGS", help_heading = "StatsD", value_name = "TAG,…", value_delimiter = ',')]
+    pub statsd_tags: Option<Vec<String>>,
 }
 
 /// The files of a TLS certificate.
@@ -225,6 +243,8 @@ pub struct Config {
     pub stall_timeout: Duration,
     /// Maximum time that shutdown waits for producers, and then for viewers: 5 s.
     pub shutdown_timeout: Duration,
+    /// StatsD, which is off by default.
+    pub statsd: Statsd,
     /// The relay's monotonic clock in ns since the Unix epoch. A simulation has its own.
     pub clock: fn() -> u64,
 }
@@ -267,6 +287,7 @@ impl Default for Config {
             heartbeat: Duration::from_secs(5),
             stall_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(5),
+            statsd: Statsd::default(),
             clock: clock::monotonic_ns,
         }
     }
@@ -324,6 +345,13 @@ impl Config {
             frames_per_sec_max: options.frames_per_sec.or(file.frames_per_sec).unwrap_or(defaults.frames_per_sec_max),
             per_address_max: options.per_address.or(file.per_address).unwrap_or(defaults.per_address_max),
             forget_after: options.forget_secs.or(file.forget_secs).map_or(defaults.forget_after, Duration::from_secs),
+            statsd: Statsd {
+                udp: options.statsd.or(file.statsd),
+                socket: options.statsd_socket.or(file.statsd_socket),
+                app: options.statsd_app.or(file.statsd_app).unwrap_or(defaults.statsd.app),
+                unit: options.statsd_unit.or(file.statsd_unit).unwrap_or_default(),
+                tags: options.statsd_tags.or(file.statsd_tags).map_or(defaults.statsd.tags, trimmed),
+            },
             ..defaults
         };
         for (option, value, allowed) in [
@@ -344,6 +372,11 @@ impl Config {
         anyhow::ensure!(!config.ingest_tls || config.tls.is_some(), "ingest_tls needs tls_cert and tls_key");
         anyhow::ensure!(!config.ingest_tls || !demo, "the demo's producers do not use TLS; remove ingest_tls");
         check_nats_prefix(&config.nats_prefix)?;
+        let statsd_app = &config.statsd.app;
+        anyhow::ensure!(
+            !statsd_app.is_empty() && check_name(statsd_app.as_bytes()).is_ok(),
+            "statsd_app = {statsd_app:?} is not a valid name"
+        );
         check_exposure(&config)?;
         Ok(config)
     }

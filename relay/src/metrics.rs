@@ -70,6 +70,14 @@ pub struct Counters {
     pub wall_clock_steps: Counter,
     /// Bytes read from producers.
     pub ingest_bytes: Counter,
+    /// Packets received over StatsD.
+    pub statsd_packets: Counter,
+    /// Values received over StatsD and counted.
+    pub statsd_values: Counter,
+    /// Values of StatsD that were counted as `other`, because their metric has too many sets of tags.
+    pub statsd_values_other: Counter,
+    /// Packets of StatsD that the kernel dropped because its buffer was full.
+    pub statsd_packets_dropped: Counter,
     /// Accepted producer connections.
     pub producer_connections: Counter,
     /// Connections that the relay closed or rejected, by reason.
@@ -245,6 +253,18 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
         ConstGauge::new(wall_clock_offset_ns as f64 / 1e9),
     );
     registry.register("ingest_bytes", "Bytes read from producers", counters.ingest_bytes.clone());
+    registry.register("statsd_packets", "Packets received over StatsD", counters.statsd_packets.clone());
+    registry.register("statsd_values", "Values received over StatsD and counted", counters.statsd_values.clone());
+    registry.register(
+        "statsd_values_other",
+        "Values of StatsD that were counted as other because of the limit on sets of tags",
+        counters.statsd_values_other.clone(),
+    );
+    registry.register(
+        "statsd_packets_dropped",
+        "Packets of StatsD that the kernel dropped because its buffer was full",
+        counters.statsd_packets_dropped.clone(),
+    );
     registry.register("producer_connections", "Accepted producer connections", counters.producer_connections.clone());
     registry.register(
         "connections_closed",

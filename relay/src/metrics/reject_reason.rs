@@ -33,6 +33,16 @@ pub enum RejectReason {
     FrameTimeout,
     /// The announced length exceeds the limit. The connection is closed, because the start of the next frame is unknown.
     FrameTooLong,
+    /// A line of StatsD has no name, value or type.
+    BadLine,
+    /// A value or sample rate of StatsD is not a number in the allowed range.
+    BadValue,
+    /// A metric of StatsD has a type that carries neither durations nor counts of events, such as a gauge.
+    UnsupportedType,
+    /// An event or service check of DogStatsD.
+    StatsdEvent,
+    /// A packet came from a network that producers may not use.
+    ForbiddenNetwork,
 }
 
 impl RejectReason {
@@ -54,6 +64,11 @@ impl RejectReason {
             Self::Truncated => "truncated",
             Self::FrameTimeout => "frame_timeout",
             Self::FrameTooLong => "frame_too_long",
+            Self::BadLine => "bad_line",
+            Self::BadValue => "bad_value",
+            Self::UnsupportedType => "unsupported_type",
+            Self::StatsdEvent => "statsd_event",
+            Self::ForbiddenNetwork => "forbidden_network",
         }
     }
 }

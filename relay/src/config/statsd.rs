@@ -1,0 +1,85 @@
+//! The configuration of StatsD.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use joey_shared::histogram::Unit;
+use serde::Deserialize;
+
+/// The tags that become part of an operation's name unless others are configured: those that clients use for what a request does.
+const TAGS: [&str; 14] = [
+    "command",
+    "endpoint",
+    "handler",
+    "http.method",
+    "http.route",
+    "job",
+    "method",
+    "operation",
+    "queue",
+    "resource_name",
+    "route",
+    "rpc.method",
+    "topic",
+    "view",
+];
+
+/// The entry of the list of tags that stands for every tag.
+const ALL_TAGS: &str = "*";
+
+/// The configuration of StatsD, received and sent.
+#[derive(Clone, Debug)]
+pub struct Statsd {
+    /// UDP address to receive on. Default: none, so StatsD is not received.
+    pub udp: Option<SocketAddr>,
+    /// Path of the Unix datagram socket to receive on. Default: none.
+    pub socket: Option<PathBuf>,
+    /// Application of metrics without the tag `service`. Default: `statsd`.
+    pub app: String,
+    /// Unit of the values of the types `h` and `d`, which the protocol leaves open. Default: milliseconds, as for `ms`.
+    pub unit: StatsdUnit,
+    /// Tags that become part of an operation's name. `*` means every tag.
+    pub tags: Vec<String>,
+}
+
+impl Default for Statsd {
+    fn default() -> Self {
+        let tags = TAGS.map(str::to_owned).to_vec();
+        Self { udp: None, socket: None, app: "statsd".to_owned(), unit: StatsdUnit::Ms, tags }
+    }
+}
+
+impl Statsd {
+    /// Whether the tag `key` becomes part of an operation's name.
+    #[must_use]
+    pub fn has_tag(&self, key: &str) -> bool {
+        self.tags.iter().any(|tag| tag == key || tag == ALL_TAGS)
+    }
+}
+
+/// The unit of a number that is a duration.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum StatsdUnit {
+    /// Seconds.
+    S,
+    /// Milliseconds.
+    #[default]
+    Ms,
+    /// Microseconds.
+    Us,
+    /// Nanoseconds.
+    Ns,
+}
+
+impl From<StatsdUnit> for Unit {
+    fn from(unit: StatsdUnit) -> Self {
+        match unit {
+            StatsdUnit::S => Self::Seconds,
+            StatsdUnit::Ms => Self::Milliseconds,
+            StatsdUnit::Us => Self::Microseconds,
+            StatsdUnit::Ns => Self::Nanoseconds,
+        }
+    }
+}
