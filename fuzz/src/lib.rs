@@ -299,7 +299,18 @@ fn publish(hub: &Hub, app: &str, number: usize, now_ns: u64) {
     let category = [COMPUTATION, START_TO_END][number % 2];
     let worker = ["v", "w", "x", "y"][number / 2 % 4];
     let end_ns = if number > 60 { u64::MAX } else { now_ns - (now_ns % S) };
-    let metrics = DataPoint { app, name: "n", category, worker, pipeline: "p", id: 1, histogram, period_ns: S, end_ns };
+    let metrics = DataPoint {
+        app,
+        name: "n",
+        category,
+        worker,
+        pipeline: "p",
+        id: 1,
+        provenance: joey_shared::series::Provenance::default(),
+        histogram,
+        period_ns: S,
+        end_ns,
+    };
     // The hub may reject an update at a limit.
     let _ = hub.publish(&known, &metrics, now_ns);
 }

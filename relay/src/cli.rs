@@ -177,6 +177,9 @@ async fn run_relay(serve: Serve, with_demo: bool) -> anyhow::Result<()> {
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     reload_on_signal(relay.auth().clone(), serve.options, serve.config, config)?;
     tracing::info!(release = env!("CARGO_PKG_VERSION"), %ingest, %http, "listening");
+    if let Some(statsd) = relay.statsd_addr() {
+        tracing::info!(%statsd, "listening for StatsD");
+    }
     console::line(format_args!("\n  Joey is at   {scheme}://{http}\n  Producers    --metrics {ingest}\n"));
     let demo = with_demo.then(|| tokio::spawn(demo::run(ingest, stop.clone())));
     relay.run(stop).await;

@@ -28,6 +28,20 @@ use crate::runtime::clock;
 /// The default audience of tokens.
 pub(crate) const DEFAULT_AUDIENCE: &str = "joey";
 
+/// The attributes of OpenTelemetry's semantic conventions that name an operation. They have few values, unlike addresses and
+/// identifiers.
+pub const OTLP_ATTRIBUTES: [&str; 9] = [
+    "http.request.method",
+    "http.route",
+    "rpc.service",
+    "rpc.method",
+    "db.operation.name",
+    "db.collection.name",
+    "db.system.name",
+    "messaging.operation.name",
+    "messaging.destination.name",
+];
+
 /// The options. Each can be set by a flag, an environment variable or the TOML file.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -139,6 +153,20 @@ pub struct Options {
     /// Limit the frames per second from one producer, with bursts of ten times as many [default: 20000]
     #[arg(long, env = "JOEY_FRAMES_PER_SEC", help_heading = "Limits", value_name = "N")]
     pub frames_per_sec: Option<NonZeroU32>,
+    /// Name OpenTelemetry series by the values of these attributes, instead of by those of the semantic conventions such as
+    /// http.request.method,http.route; an empty value names them by instrument or span only
+    #[arg(
+        long,
+        env = "JOEY_OTLP_ATTRIBUTES",
+        help_heading = "OpenTelemetry",
+        value_name = "NAME,…",
+        value_delimiter = ','
+    )]
+    pub otlp_attributes: Option<Vec<String>>,
+    /// Limit the names that attributes add to one OpenTelemetry instrument of one application; the rest are one series,
+    /// `other` [default: 200]
+    #[arg(long, env = "JOEY_OTLP_ATTRIBUTE_SETS", help_heading = "OpenTelemetry", value_name = "N")]
+    pub otlp_attribute_sets: Option<usize>,
     /// Forget an application after this many seconds without producers and viewers [default: 3600]
     #[arg(long, env = "JOEY_FORGET_SECS", help_heading = "History", value_name = "N")]
     pub forget_secs: Option<u64>,
@@ -233,6 +261,11 @@ pub struct Config {
     pub per_address_max: usize,
     /// Maximum subscriptions of one viewer: 1,000. The next one is rejected.
     pub subscriptions_max: usize,
+    /// Attributes whose values name OpenTelemetry series. Default: [`OTLP_ATTRIBUTES`].
+    pub otlp_attributes: Vec<String>,
+    /// Maximum number of names that attributes add to one OpenTelemetry instrument of one application. Default: 200. The rest are
+    /// added to one series and counted.
+    pub otlp_attribute_sets_max: usize,
     /// Time after which an application without producers and viewers is forgotten. Default: 1 h.
     pub forget_after: Duration,
     /// Maximum time from the first byte of a frame to its last: 10 s.
@@ -282,6 +315,8 @@ impl Default for Config {
             per_address_max: 256,
             frames_per_sec_max: at_least_one(20_000),
             subscriptions_max: 1_000,
+            otlp_attributes: OTLP_ATTRIBUTES.map(str::to_owned).to_vec(),
+            otlp_attribute_sets_max: 200,
             forget_after: Duration::from_secs(3_600),
             frame_timeout: Duration::from_secs(10),
             heartbeat: Duration::from_secs(5),
@@ -344,6 +379,16 @@ impl Config {
             producers_max: options.producers.or(file.producers).unwrap_or(defaults.producers_max),
             frames_per_sec_max: options.frames_per_sec.or(file.frames_per_sec).unwrap_or(defaults.frames_per_sec_max),
             per_address_max: options.per_address.or(file.per_address).unwrap_or(defaults.per_address_max),
+            otlp_attributes: options
+                .otlp_attributes
+                .or(file.otlp_attributes)
+                .map_or(defaults.otlp_attributes, |names| {
+                    trimmed(names).into_iter().filter(|name| !name.is_empty()).collect()
+                }),
+            otlp_attribute_sets_max: options
+                .otlp_attribute_sets
+                .or(file.otlp_attribute_sets)
+                .unwrap_or(defaults.otlp_attribute_sets_max),
             forget_after: options.forget_secs.or(file.forget_secs).map_or(defaults.forget_after, Duration::from_secs),
             statsd: Statsd {
                 udp: options.statsd.or(file.statsd),

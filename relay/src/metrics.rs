@@ -66,6 +66,8 @@ pub struct Counters {
     pub frames_late: Counter,
     /// Updates whose period was shifted by the clock offset of their worker.
     pub frames_clock_adjusted: Counter,
+    /// OTLP data points and spans that were added to a series `other`, because their attributes exceed the limit on sets.
+    pub otlp_attribute_sets_over_limit: Counter,
     /// How often the wall clock was set while the relay ran.
     pub wall_clock_steps: Counter,
     /// Bytes read from producers.
@@ -111,7 +113,12 @@ pub struct Counters {
 impl Counters {
     /// Counts a rejected frame.
     pub fn reject(&self, reason: RejectReason) {
-        self.frames_rejected.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
+        self.reject_many(reason, 1);
+    }
+
+    /// Counts several rejected frames, data points or spans.
+    pub fn reject_many(&self, reason: RejectReason, count: u64) {
+        self.frames_rejected.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc_by(count);
     }
 
     /// Counts a connection that the relay closed or rejected.
@@ -241,6 +248,11 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
         "frames_held",
         "Frames held back until the clock offset of their worker is known",
         gauge(to_usize(held)),
+    );
+    registry.register(
+        "otlp_attribute_sets_over_limit",
+        "OTLP data points and spans that were added to a series `other`",
+        counters.otlp_attribute_sets_over_limit.clone(),
     );
     registry.register(
         "wall_clock_steps",

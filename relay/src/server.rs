@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::hub::Hub;
+use crate::ingest::statsd::{self, Sockets};
 use crate::metrics::CloseReason;
 use crate::net::listener::{ConnectionLimit, LimitReasons, LimitedListener};
 use crate::runtime::clock;
@@ -60,6 +61,7 @@ pub struct Relay {
     auth: Arc<Auth>,
     ingest: TcpListener,
     http: TcpListener,
+    statsd: Sockets,
 }
 
 impl Relay {
@@ -74,11 +76,12 @@ impl Relay {
         };
         let ingest = open("producers", config.ingest, INGEST_BACKLOG)?;
         let http = open("viewers", config.http, HTTP_BACKLOG)?;
+        let statsd = Sockets::bind(&config.statsd)?;
         // 0 is not a valid epoch, and a JavaScript number holds 53 bits.
         let epoch = fastrand::u64(1..1 << 53);
         // If port 0 was configured, viewers receive the real port.
         let config = Config { ingest: ingest.local_addr()?, http: http.local_addr()?, ..config };
-        Ok(Self { hub: Arc::new(Hub::new(config, epoch)), auth, ingest, http })
+        Ok(Self { hub: Arc::new(Hub::new(config, epoch)), auth, ingest, http, statsd })
     }
 
     /// The relay's policy, which can be replaced while the relay runs.
@@ -103,9 +106,15 @@ impl Relay {
         self.http.local_addr()
     }
 
+    /// The UDP address that StatsD is received on, if it is configured.
+    #[must_use]
+    pub fn statsd_addr(&self) -> Option<SocketAddr> {
+        self.statsd.udp_addr()
+    }
+
     /// Runs until `stop` is cancelled. Then sends a close code to every viewer and returns.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { hub, auth, ingest, http } = self;
+        let Self { hub, auth, ingest, http, statsd } = self;
         let config = hub.config();
         let (producers, http_connections) = (
             ConnectionLimit::new(config.producers_max, config.per_address_max),
@@ -120,6 +129,10 @@ impl Relay {
         let close_viewers = CancellationToken::new();
         let (tasks, viewers) = (TaskTracker::new(), TaskTracker::new());
         let ingest = tasks.spawn(ingest::run(hub.clone(), auth.clone(), ingest, stop.clone()));
+        let statsd = (!statsd.is_empty()).then(|| {
+            let work = statsd::run(hub.clone(), auth.clone(), statsd, stop.clone());
+            tasks.spawn(catch_panic(hub.counters().task_panics.clone(), "statsd", work))
+        });
         // Without one of these tasks no data would reach a viewer. If one fails, the relay stops, so that the failure is visible.
         let guard = |what, work| catch_panic(hub.counters().task_panics.clone(), what, work);
         let cutter = tasks.spawn(guard("cutter", Box::pin(cut_batches(hub.clone(), close_viewers.clone())) as Work));
@@ -142,7 +155,13 @@ impl Relay {
         stop.cancel();
         let timeout = hub.config().shutdown_timeout;
         // Receives and cuts the remaining updates of producers before the viewers are closed.
-        tokio::time::timeout(timeout, ingest).await.ok();
+        let producers = async {
+            ingest.await.ok();
+            if let Some(statsd) = statsd {
+                statsd.await.ok();
+            }
+        };
+        tokio::time::timeout(timeout, producers).await.ok();
         hub.release_held(u64::MAX, hub.config().now_ns());
         hub.cut_all(hub.config().now_ns());
         close_viewers.cancel();

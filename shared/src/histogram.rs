@@ -100,8 +100,8 @@ pub struct Histogram {
     pub min_ns: u64,
     /// The longest recorded duration, in ns; 0 if there is none.
     pub max_ns: u64,
-    /// The sum of the recorded durations, in ns, if every source reports it.
-    pub sum_ns: Option<u128>,
+    /// The sum of the recorded durations, in ns, if every source reports it and it is at most `u64::MAX` (584 years).
+    pub sum_ns: Option<u64>,
 }
 
 impl Default for Histogram {
@@ -136,7 +136,7 @@ impl Histogram {
 
     /// Sets the minimum, the maximum, both in ns, and the sum.
     #[must_use]
-    pub const fn with_statistics(mut self, min_ns: u64, max_ns: u64, sum_ns: Option<u128>) -> Self {
+    pub const fn with_statistics(mut self, min_ns: u64, max_ns: u64, sum_ns: Option<u64>) -> Self {
         (self.min_ns, self.max_ns, self.sum_ns) = (min_ns, max_ns, sum_ns);
         self
     }
@@ -144,23 +144,49 @@ impl Histogram {
     /// Creates a histogram from the counts of consecutive bins, the first of which is `first`. It has no minimum, maximum or
     /// sum. Counts beyond the last bin are added to it.
     #[must_use]
-    pub fn from_counts(grid: Grid, first: usize, counts: impl IntoIterator<Item = u64>) -> Self {
-        let mut histogram = Self::new(grid);
-        let mut counts = counts.into_iter().zip(first..).skip_while(|&(count, _)| count == 0);
-        if let Some((count, bin)) = counts.next() {
-            histogram.add(bin, count);
-            let room = grid.bins().saturating_sub(bin + 1);
-            histogram.counts.extend(counts.by_ref().take(room).map(|(count, _)| count));
-            histogram.trim_end();
-            counts.for_each(|(count, bin)| histogram.add(bin, count));
+    pub fn from_counts<I>(grid: Grid, first: usize, counts: I) -> Self
+    where
+        I: IntoIterator<Item = u64, IntoIter: ExactSizeIterator>,
+    {
+        let mut counts = counts.into_iter();
+        let room = grid.bins().saturating_sub(first);
+        let mut histogram = Self { counts: SmallVec::from_elem(0, counts.len().min(room)), ..Self::new(grid) };
+        for (mine, count) in histogram.counts.iter_mut().zip(counts.by_ref()) {
+            *mine = count;
         }
+        histogram.set_first(first);
+        counts.for_each(|count| histogram.add(grid.bins(), count));
         histogram
     }
 
-    fn trim_end(&mut self) {
+    /// Creates a histogram from `length` counts from bin `first` on, which are valid bins of `grid`. `next` returns the counts.
+    ///
+    /// # Errors
+    /// The first error that `next` returns.
+    pub(crate) fn try_from_counts<E>(
+        grid: Grid,
+        first: usize,
+        length: usize,
+        mut next: impl FnMut() -> Result<u64, E>,
+    ) -> Result<Self, E> {
+        let mut histogram = Self { counts: SmallVec::from_elem(0, length), ..Self::new(grid) };
+        for count in &mut histogram.counts {
+            *count = next()?;
+        }
+        histogram.set_first(first);
+        Ok(histogram)
+    }
+
+    /// Sets the bin of the first count, and removes empty bins at both ends.
+    fn set_first(&mut self, first: usize) {
         while self.counts.last() == Some(&0) {
             self.counts.pop();
         }
+        let empty = self.counts.iter().take_while(|&&count| count == 0).count();
+        if empty > 0 {
+            self.counts.drain(..empty);
+        }
+        self.first = if self.counts.is_empty() { 0 } else { (first + empty) as u16 };
     }
 
     /// The edges of its bins.
@@ -182,7 +208,7 @@ impl Histogram {
         self.add(self.grid.bin_of(ns), count);
         self.min_ns = self.min_ns.min(ns);
         self.max_ns = self.max_ns.max(ns);
-        self.sum_ns = self.sum_ns.map(|sum| sum.saturating_add(u128::from(ns) * u128::from(count)));
+        self.sum_ns = self.sum_ns.and_then(|sum| sum.checked_add(ns.checked_mul(count)?));
     }
 
     /// Adds `count` durations to `bin`, without a minimum, maximum or sum. A bin after the last one is the last one.
@@ -243,7 +269,7 @@ impl Histogram {
         }
         self.min_ns = self.min_ns.min(other.min_ns);
         self.max_ns = self.max_ns.max(other.max_ns);
-        self.sum_ns = self.sum_ns.zip(other.sum_ns).map(|(mine, theirs)| mine.saturating_add(theirs));
+        self.sum_ns = self.sum_ns.zip(other.sum_ns).and_then(|(mine, theirs)| mine.checked_add(theirs));
     }
 
     fn common_grid(&self, other: Grid) -> Grid {

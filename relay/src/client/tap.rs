@@ -129,7 +129,7 @@ fn as_json(incoming: &Incoming<'_>) -> Value {
         "unit": histogram.grid().unit().symbol(),
         "min_ns": extremes.map(|(min_ns, _)| min_ns),
         "max_ns": extremes.map(|(_, max_ns)| max_ns),
-        "sum_ns": histogram.sum_ns.map(number),
+        "sum_ns": histogram.sum_ns,
         "source": series.provenance.source.as_str(),
         "epoch": epoch,
         "seq": update.seq,

@@ -9,20 +9,20 @@ use serde::Deserialize;
 
 /// The tags that become part of an operation's name unless others are configured: those that clients use for what a request does.
 const TAGS: [&str; 14] = [
-    "command",
-    "endpoint",
-    "handler",
-    "http.method",
-    "http.route",
-    "job",
     "method",
-    "operation",
-    "queue",
-    "resource_name",
+    "http.method",
     "route",
-    "rpc.method",
-    "topic",
+    "http.route",
+    "endpoint",
+    "resource_name",
+    "handler",
     "view",
+    "rpc.method",
+    "operation",
+    "command",
+    "queue",
+    "topic",
+    "job",
 ];
 
 /// The entry of the list of tags that stands for every tag.
@@ -39,7 +39,7 @@ pub struct Statsd {
     pub app: String,
     /// Unit of the values of the types `h` and `d`, which the protocol leaves open. Default: milliseconds, as for `ms`.
     pub unit: StatsdUnit,
-    /// Tags that become part of an operation's name. `*` means every tag.
+    /// Tags whose values become part of an operation's name, in this order. `*` means every other tag.
     pub tags: Vec<String>,
 }
 
@@ -51,10 +51,12 @@ impl Default for Statsd {
 }
 
 impl Statsd {
-    /// Whether the tag `key` becomes part of an operation's name.
+    /// The position of the tag `key` in an operation's name; `None` if it does not become part of it. Tags that only `*` selects
+    /// share the last position.
     #[must_use]
-    pub fn has_tag(&self, key: &str) -> bool {
-        self.tags.iter().any(|tag| tag == key || tag == ALL_TAGS)
+    pub fn tag_position(&self, key: &str) -> Option<usize> {
+        let position = self.tags.iter().position(|tag| tag == key);
+        position.or_else(|| self.tags.iter().any(|tag| tag == ALL_TAGS).then_some(self.tags.len()))
     }
 }
 

@@ -74,7 +74,9 @@ impl SeriesTable {
     /// Returns the number of the series of `point`, if the series exists.
     pub(super) fn find(&self, point: &DataPoint<'_>) -> Option<u32> {
         let is_same = |number: &u32| {
-            self.by_number.get(number).is_some_and(|series| identity_of(&series.entry) == identity(point))
+            self.by_number.get(number).is_some_and(|series| {
+                series.entry.provenance == point.provenance && identity_of(&series.entry) == identity(point)
+            })
         };
         self.by_identity.find(self.hasher.hash_one(identity(point)), is_same).copied()
     }
@@ -225,14 +227,14 @@ impl SeriesTable {
     }
 }
 
-/// Identity of a series: all names, the producer's id, and where its histograms come from.
-type Identity<'a> = (&'a str, &'a str, &'a str, &'a str, u16, Provenance);
+/// Identity of a series, together with its provenance: all names and the producer's ID.
+type Identity<'a> = (&'a str, &'a str, &'a str, &'a str, u16);
 
 const fn identity<'a>(point: &DataPoint<'a>) -> Identity<'a> {
-    (point.category, point.pipeline, point.worker, point.name, point.id, point.provenance)
+    (point.category, point.pipeline, point.worker, point.name, point.id)
 }
 
 fn identity_of(entry: &SeriesEntry) -> Identity<'_> {
     let key = &entry.key;
-    (&key.category, &key.pipeline, &key.worker, &key.name, entry.id, entry.provenance)
+    (&key.category, &key.pipeline, &key.worker, &key.name, entry.id)
 }

@@ -19,6 +19,7 @@ pub use self::aggregator::Aggregator;
 pub use self::parse::{Kind, Metric, lines};
 pub use self::sockets::Sockets;
 use self::sockets::{PACKET_BYTES_MAX, Received};
+use super::presence::Presence;
 use crate::auth::Auth;
 use crate::hub::Hub;
 use crate::metrics::RejectReason;
@@ -39,6 +40,7 @@ pub async fn run(hub: Arc<Hub>, auth: Arc<Auth>, sockets: Sockets, stop: Cancell
         aggregator: Aggregator::new(hub.config()),
         buffer: vec![0; PACKET_BYTES_MAX + 1],
         dropped: sockets.packets_dropped(),
+        presence: Presence::new(hub.clone()),
         sockets,
         hub,
         auth,
@@ -57,7 +59,6 @@ pub async fn run(hub: Arc<Hub>, auth: Arc<Auth>, sockets: Sockets, stop: Cancell
     receiver.receive_some(PACKETS_AT_STOP);
     let now_ns = receiver.hub.config().now_ns();
     receiver.flush(now_ns);
-    receiver.aggregator.leave(&receiver.hub);
 }
 
 struct Receiver {
@@ -65,6 +66,7 @@ struct Receiver {
     auth: Arc<Auth>,
     sockets: Sockets,
     aggregator: Aggregator,
+    presence: Presence,
     /// One byte larger than a packet may be, so that a longer packet is noticed.
     buffer: Vec<u8>,
     /// Packets dropped by the kernel at the last flush.
@@ -112,7 +114,8 @@ impl Receiver {
     }
 
     fn flush(&mut self, end_ns: u64) {
-        self.aggregator.flush(&self.hub, end_ns);
+        self.aggregator.flush(&self.hub, &self.presence, end_ns);
+        self.presence.sweep(end_ns);
         let dropped = self.sockets.packets_dropped();
         self.hub.counters().statsd_packets_dropped.inc_by(dropped.saturating_sub(self.dropped));
         self.dropped = dropped.max(self.dropped);

@@ -31,7 +31,7 @@ const TOPIC_PREFIX: &[u8] = b"metrics:";
 const METRICS_EVENT: &[u8] = b"metrics";
 
 /// Accepted periods in ns: 10 ms to 1 h. Wallaroo's period is 2 s.
-const PERIOD_NS: std::ops::RangeInclusive<u64> = 10_000_000..=3_600_000_000_000;
+pub(super) const PERIOD_NS: std::ops::RangeInclusive<u64> = 10_000_000..=3_600_000_000_000;
 
 /// Size of the last part of a metrics frame in bytes: the bins, minimum, maximum, period and period end.
 const COUNTS_BYTES: usize = 8 * (BINS + 4);
@@ -178,9 +178,13 @@ fn decode_metrics<'a>(app: &'a str, data: &'a [u8]) -> Result<Frame<'a>, RejectR
     rest.u32()?;
     let [name, category, worker, pipeline] = [rest.string()?, rest.string()?, rest.string()?, rest.string()?];
     let id = rest.u16()?;
-    let counts: [u8; 8 * BINS] = rest.array()?;
-    let counts = counts.as_chunks().0.iter().map(|count| u64::from_be_bytes(*count));
-    let histogram = Histogram::from_counts(Grid::WALLAROO, 0, counts).with_statistics(rest.u64()?, rest.u64()?, None);
+    let counts: &[u8; 8 * BINS] = rest.chunk()?;
+    let bins = counts.as_chunks().0;
+    let occupied = occupied(bins);
+    let first = occupied.start;
+    let counts = bins[occupied].iter().map(|count| u64::from_be_bytes(*count));
+    let histogram =
+        Histogram::from_counts(Grid::WALLAROO, first, counts).with_statistics(rest.u64()?, rest.u64()?, None);
     let (period_ns, end_ns) = (rest.u64()?, rest.u64()?);
     rest.end()?;
     check_times(period_ns, end_ns)?;
@@ -202,10 +206,14 @@ fn decode_metrics<'a>(app: &'a str, data: &'a [u8]) -> Result<Frame<'a>, RejectR
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], RejectReason> {
-        let (array, rest) = self.0.split_first_chunk().ok_or(RejectReason::BadLength)?;
+    fn chunk<const N: usize>(&mut self) -> Result<&'a [u8; N], RejectReason> {
+        let (chunk, rest) = self.0.split_first_chunk().ok_or(RejectReason::BadLength)?;
         self.0 = rest;
-        Ok(*array)
+        Ok(chunk)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], RejectReason> {
+        self.chunk().copied()
     }
 
     fn byte(&mut self) -> Result<u8, RejectReason> {

@@ -33,12 +33,30 @@ pub enum RejectReason {
     FrameTimeout,
     /// The announced length exceeds the limit. The connection is closed, because the start of the next frame is unknown.
     FrameTooLong,
+    /// An OTLP gauge, summary or sum that may decrease. It has no rate and no distribution, so it is not shown.
+    OtlpUnsupported,
+    /// An OTLP histogram whose unit is no time.
+    OtlpNotADuration,
+    /// An OTLP metric without aggregation temporality.
+    OtlpTemporality,
+    /// An OTLP data point whose buckets do not match its count or its bounds.
+    OtlpBadBuckets,
+    /// An OTLP sum that is negative, not a number, or missing.
+    OtlpBadValue,
+    /// An OTLP histogram with negative values. The other values of the data point are accepted.
+    OtlpNegative,
+    /// An OTLP data point that was received before.
+    OtlpDuplicate,
+    /// An OTLP data point that is older than the newest one of its stream.
+    OtlpOutOfOrder,
+    /// An OTLP data point of an interval that overlaps with another one.
+    OtlpOverlap,
     /// A line of StatsD has no name, value or type.
-    BadLine,
+    StatsdBadLine,
     /// A value or sample rate of StatsD is not a number in the allowed range.
-    BadValue,
+    StatsdBadValue,
     /// A metric of StatsD has a type that carries neither durations nor counts of events, such as a gauge.
-    UnsupportedType,
+    StatsdUnsupported,
     /// An event or service check of DogStatsD.
     StatsdEvent,
     /// A packet came from a network that producers may not use.
@@ -64,9 +82,18 @@ impl RejectReason {
             Self::Truncated => "truncated",
             Self::FrameTimeout => "frame_timeout",
             Self::FrameTooLong => "frame_too_long",
-            Self::BadLine => "bad_line",
-            Self::BadValue => "bad_value",
-            Self::UnsupportedType => "unsupported_type",
+            Self::OtlpUnsupported => "otlp_unsupported",
+            Self::OtlpNotADuration => "otlp_not_a_duration",
+            Self::OtlpTemporality => "otlp_temporality",
+            Self::OtlpBadBuckets => "otlp_bad_buckets",
+            Self::OtlpBadValue => "otlp_bad_value",
+            Self::OtlpNegative => "otlp_negative",
+            Self::OtlpDuplicate => "otlp_duplicate",
+            Self::OtlpOutOfOrder => "otlp_out_of_order",
+            Self::OtlpOverlap => "otlp_overlap",
+            Self::StatsdBadLine => "statsd_bad_line",
+            Self::StatsdBadValue => "statsd_bad_value",
+            Self::StatsdUnsupported => "statsd_unsupported",
             Self::StatsdEvent => "statsd_event",
             Self::ForbiddenNetwork => "forbidden_network",
         }

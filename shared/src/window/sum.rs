@@ -36,7 +36,7 @@ impl WindowSum {
         let part = self.part(histogram.grid(), first);
         part.histograms += 1;
         match histogram.sum_ns {
-            Some(sum_ns) => part.sum_ns = part.sum_ns.wrapping_add(sum_ns),
+            Some(sum_ns) => part.sum_ns += u128::from(sum_ns),
             None => part.without_sum += 1,
         }
         part.reserve(first, counts.len());
@@ -57,7 +57,7 @@ impl WindowSum {
             return;
         }
         match histogram.sum_ns {
-            Some(sum_ns) => part.sum_ns = part.sum_ns.wrapping_sub(sum_ns),
+            Some(sum_ns) => part.sum_ns -= u128::from(sum_ns),
             None => part.without_sum -= 1,
         }
         for (sum, &count) in part.counts[first - part.first..].iter_mut().zip(counts) {
@@ -101,7 +101,7 @@ impl Part {
 
     fn histogram(&self) -> Histogram {
         let counts = self.counts.iter().map(|&count| u64::try_from(count).unwrap_or(u64::MAX));
-        let sum_ns = (self.without_sum == 0).then_some(self.sum_ns);
+        let sum_ns = u64::try_from(self.sum_ns).ok().filter(|_| self.without_sum == 0);
         Histogram::from_counts(self.grid, self.first, counts).with_statistics(u64::MAX, 0, sum_ns)
     }
 }

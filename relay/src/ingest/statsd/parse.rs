@@ -49,26 +49,26 @@ impl<'a> Metric<'a> {
             return Err(RejectReason::StatsdEvent);
         }
         let line = std::str::from_utf8(line).map_err(|_| RejectReason::InvalidName)?;
-        let (name, rest) = line.split_once(':').ok_or(RejectReason::BadLine)?;
+        let (name, rest) = line.split_once(':').ok_or(RejectReason::StatsdBadLine)?;
         let mut fields = rest.split('|');
-        let (Some(values), Some(kind)) = (fields.next(), fields.next()) else { return Err(RejectReason::BadLine) };
+        let (Some(values), Some(kind)) = (fields.next(), fields.next()) else { return Err(RejectReason::StatsdBadLine) };
         if name.is_empty() || name.contains('|') || values.is_empty() {
-            return Err(RejectReason::BadLine);
+            return Err(RejectReason::StatsdBadLine);
         }
         let kind = match kind {
             "ms" => Kind::Timer,
             "h" | "d" => Kind::Distribution,
             "c" => Kind::Counter,
-            "" => return Err(RejectReason::BadLine),
-            _ => return Err(RejectReason::UnsupportedType),
+            "" => return Err(RejectReason::StatsdBadLine),
+            _ => return Err(RejectReason::StatsdUnsupported),
         };
         check_name(name.as_bytes())?;
         let mut metric = Metric { name, kind, rate: 1.0, values, tags: "" };
         for field in fields {
             if let Some(rate) = field.strip_prefix('@') {
-                let rate: f64 = rate.parse().map_err(|_| RejectReason::BadValue)?;
+                let rate: f64 = rate.parse().map_err(|_| RejectReason::StatsdBadValue)?;
                 if !(RATE_MIN..=1.0).contains(&rate) {
-                    return Err(RejectReason::BadValue);
+                    return Err(RejectReason::StatsdBadValue);
                 }
                 metric.rate = rate;
             } else if let Some(tags) = field.strip_prefix('#') {
@@ -88,8 +88,8 @@ impl<'a> Metric<'a> {
     /// The values, which are finite and not negative, or why a value is rejected.
     pub fn values(&self) -> impl Iterator<Item = Result<f64, RejectReason>> + 'a {
         self.values.split(':').map(|value| {
-            let value: f64 = value.parse().map_err(|_| RejectReason::BadValue)?;
-            if value.is_finite() && value >= 0.0 { Ok(value) } else { Err(RejectReason::BadValue) }
+            let value: f64 = value.parse().map_err(|_| RejectReason::StatsdBadValue)?;
+            if value.is_finite() && value >= 0.0 { Ok(value) } else { Err(RejectReason::StatsdBadValue) }
         })
     }
 
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn lines_that_carry_no_durations_or_counts_are_rejected() {
         for line in ["g:1|g", "g:+1|g", "u:id|s", "m:3|m"] {
-            check(line, "unsupported_type");
+            check(line, "statsd_unsupported");
         }
         check("_e{5,4}:title|text|p:low", "statsd_event");
         check("_sc|Redis connection|2|#env:dev", "statsd_event");
@@ -156,12 +156,12 @@ mod tests {
     #[test]
     fn malformed_lines_are_rejected() {
         for line in ["", "name", "name:1", ":1|c", "name:|c", "na|me:1|c", "x:1|"] {
-            check(line, "bad_line");
+            check(line, "statsd_bad_line");
         }
         for rate in ["0", "-0.5", "1.5", "nan", "x", "", "1e-7"] {
-            check(&format!("n:1|c|@{rate}"), "bad_value");
+            check(&format!("n:1|c|@{rate}"), "statsd_bad_value");
         }
-        check("n:-1:nan:inf:1x::2|ms", "n Timer 1 [bad_value bad_value bad_value bad_value bad_value 2] []");
+        check("n:-1:nan:inf:1x::2|ms", "n Timer 1 [statsd_bad_value statsd_bad_value statsd_bad_value statsd_bad_value statsd_bad_value 2] []");
         check("n\u{202e}:1|ms", "invalid_name");
         check(&format!("{}:1|ms", "n".repeat(256)), "name_too_long");
         assert_eq!(Metric::parse(b"\xff:1|ms"), Err(RejectReason::InvalidName));
