@@ -83,16 +83,13 @@ impl Aggregator {
         let Self { config, series_max, series: all, random, .. } = self;
         let unit = if metric.kind == Kind::Timer { Unit::Milliseconds } else { config.unit.into() };
         let mut counted = 0;
-        let mut histogram = match all.get_mut(&series) {
-            Some(histogram) => histogram,
-            None if all.len() >= *series_max => return Err(RejectReason::SeriesLimit),
-            None => {
-                let empty = if series.is_counter { Histogram::default() } else { Histogram::with_sum(Grid::FINEST) };
-                all.entry(series).or_insert(empty)
-            }
-        };
+        if all.len() >= *series_max && !all.contains_key(&series) {
+            return Err(RejectReason::SeriesLimit);
+        }
+        let empty = if series.is_counter { Histogram::default() } else { Histogram::with_sum(Grid::FINEST) };
+        let histogram = all.entry(series).or_insert(empty);
         for value in metric.values() {
-            match value.and_then(|value| record(&mut histogram, metric.kind, value, metric.rate, unit, random)) {
+            match value.and_then(|value| record(histogram, metric.kind, value, metric.rate, unit, random)) {
                 Ok(()) => counted += 1,
                 Err(reason) => counters.reject(reason),
             }
@@ -178,8 +175,7 @@ impl Aggregator {
 fn publish(hub: &Hub, app: &Arc<App>, all: Vec<(Series, Histogram)>, end_ns: u64) {
     let mut publisher = hub.publisher(app, end_ns);
     for (Series { app, worker, operation, is_counter, is_sampled }, histogram) in all {
-        let (category, pipeline) =
-            if is_counter { (THROUGHPUT, "") } else { (START_TO_END, operation.as_str()) };
+        let (category, pipeline) = if is_counter { (THROUGHPUT, "") } else { (START_TO_END, operation.as_str()) };
         let point = DataPoint {
             app: &app,
             name: &operation,

@@ -51,7 +51,9 @@ impl<'a> Metric<'a> {
         let line = std::str::from_utf8(line).map_err(|_| RejectReason::InvalidName)?;
         let (name, rest) = line.split_once(':').ok_or(RejectReason::StatsdBadLine)?;
         let mut fields = rest.split('|');
-        let (Some(values), Some(kind)) = (fields.next(), fields.next()) else { return Err(RejectReason::StatsdBadLine) };
+        let (Some(values), Some(kind)) = (fields.next(), fields.next()) else {
+            return Err(RejectReason::StatsdBadLine);
+        };
         if name.is_empty() || name.contains('|') || values.is_empty() {
             return Err(RejectReason::StatsdBadLine);
         }
@@ -161,7 +163,10 @@ mod tests {
         for rate in ["0", "-0.5", "1.5", "nan", "x", "", "1e-7"] {
             check(&format!("n:1|c|@{rate}"), "statsd_bad_value");
         }
-        check("n:-1:nan:inf:1x::2|ms", "n Timer 1 [statsd_bad_value statsd_bad_value statsd_bad_value statsd_bad_value statsd_bad_value 2] []");
+        check(
+            "n:-1:nan:inf:1x::2|ms",
+            "n Timer 1 [statsd_bad_value statsd_bad_value statsd_bad_value statsd_bad_value statsd_bad_value 2] []",
+        );
         check("n\u{202e}:1|ms", "invalid_name");
         check(&format!("{}:1|ms", "n".repeat(256)), "name_too_long");
         assert_eq!(Metric::parse(b"\xff:1|ms"), Err(RejectReason::InvalidName));

@@ -43,11 +43,12 @@ impl Sockets {
     /// # Errors
     /// Fails if a socket cannot be opened, for example because another process uses its address.
     pub fn bind(config: &Statsd) -> anyhow::Result<Self> {
-        let udp = config.udp.map(|address| {
-            bind_udp(address).with_context(|| format!("cannot receive StatsD over UDP on {address}"))
-        });
+        let udp = config
+            .udp
+            .map(|address| bind_udp(address).with_context(|| format!("cannot receive StatsD over UDP on {address}")));
         let unix = config.socket.as_deref().map(|path| {
-            BoundPath::bind(path).with_context(|| format!("cannot receive StatsD on the Unix socket {}", path.display()))
+            BoundPath::bind(path)
+                .with_context(|| format!("cannot receive StatsD on the Unix socket {}", path.display()))
         });
         Ok(Self { udp: udp.transpose()?, unix: unix.transpose()? })
     }

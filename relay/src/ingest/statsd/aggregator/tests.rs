@@ -34,12 +34,17 @@ impl Test {
 
     /// The series with values, as `app|worker|operation kind count`.
     fn series(&self) -> Vec<String> {
-        let mut lines: Vec<String> = self.aggregator.series.iter().map(|(series, histogram)| {
-            let Series { app, worker, operation, is_counter, is_sampled } = series;
-            let kind = if *is_counter { "counter" } else { "timer" };
-            let sampled = if *is_sampled { " sampled" } else { "" };
-            format!("{app}|{worker}|{operation} {kind}{sampled} {}", histogram.count())
-        }).collect();
+        let mut lines: Vec<String> = self
+            .aggregator
+            .series
+            .iter()
+            .map(|(series, histogram)| {
+                let Series { app, worker, operation, is_counter, is_sampled } = series;
+                let kind = if *is_counter { "counter" } else { "timer" };
+                let sampled = if *is_sampled { " sampled" } else { "" };
+                format!("{app}|{worker}|{operation} {kind}{sampled} {}", histogram.count())
+            })
+            .collect();
         lines.sort();
         lines
     }
@@ -67,12 +72,15 @@ fn tags_select_application_worker_and_operation() {
 
 #[test]
 fn timers_counters_and_sampled_values_are_series_of_their_own() {
-    check("a:1|ms\na:2|h\na:3|c\na:4|ms|@0.5\na:5|c|@0.5", &[
-        "statsd|192.0.2.7|a counter 3",
-        "statsd|192.0.2.7|a counter sampled 10",
-        "statsd|192.0.2.7|a timer 2",
-        "statsd|192.0.2.7|a timer sampled 2",
-    ]);
+    check(
+        "a:1|ms\na:2|h\na:3|c\na:4|ms|@0.5\na:5|c|@0.5",
+        &[
+            "statsd|192.0.2.7|a counter 3",
+            "statsd|192.0.2.7|a counter sampled 10",
+            "statsd|192.0.2.7|a timer 2",
+            "statsd|192.0.2.7|a timer sampled 2",
+        ],
+    );
 }
 
 #[test]
@@ -167,7 +175,9 @@ fn a_flush_publishes_each_series_once() {
         })
         .map(|entry| (entry.key.category, entry.key.pipeline, entry.key.name, entry.provenance.source))
         .collect();
-    let owned = |[category, pipeline, name]: [&str; 3]| (category.to_owned(), pipeline.to_owned(), name.to_owned(), Source::Statsd);
+    let owned = |[category, pipeline, name]: [&str; 3]| {
+        (category.to_owned(), pipeline.to_owned(), name.to_owned(), Source::Statsd)
+    };
     assert_eq!(series, [["start-to-end", "a", "a"], ["throughput", "", "c"]].map(owned));
     assert!(test.hub.own_app("shop").is_some());
 }
