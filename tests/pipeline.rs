@@ -11,6 +11,7 @@
 //! - `commands`: exit codes, `joey tap`, and stopping the relay.
 //! - `reach`: how the command line connects to a relay, and what it prints if it cannot.
 //! - `output`: what the command line and `/metrics` print.
+//! - `statsd`: StatsD from a client library, over UDP and Unix datagrams.
 //! - `examples`: the programs in `examples/`.
 
 #[path = "pipeline/auth.rs"]
@@ -29,6 +30,8 @@ mod numbers;
 mod output;
 #[path = "pipeline/reach.rs"]
 mod reach;
+#[path = "pipeline/statsd.rs"]
+mod statsd;
 #[path = "pipeline/streams.rs"]
 mod streams;
 #[path = "pipeline/time.rs"]
