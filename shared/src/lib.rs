@@ -6,7 +6,7 @@
 //!
 //! The modules, in the order in which data flows through them:
 //!
-//! 1. [`histogram`]: 65 power-of-two bins; record, merge, quantile.
+//! 1. [`histogram`]: base-2 exponential bins with a scale; record, merge, quantile.
 //! 2. [`series`]: the names of a series, valid names, and the topics that a viewer can subscribe to.
 //! 3. [`wire`]: the protocol `joey.v1`, specified in `shared/README.md`. [`stream`]: its transport without a WebSocket.
 //! 4. [`view`]: the views that a series belongs to.

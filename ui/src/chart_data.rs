@@ -41,9 +41,14 @@ pub fn timeline(
     }
     let mut columns: Vec<Column> = Vec::new();
     let mut previous = from.saturating_sub(1);
-    window.for_each_column(from..=to, |second, width, bins| {
+    window.for_each_column(from..=to, |second, width, histogram| {
         let width = period_seconds.max(width).min(second.saturating_sub(previous)).max(1);
-        columns.push(Column { second, width, bins: *bins });
+        // The bins of the window are the coarsest of all its periods.
+        let histogram =
+            if histogram.grid() == total.grid() { histogram.clone() } else { histogram.in_grid(total.grid()) };
+        let sum_ns = histogram.sum_ns;
+        let histogram = histogram.with_statistics(u64::MAX, 0, sum_ns);
+        columns.push(Column { second, width, histogram });
         previous = second;
     });
     Some(Timeline {

@@ -108,6 +108,8 @@ fn key_of(section: &str, names: &[String]) -> Option<ViewKey> {
             key(Kind::StartToEndByWorker, Some(pipeline), Some(worker), None)
         }
         ("node-ingress-egress", [worker]) => key(Kind::NodeIngressEgress, None, Some(worker), None),
+        // The total of an instance over its spans.
+        ("node-ingress-egress", [worker, name]) => key(Kind::NodeIngressEgress, None, Some(worker), Some(name)),
         ("node-ingress-egress-by-pipeline", [pipeline, worker]) => {
             key(Kind::NodeIngressEgressByPipeline, Some(pipeline), Some(worker), None)
         }
@@ -116,6 +118,7 @@ fn key_of(section: &str, names: &[String]) -> Option<ViewKey> {
             key(Kind::ComputationByWorker, Some(pipeline), Some(worker), Some(name))
         }
         ("pipeline-ingestion", [pipeline, name]) => key(Kind::PipelineIngestion, Some(pipeline), None, Some(name)),
+        ("throughput", [name]) => key(Kind::Throughput, None, None, Some(name)),
         ("other", [category, name]) => key(Kind::Other(category.clone()), None, None, Some(name)),
         _ => None,
     }
@@ -225,6 +228,8 @@ mod tests {
             key(Kind::StartToEnd, some(a), None, None);
             key(Kind::StartToEndByWorker, some(a), some(b), None);
             key(Kind::NodeIngressEgress, None, some(a), None);
+            key(Kind::NodeIngressEgress, None, some(a), some(b));
+            key(Kind::Throughput, None, None, some(a));
             key(Kind::NodeIngressEgressByPipeline, some(a), some(b), None);
             key(Kind::Computation, None, None, some(a));
             key(Kind::ComputationByWorker, some(a), some(b), some(a));

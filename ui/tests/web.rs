@@ -5,8 +5,9 @@
 #![cfg(target_arch = "wasm32")]
 #![allow(clippy::unwrap_used, reason = "Clippy does not recognise the helpers of tests")]
 
-use joey_shared::histogram::Histogram;
+use joey_shared::histogram::{Grid, Histogram};
 use joey_shared::series::{COMPUTATION, SeriesKey};
+use joey_shared::store::AppStore;
 use joey_shared::view::ViewKey;
 use joey_shared::wire::{
     AppEntry, BatchHead, Hello, SeriesEntry, ServerMessage, Subscribed, Update, UpdatesWriter, VERSION,
@@ -168,4 +169,42 @@ async fn the_address_bar_leads_to_pages_of_any_name() {
     sleep(60).await;
     drop(handle);
     stage.remove();
+}
+
+#[wasm_bindgen_test]
+fn five_minutes_of_a_thousand_fine_views_fit_into_64_megabytes() {
+    // A quarter of the views; the rest takes as much.
+    const VIEWS: u32 = 250;
+    let histogram = |second: u64| {
+        let mut histogram = Histogram::with_sum(Grid::FINEST);
+        // 40 bins, of which five are far from the others.
+        for bin in (160..195_u64).chain([200, 207, 215, 231, 250]) {
+            histogram.add(bin as usize, 1 + (bin * 7 + second) % 150);
+        }
+        histogram.set_bounds();
+        histogram.sum_ns = Some(2_000 * 8_123_456);
+        histogram
+    };
+    let entry = |number: u32| {
+        let [category, pipeline, worker] = ["x", "", "w"].map(str::to_owned);
+        SeriesEntry::new(number, 0, SeriesKey { category, pipeline, worker, name: number.to_string() })
+    };
+    let mut store = AppStore::default();
+    store.announce(1, &(0..VIEWS).map(entry).collect::<Vec<_>>());
+    let pages_before = core::arch::wasm32::memory_size::<0>();
+    for second in 1..=300 {
+        for series in 0..VIEWS {
+            let seq = second * u64::from(VIEWS) + u64::from(series);
+            let histogram = histogram(second + u64::from(series));
+            store.apply(
+                1,
+                &Update { seq, series, period_ns: S, end_ns: second * S, offset_ns: 0, histogram },
+                second * S,
+            );
+        }
+    }
+    let bytes = (core::arch::wasm32::memory_size::<0>() - pages_before) * 65_536;
+    let total = store.histogram(0);
+    assert_eq!((total.grid(), total.occupied().count()), (Grid::FINEST, 40));
+    assert!(bytes <= (64 << 20) / 4, "{bytes} bytes");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use joey_shared::histogram::Histogram;
+use joey_shared::histogram::{Grid, Histogram, Unit};
 use joey_shared::series::{COMPUTATION, SeriesKey, Topic};
 use joey_shared::viewer::Viewer as Client;
 use joey_shared::wire::{ClientMessage, SeriesEntry, ServerMessage, Start, Update};

@@ -1,10 +1,13 @@
 //! The share of events by latency, with the bins of the original Metrics UI.
 //!
+//! Its bins are powers of two of a nanosecond. A histogram whose bins are finer is folded to powers of two. If they are those of
+//! another unit, each bar ends at the nearest edge, and its label says where.
+//!
 //! The bars are horizontal, so that a label and a number fit beside each at any width. They do not overlap and add up to 100
 //! percent.
 
 use joey_shared::format;
-use joey_shared::histogram::{BINS, Histogram, bin_high, bin_low};
+use joey_shared::histogram::{Grid, Histogram};
 
 use super::{Anchor, Ink, Rect, Shape, Size};
 
@@ -25,18 +28,52 @@ impl BinSet {
     pub const CHOICES: [(Self, &'static str); 3] =
         [(Self::Default, "default"), (Self::Demo, "demo"), (Self::All, "all")];
 
-    /// The upper bounds of the bars as powers of two.
-    fn bounds(self, histogram: &Histogram) -> Vec<usize> {
-        match self {
-            Self::Default => vec![0, 10, 19, 20, 21, 22, 23, 24, 25, 26, 27, 30, 64],
-            Self::Demo => vec![10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 64],
+    /// The last bins of the bars of `histogram`, which has the grid of [`folded`](Self::folded).
+    fn last_bins(self, histogram: &Histogram) -> Vec<usize> {
+        let bounds: &[u32] = match self {
+            Self::Default => &[0, 10, 19, 20, 21, 22, 23, 24, 25, 26, 27, 30, 64],
+            Self::Demo => &[10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30, 64],
             Self::All => {
-                let mut occupied = histogram.occupied().map(|(bin, _)| bin);
-                let Some(lowest) = occupied.next() else { return Vec::new() };
-                (lowest..=occupied.last().unwrap_or(lowest)).collect()
+                let (first, counts) = histogram.span();
+                return (first..first + counts.len()).collect();
+            }
+        };
+        bounds.iter().map(|&bound| last_bin(histogram.grid(), bound)).collect()
+    }
+
+    /// The grid of the bars.
+    fn grid(self, histogram: &Histogram) -> Grid {
+        let (grid, (first, counts)) = (histogram.grid(), histogram.span());
+        let bars = |folded: &Grid| {
+            let last = first + counts.len().saturating_sub(1);
+            grid.folded_bin(last, folded.scale()) - grid.folded_bin(first, folded.scale()) + 1
+        };
+        let is_readable = |folded: &Grid| bars(folded) <= BARS_MAX;
+        match self {
+            Self::Default | Self::Demo => grid.folded(0),
+            Self::All => {
+                (0..=grid.scale()).rev().map(|scale| grid.folded(scale)).find(is_readable).unwrap_or(grid.folded(0))
             }
         }
     }
+
+    /// The number of the histogram's bins in a bar, if the bars would be too many otherwise.
+    #[must_use]
+    pub fn bins_per_bar(self, histogram: &Histogram) -> Option<u32> {
+        let folded = histogram.grid().scale() - self.grid(histogram).scale();
+        (self == Self::All && folded > 0).then(|| 1 << folded)
+    }
+}
+
+/// Maximum number of bars with one bin each. More are not readable.
+const BARS_MAX: usize = 40;
+
+/// The bin whose upper edge is the nearest to `2^bound` ns, on a logarithmic scale.
+fn last_bin(grid: Grid, bound: u32) -> usize {
+    let Some(ns) = 1_u64.checked_shl(bound) else { return grid.bins() - 1 };
+    let bin = grid.bin_of(ns);
+    let is_below_middle = u128::from(ns).pow(2) < u128::from(grid.low(bin)) * grid.high(bin);
+    if is_below_middle { bin - 1 } else { bin }
 }
 
 /// One bar.
@@ -44,7 +81,7 @@ impl BinSet {
 pub struct Bar {
     /// The lower bound in ns, inclusive.
     pub low: u64,
-    /// The upper bound in ns, exclusive; at most `2^64`.
+    /// The upper bound in ns, exclusive.
     pub high: u128,
     /// The label.
     pub label: String,
@@ -61,22 +98,26 @@ pub struct Bar {
 pub fn bars(histogram: &Histogram, set: BinSet) -> Vec<Bar> {
     let total = histogram.count();
     let percent = |count: u128| if total == 0 { 0.0 } else { count as f64 / total as f64 * 100.0 };
+    let folded = histogram.in_grid(set.grid(histogram));
+    let grid = folded.grid();
     let (mut from, mut seen) = (0, 0);
     let mut bars = Vec::new();
-    for bound in set.bounds(histogram) {
+    for last in set.last_bins(&folded) {
         if set == BinSet::All {
-            from = bound;
+            from = last;
         }
-        let count = histogram.bins[from..=bound].iter().map(|&count| u128::from(count)).sum();
+        let count = (from..=last).map(|bin| u128::from(folded.count_at(bin))).sum();
         seen += count;
-        let (low, high) = (bin_low(from), bin_high(bound));
-        let label = match bound {
-            0 => "0\u{2009}ns".to_owned(),
-            64 => format!("≥ {}", format::duration(low.into()).thin()),
-            _ => format!("< {}", format::duration(high).thin()),
+        let (low, high) = (grid.low(from), grid.high(last));
+        let label = if last == 0 {
+            "0\u{2009}ns".to_owned()
+        } else if last == grid.bins() - 1 {
+            format!("≥ {}", format::duration(low.into()).thin())
+        } else {
+            format!("< {}", format::duration(high).thin())
         };
         bars.push(Bar { low, high, label, count, percent: percent(count), cumulative_percent: percent(seen) });
-        from = (bound + 1).min(BINS - 1);
+        from = (last + 1).min(grid.bins() - 1);
     }
     bars
 }
@@ -143,14 +184,21 @@ pub fn draw(bars: &[Bar], size: Size) -> Vec<Shape> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use joey_shared::histogram::Unit;
 
     /// The counts of the example frame in Wallaroo's documentation of its protocol.
     fn golden() -> Histogram {
         let mut histogram = Histogram::default();
         for (bin, count) in [(6, 57_306), (7, 505), (8, 4), (9, 7), (12, 2), (14, 17)] {
-            histogram.bins[bin] = count;
+            histogram.add(bin, count);
         }
         histogram
+    }
+
+    /// `bins` bins of scale 3 from 1 ms on, with `count` events each.
+    fn fine(unit: Unit, bins: usize, count: u64) -> Histogram {
+        let grid = Grid::new(3, unit).unwrap();
+        Histogram::from_counts(grid, grid.bin_of(1_000_000), vec![count; bins])
     }
 
     /// The shares of the golden frame by upper bound, to four decimals, without the empty ones.
@@ -176,11 +224,16 @@ mod tests {
 
     #[test]
     fn bars_do_not_overlap_and_add_up() {
-        for (set, _) in BinSet::CHOICES {
-            let bars = bars(&golden(), set);
-            assert_eq!(bars.iter().map(|bar| bar.count).sum::<u128>(), 57_841);
-            assert!((bars.last().unwrap().cumulative_percent - 100.0).abs() < 1e-9);
-            assert!(bars.windows(2).all(|pair| pair[0].high == u128::from(pair[1].low)));
+        for unit in Unit::ALL {
+            let fine = fine(unit, 1, 57_841);
+            for (set, _) in BinSet::CHOICES {
+                for histogram in [&golden(), &fine, &Histogram::from_counts(fine.grid(), 0, [1; 513])] {
+                    let bars = bars(histogram, set);
+                    assert_eq!(bars.iter().map(|bar| bar.count).sum::<u128>(), histogram.count());
+                    assert!((bars.last().unwrap().cumulative_percent - 100.0).abs() < 1e-9);
+                    assert!(bars.windows(2).all(|pair| pair[0].high == u128::from(pair[1].low)));
+                }
+            }
         }
         assert!(bars(&Histogram::default(), BinSet::All).is_empty());
         assert!(bars(&Histogram::default(), BinSet::Demo).iter().all(|bar| bar.percent == 0.0));
@@ -192,6 +245,44 @@ mod tests {
             bars(&golden(), BinSet::Default).into_iter().map(|bar| bar.label.replace('\u{2009}', " ")).collect();
         assert_eq!(labels[..3], ["0 ns", "< 1.02 µs", "< 524 µs"]);
         assert_eq!(labels[12], "≥ 1.07 s");
+    }
+
+    #[test]
+    fn a_fine_histogram_has_the_same_bars_as_a_coarse_one() {
+        let mut coarse = Histogram::default();
+        let mut fine = Histogram::new(Grid::FINEST);
+        for ns in [0, 3, 700, 300_000, 1_048_576, 5_000_000, 40_000_000, 9_000_000_000] {
+            coarse.record(ns);
+            fine.record(ns);
+        }
+        for set in [BinSet::Default, BinSet::Demo] {
+            assert_eq!(bars(&fine, set), bars(&coarse, set));
+        }
+    }
+
+    #[test]
+    fn bars_of_another_unit_end_at_its_own_edges() {
+        let seconds = bars(&fine(Unit::Seconds, 8, 1), BinSet::Default);
+        let labels: Vec<String> = seconds.iter().map(|bar| bar.label.replace('\u{2009}', " ")).collect();
+        assert_eq!(labels[..4], ["0 ns", "< 954 ns", "< 488 µs", "< 977 µs"]);
+        assert_eq!(labels[11..], ["< 1.00 s", "≥ 1.00 s"]);
+        // The bin of 1 ms starts at 1/1024 s. It and the next seven end at 1/512 s, 1.95 ms.
+        let counts: Vec<u128> = seconds.iter().map(|bar| bar.count).collect();
+        assert_eq!(counts, [0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn too_many_bars_are_folded() {
+        for (bins, bars_shown, bins_per_bar) in
+            [(40, 40, None), (41, 21, Some(2)), (100, 25, Some(4)), (350, 44, Some(8))]
+        {
+            let histogram = fine(Unit::Nanoseconds, bins, 1);
+            let bars = bars(&histogram, BinSet::All);
+            assert_eq!(BinSet::All.bins_per_bar(&histogram), bins_per_bar, "{bins}");
+            assert!(bars.len().abs_diff(bars_shown) <= 1, "{} bars for {bins} bins", bars.len());
+            assert_eq!(BinSet::Default.bins_per_bar(&histogram), None);
+        }
+        assert_eq!(BinSet::All.bins_per_bar(&golden()), None);
     }
 
     #[test]

@@ -5,8 +5,9 @@
 
 pub mod bar_chart;
 pub mod canvas;
-pub mod percentile_curve;
 pub mod heatmap;
+pub mod latency_axis;
+pub mod percentile_curve;
 pub mod scale;
 pub mod sparkline;
 pub mod timeline;

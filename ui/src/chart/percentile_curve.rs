@@ -1,12 +1,12 @@
 //! The percentile curve: latency by percentile.
 //!
 //! The axis is the number of nines (`1 / (1 - q)` on a logarithmic scale, as in HdrHistogram), which gives the tail enough room.
-//! Each bin is twice as wide as the one before, so the curve consists of steps with a band: the value is within the band, and the
-//! band's upper edge is its bound.
+//! The position of a value within its bin is unknown, so the curve consists of steps with a band: the value is within the band, and
+//! the band's upper edge is its bound.
 
-use joey_shared::histogram::{Histogram, bin_high, bin_low, bin_of};
+use joey_shared::histogram::Histogram;
 
-use super::heatmap::visible_bins;
+use super::latency_axis::{log2, visible_range};
 use super::scale::{Scale, duration_ticks, nines};
 use super::{Anchor, Ink, Rect, Shape, Size};
 
@@ -29,17 +29,13 @@ struct Step {
 /// The steps of `histogram`, ascending.
 fn steps(histogram: &Histogram) -> Vec<Step> {
     let count = histogram.count() as f64;
-    let extremes = histogram.extremes();
     let mut seen = 0_u128;
     let step = |(bin, events): (usize, u64)| {
         let from = seen as f64 / count;
         seen += u128::from(events);
         // As for quantiles, the recorded minimum and maximum narrow the bins that contain them.
-        let low = extremes.map(|(min, _)| min).filter(|min| bin_of(*min) == bin).unwrap_or_else(|| bin_low(bin));
-        let high =
-            extremes.map(|(_, max)| max).filter(|max| bin_of(*max) == bin).map_or_else(|| bin_high(bin), u128::from);
-        let log2 = |ns: f64| if ns < 1.0 { -1.0 } else { ns.log2() };
-        Step { from, to: seen as f64 / count, low: log2(low as f64), high: log2(high as f64) }
+        let range = histogram.range_of(bin);
+        Step { from, to: seen as f64 / count, low: log2(range.low.into()), high: log2(range.high) }
     };
     histogram.occupied().map(step).collect()
 }
@@ -56,8 +52,8 @@ pub fn draw(histogram: &Histogram, size: Size) -> Vec<Shape> {
     let count = histogram.count() as f64;
     let known = if count > 0.0 { count.log10() } else { 0.0 };
     let x = Scale { from: 0.0, to: (known + 0.3).max(NINES.0 + 0.2).min(NINES.1), start: plot.x, end: plot.right() };
-    let (low, high) = visible_bins(histogram);
-    let y = Scale { from: low as f64 - 1.0, to: high as f64, start: plot.bottom(), end: plot.y };
+    let range = visible_range(histogram);
+    let y = Scale { from: range.low, to: range.high, start: plot.bottom(), end: plot.y };
     let mut list = Vec::new();
     for (log2, label) in duration_ticks(y.from, y.to, (plot.height / 26.0) as usize) {
         list.push(Shape::hairline(Ink::Grid, [plot.x, y.at(log2)], [plot.right(), y.at(log2)]));
@@ -96,14 +92,14 @@ pub fn draw(histogram: &Histogram, size: Size) -> Vec<Shape> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use joey_shared::histogram::{Grid, Unit};
 
     const SIZE: Size = Size { width: 600.0, height: 300.0 };
 
     fn histogram_of(counts: &[(u64, u64)]) -> Histogram {
         let mut histogram = Histogram::default();
         for &(ns, count) in counts {
-            histogram.record(ns);
-            histogram.bins[bin_of(ns)] += count - 1;
+            histogram.record_many(ns, count);
         }
         histogram
     }
@@ -116,6 +112,17 @@ mod tests {
     }
 
     #[test]
+    fn steps_of_a_fine_scale_end_at_the_edges_of_their_bins() {
+        let grid = Grid::new(3, Unit::Seconds).unwrap();
+        let steps = steps(&Histogram::from_counts(grid, grid.bin_of_index(-8), [3, 1]));
+        let half_second = 0.5e9_f64.log2();
+        for (step, edge) in steps.iter().zip([0.0, 0.125]) {
+            assert!((step.low - half_second - edge).abs() < 1e-6 && (step.high - step.low - 0.125).abs() < 1e-6);
+        }
+        assert_eq!((steps[0].to, steps[1].to), (0.75, 1.0));
+    }
+
+    #[test]
     fn percentiles_with_too_few_events_are_hatched() {
         let hatched =
             |count| draw(&histogram_of(&[(40, count)]), SIZE).iter().any(|draw| matches!(draw, Shape::Hatched(_)));
@@ -125,8 +132,9 @@ mod tests {
 
     #[test]
     fn empty_and_full_histograms_can_be_drawn() {
-        let full = Histogram { bins: [u64::MAX; 65], ..Histogram::default() };
-        for histogram in [Histogram::default(), full, histogram_of(&[(0, 1)])] {
+        let full =
+            [Grid::WALLAROO, Grid::FINEST].map(|grid| Histogram::from_counts(grid, 0, vec![u64::MAX; grid.bins()]));
+        for histogram in full.into_iter().chain([Histogram::default(), histogram_of(&[(0, 1)])]) {
             for size in [SIZE, Size { width: 0.0, height: 0.0 }] {
                 drop(draw(&histogram, size));
             }

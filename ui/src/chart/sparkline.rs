@@ -1,7 +1,8 @@
-//! The small charts in table rows: the rate over the window, and the histogram over the bins of the whole table.
+//! The small charts in table rows: the rate over the window, and the histogram over the latencies of the whole table.
 
-use joey_shared::histogram::{BINS, Histogram, Quantile, bin_of};
+use joey_shared::histogram::{Histogram, Quantile};
 
+use super::latency_axis::LatencyRange;
 use super::scale::Scale;
 use super::{Ink, Rect, Shape, Size};
 use crate::statistics::RateSeries;
@@ -27,47 +28,46 @@ pub fn rate(rates: &RateSeries, from: u64, to: u64, size: Size) -> Vec<Shape> {
     list
 }
 
-/// The histogram over bins `low..=high`, with a mark at the upper bound of its 99th percentile.
+/// The histogram over the latencies of `axis`, with a mark at the upper edge of the bin of its 99th percentile.
 ///
 /// Heights are square roots of shares, because linear bars would hide the tail.
 #[must_use]
-pub fn histogram(histogram: &Histogram, low: usize, high: usize, size: Size) -> Vec<Shape> {
-    let baseline = size.height - 1.0;
+pub fn histogram(histogram: &Histogram, axis: LatencyRange, size: Size) -> Vec<Shape> {
+    let (baseline, grid) = (size.height - 1.0, histogram.grid());
     let mut list = vec![Shape::hairline(Ink::Grid, [0.0, baseline], [size.width, baseline])];
-    let bins = high.saturating_sub(low) + 1;
-    let step = size.width / bins as f64;
-    let most = histogram.bins.iter().copied().max().unwrap_or(0) as f64;
+    let x = Scale { from: axis.low, to: axis.high, start: 0.0, end: size.width };
+    let most = histogram.occupied().map(|(_, count)| count).max().unwrap_or(0) as f64;
     let rects: Vec<Rect> = histogram
         .occupied()
-        .filter(|(bin, _)| (low..=high).contains(bin))
-        .map(|(bin, count)| {
+        .map(|(bin, count)| (LatencyRange::of_bin(grid, bin), count))
+        .filter(|(range, _)| range.low >= axis.low && range.high <= axis.high)
+        .map(|(range, count)| {
             let height = ((count as f64 / most).sqrt() * (size.height - 3.0)).max(1.5);
-            let gap = if step > 3.0 { 1.0 } else { 0.0 };
-            Rect { x: (bin - low) as f64 * step, y: baseline - height, width: (step - gap).max(1.0), height }
+            let (start, end) = (x.at(range.low), x.at(range.high));
+            let gap = if end - start > 3.0 { 1.0 } else { 0.0 };
+            Rect { x: start, y: baseline - height, width: (end - start - gap).max(1.0), height }
         })
         .collect();
     list.push(Shape::Rects { ink: Ink::Bar, rects });
     if let Some(range) = histogram.quantile(Quantile::P99) {
-        let bin = bin_of(range.low).clamp(low, high);
-        let x = (bin + 1 - low) as f64 * step;
-        list.push(Shape::hairline(Ink::Cross, [x.min(size.width - 1.0), 0.0], [x.min(size.width - 1.0), baseline]));
+        let edge = LatencyRange::of_bin(grid, grid.bin_of(range.low)).high.clamp(axis.low, axis.high);
+        let at = x.at(edge).min(size.width - 1.0);
+        list.push(Shape::hairline(Ink::Cross, [at, 0.0], [at, baseline]));
     }
     list
 }
 
-/// The first and last bin with counts in any of the histograms.
+/// The axis for all of the histograms. Their bins may have different edges.
 #[must_use]
-pub fn common_bin_range<'a>(histograms: impl IntoIterator<Item = &'a Histogram>) -> Option<(usize, usize)> {
-    let mut seen = [false; BINS];
-    for histogram in histograms {
-        histogram.occupied().for_each(|(bin, _)| seen[bin] = true);
-    }
-    Some((seen.iter().position(|&seen| seen)?, seen.iter().rposition(|&seen| seen)?))
+pub fn common_axis<'a>(histograms: impl IntoIterator<Item = &'a Histogram>) -> LatencyRange {
+    let ranges = histograms.into_iter().filter_map(LatencyRange::around);
+    ranges.reduce(LatencyRange::union).unwrap_or(LatencyRange::EMPTY)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use joey_shared::histogram::{Grid, Unit};
 
     const SIZE: Size = Size { width: 100.0, height: 20.0 };
 
@@ -81,18 +81,38 @@ mod tests {
         assert_eq!(rate(&RateSeries::default(), 0, 0, SIZE).len(), 1);
     }
 
+    /// The bars of a histogram.
+    fn bars(of: &Histogram, axis: LatencyRange) -> Vec<Rect> {
+        match &histogram(of, axis, SIZE)[1] {
+            Shape::Rects { rects, .. } => rects.clone(),
+            other => panic!("{other:?} instead of bars"),
+        }
+    }
+
     #[test]
-    fn small_histograms_share_their_bins() {
+    fn small_histograms_share_their_axis() {
         let of = |ns: u64| {
             let mut histogram = Histogram::default();
             histogram.record(ns);
             histogram
         };
         let all = [of(5), of(1_000)];
-        assert_eq!(common_bin_range(&all), Some((3, 10)));
-        assert_eq!(common_bin_range([]), None);
-        let Shape::Rects { rects, .. } = &histogram(&all[1], 3, 10, SIZE)[1] else { panic!("no bars") };
-        assert!((rects[0].x - 87.5).abs() < 1e-9);
-        drop(histogram(&Histogram::default(), 0, 0, Size { width: 0.0, height: 0.0 }));
+        let axis = common_axis(&all);
+        assert_eq!(axis, LatencyRange { low: 1.0, high: 11.0 });
+        assert_eq!(common_axis([]), LatencyRange::EMPTY);
+        assert_eq!((bars(&all[0], axis)[0].x, bars(&all[1], axis)[0].x), (10.0, 80.0));
+        drop(histogram(&Histogram::default(), axis, Size { width: 0.0, height: 0.0 }));
+    }
+
+    #[test]
+    fn histograms_of_different_scales_and_units_share_an_axis() {
+        let seconds = Grid::new(3, Unit::Seconds).unwrap();
+        let fine = Histogram::from_counts(seconds, seconds.bin_of(1_500_000), [4]);
+        let mut coarse = Histogram::default();
+        coarse.record_many(1_500_000, 4);
+        let axis = common_axis([&fine, &coarse]);
+        let (fine, coarse) = (bars(&fine, axis)[0], bars(&coarse, axis)[0]);
+        assert!(fine.width < coarse.width / 5.0);
+        assert!(fine.x >= coarse.x && fine.right() <= coarse.right() + 1.0, "{fine:?} {coarse:?}");
     }
 }

@@ -146,21 +146,19 @@ impl Timeline {
 pub(crate) mod tests {
     use super::*;
     use crate::time_format::UtcOffsets;
-    use joey_shared::histogram::{BINS, Histogram};
+    use joey_shared::histogram::{Grid, Histogram};
 
     /// Ten seconds with a period of two, at one o'clock UTC.
     pub(crate) fn timeline() -> Timeline {
-        let column = |second, bin: usize, count| {
-            let mut bins = [0; BINS];
-            bins[bin] = count;
-            Column { second, width: 2, bins }
+        let column = |second, bin, count| Column {
+            second,
+            width: 2,
+            histogram: Histogram::from_counts(Grid::WALLAROO, bin, [count]),
         };
         let columns = vec![column(3_602, 10, 5), column(3_604, 12, 900), column(3_608, 10, 1)];
         let mut total = Histogram::default();
         for column in &columns {
-            for (sum, count) in total.bins.iter_mut().zip(column.bins) {
-                *sum += count;
-            }
+            total.merge(&column.histogram);
         }
         Timeline {
             from: 3_601,

@@ -1,6 +1,6 @@
 //! The data and the layout of a timeline, for the timeline and its heatmap.
 
-use joey_shared::histogram::{BINS, Histogram};
+use joey_shared::histogram::Histogram;
 
 use super::{Rect, Size};
 use crate::statistics::RateSeries;
@@ -44,8 +44,8 @@ pub struct Column {
     pub second: u64,
     /// Its width in seconds.
     pub width: u64,
-    /// The counts.
-    pub bins: [u64; BINS],
+    /// Its counts, in the bins of the window's histogram. They have no minimum and maximum.
+    pub histogram: Histogram,
 }
 
 /// The layout of the chart.

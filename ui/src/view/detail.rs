@@ -73,6 +73,7 @@ fn Heading(app: AppName, key: ViewKey) -> impl IntoView {
         Kind::PipelineIngestion => {
             ("Ingestion, counts only", vec![HeadingPart::Name(name), HeadingPart::Word("of"), pipeline_link()])
         }
+        Kind::Throughput => ("Counter", vec![HeadingPart::Name(name)]),
         Kind::Other(category) => (category.as_str(), vec![HeadingPart::Name(name)]),
     };
     let part = |part| match part {
@@ -105,7 +106,7 @@ fn related_listings(key: &ViewKey) -> Vec<Listing> {
         Kind::StartToEndByWorker | Kind::NodeIngressEgressByPipeline => {
             vec![Listing::ComputationsForOn(pipeline, worker)]
         }
-        Kind::ComputationByWorker | Kind::PipelineIngestion | Kind::Other(_) => Vec::new(),
+        Kind::ComputationByWorker | Kind::PipelineIngestion | Kind::Throughput | Kind::Other(_) => Vec::new(),
     }
 }
 

@@ -11,7 +11,7 @@ use web_sys::HtmlCanvasElement;
 use super::chart::Chart;
 use super::chart_table::{ChartTable, PlainTable};
 use super::format::{exact_range, range_text, view_summary};
-use super::live_text::text_content;
+use super::live_text::{LiveText, text_content};
 use super::readout::{ReadoutValue, readout};
 use super::{AppName, UiState, use_ui};
 use crate::chart::bar_chart::{self, BinSet};
@@ -155,6 +155,11 @@ fn BarChart(app: AppName, view_index: usize) -> impl IntoView {
         format!("Percent of events by latency: {}", bars.collect::<Vec<_>>().join(", "))
     });
     let draw = move |size| Some(bar_chart::draw(&bar_chart::bars(&histogram(), bin_set.get_untracked()), size));
+    let note = Signal::derive(move || {
+        ui.frame_loop.tick.track();
+        let bins = bin_set.get().bins_per_bar(&histogram());
+        bins.map_or_else(String::new, |bins| format!("each bar adds up {bins} bins"))
+    });
     let choice = |(set, name): (BinSet, &'static str)| {
         let choose = move |_| {
             bin_set.set(set);
@@ -168,6 +173,7 @@ fn BarChart(app: AppName, view_index: usize) -> impl IntoView {
         <section class="panel chart-panel" data-testid="bars">
             <header>
                 <h2>"Percent of events by latency"</h2>
+                <LiveText class="tally" text=note/>
                 <div class="segments" role="group" aria-label="Bins">
                     {BinSet::CHOICES.into_iter().map(choice).collect_view()}
                 </div>

@@ -18,6 +18,11 @@ pub(super) fn exact_range(QuantileRange { low, high }: QuantileRange) -> String 
     format!("{} to {} ns", format::count(low.into()), format::count(high))
 }
 
+/// A mean in ns: `8.12 ms`.
+pub(super) fn mean_text(mean_ns: f64) -> String {
+    format::duration(mean_ns.round() as u128).to_string()
+}
+
 /// A rate with all its digits; empty for `None`.
 pub(super) fn exact_rate(rate: Option<f64>) -> String {
     rate.map_or_else(String::new, |rate| format!("{} per second", format::exact_rate(rate)))

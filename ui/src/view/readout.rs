@@ -3,7 +3,7 @@
 use joey_shared::format;
 use joey_shared::histogram::{Histogram, Quantile};
 
-use super::format::{NO_VALUE, range_text};
+use super::format::{NO_VALUE, mean_text, range_text};
 use crate::chart::timeline::Timeline;
 
 /// One value: its name (empty for the time) and its text.
@@ -29,10 +29,12 @@ pub(super) fn readout(chart: &Timeline, second: Option<u64>) -> Vec<ReadoutValue
     });
     push("out", rate_out);
     if chart.has_latency {
-        let column = chart.column_at(second);
-        let histogram = column.map(|column| Histogram { bins: column.bins, ..Histogram::default() });
+        let histogram = chart.column_at(second).map(|column| &column.histogram);
         for (name, quantile) in [("p50", Quantile::P50), ("p99", Quantile::P99)] {
-            push(name, Some(range_text(histogram.as_ref().and_then(|histogram| histogram.quantile(quantile)))));
+            push(name, Some(range_text(histogram.and_then(|histogram| histogram.quantile(quantile)))));
+        }
+        if chart.total.sum_ns.is_some() {
+            push("mean", histogram.and_then(Histogram::mean_ns).map(mean_text));
         }
         push("events", histogram.map(|histogram| format::count(histogram.count())));
     }

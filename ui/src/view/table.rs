@@ -3,25 +3,25 @@
 //! A row exists as long as its view; only its cells change.
 
 use joey_shared::format;
-use joey_shared::histogram::{bin_high, bin_low};
 use leptos::prelude::*;
 
 use super::live_text::LiveText;
 use super::table_row::{PERCENTILE_COLUMNS, ViewRow};
 use super::{AppName, UiState, use_ui};
+use crate::chart::latency_axis::LatencyRange;
 use crate::chart::sparkline;
 use crate::statistics::{PERCENTILES, ViewStatistics};
 use crate::table_rows::{Column, Listing, ROWS_MAX, Sort, TableRow, filter_and_sort};
 
 /// What a table shows.
-#[derive(Clone, Default, PartialEq)]
+#[derive(Clone, PartialEq)]
 struct TableContent {
     /// The number of rows without the filter.
     total: usize,
     /// The rows that match the filter, sorted.
     rows: Vec<TableRow>,
-    /// The first and last bin of all small histograms.
-    bins: (usize, usize),
+    /// The axis of all small histograms.
+    axis: LatencyRange,
 }
 
 /// The table of the views in `listing`.
@@ -61,10 +61,9 @@ fn table_content(ui: UiState, app: &str, listing: &Listing, sort: Option<Sort>) 
     let with_latency = rows.iter().filter(|row| row.key.kind.has_latency()).take(ROWS_MAX);
     let statistics: Vec<ViewStatistics> =
         with_latency.filter_map(|row| model.view_statistics(app, row.view_index)).collect();
-    let bins = sparkline::common_bin_range(statistics.iter().map(|statistics| &statistics.histogram));
-    let bins = bins.map_or((8, 24), |(low, high)| (low.saturating_sub(1), (high + 1).min(64)));
+    let axis = sparkline::common_axis(statistics.iter().map(|statistics| &statistics.histogram));
     let rows = filter_and_sort(rows, sort, &filter, |view_index| model.view_statistics(app, view_index));
-    TableContent { total, rows, bins }
+    TableContent { total, rows, axis }
 }
 
 /// The number of rows: `12`, or `3 of 12` with a filter.
@@ -81,17 +80,17 @@ fn Rows(
     class: &'static str,
 ) -> impl IntoView {
     let show_all = RwSignal::new(false);
-    let bins = Memo::new(move |_| content.read().bins);
+    let axis = Memo::new(move |_| content.read().axis);
     let visible_rows = move || {
         let rows_max = if show_all.get() { usize::MAX } else { ROWS_MAX };
         content.read().rows.iter().take(rows_max).cloned().collect::<Vec<_>>()
     };
     view! {
         <table class=class>
-            <TableHead sort bins subject/>
+            <TableHead sort axis subject/>
             <tbody>
                 <For each=visible_rows key=|row| row.view_index let(row)>
-                    <ViewRow app row bins/>
+                    <ViewRow app row axis/>
                 </For>
             </tbody>
         </table>
@@ -120,7 +119,7 @@ fn TableFooter(content: Memo<TableContent>, show_all: RwSignal<bool>) -> impl In
 }
 
 #[component]
-fn TableHead(sort: RwSignal<Option<Sort>>, bins: Memo<(usize, usize)>, subject: &'static str) -> impl IntoView {
+fn TableHead(sort: RwSignal<Option<Sort>>, axis: Memo<LatencyRange>, subject: &'static str) -> impl IntoView {
     let percentile_heads = PERCENTILES.iter().take(PERCENTILE_COLUMNS).enumerate().map(|(index, percentile)| {
         view! {
             <SortableHead
@@ -132,8 +131,8 @@ fn TableHead(sort: RwSignal<Option<Sort>>, bins: Memo<(usize, usize)>, subject: 
             />
         }
     });
-    let bin_low_text = Signal::derive(move || format::duration(bin_low(bins.get().0).into()).to_string());
-    let bin_high_text = Signal::derive(move || format::duration(bin_high(bins.get().1)).to_string());
+    let low_text = Signal::derive(move || format::duration(axis.get().durations().0).to_string());
+    let high_text = Signal::derive(move || format::duration(axis.get().durations().1).to_string());
     view! {
         <thead>
             <tr>
@@ -151,8 +150,8 @@ fn TableHead(sort: RwSignal<Option<Sort>>, bins: Memo<(usize, usize)>, subject: 
                     title="Latencies in the window, all rows on one axis; heights are square roots of shares, the line is p99"
                 >
                     <span class="edges">
-                        <LiveText text=bin_low_text/>
-                        <LiveText text=bin_high_text/>
+                        <LiveText text=low_text/>
+                        <LiveText text=high_text/>
                     </span>
                 </th>
                 {percentile_heads.collect_view()}

@@ -13,6 +13,7 @@ use super::live_text::text_content;
 use super::name::{Name, NameLink, display_name};
 use super::{AppName, UiState, page_address, use_ui};
 use crate::browser;
+use crate::chart::latency_axis::LatencyRange;
 use crate::chart::sparkline;
 use crate::chart_data;
 use crate::route::Page;
@@ -40,9 +41,9 @@ impl RowStatistics {
     }
 }
 
-/// The row of one view. `bins` is the axis of the small histogram.
+/// The row of one view. `axis` is that of the small histogram.
 #[component]
-pub(super) fn ViewRow(app: AppName, row: TableRow, bins: Memo<(usize, usize)>) -> impl IntoView {
+pub(super) fn ViewRow(app: AppName, row: TableRow, axis: Memo<LatencyRange>) -> impl IntoView {
     let ui = use_ui();
     let TableRow { view_index, key, label, qualifier, .. } = row;
     let address = page_address(Page::Detail(app.get_value(), key.clone()));
@@ -59,9 +60,9 @@ pub(super) fn ViewRow(app: AppName, row: TableRow, bins: Memo<(usize, usize)>) -
         Some(sparkline::rate(&statistics::rates(store, &[view_index]), from, to, size))
     };
     let draw_histogram = move |size| {
-        let (low, high) = bins.get_untracked();
+        let axis = axis.get_untracked();
         let statistics = ui.model.write_value().view_statistics(&app.read_value(), view_index)?;
-        Some(sparkline::histogram(&statistics.histogram, low, high, size))
+        Some(sparkline::histogram(&statistics.histogram, axis, size))
     };
     view! {
         <tr

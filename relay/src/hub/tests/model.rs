@@ -196,7 +196,9 @@ impl World {
         }
         for _ in 0..updates {
             self.total += 1;
-            let mut histogram = Histogram::default();
+            // Scales alternate, with and without a sum, so rollups have to fold.
+            let grid = Grid::new((self.total % 4) as u8, Unit::Nanoseconds).unwrap();
+            let mut histogram = if self.total % 3 == 0 { Histogram::with_sum(grid) } else { Histogram::new(grid) };
             histogram.record(self.total);
             let end_s = self.now_ns / S;
             let category = category_of(WORKERS[worker]);
