@@ -80,6 +80,12 @@ pub struct Counters {
     pub statsd_values_other: Counter,
     /// Packets of StatsD that the kernel dropped because its buffer was full.
     pub statsd_packets_dropped: Counter,
+    /// Packets sent to the StatsD server.
+    pub statsd_out_packets: Counter,
+    /// Packets for the StatsD server that could not be sent.
+    pub statsd_out_packets_dropped: Counter,
+    /// Updates of views that are not exported because of the limit on exported views.
+    pub view_updates_dropped: Counter,
     /// Accepted producer connections.
     pub producer_connections: Counter,
     /// Connections that the relay closed or rejected, by reason.
@@ -276,6 +282,17 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
         "statsd_packets_dropped",
         "Packets of StatsD that the kernel dropped because its buffer was full",
         counters.statsd_packets_dropped.clone(),
+    );
+    registry.register("statsd_out_packets", "Packets sent to the StatsD server", counters.statsd_out_packets.clone());
+    registry.register(
+        "statsd_out_packets_dropped",
+        "Packets for the StatsD server that could not be sent",
+        counters.statsd_out_packets_dropped.clone(),
+    );
+    registry.register(
+        "view_updates_dropped",
+        "Updates of views that are not exported because of the limit on exported views",
+        counters.view_updates_dropped.clone(),
     );
     registry.register("producer_connections", "Accepted producer connections", counters.producer_connections.clone());
     registry.register(

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::Auth;
 use crate::config::Config;
+use crate::export::{self, ViewHistograms};
 use crate::hub::Hub;
 use crate::ingest::statsd::{self, Sockets};
 use crate::metrics::CloseReason;
@@ -143,8 +144,24 @@ impl Relay {
             // If it fails, this relay continues on its own.
             tasks.spawn(guard("cluster", Box::pin(cluster::run(hub.clone(), close_viewers.clone())) as Work));
         }
-        let router =
-            http::router(hub.clone(), auth.clone(), producers, viewers.clone(), stop.clone(), close_viewers.clone());
+        let views = (!config.metrics_views.is_empty()).then(|| Arc::new(ViewHistograms::new(hub.clone())));
+        if let Some(views) = &views {
+            let work = Box::pin(follow_views(views.clone(), close_viewers.clone())) as Work;
+            tasks.spawn(guard("views", work));
+        }
+        if let Some(server) = config.statsd.out.clone() {
+            let work = Box::pin(export::run_statsd(hub.clone(), server, close_viewers.clone())) as Work;
+            tasks.spawn(guard("statsd out", work));
+        }
+        let router = http::router(
+            hub.clone(),
+            auth.clone(),
+            producers,
+            viewers.clone(),
+            stop.clone(),
+            close_viewers.clone(),
+            views,
+        );
         tasks.spawn(http::accept::serve(http, router, hub.clone(), auth, close_viewers.clone()));
         tokio::select! {
             () = stop.cancelled() => {}
@@ -245,6 +262,13 @@ pub async fn sweep(hub: Arc<Hub>, stop: CancellationToken) {
         }
     };
     stop.run_until_cancelled(work).await;
+}
+
+/// Reads the views for Prometheus regularly, so that they miss nothing however rarely they are scraped.
+async fn follow_views(views: Arc<ViewHistograms>, stop: CancellationToken) {
+    while stop.run_until_cancelled(sleep(SWEEP_INTERVAL)).await.is_some() {
+        views.catch_up();
+    }
 }
 
 #[cfg(test)]

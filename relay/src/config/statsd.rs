@@ -41,12 +41,24 @@ pub struct Statsd {
     pub unit: StatsdUnit,
     /// Tags whose values become part of an operation's name, in this order. `*` means every other tag.
     pub tags: Vec<String>,
+    /// Server to send gauges to, as `host:port`. Default: none.
+    pub out: Option<String>,
+    /// Prefix of these gauges. Default: `monhub`, as in Wallaroo's Monitoring Hub.
+    pub out_prefix: String,
 }
 
 impl Default for Statsd {
     fn default() -> Self {
         let tags = TAGS.map(str::to_owned).to_vec();
-        Self { udp: None, socket: None, app: "statsd".to_owned(), unit: StatsdUnit::Ms, tags }
+        Self {
+            udp: None,
+            socket: None,
+            app: "statsd".to_owned(),
+            unit: StatsdUnit::Ms,
+            tags,
+            out: None,
+            out_prefix: "monhub".to_owned(),
+        }
     }
 }
 
