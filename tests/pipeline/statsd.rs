@@ -1,5 +1,6 @@
 //! StatsD over real sockets, from a client library and from hand-written packets, as shown by `joey stats --json`.
 
+use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
@@ -7,7 +8,8 @@ use std::time::Duration;
 use cadence::prelude::*;
 use cadence::{BufferedUdpMetricSink, StatsdClient, UnixMetricSink};
 use joey_shared::histogram::{Grid, Histogram};
-use joey_tests::{Relay, Tap, eventually, eventually_is};
+use joey_tests::frame::captured;
+use joey_tests::{Frame, Relay, S, TIMEOUT, Tap, eventually, eventually_is};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -142,4 +144,35 @@ fn values_that_arrive_just_before_the_relay_stops_reach_its_viewers() {
     eventually("the last value was published", || {
         tap.lines().into_iter().find(|line| line["name"] == "last" && line["count"] == 1)
     });
+}
+
+#[test]
+fn percentiles_and_throughput_are_sent_as_the_original_hub_sent_them() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    server.set_read_timeout(Some(TIMEOUT)).unwrap();
+    let address = server.local_addr().unwrap().to_string();
+    let relay = Relay::start_with(&["--statsd-out", &address]);
+    let mut producer = relay.producer("Alerts_windowed", "initializer");
+    let later = Frame { end_ns: captured().end_ns + 10 * S, ..captured().with(&[]) };
+    producer.send_all(&[captured(), later]);
+    let (mut gauges, mut events) = (BTreeMap::new(), 0);
+    let prefix = "monhub.Alerts_windowed.Decode_Time_in_TCP_Source.";
+    let mut packet = [0; 65_536];
+    while events < 57_841 {
+        let length = server.recv(&mut packet).unwrap();
+        assert!(length <= 1_432);
+        for line in str::from_utf8(&packet[..length]).unwrap().lines() {
+            let (name, rest) = line.strip_prefix(prefix).unwrap_or_else(|| panic!("{line}")).split_once(':').unwrap();
+            match rest.split_once('|').unwrap() {
+                (value, "c") if name == "throughput" => events += value.parse::<u64>().unwrap(),
+                (value, "g") => _ = gauges.insert(name.to_owned(), value.parse::<u64>().unwrap()),
+                _ => panic!("{line}"),
+            }
+        }
+    }
+    assert_eq!(events, 57_841);
+    // Golden values of the original hub for this frame.
+    let expected = [("50", 64), ("95", 64), ("99", 64), ("999", 128), ("9999", 16_384)];
+    let expected = expected.map(|(percentile, ns)| (format!("latency.percentile{percentile}"), ns));
+    assert_eq!(gauges, BTreeMap::from(expected));
 }

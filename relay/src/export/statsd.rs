@@ -11,6 +11,7 @@
 //! `source`, `:` or `@` are left out, as in the hub.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +82,8 @@ async fn connect(server: &str) -> std::io::Result<UdpSocket> {
         if address.is_ipv4() { std::net::Ipv4Addr::UNSPECIFIED.into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(address).await?;
+    // A new socket sends only after the runtime has found it writable.
+    socket.writable().await?;
     Ok(socket)
 }
 
@@ -88,13 +91,17 @@ async fn connect(server: &str) -> std::io::Result<UdpSocket> {
 fn send(socket: Option<&UdpSocket>, packets: &[String], counters: &Counters) -> bool {
     let mut works = socket.is_some();
     for packet in packets {
-        match socket.map(|socket| socket.try_send(packet.as_bytes())) {
-            Some(Ok(_)) => _ = counters.statsd_out_packets.inc(),
-            failed => {
-                _ = counters.statsd_out_packets_dropped.inc();
-                works &= !matches!(failed, None | Some(Err(_)));
+        if let Some(sent) = socket.map(|socket| socket.try_send(packet.as_bytes())) {
+            // An answer to an earlier packet, for example that nobody listens, is an error of this one.
+            match sent {
+                Ok(_) => {
+                    counters.statsd_out_packets.inc();
+                    continue;
+                }
+                Err(error) => works &= error.kind() == ErrorKind::WouldBlock,
             }
         }
+        counters.statsd_out_packets_dropped.inc();
     }
     works
 }
@@ -137,7 +144,7 @@ impl Gauges {
                 *clock = (*clock).max(end);
                 let gauge = views.entry(view.clone()).or_insert_with(|| Gauge {
                     window: Window::new(WINDOW_SECS),
-                    sent_through: end.saturating_sub(1),
+                    sent_through: second_of(update.end_ns.saturating_sub(update.period_ns)),
                     rest: 0.0,
                     silent: 0,
                 });
@@ -207,5 +214,42 @@ fn add_line(packets: &mut Vec<String>, line: &str) {
             packet.push_str(line);
         }
         _ => packets.push(line.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_hub() {
+        let check = |app: &str, key: ViewKey, expected: Option<&str>| {
+            let name = metric_name("monhub", &AppView { app: app.to_owned(), key });
+            assert_eq!(name.as_deref(), expected);
+        };
+        check("Alerts", ViewKey::pipeline("Alerts"), Some("monhub.Alerts.Alerts"));
+        check("Alerts", ViewKey::computation("Decode Time"), Some("monhub.Alerts.Decode_Time"));
+        check("prod/shop", ViewKey::worker("a|b#c"), Some("monhub.prod/shop.a_b_c"));
+        for excluded in ["a*b", "a:b", "a@b", "my source"] {
+            check("Alerts", ViewKey::worker(excluded), None);
+        }
+        check("a:b", ViewKey::worker("w"), None);
+    }
+
+    #[test]
+    fn packets_are_filled_up_to_their_limit() {
+        let mut packets = Vec::new();
+        let lines: Vec<String> =
+            (0..1_000).map(|number| format!("monhub.app.{number}.throughput:{number}|c")).collect();
+        lines.iter().for_each(|line| add_line(&mut packets, line));
+        assert!(packets.iter().all(|packet| packet.len() <= PACKET_BYTES_MAX));
+        assert!(packets.iter().rev().skip(1).all(|packet| packet.len() > PACKET_BYTES_MAX - 60));
+        let sent: Vec<&str> = packets.iter().flat_map(|packet| packet.split('\n')).collect();
+        assert_eq!(sent, lines);
+        // The longest possible line is shorter than a packet.
+        let longest = "n".repeat(255);
+        let key = ViewKey { name: Some(longest.clone()), ..ViewKey::worker(&longest) };
+        let name = metric_name(&"p".repeat(100), &AppView { app: longest, key }).unwrap();
+        assert!(name.len() + ".latency.percentile9999:36893488147419103232|g".len() <= PACKET_BYTES_MAX);
     }
 }
