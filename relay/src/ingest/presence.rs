@@ -1,5 +1,5 @@
-//! Which workers are present, for sources without a connection: a worker joins with its first data, and leaves when it has been
-//! silent.
+//! Which workers are present, for sources without a connection: a worker joins with its first data, and leaves when it
+//! has been silent.
 
 use std::collections::HashMap;
 use std::sync::Arc;

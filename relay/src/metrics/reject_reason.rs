@@ -33,6 +33,8 @@ pub enum RejectReason {
     FrameTimeout,
     /// The announced length exceeds the limit. The connection is closed, because the start of the next frame is unknown.
     FrameTooLong,
+    /// An OTLP data point or span of an application that the request's token does not allow.
+    OtlpForbiddenApp,
     /// An OTLP gauge, summary or sum that may decrease. It has no rate and no distribution, so it is not shown.
     OtlpUnsupported,
     /// An OTLP histogram whose unit is no time.
@@ -45,11 +47,11 @@ pub enum RejectReason {
     OtlpBadValue,
     /// An OTLP histogram with negative values. The other values of the data point are accepted.
     OtlpNegative,
-    /// An OTLP data point that was received before.
+    /// An OTLP data point or span that was received before.
     OtlpDuplicate,
-    /// An OTLP data point that is older than the newest one of its stream.
+    /// A cumulative OTLP data point that is older than the newest one of its stream.
     OtlpOutOfOrder,
-    /// An OTLP data point of an interval that overlaps with another one.
+    /// A cumulative OTLP data point of a stream that too many processes send.
     OtlpOverlap,
     /// A line of StatsD has no name, value or type.
     StatsdBadLine,
@@ -82,6 +84,7 @@ impl RejectReason {
             Self::Truncated => "truncated",
             Self::FrameTimeout => "frame_timeout",
             Self::FrameTooLong => "frame_too_long",
+            Self::OtlpForbiddenApp => "otlp_forbidden_app",
             Self::OtlpUnsupported => "otlp_unsupported",
             Self::OtlpNotADuration => "otlp_not_a_duration",
             Self::OtlpTemporality => "otlp_temporality",

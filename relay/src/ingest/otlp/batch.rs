@@ -1,7 +1,7 @@
 //! The data points of one resource in one request, added up for each series and period.
 //!
-//! Several streams are one series if they differ only in attributes that are not part of its name. Adding them up here saves
-//! updates.
+//! Several streams are one series if they differ only in attributes that are not part of its name. Adding them up here
+//! saves updates.
 
 use std::collections::HashMap;
 
@@ -26,8 +26,8 @@ pub(super) struct SeriesPeriod {
 }
 
 impl SeriesPeriod {
-    /// The period of an interval, with a length that the relay accepts. Two exports may follow each other within microseconds when
-    /// a process ends, and none may lose its counts.
+    /// The period of an interval, with a length that the relay accepts. Two exports may follow each other within
+    /// microseconds when a process ends, and none may lose its counts.
     ///
     /// # Errors
     /// [`RejectReason::BadTime`] if it begins before the Unix epoch.
@@ -53,7 +53,8 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// The histogram of a series and period, to which one data point or span is about to be added. `empty` is its initial value.
+    /// The histogram of a series and period, to which one data point or span is about to be added. `empty` is its
+    /// initial value.
     pub(super) fn sum(&mut self, series: SeriesPeriod, empty: impl FnOnce() -> Histogram) -> &mut Histogram {
         self.has_data = true;
         let (sum, count) = self.sums.entry(series).or_insert_with(|| (empty(), 0));
@@ -61,8 +62,8 @@ impl Batch {
         sum
     }
 
-    /// Adds the histogram of one data point. The first empty one is published if all are empty, because the time of an idle
-    /// application goes on as well. To publish every empty one would retain series for ever.
+    /// Adds the histogram of one data point. The first empty one is published if all are empty, because the time of an
+    /// idle application goes on as well. To publish every empty one would retain series for ever.
     pub(super) fn add(&mut self, series: SeriesPeriod, histogram: &Histogram) {
         self.has_data = true;
         if !histogram.is_empty() {

@@ -1,7 +1,7 @@
 //! Names: which application, instance and series the data of a resource, an instrument or a span belongs to.
 //!
-//! `docs/producers-otlp.md` has the rules as a table. Names from OTLP may be of any length and contain any character. They are
-//! shortened and cleaned, not refused.
+//! `docs/producers-otlp.md` has the rules as a table. Names from OTLP may be of any length and contain any character.
+//! They are shortened and cleaned, not refused.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -15,10 +15,11 @@ use crate::config::Config;
 /// How attributes become names.
 #[derive(Clone, Debug)]
 pub struct MappingOptions {
-    /// Attributes whose values become part of a series name, in this order. Default: [`OTLP_ATTRIBUTES`](crate::config::OTLP_ATTRIBUTES).
+    /// Attributes whose values become part of a series name, in this order. Default:
+    /// [`OTLP_ATTRIBUTES`](crate::config::OTLP_ATTRIBUTES).
     pub attributes: Vec<String>,
-    /// Maximum number of names that attributes may add to an instrument, or to the spans of one kind, in each application. The
-    /// rest are one series named `other`. Default: 200.
+    /// Maximum number of names that attributes may add to an instrument, or to the spans of one kind, in each
+    /// application. The rest are one series named `other`. Default: 200.
     pub attribute_sets_max: usize,
 }
 
@@ -68,8 +69,8 @@ impl Origin {
     }
 }
 
-/// The category and the name of a series. For start to end, the name is that of the pipeline as well, because these views are by
-/// pipeline.
+/// The category and the name of a series. For start to end, the name is that of the pipeline as well, because these
+/// views are by pipeline.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SeriesNames {
     pub(super) category: &'static str,
@@ -110,7 +111,8 @@ pub(super) struct Namer {
     options: MappingOptions,
     /// Maximum number of names in all groups.
     names_max: usize,
-    /// The names made of attributes: hash of the name in its group, to the hash of the group and the time of the last use.
+    /// The names made of attributes: hash of the name in its group, to the hash of the group and the time of the last
+    /// use.
     names: HashMap<u64, (u64, u64)>,
     /// Number of names in each group.
     groups: HashMap<u64, usize>,
@@ -140,7 +142,7 @@ impl Namer {
     }
 
     /// The series of a sum's data point, and whether its attributes exceed the limit.
-    pub(super) fn throughput(
+    pub(super) fn counter(
         &mut self,
         app: &str,
         (instrument, unit): (&str, &str),
@@ -167,7 +169,7 @@ impl Namer {
         // A span's name usually contains the values already.
         let mut values = self.values(attributes, false);
         values.retain(|value| !name.contains(value.as_str()));
-        values.insert(0, name.to_owned());
+        values.insert(0, if name.is_empty() { "unnamed".to_owned() } else { name.to_owned() });
         let suffix = if is_error { " (span, error)" } else { " (span)" };
         self.limited(app, category, Parts { fixed: kind_name(kind), is_implied: true, values, suffix }, now_ns)
     }
@@ -270,4 +272,176 @@ fn truncated(text: &str, bytes_max: usize) -> String {
         shortened.push(c);
     }
     shortened
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attributes(pairs: &[(&str, &str)]) -> Vec<KeyValue> {
+        let value = |text: &str| Some(AnyValue { value: Some(any_value::Value::StringValue(text.to_owned())) });
+        pairs
+            .iter()
+            .map(|(key, text)| KeyValue { key: (*key).to_owned(), value: value(text), ..Default::default() })
+            .collect()
+    }
+
+    fn namer() -> Namer {
+        Namer::new(MappingOptions::new(&Config::default()), 1_000)
+    }
+
+    fn check_origin(resource: &[(&str, &str)], app: &str, worker: &str) {
+        let origin = Origin::of(&attributes(resource));
+        assert_eq!((origin.app.as_str(), origin.worker.as_str()), (app, worker));
+    }
+
+    fn check_duration(instrument: &str, pairs: &[(&str, &str)], category: &str, name: &str) {
+        let (names, is_other) = namer().duration("app", instrument, &attributes(pairs), 1);
+        assert_eq!((names.category, names.name.as_str(), is_other), (category, name, false));
+    }
+
+    #[test]
+    fn a_resource_names_the_application_and_the_instance() {
+        check_origin(&[], "unknown_service", "unknown");
+        check_origin(&[("service.name", "shop")], "shop", "unknown");
+        check_origin(&[("service.name", "shop"), ("service.namespace", "eu"), ("host.name", "h")], "eu/shop", "h");
+        check_origin(&[("host.name", "h"), ("process.pid", "7"), ("service.instance.id", "i")], "unknown_service", "i");
+        check_origin(&[("host.name", "h"), ("process.pid", "7")], "unknown_service", "h:7");
+        check_origin(&[("host.name", "h"), ("k8s.pod.name", "shop-1")], "unknown_service", "shop-1");
+        check_origin(&[("process.pid", "7")], "unknown_service", "process 7");
+        check_origin(&[("service.name", ""), ("service.instance.id", "")], "unknown_service", "unknown");
+    }
+
+    #[test]
+    fn requests_are_named_by_their_route_and_other_instruments_keep_their_names() {
+        let request =
+            [("http.route", "/users/{id}"), ("http.request.method", "GET"), ("http.response.status_code", "200")];
+        check_duration("http.server.request.duration", &request, START_TO_END, "GET /users/{id}");
+        check_duration("http.server.request.duration", &[], START_TO_END, "http.server.request.duration");
+        check_duration(
+            "http.client.request.duration",
+            &request,
+            COMPUTATION,
+            "http.client.request.duration GET /users/{id}",
+        );
+        let call = [("rpc.service", "Greeter"), ("rpc.method", "SayHello"), ("rpc.system", "grpc")];
+        check_duration("rpc.server.duration", &call, START_TO_END, "rpc.server.duration Greeter SayHello");
+        check_duration("checkout.duration", &[("user", "42")], COMPUTATION, "checkout.duration");
+    }
+
+    #[test]
+    fn former_names_of_attributes_are_known() {
+        let request = [("http.method", "GET"), ("http.target", "/items/{id}")];
+        check_duration("http.server.duration", &request, START_TO_END, "http.server.duration GET /items/{id}");
+        check_duration(
+            "db.client.operation.duration",
+            &[("db.system", "redis")],
+            COMPUTATION,
+            "db.client.operation.duration redis",
+        );
+    }
+
+    #[test]
+    fn instruments_of_servers_and_consumers_are_start_to_end() {
+        for (instrument, expected) in [
+            ("http.server.request.duration", true),
+            ("http_server_request_duration_seconds", true),
+            ("messaging.process.duration", true),
+            ("kafka.consumer.poll", true),
+            ("http.client.request.duration", false),
+            ("observer.duration", false),
+            ("server", true),
+            ("", false),
+        ] {
+            assert_eq!(is_serving(instrument), expected, "{instrument}");
+        }
+    }
+
+    #[test]
+    fn a_span_is_named_by_its_name_and_by_attributes_that_it_does_not_contain() {
+        let name = |name, kind, is_error, pairs: &[(&str, &str)]| {
+            let (names, _) = namer().span("app", (name, kind, is_error), &attributes(pairs), 1);
+            format!("{}: {}", names.category, names.name)
+        };
+        let request = [("http.request.method", "GET"), ("http.route", "/users/{id}"), ("http.target", "/users/7")];
+        assert_eq!(name("GET /users/{id}", SpanKind::Server, false, &request), "start-to-end: GET /users/{id} (span)");
+        assert_eq!(name("GET", SpanKind::Server, true, &request), "start-to-end: GET /users/{id} (span, error)");
+        assert_eq!(name("GET", SpanKind::Client, false, &[("http.target", "/users/7")]), "computation: GET (span)");
+        assert_eq!(name("poll", SpanKind::Consumer, false, &[]), "start-to-end: poll (span)");
+        for kind in [SpanKind::Internal, SpanKind::Producer, SpanKind::Unspecified] {
+            assert_eq!(name("", kind, false, &[]), "computation: unnamed (span)");
+        }
+    }
+
+    #[test]
+    fn the_unit_of_a_sum_is_part_of_its_name_unless_it_is_a_count() {
+        let name = |unit| namer().counter("app", ("net.io", unit), &attributes(&[("rpc.method", "Get")]), 1).0.name;
+        assert_eq!(["", "1", "{packet}"].map(name), ["net.io Get"; 3]);
+        assert_eq!(name("By"), "net.io Get [By]");
+        assert_eq!(name(&"By".repeat(100)), format!("net.io Get [{}B…]", "By".repeat(8)));
+    }
+
+    #[test]
+    fn names_beyond_the_limit_are_one_series_until_others_are_forgotten() {
+        let mut namer = namer();
+        namer.options.attribute_sets_max = 2;
+        let name = |namer: &mut Namer, instrument, route, now| {
+            let (names, is_other) = namer.duration("app", instrument, &attributes(&[("http.route", route)]), now);
+            (names.name, is_other)
+        };
+        let own = |name: &str| (name.to_owned(), false);
+        let other = |name: &str| (name.to_owned(), true);
+        assert_eq!(name(&mut namer, "a.duration", "/1", 1), own("a.duration /1"));
+        assert_eq!(name(&mut namer, "a.duration", "/2", 2), own("a.duration /2"));
+        assert_eq!(name(&mut namer, "a.duration", "/3", 3), other("a.duration other"));
+        assert_eq!(name(&mut namer, "a.duration", "/1", 4), own("a.duration /1"));
+        assert_eq!(name(&mut namer, "b.duration", "/3", 4), own("b.duration /3"), "each instrument has its own limit");
+        namer.sweep(3);
+        assert_eq!(name(&mut namer, "a.duration", "/3", 5), own("a.duration /3"), "/2 was forgotten");
+        assert_eq!(name(&mut namer, "a.duration", "/2", 5), other("a.duration other"));
+        namer.sweep(10);
+        assert!(namer.names.is_empty() && namer.groups.is_empty());
+        namer.names_max = 1;
+        assert_eq!(name(&mut namer, "a.duration", "/1", 11), own("a.duration /1"));
+        assert_eq!(name(&mut namer, "b.duration", "/1", 11), other("b.duration other"));
+    }
+
+    #[test]
+    fn the_rest_of_all_requests_is_named_by_its_instrument() {
+        let mut namer = namer();
+        namer.options.attribute_sets_max = 0;
+        let route = attributes(&[("http.route", "/")]);
+        assert_eq!(
+            namer.duration("app", "http.server.request.duration", &route, 1).0.name,
+            "http.server.request.duration other"
+        );
+        assert_eq!(
+            namer.span("app", ("GET /", SpanKind::Server, true), &route, 1).0.name,
+            "server other (span, error)"
+        );
+    }
+
+    #[test]
+    fn long_and_unprintable_names_are_shortened_and_cleaned() {
+        let long = clean(&"é".repeat(300), " (span)");
+        assert!(long.ends_with("é… (span)") && long.len() <= NAME_BYTES_MAX, "{long}");
+        assert_eq!(clean("a\u{202e}b\nc", ""), "a\u{fffd}b\u{fffd}c");
+        assert_eq!(clean(&"x".repeat(255), ""), "x".repeat(255));
+        assert_eq!(clean("", ""), "");
+        check_origin(&[("service.name", "a\0b")], "a\u{fffd}b", "unknown");
+    }
+
+    #[test]
+    fn attributes_of_any_scalar_type_can_be_named() {
+        let of = |value| {
+            attribute(&[KeyValue { key: "k".to_owned(), value: Some(AnyValue { value }), ..Default::default() }], "k")
+        };
+        assert_eq!(of(Some(any_value::Value::IntValue(-7))).as_deref(), Some("-7"));
+        assert_eq!(of(Some(any_value::Value::BoolValue(true))).as_deref(), Some("true"));
+        assert_eq!(of(Some(any_value::Value::DoubleValue(0.5))).as_deref(), Some("0.5"));
+        assert_eq!(
+            [of(None), of(Some(any_value::Value::BytesValue(vec![1]))), attribute(&[], "k")],
+            [None, None, None]
+        );
+    }
 }

@@ -1,13 +1,13 @@
 //! Metrics: each data point of an instrument becomes the histogram, or the count, of one period.
 
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher as _, Hash, Hasher};
 
 use joey_shared::histogram::{Grid, Histogram};
 use joey_shared::series::{Provenance, Source};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::{
-    self as metrics, AggregationTemporality, DataPointFlags, ExponentialHistogramDataPoint, HistogramDataPoint, Metric,
-    NumberDataPoint, ScopeMetrics, metric, number_data_point,
+    AggregationTemporality, DataPointFlags, ExponentialHistogramDataPoint, HistogramDataPoint, Metric, NumberDataPoint,
+    ScopeMetrics, metric, number_data_point,
 };
 
 use super::State;
@@ -54,23 +54,31 @@ enum Reading {
     Double(f64),
 }
 
+impl Reading {
+    /// What two different data points of the same interval differ in, almost always.
+    fn fingerprint(&self) -> (u64, u64) {
+        let bits = |sum: Option<f64>| sum.map_or(0, f64::to_bits);
+        match self {
+            Self::Value(Value::Exponential(value)) => (value.count(), bits(value.sum)),
+            Self::Value(Value::Explicit(value)) => (value.count(), bits(value.sum)),
+            Self::Value(Value::Number(number)) => (*number, 0),
+            Self::Double(number) => (0, number.to_bits()),
+        }
+    }
+}
+
 impl Converter<'_> {
     pub(super) fn convert(&mut self, scope_metrics: &ScopeMetrics) {
         let scope = scope_metrics.scope.clone().unwrap_or_default();
         let scope_attributes = attributes_key(self.state, &scope.attributes);
         for metric in &scope_metrics.metrics {
             let Some(data) = &metric.data else { continue };
-            let (kind, temporality, points) = match data {
-                metric::Data::Sum(sum) if sum.is_monotonic => (0, sum.aggregation_temporality, sum.data_points.len()),
-                metric::Data::Histogram(data) => (1, data.aggregation_temporality, data.data_points.len()),
-                metric::Data::ExponentialHistogram(data) => (2, data.aggregation_temporality, data.data_points.len()),
-                metric::Data::Sum(metrics::Sum { data_points, .. })
-                | metric::Data::Gauge(metrics::Gauge { data_points }) => {
-                    self.refusals.ignore(RejectReason::OtlpUnsupported, &metric.name, data_points.len() as u64);
-                    continue;
-                }
-                metric::Data::Summary(summary) => {
-                    self.refusals.ignore(RejectReason::OtlpUnsupported, &metric.name, summary.data_points.len() as u64);
+            let (kind, temporality) = match data {
+                metric::Data::Sum(sum) if sum.is_monotonic => (0, sum.aggregation_temporality),
+                metric::Data::Histogram(histogram) => (1, histogram.aggregation_temporality),
+                metric::Data::ExponentialHistogram(histogram) => (2, histogram.aggregation_temporality),
+                metric::Data::Sum(_) | metric::Data::Gauge(_) | metric::Data::Summary(_) => {
+                    self.refusals.ignore(RejectReason::OtlpUnsupported, &metric.name, count(metric));
                     continue;
                 }
             };
@@ -78,7 +86,7 @@ impl Converter<'_> {
                 Ok(AggregationTemporality::Delta) => true,
                 Ok(AggregationTemporality::Cumulative) => false,
                 Ok(AggregationTemporality::Unspecified) | Err(_) => {
-                    self.refusals.refuse(RejectReason::OtlpTemporality, &metric.name, points as u64);
+                    self.refusals.refuse(RejectReason::OtlpTemporality, &metric.name, count(metric));
                     continue;
                 }
             };
@@ -109,11 +117,8 @@ impl Converter<'_> {
                     self.data_point(instrument, Some(unit), head_of_exponential(point), read);
                 }
             }
-            (metric::Data::Histogram(histogram), None) => {
-                self.refusals.ignore(RejectReason::OtlpNotADuration, name, histogram.data_points.len() as u64);
-            }
-            (metric::Data::ExponentialHistogram(histogram), None) => {
-                self.refusals.ignore(RejectReason::OtlpNotADuration, name, histogram.data_points.len() as u64);
+            (metric::Data::Histogram(_) | metric::Data::ExponentialHistogram(_), None) => {
+                self.refusals.ignore(RejectReason::OtlpNotADuration, name, count(instrument.metric));
             }
             (metric::Data::Gauge(_) | metric::Data::Summary(_), _) => {}
         }
@@ -147,10 +152,13 @@ impl Converter<'_> {
         }
         let reading = read()?;
         let key = self.state.key(&(instrument.key, attributes_key(self.state, attributes)));
-        let streams = &mut self.state.streams;
+        // Processes without names of their own are told apart by their start times.
+        let instrument_key = self.state.key(&(instrument.key, start_ns));
+        let State { streams, hashers: [hasher, _], .. } = &mut *self.state;
         let (interval, value) = match (instrument.is_delta, reading) {
             (true, reading) => {
-                let interval = streams.delta(key, start_ns, end_ns, self.now_ns)?;
+                let fingerprint = hasher.hash_one((start_ns, end_ns, reading.fingerprint()));
+                let interval = streams.delta(key, Interval { start_ns, end_ns }, fingerprint, self.now_ns)?;
                 let value = match reading {
                     Reading::Value(value) => value,
                     Reading::Double(number) => Value::Number(streams.whole(key, number)),
@@ -163,7 +171,7 @@ impl Converter<'_> {
                     // The difference of two numbers that were rounded down is right over time.
                     Reading::Double(number) => Value::Number(number as u64),
                 };
-                let keys = [key, instrument.key];
+                let keys = [key, instrument_key];
                 match streams.cumulative(keys, Interval { start_ns, end_ns }, value, self.now_ns)? {
                     Some(added) => added,
                     None => {
@@ -215,7 +223,7 @@ impl Converter<'_> {
         } else {
             // The unit of a histogram is that of its values. Here, only their number counts.
             let unit = if matches!(value, Value::Number(_)) { unit.as_str() } else { "" };
-            namer.throughput(self.app, (name, unit), head.attributes, self.now_ns)
+            namer.counter(self.app, (name, unit), head.attributes, self.now_ns)
         };
         self.batch.add(SeriesPeriod::new(names, provenance, interval)?, &histogram);
         if is_other {
@@ -223,6 +231,19 @@ impl Converter<'_> {
         }
         Ok(())
     }
+}
+
+/// Number of data points of a metric.
+pub(super) fn count(metric: &Metric) -> u64 {
+    let count = match &metric.data {
+        Some(metric::Data::Gauge(gauge)) => gauge.data_points.len(),
+        Some(metric::Data::Sum(sum)) => sum.data_points.len(),
+        Some(metric::Data::Histogram(histogram)) => histogram.data_points.len(),
+        Some(metric::Data::ExponentialHistogram(histogram)) => histogram.data_points.len(),
+        Some(metric::Data::Summary(summary)) => summary.data_points.len(),
+        None => 0,
+    };
+    count as u64
 }
 
 /// Adds minimum, maximum and sum to the counts of a data point.

@@ -100,9 +100,7 @@ const fn text(reason: RejectReason) -> &'static str {
         RejectReason::OtlpBadValue => "a counter is negative or not a number",
         RejectReason::OtlpNegative => "negative values are no durations and were left out",
         RejectReason::OtlpOutOfOrder => "they are older than what was received before",
-        RejectReason::OtlpOverlap => {
-            "they overlap with what was received before: do two processes send the same stream?"
-        }
+        RejectReason::OtlpOverlap => "too many processes send the same stream: set service.instance.id",
         _ => "refused",
     }
 }

@@ -39,11 +39,11 @@ pub(super) fn add(namer: &mut Namer, batch: &mut Batch, refusals: &mut Refusals,
     }
 }
 
-/// Whether the trace state says that other traces were dropped. Without such a statement nothing is known: most samplers make
-/// none.
+/// Whether the trace state says that other traces were dropped. Without such a statement nothing is known: most
+/// samplers make none.
 ///
-/// The entry `ot` contains the rejection threshold `th`, which is 0 if every trace is kept. Before, it contained `p`, the
-/// negative logarithm of the probability.
+/// The entry `ot` contains the rejection threshold `th`, which is 0 if every trace is kept. Before, it contained `p`,
+/// the negative logarithm of the probability.
 fn is_sampled(trace_state: &str) -> bool {
     let entries = trace_state.split(',').filter_map(|entry| entry.trim().strip_prefix("ot="));
     entries.flat_map(|list| list.split(';')).any(|member| match member.split_once(':') {

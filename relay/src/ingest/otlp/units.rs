@@ -1,7 +1,7 @@
 //! The units of instruments: which are times, and how long they are.
 //!
-//! OpenTelemetry writes units in UCUM (`ms`), Prometheus in words (`milliseconds`). An instrument without a unit may have it in
-//! its name, as Prometheus' naming rules demand (`…_seconds`).
+//! OpenTelemetry writes units in UCUM (`ms`), Prometheus in words (`milliseconds`). An instrument without a unit may
+//! have it in its name, as Prometheus' naming rules demand (`…_seconds`).
 
 use joey_shared::histogram::Unit;
 
@@ -54,9 +54,10 @@ impl TimeUnit {
         is_duration(value).then(|| (value * self.ns()).round() as u64)
     }
 
-    /// A sum of durations in whole ns; `None` if it is negative, infinite or not a number.
-    pub(super) fn sum_ns(self, value: f64) -> Option<u128> {
-        is_duration(value).then(|| (value * self.ns()).round() as u128)
+    /// A sum of durations in whole ns; `None` if it is negative, not a number, or more than 584 years.
+    pub(super) fn sum_ns(self, value: f64) -> Option<u64> {
+        let sum_ns = (value * self.ns()).round();
+        (0.0..2_f64.powi(64)).contains(&sum_ns).then_some(sum_ns as u64)
     }
 }
 
@@ -102,9 +103,8 @@ mod tests {
         let seconds = TimeUnit::exact(Unit::Seconds);
         assert_eq!(seconds.duration_ns(0.25), Some(250_000_000));
         assert_eq!([-1.0, f64::NAN, f64::INFINITY].map(|value| seconds.duration_ns(value)), [None; 3]);
-        assert_eq!(
-            (seconds.duration_ns(1e300), seconds.sum_ns(1e12)),
-            (Some(u64::MAX), Some(1_000_000_000_000_000_000_000))
-        );
+        assert_eq!((seconds.duration_ns(1e300), seconds.sum_ns(1e300)), (Some(u64::MAX), None));
+        assert_eq!(seconds.sum_ns(1e9), Some(1_000_000_000_000_000_000));
+        assert_eq!([-1.0, f64::NAN, f64::INFINITY].map(|value| seconds.sum_ns(value)), [None; 3]);
     }
 }
