@@ -260,7 +260,7 @@ fn complete(
         Some((min_ns, max_ns)) if !histogram.is_empty() => (histogram.min_ns, histogram.max_ns) = (min_ns, max_ns),
         _ => histogram.set_bounds(),
     }
-    histogram.sum_ns = sum.and_then(|sum| unit.sum_ns(sum)).and_then(|sum| u64::try_from(sum).ok());
+    histogram.sum_ns = sum.and_then(|sum| unit.sum_ns(sum));
     let has_extremes = extremes.is_some();
     (histogram, Provenance { is_approximate, has_extremes, ..Provenance::exact(Source::OtlpMetrics) })
 }

@@ -78,7 +78,7 @@ impl Aggregator {
 
     fn receive_line(&mut self, line: &[u8], peer: Option<IpAddr>, counters: &Counters) -> Result<(), RejectReason> {
         let metric = Metric::parse(line)?;
-        self.limits.check(peer, metric.len())?;
+        self.limits.check(peer, metric.value_count())?;
         let (series, is_other) = self.series_of(&metric, peer)?;
         let Self { config, series_max, series: all, random, .. } = self;
         let unit = if metric.kind == Kind::Timer { Unit::Milliseconds } else { config.unit.into() };

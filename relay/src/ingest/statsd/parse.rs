@@ -83,7 +83,7 @@ impl<'a> Metric<'a> {
 
     /// The number of values.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn value_count(&self) -> usize {
         self.values.bytes().filter(|&byte| byte == b':').count() + 1
     }
 
@@ -120,7 +120,7 @@ mod tests {
                     .values()
                     .map(|value| value.map_or_else(|reason| reason.as_str().to_owned(), |value| value.to_string()))
                     .collect();
-                assert_eq!(values.len(), metric.len());
+                assert_eq!(values.len(), metric.value_count());
                 let tags: Vec<String> = metric.tags().map(|(key, value)| format!("{key}={value}")).collect();
                 let Metric { name, kind, rate, .. } = metric;
                 format!("{name} {kind:?} {rate} [{}] [{}]", values.join(" "), tags.join(" "))
@@ -183,7 +183,7 @@ mod tests {
         fn any_bytes_are_parsed_without_a_panic(bytes: Vec<u8>, text in "[a:|@#.1-9,ms\n]{0,40}") {
             for packet in [bytes.as_slice(), text.as_bytes()] {
                 for metric in lines(packet).filter_map(|line| Metric::parse(line).ok()) {
-                    prop_assert_eq!(metric.values().count(), metric.len());
+                    prop_assert_eq!(metric.values().count(), metric.value_count());
                     for value in metric.values().flatten() {
                         prop_assert!(value.is_finite() && value >= 0.0);
                     }

@@ -92,7 +92,7 @@ fn values_are_recorded_exactly() {
     assert_eq!((histogram.min_ns, histogram.max_ns), (0, 250_000_000));
     assert_eq!(histogram.sum_ns, Some(expected.iter().sum()));
     let mut same = Histogram::with_sum(Grid::FINEST);
-    expected.iter().for_each(|&ns| same.record(ns as u64));
+    expected.iter().for_each(|&ns| same.record(ns));
     assert_eq!(*histogram, same);
     assert_eq!(histogram.quantile(Quantile::P9999).unwrap().high, 250_000_000);
 }
