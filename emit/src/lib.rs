@@ -1,14 +1,17 @@
 #![doc = include_str!("../README.md")]
 
+mod emitter;
 mod lane;
 #[cfg(feature = "metrics")]
 mod metrics_recorder;
 mod registry;
+pub mod send;
 mod series;
 mod snapshot;
 #[cfg(feature = "tracing")]
 mod tracing_layer;
 
+pub use self::emitter::{Emitter, EmitterBuilder};
 #[cfg(feature = "metrics")]
 pub use self::metrics_recorder::MetricsRecorder;
 pub use self::registry::{Registry, SERIES_MAX};
