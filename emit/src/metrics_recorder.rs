@@ -118,8 +118,12 @@ struct DurationHistogram {
 
 impl HistogramFn for DurationHistogram {
     fn record(&self, value: f64) {
+        self.record_many(value, 1);
+    }
+
+    fn record_many(&self, value: f64, count: usize) {
         // Values that are negative or not a number become 0, as for any conversion of a float to an unsigned integer.
-        self.series.record_ns((value * self.ns_per_unit).round() as u64);
+        self.series.record_many_ns((value * self.ns_per_unit).round() as u64, count as u64);
     }
 }
 
@@ -154,7 +158,8 @@ mod tests {
             metrics::describe_histogram!("http_server_ms", Unit::Milliseconds, "");
             metrics::describe_histogram!("body", Unit::Bytes, "");
             metrics::histogram!("http_server_ms").record(1.5);
-            metrics::histogram!("parse").record(0.000_001);
+            metrics::histogram!("parse").record_many(0.000_001, 3);
+            metrics::histogram!("parse").record(-1.0);
             metrics::histogram!("body").record(5.0);
             metrics::gauge!("queue").set(5.0);
             metrics::counter!("orders", "shop" => "a").increment(3);
@@ -173,7 +178,7 @@ mod tests {
         let expected = [
             ("http_server_ms", START_TO_END, 1, 1_500_000),
             ("orders a", THROUGHPUT, 3, 0),
-            ("parse", COMPUTATION, 1, 1_000),
+            ("parse", COMPUTATION, 4, 1_000),
             ("total", THROUGHPUT, 9, 0),
         ];
         assert_eq!(
