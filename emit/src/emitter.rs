@@ -8,8 +8,8 @@ use crate::registry::{Registry, SERIES_MAX};
 use crate::send::{PeriodicSender, SendConfig, Stats};
 use crate::series::Series;
 
-/// Records latencies and sends them to a relay once per period. Dropping it sends the rest, and waits for acknowledgements for
-/// [`SendConfig::flush_timeout`].
+/// Records latencies and sends them to a relay once per period. Dropping it sends the rest, and waits for
+/// acknowledgements for [`SendConfig::flush_timeout`].
 ///
 /// ```no_run
 /// use joey_emit::Emitter;
@@ -126,7 +126,8 @@ impl Emitter {
         self.sender.stats()
     }
 
-    /// Sends what was recorded so far, and waits until it is acknowledged, at most for `timeout`. Returns whether it is.
+    /// Sends what was recorded so far, and waits until it is acknowledged, at most for `timeout`. Returns whether it
+    /// is.
     pub fn flush(&self, timeout: Duration) -> bool {
         self.sender.flush(timeout)
     }

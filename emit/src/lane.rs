@@ -1,8 +1,8 @@
 //! Lanes: the counters that one thread writes, so that recording needs no locked instruction.
 //!
-//! Each thread owns a lane number for as long as it lives. It adds to the counters of its lane with a plain load and store,
-//! because nobody else writes them. Counters are never reset; whoever takes a snapshot remembers what it has seen. A count
-//! can therefore neither be lost nor be seen twice.
+//! Each thread owns a lane number for as long as it lives. It adds to the counters of its lane with a plain load and
+//! store, because nobody else writes them. Counters are never reset; whoever takes a snapshot remembers what it has
+//! seen. A count can therefore neither be lost nor be seen twice.
 
 use std::cell::Cell;
 use std::sync::atomic::AtomicU64;
@@ -71,7 +71,8 @@ fn first_use() -> usize {
     number
 }
 
-/// The counters of one series and one lane, about 4 KiB. The alignment keeps those of other threads out of its cache lines.
+/// The counters of one series and one lane, about 4 KiB. The alignment keeps those of other threads out of its cache
+/// lines.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Lane {
@@ -147,13 +148,13 @@ impl Lane {
         }
     }
 
-    /// Calls `visit(bin, count)` for what was recorded since `seen`. Returns the extremes and the sum of it; `None` if there is
-    /// nothing.
+    /// Calls `visit(bin, count)` for what was recorded since `seen`. Returns the extremes and the sum of it; `None` if
+    /// there is nothing.
     ///
-    /// The writer updates the extremes first, then the sum, then the count. So a duration that is recorded at this instant may
-    /// have its extremes or its sum in this snapshot, and its count in the next one. Extremes outside the counted bins are
-    /// therefore left for the next snapshot, and missing ones are replaced by the edge of the outermost bin. Sums are exact over
-    /// all snapshots.
+    /// The writer updates the extremes first, then the sum, then the count. So a duration that is recorded at this
+    /// instant may have its extremes or its sum in this snapshot, and its count in the next one. Extremes outside the
+    /// counted bins are therefore left for the next snapshot, and missing ones are replaced by the edge of the
+    /// outermost bin. Sums are exact over all snapshots.
     pub(crate) fn take(&self, seen: &mut Seen, mut visit: impl FnMut(usize, u64)) -> Option<Extremes> {
         let mut bins: Option<(usize, usize)> = None;
         for (bin, (counter, seen)) in self.counts.iter().zip(seen.counts.iter_mut()).enumerate() {

@@ -15,11 +15,11 @@ use crate::series::Series;
 
 /// Records the histograms of the facade `metrics` as latencies, and its counters as throughput.
 ///
-/// - A histogram's unit is the one of `describe_histogram!`; without a description it is seconds. A histogram of another unit, such
-///   as bytes, is ignored and counted in [`MetricsRecorder::ignored`]. So are gauges.
+/// - A histogram's unit is the one of `describe_histogram!`; without a description it is seconds. A histogram of
+///   another unit, such as bytes, is ignored and counted in [`MetricsRecorder::ignored`]. So are gauges.
 /// - The name of the series is the name of the metric and the values of its labels, in the order of the labels.
-/// - A histogram whose name contains `server` or `request` is the latency of an operation (`start-to-end`), any other one that of a
-///   step (`computation`).
+/// - A histogram whose name contains `server` or `request` is the latency of an operation (`start-to-end`), any other
+///   one that of a step (`computation`).
 ///
 /// ```
 /// use std::sync::Arc;

@@ -12,11 +12,13 @@ use crate::lane::LANES;
 use crate::series::{Inner, Series};
 use crate::snapshot::Snapshot;
 
-/// Default maximum number of series. Each takes 10 KiB, and 8 KiB more for each thread that has counters of its own there.
+/// Default maximum number of series. Each takes 10 KiB, and 8 KiB more for each thread that has counters of its own
+/// there.
 pub const SERIES_MAX: usize = 1_000;
 
-/// Maximum number of threads with counters of their own, per series on average. This limits the memory of a program in which many
-/// threads record to many series: to 42 KiB for each possible series. Further threads share counters, which is slower.
+/// Maximum number of threads with counters of their own, per series on average. This limits the memory of a program in
+/// which many threads record to many series: to 42 KiB for each possible series. Further threads share counters, which
+/// is slower.
 const LANES_PER_SERIES: usize = 4;
 
 /// The series of a process, by name.
@@ -52,9 +54,11 @@ impl Registry {
         Self { series: RwLock::default(), series_max, lanes_left, rejected: AtomicU64::new(0) }
     }
 
-    /// Returns the series with these names, and creates it if it does not exist. Keep the handle: this looks the names up.
+    /// Returns the series with these names, and creates it if it does not exist. Keep the handle: this looks the names
+    /// up.
     ///
-    /// If the limit of series is reached, or a name is not valid, the handle records nothing, and [`Registry::rejected`] increases.
+    /// If the limit of series is reached, or a name is not valid, the handle records nothing, and
+    /// [`Registry::rejected`] increases.
     pub fn series(&self, category: &str, pipeline: &str, name: &str) -> Series {
         let key: Key = [category, pipeline, name].map(Into::into);
         if let Some(known) = self.series.read().get(&key) {

@@ -25,8 +25,8 @@ pub(crate) struct Inner {
     name: Arc<str>,
     /// The lanes of threads that have recorded before.
     lanes: [OnceLock<Box<Lane>>; LANES],
-    /// The lanes that [`Inner::take`] should create, one bit for each. Until then their threads use the shared lane, so that
-    /// recording never allocates.
+    /// The lanes that [`Inner::take`] should create, one bit for each. Until then their threads use the shared lane, so
+    /// that recording never allocates.
     wanted: AtomicU64,
     /// The lane of all other threads.
     shared: Lane,
@@ -128,7 +128,8 @@ impl Inner {
         self.shared.record_shared(ns, count);
     }
 
-    /// What was recorded since the last call; `None` if there is nothing. Creates wanted lanes, each of which reduces `lanes_left`.
+    /// What was recorded since the last call; `None` if there is nothing. Creates wanted lanes, each of which reduces
+    /// `lanes_left`.
     pub(crate) fn take(&self, lanes_left: &AtomicUsize) -> Option<Snapshot> {
         let mut histogram = Histogram::with_sum(GRID);
         let mut seen = self.seen.lock();

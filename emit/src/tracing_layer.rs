@@ -18,8 +18,8 @@ use crate::series::Series;
 /// Records the durations of spans.
 ///
 /// The name of the series is that of the span, and its pipeline is the target, usually the module. Spans with the field
-/// `otel.kind` `server` or `consumer` are operations (`start-to-end`), as in the crate `tracing-opentelemetry`; all others are
-/// steps (`computation`).
+/// `otel.kind` `server` or `consumer` are operations (`start-to-end`), as in the crate `tracing-opentelemetry`; all
+/// others are steps (`computation`).
 ///
 /// A filter of the layer decides which spans are timed, by level, target or name. Below it is a level.
 ///
@@ -53,7 +53,8 @@ impl TracingLayer {
         Self { registry, counts_busy_time: false, known: RwLock::default() }
     }
 
-    /// Records only the time in which a span was entered. For an asynchronous task this excludes the time in which it waited.
+    /// Records only the time in which a span was entered. For an asynchronous task this excludes the time in which it
+    /// waited.
     #[must_use]
     pub const fn busy_time(mut self) -> Self {
         self.counts_busy_time = true;
@@ -159,7 +160,8 @@ mod tests {
         Consumer,
     }
 
-    /// Records a span that waits while it is not entered, and one of a server. Returns the categories and durations by name.
+    /// Records a span that waits while it is not entered, and one of a server. Returns the categories and durations by
+    /// name.
     fn record(layer: impl FnOnce(TracingLayer) -> TracingLayer) -> HashMap<String, (String, u64)> {
         let registry = Arc::new(Registry::default());
         let subscriber = tracing_subscriber::registry().with(layer(TracingLayer::new(registry.clone())));
