@@ -115,12 +115,28 @@ impl Emitter {
         self.registry.computation(pipeline, name)
     }
 
+    /// See [`Registry::node_ingress_egress`].
+    pub fn node_ingress_egress(&self, pipeline: &str) -> Series {
+        self.registry.node_ingress_egress(pipeline)
+    }
+
+    /// See [`Registry::pipeline_ingestion`].
+    pub fn pipeline_ingestion(&self, pipeline: &str, name: &str) -> Series {
+        self.registry.pipeline_ingestion(pipeline, name)
+    }
+
     /// See [`Registry::throughput`].
     pub fn throughput(&self, name: &str) -> Series {
         self.registry.throughput(name)
     }
 
-    /// What has become of the recorded durations: acknowledged, dropped, rejected, or still in the buffer.
+    /// How often a series was rejected because of the limit or an invalid name. Its handles record nothing.
+    #[must_use]
+    pub fn rejected_series(&self) -> u64 {
+        self.registry.rejected()
+    }
+
+    /// What has become of the recorded durations: acknowledged, dropped, rejected by the relay, or still in the buffer.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.sender.stats()

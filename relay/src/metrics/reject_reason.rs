@@ -33,6 +33,10 @@ pub enum RejectReason {
     FrameTimeout,
     /// The announced length exceeds the limit. The connection is closed, because the start of the next frame is unknown.
     FrameTooLong,
+    /// A message of Joey's own protocol, or a histogram in it, cannot be decoded.
+    BadMessage,
+    /// The series of a histogram was not announced on this connection.
+    UnknownSeries,
 }
 
 impl RejectReason {
@@ -54,6 +58,8 @@ impl RejectReason {
             Self::Truncated => "truncated",
             Self::FrameTimeout => "frame_timeout",
             Self::FrameTooLong => "frame_too_long",
+            Self::BadMessage => "bad_message",
+            Self::UnknownSeries => "unknown_series",
         }
     }
 }
