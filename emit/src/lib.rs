@@ -1,3 +1,5 @@
+//! Records latencies in a Rust program and sends them to Joey. The rest of this page is the README of the crate.
+//!
 #![doc = include_str!("../README.md")]
 
 mod emitter;
