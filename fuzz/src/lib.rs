@@ -12,6 +12,7 @@ use joey::data_point::DataPoint;
 use joey::demo::emitter;
 use joey::hub::{Hub, Subscription};
 use joey::ingest;
+use joey::ingest::otlp::Receiver;
 use joey::ingest::wallaroo::{Frame, decode};
 use joey_shared::histogram::{Histogram, Quantile};
 use joey_shared::series::{COMPUTATION, Filter, PIPELINE_INGESTION, START_TO_END, SeriesKey, Topic};
@@ -28,7 +29,7 @@ use tokio::sync::Notify;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All fuzz targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("frame", frame),
     ("stream", stream),
     ("command", command),
@@ -36,6 +37,7 @@ pub const TARGETS: [Target; 7] = [
     ("viewer", viewer),
     ("store", store),
     ("hub", hub),
+    ("otlp", otlp),
 ];
 
 const S: u64 = 1_000_000_000;
@@ -222,6 +224,31 @@ fn check_store(store: &mut AppStore) {
         store.window_at(at).for_each_column(0..=u64::MAX, |_, _, _| columns += 1);
         assert!(columns <= SECONDS_MAX, "{columns} seconds are stored");
     }
+}
+
+/// An OTLP request is converted or refused, and a retry of it counts nothing twice. The first byte chooses metrics or traces.
+pub fn otlp(bytes: &[u8]) {
+    let Some((&kind, bytes)) = bytes.split_first() else { return };
+    let hub = Arc::new(Hub::new(Config { clock: || 1_000 * S, ..Config::default() }, 7));
+    let receiver = Receiver::new(hub.clone());
+    let published = || hub.counters().frames_accepted.get() + hub.gauges(0).held;
+    if kind % 2 == 0 {
+        let Ok(request) = prost::Message::decode(bytes) else { return };
+        let outcome = receiver.metrics(Clone::clone(&request), 1_010 * S);
+        assert!(outcome.rejected == 0 || !outcome.message.is_empty());
+        let before = published();
+        receiver.metrics(request, 1_011 * S);
+        assert_eq!(published(), before);
+    } else {
+        let Ok(request) = prost::Message::decode(bytes) else { return };
+        let outcome = receiver.traces(request, 1_010 * S);
+        assert!(outcome.rejected == 0 || !outcome.message.is_empty());
+    }
+    hub.cut_all(1_011 * S);
+    receiver.sweep(100_000 * S);
+    hub.evict_old(200_000 * S);
+    let gauges = hub.gauges(0);
+    assert_eq!((gauges.apps, gauges.series, gauges.ring_bytes), (0, 0, 0));
 }
 
 /// Three series of three categories.
