@@ -11,6 +11,8 @@
 //! - `commands`: exit codes, `joey tap`, and stopping the relay.
 //! - `reach`: how the command line connects to a relay, and what it prints if it cannot.
 //! - `output`: what the command line and `/metrics` print.
+//! - `native`: Joey's own ingest protocol, through broken lines and restarts.
+//! - `pipe`: `joey pipe`.
 //! - `examples`: the programs in `examples/`.
 
 #[path = "pipeline/auth.rs"]
@@ -23,10 +25,14 @@ mod examples;
 mod listeners;
 #[path = "pipeline/hostile.rs"]
 mod hostile;
+#[path = "pipeline/native.rs"]
+mod native;
 #[path = "pipeline/numbers.rs"]
 mod numbers;
 #[path = "pipeline/output.rs"]
 mod output;
+#[path = "pipeline/pipe.rs"]
+mod pipe;
 #[path = "pipeline/reach.rs"]
 mod reach;
 #[path = "pipeline/streams.rs"]

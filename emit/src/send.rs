@@ -134,6 +134,8 @@ pub struct Stats {
     pub connections: u64,
     /// Why the last connection failed or was refused.
     pub last_error: Option<String>,
+    /// The relay's reason, if it has refused the last connection. The sender tries again nevertheless.
+    pub refused: Option<String>,
 }
 
 /// Sends histograms from a thread of its own. Dropping it waits for acknowledgements for [`SendConfig::flush_timeout`].

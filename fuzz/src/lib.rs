@@ -7,12 +7,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use joey::auth::AuthPolicy;
 use joey::config::Config;
 use joey::data_point::DataPoint;
 use joey::demo::emitter;
 use joey::hub::{Hub, Subscription};
 use joey::ingest;
+use joey::ingest::otlp::Receiver;
 use joey::ingest::wallaroo::{Frame, decode};
+use joey_shared::emit;
 use joey_shared::histogram::{Histogram, Quantile};
 use joey_shared::series::{COMPUTATION, Filter, PIPELINE_INGESTION, START_TO_END, SeriesKey, Topic};
 use joey_shared::store::AppStore;
@@ -21,14 +24,14 @@ use joey_shared::window::SECONDS_MAX;
 use joey_shared::wire::{
     BatchHead, Blob, ClientMessage, Hello, SeriesEntry, ServerMessage, Start, Subscribed, Update, VERSION,
 };
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 /// A fuzz target: its name, which is also its folder in `fuzz/corpus`, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All fuzz targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 9] = [
     ("frame", frame),
     ("stream", stream),
     ("command", command),
@@ -36,6 +39,8 @@ pub const TARGETS: [Target; 7] = [
     ("viewer", viewer),
     ("store", store),
     ("hub", hub),
+    ("otlp", otlp),
+    ("native", native),
 ];
 
 const S: u64 = 1_000_000_000;
@@ -60,12 +65,55 @@ pub fn stream(bytes: &[u8]) {
     assert_eq!(ingested(bytes, usize::from(chunk) + 1), ingested(bytes, usize::MAX));
 }
 
-/// The relay's counters, series and updates after ingesting `bytes`.
-fn ingested(bytes: &[u8], chunk: usize) -> (Vec<String>, Vec<SeriesEntry>, Vec<IngestedUpdate>) {
+/// What a relay has counted: its counters, series and updates.
+type Ingested = (Vec<String>, Vec<SeriesEntry>, Vec<IngestedUpdate>);
+
+/// What a relay counts after ingesting `bytes` of a Wallaroo worker.
+fn ingested(bytes: &[u8], chunk: usize) -> Ingested {
     let hub = Arc::new(Hub::new(Config::default(), 7));
-    let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+    block_on(ingest::read_producer(hub.clone(), PEER, Chunks { rest: bytes, chunk, written: Vec::new() }));
+    counted(&hub)
+}
+
+/// A producer's bytes in Joey's own protocol have the same effect and the same answers in chunks of any size as in one chunk. The
+/// first byte sets the chunk size. A message is either rejected, or encoding the decoded message gives an equal message.
+pub fn native(bytes: &[u8]) {
+    let Some((&chunk, bytes)) = bytes.split_first() else { return };
+    if let Ok(message) = emit::Message::decode(bytes) {
+        assert_eq!(emit::Message::decode(&message.to_frame()[emit::HEADER_BYTES..]), Ok(message));
+    }
+    if let Ok(reply) = emit::Reply::decode(bytes) {
+        assert_eq!(emit::Reply::decode(&reply.to_frame()[emit::HEADER_BYTES..]), Ok(reply));
+    }
+    let whole = ingested_natively(bytes, usize::MAX);
+    assert_eq!(ingested_natively(bytes, usize::from(chunk) + 1), whole);
+    let mut replies = &whole.1[..];
+    while let Some(body) = emit::next_frame(replies, emit::REPLY_BYTES_MAX).expect("replies are short") {
+        emit::Reply::decode(body).expect("the relay sends replies");
+        replies = &replies[emit::HEADER_BYTES + body.len()..];
+    }
+    assert!(replies.is_empty());
+}
+
+/// What a relay counts and answers after ingesting `bytes` in Joey's own protocol.
+fn ingested_natively(bytes: &[u8], chunk: usize) -> (Ingested, Vec<u8>) {
+    let config = Config::default();
+    let policy = Arc::new(AuthPolicy::new(&config).expect("the default is valid"));
+    let hub = Arc::new(Hub::new(config, 7));
+    let producer = ingest::native::Producer::new(hub.clone(), policy, Arc::default(), PEER);
+    let mut stream = Chunks { rest: bytes, chunk, written: Vec::new() };
+    block_on(ingest::serve_native(producer, &mut stream));
+    (counted(&hub), stream.written)
+}
+
+const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+
+fn block_on(work: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("there is memory");
-    runtime.block_on(ingest::read_producer(hub.clone(), peer, Chunks { rest: bytes, chunk }));
+    runtime.block_on(work);
+}
+
+fn counted(hub: &Arc<Hub>) -> Ingested {
     let text = joey::metrics::render(hub.counters(), &hub.gauges(0));
     let is_about_frames =
         |line: &&str| line.starts_with("joey_frames_rejected") || line.starts_with("joey_connections");
@@ -109,10 +157,26 @@ impl From<Update> for IngestedUpdate {
     }
 }
 
-/// Delivers a limited number of bytes per read.
+/// Delivers a limited number of bytes per read, and records what is written.
 struct Chunks<'a> {
     rest: &'a [u8],
     chunk: usize,
+    written: Vec<u8>,
+}
+
+impl AsyncWrite for Chunks<'_> {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.written.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl AsyncRead for Chunks<'_> {
@@ -222,6 +286,31 @@ fn check_store(store: &mut AppStore) {
         store.window_at(at).for_each_column(0..=u64::MAX, |_, _, _| columns += 1);
         assert!(columns <= SECONDS_MAX, "{columns} seconds are stored");
     }
+}
+
+/// An OTLP request is converted or refused, and a retry of it counts nothing twice. The first byte chooses metrics or traces.
+pub fn otlp(bytes: &[u8]) {
+    let Some((&kind, bytes)) = bytes.split_first() else { return };
+    let hub = Arc::new(Hub::new(Config { clock: || 1_000 * S, ..Config::default() }, 7));
+    let receiver = Receiver::new(hub.clone());
+    let published = || hub.counters().frames_accepted.get() + hub.gauges(0).held;
+    if kind % 2 == 0 {
+        let Ok(request) = prost::Message::decode(bytes) else { return };
+        let outcome = receiver.metrics(Clone::clone(&request), 1_010 * S);
+        assert!(outcome.rejected == 0 || !outcome.message.is_empty());
+        let before = published();
+        receiver.metrics(request, 1_011 * S);
+        assert_eq!(published(), before);
+    } else {
+        let Ok(request) = prost::Message::decode(bytes) else { return };
+        let outcome = receiver.traces(request, 1_010 * S);
+        assert!(outcome.rejected == 0 || !outcome.message.is_empty());
+    }
+    hub.cut_all(1_011 * S);
+    receiver.sweep(100_000 * S);
+    hub.evict_old(200_000 * S);
+    let gauges = hub.gauges(0);
+    assert_eq!((gauges.apps, gauges.series, gauges.ring_bytes), (0, 0, 0));
 }
 
 /// Three series of three categories.

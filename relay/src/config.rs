@@ -4,6 +4,7 @@
 //! options are read before a port is opened.
 
 mod exposure;
+mod listen;
 mod nats_url;
 
 use std::convert::Infallible;
@@ -19,11 +20,26 @@ use joey_shared::wire::RELAYS_MAX;
 use serde::Deserialize;
 
 pub use self::exposure::check_exposure;
+pub use self::listen::{Listen, ListenOption};
 pub use self::nats_url::NatsUrl;
 use crate::runtime::clock;
 
 /// The default audience of tokens.
 pub(crate) const DEFAULT_AUDIENCE: &str = "joey";
+
+/// The attributes of OpenTelemetry's semantic conventions that name an operation. They have few values, unlike addresses and
+/// identifiers.
+pub const OTLP_ATTRIBUTES: [&str; 9] = [
+    "http.request.method",
+    "http.route",
+    "rpc.service",
+    "rpc.method",
+    "db.operation.name",
+    "db.collection.name",
+    "db.system.name",
+    "messaging.operation.name",
+    "messaging.destination.name",
+];
 
 /// The options. Each can be set by a flag, an environment variable or the TOML file.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
@@ -35,6 +51,12 @@ pub struct Options {
     /// Listen for browsers and other viewers on this address [default: 127.0.0.1:4000]
     #[arg(long, env = "JOEY_HTTP", help_heading = "Addresses", value_name = "ADDR")]
     pub http: Option<SocketAddr>,
+    /// Listen for OpenTelemetry over HTTP (OTLP/HTTP) on this address, or `off` [default: 127.0.0.1:4318, if it is free]
+    #[arg(long, env = "JOEY_OTLP_HTTP", help_heading = "Addresses", value_name = "ADDR")]
+    pub otlp_http: Option<ListenOption>,
+    /// Listen for OpenTelemetry over gRPC (OTLP/gRPC) on this address, or `off` [default: 127.0.0.1:4317, if it is free]
+    #[arg(long, env = "JOEY_OTLP_GRPC", help_heading = "Addresses", value_name = "ADDR")]
+    pub otlp_grpc: Option<ListenOption>,
     /// Serve the page from this directory instead of the built-in one
     #[arg(long, env = "JOEY_UI_DIR", help_heading = "Addresses", value_name = "DIR")]
     pub ui_dir: Option<PathBuf>,
@@ -136,6 +158,20 @@ pub struct Options {
     /// Limit the frames per second from one producer, with bursts of ten times as many [default: 20000]
     #[arg(long, env = "JOEY_FRAMES_PER_SEC", help_heading = "Limits", value_name = "N")]
     pub frames_per_sec: Option<NonZeroU32>,
+    /// Name OpenTelemetry series by the values of these attributes, instead of by those of the semantic conventions such as
+    /// http.request.method,http.route; an empty value names them by instrument or span only
+    #[arg(
+        long,
+        env = "JOEY_OTLP_ATTRIBUTES",
+        help_heading = "OpenTelemetry",
+        value_name = "NAME,…",
+        value_delimiter = ','
+    )]
+    pub otlp_attributes: Option<Vec<String>>,
+    /// Limit the names that attributes add to one OpenTelemetry instrument of one application; the rest are one series,
+    /// `other` [default: 200]
+    #[arg(long, env = "JOEY_OTLP_ATTRIBUTE_SETS", help_heading = "OpenTelemetry", value_name = "N")]
+    pub otlp_attribute_sets: Option<usize>,
     /// Forget an application after this many seconds without producers and viewers [default: 3600]
     #[arg(long, env = "JOEY_FORGET_SECS", help_heading = "History", value_name = "N")]
     pub forget_secs: Option<u64>,
@@ -157,6 +193,10 @@ pub struct Config {
     pub ingest: SocketAddr,
     /// Address to listen on for viewers. Default: 127.0.0.1:4000.
     pub http: SocketAddr,
+    /// Where to listen for OTLP over HTTP. Default: 127.0.0.1:4318, if it is free.
+    pub otlp_http: Listen,
+    /// Where to listen for OTLP over gRPC. Default: 127.0.0.1:4317, if it is free.
+    pub otlp_grpc: Listen,
     /// Directory of the built page. Default: the embedded page.
     pub ui_dir: Option<PathBuf>,
     /// Origins that may connect in addition to the relay's own, as `scheme://host[:port]`.
@@ -215,6 +255,11 @@ pub struct Config {
     pub per_address_max: usize,
     /// Maximum subscriptions of one viewer: 1,000. The next one is rejected.
     pub subscriptions_max: usize,
+    /// Attributes whose values name OpenTelemetry series. Default: [`OTLP_ATTRIBUTES`].
+    pub otlp_attributes: Vec<String>,
+    /// Maximum number of names that attributes add to one OpenTelemetry instrument of one application. Default: 200. The rest are
+    /// added to one series and counted.
+    pub otlp_attribute_sets_max: usize,
     /// Time after which an application without producers and viewers is forgotten. Default: 1 h.
     pub forget_after: Duration,
     /// Maximum time from the first byte of a frame to its last: 10 s.
@@ -234,6 +279,8 @@ impl Default for Config {
         Self {
             ingest: SocketAddr::from(([127, 0, 0, 1], 5001)),
             http: SocketAddr::from(([127, 0, 0, 1], 4000)),
+            otlp_http: Listen::IfFree(SocketAddr::from(([127, 0, 0, 1], 4318))),
+            otlp_grpc: Listen::IfFree(SocketAddr::from(([127, 0, 0, 1], 4317))),
             ui_dir: None,
             origins: Vec::new(),
             advertise: Vec::new(),
@@ -262,6 +309,8 @@ impl Default for Config {
             per_address_max: 256,
             frames_per_sec_max: at_least_one(20_000),
             subscriptions_max: 1_000,
+            otlp_attributes: OTLP_ATTRIBUTES.map(str::to_owned).to_vec(),
+            otlp_attribute_sets_max: 200,
             forget_after: Duration::from_secs(3_600),
             frame_timeout: Duration::from_secs(10),
             heartbeat: Duration::from_secs(5),
@@ -293,6 +342,8 @@ impl Config {
         let config = Self {
             ingest: options.ingest.or(file.ingest).unwrap_or(defaults.ingest),
             http: options.http.or(file.http).unwrap_or(defaults.http),
+            otlp_http: options.otlp_http.or(file.otlp_http).map_or(defaults.otlp_http, Listen::from),
+            otlp_grpc: options.otlp_grpc.or(file.otlp_grpc).map_or(defaults.otlp_grpc, Listen::from),
             ui_dir: options.ui_dir.or(file.ui_dir),
             origins: trimmed(options.origins.or(file.origins).unwrap_or_default()),
             advertise: trimmed(options.advertise.or(file.advertise).unwrap_or_default()),
@@ -323,6 +374,16 @@ impl Config {
             producers_max: options.producers.or(file.producers).unwrap_or(defaults.producers_max),
             frames_per_sec_max: options.frames_per_sec.or(file.frames_per_sec).unwrap_or(defaults.frames_per_sec_max),
             per_address_max: options.per_address.or(file.per_address).unwrap_or(defaults.per_address_max),
+            otlp_attributes: options
+                .otlp_attributes
+                .or(file.otlp_attributes)
+                .map_or(defaults.otlp_attributes, |names| {
+                    trimmed(names).into_iter().filter(|name| !name.is_empty()).collect()
+                }),
+            otlp_attribute_sets_max: options
+                .otlp_attribute_sets
+                .or(file.otlp_attribute_sets)
+                .unwrap_or(defaults.otlp_attribute_sets_max),
             forget_after: options.forget_secs.or(file.forget_secs).map_or(defaults.forget_after, Duration::from_secs),
             ..defaults
         };
@@ -428,6 +489,16 @@ mod tests {
             assert!(check_nats_prefix(prefix).is_err(), "{prefix:?}");
         }
         assert!(check_nats_prefix("team-1.joey").is_ok());
+    }
+
+    #[test]
+    fn the_attributes_that_name_otlp_series_can_be_replaced() {
+        let resolve = |file: &str| {
+            Config::resolve(Options::default(), toml::from_str(file).unwrap(), false).unwrap().otlp_attributes
+        };
+        assert_eq!(resolve(""), OTLP_ATTRIBUTES);
+        assert_eq!(resolve("otlp_attributes = ['http.route', ' tenant ']"), ["http.route", "tenant"]);
+        assert_eq!(resolve("otlp_attributes = ['']"), [""; 0]);
     }
 
     #[test]

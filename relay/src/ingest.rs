@@ -6,7 +6,9 @@
 //! frames without limit. A frame that cannot be used is rejected and counted. If the announced length exceeds the limit, the task
 //! closes the connection, because the start of the next frame is unknown.
 
+pub mod presence;
 pub mod wallaroo;
+pub mod otlp;
 pub mod native;
 
 mod buffer;

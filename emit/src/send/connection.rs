@@ -113,14 +113,18 @@ fn exchange(shared: &Shared, config: &SendConfig, session: Session, stream: &Tcp
     let (last_seq, frame_bytes_max) = loop {
         match replies.next(stream)? {
             Reply::Welcome { last_seq, frame_bytes_max } => break (last_seq, frame_bytes_max),
-            Reply::Refused { reason } => return Err(io::Error::other(format!("the relay refuses: {reason}"))),
+            Reply::Refused { reason } => {
+                shared.state.lock().outbox.stats_mut().refused = Some(reason.to_owned());
+                return Err(io::Error::other(format!("the relay refuses: {reason}")));
+            }
             Reply::Ack { .. } | Reply::Rejected { .. } => {}
         }
     };
     let mut state = shared.state.lock();
     let progress = state.outbox.welcome(last_seq, frame_bytes_max);
     let stats = state.outbox.stats_mut();
-    (stats.is_connected, stats.connections, stats.last_error) = (true, stats.connections + 1, None);
+    (stats.is_connected, stats.connections) = (true, stats.connections + 1);
+    (stats.last_error, stats.refused) = (None, None);
     drop(state);
     shared.changed.notify_all();
     // A relay may have nothing to acknowledge for a long time. The other thread notices if it should have.

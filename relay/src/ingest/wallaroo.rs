@@ -31,7 +31,7 @@ const TOPIC_PREFIX: &[u8] = b"metrics:";
 const METRICS_EVENT: &[u8] = b"metrics";
 
 /// Accepted periods in ns: 10 ms to 1 h. Wallaroo's period is 2 s.
-const PERIOD_NS: std::ops::RangeInclusive<u64> = 10_000_000..=3_600_000_000_000;
+pub(super) const PERIOD_NS: std::ops::RangeInclusive<u64> = 10_000_000..=3_600_000_000_000;
 
 /// Size of the last part of a metrics frame in bytes: the bins, minimum, maximum, period and period end.
 const COUNTS_BYTES: usize = 8 * (BINS + 4);

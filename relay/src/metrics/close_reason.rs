@@ -16,6 +16,12 @@ pub enum CloseReason {
     ProducerForbiddenNetwork,
     /// The TLS handshake with a producer failed.
     ProducerTlsHandshake,
+    /// The limit on OTLP connections is reached.
+    OtlpLimit,
+    /// The limit on OTLP connections from one address is reached.
+    OtlpAddressLimit,
+    /// No file descriptor is left for an OTLP connection.
+    OtlpFdLimit,
     /// The producer speaks another version of Joey's protocol.
     UnsupportedVersion,
     /// The producer's token does not allow its application.
@@ -72,6 +78,9 @@ impl CloseReason {
             Self::ProducerFdLimit => "producer_fd_limit",
             Self::ProducerForbiddenNetwork => "producer_forbidden_network",
             Self::ProducerTlsHandshake => "producer_tls_handshake",
+            Self::OtlpLimit => "otlp_limit",
+            Self::OtlpAddressLimit => "otlp_address_limit",
+            Self::OtlpFdLimit => "otlp_fd_limit",
             Self::UnsupportedVersion => "unsupported_version",
             Self::ForbiddenApp => "forbidden_app",
             Self::AckTimeout => "ack_timeout",

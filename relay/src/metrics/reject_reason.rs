@@ -33,6 +33,26 @@ pub enum RejectReason {
     FrameTimeout,
     /// The announced length exceeds the limit. The connection is closed, because the start of the next frame is unknown.
     FrameTooLong,
+    /// An OTLP data point or span of an application that the request's token does not allow.
+    OtlpForbiddenApp,
+    /// An OTLP gauge, summary or sum that may decrease. It has no rate and no distribution, so it is not shown.
+    OtlpUnsupported,
+    /// An OTLP histogram whose unit is no time.
+    OtlpNotADuration,
+    /// An OTLP metric without aggregation temporality.
+    OtlpTemporality,
+    /// An OTLP data point whose buckets do not match its count or its bounds.
+    OtlpBadBuckets,
+    /// An OTLP sum that is negative, not a number, or missing.
+    OtlpBadValue,
+    /// An OTLP histogram with negative values. The other values of the data point are accepted.
+    OtlpNegative,
+    /// An OTLP data point or span that was received before.
+    OtlpDuplicate,
+    /// A cumulative OTLP data point that is older than the newest one of its stream.
+    OtlpOutOfOrder,
+    /// A cumulative OTLP data point of a stream that too many processes send.
+    OtlpOverlap,
     /// A message of Joey's own protocol, or a histogram in it, cannot be decoded.
     BadMessage,
     /// The series of a histogram was not announced on this connection.
@@ -58,6 +78,16 @@ impl RejectReason {
             Self::Truncated => "truncated",
             Self::FrameTimeout => "frame_timeout",
             Self::FrameTooLong => "frame_too_long",
+            Self::OtlpForbiddenApp => "otlp_forbidden_app",
+            Self::OtlpUnsupported => "otlp_unsupported",
+            Self::OtlpNotADuration => "otlp_not_a_duration",
+            Self::OtlpTemporality => "otlp_temporality",
+            Self::OtlpBadBuckets => "otlp_bad_buckets",
+            Self::OtlpBadValue => "otlp_bad_value",
+            Self::OtlpNegative => "otlp_negative",
+            Self::OtlpDuplicate => "otlp_duplicate",
+            Self::OtlpOutOfOrder => "otlp_out_of_order",
+            Self::OtlpOverlap => "otlp_overlap",
             Self::BadMessage => "bad_message",
             Self::UnknownSeries => "unknown_series",
         }

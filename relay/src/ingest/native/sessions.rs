@@ -37,10 +37,7 @@ impl Default for Sessions {
 
 impl Sessions {
     fn with_limit(limit: NonZeroUsize) -> Self {
-        // Its table grows with the sessions.
-        let mut sessions = LruCache::unbounded();
-        sessions.resize(limit);
-        Self(Mutex::new(sessions))
+        Self(Mutex::new(LruCache::new(limit)))
     }
 
     /// Starts or continues a session at `now_ns`. Returns its state, and whether another session was forgotten early.
