@@ -61,7 +61,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-pub use self::client::{Finished, Tap, joey, joey_with_env};
+pub use self::client::{Finished, Tap, joey, joey_with_env, joey_with_input};
 pub use self::delivery::{CheckedViewer, DeliveryRecord};
 pub use self::frame::{Frame, S};
 pub use self::nats::{Nats, NatsSubscriber};

@@ -13,6 +13,8 @@
 //! - `output`: what the command line and `/metrics` print.
 //! - `statsd`: StatsD from a client library, over UDP and Unix datagrams.
 //! - `prometheus`: a real Prometheus scrapes histograms and answers quantiles.
+//! - `native`: Joey's own ingest protocol, through broken lines and restarts.
+//! - `pipe`: `joey pipe`.
 //! - `examples`: the programs in `examples/`.
 
 #[path = "pipeline/auth.rs"]
@@ -25,12 +27,16 @@ mod examples;
 mod listeners;
 #[path = "pipeline/hostile.rs"]
 mod hostile;
+#[path = "pipeline/native.rs"]
+mod native;
 #[path = "pipeline/numbers.rs"]
 mod numbers;
 #[path = "pipeline/output.rs"]
 mod output;
 #[path = "pipeline/prometheus.rs"]
 mod prometheus;
+#[path = "pipeline/pipe.rs"]
+mod pipe;
 #[path = "pipeline/reach.rs"]
 mod reach;
 #[path = "pipeline/statsd.rs"]

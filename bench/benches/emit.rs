@@ -1,5 +1,6 @@
-//! Measures what recording one duration costs with joey-emit and with other libraries, at 1, 2 and 4 threads that record to the
-//! same histogram: `cargo bench -p joey-bench --bench emit`. The times are those of one thread for one duration.
+//! Measures what recording one duration costs with joey-emit and with other libraries, at 1, 2 and 4 threads that
+//! record to the same histogram: `cargo bench -p joey-bench --bench emit`. The times are those of one thread for one
+//! duration.
 
 use std::sync::{Arc, Barrier};
 use std::thread;

@@ -8,8 +8,8 @@ use crate::registry::{Registry, SERIES_MAX};
 use crate::send::{PeriodicSender, SendConfig, Stats};
 use crate::series::Series;
 
-/// Records latencies and sends them to a relay once per period. Dropping it sends the rest, and waits for acknowledgements for
-/// [`SendConfig::flush_timeout`].
+/// Records latencies and sends them to a relay once per period. Dropping it sends the rest, and waits for
+/// acknowledgements for [`SendConfig::flush_timeout`].
 ///
 /// ```no_run
 /// use joey_emit::Emitter;
@@ -115,18 +115,35 @@ impl Emitter {
         self.registry.computation(pipeline, name)
     }
 
+    /// See [`Registry::node_ingress_egress`].
+    pub fn node_ingress_egress(&self, pipeline: &str) -> Series {
+        self.registry.node_ingress_egress(pipeline)
+    }
+
+    /// See [`Registry::pipeline_ingestion`].
+    pub fn pipeline_ingestion(&self, pipeline: &str, name: &str) -> Series {
+        self.registry.pipeline_ingestion(pipeline, name)
+    }
+
     /// See [`Registry::throughput`].
     pub fn throughput(&self, name: &str) -> Series {
         self.registry.throughput(name)
     }
 
-    /// What has become of the recorded durations: acknowledged, dropped, rejected, or still in the buffer.
+    /// How often a series was rejected because of the limit or an invalid name. Its handles record nothing.
+    #[must_use]
+    pub fn rejected_series(&self) -> u64 {
+        self.registry.rejected()
+    }
+
+    /// What has become of the recorded durations: acknowledged, dropped, rejected by the relay, or still in the buffer.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.sender.stats()
     }
 
-    /// Sends what was recorded so far, and waits until it is acknowledged, at most for `timeout`. Returns whether it is.
+    /// Sends what was recorded so far, and waits until it is acknowledged, at most for `timeout`. Returns whether it
+    /// is.
     pub fn flush(&self, timeout: Duration) -> bool {
         self.sender.flush(timeout)
     }

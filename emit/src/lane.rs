@@ -1,8 +1,8 @@
 //! Lanes: the counters that one thread writes, so that recording needs no locked instruction.
 //!
-//! Each thread owns a lane number for as long as it lives. It adds to the counters of its lane with a plain load and store,
-//! because nobody else writes them. Counters are never reset; whoever takes a snapshot remembers what it has seen. A count
-//! can therefore neither be lost nor be seen twice.
+//! Each thread owns a lane number for as long as it lives. It adds to the counters of its lane with a plain load and
+//! store, because nobody else writes them. Counters are never reset; whoever takes a snapshot remembers what it has
+//! seen. A count can therefore neither be lost nor be seen twice.
 
 use std::cell::Cell;
 use std::sync::atomic::AtomicU64;
@@ -71,7 +71,8 @@ fn first_use() -> usize {
     number
 }
 
-/// The counters of one series and one lane, about 4 KiB. The alignment keeps those of other threads out of its cache lines.
+/// The counters of one series and one lane, about 4 KiB. The alignment keeps those of other threads out of its cache
+/// lines.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Lane {
@@ -107,7 +108,7 @@ impl Default for Seen {
     }
 }
 
-/// The difference between two snapshots of a lane.
+/// What was recorded between two snapshots of a lane, except the counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extremes {
     pub(crate) min_ns: u64,
@@ -147,27 +148,39 @@ impl Lane {
         }
     }
 
-    /// Calls `visit(bin, count)` for what was recorded since `seen`. Returns the extremes and the sum of it; `None` if there is
-    /// nothing.
+    /// Calls `visit(bin, count)` for what was recorded since `seen`. Returns the extremes and the sum of it; `None` if
+    /// there is nothing.
     ///
-    /// The writer updates the extremes and the sum before the count. So everything that is counted here has its extremes in
-    /// this snapshot, unless the previous one took them in the same instant. The caller widens extremes that do not contain
-    /// the outermost bins.
+    /// The writer updates the extremes first, then the sum, then the count. So a duration that is recorded at this
+    /// instant may have its extremes or its sum in this snapshot, and its count in the next one. Extremes outside the
+    /// counted bins are therefore left for the next snapshot, and missing ones are replaced by the edge of the
+    /// outermost bin. Sums are exact over all snapshots.
     pub(crate) fn take(&self, seen: &mut Seen, mut visit: impl FnMut(usize, u64)) -> Option<Extremes> {
-        let mut is_empty = true;
+        let mut bins: Option<(usize, usize)> = None;
         for (bin, (counter, seen)) in self.counts.iter().zip(seen.counts.iter_mut()).enumerate() {
             let now = counter.load(Acquire);
             let count = now.wrapping_sub(*seen);
             if count > 0 {
                 *seen = now;
-                is_empty = false;
+                bins = Some((bins.map_or(bin, |(first, _)| first), bin));
                 visit(bin, count);
             }
         }
-        if is_empty {
-            return None;
+        let (first, last) = bins?;
+        let (mut min_ns, mut max_ns) = (self.min_ns.swap(u64::MAX, Relaxed), self.max_ns.swap(0, Relaxed));
+        let (in_min, in_max) = (GRID.bin_of(min_ns), GRID.bin_of(max_ns));
+        if in_min < first {
+            self.min_ns.fetch_min(min_ns, Relaxed);
         }
-        let (min_ns, max_ns) = (self.min_ns.swap(u64::MAX, Relaxed), self.max_ns.swap(0, Relaxed));
+        if in_max > last {
+            self.max_ns.fetch_max(max_ns, Relaxed);
+        }
+        if in_min != first {
+            min_ns = GRID.low(first);
+        }
+        if in_max != last {
+            max_ns = u64::try_from(GRID.high(last) - 1).unwrap_or(u64::MAX);
+        }
         let sum_ns = self.sum_ns.load(Acquire);
         let since = sum_ns.wrapping_sub(seen.sum_ns);
         seen.sum_ns = sum_ns;
@@ -207,5 +220,26 @@ mod tests {
         lane.record(7, 1);
         let extremes = lane.take(&mut seen, |_, _| {});
         assert_eq!(extremes, Some(Extremes { min_ns: 7, max_ns: 7, sum_ns: 7 }));
+    }
+
+    #[test]
+    fn extremes_stay_with_the_counts_of_durations_recorded_during_a_snapshot() {
+        let (lane, mut seen) = (Lane::default(), Seen::default());
+        lane.record(100, 1);
+        // The first steps of recording 5 and 5,000.
+        lane.record_extremes(5);
+        lane.record_extremes(5_000);
+        let (low, high) = (GRID.low(GRID.bin_of(100)), u64::try_from(GRID.high(GRID.bin_of(100))).unwrap());
+        let extremes = lane.take(&mut seen, |_, _| {}).unwrap();
+        assert_eq!((extremes.min_ns, extremes.max_ns), (low, high - 1));
+        lane.record(5, 1);
+        lane.record(5_000, 1);
+        let extremes = lane.take(&mut seen, |_, _| {}).unwrap();
+        assert_eq!((extremes.min_ns, extremes.max_ns), (5, 5_000));
+
+        // The extremes of 100 are in the previous snapshot, its count is not.
+        lane.counts[GRID.bin_of(100)].fetch_add(1, Relaxed);
+        let extremes = lane.take(&mut seen, |_, _| {}).unwrap();
+        assert_eq!((extremes.min_ns, extremes.max_ns), (low, high - 1));
     }
 }

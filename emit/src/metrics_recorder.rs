@@ -15,11 +15,11 @@ use crate::series::Series;
 
 /// Records the histograms of the facade `metrics` as latencies, and its counters as throughput.
 ///
-/// - A histogram's unit is the one of `describe_histogram!`; without a description it is seconds. A histogram of another unit, such
-///   as bytes, is ignored and counted in [`MetricsRecorder::ignored`]. So are gauges.
+/// - A histogram's unit is the one of `describe_histogram!`; without a description it is seconds. A histogram of
+///   another unit, such as bytes, is ignored and counted in [`MetricsRecorder::ignored`]. So are gauges.
 /// - The name of the series is the name of the metric and the values of its labels, in the order of the labels.
-/// - A histogram whose name contains `server` or `request` is the latency of an operation (`start-to-end`), any other one that of a
-///   step (`computation`).
+/// - A histogram whose name contains `server` or `request` is the latency of an operation (`start-to-end`), any other
+///   one that of a step (`computation`).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -118,8 +118,12 @@ struct DurationHistogram {
 
 impl HistogramFn for DurationHistogram {
     fn record(&self, value: f64) {
+        self.record_many(value, 1);
+    }
+
+    fn record_many(&self, value: f64, count: usize) {
         // Values that are negative or not a number become 0, as for any conversion of a float to an unsigned integer.
-        self.series.record_ns((value * self.ns_per_unit).round() as u64);
+        self.series.record_many_ns((value * self.ns_per_unit).round() as u64, count as u64);
     }
 }
 
@@ -154,7 +158,8 @@ mod tests {
             metrics::describe_histogram!("http_server_ms", Unit::Milliseconds, "");
             metrics::describe_histogram!("body", Unit::Bytes, "");
             metrics::histogram!("http_server_ms").record(1.5);
-            metrics::histogram!("parse").record(0.000_001);
+            metrics::histogram!("parse").record_many(0.000_001, 3);
+            metrics::histogram!("parse").record(-1.0);
             metrics::histogram!("body").record(5.0);
             metrics::gauge!("queue").set(5.0);
             metrics::counter!("orders", "shop" => "a").increment(3);
@@ -173,7 +178,7 @@ mod tests {
         let expected = [
             ("http_server_ms", START_TO_END, 1, 1_500_000),
             ("orders a", THROUGHPUT, 3, 0),
-            ("parse", COMPUTATION, 1, 1_000),
+            ("parse", COMPUTATION, 4, 1_000),
             ("total", THROUGHPUT, 9, 0),
         ];
         assert_eq!(

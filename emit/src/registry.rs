@@ -2,24 +2,32 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use joey_shared::series::{COMPUTATION, NODE_INGRESS_EGRESS, PIPELINE_INGESTION, START_TO_END, THROUGHPUT, check_name};
-
 use parking_lot::RwLock;
 
+use crate::lane::LANES;
 use crate::series::{Inner, Series};
 use crate::snapshot::Snapshot;
 
-/// Default maximum number of series. Each takes 5 KiB, and 8 KiB more for each thread that records to it.
+/// Default maximum number of series. Each takes 10 KiB, and 8 KiB more for each thread that has counters of its own
+/// there.
 pub const SERIES_MAX: usize = 1_000;
+
+/// Maximum number of threads with counters of their own, per series on average. This limits the memory of a program in
+/// which many threads record to many series: to 42 KiB for each possible series. Further threads share counters, which
+/// is slower.
+const LANES_PER_SERIES: usize = 4;
 
 /// The series of a process, by name.
 #[derive(Debug)]
 pub struct Registry {
     series: RwLock<HashMap<Key, Arc<Inner>>>,
     series_max: usize,
+    /// Number of lanes that may still be created.
+    lanes_left: AtomicUsize,
     rejected: AtomicU64,
 }
 
@@ -42,12 +50,15 @@ impl Registry {
     /// Creates a registry without series.
     #[must_use]
     pub fn new(series_max: usize) -> Self {
-        Self { series: RwLock::default(), series_max, rejected: AtomicU64::new(0) }
+        let lanes_left = AtomicUsize::new(series_max.saturating_mul(LANES_PER_SERIES).max(LANES));
+        Self { series: RwLock::default(), series_max, lanes_left, rejected: AtomicU64::new(0) }
     }
 
-    /// Returns the series with these names, and creates it if it does not exist. Keep the handle: this looks the names up.
+    /// Returns the series with these names, and creates it if it does not exist. Keep the handle: this looks the names
+    /// up.
     ///
-    /// If the limit of series is reached, or a name is not valid, the handle records nothing, and [`Registry::rejected`] increases.
+    /// If the limit of series is reached, or a name is not valid, the handle records nothing, and
+    /// [`Registry::rejected`] increases.
     pub fn series(&self, category: &str, pipeline: &str, name: &str) -> Series {
         let key: Key = [category, pipeline, name].map(Into::into);
         if let Some(known) = self.series.read().get(&key) {
@@ -91,7 +102,7 @@ impl Registry {
     /// Takes what was recorded since the last call, for each series with counts.
     pub fn take(&self) -> Vec<Snapshot> {
         let all: Vec<Arc<Inner>> = self.series.read().values().cloned().collect();
-        all.iter().filter_map(|series| series.take()).collect()
+        all.iter().filter_map(|series| series.take(&self.lanes_left)).collect()
     }
 
     /// How often a series was rejected because of the limit or an invalid name.
@@ -157,7 +168,26 @@ mod tests {
         }
         assert_eq!(sum.occupied().collect::<Vec<_>>(), expected.occupied().collect::<Vec<_>>());
         assert_eq!(sum.sum_ns, expected.sum_ns);
-        assert_eq!(sum.extremes(), expected.extremes());
+        // In a snapshot at the instant of recording, an extreme may be an edge of its bin.
+        let bins =
+            |histogram: &Histogram| histogram.extremes().map(|(min, max)| [min, max].map(|ns| Grid::FINEST.bin_of(ns)));
+        assert_eq!(bins(&sum), bins(&expected));
+        let (min_ns, max_ns) = expected.extremes().unwrap();
+        assert!(sum.min_ns <= min_ns && sum.max_ns >= max_ns, "{sum:?}");
+    }
+
+    #[test]
+    fn threads_without_counters_of_their_own_lose_nothing() {
+        let registry = Registry::default();
+        registry.lanes_left.store(1, Relaxed);
+        let series = [registry.start_to_end("a"), registry.start_to_end("b")];
+        let record = || series.iter().for_each(|series| (0..1_000).for_each(|ns| series.record_ns(ns)));
+        record();
+        assert_eq!(total(&registry).count(), 2_000);
+        assert_eq!(registry.lanes_left.load(Relaxed), 0);
+        record();
+        let histogram = total(&registry);
+        assert_eq!((histogram.count(), histogram.extremes(), histogram.sum_ns), (2_000, Some((0, 999)), Some(999_000)));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! A series: the handle that records durations.
 
 use std::fmt;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -25,8 +25,8 @@ pub(crate) struct Inner {
     name: Arc<str>,
     /// The lanes of threads that have recorded before.
     lanes: [OnceLock<Box<Lane>>; LANES],
-    /// The lanes that [`Inner::take`] should create, one bit for each. Until then their threads use the shared lane, so that
-    /// recording never allocates.
+    /// The lanes that [`Inner::take`] should create, one bit for each. Until then their threads use the shared lane, so
+    /// that recording never allocates.
     wanted: AtomicU64,
     /// The lane of all other threads.
     shared: Lane,
@@ -128,8 +128,9 @@ impl Inner {
         self.shared.record_shared(ns, count);
     }
 
-    /// What was recorded since the last call; `None` if there is nothing.
-    pub(crate) fn take(&self) -> Option<Snapshot> {
+    /// What was recorded since the last call; `None` if there is nothing. Creates wanted lanes, each of which reduces
+    /// `lanes_left`.
+    pub(crate) fn take(&self, lanes_left: &AtomicUsize) -> Option<Snapshot> {
         let mut histogram = Histogram::with_sum(GRID);
         let mut seen = self.seen.lock();
         seen.lanes.resize_with(LANES, || None);
@@ -142,14 +143,14 @@ impl Inner {
         drop(seen);
         let wanted = self.wanted.swap(0, Relaxed);
         for (number, lane) in self.lanes.iter().enumerate() {
-            if wanted & (1 << number) != 0 {
+            let reserve = || lanes_left.try_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+            if wanted & (1 << number) != 0 && lane.get().is_none() && reserve() {
                 lane.get_or_init(Box::default);
             }
         }
         if histogram.is_empty() {
             return None;
         }
-        widen_to_bins(&mut histogram);
         // The sums of lanes are modulo 2^64.
         let sum_max = histogram.count().saturating_mul(u128::from(histogram.max_ns));
         histogram.sum_ns = histogram.sum_ns.filter(|_| sum_max <= u128::from(u64::MAX));
@@ -164,19 +165,6 @@ fn take(lane: &Lane, seen: &mut Seen, histogram: &mut Histogram) {
         histogram.min_ns = histogram.min_ns.min(extremes.min_ns);
         histogram.max_ns = histogram.max_ns.max(extremes.max_ns);
         histogram.sum_ns = histogram.sum_ns.and_then(|sum| sum.checked_add(extremes.sum_ns));
-    }
-}
-
-/// Widens the minimum and the maximum to the edges of the outermost occupied bins if they are not inside them. They are not
-/// if a duration was recorded in the instant of the previous snapshot, which took its extremes but not its count.
-fn widen_to_bins(histogram: &mut Histogram) {
-    let (first, counts) = histogram.span();
-    let last = first + counts.len() - 1;
-    if GRID.bin_of(histogram.min_ns) > first || histogram.min_ns > histogram.max_ns {
-        histogram.min_ns = GRID.low(first);
-    }
-    if GRID.bin_of(histogram.max_ns) < last {
-        histogram.max_ns = u64::try_from(GRID.high(last)).map_or(u64::MAX, |high| high - 1);
     }
 }
 

@@ -18,20 +18,25 @@ use crate::series::Series;
 /// Records the durations of spans.
 ///
 /// The name of the series is that of the span, and its pipeline is the target, usually the module. Spans with the field
-/// `otel.kind` `server` or `consumer` are operations (`start-to-end`), as in the crate `tracing-opentelemetry`; all others are
-/// steps (`computation`). A filter of the layer (`with_filter`) decides which spans are timed.
+/// `otel.kind` `server` or `consumer` are operations (`start-to-end`), as in the crate `tracing-opentelemetry`; all
+/// others are steps (`computation`).
+///
+/// A filter of the layer decides which spans are timed, by level, target or name. Below it is a level.
 ///
 /// ```
 /// use std::sync::Arc;
 /// use joey_emit::{Registry, TracingLayer};
-/// use tracing_subscriber::layer::SubscriberExt as _;
+/// use tracing_subscriber::filter::LevelFilter;
+/// use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 ///
 /// let registry = Arc::new(Registry::default());
-/// let subscriber = tracing_subscriber::registry().with(TracingLayer::new(registry.clone()));
-/// tracing::subscriber::with_default(subscriber, || {
+/// let layer = TracingLayer::new(registry.clone()).with_filter(LevelFilter::INFO);
+/// tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
 ///     tracing::info_span!("check").in_scope(|| { /* work */ });
+///     tracing::debug_span!("detail").in_scope(|| { /* work */ });
 /// });
-/// assert_eq!(&*registry.take()[0].name, "check");
+/// let snapshots = registry.take();
+/// assert_eq!((snapshots.len(), &*snapshots[0].name), (1, "check"));
 /// ```
 #[derive(Debug)]
 pub struct TracingLayer {
@@ -48,7 +53,8 @@ impl TracingLayer {
         Self { registry, counts_busy_time: false, known: RwLock::default() }
     }
 
-    /// Records only the time in which a span was entered. For an asynchronous task this excludes the time in which it waited.
+    /// Records only the time in which a span was entered. For an asynchronous task this excludes the time in which it
+    /// waited.
     #[must_use]
     pub const fn busy_time(mut self) -> Self {
         self.counts_busy_time = true;
@@ -92,7 +98,12 @@ impl Visit for Kind {
         }
     }
 
-    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+    /// For `otel.kind = ?SpanKind::Server`.
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "otel.kind" {
+            self.record_str(field, &format!("{value:?}"));
+        }
+    }
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for TracingLayer {
@@ -144,7 +155,13 @@ mod tests {
 
     const WAIT: Duration = Duration::from_millis(20);
 
-    /// Records a span that waits while it is not entered, and one of a server. Returns the categories and durations by name.
+    #[derive(Debug)]
+    enum Kind {
+        Consumer,
+    }
+
+    /// Records a span that waits while it is not entered, and one of a server. Returns the categories and durations by
+    /// name.
     fn record(layer: impl FnOnce(TracingLayer) -> TracingLayer) -> HashMap<String, (String, u64)> {
         let registry = Arc::new(Registry::default());
         let subscriber = tracing_subscriber::registry().with(layer(TracingLayer::new(registry.clone())));
@@ -154,6 +171,7 @@ mod tests {
             sleep(WAIT);
             drop(waiting);
             tracing::info_span!("GET /", otel.kind = "SERVER").in_scope(|| sleep(WAIT));
+            tracing::info_span!("poll", otel.kind = ?Kind::Consumer).in_scope(|| sleep(WAIT));
         });
         let snapshots = registry.take();
         assert!(snapshots.iter().all(|snapshot| snapshot.histogram.count() == 1));
@@ -167,7 +185,11 @@ mod tests {
     fn spans_are_timed_from_their_creation_to_their_end() {
         let found = record(|layer| layer);
         let wait_ns = u64::try_from(WAIT.as_nanos()).unwrap();
-        assert_eq!((&*found["waiting"].0, &*found["GET /"].0), (COMPUTATION, START_TO_END));
+        let category = |name: &str| &*found[name].0;
+        assert_eq!(
+            [category("waiting"), category("GET /"), category("poll")],
+            [COMPUTATION, START_TO_END, START_TO_END]
+        );
         assert!(found.values().all(|&(_, ns)| ns >= wait_ns), "{found:?}");
     }
 

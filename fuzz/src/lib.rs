@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use joey::auth::AuthPolicy;
 use joey::config::Config;
 use joey::data_point::DataPoint;
 use joey::demo::emitter;
@@ -16,6 +17,7 @@ use joey::ingest::otlp::Receiver;
 use joey::ingest::presence::Presence;
 use joey::ingest::statsd::Aggregator;
 use joey::ingest::wallaroo::{Frame, decode};
+use joey_shared::emit;
 use joey_shared::histogram::{Histogram, Quantile};
 use joey_shared::series::{COMPUTATION, Filter, PIPELINE_INGESTION, START_TO_END, SeriesKey, Topic};
 use joey_shared::store::AppStore;
@@ -24,14 +26,14 @@ use joey_shared::window::SECONDS_MAX;
 use joey_shared::wire::{
     BatchHead, Blob, ClientMessage, Hello, SeriesEntry, ServerMessage, Start, Subscribed, Update, VERSION,
 };
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 /// A fuzz target: its name, which is also its folder in `fuzz/corpus`, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All fuzz targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("frame", frame),
     ("stream", stream),
     ("command", command),
@@ -41,6 +43,7 @@ pub const TARGETS: [Target; 9] = [
     ("hub", hub),
     ("otlp", otlp),
     ("statsd", statsd),
+    ("native", native),
 ];
 
 const S: u64 = 1_000_000_000;
@@ -95,12 +98,55 @@ fn aggregated(packets: &[&[u8]]) -> (Vec<String>, u64, Vec<String>) {
     (rejected, hub.counters().statsd_values.get(), series)
 }
 
-/// The relay's counters, series and updates after ingesting `bytes`.
-fn ingested(bytes: &[u8], chunk: usize) -> (Vec<String>, Vec<SeriesEntry>, Vec<IngestedUpdate>) {
+/// What a relay has counted: its counters, series and updates.
+type Ingested = (Vec<String>, Vec<SeriesEntry>, Vec<IngestedUpdate>);
+
+/// What a relay counts after ingesting `bytes` of a Wallaroo worker.
+fn ingested(bytes: &[u8], chunk: usize) -> Ingested {
     let hub = Arc::new(Hub::new(Config::default(), 7));
-    let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+    block_on(ingest::read_producer(hub.clone(), PEER, Chunks { rest: bytes, chunk, written: Vec::new() }));
+    counted(&hub)
+}
+
+/// A producer's bytes in Joey's own protocol have the same effect and the same answers in chunks of any size as in one chunk. The
+/// first byte sets the chunk size. A message is either rejected, or encoding the decoded message gives an equal message.
+pub fn native(bytes: &[u8]) {
+    let Some((&chunk, bytes)) = bytes.split_first() else { return };
+    if let Ok(message) = emit::Message::decode(bytes) {
+        assert_eq!(emit::Message::decode(&message.to_frame()[emit::HEADER_BYTES..]), Ok(message));
+    }
+    if let Ok(reply) = emit::Reply::decode(bytes) {
+        assert_eq!(emit::Reply::decode(&reply.to_frame()[emit::HEADER_BYTES..]), Ok(reply));
+    }
+    let whole = ingested_natively(bytes, usize::MAX);
+    assert_eq!(ingested_natively(bytes, usize::from(chunk) + 1), whole);
+    let mut replies = &whole.1[..];
+    while let Some(body) = emit::next_frame(replies, emit::REPLY_BYTES_MAX).expect("replies are short") {
+        emit::Reply::decode(body).expect("the relay sends replies");
+        replies = &replies[emit::HEADER_BYTES + body.len()..];
+    }
+    assert!(replies.is_empty());
+}
+
+/// What a relay counts and answers after ingesting `bytes` in Joey's own protocol.
+fn ingested_natively(bytes: &[u8], chunk: usize) -> (Ingested, Vec<u8>) {
+    let config = Config::default();
+    let policy = Arc::new(AuthPolicy::new(&config).expect("the default is valid"));
+    let hub = Arc::new(Hub::new(config, 7));
+    let producer = ingest::native::Producer::new(hub.clone(), policy, Arc::default(), PEER);
+    let mut stream = Chunks { rest: bytes, chunk, written: Vec::new() };
+    block_on(ingest::serve_native(producer, &mut stream));
+    (counted(&hub), stream.written)
+}
+
+const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+
+fn block_on(work: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("there is memory");
-    runtime.block_on(ingest::read_producer(hub.clone(), peer, Chunks { rest: bytes, chunk }));
+    runtime.block_on(work);
+}
+
+fn counted(hub: &Arc<Hub>) -> Ingested {
     let text = joey::metrics::render(hub.counters(), &hub.gauges(0));
     let is_about_frames =
         |line: &&str| line.starts_with("joey_frames_rejected") || line.starts_with("joey_connections");
@@ -144,10 +190,26 @@ impl From<Update> for IngestedUpdate {
     }
 }
 
-/// Delivers a limited number of bytes per read.
+/// Delivers a limited number of bytes per read, and records what is written.
 struct Chunks<'a> {
     rest: &'a [u8],
     chunk: usize,
+    written: Vec<u8>,
+}
+
+impl AsyncWrite for Chunks<'_> {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.written.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl AsyncRead for Chunks<'_> {
