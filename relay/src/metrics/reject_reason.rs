@@ -53,6 +53,10 @@ pub enum RejectReason {
     OtlpOutOfOrder,
     /// A cumulative OTLP data point of a stream that too many processes send.
     OtlpOverlap,
+    /// A message of Joey's own protocol, or a histogram in it, cannot be decoded.
+    BadMessage,
+    /// The series of a histogram was not announced on this connection.
+    UnknownSeries,
 }
 
 impl RejectReason {
@@ -84,6 +88,8 @@ impl RejectReason {
             Self::OtlpDuplicate => "otlp_duplicate",
             Self::OtlpOutOfOrder => "otlp_out_of_order",
             Self::OtlpOverlap => "otlp_overlap",
+            Self::BadMessage => "bad_message",
+            Self::UnknownSeries => "unknown_series",
         }
     }
 }

@@ -220,3 +220,6 @@ impl Drop for InProgress {
         activity.last = Instant::now();
     }
 }
+
+#[cfg(test)]
+mod tests;
