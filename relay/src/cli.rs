@@ -188,6 +188,9 @@ async fn run_relay(serve: Serve, with_demo: bool) -> anyhow::Result<()> {
     let shown = |address: Option<SocketAddr>| address.map_or_else(|| "off".to_owned(), |address| address.to_string());
     let (otlp_http, otlp_grpc) = (shown(relay.otlp_http_addr()), shown(relay.otlp_grpc_addr()));
     tracing::info!(release = env!("CARGO_PKG_VERSION"), %ingest, %http, %otlp_http, %otlp_grpc, "listening");
+    if let Some(statsd) = relay.statsd_addr() {
+        tracing::info!(%statsd, "listening for StatsD");
+    }
     console::line(format_args!(
         "\n  Joey is at     {scheme}://{http}\n  Producers      --metrics {ingest}\n  OpenTelemetry  HTTP {otlp_http}, gRPC \
          {otlp_grpc}\n"

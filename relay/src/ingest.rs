@@ -10,6 +10,7 @@ pub mod presence;
 pub mod wallaroo;
 pub mod otlp;
 pub mod native;
+pub mod statsd;
 
 mod buffer;
 mod rate_limit;

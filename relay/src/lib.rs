@@ -14,6 +14,7 @@
 //! - [`hub`]: the log, the retained history and the subscribers of each application.
 //! - [`ingest`]: producers' TCP connections, the decoder of Wallaroo's format, and Joey's own protocol.
 //! - [`cluster`]: relays that share their data over NATS.
+//! - [`export`]: views for Prometheus and StatsD.
 //! - [`session`]: one viewer's connection.
 //! - [`http`]: the HTTP endpoints and the page.
 //! - [`server`]: starts and stops a relay.
@@ -30,6 +31,7 @@ pub mod auth;
 pub mod hub;
 pub mod ingest;
 pub mod cluster;
+pub mod export;
 pub mod session;
 pub mod http;
 pub mod server;

@@ -84,6 +84,20 @@ pub struct Counters {
     pub sessions_evicted: Counter,
     /// Bytes read from producers.
     pub ingest_bytes: Counter,
+    /// Packets received over StatsD.
+    pub statsd_packets: Counter,
+    /// Values received over StatsD and counted.
+    pub statsd_values: Counter,
+    /// Values of StatsD that were counted as `other`, because their metric has too many sets of tags.
+    pub statsd_values_other: Counter,
+    /// Packets of StatsD that the kernel dropped because its buffer was full.
+    pub statsd_packets_dropped: Counter,
+    /// Packets sent to the StatsD server.
+    pub statsd_out_packets: Counter,
+    /// Packets for the StatsD server that could not be sent.
+    pub statsd_out_packets_dropped: Counter,
+    /// Updates of views that are not exported because of the limit on exported views.
+    pub view_updates_dropped: Counter,
     /// Accepted producer connections.
     pub producer_connections: Counter,
     /// Connections that the relay closed or rejected, by reason.
@@ -291,6 +305,29 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
         counters.sessions_evicted.clone(),
     );
     registry.register("ingest_bytes", "Bytes read from producers", counters.ingest_bytes.clone());
+    registry.register("statsd_packets", "Packets received over StatsD", counters.statsd_packets.clone());
+    registry.register("statsd_values", "Values received over StatsD and counted", counters.statsd_values.clone());
+    registry.register(
+        "statsd_values_other",
+        "Values of StatsD that were counted as other because of the limit on sets of tags",
+        counters.statsd_values_other.clone(),
+    );
+    registry.register(
+        "statsd_packets_dropped",
+        "Packets of StatsD that the kernel dropped because its buffer was full",
+        counters.statsd_packets_dropped.clone(),
+    );
+    registry.register("statsd_out_packets", "Packets sent to the StatsD server", counters.statsd_out_packets.clone());
+    registry.register(
+        "statsd_out_packets_dropped",
+        "Packets for the StatsD server that could not be sent",
+        counters.statsd_out_packets_dropped.clone(),
+    );
+    registry.register(
+        "view_updates_dropped",
+        "Updates of views that are not exported because of the limit on exported views",
+        counters.view_updates_dropped.clone(),
+    );
     registry.register("producer_connections", "Accepted producer connections", counters.producer_connections.clone());
     registry.register(
         "connections_closed",

@@ -57,6 +57,16 @@ pub enum RejectReason {
     BadMessage,
     /// The series of a histogram was not announced on this connection.
     UnknownSeries,
+    /// A line of StatsD has no name, value or type.
+    StatsdBadLine,
+    /// A value or sample rate of StatsD is not a number in the allowed range.
+    StatsdBadValue,
+    /// A metric of StatsD has a type that carries neither durations nor counts of events, such as a gauge.
+    StatsdUnsupported,
+    /// An event or service check of DogStatsD.
+    StatsdEvent,
+    /// A packet came from a network that producers may not use.
+    ForbiddenNetwork,
 }
 
 impl RejectReason {
@@ -90,6 +100,11 @@ impl RejectReason {
             Self::OtlpOverlap => "otlp_overlap",
             Self::BadMessage => "bad_message",
             Self::UnknownSeries => "unknown_series",
+            Self::StatsdBadLine => "statsd_bad_line",
+            Self::StatsdBadValue => "statsd_bad_value",
+            Self::StatsdUnsupported => "statsd_unsupported",
+            Self::StatsdEvent => "statsd_event",
+            Self::ForbiddenNetwork => "forbidden_network",
         }
     }
 }
