@@ -5,7 +5,6 @@ use std::net::{SocketAddr, TcpStream};
 
 use joey_tests::browser::Browser;
 use joey_tests::oracle::by_id;
-use joey_tests::relay::free_ports;
 use joey_tests::{Frame, Oracle, S, eventually, eventually_is};
 use serde_json::{Value, json};
 
@@ -17,7 +16,7 @@ const SECONDS: u64 = 60;
 /// Sends `body` in OTLP's JSON to `path`.
 fn export(otlp: SocketAddr, path: &str, body: &Value) {
     let body = body.to_string();
-    let mut stream = eventually("the port listens", || TcpStream::connect(otlp).ok());
+    let mut stream = TcpStream::connect(otlp).expect("the relay listens");
     let head = format!("POST {path} HTTP/1.1\r\nHost: {otlp}\r\nConnection: close\r\nContent-Type: application/json");
     write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).expect("the relay reads");
     let mut answer = String::new();
@@ -108,8 +107,8 @@ fn check_widths(browser: &Browser, name: &str) {
 
 #[test]
 fn a_service_is_shown_in_neutral_words_at_its_own_resolution() {
-    let otlp = free_ports()[0];
-    let relay = relay(&["--otlp-http", &otlp.to_string()]);
+    let relay = relay(&[]);
+    let otlp = relay.otlp_http;
     let end_s = now_s() - 2;
     let mut raw = Vec::new();
     for instance in ["i-1", "i-2"] {

@@ -154,6 +154,13 @@ pub fn rates(store: &mut AppStore, views: &[usize]) -> RateSeries {
     RateSeries { start_second, values }
 }
 
+/// `views` without those of spans, if there are any others: a service may report the same requests as metrics and as spans.
+fn without_repeated_spans(store: &AppStore, views: &[usize]) -> Vec<usize> {
+    let is_span = |view_index: &usize| store.views()[*view_index].provenance.source == Source::OtlpTraces;
+    let others: Vec<usize> = views.iter().copied().filter(|view_index| !is_span(view_index)).collect();
+    if others.is_empty() { views.to_vec() } else { others }
+}
+
 /// Whether the data of the store is from a service, not from an application of Wallaroo.
 fn is_service(store: &AppStore) -> bool {
     !store.views().is_empty() && store.views().iter().all(|view| view.provenance.source != Source::Wallaroo)
@@ -218,7 +225,8 @@ pub fn app_statistics(
     let sources = ingestion_views(store, None);
     // A service without operations that are called from outside, such as a client, has the rate of its other operations.
     let is_client = pipelines.is_empty() && sources.is_empty() && is_service(store);
-    let rates_out = rates(store, if is_client { &computations } else { &pipelines });
+    let counted = without_repeated_spans(store, if is_client { &computations } else { &pipelines });
+    let rates_out = rates(store, &counted);
     let mut worst_of = |views: &[usize]| {
         let mut worst: Option<WorstView> = None;
         for &view_index in views {
@@ -286,6 +294,16 @@ mod tests {
         assert_eq!(view_statistics(&mut store, source).unwrap().quantiles, [None; 5]);
         assert_eq!(ingestion(&mut store, Some("p")).unwrap().median, 1.0);
         assert_eq!(ingestion(&mut store, Some("q")), None);
+    }
+
+    #[test]
+    fn requests_that_are_reported_as_metrics_and_as_spans_count_once() {
+        let rate = |updates: &[joey_shared::wire::Update]| {
+            let mut store = service_of(updates);
+            store.advance(200 * S);
+            app_statistics(&mut store, |_, _| None).rate_out
+        };
+        assert_eq!(rate(&[fine_update(1, 0, 100, &[5; 4]), fine_update(2, 2, 100, &[5; 4])]), Some(4.0));
     }
 
     #[test]

@@ -101,6 +101,14 @@ fn Applications() -> impl IntoView {
     let tally = Signal::derive(move || apps.read().len().to_string());
     let option = Memo::new(move |_| producer_option(ui));
     let heads = Memo::new(move |_| landing_heads(ui));
+    let head = |of: fn(LandingHeads) -> &'static str| Signal::derive(move || of(heads.get()).to_owned());
+    let hint = head(|heads| {
+        if heads.words.is_service {
+            "To add an application of Wallaroo, start it with"
+        } else {
+            "To add an application, start it with"
+        }
+    });
     view! {
         <div>
             <section class="panel" data-testid="applications">
@@ -109,10 +117,10 @@ fn Applications() -> impl IntoView {
                     <thead>
                         <tr>
                             <th class="name" scope="col">"Application"</th>
-                            <th class="number" scope="col">{move || heads.get().words.workers_up}</th>
-                            <th class="number" scope="col">{move || heads.get().rate}</th>
+                            <th class="number" scope="col"><LiveText text=head(|heads| heads.words.workers_up)/></th>
+                            <th class="number" scope="col"><LiveText text=head(|heads| heads.rate)/></th>
                             <th class="spark" scope="col">"Rate"</th>
-                            <th class="number wide" scope="col">{move || heads.get().words.median_column}</th>
+                            <th class="number wide" scope="col"><LiveText text=head(|heads| heads.words.median_column)/></th>
                             <th class="number wide" scope="col">"p99"</th>
                             <th class="number" scope="col">"Series"</th>
                             <th class="number" scope="col">"Last update"</th>
@@ -126,7 +134,8 @@ fn Applications() -> impl IntoView {
                 </table>
             </section>
             <p class="below">
-                "To add an application, start it with " <code prop:textContent=move || option.get()></code>
+                <LiveText text=hint/>" "
+                <code prop:textContent=move || option.get()></code>
             </p>
         </div>
     }

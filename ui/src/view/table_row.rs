@@ -10,7 +10,7 @@ use wasm_bindgen::JsCast;
 use super::caveats::Caveats;
 use super::cells::{percentile_cells, throughput_cells};
 use super::chart::Chart;
-use super::format::view_summary;
+use super::format::{mean, view_summary};
 use super::live_text::text_content;
 use super::name::{Name, NameLink, display_name};
 use super::{AppName, UiState, page_address, use_ui, use_words};
@@ -59,6 +59,10 @@ pub(super) fn ViewRow(app: AppName, row: TableRow, axis: Memo<LatencyRange>, sho
     let label_text = Memo::new(move |_| row.read().as_ref().map(|row| view_summary(&row.view)).unwrap_or_default());
     let caveats =
         Signal::derive(move || row.read().as_ref().map(|row| view_caveats(row.provenance)).unwrap_or_default());
+    let mean_title = Memo::new(move |_| {
+        let mean_ns = row.read().as_ref()?.view.histogram.mean_ns().filter(|_| has_latency)?;
+        Some(format!("mean {}", mean(mean_ns)))
+    });
     let draw_rate = move |size| {
         let mut model = ui.model.write_value();
         let store = model.app_mut(&app.read_value())?;
@@ -90,7 +94,7 @@ pub(super) fn ViewRow(app: AppName, row: TableRow, axis: Memo<LatencyRange>, sho
             </th>
             <td class="spark"><Chart class="spark" label=label_text draw=draw_rate/></td>
             {shows_latency.then(|| view! {
-                <td class="mini">
+                <td class="mini" title=move || mean_title.get()>
                     {has_latency.then(|| view! { <Chart class="mini" label=label_text draw=draw_histogram/> })}
                 </td>
             })}
