@@ -78,6 +78,10 @@ pub struct Counters {
     pub otlp_points: Counter,
     /// How often the wall clock was set while the relay ran.
     pub wall_clock_steps: Counter,
+    /// Data messages of Joey's own protocol that arrived again, so that they were ignored.
+    pub data_duplicates: Counter,
+    /// Sessions of Joey's own protocol that were forgotten early because there were too many.
+    pub sessions_evicted: Counter,
     /// Bytes read from producers.
     pub ingest_bytes: Counter,
     /// Packets received over StatsD.
@@ -289,6 +293,16 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
         "wall_clock_offset_seconds",
         "How far the wall clock is ahead of the relay's monotonic clock",
         ConstGauge::new(wall_clock_offset_ns as f64 / 1e9),
+    );
+    registry.register(
+        "data_duplicates",
+        "Data messages of Joey's own protocol that arrived again and were ignored",
+        counters.data_duplicates.clone(),
+    );
+    registry.register(
+        "sessions_evicted",
+        "Sessions of Joey's own protocol that were forgotten early because there were too many",
+        counters.sessions_evicted.clone(),
     );
     registry.register("ingest_bytes", "Bytes read from producers", counters.ingest_bytes.clone());
     registry.register("statsd_packets", "Packets received over StatsD", counters.statsd_packets.clone());

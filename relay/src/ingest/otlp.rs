@@ -1,7 +1,7 @@
 //! OpenTelemetry: converts the metrics and traces of OTLP requests to data points and publishes them to the hub.
 //!
-//! The conversion knows no transport. A [`server`] decodes a request and passes it to a [`Receiver`], which answers how much of it was
-//! refused, and why. One bad data point costs nothing but itself.
+//! The conversion knows no transport. A [`server`] decodes a request and passes it to a [`Receiver`], which answers how
+//! much of it was refused, and why. One bad data point costs nothing but itself.
 
 mod units;
 mod exponential;

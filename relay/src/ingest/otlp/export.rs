@@ -32,6 +32,9 @@ pub(super) trait Export: Message + Default + DeserializeOwned + 'static {
     /// Number of data points or spans.
     fn points(&self) -> usize;
 
+    /// Number of metrics with data. 0 for traces.
+    fn metrics_with_data(&self) -> usize;
+
     /// Removes everything that belongs to other applications than `is_allowed` names.
     fn retain_apps(&mut self, is_allowed: impl Fn(&str) -> bool);
 
@@ -51,6 +54,11 @@ impl Export for ExportMetricsServiceRequest {
 
     fn points(&self) -> usize {
         self.resource_metrics.iter().map(data_points).sum()
+    }
+
+    fn metrics_with_data(&self) -> usize {
+        let scopes = self.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
+        scopes.flat_map(|scope| &scope.metrics).filter(|metric| metric.data.is_some()).count()
     }
 
     fn retain_apps(&mut self, is_allowed: impl Fn(&str) -> bool) {
@@ -77,6 +85,10 @@ impl Export for ExportTraceServiceRequest {
 
     fn points(&self) -> usize {
         self.resource_spans.iter().map(spans).sum()
+    }
+
+    fn metrics_with_data(&self) -> usize {
+        0
     }
 
     fn retain_apps(&mut self, is_allowed: impl Fn(&str) -> bool) {

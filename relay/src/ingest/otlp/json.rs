@@ -1,30 +1,54 @@
 //! Decodes OTLP requests in JSON.
 //!
-//! The generated types know the mapping: identifiers in hex, 64-bit integers as numbers or strings, names in lower camel case. They
-//! do not read from `serde_json` directly, because its feature `arbitrary_precision` hands numbers inside flattened fields to them as
-//! maps. [`Plain`] hands them over as numbers. It also leaves out fields that are `null`, which in JSON stands for the default value.
+//! The generated types know the mapping: identifiers in hex, 64-bit integers as numbers or strings, names in lower camel case.
+//! [`Plain`] does the rest:
+//!
+//! - `serde_json`'s feature `arbitrary_precision` would hand numbers inside flattened fields to them as maps.
+//! - A fraction may be a string, such as `"NaN"`.
+//! - A field that is `null` has its default value.
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
 use serde::de::{DeserializeOwned, Deserializer, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::{Error, Value};
 
-/// Decodes `bytes`.
+/// Fields with fractions. Other fields of these names contain no strings.
+const FRACTIONS: [&str; 9] =
+    ["sum", "min", "max", "zeroThreshold", "asDouble", "doubleValue", "explicitBounds", "quantile", "value"];
+/// The kinds of data of a metric.
+const DATA: [&str; 5] = ["gauge", "sum", "histogram", "exponentialHistogram", "summary"];
+
+/// Decodes `bytes`. Also returns how many metrics have data, because the generated types silently drop invalid data.
 ///
 /// # Errors
 /// Fails if they are not JSON, or not a request.
-pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    T::deserialize(Plain(serde_json::from_slice(bytes)?))
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), Error> {
+    let value: Value = serde_json::from_slice(bytes)?;
+    let metrics = elements(&value, "resourceMetrics").flat_map(|resource| elements(resource, "scopeMetrics"));
+    let metrics = metrics.flat_map(|scope| elements(scope, "metrics"));
+    let with_data =
+        metrics.filter(|metric| DATA.iter().any(|kind| metric.get(kind).is_some_and(|data| !data.is_null())));
+    let with_data = with_data.count();
+    Ok((T::deserialize(Plain { value, is_fraction: false })?, with_data))
 }
 
-/// A value whose numbers are numbers.
-struct Plain(Value);
+fn elements<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    value.get(name).and_then(Value::as_array).into_iter().flatten()
+}
+
+/// A value as the generated types expect it.
+struct Plain {
+    value: Value,
+    /// Whether it is the value of a field with fractions.
+    is_fraction: bool,
+}
 
 impl<'de> Deserializer<'de> for Plain {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        match self.0 {
+        let Self { value, is_fraction } = self;
+        match value {
             Value::Null => visitor.visit_unit(),
             Value::Bool(is_set) => visitor.visit_bool(is_set),
             Value::Number(number) => {
@@ -36,17 +60,25 @@ impl<'de> Deserializer<'de> for Plain {
                     visitor.visit_f64(number.as_f64().unwrap_or(f64::NAN))
                 }
             }
-            Value::String(text) => visitor.visit_string(text),
-            Value::Array(values) => visitor.visit_seq(SeqDeserializer::new(values.into_iter().map(Self))),
+            Value::String(text) => match text.parse() {
+                Ok(number) if is_fraction => visitor.visit_f64(number),
+                _ => visitor.visit_string(text),
+            },
+            Value::Array(values) => {
+                visitor.visit_seq(SeqDeserializer::new(values.into_iter().map(|value| Self { value, is_fraction })))
+            }
             Value::Object(fields) => {
                 let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
-                visitor.visit_map(MapDeserializer::new(fields.map(|(name, value)| (name, Self(value)))))
+                visitor.visit_map(MapDeserializer::new(fields.map(|(name, value)| {
+                    let is_fraction = FRACTIONS.contains(&name.as_str());
+                    (name, Self { value, is_fraction })
+                })))
             }
         }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.0.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+        if self.value.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
     }
 
     forward_to_deserialize_any! {
@@ -105,7 +137,8 @@ mod tests {
 
     #[test]
     fn metrics_are_decoded_with_numbers_in_every_notation() {
-        let request: ExportMetricsServiceRequest = decode(METRICS.as_bytes()).unwrap();
+        let (request, with_data): (ExportMetricsServiceRequest, _) = decode(METRICS.as_bytes()).unwrap();
+        assert_eq!(with_data, 3);
         let resource = &request.resource_metrics[0];
         let attributes = &resource.resource.as_ref().unwrap().attributes;
         let value = |at: usize| attributes[at].value.clone().and_then(|value| value.value);
@@ -134,7 +167,7 @@ mod tests {
 
     #[test]
     fn traces_are_decoded_with_identifiers_in_hex() {
-        let request: ExportTraceServiceRequest = decode(TRACES.as_bytes()).unwrap();
+        let (request, _): (ExportTraceServiceRequest, _) = decode(TRACES.as_bytes()).unwrap();
         let span = &request.resource_spans[0].scope_spans[0].spans[0];
         assert_eq!(span.trace_id[..3], [0x5b, 0x8e, 0xff]);
         assert_eq!((span.span_id.len(), span.parent_span_id.len(), span.kind, span.flags), (8, 0, 2, 257));
@@ -144,12 +177,11 @@ mod tests {
 
     #[test]
     fn anything_else_is_an_error() {
-        let decode =
-            |text: &str| decode::<ExportMetricsServiceRequest>(text.as_bytes()).map_err(|error| error.to_string());
+        let decode = |text: &str| decode::<ExportMetricsServiceRequest>(text.as_bytes()).map(|(request, _)| request);
         assert!(decode("{}").unwrap().resource_metrics.is_empty());
         assert!(decode("{\"resourceMetrics\": null}").unwrap().resource_metrics.is_empty());
         for broken in
-            ["", "{", "[", "nothing", "{\"resourceMetrics\": 5}", "{\"resourceMetrics\": [[]]}", &"[".repeat(10_000)]
+            ["", "{", "[", "nothing", "{\"resourceMetrics\": 5}", "{\"resourceMetrics\": [5]}", &"[".repeat(10_000)]
         {
             decode(broken).unwrap_err();
         }

@@ -88,6 +88,11 @@ impl Service {
         Client { peer, burst, limiter: Arc::new(RateLimiter::direct(Quota::per_second(points).allow_burst(burst))) }
     }
 
+    #[cfg(test)]
+    pub(super) fn budget_available(&self) -> usize {
+        self.budget.available()
+    }
+
     /// A charge for a new request.
     pub(super) fn charge(&self) -> Charge {
         self.budget.charge()
@@ -191,10 +196,19 @@ fn decode<T: Export>(payload: Payload) -> Result<T, Refusal> {
     }
     charge.add(weight)?;
     if is_json {
-        return json::decode(&bytes)
-            .map_err(|error| Refusal::malformed(format!("the body is not valid JSON: {error}")));
+        return from_json(&bytes);
     }
     T::decode(bytes.chunk()).map_err(|error| Refusal::malformed(format!("the body is not valid protobuf: {error}")))
+}
+
+fn from_json<T: Export>(bytes: &[u8]) -> Result<T, Refusal> {
+    let decoded = json::decode::<T>(bytes);
+    let (request, with_data) =
+        decoded.map_err(|error| Refusal::malformed(format!("the body is not a request in JSON: {error}")))?;
+    if request.metrics_with_data() < with_data {
+        return Err(Refusal::malformed("the body has a metric whose data cannot be decoded"));
+    }
+    Ok(request)
 }
 
 fn decompress(bytes: &[u8], charge: &Charge) -> Result<Vec<u8>, Refusal> {
