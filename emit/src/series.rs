@@ -24,7 +24,7 @@ pub(crate) struct Inner {
     pipeline: Arc<str>,
     name: Arc<str>,
     /// The lanes of threads that have recorded before.
-    lanes: [OnceLock<Lane>; LANES],
+    lanes: [OnceLock<Box<Lane>>; LANES],
     /// The lanes that [`Inner::take`] should create, one bit for each. Until then their threads use the shared lane, so that
     /// recording never allocates.
     wanted: AtomicU64,
@@ -143,7 +143,7 @@ impl Inner {
         let wanted = self.wanted.swap(0, Relaxed);
         for (number, lane) in self.lanes.iter().enumerate() {
             if wanted & (1 << number) != 0 {
-                lane.get_or_init(Lane::default);
+                lane.get_or_init(Box::default);
             }
         }
         if histogram.is_empty() {

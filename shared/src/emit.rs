@@ -364,14 +364,12 @@ mod tests {
 
     fn any_histogram() -> impl Strategy<Value = Histogram> {
         let counts = prop::collection::vec((0..513_usize, 1..u64::MAX), 0..20);
-        (0..4_u8, 0..4_usize, counts, any::<(u64, u64, Option<u128>)>()).prop_map(
-            |(scale, unit, counts, statistics)| {
-                let grid = Grid::new(scale, Unit::ALL[unit]).unwrap();
-                let mut histogram = Histogram::new(grid).with_statistics(statistics.0, statistics.1, statistics.2);
-                counts.into_iter().for_each(|(bin, count)| histogram.add(bin % grid.bins(), count));
-                histogram
-            },
-        )
+        (0..4_u8, 0..4_usize, counts, any::<(u64, u64, Option<u64>)>()).prop_map(|(scale, unit, counts, statistics)| {
+            let grid = Grid::new(scale, Unit::ALL[unit]).unwrap();
+            let mut histogram = Histogram::new(grid).with_statistics(statistics.0, statistics.1, statistics.2);
+            counts.into_iter().for_each(|(bin, count)| histogram.add(bin % grid.bins(), count));
+            histogram
+        })
     }
 
     proptest! {

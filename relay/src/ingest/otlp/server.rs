@@ -99,12 +99,7 @@ pub async fn run(hub: Arc<Hub>, auth: Arc<Auth>, listeners: Listeners, stop: Can
 }
 
 /// Accepts and serves connections until `stop`.
-async fn accept(
-    mut listener: LimitedListener,
-    routers: Routers,
-    service: Arc<Service>,
-    stop: CancellationToken,
-) {
+async fn accept(mut listener: LimitedListener, routers: Routers, service: Arc<Service>, stop: CancellationToken) {
     let connections = TaskTracker::new();
     while let Some((stream, peer, permit)) = stop.run_until_cancelled(listener.accept()).await {
         let counters = service.hub().counters().clone();
@@ -149,13 +144,8 @@ where
 }
 
 /// Serves the requests of one connection until it is idle for too long, or until `stop`.
-async fn serve<S>(
-    stream: S,
-    routers: Routers,
-    client: Client,
-    panics: Counter,
-    stop: &CancellationToken,
-) where
+async fn serve<S>(stream: S, routers: Routers, client: Client, panics: Counter, stop: &CancellationToken)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let activity = Arc::new(Mutex::new(Activity { requests: 0, answered: 0, last: Instant::now() }));
