@@ -1,4 +1,5 @@
-//! A real Prometheus scrapes views as native and as classic histograms, and its quantiles are within the bins of the relay.
+//! A real Prometheus scrapes views as native and as classic histograms, and its quantiles are within the bins of the
+//! relay.
 
 use std::net::UdpSocket;
 

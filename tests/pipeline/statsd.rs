@@ -20,16 +20,14 @@ fn relay(arguments: &[&str]) -> Relay {
 
 /// A client that sends packets of several lines.
 fn client(relay: &Relay, prefix: &str) -> StatsdClient {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    StatsdClient::builder(prefix, BufferedUdpMetricSink::from(relay.statsd(), socket).unwrap())
-        .with_tag("service", "shop")
-        .with_tag("host", "h1")
-        .build()
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    let sink = BufferedUdpMetricSink::from(relay.statsd(), socket).expect("the address is valid");
+    StatsdClient::builder(prefix, sink).with_tag("service", "shop").with_tag("host", "h1").build()
 }
 
 fn send(relay: &Relay, packet: &str) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.send_to(packet.as_bytes(), relay.statsd()).unwrap();
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+    socket.send_to(packet.as_bytes(), relay.statsd()).expect("loopback accepts it");
 }
 
 /// Waits until the relay has counted this many values, and published the events that they stand for.
@@ -39,15 +37,15 @@ fn wait_for(relay: &Relay, app: &str, values: u64, events: u64) {
     eventually_is("events published", &events, || {
         let stats = relay.stats(app);
         let own = |view: &&Value| matches!(view["kind"].as_str(), Some("start-to-end-by-worker" | "throughput"));
-        stats["views"].as_array().unwrap().iter().filter(own).map(|view| view["count"].as_u64().unwrap()).sum()
+        let views = stats["views"].as_array().into_iter().flatten().filter(own);
+        views.filter_map(|view| view["count"].as_u64()).sum()
     });
 }
 
 /// The view of this kind whose pipeline or name is `operation`.
 fn view(stats: &Value, kind: &str, operation: &str) -> Value {
-    let views = stats["views"].as_array().unwrap();
-    let found =
-        views.iter().find(|view| view["kind"] == kind && (view["pipeline"] == operation || view["name"] == operation));
+    let mut views = stats["views"].as_array().into_iter().flatten();
+    let found = views.find(|view| view["kind"] == kind && (view["pipeline"] == operation || view["name"] == operation));
     found.unwrap_or_else(|| panic!("no {kind} {operation} in {stats:#}")).clone()
 }
 

@@ -7,7 +7,8 @@ use clap::ValueEnum;
 use joey_shared::histogram::Unit;
 use serde::Deserialize;
 
-/// The tags that become part of an operation's name unless others are configured: those that clients use for what a request does.
+/// The tags that become part of an operation's name unless others are configured: those that clients use for what a
+/// request does.
 const TAGS: [&str; 14] = [
     "method",
     "http.method",
@@ -63,8 +64,8 @@ impl Default for Statsd {
 }
 
 impl Statsd {
-    /// The position of the tag `key` in an operation's name; `None` if it does not become part of it. Tags that only `*` selects
-    /// share the last position.
+    /// The position of the tag `key` in an operation's name; `None` if it does not become part of it. Tags that only
+    /// `*` selects share the last position.
     #[must_use]
     pub fn tag_position(&self, key: &str) -> Option<usize> {
         let position = self.tags.iter().position(|tag| tag == key);

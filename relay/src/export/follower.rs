@@ -11,8 +11,8 @@ use crate::hub::{App, Hub, Subscription, Viewer};
 
 /// Messages read from a log at once.
 const MESSAGES_PER_READ: usize = 64;
-/// Time without data after which a log is not followed until it has data again, in ns: 1 min. The hub does not forget an
-/// application that somebody follows.
+/// Time without data after which a log is not followed until it has data again, in ns: 1 min. The hub does not forget
+/// an application that somebody follows.
 const SILENCE_NS: u64 = 60_000_000_000;
 
 /// Follows all logs. `T` is what the export knows about a series.

@@ -1,8 +1,8 @@
 //! `/metrics/views`: chosen views as histograms for Prometheus, added up since the relay started.
 //!
-//! Scrapers that accept the protobuf format receive native histograms. The bins of a native histogram are powers of two of its
-//! unit, so each view is exported in the unit of its bins, and no count moves to another bin. All other scrapers receive
-//! classic histograms, whose edges are in seconds.
+//! Scrapers that accept the protobuf format receive native histograms. The bins of a native histogram are powers of two
+//! of its unit, so each view is exported in the unit of its bins, and no count moves to another bin. All other scrapers
+//! receive classic histograms, whose edges are in seconds.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -277,8 +277,8 @@ impl Collector for Native {
 
 /// The occupied bins as spans of consecutive buckets, and the difference of each count from the previous one.
 ///
-/// Prometheus' bucket `i` of schema `s` contains the values above `2^((i - 1) / 2^s)`, so its number is that of OpenTelemetry
-/// plus 1.
+/// Prometheus' bucket `i` of schema `s` contains the values above `2^((i - 1) / 2^s)`, so its number is that of
+/// OpenTelemetry plus 1.
 fn native_buckets(histogram: &Histogram) -> (Vec<(i32, u32)>, Vec<i64>) {
     let (mut spans, mut deltas) = (Vec::<(i32, u32)>::new(), Vec::new());
     let (mut next_index, mut last_count) = (0, 0_i64);
@@ -358,8 +358,9 @@ fn octaves(histogram: &Histogram) -> (usize, usize) {
 
 /// The upper edges in seconds and the counts of the bins from `first` to `last`, after the bin of zero.
 ///
-/// All views with the same bins have the same edges, so that they can be added up by their label `le`. There are more than
-/// those with counts: a bucket that appears later would begin with a count that Prometheus does not know as an increase.
+/// All views with the same bins have the same edges, so that they can be added up by their label `le`. There are more
+/// than those with counts: a bucket that appears later would begin with a count that Prometheus does not know as an
+/// increase.
 fn classic_buckets(histogram: &Histogram, (first, last): (usize, usize)) -> Vec<(f64, u64)> {
     let grid = histogram.grid();
     let edge = |bin: usize| (grid.high(bin) as f64 / NS_PER_SECOND, histogram.count_at(bin));

@@ -7,8 +7,8 @@
 //! monhub.<app>.<name>.throughput:<events>|c
 //! ```
 //!
-//! A percentile is the upper end of its power-of-two bin over the last five minutes, so it is never too low. Names with `*`,
-//! `source`, `:` or `@` are left out, as in the hub.
+//! A percentile is the upper end of its power-of-two bin over the last five minutes, so it is never too low. Names with
+//! `*`, `source`, `:` or `@` are left out, as in the hub.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -206,7 +206,8 @@ fn metric_name(prefix: &str, AppView { app, key }: &AppView) -> Option<String> {
     (!is_excluded).then(|| format!("{prefix}.{}.{}", clean(app), clean(&key)))
 }
 
-/// Appends a line to the last packet, or to a new one if it is full. No line is longer than a packet, because names are limited.
+/// Appends a line to the last packet, or to a new one if it is full. No line is longer than a packet, because names are
+/// limited.
 fn add_line(packets: &mut Vec<String>, line: &str) {
     match packets.last_mut() {
         Some(packet) if packet.len() + 1 + line.len() <= PACKET_BYTES_MAX => {

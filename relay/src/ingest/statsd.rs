@@ -1,8 +1,8 @@
 //! Receives StatsD over UDP and a Unix datagram socket, and publishes one histogram for each series and second.
 //!
-//! One task owns the sockets and the histograms of the current second. StatsD is never answered, and its clients do not send
-//! again: a packet that is lost before the relay reads it is gone. The kernel counts the packets that it drops, and the
-//! relay reports this number.
+//! One task owns the sockets and the histograms of the current second. StatsD is never answered, and its clients do not
+//! send again: a packet that is lost before the relay reads it is gone. The kernel counts the packets that it drops,
+//! and the relay reports this number.
 
 mod aggregator;
 mod parse;
@@ -24,7 +24,8 @@ use crate::auth::Auth;
 use crate::hub::Hub;
 use crate::metrics::RejectReason;
 
-/// The period of every series, in ns: 1 s. Periods end at whole seconds of the relay's clock, as the slots of a window do.
+/// The period of every series, in ns: 1 s. Periods end at whole seconds of the relay's clock, as the slots of a window
+/// do.
 pub const PERIOD_NS: u64 = 1_000_000_000;
 
 /// Packets processed before the task checks the time and yields to others.

@@ -1,3 +1,5 @@
+//! What Prometheus receives: cumulative counts, exact edges, and native buckets.
+
 use joey_shared::histogram::Grid;
 use joey_shared::series::{Provenance, START_TO_END, Source, THROUGHPUT};
 

@@ -145,8 +145,8 @@ impl Aggregator {
         Ok((Series { app, worker, operation, is_counter, is_sampled }, is_other))
     }
 
-    /// Publishes the histograms of the period that ends at `end_ns`, and begins the next one. Series without values have no data
-    /// point.
+    /// Publishes the histograms of the period that ends at `end_ns`, and begins the next one. Series without values
+    /// have no data point.
     pub fn flush(&mut self, hub: &Hub, presence: &Presence, end_ns: u64) {
         self.tag_sets.next_period();
         self.limits.next_period();
@@ -215,8 +215,8 @@ fn record(
     Ok(())
 }
 
-/// Rounds a number of events up with the probability of its fractional part, so that sums are right on average. Rounding to the
-/// nearest number would count 2 events for each value at a rate of 0.4.
+/// Rounds a number of events up with the probability of its fractional part, so that sums are right on average.
+/// Rounding to the nearest number would count 2 events for each value at a rate of 0.4.
 fn whole_events(events: f64, random: &mut fastrand::Rng) -> Result<u64, RejectReason> {
     if events > EVENTS_MAX {
         return Err(RejectReason::StatsdBadValue);

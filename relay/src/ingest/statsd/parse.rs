@@ -4,7 +4,8 @@
 //! name:value[:value …]|type[|@rate][|#key:value,key …][|c:container][|Ttime][|e:entity]
 //! ```
 //!
-//! The libraries that parse this format are no longer maintained or do not know several values in a line, hence our own.
+//! The libraries that parse this format are no longer maintained or do not know several values in a line, hence our
+//! own.
 
 use joey_shared::series::check_name;
 

@@ -15,7 +15,8 @@ use crate::config::Statsd;
 
 /// Maximum size of a packet, in bytes: the largest that UDP can carry.
 pub(super) const PACKET_BYTES_MAX: usize = 65_507;
-/// Requested size of the kernel's buffer: 4 MiB, about 3,000 full packets. The kernel may grant less (`net.core.rmem_max`).
+/// Requested size of the kernel's buffer: 4 MiB, about 3,000 full packets. The kernel may grant less
+/// (`net.core.rmem_max`).
 const KERNEL_BUFFER_BYTES: usize = 4 << 20;
 /// Permissions of the Unix socket: every user of this machine may send, as over UDP on loopback.
 const SOCKET_MODE: u32 = 0o722;
@@ -98,7 +99,8 @@ impl Sockets {
         unix.and_then(received).unwrap_or(Received::Nothing)
     }
 
-    /// Number of packets that the kernel has dropped because its buffer for the UDP socket was full. 0 if it is unknown.
+    /// Number of packets that the kernel has dropped because its buffer for the UDP socket was full. 0 if it is
+    /// unknown.
     pub(super) fn packets_dropped(&self) -> u64 {
         self.udp.as_ref().and_then(|socket| kernel_drops(socket.as_raw_fd())).unwrap_or(0)
     }

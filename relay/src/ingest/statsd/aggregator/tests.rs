@@ -1,3 +1,5 @@
+//! Series, weights and limits of StatsD packets.
+
 use std::sync::Arc;
 
 use joey_shared::histogram::Quantile;
