@@ -12,7 +12,7 @@
 //! - [`net`]: listeners with connection limits, byte counts, WebSocket frames.
 //! - [`auth`]: which pages, producers and viewers may connect, tokens, and TLS.
 //! - [`hub`]: the log, the retained history and the subscribers of each application.
-//! - [`ingest`]: producers' TCP connections, and the decoder of Wallaroo's format.
+//! - [`ingest`]: producers' TCP connections, the decoder of Wallaroo's format, and the conversion of OpenTelemetry's.
 //! - [`cluster`]: relays that share their data over NATS.
 //! - [`session`]: one viewer's connection.
 //! - [`http`]: the HTTP endpoints and the page.
