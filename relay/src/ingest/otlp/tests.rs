@@ -14,12 +14,12 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
+use opentelemetry_proto::tonic::trace::v1::{ScopeSpans, Span, Status};
 use tokio::sync::Notify;
 
 use super::*;
 use crate::config::Config;
-use crate::metrics::{ReasonLabel, RejectReason};
+use crate::metrics::ReasonLabel;
 
 const S: u64 = 1_000_000_000;
 /// When the relay starts, and when all requests arrive.
@@ -496,6 +496,15 @@ fn a_repeated_request_counts_once() {
         assert_eq!(relay.rejected(RejectReason::OtlpDuplicate), 11 * (times - 1));
     }
     assert_eq!(relay.counts().iter().map(|(.., count)| count).sum::<u128>(), 11);
+}
+
+#[test]
+fn a_repeated_request_has_the_same_answer() {
+    let relay = Relay::new();
+    let refused = || vec![span("work", SpanKind::Client, 0, 1), span("work", SpanKind::Client, S, 1_001 * S)];
+    let first = relay.spans(refused());
+    assert_eq!((first.rejected, relay.spans(refused())), (1, first));
+    assert_eq!(relay.rejected(RejectReason::BadTime), 1);
 }
 
 #[test]
