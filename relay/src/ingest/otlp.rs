@@ -130,8 +130,8 @@ impl Receiver {
         self.publish(&origin, batch, now_ns, refusals);
     }
 
-    /// Calls `convert` unless the same request was received before. Then the answer is the same too, and all `count` data
-    /// points or spans are duplicates. They have times, so no two requests are equal by chance.
+    /// Calls `convert` unless the same request was received before. Then the answer is the same too, and all `count`
+    /// data points or spans are duplicates. They have times, so no two requests are equal by chance.
     fn once(
         &self,
         request: &impl Message,

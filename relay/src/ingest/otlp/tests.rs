@@ -403,6 +403,19 @@ fn attribute_sets_beyond_the_limit_are_one_series_and_are_counted() {
 }
 
 #[test]
+fn idle_streams_do_not_count_towards_the_limit_on_names() {
+    let relay = Relay::with(Config { otlp_attribute_sets_max: 2, ..Config::default() });
+    for (end, counts) in [(1_008, [1, 1, 1]), (1_009, [1, 1, 1]), (1_010, [1, 1, 2])] {
+        let points = ["/a", "/b", "/c"].into_iter().zip(counts);
+        let points = points.map(|(route, count)| point((900, end), route, &[count])).collect();
+        relay.metrics(requests(Cumulative, points));
+    }
+    let of = |name: &str, start, end, count| (name.to_owned(), start, end, count);
+    assert_eq!(relay.counts(), [of("GET /a", 1_008, 1_009, 0), of("GET /c", 1_009, 1_010, 1)]);
+    assert_eq!(relay.hub.counters().otlp_attribute_sets_over_limit.get(), 0);
+}
+
+#[test]
 fn limits_of_the_relay_refuse_data_points() {
     let relay = Relay::with(Config { apps_max: 1, series_max: 1, ..Config::default() });
     let points = || ["/a", "/b"].map(|route| point((1_008, 1_009), route, &[1])).to_vec();
