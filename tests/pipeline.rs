@@ -11,6 +11,8 @@
 //! - `commands`: exit codes, `joey tap`, and stopping the relay.
 //! - `reach`: how the command line connects to a relay, and what it prints if it cannot.
 //! - `output`: what the command line and `/metrics` print.
+//! - `statsd`: StatsD from a client library, over UDP and Unix datagrams.
+//! - `prometheus`: a real Prometheus scrapes histograms and answers quantiles.
 //! - `examples`: the programs in `examples/`.
 
 #[path = "pipeline/auth.rs"]
@@ -27,8 +29,12 @@ mod hostile;
 mod numbers;
 #[path = "pipeline/output.rs"]
 mod output;
+#[path = "pipeline/prometheus.rs"]
+mod prometheus;
 #[path = "pipeline/reach.rs"]
 mod reach;
+#[path = "pipeline/statsd.rs"]
+mod statsd;
 #[path = "pipeline/streams.rs"]
 mod streams;
 #[path = "pipeline/time.rs"]

@@ -13,6 +13,8 @@ use joey::demo::emitter;
 use joey::hub::{Hub, Subscription};
 use joey::ingest;
 use joey::ingest::otlp::Receiver;
+use joey::ingest::presence::Presence;
+use joey::ingest::statsd::Aggregator;
 use joey::ingest::wallaroo::{Frame, decode};
 use joey_shared::histogram::{Histogram, Quantile};
 use joey_shared::series::{COMPUTATION, Filter, PIPELINE_INGESTION, START_TO_END, SeriesKey, Topic};
@@ -29,7 +31,7 @@ use tokio::sync::Notify;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All fuzz targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("frame", frame),
     ("stream", stream),
     ("command", command),
@@ -38,6 +40,7 @@ pub const TARGETS: [Target; 8] = [
     ("store", store),
     ("hub", hub),
     ("otlp", otlp),
+    ("statsd", statsd),
 ];
 
 const S: u64 = 1_000_000_000;
@@ -60,6 +63,36 @@ pub fn frame(bytes: &[u8]) {
 pub fn stream(bytes: &[u8]) {
     let Some((&chunk, bytes)) = bytes.split_first() else { return };
     assert_eq!(ingested(bytes, usize::from(chunk) + 1), ingested(bytes, usize::MAX));
+}
+
+/// A packet of StatsD has the same effect as its lines in packets of their own.
+pub fn statsd(bytes: &[u8]) {
+    let lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
+    assert_eq!(aggregated(&[bytes]), aggregated(&lines));
+}
+
+/// The relay's counters after `packets` of StatsD, and its series except those of sampled values, which are random.
+fn aggregated(packets: &[&[u8]]) -> (Vec<String>, u64, Vec<String>) {
+    let hub = Arc::new(Hub::new(Config::default(), 7));
+    let mut aggregator = Aggregator::new(hub.config());
+    for packet in packets {
+        aggregator.receive(packet, None, hub.counters());
+    }
+    aggregator.flush(&hub, &Presence::new(hub.clone()), hub.config().now_ns());
+    let text = joey::metrics::render(hub.counters(), &hub.gauges(0));
+    let mut rejected: Vec<String> =
+        text.lines().filter(|line| line.starts_with("joey_frames_rejected")).map(str::to_owned).collect();
+    rejected.sort();
+    let (_, apps, _) = hub.catalogue_since(0);
+    let mut series = Vec::new();
+    for app in apps {
+        for message in hub.own_app(&app.app).expect("it is in the catalogue").series_messages(&Filter::All) {
+            let Ok(ServerMessage::Series { series: some, .. }) = ServerMessage::decode(&message) else { continue };
+            let exact = some.iter().filter(|entry| !entry.provenance.is_sampled);
+            series.extend(exact.map(|entry| format!("{} {:?}", app.app, entry.key)));
+        }
+    }
+    (rejected, hub.counters().statsd_values.get(), series)
 }
 
 /// The relay's counters, series and updates after ingesting `bytes`.

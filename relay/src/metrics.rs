@@ -3,11 +3,12 @@
 //! `prometheus-client` stores its registry in a value instead of a global, so tests can run several relays at once.
 //!
 //! Each field of [`Counters`] has the name of its metric in `/metrics`, without `joey_` and `_total`. The values of the label
-//! `reason` are enums: [`RejectReason`], [`CloseReason`], [`ClusterDropReason`] and [`ClusterRejectReason`].
+//! `reason` are enums: [`RejectReason`], [`CloseReason`], [`OtlpRefusalReason`], [`ClusterDropReason`] and [`ClusterRejectReason`].
 
 mod close_reason;
 mod cluster_reason;
 mod format;
+mod otlp_refusal;
 mod reject_reason;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use prometheus_client::registry::Registry;
 pub use self::close_reason::CloseReason;
 pub use self::cluster_reason::{ClusterDropReason, ClusterRejectReason};
 pub use self::format::Format;
+pub use self::otlp_refusal::OtlpRefusalReason;
 pub use self::reject_reason::RejectReason;
 use crate::runtime::console;
 
@@ -68,10 +70,34 @@ pub struct Counters {
     pub frames_clock_adjusted: Counter,
     /// OTLP data points and spans that were added to a series `other`, because their attributes exceed the limit on sets.
     pub otlp_attribute_sets_over_limit: Counter,
+    /// Answered OTLP requests, including those of which a part was rejected.
+    pub otlp_requests: Counter,
+    /// OTLP requests that were refused as a whole, by reason.
+    pub otlp_requests_refused: Family<ReasonLabel, Counter>,
+    /// Accepted OTLP data points and spans.
+    pub otlp_points: Counter,
     /// How often the wall clock was set while the relay ran.
     pub wall_clock_steps: Counter,
+    /// Data messages of Joey's own protocol that arrived again, so that they were ignored.
+    pub data_duplicates: Counter,
+    /// Sessions of Joey's own protocol that were forgotten early because there were too many.
+    pub sessions_evicted: Counter,
     /// Bytes read from producers.
     pub ingest_bytes: Counter,
+    /// Packets received over StatsD.
+    pub statsd_packets: Counter,
+    /// Values received over StatsD and counted.
+    pub statsd_values: Counter,
+    /// Values of StatsD that were counted as `other`, because their metric has too many sets of tags.
+    pub statsd_values_other: Counter,
+    /// Packets of StatsD that the kernel dropped because its buffer was full.
+    pub statsd_packets_dropped: Counter,
+    /// Packets sent to the StatsD server.
+    pub statsd_out_packets: Counter,
+    /// Packets for the StatsD server that could not be sent.
+    pub statsd_out_packets_dropped: Counter,
+    /// Updates of views that are not exported because of the limit on exported views.
+    pub view_updates_dropped: Counter,
     /// Accepted producer connections.
     pub producer_connections: Counter,
     /// Connections that the relay closed or rejected, by reason.
@@ -111,6 +137,11 @@ impl Counters {
     /// Counts several rejected frames, data points or spans.
     pub fn reject_many(&self, reason: RejectReason, count: u64) {
         self.frames_rejected.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc_by(count);
+    }
+
+    /// Counts an OTLP request that was refused as a whole.
+    pub fn refuse_otlp(&self, reason: OtlpRefusalReason) {
+        self.otlp_requests_refused.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
     }
 
     /// Counts a connection that the relay closed or rejected.
@@ -246,6 +277,13 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
         "OTLP data points and spans that were added to a series `other`",
         counters.otlp_attribute_sets_over_limit.clone(),
     );
+    registry.register("otlp_requests", "Answered OTLP requests", counters.otlp_requests.clone());
+    registry.register(
+        "otlp_requests_refused",
+        "OTLP requests that were refused as a whole, by reason",
+        counters.otlp_requests_refused.clone(),
+    );
+    registry.register("otlp_points", "Accepted OTLP data points and spans", counters.otlp_points.clone());
     registry.register(
         "wall_clock_steps",
         "How often the wall clock was set while the relay ran",
@@ -256,7 +294,40 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
         "How far the wall clock is ahead of the relay's monotonic clock",
         ConstGauge::new(wall_clock_offset_ns as f64 / 1e9),
     );
+    registry.register(
+        "data_duplicates",
+        "Data messages of Joey's own protocol that arrived again and were ignored",
+        counters.data_duplicates.clone(),
+    );
+    registry.register(
+        "sessions_evicted",
+        "Sessions of Joey's own protocol that were forgotten early because there were too many",
+        counters.sessions_evicted.clone(),
+    );
     registry.register("ingest_bytes", "Bytes read from producers", counters.ingest_bytes.clone());
+    registry.register("statsd_packets", "Packets received over StatsD", counters.statsd_packets.clone());
+    registry.register("statsd_values", "Values received over StatsD and counted", counters.statsd_values.clone());
+    registry.register(
+        "statsd_values_other",
+        "Values of StatsD that were counted as other because of the limit on sets of tags",
+        counters.statsd_values_other.clone(),
+    );
+    registry.register(
+        "statsd_packets_dropped",
+        "Packets of StatsD that the kernel dropped because its buffer was full",
+        counters.statsd_packets_dropped.clone(),
+    );
+    registry.register("statsd_out_packets", "Packets sent to the StatsD server", counters.statsd_out_packets.clone());
+    registry.register(
+        "statsd_out_packets_dropped",
+        "Packets for the StatsD server that could not be sent",
+        counters.statsd_out_packets_dropped.clone(),
+    );
+    registry.register(
+        "view_updates_dropped",
+        "Updates of views that are not exported because of the limit on exported views",
+        counters.view_updates_dropped.clone(),
+    );
     registry.register("producer_connections", "Accepted producer connections", counters.producer_connections.clone());
     registry.register(
         "connections_closed",

@@ -98,11 +98,17 @@ struct TestPrograms {
     nats: PathBuf,
     faketime: PathBuf,
     nginx: PathBuf,
+    prometheus: PathBuf,
 }
 
 impl TestPrograms {
     fn find_or_install(here: &Checkout) -> Result<Self> {
-        Ok(Self { nats: setup::nats(here)?, faketime: setup::faketime(here)?, nginx: setup::nginx(here)? })
+        Ok(Self {
+            nats: setup::nats(here)?,
+            faketime: setup::faketime(here)?,
+            nginx: setup::nginx(here)?,
+            prometheus: setup::prometheus(here)?,
+        })
     }
 }
 
@@ -122,6 +128,7 @@ fn end_to_end_tests(here: &Checkout, browser: &Browser, programs: &TestPrograms)
             ("NATS_SERVER", &programs.nats),
             ("FAKETIME_LIB", &programs.faketime),
             ("NGINX", &programs.nginx),
+            ("PROMETHEUS", &programs.prometheus),
         ],
     )
 }

@@ -16,6 +16,18 @@ pub enum CloseReason {
     ProducerForbiddenNetwork,
     /// The TLS handshake with a producer failed.
     ProducerTlsHandshake,
+    /// The limit on OTLP connections is reached.
+    OtlpLimit,
+    /// The limit on OTLP connections from one address is reached.
+    OtlpAddressLimit,
+    /// No file descriptor is left for an OTLP connection.
+    OtlpFdLimit,
+    /// The producer speaks another version of Joey's protocol.
+    UnsupportedVersion,
+    /// The producer's token does not allow its application.
+    ForbiddenApp,
+    /// The producer did not read its replies in time.
+    AckTimeout,
     /// A rejected frame makes the rest of a producer's connection unreadable.
     Frame(RejectReason),
     /// The limit on HTTP connections is reached.
@@ -36,7 +48,7 @@ pub enum CloseReason {
     NoRandomness,
     /// The limit on viewers is reached.
     ViewerLimit,
-    /// The viewer's token is invalid.
+    /// The token of a viewer or a producer is invalid.
     InvalidToken,
     /// The viewer sent no token in time.
     NoToken,
@@ -66,6 +78,12 @@ impl CloseReason {
             Self::ProducerFdLimit => "producer_fd_limit",
             Self::ProducerForbiddenNetwork => "producer_forbidden_network",
             Self::ProducerTlsHandshake => "producer_tls_handshake",
+            Self::OtlpLimit => "otlp_limit",
+            Self::OtlpAddressLimit => "otlp_address_limit",
+            Self::OtlpFdLimit => "otlp_fd_limit",
+            Self::UnsupportedVersion => "unsupported_version",
+            Self::ForbiddenApp => "forbidden_app",
+            Self::AckTimeout => "ack_timeout",
             Self::Frame(reason) => reason.as_str(),
             Self::ConnectionLimit => "connection_limit",
             Self::ConnectionAddressLimit => "connection_address_limit",

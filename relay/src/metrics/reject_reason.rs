@@ -33,6 +33,8 @@ pub enum RejectReason {
     FrameTimeout,
     /// The announced length exceeds the limit. The connection is closed, because the start of the next frame is unknown.
     FrameTooLong,
+    /// An OTLP data point or span of an application that the request's token does not allow.
+    OtlpForbiddenApp,
     /// An OTLP gauge, summary or sum that may decrease. It has no rate and no distribution, so it is not shown.
     OtlpUnsupported,
     /// An OTLP histogram whose unit is no time.
@@ -51,6 +53,20 @@ pub enum RejectReason {
     OtlpOutOfOrder,
     /// A cumulative OTLP data point of a stream that too many processes send.
     OtlpOverlap,
+    /// A message of Joey's own protocol, or a histogram in it, cannot be decoded.
+    BadMessage,
+    /// The series of a histogram was not announced on this connection.
+    UnknownSeries,
+    /// A line of StatsD has no name, value or type.
+    StatsdBadLine,
+    /// A value or sample rate of StatsD is not a number in the allowed range.
+    StatsdBadValue,
+    /// A metric of StatsD has a type that carries neither durations nor counts of events, such as a gauge.
+    StatsdUnsupported,
+    /// An event or service check of DogStatsD.
+    StatsdEvent,
+    /// A packet came from a network that producers may not use.
+    ForbiddenNetwork,
 }
 
 impl RejectReason {
@@ -72,6 +88,7 @@ impl RejectReason {
             Self::Truncated => "truncated",
             Self::FrameTimeout => "frame_timeout",
             Self::FrameTooLong => "frame_too_long",
+            Self::OtlpForbiddenApp => "otlp_forbidden_app",
             Self::OtlpUnsupported => "otlp_unsupported",
             Self::OtlpNotADuration => "otlp_not_a_duration",
             Self::OtlpTemporality => "otlp_temporality",
@@ -81,6 +98,13 @@ impl RejectReason {
             Self::OtlpDuplicate => "otlp_duplicate",
             Self::OtlpOutOfOrder => "otlp_out_of_order",
             Self::OtlpOverlap => "otlp_overlap",
+            Self::BadMessage => "bad_message",
+            Self::UnknownSeries => "unknown_series",
+            Self::StatsdBadLine => "statsd_bad_line",
+            Self::StatsdBadValue => "statsd_bad_value",
+            Self::StatsdUnsupported => "statsd_unsupported",
+            Self::StatsdEvent => "statsd_event",
+            Self::ForbiddenNetwork => "forbidden_network",
         }
     }
 }
