@@ -12,7 +12,7 @@
 //! - [`net`]: listeners with connection limits, byte counts, WebSocket frames.
 //! - [`auth`]: which pages, producers and viewers may connect, tokens, and TLS.
 //! - [`hub`]: the log, the retained history and the subscribers of each application.
-//! - [`ingest`]: producers' TCP connections, the decoder of Wallaroo's format, and Joey's own protocol.
+//! - [`ingest`]: producers' connections: Wallaroo's format, Joey's own protocol, OpenTelemetry and StatsD.
 //! - [`cluster`]: relays that share their data over NATS.
 //! - [`export`]: views for Prometheus and StatsD.
 //! - [`session`]: one viewer's connection.
