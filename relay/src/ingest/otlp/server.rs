@@ -1,6 +1,7 @@
-//! Listens for OTLP over HTTP and over gRPC. Each connection has a limit on idle time, and its own limit on data points.
+//! Listens for OTLP over HTTP and over gRPC. Each connection has a limit on idle time, and its own on data points.
 //!
-//! hyper serves the connections directly, because the relay limits their number, their time and the size of their heads.
+//! hyper serves the connections directly, because the relay limits their number, their time and the size of their
+//! heads.
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -350,6 +350,25 @@ async fn a_rate_beyond_the_limit_is_answered_with_the_time_to_wait() {
 }
 
 #[tokio::test]
+async fn without_memory_a_request_is_to_be_repeated() {
+    let servers = Servers::new(Config::default());
+    let body = metrics(&["a"], &[1]).encode_to_vec();
+    let others = servers.service.charge();
+    others.add(128 << 20).unwrap();
+    let (status, headers, answer) = servers.metrics(body.clone()).await;
+    assert_eq!((status, &headers["retry-after"]), (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap()));
+    assert_eq!(code_of(&answer).0, 14);
+    let path = ExportMetricsServiceRequest::GRPC_PATH;
+    let grpc = [("content-type", "application/grpc")];
+    let (_, headers, _) = servers.send(&servers.grpc, [127, 0, 0, 1], path, &grpc, framed(false, &body)).await;
+    assert_eq!(headers["grpc-status"], "14");
+    assert!(headers.contains_key("grpc-status-details-bin"), "{headers:?}");
+    assert_eq!((servers.refused("overloaded"), servers.accepted()), (2, (0, 0, 0)));
+    drop(others);
+    assert_eq!(servers.metrics(body).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn beyond_loopback_a_token_decides_which_applications_may_be_sent() {
     let folder = std::env::temp_dir().join(format!("joey-otlp-{}", std::process::id()));
     std::fs::write(&folder, "0123456789abcdef0123456789abcdef").unwrap();
