@@ -73,9 +73,10 @@ struct Activity {
 pub async fn run(hub: Arc<Hub>, auth: Arc<Auth>, listeners: Listeners, stop: CancellationToken) {
     let receiver = Arc::new(Receiver::new(hub.clone()));
     let service = Service::new(hub.clone(), auth, receiver.clone());
-    let serve_port = async |listener, version, router| match listener {
-        Some(listener) => accept(listener, version, router, service.clone(), stop.clone()).await,
-        None => {}
+    let serve_port = async |listener, version, router| {
+        if let Some(listener) = listener {
+            accept(listener, version, router, service.clone(), stop.clone()).await;
+        }
     };
     let sweep = async {
         let mut interval = interval(SWEEP_INTERVAL);
