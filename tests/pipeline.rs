@@ -15,6 +15,7 @@
 //! - `prometheus`: a real Prometheus scrapes histograms and answers quantiles.
 //! - `native`: Joey's own ingest protocol, through broken lines and restarts.
 //! - `pipe`: `joey pipe`.
+//! - `otlp`: OpenTelemetry over HTTP and gRPC.
 //! - `examples`: the programs in `examples/`.
 
 #[path = "pipeline/auth.rs"]
@@ -31,6 +32,8 @@ mod hostile;
 mod native;
 #[path = "pipeline/numbers.rs"]
 mod numbers;
+#[path = "pipeline/otlp.rs"]
+mod otlp;
 #[path = "pipeline/output.rs"]
 mod output;
 #[path = "pipeline/prometheus.rs"]

@@ -132,3 +132,21 @@ async fn a_panic_closes_one_connection_and_affects_no_other() {
     while viewer.step().await {}
     run.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_port_that_another_process_has_is_an_error_only_if_it_was_asked_for() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let bind = async |otlp_http, otlp_grpc| {
+        let relay = Relay::bind(Config { ingest: any, http: any, otlp_http, otlp_grpc, ..Config::default() }).await;
+        relay.map(|relay| (relay.otlp_http_addr(), relay.otlp_grpc_addr())).map_err(|error| format!("{error:#}"))
+    };
+    assert_eq!(bind(Listen::IfFree(taken), Listen::IfFree(taken)).await, Ok((None, None)));
+    let error = bind(Listen::On(taken), Listen::Off).await.unwrap_err();
+    assert!(error.contains(&format!("OTLP over HTTP on {taken}")), "{error}");
+    let error = bind(Listen::Off, Listen::On(taken)).await.unwrap_err();
+    assert!(error.contains(&format!("OTLP over gRPC on {taken}")), "{error}");
+    let (http, grpc) = bind(Listen::On(any), Listen::IfFree(any)).await.unwrap();
+    assert!(http.is_some() && grpc.is_some() && http != grpc, "{http:?} {grpc:?}");
+}

@@ -1,7 +1,7 @@
 //! Decodes OTLP requests in JSON.
 //!
-//! The generated types know the mapping: identifiers in hex, 64-bit integers as numbers or strings, names in lower camel case.
-//! [`Plain`] does the rest:
+//! The generated types know the mapping: identifiers in hex, 64-bit integers as numbers or strings, names in lower camel
+//! case. [`Plain`] does the rest:
 //!
 //! - `serde_json`'s feature `arbitrary_precision` would hand numbers inside flattened fields to them as maps.
 //! - A fraction may be a string, such as `"NaN"`.
@@ -105,7 +105,7 @@ mod tests {
 
     use super::*;
 
-    /// The example of the OpenTelemetry project, `opentelemetry-proto/examples/metrics.json`, with more kinds of numbers.
+    /// The example of the OpenTelemetry project, `examples/metrics.json`, with more kinds of numbers.
     const METRICS: &str = r#"{"resourceMetrics": [{
         "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "my.service"}}, {"key": "pid", "value":
             {"intValue": "12"}}, {"key": "new", "value": {"futureValue": [1.5, {}], "intValue": 13}}]},

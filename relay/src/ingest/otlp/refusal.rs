@@ -1,6 +1,7 @@
 //! A request that is refused as a whole: the answers of OTLP over HTTP and over gRPC.
 //!
-//! The specification decides which answers an exporter repeats its request after: 429 and 503, and `UNAVAILABLE`. All others are final.
+//! The specification decides which answers an exporter repeats its request after: 429 and 503, and `UNAVAILABLE`. All
+//! others are final.
 
 use std::error::Error;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Listens for OTLP over HTTP and over gRPC. Each connection has a limit on idle time, and its own limit on data points.
+//! Listens for OTLP over HTTP and over gRPC. Each connection has a limit on idle time, and its own on data points.
 //!
 //! Both ports accept both protocols. Some exporters use gRPC unless told otherwise, whatever the port of their endpoint.
 //!

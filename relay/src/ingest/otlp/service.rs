@@ -31,7 +31,8 @@ pub(super) const DECOMPRESSED_BYTES_MAX: usize = 16 << 20;
 const BUDGET_BYTES: u32 = 128 << 20;
 /// Bytes that are decompressed at a time.
 const DECOMPRESS_BYTES: usize = 64 << 10;
-/// A body of this size or less, if it is not compressed, is decoded at once. Others could delay the tasks of the same thread.
+/// A body of this size or less, if it is not compressed, is decoded at once. Others could delay the tasks of the same
+/// thread.
 const SMALL_BYTES: usize = 64 << 10;
 /// Maximum number of larger requests that are decoded at the same time.
 const LARGE_REQUESTS: usize = 2;

@@ -1,7 +1,7 @@
 //! How much memory a request takes once it is decoded, estimated from its bytes before they are decoded.
 //!
-//! An empty message has two bytes in a request and some hundred in memory. So a request of 16 MiB, which compresses to a thousandth,
-//! could take gigabytes. The estimate makes it possible to refuse such a request instead.
+//! An empty message has two bytes in a request and some hundred in memory. So a request of 16 MiB, which compresses to
+//! a thousandth, could take gigabytes. The estimate makes it possible to refuse such a request instead.
 
 use std::mem::size_of;
 

@@ -200,21 +200,25 @@ async fn an_accepted_request_has_an_empty_answer_in_its_own_encoding() {
 #[tokio::test]
 async fn a_partly_refused_request_tells_how_much_and_why() {
     let servers = Servers::new(Config::default());
-    let mut request = metrics(&["a"], &[1]);
-    let negative = NumberDataPoint::default();
-    let histogram = ExponentialHistogramDataPoint { count: 7, ..ExponentialHistogramDataPoint::default() };
-    let broken = ExponentialHistogram { data_points: vec![histogram; 2], aggregation_temporality: 1 };
-    request.resource_metrics.push(resource_metrics("a", Data::ExponentialHistogram(broken)));
-    request.resource_metrics.push(resource_metrics("a", Data::Gauge(Gauge { data_points: vec![negative] })));
-    let (status, _, body) = servers.metrics(request.encode_to_vec()).await;
+    // With new times for each request, because one that is repeated is a success.
+    let request = || {
+        let mut request = metrics(&["a"], &[1]);
+        let negative = NumberDataPoint::default();
+        let histogram = ExponentialHistogramDataPoint { count: 7, ..ExponentialHistogramDataPoint::default() };
+        let broken = ExponentialHistogram { data_points: vec![histogram; 2], aggregation_temporality: 1 };
+        request.resource_metrics.push(resource_metrics("a", Data::ExponentialHistogram(broken)));
+        request.resource_metrics.push(resource_metrics("a", Data::Gauge(Gauge { data_points: vec![negative] })));
+        request
+    };
+    let (status, _, body) = servers.metrics(request().encode_to_vec()).await;
     let partial = ExportMetricsServiceResponse::decode(body).unwrap().partial_success.unwrap();
     assert_eq!((status, partial.rejected_data_points), (StatusCode::OK, 2));
     assert!(!partial.error_message.is_empty());
-    let json = serde_json::to_vec(&request).unwrap();
+    let json = serde_json::to_vec(&request()).unwrap();
     let (status, _, body) = servers.post("/v1/metrics", &[("content-type", "application/json")], json).await;
     let answer: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!((status, &answer["partialSuccess"]["rejectedDataPoints"]), (StatusCode::OK, &json!("2")), "{answer}");
-    let (code, _, body) = servers.call(&[], framed(false, &request.encode_to_vec())).await;
+    let (code, _, body) = servers.call(&[], framed(false, &request().encode_to_vec())).await;
     let partial = ExportMetricsServiceResponse::decode(body).unwrap().partial_success.unwrap();
     assert_eq!((code.as_str(), partial.rejected_data_points), ("0", 2));
 }
@@ -347,6 +351,25 @@ async fn a_rate_beyond_the_limit_is_answered_with_the_time_to_wait() {
     assert!(third.headers().contains_key("grpc-status-details-bin"), "{third:?}");
     // Another connection has its own limit.
     assert_eq!(servers.metrics(of(&["a"; 20])).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn without_memory_a_request_is_to_be_repeated() {
+    let servers = Servers::new(Config::default());
+    let body = metrics(&["a"], &[1]).encode_to_vec();
+    let others = servers.service.charge();
+    others.add(128 << 20).unwrap();
+    let (status, headers, answer) = servers.metrics(body.clone()).await;
+    assert_eq!((status, &headers["retry-after"]), (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().unwrap()));
+    assert_eq!(code_of(&answer).0, 14);
+    let path = ExportMetricsServiceRequest::GRPC_PATH;
+    let grpc = [("content-type", "application/grpc")];
+    let (_, headers, _) = servers.send(&servers.grpc, [127, 0, 0, 1], path, &grpc, framed(false, &body)).await;
+    assert_eq!(headers["grpc-status"], "14");
+    assert!(headers.contains_key("grpc-status-details-bin"), "{headers:?}");
+    assert_eq!((servers.refused("overloaded"), servers.accepted()), (2, (0, 0, 0)));
+    drop(others);
+    assert_eq!(servers.metrics(body).await.0, StatusCode::OK);
 }
 
 #[tokio::test]
