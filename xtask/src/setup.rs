@@ -6,6 +6,7 @@ mod apt;
 mod browser;
 mod cache;
 pub(crate) mod crates;
+pub(crate) mod exporters;
 mod faketime;
 mod kosoku;
 mod nats;
@@ -49,6 +50,7 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     let nats = nats(here)?;
     let faketime = faketime(here)?;
     let nginx = nginx(here)?;
+    let (python, node) = (exporters::python(here)?, exporters::node(here)?);
     println!("everything is installed:");
     println!("  trunk         {}", tools.trunk.display());
     println!("  wasm-bindgen  {}", tools.test_runner.with_file_name("wasm-bindgen").display());
@@ -57,6 +59,7 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     println!("  nats-server   {}", nats.display());
     println!("  libfaketime   {}", faketime.display());
     println!("  nginx         {}", nginx.display());
+    println!("  exporters     {} and {}", python.display(), node.display());
     Ok(())
 }
 

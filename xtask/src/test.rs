@@ -98,11 +98,19 @@ struct TestPrograms {
     nats: PathBuf,
     faketime: PathBuf,
     nginx: PathBuf,
+    python_exporters: PathBuf,
+    node_exporters: PathBuf,
 }
 
 impl TestPrograms {
     fn find_or_install(here: &Checkout) -> Result<Self> {
-        Ok(Self { nats: setup::nats(here)?, faketime: setup::faketime(here)?, nginx: setup::nginx(here)? })
+        Ok(Self {
+            nats: setup::nats(here)?,
+            faketime: setup::faketime(here)?,
+            nginx: setup::nginx(here)?,
+            python_exporters: setup::exporters::python(here)?,
+            node_exporters: setup::exporters::node(here)?,
+        })
     }
 }
 
@@ -122,6 +130,8 @@ fn end_to_end_tests(here: &Checkout, browser: &Browser, programs: &TestPrograms)
             ("NATS_SERVER", &programs.nats),
             ("FAKETIME_LIB", &programs.faketime),
             ("NGINX", &programs.nginx),
+            ("OTEL_PYTHON", &programs.python_exporters),
+            ("OTEL_NODE", &programs.node_exporters),
         ],
     )
 }
