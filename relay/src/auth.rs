@@ -116,6 +116,18 @@ impl AuthPolicy {
         self.producers.as_ref().is_none_or(|networks| networks.iter().any(|network| network.contains(&peer)))
     }
 
+    /// What a producer at `peer` that sends requests with `headers` may send. On this machine, and if networks of producers are
+    /// configured, it needs no token. A request that came through a proxy is not from this machine.
+    ///
+    /// # Errors
+    /// Fails if it needs a token and sends none that is valid.
+    pub fn producer_claims(&self, headers: &HeaderMap, peer: IpAddr) -> Result<Claims, InvalidToken> {
+        if !self.requires_token() || self.producers.is_some() || is_from_this_machine(headers, peer) {
+            return Ok(Claims::unrestricted());
+        }
+        self.verify(bearer(headers).ok_or(InvalidToken)?)
+    }
+
     /// Whether viewers need a token.
     #[must_use]
     pub const fn requires_token(&self) -> bool {
@@ -134,9 +146,8 @@ impl AuthPolicy {
     /// came through a proxy, and any peer with a valid token.
     #[must_use]
     pub fn allows_metrics_reader(&self, headers: &HeaderMap, peer: IpAddr) -> bool {
-        let is_proxied = ["forwarded", "x-forwarded-for"].into_iter().any(|name| headers.contains_key(name));
         !self.requires_token()
-            || (is_this_machine(peer) && !is_proxied)
+            || is_from_this_machine(headers, peer)
             || bearer(headers).is_some_and(|token| self.verify(token).is_ok())
     }
 
@@ -151,6 +162,12 @@ impl AuthPolicy {
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(axum::http::header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+/// Whether a request was sent by a program on this machine, without a proxy.
+fn is_from_this_machine(headers: &HeaderMap, peer: IpAddr) -> bool {
+    let is_proxied = ["forwarded", "x-forwarded-for"].into_iter().any(|name| headers.contains_key(name));
+    is_this_machine(peer) && !is_proxied
 }
 
 fn is_this_machine(peer: IpAddr) -> bool {

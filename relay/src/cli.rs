@@ -4,6 +4,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -159,9 +160,14 @@ async fn run_relay(serve: Serve, with_demo: bool) -> anyhow::Result<()> {
     init_log(serve.log_format, serve.log_level)?;
     let file = serve.config.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
     let config = Config::resolve(serve.options.clone(), file, with_demo)?;
-    if config.tls.is_none() && !config.token_keys.is_empty() && !config.http.ip().is_loopback() {
+    let is_exposed = |address: Option<SocketAddr>| address.is_some_and(|address| !address.ip().is_loopback());
+    let is_otlp_exposed = [config.otlp_http, config.otlp_grpc].iter().any(|listen| is_exposed(listen.address()));
+    if !config.token_keys.is_empty()
+        && ((config.tls.is_none() && is_exposed(Some(config.http))) || (!config.ingest_tls && is_otlp_exposed))
+    {
         tracing::warn!(
-            "tokens are sent unencrypted: set --tls-cert, or allow connections only from a proxy that uses TLS"
+            "tokens are sent unencrypted: set --tls-cert and for OTLP --ingest-tls, or allow connections only from a proxy that \
+             uses TLS"
         );
     }
     tracing::debug!(?config, "configuration");
@@ -176,8 +182,13 @@ async fn run_relay(serve: Serve, with_demo: bool) -> anyhow::Result<()> {
     stop_on_signal(stop.clone())?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     reload_on_signal(relay.auth().clone(), serve.options, serve.config, config)?;
-    tracing::info!(release = env!("CARGO_PKG_VERSION"), %ingest, %http, "listening");
-    console::line(format_args!("\n  Joey is at   {scheme}://{http}\n  Producers    --metrics {ingest}\n"));
+    let shown = |address: Option<SocketAddr>| address.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    let (otlp_http, otlp_grpc) = (shown(relay.otlp_http_addr()), shown(relay.otlp_grpc_addr()));
+    tracing::info!(release = env!("CARGO_PKG_VERSION"), %ingest, %http, %otlp_http, %otlp_grpc, "listening");
+    console::line(format_args!(
+        "\n  Joey is at     {scheme}://{http}\n  Producers      --metrics {ingest}\n  OpenTelemetry  HTTP {otlp_http}, gRPC \
+         {otlp_grpc}\n"
+    ));
     let demo = with_demo.then(|| tokio::spawn(demo::run(ingest, stop.clone())));
     relay.run(stop).await;
     if let Some(demo) = demo {
@@ -227,8 +238,8 @@ fn reload_on_signal(auth: Arc<Auth>, options: Options, file: Option<PathBuf>, ru
     let reload = move || {
         let file = file.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
         let config = Config::resolve(options.clone(), file, running.demo)?;
-        let Config { ingest, http, insecure_open, .. } = running;
-        let config = Config { ingest, http, insecure_open, ..config };
+        let Config { ingest, http, otlp_http, otlp_grpc, insecure_open, .. } = running;
+        let config = Config { ingest, http, otlp_http, otlp_grpc, insecure_open, ..config };
         config::check_exposure(&config)?;
         auth.reload(&config)
     };

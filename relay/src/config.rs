@@ -4,6 +4,7 @@
 //! options are read before a port is opened.
 
 mod exposure;
+mod listen;
 mod nats_url;
 
 use std::convert::Infallible;
@@ -19,6 +20,7 @@ use joey_shared::wire::RELAYS_MAX;
 use serde::Deserialize;
 
 pub use self::exposure::check_exposure;
+pub use self::listen::{Listen, ListenOption};
 pub use self::nats_url::NatsUrl;
 use crate::runtime::clock;
 
@@ -49,6 +51,12 @@ pub struct Options {
     /// Listen for browsers and other viewers on this address [default: 127.0.0.1:4000]
     #[arg(long, env = "JOEY_HTTP", help_heading = "Addresses", value_name = "ADDR")]
     pub http: Option<SocketAddr>,
+    /// Listen for OpenTelemetry over HTTP (OTLP/HTTP) on this address, or `off` [default: 127.0.0.1:4318, if it is free]
+    #[arg(long, env = "JOEY_OTLP_HTTP", help_heading = "Addresses", value_name = "ADDR")]
+    pub otlp_http: Option<ListenOption>,
+    /// Listen for OpenTelemetry over gRPC (OTLP/gRPC) on this address, or `off` [default: 127.0.0.1:4317, if it is free]
+    #[arg(long, env = "JOEY_OTLP_GRPC", help_heading = "Addresses", value_name = "ADDR")]
+    pub otlp_grpc: Option<ListenOption>,
     /// Serve the page from this directory instead of the built-in one
     #[arg(long, env = "JOEY_UI_DIR", help_heading = "Addresses", value_name = "DIR")]
     pub ui_dir: Option<PathBuf>,
@@ -185,6 +193,10 @@ pub struct Config {
     pub ingest: SocketAddr,
     /// Address to listen on for viewers. Default: 127.0.0.1:4000.
     pub http: SocketAddr,
+    /// Where to listen for OTLP over HTTP. Default: 127.0.0.1:4318, if it is free.
+    pub otlp_http: Listen,
+    /// Where to listen for OTLP over gRPC. Default: 127.0.0.1:4317, if it is free.
+    pub otlp_grpc: Listen,
     /// Directory of the built page. Default: the embedded page.
     pub ui_dir: Option<PathBuf>,
     /// Origins that may connect in addition to the relay's own, as `scheme://host[:port]`.
@@ -267,6 +279,8 @@ impl Default for Config {
         Self {
             ingest: SocketAddr::from(([127, 0, 0, 1], 5001)),
             http: SocketAddr::from(([127, 0, 0, 1], 4000)),
+            otlp_http: Listen::IfFree(SocketAddr::from(([127, 0, 0, 1], 4318))),
+            otlp_grpc: Listen::IfFree(SocketAddr::from(([127, 0, 0, 1], 4317))),
             ui_dir: None,
             origins: Vec::new(),
             advertise: Vec::new(),
@@ -328,6 +342,8 @@ impl Config {
         let config = Self {
             ingest: options.ingest.or(file.ingest).unwrap_or(defaults.ingest),
             http: options.http.or(file.http).unwrap_or(defaults.http),
+            otlp_http: options.otlp_http.or(file.otlp_http).map_or(defaults.otlp_http, Listen::from),
+            otlp_grpc: options.otlp_grpc.or(file.otlp_grpc).map_or(defaults.otlp_grpc, Listen::from),
             ui_dir: options.ui_dir.or(file.ui_dir),
             origins: trimmed(options.origins.or(file.origins).unwrap_or_default()),
             advertise: trimmed(options.advertise.or(file.advertise).unwrap_or_default()),

@@ -3,11 +3,12 @@
 //! `prometheus-client` stores its registry in a value instead of a global, so tests can run several relays at once.
 //!
 //! Each field of [`Counters`] has the name of its metric in `/metrics`, without `joey_` and `_total`. The values of the label
-//! `reason` are enums: [`RejectReason`], [`CloseReason`], [`ClusterDropReason`] and [`ClusterRejectReason`].
+//! `reason` are enums: [`RejectReason`], [`CloseReason`], [`OtlpRefusalReason`], [`ClusterDropReason`] and [`ClusterRejectReason`].
 
 mod close_reason;
 mod cluster_reason;
 mod format;
+mod otlp_refusal;
 mod reject_reason;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use prometheus_client::registry::Registry;
 pub use self::close_reason::CloseReason;
 pub use self::cluster_reason::{ClusterDropReason, ClusterRejectReason};
 pub use self::format::Format;
+pub use self::otlp_refusal::OtlpRefusalReason;
 pub use self::reject_reason::RejectReason;
 use crate::runtime::console;
 
@@ -68,6 +70,12 @@ pub struct Counters {
     pub frames_clock_adjusted: Counter,
     /// OTLP data points and spans that were added to a series `other`, because their attributes exceed the limit on sets.
     pub otlp_attribute_sets_over_limit: Counter,
+    /// Answered OTLP requests, including those of which a part was rejected.
+    pub otlp_requests: Counter,
+    /// OTLP requests that were refused as a whole, by reason.
+    pub otlp_requests_refused: Family<ReasonLabel, Counter>,
+    /// Accepted OTLP data points and spans.
+    pub otlp_points: Counter,
     /// How often the wall clock was set while the relay ran.
     pub wall_clock_steps: Counter,
     /// Bytes read from producers.
@@ -111,6 +119,11 @@ impl Counters {
     /// Counts several rejected frames, data points or spans.
     pub fn reject_many(&self, reason: RejectReason, count: u64) {
         self.frames_rejected.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc_by(count);
+    }
+
+    /// Counts an OTLP request that was refused as a whole.
+    pub fn refuse_otlp(&self, reason: OtlpRefusalReason) {
+        self.otlp_requests_refused.get_or_create(&ReasonLabel { reason: reason.as_str() }).inc();
     }
 
     /// Counts a connection that the relay closed or rejected.
@@ -246,6 +259,13 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
         "OTLP data points and spans that were added to a series `other`",
         counters.otlp_attribute_sets_over_limit.clone(),
     );
+    registry.register("otlp_requests", "Answered OTLP requests", counters.otlp_requests.clone());
+    registry.register(
+        "otlp_requests_refused",
+        "OTLP requests that were refused as a whole, by reason",
+        counters.otlp_requests_refused.clone(),
+    );
+    registry.register("otlp_points", "Accepted OTLP data points and spans", counters.otlp_points.clone());
     registry.register(
         "wall_clock_steps",
         "How often the wall clock was set while the relay ran",

@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Auth;
-use crate::config::Config;
+use crate::config::{Config, Listen};
 use crate::hub::Hub;
+use crate::ingest::otlp;
 use crate::metrics::CloseReason;
 use crate::net::listener::{ConnectionLimit, LimitReasons, LimitedListener};
 use crate::runtime::clock;
@@ -23,7 +24,7 @@ use crate::{cluster, http, ingest};
 /// Listen backlog for HTTP: the Linux default maximum. With the usual 128, some of a thousand viewers that reconnect at once wait
 /// one second until their kernel retries.
 const HTTP_BACKLOG: u32 = 4_096;
-/// Listen backlog for producers. There are few of them, and the limit for each address would reject more anyway.
+/// Listen backlog for producers, also for those that use OTLP. There are few of them, and the limit for each address would reject more anyway.
 const INGEST_BACKLOG: u32 = 128;
 /// Interval at which old history is evicted.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -47,6 +48,11 @@ const PRODUCER_REASONS: LimitReasons = LimitReasons {
     per_address: CloseReason::ProducerAddressLimit,
     descriptors: CloseReason::ProducerFdLimit,
 };
+const OTLP_REASONS: LimitReasons = LimitReasons {
+    total: CloseReason::OtlpLimit,
+    per_address: CloseReason::OtlpAddressLimit,
+    descriptors: CloseReason::OtlpFdLimit,
+};
 const HTTP_REASONS: LimitReasons = LimitReasons {
     total: CloseReason::ConnectionLimit,
     per_address: CloseReason::ConnectionAddressLimit,
@@ -60,10 +66,12 @@ pub struct Relay {
     auth: Arc<Auth>,
     ingest: TcpListener,
     http: TcpListener,
+    otlp_http: Option<TcpListener>,
+    otlp_grpc: Option<TcpListener>,
 }
 
 impl Relay {
-    /// Opens both ports. Port 0 selects a free one.
+    /// Opens all ports. Port 0 selects a free one. A port that is only wanted if it is free stays closed otherwise.
     ///
     /// # Errors
     /// Fails if a port cannot be opened, or the policy's keys or certificate cannot be read.
@@ -74,11 +82,13 @@ impl Relay {
         };
         let ingest = open("producers", config.ingest, INGEST_BACKLOG)?;
         let http = open("viewers", config.http, HTTP_BACKLOG)?;
+        let otlp_http = listen_optional("OTLP over HTTP", "--otlp-http", config.otlp_http)?;
+        let otlp_grpc = listen_optional("OTLP over gRPC", "--otlp-grpc", config.otlp_grpc)?;
         // 0 is not a valid epoch, and a JavaScript number holds 53 bits.
         let epoch = fastrand::u64(1..1 << 53);
         // If port 0 was configured, viewers receive the real port.
         let config = Config { ingest: ingest.local_addr()?, http: http.local_addr()?, ..config };
-        Ok(Self { hub: Arc::new(Hub::new(config, epoch)), auth, ingest, http })
+        Ok(Self { hub: Arc::new(Hub::new(config, epoch)), auth, ingest, http, otlp_http, otlp_grpc })
     }
 
     /// The relay's policy, which can be replaced while the relay runs.
@@ -103,9 +113,21 @@ impl Relay {
         self.http.local_addr()
     }
 
+    /// The address for OTLP over HTTP, or `None` if this port is closed.
+    #[must_use]
+    pub fn otlp_http_addr(&self) -> Option<SocketAddr> {
+        self.otlp_http.as_ref()?.local_addr().ok()
+    }
+
+    /// The address for OTLP over gRPC, or `None` if this port is closed.
+    #[must_use]
+    pub fn otlp_grpc_addr(&self) -> Option<SocketAddr> {
+        self.otlp_grpc.as_ref()?.local_addr().ok()
+    }
+
     /// Runs until `stop` is cancelled. Then sends a close code to every viewer and returns.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { hub, auth, ingest, http } = self;
+        let Self { hub, auth, ingest, http, otlp_http, otlp_grpc } = self;
         let config = hub.config();
         let (producers, http_connections) = (
             ConnectionLimit::new(config.producers_max, config.per_address_max),
@@ -116,10 +138,18 @@ impl Relay {
             LimitedListener::new(listener, limit.clone(), reasons, hub.counters().clone())
         };
         let ingest = limited(ingest, &producers, PRODUCER_REASONS);
+        // As for other producers, the limit on one address is for each port.
+        let otlp = [otlp_http, otlp_grpc].map(|listener| {
+            let limit = ConnectionLimit::new(config.producers_max, config.per_address_max);
+            listener.map(|listener| limited(listener, &limit, OTLP_REASONS))
+        });
         let http = limited(http, &http_connections, HTTP_REASONS);
         let close_viewers = CancellationToken::new();
         let (tasks, viewers) = (TaskTracker::new(), TaskTracker::new());
         let ingest = tasks.spawn(ingest::run(hub.clone(), auth.clone(), ingest, stop.clone()));
+        let [otlp_http, otlp_grpc] = otlp;
+        let otlp = otlp::server::Listeners { http: otlp_http, grpc: otlp_grpc };
+        let otlp = tasks.spawn(otlp::server::run(hub.clone(), auth.clone(), otlp, stop.clone()));
         // Without one of these tasks no data would reach a viewer. If one fails, the relay stops, so that the failure is visible.
         let guard = |what, work| catch_panic(hub.counters().task_panics.clone(), what, work);
         let cutter = tasks.spawn(guard("cutter", Box::pin(cut_batches(hub.clone(), close_viewers.clone())) as Work));
@@ -142,7 +172,7 @@ impl Relay {
         stop.cancel();
         let timeout = hub.config().shutdown_timeout;
         // Receives and cuts the remaining updates of producers before the viewers are closed.
-        tokio::time::timeout(timeout, ingest).await.ok();
+        tokio::time::timeout(timeout, async { tokio::join!(ingest, otlp) }).await.ok();
         hub.release_held(u64::MAX, hub.config().now_ns());
         hub.cut_all(hub.config().now_ns());
         close_viewers.cancel();
@@ -151,6 +181,19 @@ impl Relay {
         let graceful =
             tokio::time::timeout(timeout, async { tokio::join!(tasks.wait(), viewers.wait()) }).await.is_ok();
         tracing::info!(graceful, "stopped");
+    }
+}
+
+/// Opens a port that the relay may be able to do without.
+fn listen_optional(what: &str, option: &str, wanted: Listen) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = wanted.address() else { return Ok(None) };
+    match listen(address, INGEST_BACKLOG) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if matches!(wanted, Listen::IfFree(_)) => {
+            tracing::warn!(%address, %error, "cannot listen for {what}: set {option} to another address, or to off");
+            Ok(None)
+        }
+        Err(error) => Err(error).with_context(|| format!("cannot listen for {what} on {address}")),
     }
 }
 

@@ -94,7 +94,7 @@ fn clients_exit_with_the_right_code_when_their_output_fails() {
     producer.send(&numbered("App", "w", 1));
     relay.wait_for_accepted(1);
     let address = relay.http.to_string();
-    let unused = free_ports()[0].to_string();
+    let unused = free_ports::<1>()[0].to_string();
     let folder = tempfile::tempdir().expect("a temporary folder can be written");
     let key = folder.path().join("key");
     std::fs::write(&key, "s".repeat(40)).expect("a temporary folder can be written");

@@ -43,7 +43,18 @@ pub struct Relay {
     pub ingest: SocketAddr,
     /// Address that viewers connect to.
     pub http: SocketAddr,
+    /// Address for OTLP over HTTP.
+    pub otlp_http: SocketAddr,
+    /// Address for OTLP over gRPC.
+    pub otlp_grpc: SocketAddr,
 }
+
+/// The addresses of all ports, in the order of [`PORTS`].
+type Addresses = [SocketAddr; 4];
+
+/// The ports: each one's field in the log, and its option.
+const PORTS: [(&str, &str); 4] =
+    [("ingest", "--ingest"), ("http", "--http"), ("otlp_http", "--otlp-http"), ("otlp_grpc", "--otlp-grpc")];
 
 impl Relay {
     /// Starts a relay on free ports.
@@ -71,9 +82,10 @@ impl Relay {
         let folder = TempDir::new().expect("a log can be written");
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut child = spawn(folder.path(), &wrapper, &arguments, any, any);
-        let (ingest, http) = eventually("the relay listens", || listening(folder.path(), &mut child));
-        Self { folder, wrapper, arguments, child, ingest, http }
+        let mut child = spawn(folder.path(), &wrapper, &arguments, [any; 4]);
+        let addresses = eventually("the relay listens", || listening(folder.path(), &mut child));
+        let [ingest, http, otlp_http, otlp_grpc] = addresses;
+        Self { folder, wrapper, arguments, child, ingest, http, otlp_http, otlp_grpc }
     }
 
     /// Starts a relay on free ports that writes its log to `stderr`. [`Relay::log`] is empty then.
@@ -84,14 +96,15 @@ impl Relay {
     pub fn start_with_stderr(arguments: &[&str], stderr: impl Into<Stdio>) -> Self {
         let folder = TempDir::new().expect("a log can be written");
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let [ingest, http] = free_ports();
-        let mut child = command(folder.path(), &[], &arguments, ingest, http).stderr(stderr).spawn().expect("it runs");
+        let addresses = free_ports();
+        let [ingest, http, otlp_http, otlp_grpc] = addresses;
+        let mut child = command(folder.path(), &[], &arguments, addresses).stderr(stderr).spawn().expect("it runs");
         eventually("the relay listens", || {
             let status = child.try_wait().expect("the relay belongs to this test");
             assert!(status.is_none(), "the relay ended with {status:?}");
             (TcpStream::connect(ingest).is_ok() && TcpStream::connect(http).is_ok()).then_some(())
         });
-        Self { folder, wrapper: Vec::new(), arguments, child, ingest, http }
+        Self { folder, wrapper: Vec::new(), arguments, child, ingest, http, otlp_http, otlp_grpc }
     }
 
     /// Kills the relay as a crash would: at once, without closing its connections.
@@ -104,12 +117,13 @@ impl Relay {
     pub fn restart_on_same_ports(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let own = [self.ingest, self.http, self.otlp_http, self.otlp_grpc];
         eventually("the relay is back on its ports", || {
-            self.child = spawn(self.folder.path(), &self.wrapper, &self.arguments, self.ingest, self.http);
+            self.child = spawn(self.folder.path(), &self.wrapper, &self.arguments, own);
             // If another process briefly holds a port, this run exits and the next one tries again.
             loop {
                 if let Some(addresses) = listening(self.folder.path(), &mut self.child) {
-                    assert_eq!(addresses, (self.ingest, self.http));
+                    assert_eq!(addresses, own);
                     return Some(());
                 }
                 if self.child.try_wait().expect("the relay belongs to this test").is_some() {
@@ -283,21 +297,21 @@ impl Drop for Relay {
     }
 }
 
-/// Two ports of this machine that are free at the moment.
+/// Ports of this machine that are free at the moment.
 ///
 /// # Panics
 /// If there are none.
 #[must_use]
-pub fn free_ports() -> [SocketAddr; 2] {
-    let any = [0; 2].map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("there are free ports"));
+pub fn free_ports<const N: usize>() -> [SocketAddr; N] {
+    let any = [0; N].map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("there are free ports"));
     any.map(|listener| listener.local_addr().expect("it has a port"))
 }
 
-fn spawn(folder: &Path, wrapper: &[String], arguments: &[String], ingest: SocketAddr, http: SocketAddr) -> Child {
-    command(folder, wrapper, arguments, ingest, http).spawn().expect("the program runs")
+fn spawn(folder: &Path, wrapper: &[String], arguments: &[String], addresses: Addresses) -> Child {
+    command(folder, wrapper, arguments, addresses).spawn().expect("the program runs")
 }
 
-fn command(folder: &Path, wrapper: &[String], arguments: &[String], ingest: SocketAddr, http: SocketAddr) -> Command {
+fn command(folder: &Path, wrapper: &[String], arguments: &[String], addresses: Addresses) -> Command {
     let log = File::create(folder.join("log")).expect("a log can be written");
     let mut command = match wrapper {
         [] => Command::new(program()),
@@ -307,9 +321,15 @@ fn command(folder: &Path, wrapper: &[String], arguments: &[String], ingest: Sock
             command
         }
     };
+    command.arg("serve");
+    for ((_, option), address) in PORTS.iter().zip(addresses) {
+        // The test may have set it.
+        if !arguments.iter().any(|argument| argument == option) {
+            command.args([*option, &address.to_string()]);
+        }
+    }
     command
-        .arg("serve")
-        .args(["--ingest", &ingest.to_string(), "--http", &http.to_string(), "--log-format", "json"])
+        .args(["--log-format", "json"])
         .args(arguments)
         // The environment must not influence the test.
         .env_remove("RUST_LOG")
@@ -320,13 +340,14 @@ fn command(folder: &Path, wrapper: &[String], arguments: &[String], ingest: Sock
 }
 
 /// The addresses in the log, once they are logged.
-fn listening(folder: &Path, child: &mut Child) -> Option<(SocketAddr, SocketAddr)> {
+fn listening(folder: &Path, child: &mut Child) -> Option<Addresses> {
     let log = std::fs::read_to_string(folder.join("log")).ok()?;
     let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    // A port that is off has no address.
+    let none = SocketAddr::from(([0; 4], 0));
     let address = |event: &Value, field: &str| event["fields"][field].as_str()?.parse().ok();
-    let found = events
-        .filter(|event| event["fields"]["message"] == "listening")
-        .find_map(|event| Some((address(&event, "ingest")?, address(&event, "http")?)));
+    let addresses = |event: Value| Some(PORTS.map(|(field, _)| address(&event, field).unwrap_or(none)));
+    let found = events.filter(|event| event["fields"]["message"] == "listening").find_map(addresses);
     if found.is_none()
         && let Ok(Some(status)) = child.try_wait()
         && !log.contains("cannot listen")

@@ -32,6 +32,14 @@ pub(super) fn server_config(files: &TlsFiles) -> anyhow::Result<Arc<ServerConfig
     Ok(Arc::new(config))
 }
 
+/// The same configuration for gRPC, which uses HTTP/2.
+#[must_use]
+pub fn for_http2(config: &ServerConfig) -> Arc<ServerConfig> {
+    let mut config = config.clone();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
+}
+
 /// Builds the configuration of a client that trusts this machine's authorities and the one in the file `ca`.
 ///
 /// # Errors

@@ -22,12 +22,21 @@ pub fn check_exposure(config: &Config) -> anyhow::Result<()> {
          --insecure-open",
         config.ingest
     );
+    for (option, listen) in [("otlp-http", config.otlp_http), ("otlp-grpc", config.otlp_grpc)] {
+        let Some(address) = listen.address() else { continue };
+        anyhow::ensure!(
+            !is_open(address) || config.producers_allow.is_some() || !config.token_keys.is_empty(),
+            "--{option} {address} is not a loopback address, so any client that reaches it could send: set --producers-allow, \
+             --token-key or --insecure-open"
+        );
+    }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Listen;
 
     #[test]
     fn listening_beyond_loopback_requires_access_control() {
@@ -53,5 +62,26 @@ mod tests {
         assert!(open(here, "[::]:0", both).unwrap_err().contains("--producers-allow"));
         assert_eq!(open(here, all, |config| config.producers_allow = Some(vec!["10.0.0.0/8".to_owned()])), Ok(()));
         assert_eq!(open(all, all, |config| config.insecure_open = true), Ok(()));
+    }
+
+    #[test]
+    fn otlp_beyond_loopback_requires_networks_or_tokens() {
+        let open = |set: fn(&mut Config)| {
+            let all = Listen::On("0.0.0.0:0".parse().unwrap());
+            let mut http = Config { otlp_http: all, ..Config::default() };
+            let mut grpc = Config { otlp_grpc: all, ..Config::default() };
+            set(&mut http);
+            set(&mut grpc);
+            [http, grpc].map(|config| check_exposure(&config).map_err(|error| error.to_string()))
+        };
+        let [http, grpc] = open(|_| {}).map(Result::unwrap_err);
+        assert!(http.contains("--otlp-http 0.0.0.0:0") && grpc.contains("--otlp-grpc 0.0.0.0:0"), "{http}, {grpc}");
+        assert!(http.contains("--producers-allow") && http.contains("--token-key"), "{http}");
+        let allowed: [fn(&mut Config); 3] = [
+            |config| config.producers_allow = Some(vec!["10.0.0.0/8".to_owned()]),
+            |config| config.token_keys = vec!["key".into()],
+            |config| config.insecure_open = true,
+        ];
+        allowed.into_iter().for_each(|set| assert_eq!(open(set), [Ok(()), Ok(())]));
     }
 }

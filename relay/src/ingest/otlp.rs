@@ -1,7 +1,7 @@
 //! OpenTelemetry: converts the metrics and traces of OTLP requests to data points and publishes them to the hub.
 //!
-//! This module knows no transport. A server decodes a request and passes it to a [`Receiver`], which answers how much
-//! of it was refused, and why. One bad data point costs nothing but itself.
+//! The conversion knows no transport. A [`server`] decodes a request and passes it to a [`Receiver`], which answers how
+//! much of it was refused, and why. One bad data point costs nothing but itself.
 
 mod units;
 mod exponential;
@@ -12,6 +12,16 @@ mod outcome;
 mod batch;
 mod metrics;
 mod traces;
+
+mod refusal;
+mod budget;
+mod weight;
+mod json;
+mod export;
+mod service;
+mod http;
+mod grpc;
+pub mod server;
 
 use std::fmt;
 use std::hash::{BuildHasher as _, Hash, RandomState};

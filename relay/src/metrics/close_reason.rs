@@ -16,6 +16,12 @@ pub enum CloseReason {
     ProducerForbiddenNetwork,
     /// The TLS handshake with a producer failed.
     ProducerTlsHandshake,
+    /// The limit on OTLP connections is reached.
+    OtlpLimit,
+    /// The limit on OTLP connections from one address is reached.
+    OtlpAddressLimit,
+    /// No file descriptor is left for an OTLP connection.
+    OtlpFdLimit,
     /// A rejected frame makes the rest of a producer's connection unreadable.
     Frame(RejectReason),
     /// The limit on HTTP connections is reached.
@@ -66,6 +72,9 @@ impl CloseReason {
             Self::ProducerFdLimit => "producer_fd_limit",
             Self::ProducerForbiddenNetwork => "producer_forbidden_network",
             Self::ProducerTlsHandshake => "producer_tls_handshake",
+            Self::OtlpLimit => "otlp_limit",
+            Self::OtlpAddressLimit => "otlp_address_limit",
+            Self::OtlpFdLimit => "otlp_fd_limit",
             Self::Frame(reason) => reason.as_str(),
             Self::ConnectionLimit => "connection_limit",
             Self::ConnectionAddressLimit => "connection_address_limit",

@@ -33,6 +33,8 @@ pub enum RejectReason {
     FrameTimeout,
     /// The announced length exceeds the limit. The connection is closed, because the start of the next frame is unknown.
     FrameTooLong,
+    /// An OTLP data point or span of an application that the request's token does not allow.
+    OtlpForbiddenApp,
     /// An OTLP gauge, summary or sum that may decrease. It has no rate and no distribution, so it is not shown.
     OtlpUnsupported,
     /// An OTLP histogram whose unit is no time.
@@ -72,6 +74,7 @@ impl RejectReason {
             Self::Truncated => "truncated",
             Self::FrameTimeout => "frame_timeout",
             Self::FrameTooLong => "frame_too_long",
+            Self::OtlpForbiddenApp => "otlp_forbidden_app",
             Self::OtlpUnsupported => "otlp_unsupported",
             Self::OtlpNotADuration => "otlp_not_a_duration",
             Self::OtlpTemporality => "otlp_temporality",

@@ -77,7 +77,8 @@ impl TestViewer {
 /// Starts a relay. Returns its addresses, its hub, the token that stops it, and its task.
 async fn relay(config: Config) -> (SocketAddr, SocketAddr, Arc<Hub>, CancellationToken, JoinHandle<()>) {
     let [ingest, http] = [SocketAddr::from(([127, 0, 0, 1], 0)); 2];
-    let relay = Relay::bind(Config { ingest, http, ..config }).await.unwrap();
+    let relay =
+        Relay::bind(Config { ingest, http, otlp_http: Listen::Off, otlp_grpc: Listen::Off, ..config }).await.unwrap();
     let (ingest, http, hub, stop) =
         (relay.ingest_addr().unwrap(), relay.http_addr().unwrap(), relay.hub.clone(), CancellationToken::new());
     let run = tokio::spawn(relay.run(stop.clone()));
