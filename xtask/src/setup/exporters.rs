@@ -1,5 +1,5 @@
-//! OpenTelemetry's exporters for Python and Node, with which the tests prove that unmodified services can send to Joey. pip and
-//! npm install them into the cache.
+//! OpenTelemetry's exporters for Python and Node, with which the tests prove that unmodified services can send to Joey.
+//! pip and npm install them into the cache.
 
 use std::path::{Path, PathBuf};
 
@@ -16,9 +16,10 @@ const PYTHON: [&str; 6] = [
     "opentelemetry-instrumentation-fastapi==0.66b2",
     "fastapi==0.165.0",
     "uvicorn==0.54.0",
-    "setuptools",
+    "setuptools==84.2.1",
 ];
-const NODE: [&str; 2] = ["@opentelemetry/api@1.10.0", "@opentelemetry/sdk-node@0.301.0"];
+const NODE: [&str; 3] =
+    ["@opentelemetry/api@1.10.0", "@opentelemetry/sdk-node@0.301.0", "@opentelemetry/instrumentation-http@0.301.0"];
 
 /// The folder of Python's packages, for `PYTHONPATH`.
 pub(crate) fn python(here: &Checkout) -> Result<PathBuf> {
@@ -41,7 +42,7 @@ pub(crate) fn python(here: &Checkout) -> Result<PathBuf> {
 /// The folder that contains `node_modules`.
 pub(crate) fn node(here: &Checkout) -> Result<PathBuf> {
     let sh = &here.shell;
-    let is_there = |folder: &Path| folder.join("node_modules/@opentelemetry/sdk-node/package.json").is_file();
+    let is_there = |folder: &Path| folder.join("node_modules/@opentelemetry/instrumentation-http/package.json").is_file();
     Cache::open(sh)?.folder("otel-node-0.301.0", is_there, |_, result| {
         println!("setup: installing OpenTelemetry's SDK for Node, for the tests of its exporters");
         if on_path(&["npm"]).is_none() {
