@@ -12,6 +12,7 @@
 //! - `reach`: how the command line connects to a relay, and what it prints if it cannot.
 //! - `output`: what the command line and `/metrics` print.
 //! - `examples`: the programs in `examples/`.
+//! - `exporters`: OpenTelemetry's exporters for Python, Node and Rust.
 
 #[path = "pipeline/auth.rs"]
 mod auth;
@@ -21,6 +22,8 @@ mod commands;
 mod examples;
 #[path = "pipeline/listeners.rs"]
 mod listeners;
+#[path = "pipeline/exporters.rs"]
+mod exporters;
 #[path = "pipeline/hostile.rs"]
 mod hostile;
 #[path = "pipeline/numbers.rs"]

@@ -42,7 +42,8 @@ pub(crate) fn python(here: &Checkout) -> Result<PathBuf> {
 /// The folder that contains `node_modules`.
 pub(crate) fn node(here: &Checkout) -> Result<PathBuf> {
     let sh = &here.shell;
-    let is_there = |folder: &Path| folder.join("node_modules/@opentelemetry/instrumentation-http/package.json").is_file();
+    let is_there =
+        |folder: &Path| folder.join("node_modules/@opentelemetry/instrumentation-http/package.json").is_file();
     Cache::open(sh)?.folder("otel-node-0.301.0", is_there, |_, result| {
         println!("setup: installing OpenTelemetry's SDK for Node, for the tests of its exporters");
         if on_path(&["npm"]).is_none() {
