@@ -11,6 +11,7 @@
 //! - `commands`: exit codes, `joey tap`, and stopping the relay.
 //! - `reach`: how the command line connects to a relay, and what it prints if it cannot.
 //! - `output`: what the command line and `/metrics` print.
+//! - `otlp`: OpenTelemetry over HTTP and gRPC.
 //! - `examples`: the programs in `examples/`.
 //! - `exporters`: OpenTelemetry's exporters for Python, Node and Rust.
 
@@ -28,6 +29,8 @@ mod exporters;
 mod hostile;
 #[path = "pipeline/numbers.rs"]
 mod numbers;
+#[path = "pipeline/otlp.rs"]
+mod otlp;
 #[path = "pipeline/output.rs"]
 mod output;
 #[path = "pipeline/reach.rs"]

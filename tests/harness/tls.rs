@@ -77,16 +77,26 @@ impl CertificateAuthority {
     /// If nothing listens, or the other end has no certificate of this authority.
     #[must_use]
     pub fn connect(&self, address: SocketAddr) -> TlsStream {
+        self.connect_with_protocols(address, &[])
+    }
+
+    /// Does the same, and offers these protocols (ALPN), such as `h2`.
+    ///
+    /// # Panics
+    /// If nothing listens, or the other end supports none of them.
+    #[must_use]
+    pub fn connect_with_protocols(&self, address: SocketAddr, protocols: &[&str]) -> TlsStream {
         let mut roots = RootCertStore::empty();
         roots
             .add(CertificateDer::from_pem_file(self.path("ca.pem")).expect("it belongs to this test"))
             .expect("it is one");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("there are versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         let name = ServerName::try_from("localhost").expect("it is a name");
         let mut session = ClientConnection::new(Arc::new(config), name).expect("it is a name");
         let mut stream = TcpStream::connect(address).expect("the relay listens");
