@@ -18,8 +18,9 @@ const PYTHON: [&str; 6] = [
     "uvicorn==0.54.0",
     "setuptools==84.2.1",
 ];
+// The last release line for the Node of Debian 12.
 const NODE: [&str; 3] =
-    ["@opentelemetry/api@1.10.0", "@opentelemetry/sdk-node@0.301.0", "@opentelemetry/instrumentation-http@0.301.0"];
+    ["@opentelemetry/api@1.9.1", "@opentelemetry/sdk-node@0.223.0", "@opentelemetry/instrumentation-http@0.223.0"];
 
 /// The folder of Python's packages, for `PYTHONPATH`.
 pub(crate) fn python(here: &Checkout) -> Result<PathBuf> {
@@ -42,15 +43,18 @@ pub(crate) fn python(here: &Checkout) -> Result<PathBuf> {
 /// The folder that contains `node_modules`.
 pub(crate) fn node(here: &Checkout) -> Result<PathBuf> {
     let sh = &here.shell;
-    let is_there =
-        |folder: &Path| folder.join("node_modules/@opentelemetry/instrumentation-http/package.json").is_file();
-    Cache::open(sh)?.folder("otel-node-0.301.0", is_there, |_, result| {
+    let runs = |folder: &Path| {
+        let packages = folder.join("node_modules");
+        let require = "require('@opentelemetry/sdk-node'); require('@opentelemetry/instrumentation-http')";
+        cmd!(sh, "node -e {require}").env("NODE_PATH", packages).quiet().ignore_stdout().ignore_stderr().run().is_ok()
+    };
+    Cache::open(sh)?.folder("otel-node-0.223.0", runs, |_, result| {
         println!("setup: installing OpenTelemetry's SDK for Node, for the tests of its exporters");
-        if on_path(&["npm"]).is_none() {
+        if on_path(&["npm"]).is_none() || on_path(&["node"]).is_none() {
             apt::install(sh, &["nodejs", "npm"])?;
         }
-        cmd!(sh, "npm install --silent --no-audit --no-fund --ignore-scripts --prefix {result} {NODE...}")
+        cmd!(sh, "npm install --loglevel=error --no-audit --no-fund --ignore-scripts --prefix {result} {NODE...}")
             .run()
-            .context("OpenTelemetry for Node could not be installed; it needs Node 18 or later with npm")
+            .context("OpenTelemetry for Node could not be installed; it needs Node 18.19 or later with npm")
     })
 }
