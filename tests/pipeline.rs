@@ -17,6 +17,7 @@
 //! - `pipe`: `joey pipe`.
 //! - `otlp`: OpenTelemetry over HTTP and gRPC.
 //! - `examples`: the programs in `examples/`.
+//! - `exporters`: OpenTelemetry's exporters for Python, Node and Rust.
 
 #[path = "pipeline/auth.rs"]
 mod auth;
@@ -26,6 +27,8 @@ mod commands;
 mod examples;
 #[path = "pipeline/listeners.rs"]
 mod listeners;
+#[path = "pipeline/exporters.rs"]
+mod exporters;
 #[path = "pipeline/hostile.rs"]
 mod hostile;
 #[path = "pipeline/native.rs"]

@@ -11,6 +11,8 @@ use crate::series::{
 
 /// The name of an instance's total over its spans.
 pub const SPANS: &str = "spans";
+/// The name of an instance's total over its operations, if the instance may report a total of its own too.
+pub const OPERATIONS: &str = "operations";
 
 /// What a view adds up. Kinds are sorted in reading order: totals before their parts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,13 +96,18 @@ impl ViewKey {
     /// The total of the instance of a service on which this series is measured, over all its operations.
     ///
     /// Wallaroo's workers report such a total themselves, as [`Kind::NodeIngressEgress`]. Other sources do not, so viewers add up the
-    /// operations. Spans have a total of their own, because a service may report the same requests as metrics too.
+    /// operations. Spans have a total of their own, because a service may report the same requests as metrics too. So have the
+    /// operations of a program with Joey's own protocol, which may report the time on a worker itself.
     #[must_use]
     pub fn instance_total(series: &SeriesKey, source: Source) -> Option<Self> {
         if series.category != START_TO_END || source == Source::Wallaroo {
             return None;
         }
-        let name = (source == Source::OtlpTraces).then(|| SPANS.into());
+        let name = match source {
+            Source::OtlpTraces => Some(SPANS.into()),
+            Source::Emit => Some(OPERATIONS.into()),
+            _ => None,
+        };
         Some(Self { worker: Some(series.worker.clone()), name, ..Self::empty(Kind::NodeIngressEgress) })
     }
 
@@ -165,6 +172,8 @@ mod tests {
         assert_eq!(total(START_TO_END, Source::OtlpMetrics), Some(ViewKey::worker("i-1")));
         let spans = Some(ViewKey { name: Some(SPANS.to_string()), ..ViewKey::worker("i-1") });
         assert_eq!(total(START_TO_END, Source::OtlpTraces), spans);
+        let operations = ViewKey { name: Some(OPERATIONS.to_string()), ..ViewKey::worker("i-1") };
+        assert_eq!(total(START_TO_END, Source::Emit), Some(operations));
         assert_eq!(total(START_TO_END, Source::Wallaroo), None);
         assert_eq!(total(COMPUTATION, Source::OtlpMetrics), None);
     }

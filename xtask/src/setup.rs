@@ -1,11 +1,12 @@
 //! Installs what a build needs and a fresh machine lacks. Each tool is installed only when it is needed and missing,
-//! and each installation prints one line. Downloads are limited to crates, Rust components, Debian packages, and a
-//! Python package for WebSocket conformance.
+//! and each installation prints one line. Downloads are limited to crates, Rust components, Debian packages, and packages
+//! of Python and Node that only tests use.
 
 mod apt;
 mod browser;
 mod cache;
 pub(crate) mod crates;
+pub(crate) mod exporters;
 mod faketime;
 mod kosoku;
 mod nats;
@@ -52,6 +53,7 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     let faketime = faketime(here)?;
     let nginx = nginx(here)?;
     let prometheus = prometheus(here)?;
+    let (python, node) = (exporters::python(here)?, exporters::node(here)?);
     println!("everything is installed:");
     println!("  trunk         {}", tools.trunk.display());
     println!("  wasm-bindgen  {}", tools.test_runner.with_file_name("wasm-bindgen").display());
@@ -61,6 +63,7 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     println!("  libfaketime   {}", faketime.display());
     println!("  nginx         {}", nginx.display());
     println!("  prometheus    {}", prometheus.display());
+    println!("  exporters     {} and {}", python.display(), node.display());
     Ok(())
 }
 

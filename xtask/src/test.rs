@@ -102,6 +102,8 @@ struct TestPrograms {
     faketime: PathBuf,
     nginx: PathBuf,
     prometheus: PathBuf,
+    python_exporters: PathBuf,
+    node_exporters: PathBuf,
 }
 
 impl TestPrograms {
@@ -111,6 +113,8 @@ impl TestPrograms {
             faketime: setup::faketime(here)?,
             nginx: setup::nginx(here)?,
             prometheus: setup::prometheus(here)?,
+            python_exporters: setup::exporters::python(here)?,
+            node_exporters: setup::exporters::node(here)?,
         })
     }
 }
@@ -132,6 +136,8 @@ fn end_to_end_tests(here: &Checkout, browser: &Browser, programs: &TestPrograms)
             ("FAKETIME_LIB", &programs.faketime),
             ("NGINX", &programs.nginx),
             ("PROMETHEUS", &programs.prometheus),
+            ("OTEL_PYTHON", &programs.python_exporters),
+            ("OTEL_NODE", &programs.node_exporters),
         ],
     )
 }
