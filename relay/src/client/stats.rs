@@ -272,11 +272,13 @@ impl ViewStats {
     }
 
     fn cells(&self) -> [String; 11] {
-        let Self { key, histogram, throughput, .. } = self;
+        let Self { key, provenance, histogram, throughput } = self;
         let name = |name: &Option<String>| printable(name.as_deref().unwrap_or_default()).into_owned();
         let p = |q| {
             let range = histogram.quantile(q).filter(|_| key.kind.has_latency());
-            range.map_or_else(|| "-".to_owned(), |range| format::range(range).to_string())
+            // As on the page: a bin is not where the durations are if the source's buckets are others.
+            let mark = if provenance.is_approximate { "≈ " } else { "" };
+            range.map_or_else(|| "-".to_owned(), |range| format!("{mark}{}", format::range(range)))
         };
         let rate = |of: fn(&Throughput) -> f64| {
             throughput.as_ref().map_or_else(|| "-".to_owned(), |rates| format::rate(of(rates)).to_string())
