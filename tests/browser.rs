@@ -5,6 +5,7 @@
 //!   --json`.
 //! - `names`: names that contain markup or characters with a meaning in an address.
 //! - `lifecycle`: no data yet, a relay that stops and returns, missed updates.
+//! - `service`: a service with OpenTelemetry: words, marks, and percentiles compared with raw durations.
 //! - `reach`: no WebSocket, a proxy, several relays, and a relay that rejects the page.
 //! - `start`: the page where it cannot run, and after other software has changed it.
 //! - `controls`: window, pause, filter, order, colours.
@@ -27,5 +28,7 @@ mod numbers;
 mod page;
 #[path = "browser/reach.rs"]
 mod reach;
+#[path = "browser/service.rs"]
+mod service;
 #[path = "browser/start.rs"]
 mod start;

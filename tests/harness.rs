@@ -11,6 +11,7 @@
 //! - [`delivery`]: checks what a viewer received against what was sent.
 //! - [`proxy`]: a TCP proxy that injects network faults.
 //! - [`nats`]: starts, kills and stops `nats-server`, one or a cluster of three.
+//! - [`prometheus`]: a Prometheus server that scrapes a relay.
 //! - [`namespace`]: a network namespace whose links can be taken down.
 //! - [`token`] and [`tls`]: keys, tokens and certificates of every kind.
 //! - [`browser`]: Chromium, through ChromeDriver.
@@ -40,6 +41,8 @@ pub mod oracle;
 pub mod process;
 #[path = "harness/producer.rs"]
 pub mod producer;
+#[path = "harness/prometheus.rs"]
+pub mod prometheus;
 #[path = "harness/proxy.rs"]
 pub mod proxy;
 #[path = "harness/relay.rs"]
@@ -58,7 +61,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-pub use self::client::{Finished, Tap, joey, joey_with_env};
+pub use self::client::{Finished, Tap, joey, joey_with_env, joey_with_input};
 pub use self::delivery::{CheckedViewer, DeliveryRecord};
 pub use self::frame::{Frame, S};
 pub use self::nats::{Nats, NatsSubscriber};

@@ -12,6 +12,10 @@
 //! - `reach`: how the command line connects to a relay, and what it prints if it cannot.
 //! - `output`: what the command line and `/metrics` print.
 //! - `otlp`: OpenTelemetry over HTTP and gRPC.
+//! - `statsd`: StatsD from a client library, over UDP and Unix datagrams.
+//! - `prometheus`: a real Prometheus scrapes histograms and answers quantiles.
+//! - `native`: Joey's own ingest protocol, through broken lines and restarts.
+//! - `pipe`: `joey pipe`.
 //! - `examples`: the programs in `examples/`.
 
 #[path = "pipeline/auth.rs"]
@@ -24,14 +28,22 @@ mod examples;
 mod listeners;
 #[path = "pipeline/hostile.rs"]
 mod hostile;
+#[path = "pipeline/native.rs"]
+mod native;
 #[path = "pipeline/numbers.rs"]
 mod numbers;
 #[path = "pipeline/otlp.rs"]
 mod otlp;
 #[path = "pipeline/output.rs"]
 mod output;
+#[path = "pipeline/prometheus.rs"]
+mod prometheus;
+#[path = "pipeline/pipe.rs"]
+mod pipe;
 #[path = "pipeline/reach.rs"]
 mod reach;
+#[path = "pipeline/statsd.rs"]
+mod statsd;
 #[path = "pipeline/streams.rs"]
 mod streams;
 #[path = "pipeline/time.rs"]

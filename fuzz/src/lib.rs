@@ -7,13 +7,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use joey::auth::AuthPolicy;
 use joey::config::Config;
 use joey::data_point::DataPoint;
 use joey::demo::emitter;
 use joey::hub::{Hub, Subscription};
 use joey::ingest;
 use joey::ingest::otlp::Receiver;
+use joey::ingest::presence::Presence;
+use joey::ingest::statsd::Aggregator;
 use joey::ingest::wallaroo::{Frame, decode};
+use joey_shared::emit;
 use joey_shared::histogram::{Histogram, Quantile};
 use joey_shared::series::{COMPUTATION, Filter, PIPELINE_INGESTION, START_TO_END, SeriesKey, Topic};
 use joey_shared::store::AppStore;
@@ -22,14 +26,14 @@ use joey_shared::window::SECONDS_MAX;
 use joey_shared::wire::{
     BatchHead, Blob, ClientMessage, Hello, SeriesEntry, ServerMessage, Start, Subscribed, Update, VERSION,
 };
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 /// A fuzz target: its name, which is also its folder in `fuzz/corpus`, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All fuzz targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 10] = [
     ("frame", frame),
     ("stream", stream),
     ("command", command),
@@ -38,6 +42,8 @@ pub const TARGETS: [Target; 8] = [
     ("store", store),
     ("hub", hub),
     ("otlp", otlp),
+    ("statsd", statsd),
+    ("native", native),
 ];
 
 const S: u64 = 1_000_000_000;
@@ -62,12 +68,85 @@ pub fn stream(bytes: &[u8]) {
     assert_eq!(ingested(bytes, usize::from(chunk) + 1), ingested(bytes, usize::MAX));
 }
 
-/// The relay's counters, series and updates after ingesting `bytes`.
-fn ingested(bytes: &[u8], chunk: usize) -> (Vec<String>, Vec<SeriesEntry>, Vec<IngestedUpdate>) {
+/// A packet of StatsD has the same effect as its lines in packets of their own.
+pub fn statsd(bytes: &[u8]) {
+    let lines: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
+    assert_eq!(aggregated(&[bytes]), aggregated(&lines));
+}
+
+/// The relay's counters after `packets` of StatsD, and its series except those of sampled values, which are random.
+fn aggregated(packets: &[&[u8]]) -> (Vec<String>, u64, Vec<String>) {
     let hub = Arc::new(Hub::new(Config::default(), 7));
-    let peer = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+    let mut aggregator = Aggregator::new(hub.config());
+    for packet in packets {
+        aggregator.receive(packet, None, hub.counters());
+    }
+    aggregator.flush(&hub, &Presence::new(hub.clone()), hub.config().now_ns());
+    let text = joey::metrics::render(hub.counters(), &hub.gauges(0));
+    let mut rejected: Vec<String> =
+        text.lines().filter(|line| line.starts_with("joey_frames_rejected")).map(str::to_owned).collect();
+    rejected.sort();
+    let (_, apps, _) = hub.catalogue_since(0);
+    let mut series = Vec::new();
+    for app in apps {
+        for message in hub.own_app(&app.app).expect("it is in the catalogue").series_messages(&Filter::All) {
+            let Ok(ServerMessage::Series { series: some, .. }) = ServerMessage::decode(&message) else { continue };
+            let exact = some.iter().filter(|entry| !entry.provenance.is_sampled);
+            series.extend(exact.map(|entry| format!("{} {:?}", app.app, entry.key)));
+        }
+    }
+    (rejected, hub.counters().statsd_values.get(), series)
+}
+
+/// What a relay has counted: its counters, series and updates.
+type Ingested = (Vec<String>, Vec<SeriesEntry>, Vec<IngestedUpdate>);
+
+/// What a relay counts after ingesting `bytes` of a Wallaroo worker.
+fn ingested(bytes: &[u8], chunk: usize) -> Ingested {
+    let hub = Arc::new(Hub::new(Config::default(), 7));
+    block_on(ingest::read_producer(hub.clone(), PEER, Chunks { rest: bytes, chunk, written: Vec::new() }));
+    counted(&hub)
+}
+
+/// A producer's bytes in Joey's own protocol have the same effect and the same answers in chunks of any size as in one chunk. The
+/// first byte sets the chunk size. A message is either rejected, or encoding the decoded message gives an equal message.
+pub fn native(bytes: &[u8]) {
+    let Some((&chunk, bytes)) = bytes.split_first() else { return };
+    if let Ok(message) = emit::Message::decode(bytes) {
+        assert_eq!(emit::Message::decode(&message.to_frame()[emit::HEADER_BYTES..]), Ok(message));
+    }
+    if let Ok(reply) = emit::Reply::decode(bytes) {
+        assert_eq!(emit::Reply::decode(&reply.to_frame()[emit::HEADER_BYTES..]), Ok(reply));
+    }
+    let whole = ingested_natively(bytes, usize::MAX);
+    assert_eq!(ingested_natively(bytes, usize::from(chunk) + 1), whole);
+    let mut replies = &whole.1[..];
+    while let Some(body) = emit::next_frame(replies, emit::REPLY_BYTES_MAX).expect("replies are short") {
+        emit::Reply::decode(body).expect("the relay sends replies");
+        replies = &replies[emit::HEADER_BYTES + body.len()..];
+    }
+    assert!(replies.is_empty());
+}
+
+/// What a relay counts and answers after ingesting `bytes` in Joey's own protocol.
+fn ingested_natively(bytes: &[u8], chunk: usize) -> (Ingested, Vec<u8>) {
+    let config = Config::default();
+    let policy = Arc::new(AuthPolicy::new(&config).expect("the default is valid"));
+    let hub = Arc::new(Hub::new(config, 7));
+    let producer = ingest::native::Producer::new(hub.clone(), policy, Arc::default(), PEER);
+    let mut stream = Chunks { rest: bytes, chunk, written: Vec::new() };
+    block_on(ingest::serve_native(producer, &mut stream));
+    (counted(&hub), stream.written)
+}
+
+const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+
+fn block_on(work: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("there is memory");
-    runtime.block_on(ingest::read_producer(hub.clone(), peer, Chunks { rest: bytes, chunk }));
+    runtime.block_on(work);
+}
+
+fn counted(hub: &Arc<Hub>) -> Ingested {
     let text = joey::metrics::render(hub.counters(), &hub.gauges(0));
     let is_about_frames =
         |line: &&str| line.starts_with("joey_frames_rejected") || line.starts_with("joey_connections");
@@ -111,10 +190,26 @@ impl From<Update> for IngestedUpdate {
     }
 }
 
-/// Delivers a limited number of bytes per read.
+/// Delivers a limited number of bytes per read, and records what is written.
 struct Chunks<'a> {
     rest: &'a [u8],
     chunk: usize,
+    written: Vec<u8>,
+}
+
+impl AsyncWrite for Chunks<'_> {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.written.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl AsyncRead for Chunks<'_> {

@@ -22,6 +22,7 @@ use self::claims::Claims;
 use self::origin::{OriginCheck, Origins};
 use self::token::{InvalidToken, Keys};
 use crate::config::Config;
+use crate::metrics::CloseReason;
 use crate::runtime::clock::wall_ns;
 
 /// Holds the policy in force.
@@ -140,6 +141,15 @@ impl AuthPolicy {
     /// Fails if none of the keys signed the token, or if it is for another audience, expired or not yet valid.
     pub fn verify(&self, token: &str) -> Result<Claims, InvalidToken> {
         self.keys.as_ref().map_or_else(|| Ok(Claims::unrestricted()), |keys| keys.verify(token, wall_ns() as f64 / 1e9))
+    }
+
+    /// Checks the token that a producer of `app` has sent. Without keys, any token allows everything.
+    ///
+    /// # Errors
+    /// [`CloseReason::InvalidToken`], or [`CloseReason::ForbiddenApp`] if the token does not allow `app`.
+    pub fn check_producer_token(&self, token: &str, app: &str) -> Result<(), CloseReason> {
+        let claims = self.verify(token).map_err(|InvalidToken| CloseReason::InvalidToken)?;
+        if claims.allow_app(app) { Ok(()) } else { Err(CloseReason::ForbiddenApp) }
     }
 
     /// Whether `peer` may read `/metrics`: any peer if no token is required, a peer on this machine unless the request

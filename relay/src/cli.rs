@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::auth::{self, Auth};
-use crate::client::{self, Outcome, Stats, Tap};
+use crate::client::{self, Outcome, Pipe, Stats, Tap};
 use crate::config::{self, Config, DEFAULT_AUDIENCE, Options};
 use crate::demo;
 use crate::net::listener;
@@ -50,6 +50,8 @@ enum Command {
     Tap(Tap),
     /// Print a snapshot of an application's latency and throughput
     Stats(Stats),
+    /// Send the histograms that bpftrace or bcc prints, from standard input
+    Pipe(Pipe),
     /// Create a viewer token and print it
     Token(Token),
 }
@@ -136,6 +138,7 @@ pub fn main() -> ExitCode {
             Command::Demo(serve) => run_relay(serve, true).await.map(|()| Outcome::Done),
             Command::Tap(tap) => client::tap::run(tap).await,
             Command::Stats(stats) => client::stats::run(stats).await,
+            Command::Pipe(pipe) => client::pipe::run(pipe).await,
             Command::Token(token) => print_token(&token).map(|()| Outcome::Done),
         }
     });
@@ -185,11 +188,15 @@ async fn run_relay(serve: Serve, with_demo: bool) -> anyhow::Result<()> {
     let shown = |address: Option<SocketAddr>| address.map_or_else(|| "off".to_owned(), |address| address.to_string());
     let (otlp_http, otlp_grpc) = (shown(relay.otlp_http_addr()), shown(relay.otlp_grpc_addr()));
     tracing::info!(release = env!("CARGO_PKG_VERSION"), %ingest, %http, %otlp_http, %otlp_grpc, "listening");
+    if let Some(statsd) = relay.statsd_addr() {
+        tracing::info!(%statsd, "listening for StatsD");
+    }
     console::line(format_args!(
         "\n  Joey is at     {scheme}://{http}\n  Producers      --metrics {ingest}\n  OpenTelemetry  HTTP {otlp_http}, gRPC \
          {otlp_grpc}\n"
     ));
-    let demo = with_demo.then(|| tokio::spawn(demo::run(ingest, stop.clone())));
+    let otlp = relay.otlp_http_addr();
+    let demo = with_demo.then(|| tokio::spawn(demo::run(ingest, otlp, stop.clone())));
     relay.run(stop).await;
     if let Some(demo) = demo {
         demo.abort();

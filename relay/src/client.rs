@@ -1,13 +1,15 @@
-//! Command-line clients of a relay: a connection for the same `Viewer` that the browser uses.
+//! Command-line clients of a relay: two with a connection for the same `Viewer` that the browser uses, and `joey pipe`, which
+//! is a producer.
 
 mod args;
 mod connection;
 mod output;
+pub(crate) mod pipe;
 pub(crate) mod stats;
 pub(crate) mod tap;
 mod transport;
 
-pub(crate) use self::args::{Stats, Tap};
+pub(crate) use self::args::{Pipe, Stats, Tap};
 
 /// The outcome of a client that did not fail.
 #[derive(Debug)]

@@ -6,6 +6,7 @@
 mod exposure;
 mod listen;
 mod nats_url;
+mod statsd;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -16,12 +17,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use joey_shared::address;
+use joey_shared::series::check_name;
 use joey_shared::wire::RELAYS_MAX;
 use serde::Deserialize;
 
 pub use self::exposure::check_exposure;
 pub use self::listen::{Listen, ListenOption};
 pub use self::nats_url::NatsUrl;
+pub use self::statsd::{Statsd, StatsdUnit};
 use crate::runtime::clock;
 
 /// The default audience of tokens.
@@ -175,6 +178,31 @@ pub struct Options {
     /// Forget an application after this many seconds without producers and viewers [default: 3600]
     #[arg(long, env = "JOEY_FORGET_SECS", help_heading = "History", value_name = "N")]
     pub forget_secs: Option<u64>,
+    /// Receive StatsD over UDP on this address, e.g. 127.0.0.1:8125 [default: off]
+    #[arg(long, env = "JOEY_STATSD", help_heading = "StatsD", value_name = "ADDR")]
+    pub statsd: Option<SocketAddr>,
+    /// Receive StatsD on a Unix datagram socket at this path [default: off]
+    #[arg(long, env = "JOEY_STATSD_SOCKET", help_heading = "StatsD", value_name = "PATH")]
+    pub statsd_socket: Option<PathBuf>,
+    /// Use this application for StatsD metrics without the tag `service` [default: statsd]
+    #[arg(long, env = "JOEY_STATSD_APP", help_heading = "StatsD", value_name = "NAME")]
+    pub statsd_app: Option<String>,
+    /// Read the values of the StatsD types `h` and `d` as durations in this unit [default: ms]
+    #[arg(long, env = "JOEY_STATSD_UNIT", help_heading = "StatsD", value_name = "UNIT")]
+    pub statsd_unit: Option<StatsdUnit>,
+    /// Distinguish operations by these StatsD tags, or by all with `*` [default: route, method, endpoint and similar ones]
+    #[arg(long, env = "JOEY_STATSD_TAGS", help_heading = "StatsD", value_name = "TAG,…", value_delimiter = ',')]
+    pub statsd_tags: Option<Vec<String>>,
+    /// Send percentiles and throughput to this StatsD server over UDP once per second, e.g. 127.0.0.1:8125 [default: off]
+    #[arg(long, env = "JOEY_STATSD_OUT", help_heading = "StatsD", value_name = "HOST:PORT")]
+    pub statsd_out: Option<String>,
+    /// Prefix the names of what is sent to the StatsD server [default: monhub]
+    #[arg(long, env = "JOEY_STATSD_OUT_PREFIX", help_heading = "StatsD", value_name = "NAME")]
+    pub statsd_out_prefix: Option<String>,
+    /// Offer these views to Prometheus at /metrics/views, e.g. `shop/start-to-end/*`; `*` matches any characters, and a view
+    /// is written `application/kind/names` [default: none]
+    #[arg(long, env = "JOEY_METRICS_VIEWS", help_heading = "Prometheus", value_name = "GLOB,…", value_delimiter = ',')]
+    pub metrics_views: Option<Vec<String>>,
 }
 
 /// The files of a TLS certificate.
@@ -270,6 +298,10 @@ pub struct Config {
     pub stall_timeout: Duration,
     /// Maximum time that shutdown waits for producers, and then for viewers: 5 s.
     pub shutdown_timeout: Duration,
+    /// Patterns of the views at `/metrics/views`. Default: none, so it does not exist.
+    pub metrics_views: Vec<String>,
+    /// StatsD, which is off by default.
+    pub statsd: Statsd,
     /// The relay's monotonic clock in ns since the Unix epoch. A simulation has its own.
     pub clock: fn() -> u64,
 }
@@ -316,6 +348,8 @@ impl Default for Config {
             heartbeat: Duration::from_secs(5),
             stall_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(5),
+            metrics_views: Vec::new(),
+            statsd: Statsd::default(),
             clock: clock::monotonic_ns,
         }
     }
@@ -385,6 +419,16 @@ impl Config {
                 .or(file.otlp_attribute_sets)
                 .unwrap_or(defaults.otlp_attribute_sets_max),
             forget_after: options.forget_secs.or(file.forget_secs).map_or(defaults.forget_after, Duration::from_secs),
+            metrics_views: trimmed(options.metrics_views.or(file.metrics_views).unwrap_or_default()),
+            statsd: Statsd {
+                udp: options.statsd.or(file.statsd),
+                socket: options.statsd_socket.or(file.statsd_socket),
+                app: options.statsd_app.or(file.statsd_app).unwrap_or(defaults.statsd.app),
+                unit: options.statsd_unit.or(file.statsd_unit).unwrap_or_default(),
+                tags: options.statsd_tags.or(file.statsd_tags).map_or(defaults.statsd.tags, trimmed),
+                out: options.statsd_out.or(file.statsd_out),
+                out_prefix: options.statsd_out_prefix.or(file.statsd_out_prefix).unwrap_or(defaults.statsd.out_prefix),
+            },
             ..defaults
         };
         for (option, value, allowed) in [
@@ -405,6 +449,18 @@ impl Config {
         anyhow::ensure!(!config.ingest_tls || config.tls.is_some(), "ingest_tls needs tls_cert and tls_key");
         anyhow::ensure!(!config.ingest_tls || !demo, "the demo's producers do not use TLS; remove ingest_tls");
         check_nats_prefix(&config.nats_prefix)?;
+        let statsd_app = &config.statsd.app;
+        anyhow::ensure!(
+            !statsd_app.is_empty() && check_name(statsd_app.as_bytes()).is_ok(),
+            "statsd_app = {statsd_app:?} is not a valid name"
+        );
+        let prefix = &config.statsd.out_prefix;
+        anyhow::ensure!(
+            !prefix.is_empty()
+                && prefix.len() <= 100
+                && prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)),
+            "statsd_out_prefix = {prefix:?} must consist of letters, digits, -, _ and dots"
+        );
         check_exposure(&config)?;
         Ok(config)
     }

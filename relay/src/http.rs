@@ -8,12 +8,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post};
 use axum::{Extension, Router};
 use joey_shared::wire::SUBPROTOCOL;
+use serde::Deserialize;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,6 +22,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::auth::Auth;
+use crate::export::{PrometheusFormat, ViewHistograms};
 use crate::hub::Hub;
 use crate::metrics::{self, CloseReason, Format};
 use crate::net::listener::ConnectionLimit;
@@ -41,6 +43,8 @@ struct AppState {
     /// Cancelled during shutdown, when all received data has been sent and viewers are to be closed.
     close_viewers: CancellationToken,
     streams: Streams,
+    /// The views for Prometheus, if any are configured.
+    views: Option<Arc<ViewHistograms>>,
 }
 
 /// The address of a connection's other end.
@@ -56,6 +60,7 @@ pub fn router(
     viewers: TaskTracker,
     stop: CancellationToken,
     close_viewers: CancellationToken,
+    views: Option<Arc<ViewHistograms>>,
 ) -> Router {
     let pages = assets::routes(hub.config());
     let (cors_auth, hsts_auth) = (auth.clone(), auth.clone());
@@ -69,12 +74,13 @@ pub fn router(
     let hsts = SetResponseHeaderLayer::if_not_present(header::STRICT_TRANSPORT_SECURITY, move |_: &Response| {
         hsts_auth.policy().tls().map(|_| HeaderValue::from_static("max-age=31536000"))
     });
-    let state = AppState { hub, auth, producers, viewers, stop, close_viewers, streams: Streams::default() };
+    let state = AppState { hub, auth, producers, viewers, stop, close_viewers, streams: Streams::default(), views };
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/healthz", get(ready))
         .route("/metrics", get(serve_metrics))
+        .route("/metrics/views", get(serve_views))
         .route("/stream", post(stream::open))
         .route("/stream/{id}", post(stream::command))
         .layer(cors)
@@ -180,8 +186,7 @@ async fn serve_metrics(
     headers: HeaderMap,
 ) -> Response {
     if !state.auth.policy().allows_metrics_reader(&headers, peer.ip()) {
-        let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
-        return (StatusCode::UNAUTHORIZED, challenge, "metrics require a token\n").into_response();
+        return metrics_require_a_token();
     }
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|accepted| accepted.to_str().ok());
     let format = Format::preferred(accepted);
@@ -192,4 +197,39 @@ async fn serve_metrics(
         (header::VARY, "accept"),
     ];
     (head, text).into_response()
+}
+
+fn metrics_require_a_token() -> Response {
+    let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+    (StatusCode::UNAUTHORIZED, challenge, "metrics require a token\n").into_response()
+}
+
+/// The parameters of `/metrics/views`.
+#[derive(Deserialize)]
+struct ViewsQuery {
+    /// A scraper that accepts native histograms receives classic ones with `format=classic`.
+    format: Option<String>,
+}
+
+async fn serve_views(
+    State(state): State<AppState>,
+    Extension(PeerAddr(peer)): Extension<PeerAddr>,
+    Query(query): Query<ViewsQuery>,
+    headers: HeaderMap,
+) -> Response {
+    if !state.auth.policy().allows_metrics_reader(&headers, peer.ip()) {
+        return metrics_require_a_token();
+    }
+    let Some(views) = state.views else {
+        return (StatusCode::NOT_FOUND, "no views are exported: see --metrics-views\n").into_response();
+    };
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|accepted| accepted.to_str().ok());
+    let accepted: Vec<&str> = accepted.collect();
+    let format = match query.format.as_deref() {
+        None => PrometheusFormat::preferred(&accepted),
+        Some("classic") => PrometheusFormat::Classic(Format::preferred(accepted)),
+        Some(_) => return (StatusCode::BAD_REQUEST, "the only format to ask for is classic\n").into_response(),
+    };
+    let head = [(header::CONTENT_TYPE, format.media_type()), (header::VARY, "accept")];
+    (head, views.render(format)).into_response()
 }

@@ -120,6 +120,12 @@ impl App {
         &self.name
     }
 
+    /// Number of its series.
+    #[must_use]
+    pub fn series_count(&self) -> usize {
+        self.log.lock().series().len()
+    }
+
     /// Epoch of the application's log.
     #[must_use]
     pub const fn epoch(&self) -> u64 {

@@ -1,59 +1,57 @@
 //! Producers' connections: reads frames, decodes and checks them, and publishes their histograms to the hub.
 //!
-//! Each connection has one task. The task sends nothing, because producers do not read. It never stops reading, because
-//! a Wallaroo worker buffers unsent frames without limit. A frame that cannot be used is rejected and counted. If the
-//! announced length exceeds the limit, the task closes the connection, because the start of the next frame is unknown.
+//! Each connection has one task. The first bytes tell the format: [`wallaroo`], or [`native`], Joey's own one.
+//!
+//! The task sends nothing to a Wallaroo worker, which does not read. It never stops reading, because a worker buffers unsent
+//! frames without limit. A frame that cannot be used is rejected and counted. If the announced length exceeds the limit, the task
+//! closes the connection, because the start of the next frame is unknown.
 
 pub mod presence;
 pub mod wallaroo;
 pub mod otlp;
+pub mod native;
+pub mod statsd;
 
+mod buffer;
+mod rate_limit;
 mod series_cache;
 mod polled_socket;
 
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU32;
+use std::pin::pin;
 use std::sync::Arc;
 
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use joey_shared::emit::MAGIC;
 use joey_shared::series::escape_name;
 use joey_shared::wire::RejectedName;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::buffer::{Buffer, ReadError};
+use self::native::Sessions;
 use self::polled_socket::PolledSocket;
+use self::rate_limit::FrameRateLimit;
 use self::series_cache::{CachedSeries, SeriesCache};
 use self::wallaroo::{Frame, NextFrame, decode, decode_counts, next_frame, rejected_name, split_prefix};
 use crate::auth::{Auth, tls};
-use crate::config::at_least_one;
 use crate::data_point::DataPoint;
 use crate::hub::{App, Hub, Publisher};
 use crate::metrics::{CloseReason, RejectReason};
 use crate::net::listener::{LimitedListener, enable_keepalive};
 use crate::runtime::panic_guard::catch_panic;
 
-/// Buffer for one read, about 25 frames.
-const READ_BYTES: usize = 16 * 1024;
-/// Buffer for one read of a busy producer, which has just filled the smaller one: about 200 frames for one system call. With half
-/// of it a frame takes 6 % longer; with twice as much there is no measurable gain.
-const BUSY_BYTES: usize = 128 * 1024;
 /// Maximum number of workers on one connection. A Wallaroo connection has one.
 const WORKERS_PER_CONNECTION: usize = 16;
-/// Burst limit: a producer may send the frames of this many seconds at once, for example after it has waited for the relay.
-const BURST_SECS: NonZeroU32 = at_least_one(10);
 /// Frames processed before the task yields to others.
 const FRAMES_PER_YIELD: usize = 128;
-/// Frames requested from the rate limiter at once, because one request takes longer than decoding a frame.
-const FRAMES_PER_PERMIT: NonZeroU32 = at_least_one(32);
-/// Highest frame rate that the limiter can measure. A higher setting means no limit.
-const FRAMES_PER_SEC_MAX: NonZeroU32 = at_least_one(100_000_000);
 
 /// Accepts and serves producers until `stop`.
 pub async fn run(hub: Arc<Hub>, auth: Arc<Auth>, mut listener: LimitedListener, stop: CancellationToken) {
     let tasks = TaskTracker::new();
+    let sessions = Arc::<Sessions>::default();
     while let Some((stream, peer, permit)) = stop.run_until_cancelled(listener.accept()).await {
         if !auth.policy().allows_producer(peer.ip()) {
             hub.counters().close(CloseReason::ProducerForbiddenNetwork);
@@ -61,31 +59,94 @@ pub async fn run(hub: Arc<Hub>, auth: Arc<Auth>, mut listener: LimitedListener, 
             continue;
         }
         hub.counters().producer_connections.inc();
-        let (hub, auth, stop) = (hub.clone(), auth.clone(), stop.clone());
-        tasks.spawn(catch_panic(hub.counters().task_panics.clone(), "producer", async move {
+        let panics = hub.counters().task_panics.clone();
+        let connection = Connection {
+            hub: hub.clone(),
+            auth: auth.clone(),
+            sessions: sessions.clone(),
+            peer,
+            closing: stop.child_token(),
+        };
+        tasks.spawn(catch_panic(panics, "producer", async move {
             let _permit = permit;
             enable_keepalive(&stream);
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = network_disallowed(&auth, peer.ip()) => {
-                    hub.counters().close(CloseReason::ProducerForbiddenNetwork);
-                    tracing::warn!(%peer, "producer closed: its network is no longer allowed");
-                }
-                () = serve_connection(&hub, &auth, peer, stream) => {}
-            }
+            // An acknowledgement is sent at once. If this fails, it arrives later.
+            let _ = stream.set_nodelay(true);
+            connection.serve_while_allowed(stream).await;
         }));
     }
     tasks.close();
     tasks.wait().await;
 }
 
-/// Serves one connection, over TLS if configured.
-async fn serve_connection(hub: &Arc<Hub>, auth: &Auth, peer: SocketAddr, stream: TcpStream) {
-    let tls = auth.policy().tls().cloned().filter(|_| hub.config().ingest_tls);
-    let Some(tls) = tls else { return read_producer(hub.clone(), peer, PolledSocket::new(stream)).await };
-    match tls::accept(tls, stream).await {
-        Some(stream) => read_producer(hub.clone(), peer, stream).await,
-        None => hub.counters().close(CloseReason::ProducerTlsHandshake),
+/// What the task of one connection needs.
+struct Connection {
+    hub: Arc<Hub>,
+    auth: Arc<Auth>,
+    sessions: Arc<Sessions>,
+    peer: SocketAddr,
+    /// Cancelled when the connection has to end.
+    closing: CancellationToken,
+}
+
+impl Connection {
+    /// Serves the connection until it ends, the relay stops, or the producer's network is no longer allowed.
+    async fn serve_while_allowed(&self, stream: TcpStream) {
+        let mut served = pin!(self.serve(stream));
+        tokio::select! {
+            () = network_disallowed(&self.auth, self.peer.ip()) => {
+                self.hub.counters().close(CloseReason::ProducerForbiddenNetwork);
+                tracing::warn!(peer = %self.peer, "producer closed: its network is no longer allowed");
+                self.closing.cancel();
+                served.await;
+            }
+            () = &mut served => {}
+        }
+    }
+
+    /// Serves the connection, over TLS if configured.
+    async fn serve(&self, stream: TcpStream) {
+        let tls = self.auth.policy().tls().cloned().filter(|_| self.hub.config().ingest_tls);
+        let Some(tls) = tls else { return self.serve_format(stream, PolledSocket::new).await };
+        match self.closing.run_until_cancelled(tls::accept(tls, stream)).await {
+            Some(Some(stream)) => self.serve_format(stream, |stream| stream).await,
+            Some(None) => self.hub.counters().close(CloseReason::ProducerTlsHandshake),
+            None => {}
+        }
+    }
+
+    /// Determines the format from the first bytes, and reads the connection.
+    async fn serve_format<S, R>(&self, mut stream: S, of_wallaroo: impl FnOnce(S) -> R)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+        R: AsyncRead + Unpin,
+    {
+        let mut buffer = Buffer::default();
+        let first_bytes = read_first_bytes(&self.hub, &mut stream, &mut buffer);
+        if self.closing.run_until_cancelled(first_bytes).await.is_none() {
+            return;
+        }
+        if buffer.filled().starts_with(&MAGIC) {
+            let policy = self.auth.policy();
+            let producer = native::Producer::new(self.hub.clone(), policy, self.sessions.clone(), self.peer);
+            producer.serve(stream, buffer, &self.closing).await;
+        } else {
+            let producer = Producer::new(self.hub.clone(), self.peer);
+            self.closing.run_until_cancelled(producer.read(of_wallaroo(stream), buffer)).await;
+        }
+    }
+}
+
+/// Reads until the first bytes differ from the start of [`MAGIC`] or are complete. If the stream ends or fails earlier, the
+/// next read fails as well.
+async fn read_first_bytes(hub: &Hub, stream: &mut (impl AsyncRead + Unpin), buffer: &mut Buffer) {
+    let mut deadline = None;
+    while MAGIC.starts_with(buffer.filled()) && buffer.filled().len() < MAGIC.len() {
+        match buffer.read_from(stream, deadline).await {
+            Ok(0) | Err(_) => return,
+            Ok(bytes) => hub.counters().ingest_bytes.inc_by(bytes as u64),
+        };
+        deadline = deadline.or_else(|| Some(Instant::now() + hub.config().frame_timeout));
     }
 }
 
@@ -96,12 +157,18 @@ async fn network_disallowed(auth: &Auth, peer: IpAddr) {
     }
 }
 
-/// Reads one producer's frames from `stream` until the connection ends or has to be closed.
+/// Reads the frames of one Wallaroo worker from `stream` until the connection ends or has to be closed.
 pub async fn read_producer(hub: Arc<Hub>, peer: SocketAddr, stream: impl AsyncRead + Unpin) {
-    Producer::new(hub, peer).read(stream).await;
+    Producer::new(hub, peer).read(stream, Buffer::default()).await;
 }
 
-/// A producer's connection and its workers. Dropping it reports to the hub that the workers have left.
+/// Reads the messages of one producer that speaks Joey's own protocol from `stream`, without its first bytes being read yet, and
+/// writes the replies, until the connection ends or has to be closed.
+pub async fn serve_native(producer: native::Producer, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    producer.serve(stream, Buffer::default(), &CancellationToken::new()).await;
+}
+
+/// The connection of a Wallaroo worker, or of several. Dropping it reports to the hub that the workers have left.
 struct Producer {
     hub: Arc<Hub>,
     peer: SocketAddr,
@@ -112,30 +179,16 @@ struct Producer {
 
 impl Producer {
     fn new(hub: Arc<Hub>, peer: SocketAddr) -> Self {
-        let frames = hub.config().frames_per_sec_max.min(FRAMES_PER_SEC_MAX);
-        let burst = frames.saturating_mul(BURST_SECS);
-        let limiter = RateLimiter::direct(Quota::per_second(frames).allow_burst(burst));
-        let rate_limit = FrameRateLimit { limiter, allowed: 0 };
+        let rate_limit = FrameRateLimit::new(hub.config().frames_per_sec_max);
         Self { hub, peer, workers: Vec::new(), cache: SeriesCache::default(), rate_limit }
     }
 
-    async fn read(mut self, mut stream: impl AsyncRead + Unpin) {
+    /// Reads from `stream`, after the bytes in `buffer`.
+    async fn read(mut self, mut stream: impl AsyncRead + Unpin, mut buffer: Buffer) {
         tracing::debug!(peer = %self.peer, "producer connected");
-        let mut buffer = Buffer::default();
         // When the incomplete frame at the end of the buffer began.
         let mut partial_since = None;
         let ended: Result<&str, RejectReason> = loop {
-            let deadline = partial_since.map(|since: Instant| since + self.hub.config().frame_timeout);
-            match read_some(&mut stream, buffer.free(), deadline).await {
-                Ok(0) if buffer.is_empty() => break Ok("closed"),
-                Err(ReadError::Socket) if buffer.is_empty() => break Ok("reset"),
-                Ok(0) | Err(ReadError::Socket) => break Err(RejectReason::Truncated),
-                Ok(bytes) => {
-                    self.hub.counters().ingest_bytes.inc_by(bytes as u64);
-                    buffer.advance(bytes);
-                }
-                Err(ReadError::Timeout) => break Err(RejectReason::FrameTimeout),
-            }
             let (consumed, outcome) = self.process_frames(buffer.filled()).await;
             buffer.consume(consumed);
             match outcome {
@@ -146,6 +199,14 @@ impl Producer {
                     tracing::warn!(peer = %self.peer, length, "producer closed: the frame exceeds the length limit");
                     break Err(RejectReason::FrameTooLong);
                 }
+            }
+            let deadline = partial_since.map(|since: Instant| since + self.hub.config().frame_timeout);
+            match buffer.read_from(&mut stream, deadline).await {
+                Ok(0) if buffer.is_empty() => break Ok("closed"),
+                Err(ReadError::Socket) if buffer.is_empty() => break Ok("reset"),
+                Ok(0) | Err(ReadError::Socket) => break Err(RejectReason::Truncated),
+                Ok(bytes) => _ = self.hub.counters().ingest_bytes.inc_by(bytes as u64),
+                Err(ReadError::Timeout) => break Err(RejectReason::FrameTimeout),
             }
         };
         if let Err(reason) = ended {
@@ -273,103 +334,10 @@ impl Drop for Producer {
     }
 }
 
-/// The frame rate limit of one producer.
-struct FrameRateLimit {
-    limiter: DefaultDirectRateLimiter,
-    /// Frames that the limiter has already allowed.
-    allowed: u32,
-}
-
-impl FrameRateLimit {
-    /// Checks one frame against the limit.
-    fn check(&mut self) -> Result<(), RejectReason> {
-        if self.allowed == 0 {
-            self.allowed = match self.limiter.check_n(FRAMES_PER_PERMIT) {
-                Ok(Ok(())) => FRAMES_PER_PERMIT.get(),
-                _ => u32::from(self.limiter.check().is_ok()),
-            };
-        }
-        self.allowed = self.allowed.checked_sub(1).ok_or(RejectReason::RateLimit)?;
-        Ok(())
-    }
-}
-
 /// Counts a rejected frame.
 fn reject(hub: &Hub, peer: SocketAddr, reason: RejectReason) {
     hub.counters().reject(reason);
     tracing::debug!(%peer, reason = reason.as_str(), "frame rejected");
-}
-
-/// The bytes that were read and not processed yet.
-struct Buffer {
-    /// Completely initialized, so a read need not clear it first.
-    bytes: Vec<u8>,
-    length: usize,
-    /// The size that `bytes` should have.
-    target: usize,
-}
-
-impl Default for Buffer {
-    fn default() -> Self {
-        Self { bytes: vec![0; READ_BYTES], length: 0, target: READ_BYTES }
-    }
-}
-
-impl Buffer {
-    fn filled(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
-
-    const fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
-    /// The free part, for the next read. Buffered bytes count towards the size, so a steady stream always uses the same memory.
-    fn free(&mut self) -> &mut [u8] {
-        let needed = self.target.max(self.length + READ_BYTES / 4);
-        if self.bytes.len() < needed {
-            self.bytes.resize(needed, 0);
-        }
-        &mut self.bytes[self.length..]
-    }
-
-    /// Marks `bytes` of the free part as filled.
-    fn advance(&mut self, bytes: usize) {
-        self.length += bytes;
-        // An incomplete frame takes up a part of the buffer, so a read that fills the rest may be shorter than
-        // `READ_BYTES`. Checking for this saves a third of the reads of a producer that never pauses.
-        let is_busy = bytes >= READ_BYTES || self.length == self.bytes.len();
-        self.target = if is_busy { BUSY_BYTES } else { READ_BYTES };
-    }
-
-    /// Removes `bytes` from the start. Frees the memory of a long frame or of a busy period.
-    fn consume(&mut self, bytes: usize) {
-        self.bytes.copy_within(bytes..self.length, 0);
-        self.length -= bytes;
-        self.bytes.truncate(self.target.max(self.length));
-        self.bytes.shrink_to(self.target);
-    }
-}
-
-/// Why a read failed.
-enum ReadError {
-    /// The incomplete frame did not arrive in time.
-    Timeout,
-    /// The connection failed.
-    Socket,
-}
-
-async fn read_some(
-    stream: &mut (impl AsyncRead + Unpin),
-    buffer: &mut [u8],
-    deadline: Option<Instant>,
-) -> Result<usize, ReadError> {
-    let read = stream.read(buffer);
-    match deadline {
-        Some(deadline) => timeout_at(deadline, read).await.map_err(|_| ReadError::Timeout)?,
-        None => read.await,
-    }
-    .map_err(|_| ReadError::Socket)
 }
 
 #[cfg(test)]

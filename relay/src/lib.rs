@@ -12,13 +12,14 @@
 //! - [`net`]: listeners with connection limits, byte counts, WebSocket frames.
 //! - [`auth`]: which pages, producers and viewers may connect, tokens, and TLS.
 //! - [`hub`]: the log, the retained history and the subscribers of each application.
-//! - [`ingest`]: producers' TCP connections, and the decoder of Wallaroo's format.
+//! - [`ingest`]: producers' connections: Wallaroo's format, Joey's own protocol, OpenTelemetry and StatsD.
 //! - [`cluster`]: relays that share their data over NATS.
+//! - [`export`]: views for Prometheus and StatsD.
 //! - [`session`]: one viewer's connection.
 //! - [`http`]: the HTTP endpoints and the page.
 //! - [`server`]: starts and stops a relay.
 //! - [`demo`]: simulated producers that connect to the ingest port.
-//! - [`client`]: `joey tap` and `joey stats`.
+//! - [`client`]: `joey tap`, `joey stats` and `joey pipe`.
 //! - [`cli`]: the command line.
 
 pub mod runtime;
@@ -30,6 +31,7 @@ pub mod auth;
 pub mod hub;
 pub mod ingest;
 pub mod cluster;
+pub mod export;
 pub mod session;
 pub mod http;
 pub mod server;

@@ -78,8 +78,26 @@ pub struct Counters {
     pub otlp_points: Counter,
     /// How often the wall clock was set while the relay ran.
     pub wall_clock_steps: Counter,
+    /// Data messages of Joey's own protocol that arrived again, so that they were ignored.
+    pub data_duplicates: Counter,
+    /// Sessions of Joey's own protocol that were forgotten early because there were too many.
+    pub sessions_evicted: Counter,
     /// Bytes read from producers.
     pub ingest_bytes: Counter,
+    /// Packets received over StatsD.
+    pub statsd_packets: Counter,
+    /// Values received over StatsD and counted.
+    pub statsd_values: Counter,
+    /// Values of StatsD that were counted as `other`, because their metric has too many sets of tags.
+    pub statsd_values_other: Counter,
+    /// Packets of StatsD that the kernel dropped because its buffer was full.
+    pub statsd_packets_dropped: Counter,
+    /// Packets sent to the StatsD server.
+    pub statsd_out_packets: Counter,
+    /// Packets for the StatsD server that could not be sent.
+    pub statsd_out_packets_dropped: Counter,
+    /// Updates of views that are not exported because of the limit on exported views.
+    pub view_updates_dropped: Counter,
     /// Accepted producer connections.
     pub producer_connections: Counter,
     /// Connections that the relay closed or rejected, by reason.
@@ -276,7 +294,40 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
         "How far the wall clock is ahead of the relay's monotonic clock",
         ConstGauge::new(wall_clock_offset_ns as f64 / 1e9),
     );
+    registry.register(
+        "data_duplicates",
+        "Data messages of Joey's own protocol that arrived again and were ignored",
+        counters.data_duplicates.clone(),
+    );
+    registry.register(
+        "sessions_evicted",
+        "Sessions of Joey's own protocol that were forgotten early because there were too many",
+        counters.sessions_evicted.clone(),
+    );
     registry.register("ingest_bytes", "Bytes read from producers", counters.ingest_bytes.clone());
+    registry.register("statsd_packets", "Packets received over StatsD", counters.statsd_packets.clone());
+    registry.register("statsd_values", "Values received over StatsD and counted", counters.statsd_values.clone());
+    registry.register(
+        "statsd_values_other",
+        "Values of StatsD that were counted as other because of the limit on sets of tags",
+        counters.statsd_values_other.clone(),
+    );
+    registry.register(
+        "statsd_packets_dropped",
+        "Packets of StatsD that the kernel dropped because its buffer was full",
+        counters.statsd_packets_dropped.clone(),
+    );
+    registry.register("statsd_out_packets", "Packets sent to the StatsD server", counters.statsd_out_packets.clone());
+    registry.register(
+        "statsd_out_packets_dropped",
+        "Packets for the StatsD server that could not be sent",
+        counters.statsd_out_packets_dropped.clone(),
+    );
+    registry.register(
+        "view_updates_dropped",
+        "Updates of views that are not exported because of the limit on exported views",
+        counters.view_updates_dropped.clone(),
+    );
     registry.register("producer_connections", "Accepted producer connections", counters.producer_connections.clone());
     registry.register(
         "connections_closed",

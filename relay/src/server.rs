@@ -12,8 +12,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::Auth;
 use crate::config::{Config, Listen};
+use crate::export::{self, ViewHistograms};
 use crate::hub::Hub;
 use crate::ingest::otlp;
+use crate::ingest::statsd::{self, Sockets};
 use crate::metrics::CloseReason;
 use crate::net::listener::{ConnectionLimit, LimitReasons, LimitedListener};
 use crate::runtime::clock;
@@ -68,6 +70,7 @@ pub struct Relay {
     http: TcpListener,
     otlp_http: Option<TcpListener>,
     otlp_grpc: Option<TcpListener>,
+    statsd: Sockets,
 }
 
 impl Relay {
@@ -84,11 +87,12 @@ impl Relay {
         let http = open("viewers", config.http, HTTP_BACKLOG)?;
         let otlp_http = listen_optional("OTLP over HTTP", "--otlp-http", config.otlp_http)?;
         let otlp_grpc = listen_optional("OTLP over gRPC", "--otlp-grpc", config.otlp_grpc)?;
+        let statsd = Sockets::bind(&config.statsd)?;
         // 0 is not a valid epoch, and a JavaScript number holds 53 bits.
         let epoch = fastrand::u64(1..1 << 53);
         // If port 0 was configured, viewers receive the real port.
         let config = Config { ingest: ingest.local_addr()?, http: http.local_addr()?, ..config };
-        Ok(Self { hub: Arc::new(Hub::new(config, epoch)), auth, ingest, http, otlp_http, otlp_grpc })
+        Ok(Self { hub: Arc::new(Hub::new(config, epoch)), auth, ingest, http, otlp_http, otlp_grpc, statsd })
     }
 
     /// The relay's policy, which can be replaced while the relay runs.
@@ -113,6 +117,12 @@ impl Relay {
         self.http.local_addr()
     }
 
+    /// The UDP address that StatsD is received on, if it is configured.
+    #[must_use]
+    pub fn statsd_addr(&self) -> Option<SocketAddr> {
+        self.statsd.udp_addr()
+    }
+
     /// The address for OTLP over HTTP, or `None` if this port is closed.
     #[must_use]
     pub fn otlp_http_addr(&self) -> Option<SocketAddr> {
@@ -127,7 +137,7 @@ impl Relay {
 
     /// Runs until `stop` is cancelled. Then sends a close code to every viewer and returns.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { hub, auth, ingest, http, otlp_http, otlp_grpc } = self;
+        let Self { hub, auth, ingest, http, otlp_http, otlp_grpc, statsd } = self;
         let config = hub.config();
         let (producers, http_connections) = (
             ConnectionLimit::new(config.producers_max, config.per_address_max),
@@ -150,6 +160,10 @@ impl Relay {
         let [otlp_http, otlp_grpc] = otlp;
         let otlp = otlp::server::Listeners { http: otlp_http, grpc: otlp_grpc };
         let otlp = tasks.spawn(otlp::server::run(hub.clone(), auth.clone(), otlp, stop.clone()));
+        let statsd = (!statsd.is_empty()).then(|| {
+            let work = statsd::run(hub.clone(), auth.clone(), statsd, stop.clone());
+            tasks.spawn(catch_panic(hub.counters().task_panics.clone(), "statsd", work))
+        });
         // Without one of these tasks no data would reach a viewer. If one fails, the relay stops, so that the failure is visible.
         let guard = |what, work| catch_panic(hub.counters().task_panics.clone(), what, work);
         let cutter = tasks.spawn(guard("cutter", Box::pin(cut_batches(hub.clone(), close_viewers.clone())) as Work));
@@ -160,8 +174,24 @@ impl Relay {
             // If it fails, this relay continues on its own.
             tasks.spawn(guard("cluster", Box::pin(cluster::run(hub.clone(), close_viewers.clone())) as Work));
         }
-        let router =
-            http::router(hub.clone(), auth.clone(), producers, viewers.clone(), stop.clone(), close_viewers.clone());
+        let views = (!config.metrics_views.is_empty()).then(|| Arc::new(ViewHistograms::new(hub.clone())));
+        if let Some(views) = &views {
+            let work = Box::pin(follow_views(views.clone(), close_viewers.clone())) as Work;
+            tasks.spawn(guard("views", work));
+        }
+        if let Some(server) = config.statsd.out.clone() {
+            let work = Box::pin(export::run_statsd(hub.clone(), server, close_viewers.clone())) as Work;
+            tasks.spawn(guard("statsd out", work));
+        }
+        let router = http::router(
+            hub.clone(),
+            auth.clone(),
+            producers,
+            viewers.clone(),
+            stop.clone(),
+            close_viewers.clone(),
+            views,
+        );
         tasks.spawn(http::accept::serve(http, router, hub.clone(), auth, close_viewers.clone()));
         tokio::select! {
             () = stop.cancelled() => {}
@@ -172,7 +202,12 @@ impl Relay {
         stop.cancel();
         let timeout = hub.config().shutdown_timeout;
         // Receives and cuts the remaining updates of producers before the viewers are closed.
-        tokio::time::timeout(timeout, async { tokio::join!(ingest, otlp) }).await.ok();
+        let statsd = async {
+            if let Some(statsd) = statsd {
+                statsd.await.ok();
+            }
+        };
+        tokio::time::timeout(timeout, async { tokio::join!(ingest, otlp, statsd) }).await.ok();
         hub.release_held(u64::MAX, hub.config().now_ns());
         hub.cut_all(hub.config().now_ns());
         close_viewers.cancel();
@@ -269,6 +304,13 @@ pub async fn sweep(hub: Arc<Hub>, stop: CancellationToken) {
         }
     };
     stop.run_until_cancelled(work).await;
+}
+
+/// Reads the views for Prometheus regularly, so that they miss nothing however rarely they are scraped.
+async fn follow_views(views: Arc<ViewHistograms>, stop: CancellationToken) {
+    while stop.run_until_cancelled(sleep(SWEEP_INTERVAL)).await.is_some() {
+        views.catch_up();
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 //! 1. [`histogram`]: base-2 exponential bins with a scale; record, merge, quantile.
 //! 2. [`series`]: the names of a series, valid names, and the topics that a viewer can subscribe to.
 //! 3. [`wire`]: the protocol `joey.v1`, specified in `shared/README.md`. [`stream`]: its transport without a WebSocket.
+//!    [`emit`]: the protocol in which producers send histograms to a relay.
 //! 4. [`view`]: the views that a series belongs to.
 //! 5. [`window`]: latency and throughput of one view, second by second, over the last hour.
 //! 6. [`store`]: the views of one application, its clock, and which periods are complete.
@@ -74,6 +75,7 @@ pub mod histogram;
 pub mod series;
 pub mod wire;
 pub mod stream;
+pub mod emit;
 pub mod view;
 pub mod window;
 pub mod store;

@@ -1,8 +1,9 @@
 //! Runs the command line as a shell does: takes arguments; returns lines and an exit code.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -22,7 +23,7 @@ pub struct Finished {
 }
 
 /// Environment variables that clients read; tests remove them.
-const ENVIRONMENT: [&str; 4] = ["JOEY_RELAY", "JOEY_TOKEN", "JOEY_TOKEN_FILE", "JOEY_CA"];
+const ENVIRONMENT: [&str; 5] = ["JOEY_RELAY", "JOEY_PIPE_RELAY", "JOEY_TOKEN", "JOEY_TOKEN_FILE", "JOEY_CA"];
 
 /// The program with these arguments, without those environment variables.
 fn command(arguments: &[&str]) -> Command {
@@ -48,9 +49,26 @@ pub fn joey(arguments: &[&str]) -> Finished {
 #[must_use]
 pub fn joey_with_env(arguments: &[&str], environment: &[(&str, &str)]) -> Finished {
     let done = command(arguments).envs(environment.iter().copied()).output();
-    let done = done.expect("the program runs");
+    finished(done.expect("the program runs"))
+}
+
+fn finished(done: Output) -> Finished {
     let [out, err] = [done.stdout, done.stderr].map(|bytes| String::from_utf8(bytes).expect("it writes UTF-8"));
     Finished { code: done.status.code().expect("it ends by itself"), out, err }
+}
+
+/// Runs `joey` with these arguments and this standard input until it exits.
+///
+/// # Panics
+/// If it does not run or a signal ends it.
+#[must_use]
+pub fn joey_with_input(arguments: &[&str], input: &str) -> Finished {
+    let mut command = command(arguments);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+    // It may exit before it has read everything.
+    let _ = child.stdin.take().expect("it is a pipe").write_all(input.as_bytes());
+    finished(child.wait_with_output().expect("it belongs to this test"))
 }
 
 /// `joey tap` in the background.

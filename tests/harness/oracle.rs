@@ -222,6 +222,12 @@ fn view((kind, names): &ViewId, frames: &[&Frame], clock_s: u64, window_s: u64, 
     }
     let occupied = bins.iter().enumerate().filter(|&(_, &count)| count > 0);
     view.insert("count".to_owned(), number(count));
+    // Wallaroo's bins, and no sum.
+    view.extend([
+        ("scale".to_owned(), 0.into()),
+        ("unit".to_owned(), "ns".into()),
+        ("mean_ns".to_owned(), Value::Null),
+    ]);
     view.insert(
         "bins".to_owned(),
         occupied.map(|(bin, &count)| (bin.to_string(), count.into())).collect::<Map<_, _>>().into(),

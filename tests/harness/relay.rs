@@ -174,6 +174,17 @@ impl Relay {
         std::fs::read_to_string(self.folder.path().join("log")).expect("the log belongs to this test")
     }
 
+    /// The UDP address of StatsD, which the relay was started with `--statsd` for.
+    #[must_use]
+    pub fn statsd(&self) -> SocketAddr {
+        eventually("the relay listens for StatsD", || {
+            let log = self.log();
+            let events = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let mut events = events.filter(|event| event["fields"]["message"] == "listening for StatsD");
+            events.find_map(|event| event["fields"]["statsd"].as_str()?.parse().ok())
+        })
+    }
+
     /// A connected producer.
     #[must_use]
     pub fn producer(&self, app: &str, worker: &str) -> Producer {

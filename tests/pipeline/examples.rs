@@ -51,6 +51,30 @@ fn the_relay_accepts_the_frames_of_the_python_producer() {
 }
 
 #[test]
+fn the_python_client_of_the_ingest_protocol_loses_nothing_while_the_relay_restarts() {
+    let mut relay = Relay::start();
+    let script = checkout().join("examples/emit.py");
+    let (host, port) = (relay.ingest.ip().to_string(), relay.ingest.port().to_string());
+    let _producer = Example::start("python3", &[script.to_str().expect("the path is UTF-8"), "Example", &host, &port]);
+    let accepted = |relay: &Relay, least: u64| {
+        eventually("the relay accepts data", || (relay.frame_counts().0 >= least).then_some(()));
+        assert_eq!(relay.frame_counts().1, 0, "no histogram is rejected");
+    };
+    accepted(&relay, 1);
+    relay.signal("TERM");
+    assert!(relay.wait().success());
+    std::thread::sleep(std::time::Duration::from_millis(1_500));
+    relay.restart_on_same_ports();
+    // At least one period that ended in between, and the current one.
+    accepted(&relay, 2);
+    let stats = relay.stats("Example");
+    let views = stats["views"].as_array().expect("there are views");
+    let view = views.iter().find(|view| view["kind"] == "start-to-end").expect("there is an operation");
+    assert_eq!((view["pipeline"].as_str(), view["scale"].as_u64()), (Some("GET /"), Some(3)));
+    assert_eq!(view["count"].as_u64().map(|count| count % 1000), Some(0));
+}
+
+#[test]
 fn the_viewer_prints_the_p99_of_each_view() {
     let relay = Relay::start();
     let now_s = now_ns() / S;

@@ -158,7 +158,7 @@ async fn relay(config: Config, Shared { logs, .. }: Shared) -> turmoil::Result {
     tokio::spawn(broadcast::run(hub.clone(), stop.clone()));
     tokio::spawn(server::sweep(hub.clone(), stop.clone()));
     let limit = ConnectionLimit::new(1_000, 0);
-    let router = http::router(hub.clone(), auth, limit.clone(), TaskTracker::new(), stop.clone(), stop.clone());
+    let router = http::router(hub.clone(), auth, limit.clone(), TaskTracker::new(), stop.clone(), stop.clone(), None);
     let producers = TcpListener::bind((Ipv4Addr::UNSPECIFIED, INGEST)).await?;
     let viewers = TcpListener::bind((Ipv4Addr::UNSPECIFIED, HTTP)).await?;
     loop {

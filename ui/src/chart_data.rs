@@ -71,8 +71,10 @@ pub fn timeline(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{store_of, update};
+    use crate::testing::{fine_update, service_of, store_of, update};
+    use joey_shared::histogram::{Grid, Histogram, Unit};
     use joey_shared::view::ViewKey;
+    use joey_shared::wire::Update;
 
     #[test]
     fn a_timeline_has_periods_rates_and_a_partial_end() {
@@ -91,6 +93,23 @@ mod tests {
         assert_eq!((chart.partial.start_second, chart.partial.values.as_slice()), (109, &[0.5, 0.5][..]));
         assert_eq!(chart.ingestion_at(109), None);
         assert!(timeline(&mut store, 99, UtcOffsets::default(), None).is_none());
+    }
+
+    #[test]
+    fn periods_have_the_bins_of_the_window() {
+        let coarse = Grid::new(0, Unit::Seconds).unwrap();
+        let histogram = Histogram::from_counts(coarse, coarse.bin_of(1_000_000), [1]);
+        let mut store =
+            service_of(&[fine_update(1, 0, 100, &[1_000_000; 3]), Update { histogram, ..fine_update(2, 0, 102, &[]) }]);
+        let chart = timeline(&mut store, 0, UtcOffsets::default(), None).unwrap();
+        assert_eq!(chart.total.grid(), coarse);
+        let counts = chart.columns.iter().map(|column| column.histogram.count_at(coarse.bin_of(1_000_000)));
+        assert_eq!(counts.collect::<Vec<_>>(), [3, 1]);
+        // Without the coarse period, the fine bins are shown.
+        let mut store = service_of(&[fine_update(1, 0, 100, &[1_000_000; 3])]);
+        let chart = timeline(&mut store, 0, UtcOffsets::default(), None).unwrap();
+        assert_eq!((chart.total.grid().scale(), chart.columns[0].histogram.grid()), (3, chart.total.grid()));
+        assert_eq!(chart.columns[0].histogram.mean_ns(), Some(1_000_000.0));
     }
 
     #[test]

@@ -2,10 +2,10 @@
 //!
 //! It is plain memory without signals. Components read it after a tick of the frame loop.
 //!
-//! The subscriptions depend on the page: everything of an application while it is open, and only the rates and latencies of
-//! pipelines of each application on the landing page.
+//! The subscriptions depend on the page: everything of an application while it is open, and only the categories of the key figures
+//! of each application on the landing page.
 
-use joey_shared::series::{Filter, PIPELINE_INGESTION, START_TO_END, Topic};
+use joey_shared::series::{COMPUTATION, Filter, PIPELINE_INGESTION, START_TO_END, Topic};
 use joey_shared::store::{AppStore, WINDOW_SECONDS};
 use joey_shared::viewer::Viewer;
 use joey_shared::window::SLOT_NS;
@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use crate::route::Page;
 use crate::statistics::{AppStatistics, ViewStatistics, app_statistics, view_statistics};
+use crate::vocabulary::Words;
 
 /// Maximum number of applications subscribed to on the landing page; the others are listed without measurements.
 const SUBSCRIBED_APPS_MAX: usize = 50;
@@ -120,9 +121,11 @@ impl Model {
         match &self.page {
             Page::Dashboard(app) | Page::Workers(app) | Page::Detail(app, _) => vec![topic(app, Filter::All)],
             Page::Landing => {
-                let apps = self.viewer.catalogue().keys().take(SUBSCRIBED_APPS_MAX);
-                let both = |app| {
-                    [START_TO_END, PIPELINE_INGESTION].map(|category| topic(app, Filter::Category(category.to_owned())))
+                let apps = self.viewer.catalogue().iter().take(SUBSCRIBED_APPS_MAX);
+                let both = |(app, entry): (&String, &AppEntry)| {
+                    // Services ingest nothing. Some have no operation that is called from outside.
+                    let second = if Words::of(&entry.sources).is_service { COMPUTATION } else { PIPELINE_INGESTION };
+                    [START_TO_END, second].map(|category| topic(app, Filter::Category(category.to_owned())))
                 };
                 apps.flat_map(both).collect()
             }
@@ -176,6 +179,12 @@ impl Model {
     #[must_use]
     pub fn catalogue(&self) -> &BTreeMap<String, AppEntry> {
         self.snapshot.as_ref().map_or_else(|| self.viewer.catalogue(), |snapshot| &snapshot.catalogue)
+    }
+
+    /// The words for the parts of an application.
+    #[must_use]
+    pub fn words(&self, app: &str) -> &'static Words {
+        Words::of(self.catalogue().get(app).map_or(&[], |entry| &entry.sources))
     }
 
     /// The store of an application, if it is subscribed to.
@@ -279,6 +288,7 @@ fn find_mut<'a>(stores: &'a mut [(String, AppStore)], app: &str) -> Option<&'a m
 #[cfg(test)]
 mod tests {
     use super::*;
+    use joey_shared::series::Source;
     use joey_shared::wire::{Hello, ServerMessage, VERSION};
 
     const S: u64 = 1_000_000_000;
@@ -318,6 +328,21 @@ mod tests {
         assert_eq!(subscribed(&model), ["a All"]);
         model.show(&Page::Unknown("x".to_owned()), 0);
         assert!(subscribed(&model).is_empty());
+    }
+
+    #[test]
+    fn the_landing_page_has_the_calls_of_services() {
+        let mut model = model();
+        let service = AppEntry { app: "a".to_owned(), sources: vec![Source::Statsd], ..AppEntry::default() };
+        let message = ServerMessage::Catalogue { full: false, apps: vec![service], last: true };
+        model.viewer().receive(&message.encode(), 0, |_| {}).unwrap();
+        model.show(&Page::Landing, 0);
+        let expected = [("a", COMPUTATION), ("a", START_TO_END), ("b", PIPELINE_INGESTION), ("b", START_TO_END)];
+        let expected = expected.map(|(app, category)| format!("{app} Category({category:?})"));
+        let mut topics = subscribed(&model);
+        topics.sort();
+        assert_eq!(topics, expected);
+        assert!(model.words("a").is_service && !model.words("b").is_service);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! shows.
 
 use joey_shared::histogram::{Histogram, Quantile, QuantileRange};
+use joey_shared::series::Source;
 use joey_shared::store::{AppStore, Gap, QUIET_SECONDS, View};
 use joey_shared::view::{Kind, ViewKey};
 use joey_shared::window::{SLOT_NS, Throughput, second_of};
@@ -153,6 +154,18 @@ pub fn rates(store: &mut AppStore, views: &[usize]) -> RateSeries {
     RateSeries { start_second, values }
 }
 
+/// `views` without those of spans, if there are any others: a service may report the same requests as metrics and as spans.
+fn without_repeated_spans(store: &AppStore, views: &[usize]) -> Vec<usize> {
+    let is_span = |view_index: &usize| store.views()[*view_index].provenance.source == Source::OtlpTraces;
+    let others: Vec<usize> = views.iter().copied().filter(|view_index| !is_span(view_index)).collect();
+    if others.is_empty() { views.to_vec() } else { others }
+}
+
+/// Whether the data of the store is from a service, not from an application of Wallaroo.
+fn is_service(store: &AppStore) -> bool {
+    !store.views().is_empty() && store.views().iter().all(|view| view.provenance.source != Source::Wallaroo)
+}
+
 /// The views that count the ingestion of `pipeline`, or of all pipelines for `None`.
 #[must_use]
 pub fn ingestion_views(store: &AppStore, pipeline: Option<&str>) -> Vec<usize> {
@@ -210,7 +223,10 @@ pub fn app_statistics(
     let pipelines = matching_views(store, |key| key.kind == Kind::StartToEnd);
     let computations = matching_views(store, |key| key.kind == Kind::Computation);
     let sources = ingestion_views(store, None);
-    let rates_out = rates(store, &pipelines);
+    // A service without operations that are called from outside, such as a client, has the rate of its other operations.
+    let is_client = pipelines.is_empty() && sources.is_empty() && is_service(store);
+    let counted = without_repeated_spans(store, if is_client { &computations } else { &pipelines });
+    let rates_out = rates(store, &counted);
     let mut worst_of = |views: &[usize]| {
         let mut worst: Option<WorstView> = None;
         for &view_index in views {
@@ -230,7 +246,9 @@ pub fn app_statistics(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{S, store_of, update};
+    use crate::testing::{S, fine_update, service_of, store_of, update};
+    use joey_shared::series::{COMPUTATION, Provenance, SeriesKey};
+    use joey_shared::wire::SeriesEntry;
 
     #[test]
     fn a_view_has_statistics() {
@@ -276,5 +294,36 @@ mod tests {
         assert_eq!(view_statistics(&mut store, source).unwrap().quantiles, [None; 5]);
         assert_eq!(ingestion(&mut store, Some("p")).unwrap().median, 1.0);
         assert_eq!(ingestion(&mut store, Some("q")), None);
+    }
+
+    #[test]
+    fn requests_that_are_reported_as_metrics_and_as_spans_count_once() {
+        let rate = |updates: &[joey_shared::wire::Update]| {
+            let mut store = service_of(updates);
+            store.advance(200 * S);
+            app_statistics(&mut store, |_, _| None).rate_out
+        };
+        assert_eq!(rate(&[fine_update(1, 0, 100, &[5; 4]), fine_update(2, 2, 100, &[5; 4])]), Some(4.0));
+    }
+
+    #[test]
+    fn a_service_that_only_calls_others_has_the_rate_of_its_calls() {
+        let rate = |store: &mut AppStore| {
+            store.advance(200 * S);
+            app_statistics(store, |_, _| None).rate_out
+        };
+        assert_eq!(
+            rate(&mut service_of(&[fine_update(1, 0, 100, &[5; 4]), fine_update(2, 3, 100, &[5; 9])])),
+            Some(4.0)
+        );
+        let key =
+            SeriesKey { category: COMPUTATION.into(), pipeline: "".into(), worker: "i".into(), name: "call".into() };
+        let client = |provenance| {
+            let mut store = AppStore::default();
+            store.announce(1, &[SeriesEntry { provenance, ..SeriesEntry::new(0, 0, key.clone()) }]);
+            store.apply(1, &fine_update(1, 0, 100, &[5; 9]), 100 * S);
+            rate(&mut store)
+        };
+        assert_eq!((client(Provenance::exact(Source::Statsd)), client(Provenance::default())), (Some(9.0), None));
     }
 }

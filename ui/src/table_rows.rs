@@ -7,11 +7,12 @@ use joey_shared::store::AppStore;
 use joey_shared::view::{Kind, ViewKey};
 
 use crate::statistics::ViewStatistics;
+use crate::vocabulary::Words;
 
 /// Maximum number of rows before the user asks for all of them: more than anyone reads, few enough to stay fast.
 pub const ROWS_MAX: usize = 200;
 
-/// The views that a table lists. The tables are those of the original Metrics UI.
+/// The views that a table lists. The tables are those of the original Metrics UI, and two more for services.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listing {
     /// Every pipeline.
@@ -20,6 +21,8 @@ pub enum Listing {
     Workers,
     /// Every computation.
     Computations,
+    /// Every counter.
+    Counters,
     /// Every metric of a category that Joey does not know.
     Others,
     /// The workers of a pipeline.
@@ -28,6 +31,8 @@ pub enum Listing {
     ComputationsFor(String),
     /// The pipelines of a worker.
     PipelinesOn(String),
+    /// The operations of an instance of a service.
+    OperationsOn(String),
     /// The computations of a worker.
     ComputationsOn(String),
     /// The workers of a computation.
@@ -93,32 +98,55 @@ impl Sort {
 impl Listing {
     /// The title of the table.
     #[must_use]
-    pub fn title(&self) -> String {
+    pub fn title(&self, words: &Words) -> String {
+        let Words { pipelines, computations, worker_in_text, on_worker, .. } = words;
         match self {
-            Self::Pipelines => "Pipelines".to_owned(),
-            Self::Workers => "Workers".to_owned(),
-            Self::Computations => "Computations".to_owned(),
+            Self::Pipelines => (*pipelines).to_owned(),
+            Self::Workers => words.workers.to_owned(),
+            Self::Computations => (*computations).to_owned(),
+            Self::Counters => "Counters".to_owned(),
             Self::Others => "Other metrics".to_owned(),
-            Self::PipelineByWorker(pipeline) => format!("{pipeline} by worker"),
-            Self::ComputationsFor(pipeline) => format!("Computations for {pipeline}"),
-            Self::PipelinesOn(worker) => format!("Pipelines on {worker}"),
-            Self::ComputationsOn(worker) => format!("Computations on {worker}"),
-            Self::ComputationOnWorker(name) => format!("{name} on worker"),
-            Self::ComputationsForOn(pipeline, worker) => format!("Computations for {pipeline} on {worker}"),
+            Self::PipelineByWorker(pipeline) => format!("{pipeline} by {worker_in_text}"),
+            Self::ComputationsFor(pipeline) => format!("{computations} for {pipeline}"),
+            Self::PipelinesOn(worker) | Self::OperationsOn(worker) => format!("{pipelines} on {worker}"),
+            Self::ComputationsOn(worker) => format!("{computations} on {worker}"),
+            Self::ComputationOnWorker(name) => format!("{name} {on_worker}"),
+            Self::ComputationsForOn(pipeline, worker) => format!("{computations} for {pipeline} on {worker}"),
         }
     }
 
     /// What a row of the table is.
     #[must_use]
-    pub const fn subject(&self) -> &'static str {
+    pub const fn subject(&self, words: &'static Words) -> &'static str {
         match self {
-            Self::Pipelines | Self::PipelinesOn(_) => "Pipeline",
-            Self::Workers | Self::PipelineByWorker(_) | Self::ComputationOnWorker(_) => "Worker",
+            Self::Pipelines | Self::PipelinesOn(_) | Self::OperationsOn(_) => words.pipeline,
+            Self::Workers | Self::PipelineByWorker(_) | Self::ComputationOnWorker(_) => words.worker,
             Self::Computations | Self::ComputationsFor(_) | Self::ComputationsOn(_) | Self::ComputationsForOn(..) => {
-                "Computation"
+                words.computation_column
             }
+            Self::Counters => "Counter",
             Self::Others => "Metric",
         }
+    }
+
+    /// Whether its rows are computations.
+    const fn is_computations(&self) -> bool {
+        matches!(
+            self,
+            Self::Computations | Self::ComputationsFor(_) | Self::ComputationsOn(_) | Self::ComputationsForOn(..)
+        )
+    }
+
+    /// Whether its rows have latencies.
+    #[must_use]
+    pub const fn has_latency(&self) -> bool {
+        !matches!(self, Self::Counters)
+    }
+
+    /// Whether only some applications have such a table. It is not shown without rows.
+    #[must_use]
+    pub const fn is_optional(&self) -> bool {
+        matches!(self, Self::Counters | Self::Others)
     }
 
     /// Whether its rows show the rate in beside the rate out.
@@ -140,8 +168,7 @@ impl Listing {
                 TableRow { view_index, key: view.key.clone(), position: view.id, label, qualifier }
             })
             .collect();
-        let by_position = self.subject() == "Computation";
-        let position = |row: &TableRow| if by_position { row.position } else { 0 };
+        let position = |row: &TableRow| if self.is_computations() { row.position } else { 0 };
         rows.sort_by(|a, b| (position(a), &a.label, &a.qualifier).cmp(&(position(b), &b.label, &b.qualifier)));
         rows
     }
@@ -160,6 +187,7 @@ impl Listing {
             },
             Self::Workers => key.kind == Kind::NodeIngressEgress,
             Self::Computations => key.kind == Kind::Computation,
+            Self::Counters => key.kind == Kind::Throughput,
             Self::Others => matches!(key.kind, Kind::Other(_)),
             Self::PipelineByWorker(name) => key.kind == Kind::StartToEndByWorker && has_pipeline(name),
             Self::ComputationsFor(_) => {
@@ -167,6 +195,7 @@ impl Listing {
                     && key.name.as_deref().is_some_and(|name| computations.binary_search(&name).is_ok())
             }
             Self::PipelinesOn(name) => key.kind == Kind::NodeIngressEgressByPipeline && has_worker(name),
+            Self::OperationsOn(name) => key.kind == Kind::StartToEndByWorker && has_worker(name),
             Self::ComputationsOn(name) => key.kind == Kind::ComputationByWorker && has_worker(name),
             Self::ComputationOnWorker(name) => key.kind == Kind::ComputationByWorker && key.name.as_ref() == Some(name),
             Self::ComputationsForOn(pipeline, worker) => {
@@ -178,14 +207,16 @@ impl Listing {
     /// The label and the qualifier of a row.
     fn label(&self, key: &ViewKey) -> (String, Option<String>) {
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
+        let pipeline = || key.pipeline.clone().filter(|name| !name.is_empty());
         match (self, &key.kind) {
             (Self::Pipelines, Kind::PipelineIngestion) => {
                 (text(&key.pipeline), Some("nothing completed yet".to_owned()))
             }
-            (Self::Pipelines | Self::PipelinesOn(_), _) => (text(&key.pipeline), None),
-            (Self::Workers | Self::PipelineByWorker(_), _) => (text(&key.worker), None),
-            (Self::ComputationOnWorker(_), _) => (text(&key.worker), key.pipeline.clone()),
-            (Self::ComputationsOn(_), _) => (text(&key.name), key.pipeline.clone()),
+            (Self::Pipelines | Self::PipelinesOn(_) | Self::OperationsOn(_), _) => (text(&key.pipeline), None),
+            // The total of an instance over its spans has a name.
+            (Self::Workers | Self::PipelineByWorker(_), _) => (text(&key.worker), key.name.clone()),
+            (Self::ComputationOnWorker(_), _) => (text(&key.worker), pipeline()),
+            (Self::ComputationsOn(_), _) => (text(&key.name), pipeline()),
             (Self::Others, Kind::Other(category)) => (text(&key.name), Some(category.clone())),
             _ => (text(&key.name), None),
         }
@@ -261,7 +292,8 @@ fn rank(statistics: &ViewStatistics, column: Column) -> Option<Rank> {
 mod tests {
     use super::*;
     use crate::statistics::view_statistics;
-    use crate::testing::{store_of, update};
+    use crate::testing::{service_of, store_of, update};
+    use crate::vocabulary::{SERVICE, WALLAROO};
 
     const P99: Column = Column::Percentile(2);
 
@@ -291,6 +323,63 @@ mod tests {
         check(&Listing::ComputationsOn(w.clone()), None, "", &["n"]);
         check(&Listing::ComputationsForOn(p, w), None, "", &["n"]);
         check(&Listing::ComputationOnWorker(n), None, "", &["a", "b"]);
+    }
+
+    #[test]
+    fn a_service_has_operations_instances_and_counters() {
+        let store = service_of(&[]);
+        let rows = |listing: &Listing| -> Vec<(String, Option<String>)> {
+            listing.rows(&store).into_iter().map(|row| (row.label, row.qualifier)).collect()
+        };
+        let labels = |listing: &Listing| rows(listing).into_iter().map(|(label, _)| label).collect::<Vec<_>>();
+        assert_eq!(labels(&Listing::Pipelines), ["GET /", "GET / spans"]);
+        let instance = |name: &str, qualifier: Option<&str>| (name.to_owned(), qualifier.map(ToOwned::to_owned));
+        assert_eq!(
+            rows(&Listing::Workers),
+            [instance("i-1", None), instance("i-1", Some("spans")), instance("i-2", None)]
+        );
+        assert_eq!(labels(&Listing::Counters), ["hits"]);
+        assert_eq!(labels(&Listing::OperationsOn("i-1".to_owned())), ["GET /", "GET / spans"]);
+        assert_eq!(rows(&Listing::ComputationsOn("i-1".to_owned())), [instance("render", None)]);
+        assert!(labels(&Listing::PipelinesOn("i-1".to_owned())).is_empty());
+    }
+
+    #[test]
+    fn tables_are_named_in_the_words_of_the_application() {
+        let name = || "x".to_owned();
+        let listings = [
+            Listing::Pipelines,
+            Listing::Workers,
+            Listing::Computations,
+            Listing::PipelineByWorker(name()),
+            Listing::OperationsOn(name()),
+            Listing::ComputationOnWorker(name()),
+        ];
+        let named =
+            |words: &'static Words| listings.each_ref().map(|listing| (listing.title(words), listing.subject(words)));
+        let expected = |texts: [(&str, &'static str); 6]| texts.map(|(title, subject)| (title.to_owned(), subject));
+        assert_eq!(
+            named(&WALLAROO),
+            expected([
+                ("Pipelines", "Pipeline"),
+                ("Workers", "Worker"),
+                ("Computations", "Computation"),
+                ("x by worker", "Worker"),
+                ("Pipelines on x", "Pipeline"),
+                ("x on worker", "Worker"),
+            ])
+        );
+        assert_eq!(
+            named(&SERVICE),
+            expected([
+                ("Operations", "Operation"),
+                ("Instances", "Instance"),
+                ("Internal and client operations", "Operation"),
+                ("x by instance", "Instance"),
+                ("Operations on x", "Operation"),
+                ("x by instance", "Instance"),
+            ])
+        );
     }
 
     #[test]

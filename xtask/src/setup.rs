@@ -11,6 +11,7 @@ mod kosoku;
 mod nats;
 mod nginx;
 mod peers;
+mod prometheus;
 mod rust;
 mod trunk;
 mod valgrind;
@@ -28,6 +29,7 @@ pub(crate) use kosoku::find_or_install as kosoku;
 pub(crate) use nats::find_or_install as nats;
 pub(crate) use nginx::find_or_install as nginx;
 pub(crate) use peers::install as peers;
+pub(crate) use prometheus::find_or_install as prometheus;
 pub(crate) use valgrind::find_or_install as valgrind;
 
 use crate::checkout::{Checkout, before_path};
@@ -49,6 +51,7 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     let nats = nats(here)?;
     let faketime = faketime(here)?;
     let nginx = nginx(here)?;
+    let prometheus = prometheus(here)?;
     println!("everything is installed:");
     println!("  trunk         {}", tools.trunk.display());
     println!("  wasm-bindgen  {}", tools.test_runner.with_file_name("wasm-bindgen").display());
@@ -57,6 +60,7 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     println!("  nats-server   {}", nats.display());
     println!("  libfaketime   {}", faketime.display());
     println!("  nginx         {}", nginx.display());
+    println!("  prometheus    {}", prometheus.display());
     Ok(())
 }
 

@@ -15,6 +15,9 @@ use crate::{
     slow_checks, ui,
 };
 
+/// All optional parts of joey-emit.
+const EMIT_FEATURES: [&str; 2] = ["--features", "joey-emit/metrics,joey-emit/tracing"];
+
 /// Runs the checks.
 pub(crate) fn test(here: &Checkout) -> Result<()> {
     let mut steps = Steps::default();
@@ -46,14 +49,14 @@ fn check(here: &Checkout, steps: &mut Steps) -> Result<()> {
     steps.run("lints", || {
         // joey-tools consists of two calls, which `setup` has compiled; checking it would check its 150 dependencies.
         let others = ["--workspace", "--exclude", "joey-ui", "--exclude", "joey-tools", "--all-targets"];
-        Ok(cmd!(sh, "cargo clippy {others...} -- -D warnings").run()?)
+        Ok(cmd!(sh, "cargo clippy {others...} {EMIT_FEATURES...} -- -D warnings").run()?)
     })?;
     steps.run("lints of the browser app", || {
         Ok(cmd!(sh, "cargo clippy -p joey-ui --target wasm32-unknown-unknown --all-targets -- -D warnings").run()?)
     })?;
     steps.run("unit tests", || unit_tests(here))?;
     steps.run("examples in the documentation", || {
-        Ok(cmd!(sh, "cargo test --doc -p joey-shared -p joey -p joey-ui").run()?)
+        Ok(cmd!(sh, "cargo test --doc -p joey-shared -p joey -p joey-ui -p joey-emit {EMIT_FEATURES...}").run()?)
     })?;
     steps.run("no standard library in shared", || {
         Ok(cmd!(sh, "cargo check -p joey-shared --target {BARE_TARGET}").run()?)
@@ -70,7 +73,7 @@ fn check(here: &Checkout, steps: &mut Steps) -> Result<()> {
 
 /// Unit and property tests that need no browser, including those of the browser app's pure modules.
 fn unit_tests(here: &Checkout) -> Result<()> {
-    run_tests(here, &["joey-shared", "joey", "joey-ui", "joey-bench", "xtask"], &[])
+    run_tests(here, &["joey-shared", "joey", "joey-emit", "joey-ui", "joey-bench", "xtask"], &[])
 }
 
 /// Runs the tests marked `#[wasm_bindgen_test]` in Chromium.
@@ -98,11 +101,17 @@ struct TestPrograms {
     nats: PathBuf,
     faketime: PathBuf,
     nginx: PathBuf,
+    prometheus: PathBuf,
 }
 
 impl TestPrograms {
     fn find_or_install(here: &Checkout) -> Result<Self> {
-        Ok(Self { nats: setup::nats(here)?, faketime: setup::faketime(here)?, nginx: setup::nginx(here)? })
+        Ok(Self {
+            nats: setup::nats(here)?,
+            faketime: setup::faketime(here)?,
+            nginx: setup::nginx(here)?,
+            prometheus: setup::prometheus(here)?,
+        })
     }
 }
 
@@ -122,6 +131,7 @@ fn end_to_end_tests(here: &Checkout, browser: &Browser, programs: &TestPrograms)
             ("NATS_SERVER", &programs.nats),
             ("FAKETIME_LIB", &programs.faketime),
             ("NGINX", &programs.nginx),
+            ("PROMETHEUS", &programs.prometheus),
         ],
     )
 }
@@ -131,13 +141,16 @@ fn run_tests(here: &Checkout, packages: &[&str], variables: &[(&str, &PathBuf)])
     let sh = &here.shell;
     let has_nextest = cmd!(sh, "cargo nextest --version").quiet().ignore_stdout().ignore_stderr().run().is_ok();
     let runner: &[&str] = if has_nextest { &["nextest", "run"] } else { &["test", "--lib", "--bins", "--tests"] };
+    let features: &[&str] = if packages.contains(&"joey-emit") { &EMIT_FEATURES } else { &[] };
     let packages = packages.iter().flat_map(|package| ["-p", package]);
-    Ok(cmd!(sh, "cargo {runner...} {packages...}").envs(variables.iter().copied()).run()?)
+    Ok(cmd!(sh, "cargo {runner...} {packages...} {features...}").envs(variables.iter().copied()).run()?)
 }
 
 fn documentation(here: &Checkout) -> Result<()> {
     let sh = &here.shell;
-    Ok(cmd!(sh, "cargo doc --no-deps -p joey-shared -p joey").env("RUSTDOCFLAGS", "-D warnings").run()?)
+    Ok(cmd!(sh, "cargo doc --no-deps -p joey-shared -p joey -p joey-emit {EMIT_FEATURES...}")
+        .env("RUSTDOCFLAGS", "-D warnings")
+        .run()?)
 }
 
 /// Capabilities for ChromeDriver: a headless browser that connects to nothing outside this machine.

@@ -32,11 +32,11 @@ pub(super) fn server_config(files: &TlsFiles) -> anyhow::Result<Arc<ServerConfig
     Ok(Arc::new(config))
 }
 
-/// The same configuration for gRPC, which uses HTTP/2.
+/// The same configuration for a port that also accepts HTTP/2, which gRPC uses.
 #[must_use]
-pub fn for_http2(config: &ServerConfig) -> Arc<ServerConfig> {
+pub fn with_http2(config: &ServerConfig) -> Arc<ServerConfig> {
     let mut config = config.clone();
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Arc::new(config)
 }
 

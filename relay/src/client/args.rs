@@ -1,9 +1,13 @@
-//! The arguments of `joey tap` and `joey stats`.
+//! The arguments of `joey tap`, `joey stats` and `joey pipe`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::Args;
 use joey_shared::address;
+use joey_shared::histogram::Unit;
+
+use super::pipe::{parse_ingest, parse_unit};
 
 /// The relay to connect to, and how.
 #[derive(Args)]
@@ -55,6 +59,55 @@ pub(crate) struct Stats {
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Pipe {
+    /// Name the application, and histograms that have no name of their own
+    pub(crate) name: String,
+    /// Send to this application instead [default: NAME]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) app: Option<String>,
+    /// Send as this worker [default: the name of this machine]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) worker: Option<String>,
+    /// Send to this relay's port for producers; repeatable for failover
+    #[arg(
+        long,
+        env = "JOEY_PIPE_RELAY",
+        default_value = "127.0.0.1:5001",
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        value_parser = parse_ingest
+    )]
+    pub(crate) relay: Vec<String>,
+    /// Assume this unit (ns, us, ms, s) [default: that of the header, or of the name of bpftrace's map]
+    #[arg(long, value_name = "UNIT", value_parser = parse_unit)]
+    pub(crate) unit: Option<Unit>,
+    /// Count only what was added since the previous print, for a program that does not clear its histograms
+    #[arg(long)]
+    pub(crate) cumulative: bool,
+    /// Fail if the relay is not reachable at the start, instead of waiting for it
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Send the token in this file [default: the token in JOEY_TOKEN, if any]
+    #[arg(long, env = "JOEY_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// Reads the token in `file`, or in the environment variable `JOEY_TOKEN`. `None` if it is empty.
+///
+/// # Errors
+/// Fails if the file cannot be read.
+pub(super) fn read_token(file: Option<&Path>) -> anyhow::Result<Option<String>> {
+    let token = match file {
+        Some(file) => {
+            let token = std::fs::read_to_string(file);
+            Some(token.with_context(|| format!("cannot read the token in {}", file.display()))?)
+        }
+        None => std::env::var("JOEY_TOKEN").ok(),
+    };
+    Ok(token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()))
 }
 
 /// Parses the address of a relay's WebSocket.

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use joey_shared::viewer::{Incoming, Viewer};
 use joey_shared::wire::{RELAYS_MAX, VERSION};
 use joey_shared::{address, backoff, close};
@@ -177,14 +176,7 @@ impl Connection {
     }
 
     fn read_token(&self) -> anyhow::Result<Option<String>> {
-        let token = match &self.token_file {
-            Some(file) => {
-                let token = std::fs::read_to_string(file);
-                Some(token.with_context(|| format!("cannot read the token in {}", file.display()))?)
-            }
-            None => std::env::var("JOEY_TOKEN").ok(),
-        };
-        Ok(token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()))
+        super::args::read_token(self.token_file.as_deref())
     }
 
     async fn connect(&mut self) -> anyhow::Result<()> {

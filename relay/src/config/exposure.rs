@@ -22,6 +22,13 @@ pub fn check_exposure(config: &Config) -> anyhow::Result<()> {
          --insecure-open",
         config.ingest
     );
+    if let Some(statsd) = config.statsd.udp {
+        anyhow::ensure!(
+            !is_open(statsd) || config.producers_allow.is_some(),
+            "--statsd {statsd} is not a loopback address, so any client that reaches it could send: set --producers-allow or \
+             --insecure-open"
+        );
+    }
     for (option, listen) in [("otlp-http", config.otlp_http), ("otlp-grpc", config.otlp_grpc)] {
         let Some(address) = listen.address() else { continue };
         anyhow::ensure!(
@@ -62,6 +69,9 @@ mod tests {
         assert!(open(here, "[::]:0", both).unwrap_err().contains("--producers-allow"));
         assert_eq!(open(here, all, |config| config.producers_allow = Some(vec!["10.0.0.0/8".to_owned()])), Ok(()));
         assert_eq!(open(all, all, |config| config.insecure_open = true), Ok(()));
+        assert_eq!(open(here, here, |config| config.statsd.udp = "127.0.0.1:8125".parse().ok()), Ok(()));
+        let statsd = |config: &mut Config| config.statsd.udp = "0.0.0.0:8125".parse().ok();
+        assert!(open(here, here, statsd).unwrap_err().contains("--statsd 0.0.0.0:8125"));
     }
 
     #[test]

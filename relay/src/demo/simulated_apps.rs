@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use fastrand::Rng;
-use joey_shared::histogram::Histogram;
+use joey_shared::histogram::{Grid, Histogram};
 use joey_shared::series::{COMPUTATION, NODE_INGRESS_EGRESS, PIPELINE_INGESTION, Provenance, START_TO_END};
 
 use super::emitter;
@@ -192,7 +192,12 @@ impl Worker {
                 let (throughput, slowdown) = step.fault.at(period);
                 for _ in 0..step.actors {
                     let share = events * throughput / step.actors as f64;
-                    push(COMPUTATION, step.name, step.id, &sample(&step.modes, share, slowdown * load, &mut rng));
+                    push(
+                        COMPUTATION,
+                        step.name,
+                        step.id,
+                        &sample(Grid::WALLAROO, &step.modes, share, slowdown * load, &mut rng),
+                    );
                 }
                 done *= throughput;
                 path.extend(
@@ -204,9 +209,14 @@ impl Worker {
             // End to end, the slow modes of each step contribute once.
             let share: f64 = path.iter().map(|mode| mode.share).sum();
             path.iter_mut().for_each(|mode| mode.share /= share);
-            push(NODE_INGRESS_EGRESS, self.name, 0, &sample(&path, done, load, &mut rng));
+            push(NODE_INGRESS_EGRESS, self.name, 0, &sample(Grid::WALLAROO, &path, done, load, &mut rng));
             path.iter_mut().for_each(|mode| mode.median_ns = mode.median_ns * 1.6 + 40.0 * US);
-            push(START_TO_END, pipeline.name, 0, &sample(&path, done * pipeline.fan_out, load, &mut rng));
+            push(
+                START_TO_END,
+                pipeline.name,
+                0,
+                &sample(Grid::WALLAROO, &path, done * pipeline.fan_out, load, &mut rng),
+            );
         }
         frames
     }

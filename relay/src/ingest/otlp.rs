@@ -31,6 +31,8 @@ use std::sync::Arc;
 use lru::LruCache;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::metrics::v1::ResourceMetrics;
+use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
 use prost::Message;
 
 use self::batch::Batch;
@@ -61,8 +63,8 @@ pub struct Receiver {
 struct State {
     streams: Streams,
     namer: Namer,
-    /// The newest requests, to recognize those that an exporter sends again because it missed the answer.
-    requests: LruCache<Key, ()>,
+    /// The newest requests and their outcomes. An exporter that missed an answer sends its request again.
+    requests: LruCache<Key, Outcome>,
     /// Two independent hash functions. No producer can predict them, so none can make two streams look like one.
     hashers: [RandomState; 2],
 }
@@ -70,13 +72,6 @@ struct State {
 impl State {
     fn key(&self, parts: &impl Hash) -> Key {
         self.hashers.each_ref().map(|hasher| hasher.hash_one(parts))
-    }
-
-    /// Whether the same request was received before. Its spans or data points have times, so no two are equal by
-    /// chance.
-    fn is_repeated(&mut self, request: &impl Message) -> bool {
-        let key = self.key(&request.encode_to_vec());
-        self.requests.put(key, ()).is_some()
     }
 }
 
@@ -100,56 +95,76 @@ impl Receiver {
 
     /// Publishes the histograms and counters of a request that the relay read at `now_ns`.
     pub fn metrics(&self, request: ExportMetricsServiceRequest, now_ns: u64) -> Outcome {
-        let mut refusals = Refusals::new("data points");
-        if self.state.lock().is_repeated(&request) {
-            let scopes = request.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
-            let points = scopes.flat_map(|scope| &scope.metrics).map(metrics::count).sum();
-            refusals.refuse(RejectReason::OtlpDuplicate, "", points);
-            return refusals.finish(self.hub.counters());
-        }
-        for metrics in request.resource_metrics {
-            let resource = metrics.resource.unwrap_or_default();
-            let origin = Origin::of(&resource.attributes);
-            let mut batch = Batch::default();
-            let mut state = self.state.lock();
-            let resource_key = metrics::attributes_key(&state, &resource.attributes);
-            for scope_metrics in &metrics.scope_metrics {
-                metrics::Converter {
-                    state: &mut state,
-                    batch: &mut batch,
-                    refusals: &mut refusals,
-                    app: &origin.app,
-                    resource_key,
-                    now_ns,
-                }
-                .convert(scope_metrics);
+        let scopes = request.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
+        let count = scopes.flat_map(|scope| &scope.metrics).map(metrics::count).sum();
+        self.once(&request, Refusals::new("data points"), count, |refusals| {
+            for metrics in &request.resource_metrics {
+                self.resource_metrics(metrics, now_ns, refusals);
             }
-            drop(state);
-            self.publish(&origin, batch, now_ns, &mut refusals);
+        })
+    }
+
+    fn resource_metrics(&self, metrics: &ResourceMetrics, now_ns: u64, refusals: &mut Refusals) {
+        let attributes = metrics.resource.as_ref().map_or(&[][..], |resource| &resource.attributes);
+        let origin = Origin::of(attributes);
+        let mut batch = Batch::default();
+        let mut state = self.state.lock();
+        let resource_key = metrics::attributes_key(&state, attributes);
+        for scope_metrics in &metrics.scope_metrics {
+            let (state, batch, app) = (&mut *state, &mut batch, origin.app.as_str());
+            metrics::Converter { state, batch, refusals, app, resource_key, now_ns }.convert(scope_metrics);
         }
-        refusals.finish(self.hub.counters())
+        drop(state);
+        self.publish(&origin, batch, now_ns, refusals);
     }
 
     /// Publishes the durations of the spans of a request that the relay read at `now_ns`.
     pub fn traces(&self, request: ExportTraceServiceRequest, now_ns: u64) -> Outcome {
-        let mut refusals = Refusals::new("spans");
-        if self.state.lock().is_repeated(&request) {
-            let scopes = request.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
-            let spans = scopes.map(|scope| scope.spans.len() as u64).sum();
-            refusals.refuse(RejectReason::OtlpDuplicate, "", spans);
-            return refusals.finish(self.hub.counters());
-        }
-        for spans in request.resource_spans {
-            let origin = Origin::of(&spans.resource.unwrap_or_default().attributes);
-            let mut batch = Batch::default();
-            let mut state = self.state.lock();
-            for span in spans.scope_spans.iter().flat_map(|scope| &scope.spans) {
-                traces::add(&mut state.namer, &mut batch, &mut refusals, &origin.app, span, now_ns);
+        let scopes = request.resource_spans.iter().flat_map(|resource| &resource.scope_spans);
+        let count = scopes.map(|scope| scope.spans.len() as u64).sum();
+        self.once(&request, Refusals::new("spans"), count, |refusals| {
+            for spans in &request.resource_spans {
+                self.resource_spans(spans, now_ns, refusals);
             }
-            drop(state);
-            self.publish(&origin, batch, now_ns, &mut refusals);
+        })
+    }
+
+    fn resource_spans(&self, spans: &ResourceSpans, now_ns: u64, refusals: &mut Refusals) {
+        let origin = Origin::of(spans.resource.as_ref().map_or(&[], |resource| &resource.attributes));
+        let mut batch = Batch::default();
+        let mut state = self.state.lock();
+        for span in spans.scope_spans.iter().flat_map(|scope| &scope.spans) {
+            traces::add(&mut state.namer, &mut batch, refusals, &origin.app, span, now_ns);
         }
-        refusals.finish(self.hub.counters())
+        drop(state);
+        self.publish(&origin, batch, now_ns, refusals);
+    }
+
+    /// Calls `convert` unless the same request was received before. Then the answer is the same too, and all `count`
+    /// data points or spans are duplicates. They have times, so no two requests are equal by chance.
+    fn once(
+        &self,
+        request: &impl Message,
+        mut refusals: Refusals,
+        count: u64,
+        convert: impl FnOnce(&mut Refusals),
+    ) -> Outcome {
+        let bytes = request.encode_to_vec();
+        let mut state = self.state.lock();
+        let key = state.key(&bytes);
+        if let Some(outcome) = state.requests.get(&key).cloned() {
+            self.hub.counters().reject_many(RejectReason::OtlpDuplicate, count);
+            return outcome;
+        }
+        state.requests.put(key, Outcome::default());
+        drop(state);
+        convert(&mut refusals);
+        let outcome = refusals.finish(self.hub.counters());
+        if !outcome.message.is_empty() {
+            tracing::debug!(rejected = outcome.rejected, outcome.message, "OTLP data refused");
+            self.state.lock().requests.put(key, outcome.clone());
+        }
+        outcome
     }
 
     fn publish(&self, origin: &Origin, batch: Batch, now_ns: u64, refusals: &mut Refusals) {

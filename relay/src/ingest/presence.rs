@@ -127,6 +127,16 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_joins_again_when_its_application_was_forgotten() {
+        let hub = Arc::new(Hub::new(Config::default(), 7));
+        let presence = Presence::new(hub.clone());
+        presence.seen(&hub.app("app").unwrap(), "w", S, S);
+        let other = Arc::new(Hub::new(Config::default(), 8)).app("app").unwrap();
+        presence.seen(&other, "w", S, 2 * S);
+        assert!(presence.workers.lock().values().all(|present| Arc::ptr_eq(&present.app, &other)));
+    }
+
+    #[test]
     fn the_number_of_workers_is_limited() {
         let hub = Arc::new(Hub::new(Config::default(), 7));
         let presence = Presence::new(hub.clone());

@@ -160,7 +160,11 @@ fn occupied(bins: &[[u8; 8]]) -> Range<usize> {
     first..last + 1
 }
 
-fn check_times(period_ns: u64, end_ns: u64) -> Result<(), RejectReason> {
+/// Checks the period of a histogram.
+///
+/// # Errors
+/// Fails with [`RejectReason::BadPeriod`] or [`RejectReason::BadTime`].
+pub(super) fn check_times(period_ns: u64, end_ns: u64) -> Result<(), RejectReason> {
     if !PERIOD_NS.contains(&period_ns) {
         return Err(RejectReason::BadPeriod);
     }

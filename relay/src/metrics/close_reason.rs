@@ -22,6 +22,12 @@ pub enum CloseReason {
     OtlpAddressLimit,
     /// No file descriptor is left for an OTLP connection.
     OtlpFdLimit,
+    /// The producer speaks another version of Joey's protocol.
+    UnsupportedVersion,
+    /// The producer's token does not allow its application.
+    ForbiddenApp,
+    /// The producer did not read its replies in time.
+    AckTimeout,
     /// A rejected frame makes the rest of a producer's connection unreadable.
     Frame(RejectReason),
     /// The limit on HTTP connections is reached.
@@ -42,7 +48,7 @@ pub enum CloseReason {
     NoRandomness,
     /// The limit on viewers is reached.
     ViewerLimit,
-    /// The viewer's token is invalid.
+    /// The token of a viewer or a producer is invalid.
     InvalidToken,
     /// The viewer sent no token in time.
     NoToken,
@@ -75,6 +81,9 @@ impl CloseReason {
             Self::OtlpLimit => "otlp_limit",
             Self::OtlpAddressLimit => "otlp_address_limit",
             Self::OtlpFdLimit => "otlp_fd_limit",
+            Self::UnsupportedVersion => "unsupported_version",
+            Self::ForbiddenApp => "forbidden_app",
+            Self::AckTimeout => "ack_timeout",
             Self::Frame(reason) => reason.as_str(),
             Self::ConnectionLimit => "connection_limit",
             Self::ConnectionAddressLimit => "connection_address_limit",

@@ -53,6 +53,20 @@ pub enum RejectReason {
     OtlpOutOfOrder,
     /// A cumulative OTLP data point of a stream that too many processes send.
     OtlpOverlap,
+    /// A message of Joey's own protocol, or a histogram in it, cannot be decoded.
+    BadMessage,
+    /// The series of a histogram was not announced on this connection.
+    UnknownSeries,
+    /// A line of StatsD has no name, value or type.
+    StatsdBadLine,
+    /// A value or sample rate of StatsD is not a number in the allowed range.
+    StatsdBadValue,
+    /// A metric of StatsD has a type that carries neither durations nor counts of events, such as a gauge.
+    StatsdUnsupported,
+    /// An event or service check of DogStatsD.
+    StatsdEvent,
+    /// A packet came from a network that producers may not use.
+    ForbiddenNetwork,
 }
 
 impl RejectReason {
@@ -84,6 +98,13 @@ impl RejectReason {
             Self::OtlpDuplicate => "otlp_duplicate",
             Self::OtlpOutOfOrder => "otlp_out_of_order",
             Self::OtlpOverlap => "otlp_overlap",
+            Self::BadMessage => "bad_message",
+            Self::UnknownSeries => "unknown_series",
+            Self::StatsdBadLine => "statsd_bad_line",
+            Self::StatsdBadValue => "statsd_bad_value",
+            Self::StatsdUnsupported => "statsd_unsupported",
+            Self::StatsdEvent => "statsd_event",
+            Self::ForbiddenNetwork => "forbidden_network",
         }
     }
 }

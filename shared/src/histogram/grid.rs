@@ -126,6 +126,7 @@ impl Grid {
     /// assert_eq!([0, 1, 1_000_000].map(|ns| Grid::FINEST.bin_of(ns)), [0, 1, 160]);
     /// ```
     #[must_use]
+    #[inline]
     pub fn bin_of(self, ns: u64) -> usize {
         match self.unit {
             Unit::Nanoseconds if self.scale == 0 => (u64::BITS - ns.leading_zeros()) as usize,

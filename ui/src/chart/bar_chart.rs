@@ -9,6 +9,7 @@
 use joey_shared::format;
 use joey_shared::histogram::{Grid, Histogram};
 
+use super::latency_axis::finest_grid;
 use super::{Anchor, Ink, Rect, Shape, Size};
 
 /// How bins are grouped into bars.
@@ -44,16 +45,13 @@ impl BinSet {
     /// The grid of the bars.
     fn grid(self, histogram: &Histogram) -> Grid {
         let (grid, (first, counts)) = (histogram.grid(), histogram.span());
-        let bars = |folded: &Grid| {
+        let bars = |folded: Grid| {
             let last = first + counts.len().saturating_sub(1);
             grid.folded_bin(last, folded.scale()) - grid.folded_bin(first, folded.scale()) + 1
         };
-        let is_readable = |folded: &Grid| bars(folded) <= BARS_MAX;
         match self {
             Self::Default | Self::Demo => grid.folded(0),
-            Self::All => {
-                (0..=grid.scale()).rev().map(|scale| grid.folded(scale)).find(is_readable).unwrap_or(grid.folded(0))
-            }
+            Self::All => finest_grid(grid, |folded| bars(folded) <= BARS_MAX),
         }
     }
 

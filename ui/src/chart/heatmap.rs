@@ -7,7 +7,7 @@
 use joey_shared::format;
 use joey_shared::histogram::{Grid, Histogram, Quantile};
 
-use super::latency_axis::{LatencyRange, visible_range};
+use super::latency_axis::{LatencyRange, finest_grid, visible_range};
 use super::scale::{Scale, duration_ticks};
 use super::timeline_data::{Column, Layout, Timeline};
 use super::{Anchor, Ink, Rect, Shape, text_width};
@@ -54,8 +54,7 @@ pub(super) fn draw(list: &mut Vec<Shape>, chart: &Timeline, layout: &Layout, tim
 /// The finest grid, up to `grid`, whose bins are high enough to be seen.
 fn row_grid(grid: Grid, scale: &Scale) -> Grid {
     let octave = scale.at(0.0) - scale.at(1.0);
-    let is_high_enough = |folded: &Grid| octave / f64::from(1_u32 << folded.scale()) >= ROW_HEIGHT_MIN;
-    (0..=grid.scale()).rev().map(|scale| grid.folded(scale)).find(is_high_enough).unwrap_or(grid.folded(0))
+    finest_grid(grid, |folded| octave / f64::from(1_u32 << folded.scale()) >= ROW_HEIGHT_MIN)
 }
 
 /// The upper and lower edge of a row, in whole pixels and at least one pixel apart.
@@ -76,13 +75,16 @@ fn cells(list: &mut Vec<Shape>, chart: &Timeline, grid: Grid, scale: &Scale, tim
         }
     }
     let most = counts.iter().map(|&(.., count)| count).max().unwrap_or(0);
+    let gap_from = if grid.scale() == 0 { 6.0 } else { 9.0 };
+    // There are many more cells than rows.
+    let rows: Vec<(f64, f64)> = (0..grid.bins()).map(|bin| row_edges(grid, bin, scale)).collect();
     let mut by_level: Vec<Vec<Rect>> = vec![Vec::new(); 256];
     for (column, bin, count) in counts {
         let start = column.second.saturating_sub(column.width).max(chart.from.saturating_sub(1));
         let (x0, x1) = (time.at(start as f64).round(), time.at(column.second as f64).round());
-        let (top, bottom) = row_edges(grid, bin, scale);
-        // A gap of a pixel separates adjacent bins if there is room.
-        let gap = if bottom - top >= 6.0 { 1.0 } else { 0.0 };
+        let (top, bottom) = rows[bin];
+        // A gap of a pixel separates adjacent bins if there is room. Between thin rows it would be a pattern of its own.
+        let gap = if bottom - top >= gap_from { 1.0 } else { 0.0 };
         by_level[usize::from(level(count, most))].push(Rect::between(x0, bottom, x1.max(x0 + 1.0), top + gap));
     }
     for (step, rects) in (0..=255).zip(by_level) {

@@ -77,6 +77,13 @@ pub fn visible_range(total: &Histogram) -> LatencyRange {
     LatencyRange::of_bins(grid, low, high)
 }
 
+/// The finest grid, up to `grid`, for which `has_room` is true; otherwise that of scale 0.
+#[must_use]
+pub fn finest_grid(grid: Grid, has_room: impl Fn(Grid) -> bool) -> Grid {
+    let folded = (1..=grid.scale()).rev().map(|scale| grid.folded(scale));
+    folded.into_iter().find(|&folded| has_room(folded)).unwrap_or_else(|| grid.folded(0))
+}
+
 /// The logarithm of a duration in ns; -1 for zero.
 #[must_use]
 pub fn log2(ns: u128) -> f64 {

@@ -13,7 +13,7 @@ use crate::statistics::{PERCENTILES, ViewStatistics};
 
 /// A number and its unit.
 #[component]
-fn NumberWithUnit(quantity: Quantity) -> impl IntoView {
+pub(super) fn NumberWithUnit(quantity: Quantity) -> impl IntoView {
     view! {
         <span class="n" use:text_content=quantity.number></span>
         <span class="u" use:text_content=quantity.unit.to_owned()></span>

@@ -1,4 +1,4 @@
-//! The dashboard of an application: its key figures, then its pipelines, workers and computations.
+//! The dashboard of an application: its key figures, then its pipelines, workers, computations and counters.
 
 use leptos::ev::{Event, KeyboardEvent};
 use leptos::prelude::*;
@@ -27,7 +27,8 @@ pub(super) fn DashboardPage(app: String) -> impl IntoView {
                 <ViewTable app listing=Listing::Pipelines/>
                 <ViewTable app listing=Listing::Workers/>
                 <ViewTable app listing=Listing::Computations/>
-                <ViewTable app listing=Listing::Others hide_if_empty=true/>
+                <ViewTable app listing=Listing::Counters/>
+                <ViewTable app listing=Listing::Others/>
             </div>
         </AppPage>
     }

@@ -1,20 +1,24 @@
 //! The page of one view: its measurements, its charts, and tables that lead to related views.
 
+use std::iter::once;
+
 use joey_shared::format;
 use joey_shared::view::{Kind, ViewKey};
 use joey_shared::window::Throughput;
 use leptos::prelude::*;
 
-use super::cells::{InOutRate, LatencyRange, PercentileValue, ThroughputColumn, throughput_columns};
+use super::caveats::Caveats;
+use super::cells::{InOutRate, LatencyRange, NumberWithUnit, PercentileValue, ThroughputColumn, throughput_columns};
 use super::detail_charts::{DistributionCharts, TimelineChart};
-use super::format::view_summary;
+use super::format::{mean, mean_digits, view_summary};
 use super::live_text::text_content;
 use super::name::display_name;
 use super::notices::{AppPage, is_stale};
-use super::{AppName, ViewTable, page_address, use_ui};
+use super::{AppName, ViewTable, page_address, use_ui, use_words};
 use crate::route::Page;
 use crate::statistics::{self, PERCENTILES, ViewStatistics};
 use crate::table_rows::Listing;
+use crate::vocabulary::{Words, view_caveats};
 
 /// The page of view `key` of `app`.
 #[component]
@@ -31,10 +35,16 @@ pub(super) fn DetailPage(app: String, key: ViewKey) -> impl IntoView {
             >
                 <Heading app key=key.clone()/>
                 <Measurements app key=key.clone()/>
-                {related_listings(&key).into_iter().map(|listing| view! { <ViewTable app listing/> }).collect_view()}
+                <RelatedTables app key=key.clone()/>
             </div>
         </AppPage>
     }
+}
+
+#[component]
+fn RelatedTables(app: AppName, key: ViewKey) -> impl IntoView {
+    let listings = related_listings(&key, use_words());
+    listings.into_iter().map(|listing| view! { <ViewTable app listing/> }).collect_view()
 }
 
 /// A part of the heading.
@@ -43,6 +53,8 @@ enum HeadingPart<'a> {
     /// A name that links to a view.
     Link(&'a str, ViewKey),
     Word(&'static str),
+    /// What distinguishes the view from others of the same name.
+    Aside(&'a str),
 }
 
 /// `Decode on initializer`: each name links to its total.
@@ -51,31 +63,51 @@ fn Heading(app: AppName, key: ViewKey) -> impl IntoView {
     let text = |field: &'_ Option<String>| field.clone().unwrap_or_default();
     let (pipeline, worker, name) = (text(&key.pipeline), text(&key.worker), text(&key.name));
     let (pipeline, worker, name) = (pipeline.as_str(), worker.as_str(), name.as_str());
+    let words = use_words();
     let pipeline_link = || HeadingPart::Link(pipeline, ViewKey::pipeline(pipeline));
     let worker_link = || HeadingPart::Link(worker, ViewKey::worker(worker));
     let on = HeadingPart::Word("on");
+    let Words { pipeline: pipeline_word, worker: worker_word, computation: computation_word, .. } = words;
+    let Words { worker_in_text, pipeline_in_text, .. } = words;
     let (kind, parts) = match &key.kind {
-        Kind::StartToEnd => ("Pipeline", vec![HeadingPart::Name(pipeline)]),
-        Kind::NodeIngressEgress => ("Worker", vec![HeadingPart::Name(worker)]),
-        Kind::Computation => ("Computation", vec![HeadingPart::Name(name)]),
-        Kind::StartToEndByWorker => ("Pipeline by worker", vec![pipeline_link(), on, worker_link()]),
-        Kind::NodeIngressEgressByPipeline => ("Worker by pipeline", vec![pipeline_link(), on, worker_link()]),
-        Kind::ComputationByWorker => (
-            "Computation by worker",
-            vec![
-                HeadingPart::Link(name, ViewKey::computation(name)),
-                on,
-                worker_link(),
-                HeadingPart::Word("in"),
-                pipeline_link(),
-            ],
-        ),
-        Kind::PipelineIngestion => {
-            ("Ingestion, counts only", vec![HeadingPart::Name(name), HeadingPart::Word("of"), pipeline_link()])
+        Kind::StartToEnd => ((*pipeline_word).to_owned(), vec![HeadingPart::Name(pipeline)]),
+        Kind::NodeIngressEgress => {
+            // The total of an instance over its spans has a name.
+            let name = key.name.iter().map(|_| HeadingPart::Aside(name));
+            ((*worker_word).to_owned(), once(HeadingPart::Name(worker)).chain(name).collect())
         }
-        Kind::Throughput => ("Counter", vec![HeadingPart::Name(name)]),
-        Kind::Other(category) => (category.as_str(), vec![HeadingPart::Name(name)]),
+        Kind::Computation => ((*computation_word).to_owned(), vec![HeadingPart::Name(name)]),
+        Kind::StartToEndByWorker => {
+            (format!("{pipeline_word} by {worker_in_text}"), vec![pipeline_link(), on, worker_link()])
+        }
+        Kind::NodeIngressEgressByPipeline => {
+            (format!("{worker_word} by {pipeline_in_text}"), vec![pipeline_link(), on, worker_link()])
+        }
+        Kind::ComputationByWorker => {
+            let mut parts = vec![HeadingPart::Link(name, ViewKey::computation(name)), on, worker_link()];
+            if !words.is_service {
+                parts.extend([HeadingPart::Word("in"), pipeline_link()]);
+            } else if !pipeline.is_empty() {
+                // The instrumentation scope, which has no view.
+                parts.extend([HeadingPart::Word("in"), HeadingPart::Name(pipeline)]);
+            }
+            (format!("{computation_word} by {worker_in_text}"), parts)
+        }
+        Kind::PipelineIngestion => {
+            let parts = vec![HeadingPart::Name(name), HeadingPart::Word("of"), pipeline_link()];
+            ("Ingestion, counts only".to_owned(), parts)
+        }
+        Kind::Throughput => ("Counter".to_owned(), vec![HeadingPart::Name(name)]),
+        Kind::Other(category) => (category.clone(), vec![HeadingPart::Name(name)]),
     };
+    let ui = use_ui();
+    let wanted = key.clone();
+    let caveats = Memo::new(move |_| {
+        let model = ui.read_model();
+        let store = model.app(&app.read_value())?;
+        Some(view_caveats(store.views()[store.find(&wanted)?].provenance))
+    });
+    let caveats = Signal::derive(move || caveats.get().unwrap_or_default());
     let part = |part| match part {
         HeadingPart::Name(name) => {
             let name = display_name(name);
@@ -85,22 +117,28 @@ fn Heading(app: AppName, key: ViewKey) -> impl IntoView {
             let (name, href) = (display_name(name), page_address(Page::Detail(app.get_value(), key)));
             view! { <a class="part" dir="auto" translate="no" title=name href=href>{name.clone()}</a> }.into_any()
         }
+        HeadingPart::Aside(name) => {
+            view! { <span class="on" dir="auto" translate="no">{name.to_owned()}</span> }.into_any()
+        }
         HeadingPart::Word(word) => view! { <span class="on">{word}</span> }.into_any(),
     };
     view! {
         <header class="head">
-            <p class="kind" dir="auto">{kind.to_owned()}</p>
+            <p class="kind" dir="auto">{kind} <Caveats caveats/></p>
             <h1>{parts.into_iter().map(part).collect_view()}</h1>
         </header>
     }
 }
 
-/// The tables of related views; the same as in the original Metrics UI.
-fn related_listings(key: &ViewKey) -> Vec<Listing> {
+/// The tables of related views; for Wallaroo the same as in the original Metrics UI.
+fn related_listings(key: &ViewKey, words: &Words) -> Vec<Listing> {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     let (pipeline, worker, name) = (text(&key.pipeline), text(&key.worker), text(&key.name));
     match key.kind {
         Kind::StartToEnd => vec![Listing::PipelineByWorker(pipeline.clone()), Listing::ComputationsFor(pipeline)],
+        Kind::NodeIngressEgress if words.is_service => {
+            vec![Listing::OperationsOn(worker.clone()), Listing::ComputationsOn(worker)]
+        }
         Kind::NodeIngressEgress => vec![Listing::PipelinesOn(worker.clone()), Listing::ComputationsOn(worker)],
         Kind::Computation => vec![Listing::ComputationOnWorker(name)],
         Kind::StartToEndByWorker | Kind::NodeIngressEgressByPipeline => {
@@ -143,7 +181,7 @@ struct DetailStatistics {
 fn Figures(app: AppName, view_index: usize, key: ViewKey) -> impl IntoView {
     let ui = use_ui();
     let has_latency = key.kind.has_latency();
-    let shows_ingestion = key.kind == Kind::StartToEnd;
+    let shows_ingestion = key.kind == Kind::StartToEnd && !use_words().is_service;
     let statistics = Memo::new(move |_| {
         let (mut model, app) = (ui.read_model(), app.read_value());
         let view = model.view_statistics(&app, view_index)?;
@@ -158,6 +196,7 @@ fn Figures(app: AppName, view_index: usize, key: ViewKey) -> impl IntoView {
                 let stalled_since = view.stalled_since_ns.map(|since_ns| ui.utc_offset(since_ns).time(since_ns));
                 view! {
                     {has_latency.then(|| percentile_figures(&view))}
+                    {view.histogram.mean_ns().filter(|_| has_latency).map(|mean_ns| view! { <MeanFigure mean_ns/> })}
                     <ThroughputFigures throughput_out=view.throughput throughput_in=ingestion shows_ingestion/>
                     <EventsFigure statistics=view stalled_since/>
                 }
@@ -191,6 +230,21 @@ fn percentile_figures(statistics: &ViewStatistics) -> impl IntoView + use<> {
         }
     });
     figures.collect_view()
+}
+
+/// The arithmetic mean. Only some sources report the sum that it needs.
+#[component]
+fn MeanFigure(mean_ns: f64) -> impl IntoView {
+    let tooltip =
+        format!("{} ns: the sum that the source reports, divided by the number of events", mean_digits(mean_ns));
+    view! {
+        <div class="figure mean">
+            <dt>"mean"</dt>
+            <dd data-col="mean" data-value=mean_ns.to_string() title=tooltip>
+                <NumberWithUnit quantity=mean(mean_ns)/>
+            </dd>
+        </div>
+    }
 }
 
 #[component]

@@ -13,13 +13,14 @@ use super::chart_table::{ChartTable, PlainTable};
 use super::format::{exact_range, range_text, view_summary};
 use super::live_text::{LiveText, text_content};
 use super::readout::{ReadoutValue, readout};
-use super::{AppName, UiState, use_ui};
+use super::{AppName, UiState, use_ui, use_words};
 use crate::chart::bar_chart::{self, BinSet};
 use crate::chart::timeline::Timeline;
 use crate::chart::{Size, percentile_curve};
 use crate::chart_data;
 use crate::statistics::PERCENTILES;
 use crate::time_format::UtcOffsets;
+use crate::vocabulary::Words;
 
 /// The timeline of a view. `hover` is the second under the crosshair.
 fn timeline(ui: UiState, app: AppName, view_index: usize, hover: Option<u64>) -> Option<Timeline> {
@@ -39,7 +40,7 @@ fn summary(ui: UiState, app: AppName, view_index: usize) -> String {
 /// Latency and throughput over time, with a crosshair and a readout.
 #[component]
 pub(super) fn TimelineChart(app: AppName, view_index: usize, kind: Kind) -> impl IntoView {
-    let ui = use_ui();
+    let (ui, words) = (use_ui(), use_words());
     let hover = RwSignal::new(None);
     let id = ui.frame_loop.new_chart_id();
     let set_hover = move |second: Option<u64>| {
@@ -89,7 +90,7 @@ pub(super) fn TimelineChart(app: AppName, view_index: usize, kind: Kind) -> impl
                 on:pointerleave=move |_| set_hover(None)
                 on:keydown=on_keydown
             />
-            <ChartTable table=move || timeline_table(ui, app, view_index)/>
+            <ChartTable table=move || timeline_table(ui, words, app, view_index)/>
         </section>
     }
 }
@@ -97,11 +98,11 @@ pub(super) fn TimelineChart(app: AppName, view_index: usize, kind: Kind) -> impl
 /// The values under the crosshair.
 #[component]
 fn Readout(app: AppName, view_index: usize, hover: RwSignal<Option<u64>>, shows_ingestion: bool) -> impl IntoView {
-    let ui = use_ui();
+    let (ui, words) = (use_ui(), use_words());
     let values = Memo::new(move |_| {
         ui.frame_loop.tick.track();
         let chart = timeline(ui, app, view_index, hover.get());
-        chart.map(|chart| readout(&chart, chart.hover)).unwrap_or_default()
+        chart.map(|chart| readout(&chart, chart.hover, words)).unwrap_or_default()
     });
     let value = move |ReadoutValue { name, text }| {
         let class = match name {
@@ -184,12 +185,12 @@ fn BarChart(app: AppName, view_index: usize) -> impl IntoView {
     }
 }
 
-fn timeline_table(ui: UiState, app: AppName, view_index: usize) -> Option<PlainTable> {
+fn timeline_table(ui: UiState, words: &Words, app: AppName, view_index: usize) -> Option<PlainTable> {
     let chart = timeline(ui, app, view_index, None)?;
     let seconds = (chart.from.max(chart.first?)..=chart.to).rev();
     let heads =
-        readout(&chart, None).into_iter().map(|value| if value.name.is_empty() { "second" } else { value.name });
-    let row = |second| readout(&chart, Some(second)).into_iter().map(|value| value.text).collect();
+        readout(&chart, None, words).into_iter().map(|value| if value.name.is_empty() { "second" } else { value.name });
+    let row = |second| readout(&chart, Some(second), words).into_iter().map(|value| value.text).collect();
     Some(PlainTable { heads: heads.collect(), rows: seconds.map(row).collect() })
 }
 

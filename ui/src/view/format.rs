@@ -1,6 +1,6 @@
 //! Measurements as text: for tooltips, text alternatives and plain tables.
 
-use joey_shared::format;
+use joey_shared::format::{self, Quantity};
 use joey_shared::histogram::QuantileRange;
 
 use crate::statistics::{PERCENTILES, Percentile, ViewStatistics};
@@ -18,9 +18,14 @@ pub(super) fn exact_range(QuantileRange { low, high }: QuantileRange) -> String 
     format!("{} to {} ns", format::count(low.into()), format::count(high))
 }
 
-/// A mean in ns: `8.12 ms`.
-pub(super) fn mean_text(mean_ns: f64) -> String {
-    format::duration(mean_ns.round() as u128).to_string()
+/// A mean in ns as a duration: `8.12 ms`.
+pub(super) fn mean(mean_ns: f64) -> Quantity {
+    format::duration(mean_ns.round() as u128)
+}
+
+/// A mean in ns with all its digits: `8 120 345.5`.
+pub(super) fn mean_digits(mean_ns: f64) -> String {
+    format::exact_rate(mean_ns)
 }
 
 /// A rate with all its digits; empty for `None`.
@@ -55,6 +60,9 @@ pub(super) fn view_summary(statistics: &ViewStatistics) -> String {
         if range.is_some() {
             summary.push_str(&format!(", {} {}", percentile.label, range_text(range)));
         }
+    }
+    if let Some(mean_ns) = statistics.histogram.mean_ns().filter(|_| statistics.quantiles[0].is_some()) {
+        summary.push_str(&format!(", mean {}", mean(mean_ns)));
     }
     if let Some(rate) = statistics.recent_rate {
         summary.push_str(&format!(", {} per second lately", format::rate(rate)));

@@ -6,6 +6,7 @@ use joey_shared::store::AppStore;
 use joey_shared::wire::{AppEntry, WorkerEntry};
 use leptos::prelude::*;
 
+use super::caveats::Caveats;
 use super::cells::{InOutRate, LatencyRange};
 use super::format::{exact_range, exact_rates};
 use super::live_text::{LiveText, text_content};
@@ -17,7 +18,8 @@ use super::{UiState, page_address, use_ui};
 use crate::browser;
 use crate::route::Page;
 use crate::settings::host_name;
-use crate::statistics::{AppStatistics, WorstView};
+use crate::statistics::AppStatistics;
+use crate::vocabulary::{Words, caveats, source_names};
 
 /// What the landing page shows.
 #[derive(Clone, Copy, PartialEq)]
@@ -74,13 +76,16 @@ fn Welcome() -> impl IntoView {
         <section class="welcome" data-testid="empty">
             <h2>"Ready. Nothing is sending yet."</h2>
             <p>
-                "Joey shows, live, how long every step of a running stream processor takes and how much goes through it. \
+                "Joey shows, live, how long every step of a running service takes and how much goes through it. \
                  Point a Wallaroo application at this relay; it shows up here within seconds, and needs no other change:"
             </p>
             <div class="copy">
                 <code data-testid="producer-line" prop:textContent=move || option.get()></code>
                 <button type="button" on:click=move |_| browser::copy_to_clipboard(&option.read_untracked())>"Copy"</button>
             </div>
+            <p>
+                "OpenTelemetry, StatsD and Joey's own clients can send too; see " <code>"docs/producers.md"</code> "."
+            </p>
             <p>
                 "Just looking? " <code>"joey demo"</code>
                 " starts a relay that makes up its own pipelines, workers and stalls."
@@ -95,6 +100,15 @@ fn Applications() -> impl IntoView {
     let apps = Memo::new(move |_| ui.read_model().catalogue().keys().cloned().collect::<Vec<String>>());
     let tally = Signal::derive(move || apps.read().len().to_string());
     let option = Memo::new(move |_| producer_option(ui));
+    let heads = Memo::new(move |_| landing_heads(ui));
+    let head = |of: fn(LandingHeads) -> &'static str| Signal::derive(move || of(heads.get()).to_owned());
+    let hint = head(|heads| {
+        if heads.words.is_service {
+            "To add an application of Wallaroo, start it with"
+        } else {
+            "To add an application, start it with"
+        }
+    });
     view! {
         <div>
             <section class="panel" data-testid="applications">
@@ -103,25 +117,43 @@ fn Applications() -> impl IntoView {
                     <thead>
                         <tr>
                             <th class="name" scope="col">"Application"</th>
-                            <th class="number" scope="col">"Workers up"</th>
-                            <th class="number" scope="col">"Events/s, in -|< out"</th>
+                            <th class="number" scope="col"><LiveText text=head(|heads| heads.words.workers_up)/></th>
+                            <th class="number" scope="col"><LiveText text=head(|heads| heads.rate)/></th>
                             <th class="spark" scope="col">"Rate"</th>
-                            <th class="number wide" scope="col">"End to end p50"</th>
+                            <th class="number wide" scope="col"><LiveText text=head(|heads| heads.words.median_column)/></th>
                             <th class="number wide" scope="col">"p99"</th>
                             <th class="number" scope="col">"Series"</th>
                             <th class="number" scope="col">"Last update"</th>
                         </tr>
                     </thead>
                     <tbody>
-                        <For each=move || apps.get() key=Clone::clone let(app)><ApplicationRow app/></For>
+                        <For each=move || apps.get() key=Clone::clone let(app)>
+                            <ApplicationRow app heads/>
+                        </For>
                     </tbody>
                 </table>
             </section>
             <p class="below">
-                "To add an application, start it with " <code prop:textContent=move || option.get()></code>
+                <LiveText text=hint/>" "
+                <code prop:textContent=move || option.get()></code>
             </p>
         </div>
     }
+}
+
+/// The heads of the columns, which depend on the kinds of applications.
+#[derive(Clone, Copy, PartialEq)]
+struct LandingHeads {
+    words: &'static Words,
+    rate: &'static str,
+}
+
+fn landing_heads(ui: UiState) -> LandingHeads {
+    let model = ui.read_model();
+    let sources = || model.catalogue().values().map(|entry| entry.sources.as_slice());
+    let has_wallaroo = sources().any(|sources| !Words::of(sources).is_service);
+    let rate = if has_wallaroo { "Events/s, in -|< out" } else { "Events/s" };
+    LandingHeads { words: Words::of_all(sources()), rate }
 }
 
 /// What the row of an application shows.
@@ -137,7 +169,7 @@ struct ApplicationSummary {
 }
 
 #[component]
-fn ApplicationRow(app: String) -> impl IntoView {
+fn ApplicationRow(app: String, heads: Memo<LandingHeads>) -> impl IntoView {
     let ui = use_ui();
     let address = page_address(Page::Dashboard(app.clone()));
     let href = address.clone();
@@ -146,6 +178,13 @@ fn ApplicationRow(app: String) -> impl IntoView {
     let app = StoredValue::new(app);
     let summary = Memo::new(move |_| application_summary(ui, &app.read_value()));
     let rate_out = move || summary.read().as_ref().and_then(|summary| summary.statistics.rate_out);
+    let caveats = Signal::derive(move || {
+        let summary = summary.read();
+        summary
+            .as_ref()
+            .map(|ApplicationSummary { entry, .. }| caveats(entry.is_approximate, entry.is_sampled))
+            .unwrap_or_default()
+    });
     view! {
         <tr
             data-testid="application"
@@ -156,18 +195,21 @@ fn ApplicationRow(app: String) -> impl IntoView {
             <th class="name" scope="row">
                 <div class="label">
                     <NameLink class="row-link ellipsis" name href/>
+                    <Caveats caveats/>
                     {move || summary.read().as_ref().and_then(|summary| summary.viewers).map(|viewers| view! {
                         <span class="of" use:text_content=format!("{viewers} watching")></span>
                     })}
                 </div>
+                // If all applications are Wallaroo's, their origin says nothing.
+                <Show when=move || heads.read().words.is_service><Origin summary/></Show>
             </th>
             {move || summary.get().map(|ApplicationSummary { entry, statistics, .. }| view! {
-                <WorkersCell workers=entry.workers/>
+                <WorkersCell words=Words::of(&entry.sources) workers=entry.workers/>
                 <RateCell rate_in=statistics.rate_in rate_out=statistics.rate_out/>
             })}
             <td class="spark"><AppRateChart app rate_out=Signal::derive(rate_out)/></td>
             {move || summary.get().map(|ApplicationSummary { entry, statistics, last_update_age, .. }| view! {
-                <LatencyCells worst=statistics.worst_pipeline/>
+                <LatencyCells words=Words::of(&entry.sources) statistics/>
                 <td class="number" data-head="series" use:text_content=entry.series.to_string()></td>
                 <td class="number" data-head="last update" use:text_content=age_text(last_update_age)></td>
             })}
@@ -191,16 +233,29 @@ fn application_summary(ui: UiState, app: &str) -> Option<ApplicationSummary> {
     Some(ApplicationSummary { entry, statistics, last_update_age, is_stale, viewers })
 }
 
+/// Where the data of an application comes from.
 #[component]
-fn WorkersCell(workers: Vec<WorkerEntry>) -> impl IntoView {
+fn Origin(summary: Memo<Option<ApplicationSummary>>) -> impl IntoView {
+    let text = Signal::derive(move || {
+        summary.read().as_ref().map(|summary| source_names(&summary.entry.sources)).unwrap_or_default()
+    });
+    view! {
+        <div class="label origin" data-testid="origin">
+            <LiveText class="ellipsis" text/>
+        </div>
+    }
+}
+
+#[component]
+fn WorkersCell(words: &'static Words, workers: Vec<WorkerEntry>) -> impl IntoView {
     let (connected, total) = (workers.iter().filter(|worker| worker.connected).count(), workers.len());
     let (class, tooltip) = if connected < total {
-        ("n warn", format!("{} of {total} workers gone", total - connected))
+        ("n warn", format!("{} of {total} {} gone", total - connected, words.workers_in_text))
     } else {
-        ("n", "All workers are connected".to_owned())
+        ("n", format!("All {} are {}", words.workers_in_text, words.connected))
     };
     view! {
-        <td class="number" data-head="workers up" title=tooltip>
+        <td class="number" data-head=words.workers_up_in_text title=tooltip>
             <span class=class use:text_content=connected.to_string()></span>
             <span class="of" use:text_content=format!(" of {total}")></span>
         </td>
@@ -213,17 +268,22 @@ fn RateCell(rate_in: Option<f64>, rate_out: Option<f64>) -> impl IntoView {
     view! { <td class="number" data-head="events/s" title=tooltip><InOutRate rate_in rate_out/></td> }
 }
 
-/// The median and the 99th percentile of the worst pipeline.
+/// The median and the 99th percentile of the worst pipeline. A service without pipelines has those of its slowest computation.
 #[component]
-fn LatencyCells(worst: Option<WorstView>) -> impl IntoView {
+fn LatencyCells(words: &'static Words, statistics: AppStatistics) -> impl IntoView {
+    let AppStatistics { worst_pipeline, slowest_computation, .. } = statistics;
+    let (worst, what) = match worst_pipeline {
+        None if words.is_service => (slowest_computation, words.slowest_computation_in_text),
+        worst => (worst, words.worst_pipeline_in_text),
+    };
     let worst = worst.as_ref();
-    let pipeline = worst.and_then(|worst| worst.key.pipeline.as_deref()).unwrap_or_default();
+    let name = worst.and_then(|worst| worst.key.pipeline.as_deref().or(worst.key.name.as_deref())).unwrap_or_default();
     let cell = |head: &'static str, range: Option<QuantileRange>| {
-        let tooltip = range.map(|range| format!("worst pipeline: {pipeline}: {}", exact_range(range)));
+        let tooltip = range.map(|range| format!("{what}: {name}: {}", exact_range(range)));
         view! { <td class="number wide" data-head=head title=tooltip.unwrap_or_default()><LatencyRange range/></td> }
     };
     view! {
-        {cell("end to end p50", worst.map(|worst| worst.p50))}
+        {cell(words.median_in_text, worst.map(|worst| worst.p50))}
         {cell("p99", worst.map(|worst| worst.p99))}
     }
 }

@@ -5,6 +5,7 @@
 
 #![allow(unreachable_pub, reason = "`#[component]` makes the props of every component public")]
 
+mod caveats;
 mod cells;
 mod chart;
 mod chart_table;
@@ -33,7 +34,7 @@ mod workers;
 
 use leptos::prelude::*;
 
-pub use self::state::{AppName, UiState, use_ui};
+pub use self::state::{AppName, UiState, use_ui, use_words};
 pub use self::table::ViewTable;
 
 use self::dashboard::DashboardPage;
@@ -43,6 +44,7 @@ use self::toolbar::Toolbar;
 use self::workers::WorkersPage;
 use crate::browser;
 use crate::route::{Page, Route};
+use crate::vocabulary::Words;
 
 /// The whole page.
 #[component]
@@ -50,7 +52,12 @@ pub fn App() -> impl IntoView {
     let ui = UiState::start(browser::relay_addresses());
     provide_context(ui);
     browser::apply_theme(ui.theme.get_untracked());
-    Effect::new(move || browser::set_title(&document_title(&ui.page.read())));
+    let title = Memo::new(move |_| {
+        let page = ui.page.read();
+        let words = ui.words(page.app().unwrap_or_default());
+        document_title(&page, words)
+    });
+    Effect::new(move || browser::set_title(&title.read()));
     shortcuts::listen(ui);
     view! {
         <Toolbar/>
@@ -91,11 +98,11 @@ fn page_address(page: Page) -> String {
 }
 
 /// The document's title while `page` is shown.
-fn document_title(page: &Page) -> String {
+fn document_title(page: &Page, words: &Words) -> String {
     match page {
         Page::Landing => "Joey".to_owned(),
         Page::Dashboard(app) => format!("{app} · Joey"),
-        Page::Workers(app) => format!("{app}: workers · Joey"),
+        Page::Workers(app) => format!("{app}: {} · Joey", words.workers_in_text),
         Page::Detail(app, key) => {
             let names: Vec<&str> =
                 [&key.name, &key.pipeline, &key.worker].into_iter().filter_map(|name| name.as_deref()).collect();

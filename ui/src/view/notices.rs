@@ -151,15 +151,19 @@ fn reason_for_absence(ui: UiState, app: &str) -> Option<&'static str> {
     })
 }
 
-/// A page about `app`: its notices, and the children once the application is known.
+/// A page about `app`: its notices, and the children once the application is known. They are created anew if its words change.
 #[component]
 pub(super) fn AppPage(app: AppName, children: ChildrenFn) -> impl IntoView {
     let ui = use_ui();
     let reason = Memo::new(move |_| reason_for_absence(ui, &app.read_value()));
+    let words = Memo::new(move |_| ui.words(&app.read_value()));
     view! {
         <Notices app/>
         {move || match reason.get() {
-            None => children(),
+            None => {
+                provide_context(words.get());
+                children()
+            }
             Some(reason) => view! {
                 <div class="notice" data-testid="empty">
                     <p use:text_content=reason.to_owned()></p>

@@ -18,6 +18,7 @@ use crate::model::Model;
 use crate::route::{Page, Route, token_in};
 use crate::settings::{self, Theme, WINDOW_DEFAULT};
 use crate::time_format::UtcOffset;
+use crate::vocabulary::Words;
 
 /// The name of an application, owned by a page component. Copies share the name.
 pub type AppName = StoredValue<String>;
@@ -52,6 +53,15 @@ pub struct UiState {
 /// Outside a component of the page.
 #[must_use]
 pub fn use_ui() -> UiState {
+    expect_context()
+}
+
+/// The words for the parts of the application of this page, from the context of [`AppPage`](super::notices::AppPage).
+///
+/// # Panics
+/// Outside the page of an application.
+#[must_use]
+pub fn use_words() -> &'static Words {
     expect_context()
 }
 
@@ -94,6 +104,12 @@ impl UiState {
     pub fn read_model(self) -> impl DerefMut<Target = Model> {
         self.frame_loop.tick.track();
         self.model.write_value()
+    }
+
+    /// The words for the parts of `app`. The caller reads them again at the next tick.
+    #[must_use]
+    pub fn words(self, app: &str) -> &'static Words {
+        self.read_model().words(app)
     }
 
     /// The UTC offset for displaying the instant `ns`.

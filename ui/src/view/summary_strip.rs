@@ -8,7 +8,7 @@ use super::format::{exact_range, exact_rates};
 use super::live_text::text_content;
 use super::name::display_name;
 use super::rate_chart::AppRateChart;
-use super::{AppName, UiState, page_address, use_ui};
+use super::{AppName, UiState, page_address, use_ui, use_words};
 use crate::route::Page;
 use crate::statistics::{AppStatistics, WorstView};
 
@@ -24,13 +24,15 @@ struct Summary {
 /// The strip of `app`.
 #[component]
 pub(super) fn SummaryStrip(app: AppName) -> impl IntoView {
-    let ui = use_ui();
+    let (ui, words) = (use_ui(), use_words());
     let summary = Memo::new(move |_| summary(ui, &app.read_value()));
     let rate_out = move || summary.read().as_ref().and_then(|summary| summary.statistics.rate_out);
     view! {
-        <dl class="strip">
+        <dl class=if words.is_service { "strip flexible" } else { "strip" }>
             <div class="with-spark">
-                <dt>"Events per second" <span class="note-word">"in -|< out"</span></dt>
+                <dt>
+                    "Events per second" {(!words.is_service).then(|| view! { <span class="note-word">"in -|< out"</span> })}
+                </dt>
                 {move || summary.get().map(|Summary { statistics, .. }| view! {
                     <RateFigure rate_in=statistics.rate_in rate_out=statistics.rate_out/>
                 })}
@@ -39,11 +41,11 @@ pub(super) fn SummaryStrip(app: AppName) -> impl IntoView {
             {move || summary.get().map(|Summary { statistics, workers_connected, workers_gone }| view! {
                 <WorstViewFigure
                     app
-                    title="End to end, worst pipeline"
+                    title=words.worst_pipeline
                     worst=statistics.worst_pipeline
                     with_median=true
                 />
-                <WorstViewFigure app title="Slowest computation" worst=statistics.slowest_computation/>
+                <WorstViewFigure app title=words.slowest_computation worst=statistics.slowest_computation/>
                 <WorkersFigure app workers_connected workers_gone/>
             })}
         </dl>
@@ -86,26 +88,31 @@ fn WorstViewFigure(
         let text = display_name(key.pipeline.as_deref().or(key.name.as_deref()).unwrap_or_default());
         view! { <LiveLink text href=page_address(Page::Detail(app.get_value(), key))/> }
     });
-    view! {
-        <div>
-            <dt>{title}</dt>
-            <dd class="two">{with_median.then(|| figure("p50", p50))} {figure("p99", p99)}</dd>
-            <dd class="sub">{link}</dd>
-        </div>
-    }
+    // A service need not have views of both kinds.
+    let is_shown = !use_words().is_service || p99.is_some();
+    is_shown.then(|| {
+        view! {
+            <div>
+                <dt>{title}</dt>
+                <dd class="two">{with_median.then(|| figure("p50", p50))} {figure("p99", p99)}</dd>
+                <dd class="sub">{link}</dd>
+            </div>
+        }
+    })
 }
 
 #[component]
 fn WorkersFigure(app: AppName, workers_connected: usize, workers_gone: Vec<String>) -> impl IntoView {
+    let words = use_words();
     let total = workers_connected + workers_gone.len();
     let (class, text) = if workers_gone.is_empty() {
-        ("sub", "all connected".to_owned())
+        ("sub", format!("all {}", words.connected))
     } else {
         ("sub warn", format!("gone: {}", workers_gone.join(", ")))
     };
     view! {
         <div>
-            <dt>"Workers up"</dt>
+            <dt>{words.workers_up}</dt>
             <dd>
                 <span class="n" use:text_content=workers_connected.to_string()></span>
                 <span class="of" use:text_content=format!(" of {total}")></span>

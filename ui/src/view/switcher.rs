@@ -75,16 +75,25 @@ fn menu_sections(ui: UiState) -> Vec<MenuSection> {
     let apps = model.catalogue().keys().map(|app| item(app, Page::Dashboard(app.clone()))).collect();
     let mut sections = vec![MenuSection { title: "Applications", items: apps }];
     if let Some(app) = page.app() {
-        let pages =
-            vec![item("Dashboard", Page::Dashboard(app.to_owned())), item("Workers", Page::Workers(app.to_owned()))];
+        let words = model.words(app);
+        let pages = vec![
+            item("Dashboard", Page::Dashboard(app.to_owned())),
+            item(words.workers, Page::Workers(app.to_owned())),
+        ];
         sections.push(MenuSection { title: "This application", items: pages });
-        for (title, listing) in
-            [("Pipelines", Listing::Pipelines), ("Workers", Listing::Workers), ("Computations", Listing::Computations)]
-        {
+        for (title, listing) in [
+            (words.pipelines, Listing::Pipelines),
+            (words.workers, Listing::Workers),
+            (words.computations, Listing::Computations),
+        ] {
             let rows = model.app(app).map(|store| listing.rows(store)).unwrap_or_default();
             let rows = rows.into_iter().take(MENU_ITEMS_MAX);
-            let items = rows.map(|row| item(&row.label, Page::Detail(app.to_owned(), row.key))).collect();
-            sections.push(MenuSection { title, items });
+            let items: Vec<MenuItem> =
+                rows.map(|row| item(&row.label, Page::Detail(app.to_owned(), row.key))).collect();
+            let section = MenuSection { title, items };
+            if !words.is_service || !section.items.is_empty() {
+                sections.push(section);
+            }
         }
     }
     sections

@@ -7,7 +7,7 @@ use leptos::prelude::*;
 
 use super::live_text::LiveText;
 use super::table_row::{PERCENTILE_COLUMNS, ViewRow};
-use super::{AppName, UiState, use_ui};
+use super::{AppName, UiState, use_ui, use_words};
 use crate::chart::latency_axis::LatencyRange;
 use crate::chart::sparkline;
 use crate::statistics::{PERCENTILES, ViewStatistics};
@@ -24,29 +24,25 @@ struct TableContent {
     axis: LatencyRange,
 }
 
-/// The table of the views in `listing`.
+/// The table of the views in `listing`. A table without rows is hidden if not every application has it.
 #[component]
-pub fn ViewTable(
-    app: AppName,
-    listing: Listing,
-    /// Shows nothing at all while the table has no rows.
-    #[prop(optional)]
-    hide_if_empty: bool,
-) -> impl IntoView {
-    let ui = use_ui();
+pub fn ViewTable(app: AppName, listing: Listing) -> impl IntoView {
+    let (ui, words) = (use_ui(), use_words());
+    let hide_if_empty = words.is_service || listing.is_optional();
+    let shows_latency = listing.has_latency();
     let sort = RwSignal::new(None);
-    let title = StoredValue::new(listing.title());
-    let subject = listing.subject();
-    let class = if listing.shows_ingestion() { "views forked" } else { "views" };
+    let title = StoredValue::new(listing.title(words));
+    let subject = listing.subject(words);
+    let class = if listing.shows_ingestion() && !words.is_service { "views forked" } else { "views" };
     let content = Memo::new(move |_| table_content(ui, &app.read_value(), &listing, sort.get()));
     view! {
         <Show when=move || !hide_if_empty || content.read().total != 0>
-            <section class="panel" data-testid="table" data-listing=subject>
+            <section class="panel" data-testid="table" data-subject=subject>
                 <header>
                     <h2 class="ellipsis" dir="auto" translate="no" title=title.get_value()>{title.get_value()}</h2>
                     <LiveText class="tally" text=Signal::derive(move || tally(&content.read()))/>
                 </header>
-                <Rows app content sort subject class/>
+                <Rows app content sort subject class shows_latency/>
             </section>
         </Show>
     }
@@ -78,6 +74,7 @@ fn Rows(
     sort: RwSignal<Option<Sort>>,
     subject: &'static str,
     class: &'static str,
+    shows_latency: bool,
 ) -> impl IntoView {
     let show_all = RwSignal::new(false);
     let axis = Memo::new(move |_| content.read().axis);
@@ -87,10 +84,10 @@ fn Rows(
     };
     view! {
         <table class=class>
-            <TableHead sort axis subject/>
+            <TableHead sort axis subject shows_latency/>
             <tbody>
                 <For each=visible_rows key=|row| row.view_index let(row)>
-                    <ViewRow app row axis/>
+                    <ViewRow app row axis shows_latency/>
                 </For>
             </tbody>
         </table>
@@ -119,7 +116,12 @@ fn TableFooter(content: Memo<TableContent>, show_all: RwSignal<bool>) -> impl In
 }
 
 #[component]
-fn TableHead(sort: RwSignal<Option<Sort>>, axis: Memo<LatencyRange>, subject: &'static str) -> impl IntoView {
+fn TableHead(
+    sort: RwSignal<Option<Sort>>,
+    axis: Memo<LatencyRange>,
+    subject: &'static str,
+    shows_latency: bool,
+) -> impl IntoView {
     let percentile_heads = PERCENTILES.iter().take(PERCENTILE_COLUMNS).enumerate().map(|(index, percentile)| {
         view! {
             <SortableHead
@@ -144,7 +146,7 @@ fn TableHead(sort: RwSignal<Option<Sort>>, axis: Memo<LatencyRange>, subject: &'
                 >
                     "Rate"
                 </th>
-                <th
+                {shows_latency.then(|| view! { <th
                     class="mini"
                     scope="col"
                     title="Latencies in the window, all rows on one axis; heights are square roots of shares, the line is p99"
@@ -153,8 +155,8 @@ fn TableHead(sort: RwSignal<Option<Sort>>, axis: Memo<LatencyRange>, subject: &'
                         <LiveText text=low_text/>
                         <LiveText text=high_text/>
                     </span>
-                </th>
-                {percentile_heads.collect_view()}
+                </th> })}
+                {shows_latency.then(|| percentile_heads.collect_view())}
                 <SortableHead
                     sort
                     column=Column::Min

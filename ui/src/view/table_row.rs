@@ -1,17 +1,19 @@
 //! A row of a table of views: name, small charts, percentiles and throughput.
 
+use joey_shared::series::Provenance;
 use joey_shared::view::{Kind, ViewKey};
 use joey_shared::window::Throughput;
 use leptos::ev::MouseEvent;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 
+use super::caveats::Caveats;
 use super::cells::{percentile_cells, throughput_cells};
 use super::chart::Chart;
-use super::format::view_summary;
+use super::format::{mean, view_summary};
 use super::live_text::text_content;
 use super::name::{Name, NameLink, display_name};
-use super::{AppName, UiState, page_address, use_ui};
+use super::{AppName, UiState, page_address, use_ui, use_words};
 use crate::browser;
 use crate::chart::latency_axis::LatencyRange;
 use crate::chart::sparkline;
@@ -19,6 +21,7 @@ use crate::chart_data;
 use crate::route::Page;
 use crate::statistics::{self, ViewStatistics};
 use crate::table_rows::TableRow;
+use crate::vocabulary::{Words, view_caveats};
 
 /// The number of percentiles in a table: the first of [`statistics::PERCENTILES`].
 pub(super) const PERCENTILE_COLUMNS: usize = 3;
@@ -32,6 +35,7 @@ struct RowStatistics {
     gone_since_ns: Option<u64>,
     /// How often the worker has reconnected.
     returns: u32,
+    provenance: Provenance,
 }
 
 impl RowStatistics {
@@ -41,10 +45,10 @@ impl RowStatistics {
     }
 }
 
-/// The row of one view. `axis` is that of the small histogram.
+/// The row of one view. `axis` is that of the small histogram. `shows_latency` is whether the table has columns for latencies.
 #[component]
-pub(super) fn ViewRow(app: AppName, row: TableRow, axis: Memo<LatencyRange>) -> impl IntoView {
-    let ui = use_ui();
+pub(super) fn ViewRow(app: AppName, row: TableRow, axis: Memo<LatencyRange>, shows_latency: bool) -> impl IntoView {
+    let (ui, words) = (use_ui(), use_words());
     let TableRow { view_index, key, label, qualifier, .. } = row;
     let address = page_address(Page::Detail(app.get_value(), key.clone()));
     let href = address.clone();
@@ -53,6 +57,12 @@ pub(super) fn ViewRow(app: AppName, row: TableRow, axis: Memo<LatencyRange>) -> 
     let ViewKey { pipeline, worker, name, .. } = key.clone();
     let row = Memo::new(move |_| row_statistics(ui, &app.read_value(), view_index, &key));
     let label_text = Memo::new(move |_| row.read().as_ref().map(|row| view_summary(&row.view)).unwrap_or_default());
+    let caveats =
+        Signal::derive(move || row.read().as_ref().map(|row| view_caveats(row.provenance)).unwrap_or_default());
+    let mean_title = Memo::new(move |_| {
+        let mean_ns = row.read().as_ref()?.view.histogram.mean_ns().filter(|_| has_latency)?;
+        Some(format!("mean {}", mean(mean_ns)))
+    });
     let draw_rate = move |size| {
         let mut model = ui.model.write_value();
         let store = model.app_mut(&app.read_value())?;
@@ -78,15 +88,18 @@ pub(super) fn ViewRow(app: AppName, row: TableRow, axis: Memo<LatencyRange>) -> 
                 <div class="label">
                     <NameLink class="row-link ellipsis" name=display_name(&label) href/>
                     {qualifier.map(|name| view! { <Name class="aside ellipsis" name/> })}
-                    {move || row.read().as_ref().and_then(|row| row_flag(ui, row))}
+                    <Caveats caveats/>
+                    {move || row.read().as_ref().and_then(|row| row_flag(ui, words, row))}
                 </div>
             </th>
             <td class="spark"><Chart class="spark" label=label_text draw=draw_rate/></td>
-            <td class="mini">
-                {has_latency.then(|| view! { <Chart class="mini" label=label_text draw=draw_histogram/> })}
-            </td>
+            {shows_latency.then(|| view! {
+                <td class="mini" title=move || mean_title.get()>
+                    {has_latency.then(|| view! { <Chart class="mini" label=label_text draw=draw_histogram/> })}
+                </td>
+            })}
             {move || row.read().as_ref().map(|row| (
-                percentile_cells(Some(&row.view), PERCENTILE_COLUMNS),
+                shows_latency.then(|| percentile_cells(Some(&row.view), PERCENTILE_COLUMNS)),
                 throughput_cells(row.view.throughput, row.ingestion),
             ))}
         </tr>
@@ -96,6 +109,7 @@ pub(super) fn ViewRow(app: AppName, row: TableRow, axis: Memo<LatencyRange>) -> 
 fn row_statistics(ui: UiState, app: &str, view_index: usize, key: &ViewKey) -> Option<RowStatistics> {
     let mut model = ui.read_model();
     let view = model.view_statistics(app, view_index)?;
+    let provenance = model.app(app)?.views().get(view_index)?.provenance;
     let ingestion = if key.kind == Kind::StartToEnd {
         statistics::ingestion(model.app_mut(app)?, key.pipeline.as_deref())
     } else {
@@ -104,18 +118,22 @@ fn row_statistics(ui: UiState, app: &str, view_index: usize, key: &ViewKey) -> O
     let workers = model.catalogue().get(app).map_or(&[][..], |entry| &entry.workers);
     let worker = workers.iter().find(|worker| Some(&worker.worker) == key.worker.as_ref());
     let gone_since_ns = worker.filter(|worker| !worker.connected).map(|worker| worker.since_ns);
-    Some(RowStatistics { view, ingestion, gone_since_ns, returns: worker.map_or(0, |worker| worker.reconnects) })
+    let returns = worker.map_or(0, |worker| worker.reconnects);
+    Some(RowStatistics { view, ingestion, gone_since_ns, returns, provenance })
 }
 
 /// What is unusual about a row, in words.
-fn row_flag(ui: UiState, row: &RowStatistics) -> Option<impl IntoView + use<>> {
+fn row_flag(ui: UiState, words: &Words, row: &RowStatistics) -> Option<impl IntoView + use<>> {
     let time = |ns: u64| ui.utc_offset(ns).time(ns);
     let (text, tooltip) = if let Some(since_ns) = row.gone_since_ns {
-        (format!("gone since {}", time(since_ns)), "The worker's connection is closed".to_owned())
+        (format!("gone since {}", time(since_ns)), words.worker_gone.to_owned())
     } else if let Some(since_ns) = row.view.stalled_since_ns {
         (format!("no events since {}", time(since_ns)), "Nothing was counted for more than three periods".to_owned())
     } else if row.returns > 0 {
-        (format!("back ×{}", row.returns), format!("Times that this worker has come back: {}", row.returns))
+        (
+            format!("back ×{}", row.returns),
+            format!("Times that this {} has come back: {}", words.worker_in_text, row.returns),
+        )
     } else {
         return None;
     };

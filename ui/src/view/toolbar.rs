@@ -12,6 +12,7 @@ use super::{page_address, use_ui};
 use crate::browser;
 use crate::route::Page;
 use crate::settings::WINDOWS;
+use crate::vocabulary::Words;
 
 /// The toolbar, and before it a link that skips it.
 #[component]
@@ -69,24 +70,29 @@ fn Breadcrumbs() -> impl IntoView {
         }
         .into_any(),
     };
+    let words = Memo::new(move |_| ui.words(ui.page.read().app().unwrap_or_default()));
     view! {
         <nav class="crumbs" aria-label="Where you are">
             <ol>
                 // A list of one: the names are set anew on each page, even if an extension has replaced their text.
-                <For each=move || [ui.page.get()] key=|page| page_address(page.clone()) let(page)>
-                    {breadcrumbs(&page).into_iter().map(step).collect_view()}
+                <For
+                    each=move || [(ui.page.get(), words.get())]
+                    key=|(page, words)| (page_address(page.clone()), words.is_service)
+                    let((page, words))
+                >
+                    {breadcrumbs(&page, words).into_iter().map(step).collect_view()}
                 </For>
             </ol>
         </nav>
     }
 }
 
-fn breadcrumbs(page: &Page) -> Vec<Step> {
+fn breadcrumbs(page: &Page, words: &Words) -> Vec<Step> {
     let dashboard = |app: &str| ("Dashboard".to_owned(), Some(page_address(Page::Dashboard(app.to_owned()))));
     match page {
         Page::Landing | Page::Unknown(_) => Vec::new(),
         Page::Dashboard(_) => vec![("Dashboard".to_owned(), None)],
-        Page::Workers(app) => vec![dashboard(app), ("Workers".to_owned(), None)],
+        Page::Workers(app) => vec![dashboard(app), (words.workers.to_owned(), None)],
         Page::Detail(app, key) => {
             let total = |name: &Option<String>, total_key: fn(&str) -> ViewKey| {
                 let name = name.as_deref().unwrap_or_default();

@@ -10,7 +10,7 @@ use super::format::exact_rate;
 use super::live_text::text_content;
 use super::name::{NameLink, display_name};
 use super::table_row::{PERCENTILE_COLUMNS, open_row};
-use super::{AppName, UiState, page_address, use_ui};
+use super::{AppName, UiState, page_address, use_ui, use_words};
 use crate::browser;
 use crate::route::Page;
 use crate::statistics::ViewStatistics;
@@ -65,7 +65,7 @@ fn worker_summary(ui: UiState, app: &str, worker: &str) -> Option<WorkerSummary>
 #[component]
 fn WorkerCells(summary: WorkerSummary, utc_offset: UtcOffset) -> impl IntoView {
     let WorkerSummary { entry: WorkerEntry { connected, since_ns, reconnects, .. }, statistics, state_age } = summary;
-    let (class, state) = if connected { ("state up", "connected") } else { ("state gone", "gone") };
+    let (class, state) = if connected { ("state up", use_words().connected) } else { ("state gone", "gone") };
     let since = format!(" since {} ({})", utc_offset.time(since_ns), format::age(state_age));
     let statistics = statistics.as_ref();
     let recent_rate = statistics.and_then(|statistics| statistics.recent_rate);

@@ -6,7 +6,7 @@ use super::live_text::LiveText;
 use super::name::display_name;
 use super::notices::AppPage;
 use super::worker_row::WorkerRow;
-use super::{AppName, page_address, use_ui};
+use super::{AppName, page_address, use_ui, use_words};
 use crate::route::Page;
 
 /// The workers of `app`.
@@ -16,14 +16,7 @@ pub(super) fn WorkersPage(app: String) -> impl IntoView {
     view! {
         <AppPage app>
             <div class="page">
-                <header class="head">
-                    <h1 class="ellipsis">
-                        <a href=page_address(Page::Dashboard(app.get_value())) dir="auto">
-                            {display_name(&app.read_value())}
-                        </a>
-                        <span class="on">": workers"</span>
-                    </h1>
-                </header>
+                <Heading app/>
                 <WorkerTable app/>
             </div>
         </AppPage>
@@ -31,8 +24,21 @@ pub(super) fn WorkersPage(app: String) -> impl IntoView {
 }
 
 #[component]
+fn Heading(app: AppName) -> impl IntoView {
+    let words = use_words();
+    view! {
+        <header class="head">
+            <h1 class="ellipsis">
+                <a href=page_address(Page::Dashboard(app.get_value())) dir="auto">{display_name(&app.read_value())}</a>
+                <span class="on">{format!(": {}", words.workers_in_text)}</span>
+            </h1>
+        </header>
+    }
+}
+
+#[component]
 fn WorkerTable(app: AppName) -> impl IntoView {
-    let ui = use_ui();
+    let (ui, words) = (use_ui(), use_words());
     let workers = Memo::new(move |_| {
         let model = ui.read_model();
         let workers = model.catalogue().get(&*app.read_value()).map_or(&[][..], |entry| &entry.workers);
@@ -41,11 +47,11 @@ fn WorkerTable(app: AppName) -> impl IntoView {
     let tally = Signal::derive(move || workers.read().len().to_string());
     view! {
         <section class="panel" data-testid="workers">
-            <header><h2>"Workers"</h2><LiveText class="tally" text=tally/></header>
+            <header><h2>{words.workers}</h2><LiveText class="tally" text=tally/></header>
             <table class="apps workers">
                 <thead>
                     <tr>
-                        <th class="name" scope="col">"Worker"</th>
+                        <th class="name" scope="col">{words.worker}</th>
                         <th class="state" scope="col">"State"</th>
                         <th class="number" scope="col">"Returns"</th>
                         <th class="number" scope="col">"Events/s"</th>
@@ -62,7 +68,7 @@ fn WorkerTable(app: AppName) -> impl IntoView {
                 </tbody>
             </table>
             <Show when=move || workers.read().is_empty()>
-                <p class="nothing">"No worker has introduced itself."</p>
+                <p class="nothing">{words.no_workers}</p>
             </Show>
         </section>
     }

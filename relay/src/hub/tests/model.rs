@@ -198,7 +198,8 @@ impl World {
             self.total += 1;
             // Scales alternate, with and without a sum, so rollups have to fold.
             let grid = Grid::new((self.total % 4) as u8, Unit::Nanoseconds).unwrap();
-            let mut histogram = if self.total % 3 == 0 { Histogram::with_sum(grid) } else { Histogram::new(grid) };
+            let mut histogram =
+                if self.total.is_multiple_of(3) { Histogram::with_sum(grid) } else { Histogram::new(grid) };
             histogram.record(self.total);
             let end_s = self.now_ns / S;
             let category = category_of(WORKERS[worker]);

@@ -62,13 +62,13 @@ impl Batch {
         sum
     }
 
-    /// Adds the histogram of one data point. The first empty one is published if all are empty, because the time of an
+    /// Adds the histogram of one data point. An empty one is published if all are empty, because the time of an
     /// idle application goes on as well. To publish every empty one would retain series for ever.
     pub(super) fn add(&mut self, series: SeriesPeriod, histogram: &Histogram) {
         self.has_data = true;
         if !histogram.is_empty() {
             self.sum(series, || Histogram::new(histogram.grid())).merge(histogram);
-        } else if self.idle.is_none() {
+        } else {
             self.idle = Some((series, Histogram::new(histogram.grid())));
         }
     }
@@ -76,6 +76,11 @@ impl Batch {
     /// Records that the resource sent the base of a cumulative stream.
     pub(super) const fn add_base(&mut self) {
         self.has_data = true;
+    }
+
+    /// Whether it contains no histogram, not even an empty one.
+    pub(super) fn is_empty(&self) -> bool {
+        self.sums.is_empty() && self.idle.is_none()
     }
 
     pub(super) const fn has_data(&self) -> bool {

@@ -321,6 +321,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn buckets_outside_the_bins_take_no_memory() {
+        for (scale, offset, bins) in [(3, -10_000, 1), (3, i32::MAX, 1), (3, -3_000, 513), (0, -3_000, 65)] {
+            let value = read(&point(scale, offset, &[1; 6_000]));
+            assert!(value.buckets.len() <= bins && value.count() == 6_000, "{scale} {offset}: {}", value.buckets.len());
+        }
+    }
+
     fn any_point() -> impl Strategy<Value = ExponentialHistogramDataPoint> {
         let buckets = || (any::<i32>(), prop::collection::vec(any::<u64>(), 0..20));
         let floats = (any::<f64>(), any::<Option<f64>>());

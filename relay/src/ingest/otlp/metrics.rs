@@ -215,6 +215,10 @@ impl Converter<'_> {
             (Value::Explicit(value), _) => counted(value.count()),
             (Value::Number(count), _) => counted(*count),
         };
+        if histogram.is_empty() && !self.batch.is_empty() {
+            // An idle stream needs no name, so it does not count towards the limit on names.
+            return Ok(());
+        }
         let is_duration = unit.is_some() && !matches!(value, Value::Explicit(value) if value.is_count());
         let Metric { name, unit, .. } = instrument.metric;
         let namer = &mut self.state.namer;

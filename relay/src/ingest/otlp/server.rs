@@ -1,5 +1,8 @@
 //! Listens for OTLP over HTTP and over gRPC. Each connection has a limit on idle time, and its own on data points.
 //!
+//! Both ports accept both protocols. Some exporters use gRPC unless told otherwise, whatever the port of their
+//! endpoint.
+//!
 //! hyper serves the connections directly, because the relay limits their number, their time and the size of their
 //! heads.
 
@@ -8,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::{HeaderMap, HeaderValue, header};
 use futures_util::FutureExt as _;
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, interval, sleep_until};
@@ -52,11 +56,19 @@ pub struct Listeners {
     pub grpc: Option<LimitedListener>,
 }
 
-/// The version of HTTP that a port speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
-    Http1,
-    Http2,
+/// The requests of one connection, in either protocol.
+#[derive(Clone)]
+struct Routers {
+    http: Router,
+    grpc: Router,
+}
+
+impl Routers {
+    /// The router of the request's protocol.
+    fn of(&self, headers: &HeaderMap) -> Router {
+        let content_type = headers.get(header::CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
+        if content_type.starts_with(b"application/grpc") { self.grpc.clone() } else { self.http.clone() }
+    }
 }
 
 /// When a connection was last used.
@@ -73,9 +85,10 @@ struct Activity {
 pub async fn run(hub: Arc<Hub>, auth: Arc<Auth>, listeners: Listeners, stop: CancellationToken) {
     let receiver = Arc::new(Receiver::new(hub.clone()));
     let service = Service::new(hub.clone(), auth, receiver.clone());
-    let serve_port = async |listener, version, router| {
+    let routers = Routers { http: http::router(service.clone()), grpc: grpc::router(service.clone()) };
+    let serve_port = async |listener: Option<_>| {
         if let Some(listener) = listener {
-            accept(listener, version, router, service.clone(), stop.clone()).await;
+            accept(listener, routers.clone(), service.clone(), stop.clone()).await;
         }
     };
     let sweep = async {
@@ -84,21 +97,11 @@ pub async fn run(hub: Arc<Hub>, auth: Arc<Auth>, listeners: Listeners, stop: Can
             receiver.sweep(hub.config().now_ns());
         }
     };
-    tokio::join!(
-        serve_port(listeners.http, Version::Http1, http::router(service.clone())),
-        serve_port(listeners.grpc, Version::Http2, grpc::router(service.clone())),
-        sweep
-    );
+    tokio::join!(serve_port(listeners.http), serve_port(listeners.grpc), sweep);
 }
 
 /// Accepts and serves connections until `stop`.
-async fn accept(
-    mut listener: LimitedListener,
-    version: Version,
-    router: Router,
-    service: Arc<Service>,
-    stop: CancellationToken,
-) {
+async fn accept(mut listener: LimitedListener, routers: Routers, service: Arc<Service>, stop: CancellationToken) {
     let connections = TaskTracker::new();
     while let Some((stream, peer, permit)) = stop.run_until_cancelled(listener.accept()).await {
         let counters = service.hub().counters().clone();
@@ -112,17 +115,14 @@ async fn accept(
         enable_keepalive(&stream);
         // If this fails, answers are only slower.
         let _ = stream.set_nodelay(true);
-        let tls = policy.tls().filter(|_| service.hub().config().ingest_tls).map(|tls| match version {
-            Version::Http1 => tls.clone(),
-            Version::Http2 => tls::for_http2(tls),
-        });
-        let (client, router, stop) = (service.client(peer), router.clone(), stop.clone());
+        let tls = policy.tls().filter(|_| service.hub().config().ingest_tls).map(|tls| tls::with_http2(tls));
+        let (client, routers, stop) = (service.client(peer), routers.clone(), stop.clone());
         connections.spawn(catch_panic(counters.task_panics.clone(), "otlp", async move {
             let _permit = permit;
             let panics = counters.task_panics.clone();
-            let Some(tls) = tls else { return serve(stream, version, router, client, panics, &stop).await };
+            let Some(tls) = tls else { return serve(stream, routers, client, panics, &stop).await };
             match stop.run_until_cancelled(tls::accept(tls, stream)).await {
-                Some(Some(stream)) => serve(stream, version, router, client, panics, &stop).await,
+                Some(Some(stream)) => serve(stream, routers, client, panics, &stop).await,
                 Some(None) => counters.close(CloseReason::ProducerTlsHandshake),
                 None => {}
             }
@@ -132,7 +132,7 @@ async fn accept(
     connections.wait().await;
 }
 
-/// Runs the requests of a connection with HTTP/2, and counts panics in them.
+/// Runs the requests of a connection with HTTP/2, which are tasks of their own, and counts panics in them.
 #[derive(Clone)]
 struct RequestExecutor(Counter);
 
@@ -146,21 +146,15 @@ where
 }
 
 /// Serves the requests of one connection until it is idle for too long, or until `stop`.
-async fn serve<S>(
-    stream: S,
-    version: Version,
-    router: Router,
-    client: Client,
-    panics: Counter,
-    stop: &CancellationToken,
-) where
+async fn serve<S>(stream: S, routers: Routers, client: Client, panics: Counter, stop: &CancellationToken)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let activity = Arc::new(Mutex::new(Activity { requests: 0, answered: 0, last: Instant::now() }));
     let of_requests = activity.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(client.clone());
-        let (answer, activity) = (router.clone().oneshot(request), of_requests.clone());
+        let (answer, activity) = (routers.of(request.headers()).oneshot(request), of_requests.clone());
         activity.lock().requests += 1;
         async move {
             // Dropped with the request, if the connection is closed before the answer.
@@ -168,42 +162,26 @@ async fn serve<S>(
             answer.await
         }
     });
-    let io = TokioIo::new(stream);
-    match version {
-        Version::Http1 => {
-            let mut http = http1::Builder::new();
-            // `idle` limits the time of a head, and does not close a connection between two exports.
-            http.timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX as usize);
-            let mut connection = pin!(http.serve_connection(io, service));
-            tokio::select! {
-                // An error here needs no handling: the connection is closed.
-                _ = connection.as_mut() => {}
-                () = idle(&activity) => {}
-                () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    let _ = connection.await;
-                }
-            }
+    let mut http = auto::Builder::new(RequestExecutor(panics));
+    // `idle` limits the time of a head, and does not close a connection between two exports.
+    http.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(HEAD_BYTES_MAX as usize);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX)
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10));
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        // An error here needs no handling: the connection is closed.
+        _ = connection.as_mut() => {}
+        () = idle(&activity) => {
+            connection.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(HEAD_TIMEOUT, connection).await;
         }
-        Version::Http2 => {
-            let mut http = http2::Builder::new(RequestExecutor(panics));
-            http.timer(TokioTimer::new())
-                .max_concurrent_streams(STREAMS_MAX)
-                .max_header_list_size(HEAD_BYTES_MAX)
-                .keep_alive_interval(Duration::from_secs(20))
-                .keep_alive_timeout(Duration::from_secs(10));
-            let mut connection = pin!(http.serve_connection(io, service));
-            tokio::select! {
-                _ = connection.as_mut() => {}
-                () = idle(&activity) => {
-                    connection.as_mut().graceful_shutdown();
-                    let _ = tokio::time::timeout(HEAD_TIMEOUT, connection).await;
-                }
-                () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    let _ = connection.await;
-                }
-            }
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
         }
     }
 }

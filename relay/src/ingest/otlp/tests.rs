@@ -14,12 +14,12 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status};
+use opentelemetry_proto::tonic::trace::v1::{ScopeSpans, Span, Status};
 use tokio::sync::Notify;
 
 use super::*;
 use crate::config::Config;
-use crate::metrics::{ReasonLabel, RejectReason};
+use crate::metrics::ReasonLabel;
 
 const S: u64 = 1_000_000_000;
 /// When the relay starts, and when all requests arrive.
@@ -403,6 +403,19 @@ fn attribute_sets_beyond_the_limit_are_one_series_and_are_counted() {
 }
 
 #[test]
+fn idle_streams_do_not_count_towards_the_limit_on_names() {
+    let relay = Relay::with(Config { otlp_attribute_sets_max: 2, ..Config::default() });
+    for (end, counts) in [(1_008, [1, 1, 1]), (1_009, [1, 1, 1]), (1_010, [1, 1, 2])] {
+        let points = ["/a", "/b", "/c"].into_iter().zip(counts);
+        let points = points.map(|(route, count)| point((900, end), route, &[count])).collect();
+        relay.metrics(requests(Cumulative, points));
+    }
+    let of = |name: &str, start, end, count| (name.to_owned(), start, end, count);
+    assert_eq!(relay.counts(), [of("GET /a", 1_008, 1_009, 0), of("GET /c", 1_009, 1_010, 1)]);
+    assert_eq!(relay.hub.counters().otlp_attribute_sets_over_limit.get(), 0);
+}
+
+#[test]
 fn limits_of_the_relay_refuse_data_points() {
     let relay = Relay::with(Config { apps_max: 1, series_max: 1, ..Config::default() });
     let points = || ["/a", "/b"].map(|route| point((1_008, 1_009), route, &[1])).to_vec();
@@ -496,6 +509,15 @@ fn a_repeated_request_counts_once() {
         assert_eq!(relay.rejected(RejectReason::OtlpDuplicate), 11 * (times - 1));
     }
     assert_eq!(relay.counts().iter().map(|(.., count)| count).sum::<u128>(), 11);
+}
+
+#[test]
+fn a_repeated_request_has_the_same_answer() {
+    let relay = Relay::new();
+    let refused = || vec![span("work", SpanKind::Client, 0, 1), span("work", SpanKind::Client, S, 1_001 * S)];
+    let first = relay.spans(refused());
+    assert_eq!((first.rejected, relay.spans(refused())), (1, first));
+    assert_eq!(relay.rejected(RejectReason::BadTime), 1);
 }
 
 #[test]
