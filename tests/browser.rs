@@ -9,9 +9,13 @@
 //! - `reach`: no WebSocket, a proxy, several relays, and a relay that rejects the page.
 //! - `start`: the page where it cannot run, and after other software has changed it.
 //! - `controls`: window, pause, filter, order, colours.
+//! - `tables`: the order of names, the filter, and tables with more rows than a screen.
+//! - `accessibility`: axe-core finds nothing on any page.
 //! - `auth`: a token from the address.
 //! - `layout`: every page at two sizes in two colour schemes, and nothing wider than a phone.
 
+#[path = "browser/accessibility.rs"]
+mod accessibility;
 #[path = "browser/auth.rs"]
 mod auth;
 #[path = "browser/controls.rs"]
@@ -32,3 +36,5 @@ mod reach;
 mod service;
 #[path = "browser/start.rs"]
 mod start;
+#[path = "browser/tables.rs"]
+mod tables;

@@ -61,9 +61,9 @@ const FRAMES: &str = "const frames = window.frameTimes = [];
 const FRAMES_END: &str = "const frames = window.frameTimes;
     window.frameTimes = null;
     return [100 * frames.filter(ms => ms > 25).length / frames.length, Math.max(...frames)];";
-/// Clicks the button that shows all rows of a long table, if there is one.
-const SHOW_ALL: &str = "for (const button of document.querySelectorAll('button'))
-    if (/^Show .*more$/.test(button.textContent.trim())) button.click();";
+/// The number of rows of all tables, in the document or not.
+const ROWS: &str = "return [...document.querySelectorAll('table[aria-rowcount]')]
+    .reduce((sum, table) => sum + Number(table.getAttribute('aria-rowcount')) - 1, 0);";
 
 /// The dashboard of the largest application of `joey demo`.
 pub(crate) fn demo() -> Vec<Figure> {
@@ -90,10 +90,7 @@ fn open(relay: &Relay, app: &str, rows: usize) -> Browser {
     browser.command("Page.addScriptToEvaluateOnNewDocument", json!({"source": format!("{{{KEEP}}}")}));
     browser.command("Performance.enable", json!({}));
     browser.open(&format!("http://{}/#/applications/{app}/dashboard", relay.http));
-    eventually(&format!("{rows} rows"), || {
-        let _ = browser.evaluate(SHOW_ALL, &[]);
-        (browser.count("tbody tr") >= rows as u64).then_some(())
-    });
+    eventually(&format!("{rows} rows"), || (browser.evaluate(ROWS, &[]).as_u64()? >= rows as u64).then_some(()));
     sleep(SETTLED);
     browser
 }

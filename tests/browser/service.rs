@@ -52,7 +52,7 @@ fn resource(instance: &str) -> Value {
 
 /// Sends a minute of metrics of one instance: an operation, a call with explicit buckets, and a counter. Adds the durations of
 /// the operation to `raw`.
-fn export_metrics(otlp: SocketAddr, instance: &str, end_s: u64, raw: &mut Vec<u64>) {
+pub(crate) fn export_metrics(otlp: SocketAddr, instance: &str, end_s: u64, raw: &mut Vec<u64>) {
     let mut rng = fastrand::Rng::with_seed(end_s);
     let (mut served, mut called, mut hits) = (Vec::new(), Vec::new(), Vec::new());
     for second in end_s - SECONDS + 1..=end_s {
@@ -77,7 +77,7 @@ fn export_metrics(otlp: SocketAddr, instance: &str, end_s: u64, raw: &mut Vec<u6
 }
 
 /// Sends a span of a sampled trace.
-fn export_span(otlp: SocketAddr, end_s: u64) {
+pub(crate) fn export_span(otlp: SocketAddr, end_s: u64) {
     let span = json!({
         "traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "traceState": "ot=th:c",
         "name": "GET /items", "kind": 2,

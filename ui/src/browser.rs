@@ -151,6 +151,32 @@ pub fn active_element() -> Option<Element> {
     document()?.active_element()
 }
 
+/// Gives the focus to `element`, if it is still in the document and nothing else has the focus. Does not scroll.
+pub fn restore_focus(element: &HtmlElement) {
+    let is_free = active_element().is_none_or(|focused| focused.tag_name() == "BODY");
+    if is_free && element.is_connected() {
+        let options = web_sys::FocusOptions::new();
+        options.set_prevent_scroll(true);
+        let _ = element.focus_with_options(&options);
+    }
+}
+
+/// The vertical position of `element` in the viewport, and the height of the viewport.
+#[must_use]
+pub fn vertical_position(element: &Element) -> Option<(f64, f64)> {
+    let height = web_sys::window()?.inner_height().ok()?.as_f64()?;
+    Some((element.get_bounding_client_rect().top(), height))
+}
+
+/// The mean height of the elements below `element` that match `selector`; `None` without any.
+#[must_use]
+pub fn mean_height(element: &Element, selector: &str) -> Option<f64> {
+    let list = element.query_selector_all(selector).ok()?;
+    let elements = (0..list.length()).filter_map(|index| list.get(index)?.dyn_into::<Element>().ok());
+    let heights: f64 = elements.map(|element| element.get_bounding_client_rect().height()).sum();
+    (heights > 0.0).then(|| heights / f64::from(list.length()))
+}
+
 /// Whether `element` is at least partly in the viewport, vertically.
 #[must_use]
 pub fn is_in_viewport(element: &Element) -> bool {

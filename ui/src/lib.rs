@@ -3,7 +3,8 @@
 //! Data flows through these modules in this order:
 //!
 //! 1. [`connection`] receives messages and merges them into the [`model`].
-//! 2. [`statistics`], [`chart_data`] and [`table_rows`] read statistics, charts and tables from the model.
+//! 2. [`statistics`], [`chart_data`] and [`table_rows`] read statistics, charts and tables from the model. [`natural_order`] and
+//!    [`row_filter`] order and filter the rows, and [`rendered_rows`] are those in the document.
 //! 3. [`frame_loop`] sends a tick when components should read the model again.
 //! 4. [`chart`] turns data into lists of shapes, and [`chart::canvas`] paints them.
 //! 5. [`view`] contains the components; [`route`], [`settings`], [`time_format`] and [`vocabulary`] are their addresses, settings,
@@ -18,7 +19,10 @@ pub mod connection;
 pub mod frame_loop;
 pub mod local_storage;
 pub mod model;
+pub mod natural_order;
+pub mod rendered_rows;
 pub mod route;
+pub mod row_filter;
 pub mod settings;
 pub mod statistics;
 pub mod table_rows;

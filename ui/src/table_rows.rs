@@ -2,15 +2,16 @@
 //!
 //! Nothing here depends on the browser. The values in a row's cells come from `statistics.rs` when the row is rendered.
 
+use core::cmp::Ordering;
+
 use joey_shared::histogram::QuantileRange;
 use joey_shared::store::AppStore;
 use joey_shared::view::{Kind, ViewKey};
 
+use crate::natural_order;
+use crate::row_filter::RowFilter;
 use crate::statistics::ViewStatistics;
 use crate::vocabulary::Words;
-
-/// Maximum number of rows before the user asks for all of them: more than anyone reads, few enough to stay fast.
-pub const ROWS_MAX: usize = 200;
 
 /// The views that a table lists. The tables are those of the original Metrics UI, and two more for services.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,7 +170,7 @@ impl Listing {
             })
             .collect();
         let position = |row: &TableRow| if self.is_computations() { row.position } else { 0 };
-        rows.sort_by(|a, b| (position(a), &a.label, &a.qualifier).cmp(&(position(b), &b.label, &b.qualifier)));
+        rows.sort_by(|a, b| position(a).cmp(&position(b)).then_with(|| by_name(a, b)));
         rows
     }
 
@@ -232,9 +233,13 @@ fn computations_of<'a>(store: &'a AppStore, pipeline: &str) -> Vec<&'a str> {
     names
 }
 
+/// The order of rows by name.
+fn by_name(a: &TableRow, b: &TableRow) -> Ordering {
+    let [a_qualifier, b_qualifier] = [a, b].map(|row| row.qualifier.as_deref().unwrap_or_default());
+    natural_order::compare(&a.label, &b.label).then_with(|| natural_order::compare(a_qualifier, b_qualifier))
+}
+
 /// The rows that match `filter`, in the order of `sort` (or as they are for `None`). `statistics` returns those of a view.
-///
-/// The filter ignores the case of ASCII letters only.
 #[must_use]
 pub fn filter_and_sort(
     mut rows: Vec<TableRow>,
@@ -242,14 +247,13 @@ pub fn filter_and_sort(
     filter: &str,
     mut statistics: impl FnMut(usize) -> Option<ViewStatistics>,
 ) -> Vec<TableRow> {
-    let filter = filter.trim().to_ascii_lowercase();
+    let filter = RowFilter::parse(filter);
     if !filter.is_empty() {
-        let matches = |text: &str| text.to_ascii_lowercase().contains(&filter);
-        rows.retain(|row| matches(&row.label) || row.qualifier.as_deref().is_some_and(matches));
+        rows.retain(|row| filter.matches(&[row.label.as_str(), row.qualifier.as_deref().unwrap_or_default()]));
     }
     let Some(Sort { column, descending }) = sort else { return rows };
     if column == Column::Name {
-        rows.sort_by(|a, b| (&a.label, &a.qualifier).cmp(&(&b.label, &b.qualifier)));
+        rows.sort_by(by_name);
         if descending {
             rows.reverse();
         }
@@ -272,7 +276,7 @@ pub fn filter_and_sort(
 struct Rank(f64, f64);
 
 impl Rank {
-    fn total_cmp(&self, other: &Self) -> core::cmp::Ordering {
+    fn total_cmp(&self, other: &Self) -> Ordering {
         self.0.total_cmp(&other.0).then(self.1.total_cmp(&other.1))
     }
 }

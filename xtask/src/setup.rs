@@ -3,6 +3,7 @@
 //! packages of Python and Node that only tests use.
 
 mod apt;
+mod axe;
 mod browser;
 mod cache;
 pub(crate) mod crates;
@@ -23,6 +24,7 @@ use std::{ffi::OsString, path::PathBuf};
 use anyhow::Result;
 
 pub(crate) use apt::is_root;
+pub(crate) use axe::find_or_install as axe;
 pub(crate) use browser::Browser;
 pub(crate) use cache::Cache;
 pub(crate) use faketime::find_or_install as faketime;
@@ -53,6 +55,7 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     let faketime = faketime(here)?;
     let nginx = nginx(here)?;
     let prometheus = prometheus(here)?;
+    let axe = axe(here)?;
     let (python, node) = (exporters::python(here)?, exporters::node(here)?);
     println!("everything is installed:");
     println!("  trunk         {}", tools.trunk.display());
@@ -63,6 +66,7 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     println!("  libfaketime   {}", faketime.display());
     println!("  nginx         {}", nginx.display());
     println!("  prometheus    {}", prometheus.display());
+    println!("  axe-core      {}", axe.display());
     println!("  exporters     {} and {}", python.display(), node.display());
     Ok(())
 }

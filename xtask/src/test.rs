@@ -102,6 +102,7 @@ struct TestPrograms {
     faketime: PathBuf,
     nginx: PathBuf,
     prometheus: PathBuf,
+    axe: PathBuf,
     python_exporters: PathBuf,
     node_exporters: PathBuf,
 }
@@ -113,6 +114,7 @@ impl TestPrograms {
             faketime: setup::faketime(here)?,
             nginx: setup::nginx(here)?,
             prometheus: setup::prometheus(here)?,
+            axe: setup::axe(here)?,
             python_exporters: setup::exporters::python(here)?,
             node_exporters: setup::exporters::node(here)?,
         })
@@ -136,6 +138,7 @@ fn end_to_end_tests(here: &Checkout, browser: &Browser, programs: &TestPrograms)
             ("FAKETIME_LIB", &programs.faketime),
             ("NGINX", &programs.nginx),
             ("PROMETHEUS", &programs.prometheus),
+            ("AXE_CORE", &programs.axe),
             ("OTEL_PYTHON", &programs.python_exporters),
             ("OTEL_NODE", &programs.node_exporters),
         ],

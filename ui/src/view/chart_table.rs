@@ -40,7 +40,7 @@ fn TableContent(table: impl Fn() -> Option<PlainTable> + Copy + Send + Sync + 's
     };
     let row = move |cells: Vec<String>| view! { <tr>{cells.into_iter().enumerate().map(cell).collect_view()}</tr> };
     view! {
-        <div class="scroll">
+        <div class="scroll" tabindex="0" role="group" aria-label="Data of the chart">
             {move || table.get().map(|PlainTable { heads, rows }| view! {
                 <table>
                     <thead><tr>{heads.into_iter().map(head).collect_view()}</tr></thead>

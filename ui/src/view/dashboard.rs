@@ -34,6 +34,13 @@ pub(super) fn DashboardPage(app: String) -> impl IntoView {
     }
 }
 
+/// How the filter works, as the tooltip of its text box.
+const FILTER_HELP: &str = "\
+    Shows the rows whose names contain every word.\n\
+    * stands for any text and ? for one character: GET /users/*\n\
+    - or ! before a word hides the rows that match it: -health\n\
+    / comes here, Escape clears.";
+
 /// The text box that filters every table of the page.
 #[component]
 fn FilterBox() -> impl IntoView {
@@ -54,7 +61,7 @@ fn FilterBox() -> impl IntoView {
                 placeholder="Filter rows"
                 spellcheck="false"
                 autocomplete="off"
-                title="Press / to come here, Escape to clear"
+                title=FILTER_HELP
                 on:input=on_input
                 on:keydown=on_keydown
             />

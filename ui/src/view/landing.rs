@@ -16,6 +16,7 @@ use super::rate_chart::AppRateChart;
 use super::table_row::open_row;
 use super::{UiState, page_address, use_ui};
 use crate::browser;
+use crate::natural_order;
 use crate::route::Page;
 use crate::settings::host_name;
 use crate::statistics::AppStatistics;
@@ -97,7 +98,9 @@ fn Welcome() -> impl IntoView {
 #[component]
 fn Applications() -> impl IntoView {
     let ui = use_ui();
-    let apps = Memo::new(move |_| ui.read_model().catalogue().keys().cloned().collect::<Vec<String>>());
+    let apps = Memo::new(move |_| {
+        natural_order::sorted(ui.read_model().catalogue().keys()).into_iter().cloned().collect::<Vec<String>>()
+    });
     let tally = Signal::derive(move || apps.read().len().to_string());
     let option = Memo::new(move |_| producer_option(ui));
     let heads = Memo::new(move |_| landing_heads(ui));

@@ -5,6 +5,7 @@ use joey_shared::store::AppStore;
 use leptos::prelude::*;
 
 use super::live_text::text_content;
+use super::name::display_name;
 use super::{AppName, UiState, page_address, status, use_ui};
 use crate::browser;
 use crate::connection::ConnectionState;
@@ -166,6 +167,7 @@ pub(super) fn AppPage(app: AppName, children: ChildrenFn) -> impl IntoView {
             }
             Some(reason) => view! {
                 <div class="notice" data-testid="empty">
+                    <h1 class="ellipsis" dir="auto" translate="no">{display_name(&app.read_value())}</h1>
                     <p use:text_content=reason.to_owned()></p>
                     <p><a href=page_address(Page::Landing)>"All applications"</a></p>
                 </div>

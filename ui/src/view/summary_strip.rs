@@ -36,7 +36,7 @@ pub(super) fn SummaryStrip(app: AppName) -> impl IntoView {
                 {move || summary.get().map(|Summary { statistics, .. }| view! {
                     <RateFigure rate_in=statistics.rate_in rate_out=statistics.rate_out/>
                 })}
-                <AppRateChart app rate_out=Signal::derive(rate_out)/>
+                <dd class="chart"><AppRateChart app rate_out=Signal::derive(rate_out)/></dd>
             </div>
             {move || summary.get().map(|Summary { statistics, workers_connected, workers_gone }| view! {
                 <WorstViewFigure

@@ -5,6 +5,7 @@ use leptos::prelude::*;
 use super::disclosure::Disclosure;
 use super::name::{NameLink, display_name};
 use super::{UiState, page_address, use_ui};
+use crate::natural_order;
 use crate::route::Page;
 use crate::table_rows::Listing;
 
@@ -72,7 +73,8 @@ fn menu_sections(ui: UiState) -> Vec<MenuSection> {
     let page = ui.page.read();
     let model = ui.read_model();
     let item = |name: &str, page: Page| MenuItem { name: display_name(name), address: page_address(page) };
-    let apps = model.catalogue().keys().map(|app| item(app, Page::Dashboard(app.clone()))).collect();
+    let apps = natural_order::sorted(model.catalogue().keys());
+    let apps = apps.into_iter().map(|app| item(app, Page::Dashboard(app.clone()))).collect();
     let mut sections = vec![MenuSection { title: "Applications", items: apps }];
     if let Some(app) = page.app() {
         let words = model.words(app);

@@ -1,17 +1,31 @@
 //! A table of views that can be sorted, filtered and walked through with the keyboard.
 //!
-//! A row exists as long as its view; only its cells change.
+//! A row exists as long as its view; only its cells change. Of a long table, only the rows near the viewport exist.
+
+use core::ops::Range;
 
 use joey_shared::format;
+use leptos::ev::{self, FocusEvent};
+use leptos::html::Tbody;
 use leptos::prelude::*;
+use wasm_bindgen::JsCast;
+use web_sys::HtmlElement;
 
 use super::live_text::LiveText;
 use super::table_row::{PERCENTILE_COLUMNS, ViewRow};
 use super::{AppName, UiState, use_ui, use_words};
+use crate::browser;
 use crate::chart::latency_axis::LatencyRange;
 use crate::chart::sparkline;
+use crate::rendered_rows::{self, Part};
 use crate::statistics::{PERCENTILES, ViewStatistics};
-use crate::table_rows::{Column, Listing, ROWS_MAX, Sort, TableRow, filter_and_sort};
+use crate::table_rows::{Column, Listing, Sort, TableRow, filter_and_sort};
+
+/// Maximum number of rows whose latencies decide the axis of the small histograms even if they are out of sight.
+const AXIS_ROWS_MAX: usize = 200;
+
+/// The rows that are rendered before the table has been measured, and their height in CSS pixels.
+const UNMEASURED: Layout = Layout { visible: 0..32, row_height: 34.0 };
 
 /// What a table shows.
 #[derive(Clone, PartialEq)]
@@ -20,8 +34,45 @@ struct TableContent {
     total: usize,
     /// The rows that match the filter, sorted.
     rows: Vec<TableRow>,
-    /// The axis of all small histograms.
+    /// The axis of the small histograms.
     axis: LatencyRange,
+}
+
+impl TableContent {
+    /// The position of a view's row.
+    fn position(&self, view_index: usize) -> Option<usize> {
+        self.rows.iter().position(|row| row.view_index == view_index)
+    }
+}
+
+/// Where the rows of a table are on the screen.
+#[derive(Clone, PartialEq)]
+struct Layout {
+    /// The rows in the viewport.
+    visible: Range<usize>,
+    /// Their height in CSS pixels.
+    row_height: f64,
+}
+
+/// A part of the table's body.
+#[derive(Clone, PartialEq)]
+struct RenderedPart {
+    part: Part,
+    /// The row, unless it is a gap.
+    row: Option<TableRow>,
+}
+
+/// What identifies a part of the table's body.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum PartKey {
+    View(usize),
+    Gap(Part),
+}
+
+impl RenderedPart {
+    fn key(&self) -> PartKey {
+        self.row.as_ref().map_or(PartKey::Gap(self.part), |row| PartKey::View(row.view_index))
+    }
 }
 
 /// The table of the views in `listing`. A table without rows is hidden if not every application has it.
@@ -54,7 +105,7 @@ fn table_content(ui: UiState, app: &str, listing: &Listing, sort: Option<Sort>) 
     let rows = model.app(app).map(|store| listing.rows(store)).unwrap_or_default();
     let total = rows.len();
     // All small histograms use the same axis, so that they can be compared.
-    let with_latency = rows.iter().filter(|row| row.key.kind.has_latency()).take(ROWS_MAX);
+    let with_latency = rows.iter().filter(|row| row.key.kind.has_latency()).take(AXIS_ROWS_MAX);
     let statistics: Vec<ViewStatistics> =
         with_latency.filter_map(|row| model.view_statistics(app, row.view_index)).collect();
     let axis = sparkline::common_axis(statistics.iter().map(|statistics| &statistics.histogram));
@@ -76,43 +127,137 @@ fn Rows(
     class: &'static str,
     shows_latency: bool,
 ) -> impl IntoView {
-    let show_all = RwSignal::new(false);
-    let axis = Memo::new(move |_| content.read().axis);
-    let visible_rows = move || {
-        let rows_max = if show_all.get() { usize::MAX } else { ROWS_MAX };
-        content.read().rows.iter().take(rows_max).cloned().collect::<Vec<_>>()
+    let ui = use_ui();
+    let body = NodeRef::<Tbody>::new();
+    let count = Memo::new(move |_| content.read().rows.len());
+    let layout = layout(ui, body, count);
+    let focused_view = RwSignal::new(None);
+    let focused_link = StoredValue::new_local(None);
+    let parts = Memo::new(move |_| {
+        focused_link.set_value(focused_element(body));
+        rendered_parts(&content.read(), &layout.read().visible, focused_view.get())
+    });
+    // A row that moves within the document loses the focus.
+    Effect::new(move || {
+        parts.track();
+        if let Some(link) = focused_link.get_value() {
+            request_animation_frame(move || browser::restore_focus(&link));
+        }
+    });
+    let axis = Memo::new(move |_| rendered_axis(ui, &app.read_value(), &content.read(), &parts.read()));
+    let row_height = Memo::new(move |_| layout.read().row_height);
+    let on_focus = move |event: FocusEvent| {
+        if let Some(position) = focused_position(&event) {
+            focused_view.set(content.read_untracked().rows.get(position).map(|row| row.view_index));
+        }
     };
+    let is_partial = move || count.get() > rendered_rows::ALL_MAX;
+    // The heads are the first row.
+    let row_count = move || (count.get() + 1).to_string();
     view! {
-        <table class=class>
+        <table class=class class:partial=is_partial aria-rowcount=row_count>
             <TableHead sort axis subject shows_latency/>
-            <tbody>
-                <For each=visible_rows key=|row| row.view_index let(row)>
-                    <ViewRow app row axis shows_latency/>
+            <tbody node_ref=body on:focusin=on_focus>
+                <For each=move || parts.get() key=RenderedPart::key let(part)>
+                    {match (part.row, part.part) {
+                        (Some(row), _) => {
+                            let view_index = row.view_index;
+                            let row_number = Memo::new(move |_| content.read().position(view_index).map(|at| at + 2));
+                            view! { <ViewRow app row row_number axis shows_latency/> }.into_any()
+                        }
+                        (None, Part::Gap { rows, .. }) => view! { <Gap rows row_height/> }.into_any(),
+                        (None, Part::Row(_)) => ().into_any(),
+                    }}
                 </For>
             </tbody>
         </table>
-        <TableFooter content show_all/>
+        <WhyEmpty content/>
     }
 }
 
-/// Below the rows: why there are none, or a button for the rest.
+/// Takes the place of `rows` rows that are not rendered.
 #[component]
-fn TableFooter(content: Memo<TableContent>, show_all: RwSignal<bool>) -> impl IntoView {
-    let counts = Memo::new(move |_| {
-        let content = content.read();
-        (content.total, content.rows.len())
-    });
-    move || match counts.get() {
-        (0, _) => view! { <p class="nothing">"None yet."</p> }.into_any(),
-        (_, 0) => view! { <p class="nothing">"Nothing matches the filter."</p> }.into_any(),
-        (_, matching) if matching > ROWS_MAX && !show_all.get() => view! {
-            <button class="more" type="button" on:click=move |_| show_all.set(true)>
-                {format!("Show {} more", matching - ROWS_MAX)}
-            </button>
+fn Gap(rows: usize, row_height: Memo<f64>) -> impl IntoView {
+    let height = move || format!("{}px", rows as f64 * row_height.get());
+    view! { <tr class="gap" aria-hidden="true"><td style:height=height></td></tr> }
+}
+
+/// Where the rows of the table with this body are: measured at each tick and whenever the page is scrolled or resized.
+fn layout(ui: UiState, body: NodeRef<Tbody>, count: Memo<usize>) -> RwSignal<Layout> {
+    let layout = RwSignal::new(UNMEASURED);
+    let measure = move || {
+        let count = count.get_untracked();
+        let Some(body) = body.get_untracked().filter(|_| count > rendered_rows::ALL_MAX) else { return };
+        let Some((top, viewport_height)) = browser::vertical_position(&body) else { return };
+        let measured = browser::mean_height(&body, "tr:not(.gap)");
+        let row_height = measured.unwrap_or_else(|| layout.read_untracked().row_height);
+        let visible = rendered_rows::visible_rows(count, top, viewport_height, row_height);
+        let measured = Layout { visible, row_height };
+        if *layout.read_untracked() != measured {
+            layout.set(measured);
         }
-        .into_any(),
-        _ => ().into_any(),
+    };
+    Effect::new(move || {
+        ui.frame_loop.tick.track();
+        count.track();
+        body.track();
+        measure();
+    });
+    let on_scroll = window_event_listener(ev::scroll, move |_| measure());
+    let on_resize = window_event_listener(ev::resize, move |_| measure());
+    on_cleanup(move || {
+        on_scroll.remove();
+        on_resize.remove();
+    });
+    layout
+}
+
+/// The parts of the table's body. `focused_view` is the view whose row last had the focus.
+fn rendered_parts(content: &TableContent, visible: &Range<usize>, focused_view: Option<usize>) -> Vec<RenderedPart> {
+    let focused = focused_view.and_then(|view_index| content.position(view_index));
+    let row = |part: Part| if let Part::Row(at) = part { content.rows.get(at).cloned() } else { None };
+    let parts = rendered_rows::parts(content.rows.len(), visible, focused);
+    parts.into_iter().map(|part| RenderedPart { part, row: row(part) }).collect()
+}
+
+/// The axis of the small histograms, extended to the latencies of all rendered rows.
+fn rendered_axis(ui: UiState, app: &str, content: &TableContent, parts: &[RenderedPart]) -> LatencyRange {
+    let axis = content.axis;
+    if content.total <= AXIS_ROWS_MAX {
+        return axis;
     }
+    let mut model = ui.read_model();
+    let rows = parts.iter().filter_map(|part| part.row.as_ref()).filter(|row| row.key.kind.has_latency());
+    let statistics = rows.filter_map(|row| model.view_statistics(app, row.view_index));
+    statistics.filter_map(|statistics| LatencyRange::around(&statistics.histogram)).fold(axis, LatencyRange::union)
+}
+
+/// The element of the table's body that has the focus.
+fn focused_element(body: NodeRef<Tbody>) -> Option<HtmlElement> {
+    let focused = browser::active_element()?;
+    let is_inside = body.get_untracked()?.contains(Some(&focused));
+    if is_inside { focused.dyn_into().ok() } else { None }
+}
+
+/// The position of the row that has received the focus.
+fn focused_position(event: &FocusEvent) -> Option<usize> {
+    let target = event.target()?.dyn_into::<web_sys::Element>().ok()?;
+    let row_number = target.closest("tr").ok()??.get_attribute("aria-rowindex")?;
+    row_number.parse::<usize>().ok()?.checked_sub(2)
+}
+
+/// Why there are no rows.
+#[component]
+fn WhyEmpty(content: Memo<TableContent>) -> impl IntoView {
+    let reason = Memo::new(move |_| {
+        let content = content.read();
+        match (content.total, content.rows.len()) {
+            (0, _) => Some("None yet."),
+            (_, 0) => Some("Nothing matches the filter."),
+            _ => None,
+        }
+    });
+    move || reason.get().map(|reason| view! { <p class="nothing">{reason}</p> })
 }
 
 #[component]
@@ -137,7 +282,7 @@ fn TableHead(
     let high_text = Signal::derive(move || format::duration(axis.get().durations().1).to_string());
     view! {
         <thead>
-            <tr>
+            <tr aria-rowindex="1">
                 <SortableHead sort column=Column::Name label=subject class="name" tooltip="Sort by name"/>
                 <th
                     class="spark"

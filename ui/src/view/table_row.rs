@@ -45,9 +45,16 @@ impl RowStatistics {
     }
 }
 
-/// The row of one view. `axis` is that of the small histogram. `shows_latency` is whether the table has columns for latencies.
+/// The row of one view. `row_number` counts the rows of the table, rendered or not, from 1, which is the heads. `axis` is that of
+/// the small histogram. `shows_latency` is whether the table has columns for latencies.
 #[component]
-pub(super) fn ViewRow(app: AppName, row: TableRow, axis: Memo<LatencyRange>, shows_latency: bool) -> impl IntoView {
+pub(super) fn ViewRow(
+    app: AppName,
+    row: TableRow,
+    row_number: Memo<Option<usize>>,
+    axis: Memo<LatencyRange>,
+    shows_latency: bool,
+) -> impl IntoView {
     let (ui, words) = (use_ui(), use_words());
     let TableRow { view_index, key, label, qualifier, .. } = row;
     let address = page_address(Page::Detail(app.get_value(), key.clone()));
@@ -77,6 +84,7 @@ pub(super) fn ViewRow(app: AppName, row: TableRow, axis: Memo<LatencyRange>, sho
     view! {
         <tr
             data-testid="row"
+            aria-rowindex=move || row_number.get().map(|number| number.to_string())
             data-kind=kind
             data-pipeline=pipeline
             data-worker=worker

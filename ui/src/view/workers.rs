@@ -7,6 +7,7 @@ use super::name::display_name;
 use super::notices::AppPage;
 use super::worker_row::WorkerRow;
 use super::{AppName, page_address, use_ui, use_words};
+use crate::natural_order;
 use crate::route::Page;
 
 /// The workers of `app`.
@@ -42,7 +43,8 @@ fn WorkerTable(app: AppName) -> impl IntoView {
     let workers = Memo::new(move |_| {
         let model = ui.read_model();
         let workers = model.catalogue().get(&*app.read_value()).map_or(&[][..], |entry| &entry.workers);
-        workers.iter().map(|worker| worker.worker.clone()).collect::<Vec<String>>()
+        let workers = natural_order::sorted(workers.iter().map(|worker| &worker.worker));
+        workers.into_iter().cloned().collect::<Vec<String>>()
     });
     let tally = Signal::derive(move || workers.read().len().to_string());
     view! {
