@@ -208,5 +208,12 @@ fn the_keyboard_reaches_every_row_of_a_large_table() {
     eventually_is("the next row", &json!(72), || focused()[0].clone());
     let link = browser.evaluate("return document.activeElement.getAttribute('href')", &[]);
     assert_eq!(link, Value::from("#/applications/Large/computation/number%2070"));
+    // The row moves to the other end of the table.
+    let script = "document.querySelector('[data-subject=Computation] thead button').click()";
+    for row in [72, 931] {
+        let _ = browser.evaluate(script, &[]);
+        eventually_is("the focus stays on its row", &json!(row), || focused()[0].clone());
+    }
+    assert_eq!(browser.evaluate("return document.activeElement.getAttribute('href')", &[]), link);
     assert_eq!(browser.console_errors(), [] as [String; 0]);
 }
