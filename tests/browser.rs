@@ -9,6 +9,7 @@
 //! - `reach`: no WebSocket, a proxy, several relays, and a relay that rejects the page.
 //! - `start`: the page where it cannot run, and after other software has changed it.
 //! - `controls`: window, pause, filter, order, colours.
+//! - `takeaway`: typed percentiles, files, images and print.
 //! - `auth`: a token from the address.
 //! - `layout`: every page at two sizes in two colour schemes, and nothing wider than a phone.
 
@@ -32,3 +33,5 @@ mod reach;
 mod service;
 #[path = "browser/start.rs"]
 mod start;
+#[path = "browser/takeaway.rs"]
+mod takeaway;

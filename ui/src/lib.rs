@@ -6,8 +6,8 @@
 //! 2. [`statistics`], [`chart_data`] and [`table_rows`] read statistics, charts and tables from the model.
 //! 3. [`frame_loop`] sends a tick when components should read the model again.
 //! 4. [`chart`] turns data into lists of shapes, and [`chart::canvas`] paints them.
-//! 5. [`view`] contains the components; [`route`], [`settings`], [`time_format`] and [`vocabulary`] are their addresses, settings,
-//!    times and words.
+//! 5. [`view`] contains the components; [`route`], [`settings`], [`time_format`], [`typed_percentile`] and [`vocabulary`] are their
+//!    addresses, settings, times, chosen percentiles and words.
 //!
 //! Measurements do not travel in signals: a signal only tells that the model has changed, a few times a second at most.
 
@@ -25,5 +25,6 @@ pub mod table_rows;
 #[cfg(test)]
 mod testing;
 pub mod time_format;
+pub mod typed_percentile;
 pub mod view;
 pub mod vocabulary;

@@ -7,6 +7,7 @@ use joey_shared::store::AppStore;
 use joey_shared::view::{Kind, ViewKey};
 
 use crate::statistics::ViewStatistics;
+use crate::typed_percentile::TypedPercentile;
 use crate::vocabulary::Words;
 
 /// Maximum number of rows before the user asks for all of them: more than anyone reads, few enough to stay fast.
@@ -63,6 +64,8 @@ pub enum Column {
     Name,
     /// A percentile, by its index in [`PERCENTILES`](crate::statistics::PERCENTILES).
     Percentile(usize),
+    /// A percentile that the user typed.
+    Typed(TypedPercentile),
     /// The minimum rate.
     Min,
     /// The median rate.
@@ -282,6 +285,7 @@ fn rank(statistics: &ViewStatistics, column: Column) -> Option<Rank> {
     match column {
         Column::Name => None,
         Column::Percentile(index) => statistics.quantiles.get(index).copied().flatten().map(range),
+        Column::Typed(percentile) => statistics.typed_quantile(percentile).map(range),
         Column::Min => statistics.throughput.map(|throughput| Rank(throughput.min, 0.0)),
         Column::Median => statistics.throughput.map(|throughput| Rank(throughput.median, 0.0)),
         Column::Max => statistics.throughput.map(|throughput| Rank(throughput.max, 0.0)),
@@ -387,6 +391,9 @@ mod tests {
         let on_worker = Listing::ComputationOnWorker("n".to_owned());
         check(&on_worker, sort(P99, true), "", &["b", "a"]);
         check(&on_worker, sort(P99, false), "", &["a", "b"]);
+        let p75 = Column::Typed(TypedPercentile::parse("75").unwrap());
+        check(&on_worker, sort(p75, true), "", &["b", "a"]);
+        check(&on_worker, sort(p75, false), "", &["a", "b"]);
         check(&on_worker, sort(Column::Median, true), "", &["a", "b"]);
         check(&on_worker, sort(Column::Name, true), "", &["b", "a"]);
         check(&on_worker, None, " B ", &["b"]);

@@ -151,7 +151,8 @@ async fn the_address_bar_leads_to_pages_of_any_name() {
     let stage = stage();
     let handle = leptos::mount::mount_to(stage.clone().unchecked_into::<HtmlElement>(), App);
     for name in ["a/b?c#d%e@f:g*h i", "Décodage · 解码 🚀", HOSTILE, ""] {
-        let route = Route { page: Page::Detail(name.to_owned(), ViewKey::computation(name)), window_seconds: Some(60) };
+        let route =
+            Route { window_seconds: Some(60), ..Route::to(Page::Detail(name.to_owned(), ViewKey::computation(name))) };
         location.set_hash(&route.address()).unwrap();
         sleep(60).await;
         assert_eq!(Route::parse(&location.hash().unwrap()), route);

@@ -12,6 +12,7 @@ use crate::chart::latency_axis::LatencyRange;
 use crate::chart::sparkline;
 use crate::statistics::{PERCENTILES, ViewStatistics};
 use crate::table_rows::{Column, Listing, ROWS_MAX, Sort, TableRow, filter_and_sort};
+use crate::typed_percentile::TypedPercentile;
 
 /// What a table shows.
 #[derive(Clone, PartialEq)]
@@ -34,7 +35,14 @@ pub fn ViewTable(app: AppName, listing: Listing) -> impl IntoView {
     let title = StoredValue::new(listing.title(words));
     let subject = listing.subject(words);
     let class = if listing.shows_ingestion() && !words.is_service { "views forked" } else { "views" };
-    let content = Memo::new(move |_| table_content(ui, &app.read_value(), &listing, sort.get()));
+    let content = Memo::new(move |_| {
+        // The column of the order may have been removed.
+        let is_shown = |sort: &Sort| match sort.column {
+            Column::Typed(percentile) => ui.percentiles.read().contains(&percentile),
+            _ => true,
+        };
+        table_content(ui, &app.read_value(), &listing, sort.get().filter(is_shown))
+    });
     view! {
         <Show when=move || !hide_if_empty || content.read().total != 0>
             <section class="panel" data-testid="table" data-subject=subject>
@@ -127,18 +135,30 @@ fn TableHead(
             <SortableHead
                 sort
                 column=Column::Percentile(index)
-                label=percentile.label
+                label=percentile.label.to_owned()
                 class="number wide"
                 tooltip="The range that holds this percentile"
             />
         }
     });
+    let ui = use_ui();
+    let typed_head = move |percentile: TypedPercentile| {
+        view! {
+            <SortableHead
+                sort
+                column=Column::Typed(percentile)
+                label=percentile.label()
+                class="number wide"
+                tooltip="The range that holds this percentile"
+            />
+        }
+    };
     let low_text = Signal::derive(move || format::duration(axis.get().durations().0).to_string());
     let high_text = Signal::derive(move || format::duration(axis.get().durations().1).to_string());
     view! {
         <thead>
             <tr>
-                <SortableHead sort column=Column::Name label=subject class="name" tooltip="Sort by name"/>
+                <SortableHead sort column=Column::Name label=subject.to_owned() class="name" tooltip="Sort by name"/>
                 <th
                     class="spark"
                     scope="col"
@@ -157,24 +177,25 @@ fn TableHead(
                     </span>
                 </th> })}
                 {shows_latency.then(|| percentile_heads.collect_view())}
+                {move || shows_latency.then(|| ui.percentiles.get().into_iter().map(typed_head).collect_view())}
                 <SortableHead
                     sort
                     column=Column::Min
-                    label="min/s"
+                    label="min/s".to_owned()
                     class="number"
                     tooltip="The least busy complete second"
                 />
                 <SortableHead
                     sort
                     column=Column::Median
-                    label="median/s"
+                    label="median/s".to_owned()
                     class="number"
                     tooltip="Half of the complete seconds were at most this busy"
                 />
                 <SortableHead
                     sort
                     column=Column::Max
-                    label="max/s"
+                    label="max/s".to_owned()
                     class="number"
                     tooltip="The busiest complete second"
                 />
@@ -188,7 +209,7 @@ fn TableHead(
 fn SortableHead(
     sort: RwSignal<Option<Sort>>,
     column: Column,
-    label: &'static str,
+    label: String,
     class: &'static str,
     tooltip: &'static str,
 ) -> impl IntoView {
