@@ -6,7 +6,8 @@
 //! 2. [`statistics`], [`chart_data`] and [`table_rows`] read statistics, charts and tables from the model.
 //! 3. [`frame_loop`] sends a tick when components should read the model again.
 //! 4. [`chart`] turns data into lists of shapes, and [`chart::canvas`] paints them.
-//! 5. [`view`] contains the components; [`route`], [`settings`], [`time_format`], [`typed_percentile`] and [`vocabulary`] are their
+//! 5. [`export`] writes tables as files.
+//! 6. [`view`] contains the components; [`route`], [`settings`], [`time_format`], [`typed_percentile`] and [`vocabulary`] are their
 //!    addresses, settings, times, chosen percentiles and words.
 //!
 //! Measurements do not travel in signals: a signal only tells that the model has changed, a few times a second at most.
@@ -15,6 +16,7 @@ pub mod browser;
 pub mod chart;
 pub mod chart_data;
 pub mod connection;
+pub mod export;
 pub mod frame_loop;
 pub mod local_storage;
 pub mod model;

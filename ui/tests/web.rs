@@ -59,7 +59,7 @@ fn a_draw_list_becomes_pixels_in_the_style_sheets_colours() {
     stage.append_child(&style).unwrap();
     let canvas = document().create_element("canvas").unwrap().dyn_into::<HtmlCanvasElement>().unwrap();
     stage.append_child(&canvas).unwrap();
-    let palette = Palette::read(&stage).unwrap();
+    let palette = Palette::read(&stage, false).unwrap();
     let list = [
         Shape::rect(Ink::Bar, Rect { x: 0.0, y: 0.0, width: 10.0, height: 10.0 }),
         Shape::rect(Ink::Heat(255), Rect { x: 20.0, y: 0.0, width: 10.0, height: 10.0 }),

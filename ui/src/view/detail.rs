@@ -165,8 +165,8 @@ fn Measurements(app: AppName, key: ViewKey) -> impl IntoView {
         .into_any(),
         Some(view_index) => view! {
             <Figures app view_index key=key.clone()/>
-            <TimelineChart app view_index kind=kind.clone()/>
-            {kind.has_latency().then(|| view! { <DistributionCharts app view_index/> })}
+            <TimelineChart app view_index key=key.clone()/>
+            {kind.has_latency().then(|| view! { <DistributionCharts app view_index key=key.clone()/> })}
         }
         .into_any(),
     }

@@ -13,6 +13,8 @@ mod dashboard;
 mod detail;
 mod detail_charts;
 mod disclosure;
+mod download;
+mod export_tables;
 mod format;
 mod landing;
 mod live_text;

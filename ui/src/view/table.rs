@@ -5,6 +5,8 @@
 use joey_shared::format;
 use leptos::prelude::*;
 
+use super::download::DownloadMenu;
+use super::export_tables::views_table;
 use super::live_text::LiveText;
 use super::table_row::{PERCENTILE_COLUMNS, ViewRow};
 use super::{AppName, UiState, use_ui, use_words};
@@ -49,6 +51,11 @@ pub fn ViewTable(app: AppName, listing: Listing) -> impl IntoView {
                 <header>
                     <h2 class="ellipsis" dir="auto" translate="no" title=title.get_value()>{title.get_value()}</h2>
                     <LiveText class="tally" text=Signal::derive(move || tally(&content.read()))/>
+                    <DownloadMenu
+                        app
+                        view=title.get_value()
+                        table=move || Some(views_table(ui, &app.read_value(), &content.read_untracked().rows))
+                    />
                 </header>
                 <Rows app content sort subject class shows_latency/>
             </section>
@@ -91,6 +98,7 @@ fn Rows(
         content.read().rows.iter().take(rows_max).cloned().collect::<Vec<_>>()
     };
     view! {
+        <div class="across">
         <table class=class>
             <TableHead sort axis subject shows_latency/>
             <tbody>
@@ -99,6 +107,7 @@ fn Rows(
                 </For>
             </tbody>
         </table>
+        </div>
         <TableFooter content show_all/>
     }
 }
@@ -148,7 +157,7 @@ fn TableHead(
                 sort
                 column=Column::Typed(percentile)
                 label=percentile.label()
-                class="number wide"
+                class="number wide typed"
                 tooltip="The range that holds this percentile"
             />
         }
