@@ -245,7 +245,8 @@ fn tables_and_charts_are_saved_as_files_and_copied() {
     assert_eq!(browser.console_errors(), [] as [String; 0]);
 }
 
-/// How many canvases are on the page, how many of them are painted, and how many rates have the blue of the light theme.
+/// How many canvases are on the page, how many of them are painted, and how many rates have the blue of the light
+/// theme.
 const CANVASES: &str = "
     const canvases = [...document.querySelectorAll('canvas')];
     const pixels = canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
@@ -296,7 +297,7 @@ fn a_printed_page_has_light_colours_all_charts_and_no_controls() {
     assert!(pdf["data"].as_str().is_some_and(|data| data.len() > 10_000));
     let printed = browser.evaluate("return window.printed", &[]);
     assert_eq!(
-        printed.as_array().map(|facts| (&facts[0] == &facts[1], &facts[2] != &json!(0))),
+        printed.as_array().map(|facts| (facts[0] == facts[1], facts[2] != json!(0))),
         Some((true, true)),
         "{printed}"
     );

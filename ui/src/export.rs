@@ -1,7 +1,7 @@
 //! Tables as files: CSV, JSON, and tab-separated text for the clipboard.
 //!
-//! A file contains what the page shows, with exact values: counts as integers, ranges as two columns in ns. A name cannot run as a
-//! formula when a spreadsheet opens the file.
+//! A file contains what the page shows, with exact values: counts as integers, ranges as two columns in ns. A name
+//! cannot run as a formula when a spreadsheet opens the file.
 
 use joey_shared::histogram::QuantileRange;
 

@@ -1,10 +1,10 @@
 //! The page's only animation-frame loop: it sends ticks and paints charts.
 //!
-//! A frame is requested when something may have changed: a message arrived, the pointer moved, or the 250 ms timer fired.
-//! Two requests never overlap. In a frame, at most every [`TICK_NS`], the `tick` signal tells components to read the model
-//! again, and the visible charts are painted. Those out of sight are painted a few at a time, so that a screenshot of the whole
-//! page has them too; before the page is printed, all are painted at once in light colours. The browser grants no frames to a
-//! hidden page: data is still merged then, but nothing is drawn.
+//! A frame is requested when something may have changed: a message arrived, the pointer moved, or the 250 ms timer
+//! fired. Two requests never overlap. In a frame, at most every [`TICK_NS`], the `tick` signal tells components to
+//! read the model again, and the visible charts are painted. Those out of sight are painted a few at a time, so that a
+//! screenshot of the whole page has them too; before the page is printed, all are painted at once in light colours.
+//! The browser grants no frames to a hidden page: data is still merged then, but nothing is drawn.
 
 use std::rc::Rc;
 use std::time::Duration;

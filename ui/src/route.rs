@@ -1,8 +1,8 @@
 //! Hash routing: the fragment of the address names a page.
 //!
-//! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window and the typed
-//! percentiles are part of the address (`?w=60&p=99.95`), so that a shared link shows the same. `leptos_router` has no hash routing, and a path would need a
-//! server that answers every path with the page.
+//! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window and
+//! the typed percentiles are part of the address (`?w=60&p=99.95`), so that a shared link shows the same.
+//! `leptos_router` has no hash routing, and a path would need a server that answers every path with the page.
 
 use joey_shared::view::{Kind, ViewKey};
 

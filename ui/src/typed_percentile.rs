@@ -1,7 +1,7 @@
 //! Percentiles that the user typed, beside those that every page shows.
 //!
-//! A percentile is between 0 and 100, exclusive, and has at most four decimals: that is a quantile in millionths, so its rank is
-//! computed in integers like those of all others. The address contains them: `?p=99.95,75`.
+//! A percentile is between 0 and 100, exclusive, and has at most four decimals: that is a quantile in millionths, so
+//! its rank is computed in integers like those of all others. The address contains them: `?p=99.95,75`.
 
 use joey_shared::histogram::Quantile;
 
@@ -19,8 +19,8 @@ pub struct TypedPercentile {
 }
 
 impl TypedPercentile {
-    /// Parses `99.95`, `p99.95`, `99,95` or `99.95 %`. Returns `None` for anything else, or outside 0 to 100, or with more than
-    /// four decimals.
+    /// Parses `99.95`, `p99.95`, `99,95` or `99.95 %`. Returns `None` for anything else, or outside 0 to 100, or with
+    /// more than four decimals.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim().trim_start_matches(['p', 'P']).trim_end_matches('%').trim();

@@ -41,7 +41,8 @@ pub struct Palette {
 }
 
 impl Palette {
-    /// Reads the computed colours inside `parent`, or those of the light theme for paper. Returns `None` if the browser refuses the probe element.
+    /// Reads the computed colours inside `parent`, or those of the light theme for paper. Returns `None` if the
+    /// browser refuses the probe element.
     #[must_use]
     pub fn read(parent: &Element, for_paper: bool) -> Option<Self> {
         let window = web_sys::window()?;

@@ -70,8 +70,8 @@ pub(super) fn views_table(ui: UiState, app: &str, rows: &[TableRow]) -> ExportTa
     ExportTable { columns, rows: rows.iter().filter_map(&mut row).collect() }
 }
 
-/// A timeline, with one row for each second and one column for each bin of the heatmap. The latencies of a period are in the row
-/// of the second in which it ended, so that counts add up.
+/// A timeline, with one row for each second and one column for each bin of the heatmap. The latencies of a period are
+/// in the row of the second in which it ended, so that counts add up.
 pub(super) fn timeline_table(chart: &Timeline) -> ExportTable {
     let bins: Vec<usize> = chart.total.occupied().map(|(bin, _)| bin).filter(|_| chart.has_latency).collect();
     let mut columns = names(&["time", "unix_s", "complete"]);

@@ -1,4 +1,5 @@
-//! The choice of percentiles beside those that are always shown: a text box, and a button for each that removes it again.
+//! The choice of percentiles beside those that are always shown: a text box, and a button for each that removes it
+//! again.
 
 use leptos::ev::SubmitEvent;
 use leptos::html::Input;
