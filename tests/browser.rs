@@ -11,6 +11,7 @@
 //! - `controls`: window, pause, filter, order, colours.
 //! - `tables`: the order of names, the filter, and tables with more rows than a screen.
 //! - `accessibility`: axe-core finds nothing on any page.
+//! - `takeaway`: typed percentiles, files, images and print.
 //! - `auth`: a token from the address.
 //! - `layout`: every page at two sizes in two colour schemes, and nothing wider than a phone.
 
@@ -38,3 +39,5 @@ mod service;
 mod start;
 #[path = "browser/tables.rs"]
 mod tables;
+#[path = "browser/takeaway.rs"]
+mod takeaway;

@@ -235,6 +235,15 @@ impl Browser {
         self.runtime.block_on(typed).unwrap_or_else(|error| panic!("cannot type into {selector}: {error}"));
     }
 
+    /// Types into the element that has the focus.
+    ///
+    /// # Panics
+    /// If the browser fails.
+    pub fn press_focused(&self, text: &str) {
+        let typed = async { self.page().active_element().await?.send_keys(text).await };
+        self.runtime.block_on(typed).expect("something has the focus");
+    }
+
     /// Text of the first element that matches `selector`, as in the document; empty if there is none.
     #[must_use]
     pub fn text(&self, selector: &str) -> String {

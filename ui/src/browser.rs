@@ -4,8 +4,13 @@
 //! error.
 
 use joey_shared::address;
-use wasm_bindgen::JsCast;
-use web_sys::{Document, Element, HtmlElement};
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{
+    Blob, BlobPropertyBag, ClipboardItem, Document, Element, HtmlAnchorElement, HtmlCanvasElement, HtmlElement, Url,
+};
+
+use std::time::Duration;
 
 use crate::local_storage;
 use crate::settings::{self, Theme};
@@ -133,6 +138,70 @@ pub fn copy_to_clipboard(text: &str) {
     {
         // A failure needs no message: the text on the page can still be selected.
         drop(window.navigator().clipboard().write_text(text));
+    }
+}
+
+/// Whether the browser lets this page write to the clipboard.
+#[must_use]
+pub fn has_clipboard() -> bool {
+    web_sys::window().is_some_and(|window| window.is_secure_context())
+}
+
+/// Copies `text` to the clipboard, and returns whether that worked.
+pub async fn try_copy_text(text: &str) -> bool {
+    let Some(window) = web_sys::window().filter(|_| has_clipboard()) else { return false };
+    JsFuture::from(window.navigator().clipboard().write_text(text)).await.is_ok()
+}
+
+/// Copies an image to the clipboard, and returns whether that worked.
+pub async fn try_copy_image(canvas: &HtmlCanvasElement) -> bool {
+    let Some(window) = web_sys::window().filter(|_| has_clipboard()) else { return false };
+    let types = js_sys::Object::new();
+    // The item takes the promise, so that the browser still knows that the user pressed something.
+    let _ = js_sys::Reflect::set(&types, &"image/png".into(), &png_promise(canvas));
+    let Ok(item) = ClipboardItem::new_with_record_from_str_to_blob_promise(&types) else { return false };
+    JsFuture::from(window.navigator().clipboard().write(&js_sys::Array::of1(&item))).await.is_ok()
+}
+
+/// The image of `canvas` as PNG.
+pub async fn png_of(canvas: &HtmlCanvasElement) -> Option<Blob> {
+    JsFuture::from(png_promise(canvas)).await.ok()?.dyn_into().ok()
+}
+
+fn png_promise(canvas: &HtmlCanvasElement) -> js_sys::Promise {
+    js_sys::Promise::new(&mut |resolve, reject| {
+        if let Err(error) = canvas.to_blob(&resolve) {
+            let _ = reject.call1(&JsValue::NULL, &error);
+        }
+    })
+}
+
+/// Saves `text` as a file.
+pub fn save_text(file_name: &str, mime_type: &str, text: &str) {
+    let options = BlobPropertyBag::new();
+    options.set_type(&format!("{mime_type};charset=utf-8"));
+    if let Ok(blob) = Blob::new_with_str_sequence_and_options(&js_sys::Array::of1(&text.into()), &options) {
+        save(file_name, &blob);
+    }
+}
+
+/// Saves `blob` as a file, as if the user had followed a link to it.
+pub fn save(file_name: &str, blob: &Blob) {
+    let link = document().and_then(|document| document.create_element("a").ok()?.dyn_into::<HtmlAnchorElement>().ok());
+    let (Some(link), Ok(address)) = (link, Url::create_object_url_with_blob(blob)) else { return };
+    link.set_href(&address);
+    link.set_download(file_name);
+    link.click();
+    // Some browsers read the file only after a while.
+    leptos::prelude::set_timeout(move || drop(Url::revoke_object_url(&address)), Duration::from_secs(60));
+}
+
+/// Moves the focus to the `<summary>` of `menu`.
+pub fn focus_summary(menu: &Element) {
+    let summary =
+        menu.query_selector("summary").ok().flatten().and_then(|summary| summary.dyn_into::<HtmlElement>().ok());
+    if let Some(summary) = summary {
+        let _ = summary.focus();
     }
 }
 

@@ -1,21 +1,22 @@
 //! The page's only animation-frame loop: it sends ticks and paints charts.
 //!
-//! A frame is requested when something may have changed: a message arrived, the pointer moved, or the 250 ms timer fired.
-//! Two requests never overlap. In a frame, at most every [`TICK_NS`], the `tick` signal tells components to read the model
-//! again, and the visible charts are painted. The browser grants no frames to a hidden page: data is still merged then, but
-//! nothing is drawn.
+//! A frame is requested when something may have changed: a message arrived, the pointer moved, or the 250 ms timer
+//! fired. Two requests never overlap. In a frame, at most every [`TICK_NS`], the `tick` signal tells components to
+//! read the model again, and the visible charts are painted. Those out of sight are painted a few at a time, so that a
+//! screenshot of the whole page has them too; before the page is printed, all are painted at once in light colours.
+//! The browser grants no frames to a hidden page: data is still merged then, but nothing is drawn.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use leptos::prelude::{
-    LocalStorage, RwSignal, Set, StoredValue, WriteValue, on_cleanup, request_animation_frame_with_handle,
+    LocalStorage, ReadValue, RwSignal, Set, StoredValue, WriteValue, on_cleanup, request_animation_frame_with_handle,
     set_interval_with_handle,
 };
 use web_sys::HtmlCanvasElement;
 
 use crate::browser;
-use crate::chart::canvas::{Palette, paint};
+use crate::chart::canvas::{Palette, image, paint};
 use crate::chart::{Shape, Size};
 use crate::model::Model;
 
@@ -23,6 +24,10 @@ use crate::model::Model;
 const TICK_NS: u64 = 500_000_000;
 /// Maximum time between two ticks, in ns: ages and the relay's time change without any message.
 const IDLE_TICK_NS: u64 = 1_000_000_000;
+/// How many ticks a chart out of sight may be old.
+const HIDDEN_TICKS: u64 = 10;
+/// Maximum number of charts out of sight that are painted in one frame.
+const HIDDEN_CHARTS_MAX: usize = 16;
 /// How often the timer checks whether a tick is due.
 const TIMER_PERIOD: Duration = Duration::from_millis(250);
 
@@ -52,6 +57,8 @@ struct Charts {
     charts: Vec<Chart>,
     last_id: u64,
     palette: Option<Rc<Palette>>,
+    /// Whether the page is being printed.
+    is_printing: bool,
     frame_requested: bool,
     ticks: u64,
     last_tick_ns: u64,
@@ -65,6 +72,14 @@ struct Chart {
     draw: DrawChart,
     /// Tick and size of the last paint.
     painted: Option<(u64, Size)>,
+}
+
+/// What to paint in this frame.
+struct DueCharts {
+    due: Vec<DueChart>,
+    /// Whether no chart out of sight has to wait for the next frame.
+    is_complete: bool,
+    palette: Option<Rc<Palette>>,
 }
 
 /// A chart to paint in this frame.
@@ -109,6 +124,37 @@ impl FrameLoop {
             charts.charts.iter_mut().for_each(|chart| chart.painted = None);
         }
         self.request_frame();
+    }
+
+    /// Paints every chart in light colours at once: the page is about to be printed.
+    pub fn start_printing(self) {
+        {
+            let mut charts = self.charts.write_value();
+            if charts.is_printing {
+                return;
+            }
+            charts.is_printing = true;
+            charts.palette = None;
+            charts.charts.iter_mut().for_each(|chart| chart.painted = None);
+        }
+        self.paint_charts();
+    }
+
+    /// Goes back to the theme's colours after printing.
+    pub fn stop_printing(self) {
+        self.charts.write_value().is_printing = false;
+        self.repaint_all();
+    }
+
+    /// A chart as an image with a title, twice as fine as on the screen. `None` if there is no such chart or no data.
+    #[must_use]
+    pub fn image_of(self, id: ChartId, title: &str) -> Option<HtmlCanvasElement> {
+        let (draw, size, palette) = {
+            let charts = self.charts.read_value();
+            let chart = charts.charts.iter().find(|chart| chart.id == id)?;
+            (Rc::clone(&chart.draw), size_of(&chart.canvas), charts.palette.clone()?)
+        };
+        image(&draw(size)?, &palette, size, title)
     }
 
     /// An id for a chart that will be added.
@@ -157,13 +203,18 @@ impl FrameLoop {
 
     /// Paints the visible charts that are older than the last tick. Painting reads the model, so it must not be locked here.
     fn paint_charts(self) {
-        let (due, palette) = self.charts.write_value().due();
+        let DueCharts { due, is_complete, palette } = self.charts.write_value().due();
         let Some(palette) = palette else { return };
         let ratio = web_sys::window().map_or(1.0, |window| window.device_pixel_ratio());
+        // Paper is finer than a screen.
+        let ratio = if self.charts.read_value().is_printing { ratio.max(2.0) } else { ratio };
         for DueChart { canvas, draw, size } in due {
             if let Some(shapes) = draw(size) {
                 paint(&canvas, &shapes, &palette, size, ratio);
             }
+        }
+        if !is_complete {
+            self.request_frame();
         }
     }
 }
@@ -182,20 +233,35 @@ impl Charts {
     }
 
     /// The charts to paint in this frame, and the colours to use.
-    fn due(&mut self) -> (Vec<DueChart>, Option<Rc<Palette>>) {
+    fn due(&mut self) -> DueCharts {
         if self.palette.is_none() {
             let body = browser::document().and_then(|document| document.body());
-            self.palette = body.and_then(|body| Palette::read(&body)).map(Rc::new);
+            self.palette = body.and_then(|body| Palette::read(&body, self.is_printing)).map(Rc::new);
         }
-        let mut due = Vec::new();
+        let (mut due, mut hidden, mut is_complete) = (Vec::new(), 0, true);
         for chart in &mut self.charts {
-            let size =
-                Size { width: f64::from(chart.canvas.client_width()), height: f64::from(chart.canvas.client_height()) };
-            if chart.painted != Some((self.ticks, size)) && size.width > 0.0 && browser::is_in_viewport(&chart.canvas) {
-                chart.painted = Some((self.ticks, size));
-                due.push(DueChart { canvas: chart.canvas.clone(), draw: Rc::clone(&chart.draw), size });
+            let size = size_of(&chart.canvas);
+            if chart.painted == Some((self.ticks, size)) || size.width <= 0.0 {
+                continue;
             }
+            if !self.is_printing && !browser::is_in_viewport(&chart.canvas) {
+                let is_recent = |(tick, known): (u64, Size)| known == size && self.ticks - tick < HIDDEN_TICKS;
+                if chart.painted.is_some_and(is_recent) {
+                    continue;
+                }
+                if hidden == HIDDEN_CHARTS_MAX {
+                    is_complete = false;
+                    continue;
+                }
+                hidden += 1;
+            }
+            chart.painted = Some((self.ticks, size));
+            due.push(DueChart { canvas: chart.canvas.clone(), draw: Rc::clone(&chart.draw), size });
         }
-        (due, self.palette.clone())
+        DueCharts { due, is_complete, palette: self.palette.clone() }
     }
+}
+
+fn size_of(canvas: &HtmlCanvasElement) -> Size {
+    Size { width: f64::from(canvas.client_width()), height: f64::from(canvas.client_height()) }
 }

@@ -7,8 +7,9 @@
 //!    [`row_filter`] order and filter the rows, and [`rendered_rows`] are those in the document.
 //! 3. [`frame_loop`] sends a tick when components should read the model again.
 //! 4. [`chart`] turns data into lists of shapes, and [`chart::canvas`] paints them.
-//! 5. [`view`] contains the components; [`route`], [`settings`], [`time_format`] and [`vocabulary`] are their addresses, settings,
-//!    times and words.
+//! 5. [`export`] writes tables as files.
+//! 6. [`view`] contains the components; [`route`], [`settings`], [`time_format`], [`typed_percentile`] and [`vocabulary`]
+//!    are their addresses, settings, times, chosen percentiles and words.
 //!
 //! Measurements do not travel in signals: a signal only tells that the model has changed, a few times a second at most.
 
@@ -16,6 +17,7 @@ pub mod browser;
 pub mod chart;
 pub mod chart_data;
 pub mod connection;
+pub mod export;
 pub mod frame_loop;
 pub mod local_storage;
 pub mod model;
@@ -29,5 +31,6 @@ pub mod table_rows;
 #[cfg(test)]
 mod testing;
 pub mod time_format;
+pub mod typed_percentile;
 pub mod view;
 pub mod vocabulary;

@@ -1,18 +1,22 @@
 //! Hash routing: the fragment of the address names a page.
 //!
-//! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window is part of the
-//! address (`?w=60`), so that a shared link shows the same. `leptos_router` has no hash routing, and a path would need a
-//! server that answers every path with the page.
+//! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window and
+//! the typed percentiles are part of the address (`?w=60&p=99.95`), so that a shared link shows the same.
+//! `leptos_router` has no hash routing, and a path would need a server that answers every path with the page.
 
 use joey_shared::view::{Kind, ViewKey};
 
-/// A page and its window.
+use crate::typed_percentile::TypedPercentile;
+
+/// A page and how it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The page.
     pub page: Page,
     /// The length of the window in seconds, if the address contains it.
     pub window_seconds: Option<u64>,
+    /// The typed percentiles in the address.
+    pub percentiles: Vec<TypedPercentile>,
 }
 
 /// A page.
@@ -42,23 +46,32 @@ impl Page {
 }
 
 impl Route {
+    /// The route to `page`, shown as before.
+    #[must_use]
+    pub const fn to(page: Page) -> Self {
+        Self { page, window_seconds: None, percentiles: Vec::new() }
+    }
+
     /// Parses the fragment of an address.
     #[must_use]
     pub fn parse(hash: &str) -> Self {
         let (path, query) = parts(hash);
         let window_seconds = value(query, "w=").and_then(|seconds| seconds.parse().ok());
+        let percentiles = value(query, "p=").map(TypedPercentile::parse_list).unwrap_or_default();
         let typed = || hash.strip_prefix('#').unwrap_or(hash).to_owned();
-        Self { page: page_of(path).unwrap_or_else(|| Page::Unknown(typed())), window_seconds }
+        Self { page: page_of(path).unwrap_or_else(|| Page::Unknown(typed())), window_seconds, percentiles }
     }
 
     /// The address of this route, from `#` on.
     #[must_use]
     pub fn address(&self) -> String {
-        let path = path_of(&self.page);
-        match self.window_seconds {
-            Some(seconds) => format!("#{path}?w={seconds}"),
-            None => format!("#{path}"),
+        let mut parameters = Vec::new();
+        parameters.extend(self.window_seconds.map(|seconds| format!("w={seconds}")));
+        if !self.percentiles.is_empty() {
+            parameters.push(format!("p={}", TypedPercentile::list_text(&self.percentiles)));
         }
+        let mark = if parameters.is_empty() { "" } else { "?" };
+        format!("#{}{mark}{}", path_of(&self.page), parameters.join("&"))
     }
 }
 
@@ -211,8 +224,10 @@ mod tests {
 
     fn check(page: Page) {
         for window_seconds in [None, Some(60)] {
-            let route = Route { page: page.clone(), window_seconds };
-            assert_eq!(Route::parse(&route.address()), route, "{}", route.address());
+            for percentiles in ["", "75,99.95"].map(TypedPercentile::parse_list) {
+                let route = Route { page: page.clone(), window_seconds, percentiles };
+                assert_eq!(Route::parse(&route.address()), route, "{}", route.address());
+            }
         }
     }
 

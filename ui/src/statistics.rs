@@ -9,6 +9,8 @@ use joey_shared::store::{AppStore, Gap, QUIET_SECONDS, View};
 use joey_shared::view::{Kind, ViewKey};
 use joey_shared::window::{SLOT_NS, Throughput, second_of};
 
+use crate::typed_percentile::TypedPercentile;
+
 /// A percentile that the page shows.
 #[derive(Clone, Copy, Debug)]
 pub struct Percentile {
@@ -53,6 +55,14 @@ pub struct ViewStatistics {
     pub window_seconds: u64,
     /// Since when nothing was counted, in ns since the Unix epoch, if that is unusually long.
     pub stalled_since_ns: Option<u64>,
+}
+
+impl ViewStatistics {
+    /// The quantile of a typed percentile; `None` if the view has no latency or no events.
+    #[must_use]
+    pub fn typed_quantile(&self, percentile: TypedPercentile) -> Option<QuantileRange> {
+        self.quantiles[0].and_then(|_| self.histogram.quantile(percentile.quantile()))
+    }
 }
 
 /// The statistics of the view at `view_index`.

@@ -11,6 +11,7 @@ use joey_shared::view::{Kind, ViewKey};
 use crate::natural_order;
 use crate::row_filter::RowFilter;
 use crate::statistics::ViewStatistics;
+use crate::typed_percentile::TypedPercentile;
 use crate::vocabulary::Words;
 
 /// The views that a table lists. The tables are those of the original Metrics UI, and two more for services.
@@ -64,6 +65,8 @@ pub enum Column {
     Name,
     /// A percentile, by its index in [`PERCENTILES`](crate::statistics::PERCENTILES).
     Percentile(usize),
+    /// A percentile that the user typed.
+    Typed(TypedPercentile),
     /// The minimum rate.
     Min,
     /// The median rate.
@@ -286,6 +289,7 @@ fn rank(statistics: &ViewStatistics, column: Column) -> Option<Rank> {
     match column {
         Column::Name => None,
         Column::Percentile(index) => statistics.quantiles.get(index).copied().flatten().map(range),
+        Column::Typed(percentile) => statistics.typed_quantile(percentile).map(range),
         Column::Min => statistics.throughput.map(|throughput| Rank(throughput.min, 0.0)),
         Column::Median => statistics.throughput.map(|throughput| Rank(throughput.median, 0.0)),
         Column::Max => statistics.throughput.map(|throughput| Rank(throughput.max, 0.0)),
@@ -391,6 +395,9 @@ mod tests {
         let on_worker = Listing::ComputationOnWorker("n".to_owned());
         check(&on_worker, sort(P99, true), "", &["b", "a"]);
         check(&on_worker, sort(P99, false), "", &["a", "b"]);
+        let p75 = Column::Typed(TypedPercentile::parse("75").unwrap());
+        check(&on_worker, sort(p75, true), "", &["b", "a"]);
+        check(&on_worker, sort(p75, false), "", &["a", "b"]);
         check(&on_worker, sort(Column::Median, true), "", &["a", "b"]);
         check(&on_worker, sort(Column::Name, true), "", &["b", "a"]);
         check(&on_worker, None, " B ", &["b"]);

@@ -36,6 +36,13 @@ impl UtcOffset {
         format!("{year}-{month:02}-{day:02} {} {}", self.time(ns), self.name())
     }
 
+    /// Date and time in UTC as in ISO 8601: `2026-11-21T13:02:31Z`.
+    #[must_use]
+    pub fn iso(ns: u64) -> String {
+        let (year, month, day) = civil(Self::UTC.local_seconds(ns).div_euclid(86_400));
+        format!("{year}-{month:02}-{day:02}T{}Z", Self::UTC.time(ns))
+    }
+
     /// `UTC`, `UTC+1`, `UTC-3:30`.
     #[must_use]
     pub fn name(self) -> String {
@@ -133,6 +140,7 @@ mod tests {
         assert_eq!(UtcOffset(0).full(ns), "2018-12-06 13:10:20 UTC");
         assert_eq!(UtcOffset(3_600).full(ns), "2018-12-06 14:10:20 UTC+1");
         assert_eq!(UtcOffset(-12_600).full(0), "1969-12-31 20:30:00 UTC-3:30");
+        assert_eq!(UtcOffset::iso(ns), "2018-12-06T13:10:20Z");
         assert_eq!(UtcOffset(0).short_time(ns), "13:10");
         assert_eq!(UtcOffset(0).full(1_709_164_800 * 1_000_000_000), "2024-02-29 00:00:00 UTC");
     }

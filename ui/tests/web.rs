@@ -60,7 +60,7 @@ fn a_draw_list_becomes_pixels_in_the_style_sheets_colours() {
     stage.append_child(&style).unwrap();
     let canvas = document().create_element("canvas").unwrap().dyn_into::<HtmlCanvasElement>().unwrap();
     stage.append_child(&canvas).unwrap();
-    let palette = Palette::read(&stage).unwrap();
+    let palette = Palette::read(&stage, false).unwrap();
     let list = [
         Shape::rect(Ink::Bar, Rect { x: 0.0, y: 0.0, width: 10.0, height: 10.0 }),
         Shape::rect(Ink::Heat(255), Rect { x: 20.0, y: 0.0, width: 10.0, height: 10.0 }),
@@ -153,7 +153,8 @@ async fn the_address_bar_leads_to_pages_of_any_name() {
     let stage = stage();
     let handle = leptos::mount::mount_to(stage.clone().unchecked_into::<HtmlElement>(), App);
     for name in ["a/b?c#d%e@f:g*h i", "Décodage · 解码 🚀", HOSTILE, ""] {
-        let route = Route { page: Page::Detail(name.to_owned(), ViewKey::computation(name)), window_seconds: Some(60) };
+        let route =
+            Route { window_seconds: Some(60), ..Route::to(Page::Detail(name.to_owned(), ViewKey::computation(name))) };
         location.set_hash(&route.address()).unwrap();
         sleep(60).await;
         assert_eq!(Route::parse(&location.hash().unwrap()), route);

@@ -34,17 +34,20 @@ const HATCH_STEP: f64 = 6.0;
 #[derive(Debug)]
 pub struct Palette {
     inks: Vec<String>,
+    /// The colour behind a chart.
+    background: String,
     heat: Vec<String>,
     font: String,
 }
 
 impl Palette {
-    /// Reads the computed colours inside `parent`. Returns `None` if the browser refuses the probe element.
+    /// Reads the computed colours inside `parent`, or those of the light theme for paper. Returns `None` if the
+    /// browser refuses the probe element.
     #[must_use]
-    pub fn read(parent: &Element) -> Option<Self> {
+    pub fn read(parent: &Element, for_paper: bool) -> Option<Self> {
         let window = web_sys::window()?;
         let probe = window.document()?.create_element("span").ok()?.dyn_into::<HtmlElement>().ok()?;
-        probe.set_class_name("chart-type");
+        probe.set_class_name(if for_paper { "chart-type paper" } else { "chart-type" });
         parent.append_child(&probe).ok()?;
         let style = window.get_computed_style(&probe).ok()??;
         let color = |property: &str| {
@@ -54,11 +57,12 @@ impl Palette {
         let inks = PROPERTIES.iter().map(|property| color(property).unwrap_or_default()).collect();
         let stops: Vec<[f64; 3]> =
             HEAT_STOPS.iter().map(|property| channels(&color(property).unwrap_or_default())).collect();
+        let background = color("--raised").unwrap_or_default();
         let family = style.get_property_value("font-family").unwrap_or_default();
         let size = style.get_property_value("font-size").unwrap_or_default();
         probe.remove();
         let heat = (0..=255).map(|level| interpolate(&stops, f64::from(level) / 255.0)).collect();
-        Some(Self { inks, heat, font: format!("{size} {family}") })
+        Some(Self { inks, background, heat, font: format!("{size} {family}") })
     }
 
     fn color(&self, ink: Ink) -> &str {
@@ -123,6 +127,34 @@ pub fn paint(canvas: &HtmlCanvasElement, shapes: &[Shape], palette: &Palette, si
     for shape in shapes {
         paint_shape(&context, shape, palette);
     }
+}
+
+/// The number of pixels of an image for a CSS pixel, so that it is sharp in a document.
+const IMAGE_RATIO: f64 = 2.0;
+
+/// The margin of an image, and the height of its title, in CSS pixels.
+const IMAGE_MARGIN: f64 = 12.0;
+const TITLE_HEIGHT: f64 = 24.0;
+
+/// An image of `shapes` below a title. Returns `None` if the browser refuses a canvas.
+#[must_use]
+pub fn image(shapes: &[Shape], palette: &Palette, size: Size, title: &str) -> Option<HtmlCanvasElement> {
+    let document = web_sys::window()?.document()?;
+    let canvas = || document.create_element("canvas").ok()?.dyn_into::<HtmlCanvasElement>().ok();
+    let (chart, image) = (canvas()?, canvas()?);
+    paint(&chart, shapes, palette, size, IMAGE_RATIO);
+    let whole =
+        Size { width: size.width + 2.0 * IMAGE_MARGIN, height: size.height + 2.0 * IMAGE_MARGIN + TITLE_HEIGHT };
+    let at = [IMAGE_MARGIN, IMAGE_MARGIN + TITLE_HEIGHT / 2.0];
+    paint(&image, &[Shape::text(Ink::Text, at, Anchor::Start, title)], palette, whole, IMAGE_RATIO);
+    let context = image.get_context("2d").ok()??.unchecked_into::<CanvasRenderingContext2d>();
+    let (left, top) = (IMAGE_MARGIN, IMAGE_MARGIN + TITLE_HEIGHT);
+    context.draw_image_with_html_canvas_element_and_dw_and_dh(&chart, left, top, size.width, size.height).ok()?;
+    // The background goes behind what is there: painting starts with an empty canvas.
+    context.set_global_composite_operation("destination-over").ok()?;
+    context.set_fill_style_str(&palette.background);
+    context.fill_rect(0.0, 0.0, whole.width, whole.height);
+    Some(image)
 }
 
 fn paint_shape(context: &CanvasRenderingContext2d, shape: &Shape, palette: &Palette) {

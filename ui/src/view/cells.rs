@@ -9,7 +9,8 @@ use leptos::prelude::*;
 
 use super::format::{NO_VALUE, exact_rates, percentile_tooltip};
 use super::live_text::text_content;
-use crate::statistics::{PERCENTILES, ViewStatistics};
+use crate::statistics::{PERCENTILES, Percentile, ViewStatistics};
+use crate::typed_percentile::TypedPercentile;
 
 /// A number and its unit.
 #[component]
@@ -66,6 +67,10 @@ pub(super) fn LatencyRange(range: Option<QuantileRange>) -> impl IntoView {
 
 /// The values of one percentile's cell.
 pub(super) struct PercentileValue {
+    /// Its name in data attributes.
+    pub(super) column: String,
+    /// Its name on screen.
+    pub(super) label: String,
     pub(super) range: Option<QuantileRange>,
     pub(super) tooltip: String,
     /// The bounds in ns, for data attributes.
@@ -78,26 +83,46 @@ pub(super) struct PercentileValue {
 impl PercentileValue {
     /// Percentile `index` of [`PERCENTILES`].
     pub(super) fn new(statistics: Option<&ViewStatistics>, index: usize) -> Self {
+        let Percentile { column, label, events_min, .. } = PERCENTILES[index];
         let range = statistics.and_then(|statistics| statistics.quantiles[index]);
+        Self::of_range(statistics, range, events_min, column.to_owned(), label.to_owned())
+    }
+
+    /// A percentile that the user typed.
+    pub(super) fn typed(statistics: Option<&ViewStatistics>, percentile: TypedPercentile) -> Self {
+        let range = statistics.and_then(|statistics| statistics.typed_quantile(percentile));
+        let label = percentile.label();
+        Self::of_range(statistics, range, percentile.events_min(), label.clone(), label)
+    }
+
+    fn of_range(
+        statistics: Option<&ViewStatistics>,
+        range: Option<QuantileRange>,
+        events_min: u128,
+        column: String,
+        label: String,
+    ) -> Self {
+        let count = statistics.map(|statistics| statistics.count);
         Self {
             range,
-            tooltip: statistics.map(|statistics| percentile_tooltip(statistics, index)).unwrap_or_default(),
+            tooltip: count.map(|count| percentile_tooltip(&label, range, count, events_min)).unwrap_or_default(),
             low: range.map(|range| range.low.to_string()),
             high: range.map(|range| range.high.to_string()),
-            is_supported: statistics.is_some_and(|statistics| statistics.count >= PERCENTILES[index].events_min),
+            is_supported: count.is_some_and(|count| count >= events_min),
+            column,
+            label,
         }
     }
 }
 
-/// A table cell with percentile `index` of [`PERCENTILES`].
+/// A table cell with a percentile.
 #[component]
-fn PercentileCell(value: PercentileValue, index: usize) -> impl IntoView {
-    let percentile = &PERCENTILES[index];
+fn PercentileCell(value: PercentileValue) -> impl IntoView {
     view! {
         <td
             class=if value.is_supported { "number wide" } else { "number wide faint" }
-            data-col=percentile.column
-            data-head=percentile.label
+            data-col=value.column
+            data-head=value.label
             data-low=value.low
             data-high=value.high
             title=value.tooltip
@@ -107,11 +132,15 @@ fn PercentileCell(value: PercentileValue, index: usize) -> impl IntoView {
     }
 }
 
-/// The table cells of the first `count` of [`PERCENTILES`].
-pub(super) fn percentile_cells(statistics: Option<&ViewStatistics>, count: usize) -> impl IntoView + use<> {
-    (0..count)
-        .map(|index| view! { <PercentileCell value=PercentileValue::new(statistics, index) index/> })
-        .collect_view()
+/// The table cells of the first `count` of [`PERCENTILES`] and of the percentiles `typed`.
+pub(super) fn percentile_cells(
+    statistics: Option<&ViewStatistics>,
+    count: usize,
+    typed: &[TypedPercentile],
+) -> impl IntoView + use<> {
+    let fixed = (0..count).map(|index| PercentileValue::new(statistics, index));
+    let typed = typed.iter().map(|percentile| PercentileValue::typed(statistics, *percentile));
+    fixed.chain(typed).map(|value| view! { <PercentileCell value/> }).collect_view()
 }
 
 /// One column of a throughput: the rate out, and the rate in if it is known.

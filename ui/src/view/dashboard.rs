@@ -6,6 +6,7 @@ use web_sys::HtmlInputElement;
 
 use super::name::display_name;
 use super::notices::{AppPage, is_stale};
+use super::percentile_choice::PercentileChoice;
 use super::summary_strip::SummaryStrip;
 use super::{ViewTable, use_ui};
 use crate::table_rows::Listing;
@@ -21,6 +22,7 @@ pub(super) fn DashboardPage(app: String) -> impl IntoView {
             <div class="page" class:stale=move || is_stale.get()>
                 <header class="head">
                     <h1 class="ellipsis" dir="auto" translate="no" title=heading.clone()>{heading.clone()}</h1>
+                    <PercentileChoice/>
                     <FilterBox/>
                 </header>
                 <SummaryStrip app/>

@@ -14,10 +14,12 @@ use super::format::{mean, mean_digits, view_summary};
 use super::live_text::text_content;
 use super::name::display_name;
 use super::notices::{AppPage, is_stale};
+use super::percentile_choice::{PercentileChoice, is_figure};
 use super::{AppName, ViewTable, page_address, use_ui, use_words};
 use crate::route::Page;
 use crate::statistics::{self, PERCENTILES, ViewStatistics};
 use crate::table_rows::Listing;
+use crate::typed_percentile::TypedPercentile;
 use crate::vocabulary::{Words, view_caveats};
 
 /// The page of view `key` of `app`.
@@ -126,6 +128,7 @@ fn Heading(app: AppName, key: ViewKey) -> impl IntoView {
         <header class="head">
             <p class="kind" dir="auto">{kind} <Caveats caveats/></p>
             <h1>{parts.into_iter().map(part).collect_view()}</h1>
+            {key.kind.has_latency().then(|| view! { <PercentileChoice/> })}
         </header>
     }
 }
@@ -162,8 +165,8 @@ fn Measurements(app: AppName, key: ViewKey) -> impl IntoView {
         .into_any(),
         Some(view_index) => view! {
             <Figures app view_index key=key.clone()/>
-            <TimelineChart app view_index kind=kind.clone()/>
-            {kind.has_latency().then(|| view! { <DistributionCharts app view_index/> })}
+            <TimelineChart app view_index key=key.clone()/>
+            {kind.has_latency().then(|| view! { <DistributionCharts app view_index key=key.clone()/> })}
         }
         .into_any(),
     }
@@ -195,7 +198,7 @@ fn Figures(app: AppName, view_index: usize, key: ViewKey) -> impl IntoView {
             {move || statistics.get().map(|DetailStatistics { view, ingestion }| {
                 let stalled_since = view.stalled_since_ns.map(|since_ns| ui.utc_offset(since_ns).time(since_ns));
                 view! {
-                    {has_latency.then(|| percentile_figures(&view))}
+                    {has_latency.then(|| percentile_figures(&view, &ui.percentiles.read()))}
                     {view.histogram.mean_ns().filter(|_| has_latency).map(|mean_ns| view! { <MeanFigure mean_ns/> })}
                     <ThroughputFigures throughput_out=view.throughput throughput_in=ingestion shows_ingestion/>
                     <EventsFigure statistics=view stalled_since/>
@@ -205,21 +208,23 @@ fn Figures(app: AppName, view_index: usize, key: ViewKey) -> impl IntoView {
     }
 }
 
-fn percentile_figures(statistics: &ViewStatistics) -> impl IntoView + use<> {
+fn percentile_figures(statistics: &ViewStatistics, typed: &[TypedPercentile]) -> impl IntoView + use<> {
     let count = statistics.count;
-    let figures = PERCENTILES.iter().enumerate().map(|(index, percentile)| {
-        let value = PercentileValue::new(Some(statistics), index);
+    let fixed = (0..PERCENTILES.len()).map(|index| (PercentileValue::new(Some(statistics), index), false));
+    let typed = typed.iter().filter(|percentile| !is_figure(**percentile));
+    let typed = typed.map(|percentile| (PercentileValue::typed(Some(statistics), *percentile), true));
+    let figures = fixed.chain(typed).map(|(value, is_typed)| {
         let class = match (value.is_supported, count) {
             (true, _) => "figure",
             (false, 0) => "figure faint empty",
             (false, _) => "figure faint",
         };
         view! {
-            <div class=class>
-                <dt>{percentile.label}</dt>
+            <div class=class class:typed=is_typed>
+                <dt>{value.label.clone()}</dt>
                 <dd
-                    data-col=percentile.column
-                    data-head=percentile.label
+                    data-col=value.column
+                    data-head=value.label
                     data-low=value.low
                     data-high=value.high
                     title=value.tooltip

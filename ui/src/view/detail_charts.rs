@@ -3,13 +3,15 @@
 
 use joey_shared::format;
 use joey_shared::histogram::Histogram;
-use joey_shared::view::Kind;
+use joey_shared::view::{Kind, ViewKey};
 use leptos::ev::{KeyboardEvent, PointerEvent};
 use leptos::prelude::*;
 use web_sys::HtmlCanvasElement;
 
 use super::chart::Chart;
 use super::chart_table::{ChartTable, PlainTable};
+use super::download::DownloadMenu;
+use super::export_tables;
 use super::format::{exact_range, range_text, view_summary};
 use super::live_text::{LiveText, text_content};
 use super::readout::{ReadoutValue, readout};
@@ -20,6 +22,7 @@ use crate::chart::{Size, percentile_curve};
 use crate::chart_data;
 use crate::statistics::PERCENTILES;
 use crate::time_format::UtcOffsets;
+use crate::typed_percentile::TypedPercentile;
 use crate::vocabulary::Words;
 
 /// The timeline of a view. `hover` is the second under the crosshair.
@@ -39,8 +42,9 @@ fn summary(ui: UiState, app: AppName, view_index: usize) -> String {
 
 /// Latency and throughput over time, with a crosshair and a readout.
 #[component]
-pub(super) fn TimelineChart(app: AppName, view_index: usize, kind: Kind) -> impl IntoView {
+pub(super) fn TimelineChart(app: AppName, view_index: usize, key: ViewKey) -> impl IntoView {
     let (ui, words) = (use_ui(), use_words());
+    let (name, kind) = (export_tables::view_name(&key), key.kind);
     let hover = RwSignal::new(None);
     let id = ui.frame_loop.new_chart_id();
     let set_hover = move |second: Option<u64>| {
@@ -77,6 +81,12 @@ pub(super) fn TimelineChart(app: AppName, view_index: usize, kind: Kind) -> impl
             <header>
                 <h2>{title}</h2>
                 <Readout app view_index hover shows_ingestion=kind == Kind::StartToEnd/>
+                <DownloadMenu
+                    app
+                    view=format!("{name}: {title}")
+                    table=move || chart_at(None).map(|chart| export_tables::timeline_table(&chart))
+                    chart=id
+                />
             </header>
             <Chart
                 class=if kind.has_latency() { "timeline" } else { "timeline low" }
@@ -126,25 +136,36 @@ fn Readout(app: AppName, view_index: usize, hover: RwSignal<Option<u64>>, shows_
 
 /// The percentile curve and the share of events by latency, side by side.
 #[component]
-pub(super) fn DistributionCharts(app: AppName, view_index: usize) -> impl IntoView {
+pub(super) fn DistributionCharts(app: AppName, view_index: usize, key: ViewKey) -> impl IntoView {
     let ui = use_ui();
+    let id = ui.frame_loop.new_chart_id();
+    let name = export_tables::view_name(&key);
+    let curve_name = format!("{name}: Latency by percentile");
     let label = Signal::derive(move || format!("Percentile curve: {}", summary(ui, app, view_index)));
     let histogram = move || histogram(ui, &app.read_value(), view_index);
     view! {
         <div class="pair">
             <section class="panel chart-panel" data-testid="curve">
-                <header><h2>"Latency by percentile"</h2></header>
-                <Chart class="curve" label draw=move |size| Some(percentile_curve::draw(&histogram(), size))/>
-                <ChartTable table=move || Some(percentile_table(&histogram()))/>
+                <header>
+                    <h2>"Latency by percentile"</h2>
+                    <DownloadMenu
+                        app
+                        view=curve_name
+                        table=move || Some(export_tables::percentile_table(&histogram(), &ui.percentiles.read_untracked()))
+                        chart=id
+                    />
+                </header>
+                <Chart class="curve" label draw=move |size| Some(percentile_curve::draw(&histogram(), size)) id/>
+                <ChartTable table=move || Some(percentile_table(&histogram(), &ui.percentiles.read()))/>
             </section>
-            <BarChart app view_index/>
+            <BarChart app view_index name/>
         </div>
     }
 }
 
 /// The share of events by latency, with a choice of bins.
 #[component]
-fn BarChart(app: AppName, view_index: usize) -> impl IntoView {
+fn BarChart(app: AppName, view_index: usize, name: String) -> impl IntoView {
     let ui = use_ui();
     let bin_set = RwSignal::new(BinSet::Default);
     let id = ui.frame_loop.new_chart_id();
@@ -178,6 +199,12 @@ fn BarChart(app: AppName, view_index: usize) -> impl IntoView {
                 <div class="segments" role="group" aria-label="Bins">
                     {BinSet::CHOICES.into_iter().map(choice).collect_view()}
                 </div>
+                <DownloadMenu
+                    app
+                    view=format!("{name}: Percent of events by latency")
+                    table=move || Some(export_tables::bar_table(&bar_chart::bars(&histogram(), bin_set.get_untracked())))
+                    chart=id
+                />
             </header>
             <Chart class="bars" label draw id/>
             <ChartTable table=move || Some(bar_table(&histogram(), bin_set.get()))/>
@@ -194,10 +221,15 @@ fn timeline_table(ui: UiState, words: &Words, app: AppName, view_index: usize) -
     Some(PlainTable { heads: heads.collect(), rows: seconds.map(row).collect() })
 }
 
-fn percentile_table(histogram: &Histogram) -> PlainTable {
-    let rows = PERCENTILES.iter().map(|percentile| {
-        let range = histogram.quantile(percentile.quantile);
-        vec![percentile.label.to_owned(), range_text(range), range.map(exact_range).unwrap_or_default()]
+fn percentile_table(histogram: &Histogram, typed: &[TypedPercentile]) -> PlainTable {
+    let fixed = PERCENTILES.iter().map(|percentile| (percentile.quantile, percentile.label.to_owned()));
+    let mut percentiles: Vec<_> =
+        fixed.chain(typed.iter().map(|percentile| (percentile.quantile(), percentile.label()))).collect();
+    percentiles.sort_unstable();
+    percentiles.dedup();
+    let rows = percentiles.into_iter().map(|(quantile, label)| {
+        let range = histogram.quantile(quantile);
+        vec![label, range_text(range), range.map(exact_range).unwrap_or_default()]
     });
     PlainTable { heads: vec!["percentile", "range", "exactly"], rows: rows.collect() }
 }

@@ -3,7 +3,7 @@
 use joey_shared::format::{self, Quantity};
 use joey_shared::histogram::QuantileRange;
 
-use crate::statistics::{PERCENTILES, Percentile, ViewStatistics};
+use crate::statistics::{PERCENTILES, ViewStatistics};
 
 /// Shown where there is no value.
 pub(super) const NO_VALUE: &str = "–";
@@ -41,12 +41,11 @@ pub(super) fn exact_rates(rate_in: Option<f64>, rate_out: Option<f64>) -> String
     }
 }
 
-/// The tooltip of percentile `index` of [`PERCENTILES`].
-pub(super) fn percentile_tooltip(statistics: &ViewStatistics, index: usize) -> String {
-    let Percentile { label, events_min, .. } = PERCENTILES[index];
-    let Some(range) = statistics.quantiles[index] else { return "no latency in this window".to_owned() };
-    let (exact, count) = (exact_range(range), format::count(statistics.count));
-    if statistics.count >= events_min {
+/// The tooltip of the percentile `label`, which is in `range` and needs `events_min` of the `count` events.
+pub(super) fn percentile_tooltip(label: &str, range: Option<QuantileRange>, count: u128, events_min: u128) -> String {
+    let Some(range) = range else { return "no latency in this window".to_owned() };
+    let (exact, is_supported, count) = (exact_range(range), count >= events_min, format::count(count));
+    if is_supported {
         format!("{label} of {count} events: {exact}")
     } else {
         format!("only {count} events; {label} needs {}: {exact}", format::count(events_min))

@@ -13,11 +13,14 @@ mod dashboard;
 mod detail;
 mod detail_charts;
 mod disclosure;
+mod download;
+mod export_tables;
 mod format;
 mod landing;
 mod live_text;
 mod name;
 mod notices;
+mod percentile_choice;
 mod rate_chart;
 mod readout;
 mod relay_facts;
@@ -94,7 +97,7 @@ fn UnknownPage(address: String) -> impl IntoView {
 
 /// The address of `page`, from `#` on.
 fn page_address(page: Page) -> String {
-    Route { page, window_seconds: None }.address()
+    Route::to(page).address()
 }
 
 /// The document's title while `page` is shown.

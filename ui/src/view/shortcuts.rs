@@ -1,4 +1,4 @@
-//! Events of the whole window: address changes, keyboard shortcuts, and the page becoming visible again.
+//! Events of the whole window: address changes, keyboard shortcuts, printing, and the page becoming visible again.
 
 use leptos::prelude::StoredValue;
 use wasm_bindgen::JsCast;
@@ -27,8 +27,32 @@ pub(super) fn listen(ui: UiState) {
             ui.frame_loop.tick_now();
         }
     });
+    listen_to(&window, "beforeprint", move |_| start_printing(ui));
+    listen_to(&window, "afterprint", move |_| stop_printing(ui));
+    // Some browsers show a preview without these events.
+    if let Ok(Some(print)) = window.match_media("print") {
+        let media = print.clone();
+        listen_to(&print, "change", move |_| if media.matches() { start_printing(ui) } else { stop_printing(ui) });
+    }
     if let Ok(Some(dark)) = window.match_media("(prefers-color-scheme: dark)") {
         listen_to(&dark, "change", move |_| ui.frame_loop.repaint_all());
+    }
+}
+
+/// Lays the page out about as wide as paper, and paints every chart at that size.
+fn start_printing(ui: UiState) {
+    set_printing(true);
+    ui.frame_loop.start_printing();
+}
+
+fn stop_printing(ui: UiState) {
+    set_printing(false);
+    ui.frame_loop.stop_printing();
+}
+
+fn set_printing(is_printing: bool) {
+    if let Some(root) = browser::document().and_then(|document| document.document_element()) {
+        let _ = root.toggle_attribute_with_force("data-printing", is_printing);
     }
 }
 

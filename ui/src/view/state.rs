@@ -18,6 +18,7 @@ use crate::model::Model;
 use crate::route::{Page, Route, token_in};
 use crate::settings::{self, Theme, WINDOW_DEFAULT};
 use crate::time_format::UtcOffset;
+use crate::typed_percentile::{TYPED_MAX, TypedPercentile};
 use crate::vocabulary::Words;
 
 /// The name of an application, owned by a page component. Copies share the name.
@@ -45,6 +46,8 @@ pub struct UiState {
     pub paused_at_ns: RwSignal<Option<u64>>,
     /// The filter of the tables.
     pub filter: RwSignal<String>,
+    /// The percentiles that the user typed, ascending.
+    pub percentiles: RwSignal<Vec<TypedPercentile>>,
 }
 
 /// The state of the page, from the context.
@@ -94,8 +97,9 @@ impl UiState {
             utc: RwSignal::new(local_storage::utc()),
             paused_at_ns: RwSignal::new(None),
             filter: RwSignal::new(String::new()),
+            percentiles: RwSignal::new(route.percentiles),
         };
-        ui.write_window_to_address();
+        ui.write_address();
         ui
     }
 
@@ -139,10 +143,13 @@ impl UiState {
         if let Some(seconds) = route.window_seconds.and_then(settings::offered_window) {
             self.set_window(seconds);
         }
+        if !route.percentiles.is_empty() {
+            self.percentiles.set(route.percentiles);
+        }
         if route.page != *self.page.read_untracked() {
             self.show_page(route.page);
         }
-        self.write_window_to_address();
+        self.write_address();
     }
 
     fn show_page(self, page: Page) {
@@ -167,18 +174,47 @@ impl UiState {
         self.model.write_value().set_seconds(seconds, browser::now_ns());
         self.connection.send();
         local_storage::store_window(seconds);
-        self.write_window_to_address();
+        self.write_address();
         self.frame_loop.tick_now();
     }
 
-    /// Writes the window into the address bar, so that a copied address shows the same.
-    fn write_window_to_address(self) {
+    /// Adds a column for `percentile`, here and in the address bar. Returns false if there are too many already.
+    pub fn add_percentile(self, percentile: TypedPercentile) -> bool {
+        let mut percentiles = self.percentiles.get_untracked();
+        if let Err(index) = percentiles.binary_search(&percentile) {
+            if percentiles.len() >= TYPED_MAX {
+                return false;
+            }
+            percentiles.insert(index, percentile);
+            self.set_percentiles(percentiles);
+        }
+        true
+    }
+
+    /// Removes the column for `percentile`.
+    pub fn remove_percentile(self, percentile: TypedPercentile) {
+        let mut percentiles = self.percentiles.get_untracked();
+        percentiles.retain(|other| *other != percentile);
+        self.set_percentiles(percentiles);
+    }
+
+    fn set_percentiles(self, percentiles: Vec<TypedPercentile>) {
+        self.percentiles.set(percentiles);
+        self.write_address();
+        self.frame_loop.tick_now();
+    }
+
+    /// Writes the window and the typed percentiles into the address bar, so that a copied address shows the same.
+    fn write_address(self) {
         let seconds = self.window_seconds.get_untracked();
-        let window_seconds = (seconds != WINDOW_DEFAULT).then_some(seconds);
-        let mut route = Route::parse(&browser::location_hash());
-        if route.window_seconds != window_seconds {
-            route.window_seconds = window_seconds;
-            browser::replace_address(&route.address());
+        let route = Route::parse(&browser::location_hash());
+        let shown = Route {
+            page: route.page.clone(),
+            window_seconds: (seconds != WINDOW_DEFAULT).then_some(seconds),
+            percentiles: self.percentiles.get_untracked(),
+        };
+        if route != shown {
+            browser::replace_address(&shown.address());
         }
     }
 

@@ -11,6 +11,8 @@ use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 use web_sys::HtmlElement;
 
+use super::download::DownloadMenu;
+use super::export_tables::views_table;
 use super::live_text::LiveText;
 use super::table_row::{PERCENTILE_COLUMNS, ViewRow};
 use super::{AppName, UiState, use_ui, use_words};
@@ -20,6 +22,7 @@ use crate::chart::sparkline;
 use crate::rendered_rows::{self, Part};
 use crate::statistics::{PERCENTILES, ViewStatistics};
 use crate::table_rows::{Column, Listing, Sort, TableRow, filter_and_sort};
+use crate::typed_percentile::TypedPercentile;
 
 /// Maximum number of rows whose latencies decide the axis of the small histograms even if they are out of sight.
 const AXIS_ROWS_MAX: usize = 200;
@@ -85,13 +88,25 @@ pub fn ViewTable(app: AppName, listing: Listing) -> impl IntoView {
     let title = StoredValue::new(listing.title(words));
     let subject = listing.subject(words);
     let class = if listing.shows_ingestion() && !words.is_service { "views forked" } else { "views" };
-    let content = Memo::new(move |_| table_content(ui, &app.read_value(), &listing, sort.get()));
+    let content = Memo::new(move |_| {
+        // The column of the order may have been removed.
+        let is_shown = |sort: &Sort| match sort.column {
+            Column::Typed(percentile) => ui.percentiles.read().contains(&percentile),
+            _ => true,
+        };
+        table_content(ui, &app.read_value(), &listing, sort.get().filter(is_shown))
+    });
     view! {
         <Show when=move || !hide_if_empty || content.read().total != 0>
             <section class="panel" data-testid="table" data-subject=subject>
                 <header>
                     <h2 class="ellipsis" dir="auto" translate="no" title=title.get_value()>{title.get_value()}</h2>
                     <LiveText class="tally" text=Signal::derive(move || tally(&content.read()))/>
+                    <DownloadMenu
+                        app
+                        view=title.get_value()
+                        table=move || Some(views_table(ui, &app.read_value(), &content.read_untracked().rows))
+                    />
                 </header>
                 <Rows app content sort subject class shows_latency/>
             </section>
@@ -155,6 +170,7 @@ fn Rows(
     // The heads are the first row.
     let row_count = move || (count.get() + 1).to_string();
     view! {
+        <div class="across">
         <table class=class class:partial=is_partial aria-rowcount=row_count>
             <TableHead sort axis subject shows_latency/>
             <tbody node_ref=body on:focusin=on_focus>
@@ -171,6 +187,7 @@ fn Rows(
                 </For>
             </tbody>
         </table>
+        </div>
         <WhyEmpty content/>
     }
 }
@@ -272,18 +289,30 @@ fn TableHead(
             <SortableHead
                 sort
                 column=Column::Percentile(index)
-                label=percentile.label
+                label=percentile.label.to_owned()
                 class="number wide"
                 tooltip="The range that holds this percentile"
             />
         }
     });
+    let ui = use_ui();
+    let typed_head = move |percentile: TypedPercentile| {
+        view! {
+            <SortableHead
+                sort
+                column=Column::Typed(percentile)
+                label=percentile.label()
+                class="number wide typed"
+                tooltip="The range that holds this percentile"
+            />
+        }
+    };
     let low_text = Signal::derive(move || format::duration(axis.get().durations().0).to_string());
     let high_text = Signal::derive(move || format::duration(axis.get().durations().1).to_string());
     view! {
         <thead>
             <tr aria-rowindex="1">
-                <SortableHead sort column=Column::Name label=subject class="name" tooltip="Sort by name"/>
+                <SortableHead sort column=Column::Name label=subject.to_owned() class="name" tooltip="Sort by name"/>
                 <th
                     class="spark"
                     scope="col"
@@ -302,24 +331,25 @@ fn TableHead(
                     </span>
                 </th> })}
                 {shows_latency.then(|| percentile_heads.collect_view())}
+                {move || shows_latency.then(|| ui.percentiles.get().into_iter().map(typed_head).collect_view())}
                 <SortableHead
                     sort
                     column=Column::Min
-                    label="min/s"
+                    label="min/s".to_owned()
                     class="number"
                     tooltip="The least busy complete second"
                 />
                 <SortableHead
                     sort
                     column=Column::Median
-                    label="median/s"
+                    label="median/s".to_owned()
                     class="number"
                     tooltip="Half of the complete seconds were at most this busy"
                 />
                 <SortableHead
                     sort
                     column=Column::Max
-                    label="max/s"
+                    label="max/s".to_owned()
                     class="number"
                     tooltip="The busiest complete second"
                 />
@@ -333,7 +363,7 @@ fn TableHead(
 fn SortableHead(
     sort: RwSignal<Option<Sort>>,
     column: Column,
-    label: &'static str,
+    label: String,
     class: &'static str,
     tooltip: &'static str,
 ) -> impl IntoView {

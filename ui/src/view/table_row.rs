@@ -107,7 +107,7 @@ pub(super) fn ViewRow(
                 </td>
             })}
             {move || row.read().as_ref().map(|row| (
-                shows_latency.then(|| percentile_cells(Some(&row.view), PERCENTILE_COLUMNS)),
+                shows_latency.then(|| percentile_cells(Some(&row.view), PERCENTILE_COLUMNS, &ui.percentiles.read())),
                 throughput_cells(row.view.throughput, row.ingestion),
             ))}
         </tr>

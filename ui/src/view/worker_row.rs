@@ -78,7 +78,7 @@ fn WorkerCells(summary: WorkerSummary, utc_offset: UtcOffset) -> impl IntoView {
         </td>
         <td class="number" data-head="returns" use:text_content=reconnects.to_string()></td>
         <td class="number" data-head="events/s" title=exact_rate(recent_rate)><Rate per_second=recent_rate/></td>
-        {percentile_cells(statistics, PERCENTILE_COLUMNS)}
+        {percentile_cells(statistics, PERCENTILE_COLUMNS, &use_ui().percentiles.read())}
         {throughput_cells(throughput, None)}
     }
 }

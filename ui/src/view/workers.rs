@@ -5,10 +5,12 @@ use leptos::prelude::*;
 use super::live_text::LiveText;
 use super::name::display_name;
 use super::notices::AppPage;
+use super::percentile_choice::PercentileChoice;
 use super::worker_row::WorkerRow;
 use super::{AppName, page_address, use_ui, use_words};
 use crate::natural_order;
 use crate::route::Page;
+use crate::typed_percentile::TypedPercentile;
 
 /// The workers of `app`.
 #[component]
@@ -33,6 +35,7 @@ fn Heading(app: AppName) -> impl IntoView {
                 <a href=page_address(Page::Dashboard(app.get_value())) dir="auto">{display_name(&app.read_value())}</a>
                 <span class="on">{format!(": {}", words.workers_in_text)}</span>
             </h1>
+            <PercentileChoice/>
         </header>
     }
 }
@@ -46,6 +49,8 @@ fn WorkerTable(app: AppName) -> impl IntoView {
         let workers = natural_order::sorted(workers.iter().map(|worker| &worker.worker));
         workers.into_iter().cloned().collect::<Vec<String>>()
     });
+    let typed_head =
+        |percentile: TypedPercentile| view! { <th class="number wide" scope="col">{percentile.label()}</th> };
     let tally = Signal::derive(move || workers.read().len().to_string());
     view! {
         <section class="panel" data-testid="workers">
@@ -60,6 +65,7 @@ fn WorkerTable(app: AppName) -> impl IntoView {
                         <th class="number wide" scope="col">"p50"</th>
                         <th class="number wide" scope="col">"p95"</th>
                         <th class="number wide" scope="col">"p99"</th>
+                        {move || ui.percentiles.get().into_iter().map(typed_head).collect_view()}
                         <th class="number" scope="col">"min/s"</th>
                         <th class="number" scope="col">"median/s"</th>
                         <th class="number" scope="col">"max/s"</th>

@@ -1,0 +1,183 @@
+//! The tables of the panels as they are saved: exact values, ranges as two columns in ns.
+
+use joey_shared::histogram::{Histogram, Quantile};
+use joey_shared::view::{Kind, ViewKey};
+
+use super::UiState;
+use super::table_row::PERCENTILE_COLUMNS;
+use crate::chart::bar_chart::Bar;
+use crate::chart::timeline::Timeline;
+use crate::export::{Cell, ExportTable};
+use crate::statistics::{self, PERCENTILES};
+use crate::table_rows::TableRow;
+use crate::time_format::UtcOffset;
+use crate::typed_percentile::TypedPercentile;
+
+fn names(columns: &[&str]) -> Vec<String> {
+    columns.iter().map(|column| (*column).to_owned()).collect()
+}
+
+/// The names of the percentiles of a table, and their quantiles.
+fn table_percentiles(typed: &[TypedPercentile]) -> Vec<(String, Quantile)> {
+    let fixed = PERCENTILES.iter().take(PERCENTILE_COLUMNS);
+    let fixed = fixed.map(|percentile| (percentile.label.to_owned(), percentile.quantile));
+    fixed.chain(typed.iter().map(|percentile| (percentile.label(), percentile.quantile()))).collect()
+}
+
+/// The table of the views in `rows`.
+pub(super) fn views_table(ui: UiState, app: &str, rows: &[TableRow]) -> ExportTable {
+    use leptos::prelude::{GetUntracked, WriteValue};
+    let percentiles = table_percentiles(&ui.percentiles.get_untracked());
+    let mut columns = names(&["name", "qualifier", "kind", "pipeline", "worker", "metric", "events", "mean_ns"]);
+    columns.extend(percentiles.iter().flat_map(|(name, _)| ExportTable::range_columns(name)));
+    columns.extend(names(&[
+        "min_per_s",
+        "median_per_s",
+        "max_per_s",
+        "min_in_per_s",
+        "median_in_per_s",
+        "max_in_per_s",
+    ]));
+    columns.extend(names(&["covered_s", "window_s"]));
+    let mut model = ui.model.write_value();
+    let mut row = |row: &TableRow| {
+        let view = model.view_statistics(app, row.view_index)?;
+        let ViewKey { kind, pipeline, worker, name } = &row.key;
+        let ingestion = if *kind == Kind::StartToEnd {
+            statistics::ingestion(model.app_mut(app)?, pipeline.as_deref())
+        } else {
+            None
+        };
+        let mut cells = vec![
+            Cell::Text(row.label.clone()),
+            Cell::name(row.qualifier.as_ref()),
+            Cell::Text(kind.as_str().to_owned()),
+            Cell::name(pipeline.as_ref()),
+            Cell::name(worker.as_ref()),
+            Cell::name(name.as_ref()),
+            Cell::Integer(view.count),
+            Cell::rate(view.histogram.mean_ns().filter(|_| kind.has_latency())),
+        ];
+        let quantile = |quantile| view.histogram.quantile(quantile).filter(|_| kind.has_latency());
+        cells.extend(percentiles.iter().flat_map(|(_, wanted)| Cell::range(quantile(*wanted))));
+        for throughput in [view.throughput, ingestion] {
+            let values = throughput.map(|throughput| [throughput.min, throughput.median, throughput.max]);
+            cells.extend((0..3).map(|index| Cell::rate(values.map(|values| values[index]))));
+        }
+        cells.extend([view.covered_seconds, view.window_seconds].map(|seconds| Cell::Integer(seconds.into())));
+        Some(cells)
+    };
+    ExportTable { columns, rows: rows.iter().filter_map(&mut row).collect() }
+}
+
+/// A timeline, with one row for each second and one column for each bin of the heatmap. The latencies of a period are
+/// in the row of the second in which it ended, so that counts add up.
+pub(super) fn timeline_table(chart: &Timeline) -> ExportTable {
+    let bins: Vec<usize> = chart.total.occupied().map(|(bin, _)| bin).filter(|_| chart.has_latency).collect();
+    let mut columns = names(&["time", "unix_s", "complete"]);
+    columns.extend(chart.ingestion.as_ref().map(|_| "in_per_s".to_owned()));
+    columns.push("out_per_s".to_owned());
+    if chart.has_latency {
+        columns.extend(names(&["period_s", "events"]));
+        columns.extend(["p50", "p99"].iter().flat_map(|name| ExportTable::range_columns(name)));
+        let grid = chart.total.grid();
+        columns.extend(bins.iter().map(|&bin| format!("events_{}_to_{}_ns", grid.low(bin), grid.high(bin))));
+    }
+    let row = |second: u64| {
+        let rate = chart.rate_at(second);
+        let mut cells = vec![
+            Cell::Text(UtcOffset::iso(second.saturating_mul(1_000_000_000))),
+            Cell::Integer(second.into()),
+            Cell::Flag(second <= chart.through),
+        ];
+        cells.extend(chart.ingestion.as_ref().map(|_| Cell::rate(chart.ingestion_at(second))));
+        cells.push(Cell::rate(rate.map(|(rate, _)| rate)));
+        if chart.has_latency {
+            let column = chart.columns.iter().find(|column| column.second == second);
+            let histogram = column.map(|column| &column.histogram);
+            let integer = |value: Option<u128>| value.map_or(Cell::Missing, Cell::Integer);
+            cells.push(integer(column.map(|column| column.width.into())));
+            cells.push(integer(histogram.map(Histogram::count)));
+            for quantile in [Quantile::P50, Quantile::P99] {
+                cells.extend(Cell::range(histogram.and_then(|histogram| histogram.quantile(quantile))));
+            }
+            cells.extend(bins.iter().map(|&bin| integer(histogram.map(|histogram| histogram.count_at(bin).into()))));
+        }
+        cells
+    };
+    let first = chart.first.map_or(chart.to + 1, |first| first.max(chart.from));
+    ExportTable { columns, rows: (first..=chart.to).map(row).collect() }
+}
+
+/// The percentiles of a distribution.
+pub(super) fn percentile_table(histogram: &Histogram, typed: &[TypedPercentile]) -> ExportTable {
+    let mut percentiles: Vec<(Quantile, u128)> =
+        PERCENTILES.iter().map(|percentile| (percentile.quantile, percentile.events_min)).collect();
+    percentiles.extend(typed.iter().map(|percentile| (percentile.quantile(), percentile.events_min())));
+    percentiles.sort_unstable();
+    percentiles.dedup();
+    let count = histogram.count();
+    let row = |(quantile, events_min): (Quantile, u128)| {
+        let [low, high] = Cell::range(histogram.quantile(quantile));
+        let percentile = Cell::Number(f64::from(quantile.millionths()) / 10_000.0);
+        vec![percentile, low, high, Cell::Integer(count), Cell::Flag(count >= events_min)]
+    };
+    let columns = names(&["percentile", "low_ns", "high_ns", "events", "enough_events"]);
+    ExportTable { columns, rows: percentiles.into_iter().map(row).collect() }
+}
+
+/// The bars of a distribution.
+pub(super) fn bar_table(bars: &[Bar]) -> ExportTable {
+    let row = |bar: &Bar| {
+        vec![
+            Cell::Integer(bar.low.into()),
+            Cell::Integer(bar.high),
+            Cell::Integer(bar.count),
+            Cell::Number(bar.percent),
+            Cell::Number(bar.cumulative_percent),
+        ]
+    };
+    let columns = names(&["low_ns", "high_ns", "events", "percent", "cumulative_percent"]);
+    ExportTable { columns, rows: bars.iter().map(row).collect() }
+}
+
+/// What a view is called in the name of a file: `Decode on initializer`.
+pub(super) fn view_name(key: &ViewKey) -> String {
+    let names = [&key.name, &key.pipeline, &key.worker].into_iter().filter_map(|name| name.as_deref());
+    names.collect::<Vec<&str>>().join(" on ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chart_data::timeline;
+    use crate::testing::{store_of, update};
+    use crate::time_format::UtcOffsets;
+
+    #[test]
+    fn the_counts_of_a_timeline_add_up() {
+        let mut store = store_of(&[update(1, 2, 100, &[5, 5, 900]), update(2, 2, 104, &[6]), update(3, 2, 110, &[9])]);
+        let view_index = store.find(&ViewKey::pipeline("p")).unwrap();
+        let chart = timeline(&mut store, view_index, UtcOffsets::default(), None).unwrap();
+        let table = timeline_table(&chart);
+        let column = |name: &str| table.columns.iter().position(|column| column == name).unwrap();
+        let sum = |name: &str| -> u128 {
+            let cells = table.rows.iter().map(|row| &row[column(name)]);
+            cells.map(|cell| if let Cell::Integer(count) = cell { *count } else { 0 }).sum()
+        };
+        assert_eq!((sum("events"), sum("events_4_to_8_ns"), sum("events_512_to_1024_ns")), (5, 3, 1));
+        assert_eq!(table.rows[0][0], Cell::Text("1970-01-01T00:01:39Z".to_owned()));
+        assert!(table.rows.iter().all(|row| row.len() == table.columns.len()));
+    }
+
+    #[test]
+    fn percentiles_are_in_order_and_say_if_there_are_too_few_events() {
+        let mut histogram = Histogram::default();
+        histogram.add(5, 100);
+        let typed = TypedPercentile::parse_list("99.95,99");
+        let table = percentile_table(&histogram, &typed);
+        let rows: Vec<_> = table.rows.iter().map(|row| (row[0].clone(), row[4].clone())).collect();
+        let expected = [(50.0, true), (95.0, true), (99.0, true), (99.9, false), (99.95, false), (99.99, false)];
+        assert_eq!(rows, expected.map(|(percentile, enough)| (Cell::Number(percentile), Cell::Flag(enough))));
+    }
+}
