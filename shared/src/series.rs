@@ -76,7 +76,7 @@ pub struct Provenance {
     pub source: Source,
     /// Whether the producer's buckets are no base-2 exponential ones, so that counts may be in a higher bin than their durations.
     pub is_approximate: bool,
-    /// Whether the producer reports only a part of the events, so that counts are too low.
+    /// Whether the producer reports only a part of the events: counts are too low, or estimated from a known rate.
     pub is_sampled: bool,
     /// Whether the producer reports the exact minimum and maximum. If not, they are the edges of the outermost occupied bins.
     pub has_extremes: bool,

@@ -150,7 +150,7 @@ fn tap_prints_each_new_update_once() {
     let mut expected = json!({
         "app": "App", "category": "computation", "pipeline": "p", "worker": "w", "name": "n", "id": 1,
         "period_ns": 2 * S, "period_end_ns": (THEN_S + 8) * S, "count": 1, "bins": {"3": 1}, "min_ns": 4, "max_ns": 4,
-        "seq": 4
+        "seq": 4, "scale": 0, "unit": "ns", "sum_ns": null, "source": "wallaroo"
     });
     expected["epoch"] = lines[0]["epoch"].clone();
     assert_eq!(lines[0], expected);

@@ -138,8 +138,8 @@ fn view(relay: &Relay, app: &str, kind: &str, name: &str, count: usize) -> Value
     view
 }
 
-/// Asserts that each shown quantile of ascending `durations`, in s, is in its range, give or take `tolerance_ns`, and that
-/// no range is wider than a bin.
+/// Asserts that each shown quantile of ascending `durations`, in s, is in its range, give or take `tolerance_ns`, and
+/// that no range is wider than a bin.
 fn assert_quantiles(view: &Value, durations: &[f64], tolerance_ns: f64) {
     let quantiles = view["quantiles"].as_object().expect("the view has quantiles");
     assert!(["0.5", "0.99"].iter().all(|name| quantiles.contains_key(*name)), "{view}");
@@ -157,7 +157,7 @@ fn assert_quantiles(view: &Value, durations: &[f64], tolerance_ns: f64) {
 /// exponential histogram.
 fn assert_bins(view: &Value, durations: &[f64]) {
     assert_eq!(view["unit"], "s");
-    // Ascending durations have ascending indices. Those of both sides start at 0 here; the quantiles tell where that is.
+    // Both sides are counted from their first bin. The quantiles tell where that is.
     let mut expected = Vec::<(i64, u64)>::new();
     for duration in durations {
         let index = (duration.log2() * 8.0).ceil() as i64 - 1;
@@ -242,8 +242,8 @@ fn documents(output: &str) -> Vec<Value> {
     Deserializer::from_str(output).into_iter().map_while(Result::ok).collect()
 }
 
-/// The durations, in s and ascending, of the spans called `name` in the output of Python's console exporter. It prints times in
-/// microseconds.
+/// The durations, in s and ascending, of the spans called `name` in the output of Python's console exporter. It prints
+/// times in microseconds.
 fn python_spans(output: &str, name: &str) -> Vec<f64> {
     // "2026-11-28T10:10:34.649447Z", of one day or two adjacent ones.
     let seconds = |time: &Value| {

@@ -92,7 +92,8 @@ fn the_captured_frame_and_a_later_one_give_the_documented_numbers() {
     let documented = json!({
         "kind": "computation-by-worker",
         "pipeline": "Alerts (windowed)", "worker": "initializer", "name": "Decode Time in TCP Source",
-        "count": 57841, "bins": {"6": 57306, "7": 505, "8": 4, "9": 7, "12": 2, "14": 17}, "min_ns": 34, "max_ns": 14509,
+        "count": 57841, "bins": {"6": 57306, "7": 505, "8": 4, "9": 7, "12": 2, "14": 17}, "scale": 0, "unit": "ns",
+        "min_ns": 34, "max_ns": 14509, "mean_ns": null,
         "quantiles": {"0.5": [34, 64], "0.9": [34, 64], "0.95": [34, 64], "0.99": [34, 64], "0.999": [64, 128],
                       "0.9999": [8192, 14509]},
         "throughput": {"min": 28920.5, "median": 28920.5, "max": 28920.5}

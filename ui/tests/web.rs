@@ -17,6 +17,7 @@ use joey_ui::chart::{Ink, Rect, Shape, Size};
 use joey_ui::route::{Page, Route};
 use joey_ui::table_rows::Listing;
 use joey_ui::view::{App, UiState, ViewTable};
+use joey_ui::vocabulary;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -111,6 +112,7 @@ async fn names_stay_text_and_canvases_have_names() {
     let handle = leptos::mount::mount_to(stage.clone().unchecked_into::<HtmlElement>(), || {
         let ui = UiState::start(Vec::new());
         provide_context(ui);
+        provide_context(&vocabulary::WALLAROO);
         {
             let mut model = ui.model.write_value();
             model.show(&Page::Dashboard(HOSTILE.to_owned()), 0);

@@ -1,6 +1,6 @@
 //! Installs what a build needs and a fresh machine lacks. Each tool is installed only when it is needed and missing,
-//! and each installation prints one line. Downloads are limited to crates, Rust components, Debian packages, and packages
-//! of Python and Node that only tests use.
+//! and each installation prints one line. Downloads are limited to crates, Rust components, Debian packages, and
+//! packages of Python and Node that only tests use.
 
 mod apt;
 mod axe;

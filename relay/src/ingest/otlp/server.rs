@@ -1,8 +1,10 @@
 //! Listens for OTLP over HTTP and over gRPC. Each connection has a limit on idle time, and its own on data points.
 //!
-//! Both ports accept both protocols. Some exporters use gRPC unless told otherwise, whatever the port of their endpoint.
+//! Both ports accept both protocols. Some exporters use gRPC unless told otherwise, whatever the port of their
+//! endpoint.
 //!
-//! hyper serves the connections directly, because the relay limits their number, their time and the size of their heads.
+//! hyper serves the connections directly, because the relay limits their number, their time and the size of their
+//! heads.
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 /// Maximum number of sets of tags of one metric of one application. Further sets are counted together as `other`.
 pub(super) const SETS_PER_METRIC_MAX: usize = 100;
-/// Maximum number of sets of tags over all metrics, about 6 MB.
+/// Maximum number of sets of tags over all metrics: about 4 MB, and 16 MB with the longest names.
 const SETS_MAX: usize = 20_000;
 /// Periods after which an unused set is forgotten: 10 min.
 const UNUSED_PERIODS_MAX: u64 = 600;
