@@ -425,7 +425,7 @@ fn an_application_that_returns_after_it_was_forgotten_starts_a_new_log() {
     assert_eq!(viewer.collect(&[subscribed.feed], subscribed.head).numbers.len(), 3);
 }
 
-/// Memory of a relay in KiB: its private pages and its share of shared pages (PSS).
+/// Memory that a relay has allocated, in KiB.
 fn memory_kib(relay: &Relay) -> u64 {
     let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", relay.process_id())).expect("Linux has it");
     // Not its share of the program's own pages, which grows when the relay of another test ends.
