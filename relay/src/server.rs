@@ -26,7 +26,8 @@ use crate::{cluster, http, ingest};
 /// Listen backlog for HTTP: the Linux default maximum. With the usual 128, some of a thousand viewers that reconnect at once wait
 /// one second until their kernel retries.
 const HTTP_BACKLOG: u32 = 4_096;
-/// Listen backlog for producers, also for those that use OTLP. There are few of them, and the limit for each address would reject more anyway.
+/// Listen backlog for producers, also over OTLP. There are few of them, and the limit for each address would reject more
+/// anyway.
 const INGEST_BACKLOG: u32 = 128;
 /// Interval at which old history is evicted.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);

@@ -223,7 +223,7 @@ impl Grid {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::vec::Vec;
@@ -237,8 +237,8 @@ mod tests {
         prop::sample::select(all_grids())
     }
 
-    /// Durations spread over all magnitudes, with many values near powers of two.
-    fn duration() -> impl Strategy<Value = u64> {
+    /// Durations spread over all magnitudes, with many values at the edges of bins.
+    pub(in crate::histogram) fn duration() -> impl Strategy<Value = u64> {
         (0..=64_u32, any::<u64>(), 0..4_u8).prop_map(|(shift, noise, edge)| {
             let power = 1_u64.checked_shl(shift).unwrap_or(0);
             match edge {

@@ -1,5 +1,6 @@
 //! Tests of the histogram.
 
+use super::grid::tests::duration;
 use super::*;
 use proptest::prelude::*;
 use std::vec::Vec;
@@ -8,19 +9,6 @@ fn histogram_of(values: &[u64]) -> Histogram {
     let mut histogram = Histogram::default();
     values.iter().for_each(|&ns| histogram.record(ns));
     histogram
-}
-
-/// Durations spread over all magnitudes, with many values at the edges of bins.
-fn duration() -> impl Strategy<Value = u64> {
-    (0..=64_u32, any::<u64>(), 0..4_u8).prop_map(|(shift, noise, edge)| {
-        let power = 1_u64.checked_shl(shift).unwrap_or(0);
-        match edge {
-            0 => power,
-            1 => power.wrapping_sub(1),
-            2 => power.wrapping_add(1),
-            _ => noise.checked_shr(shift).unwrap_or(0),
-        }
-    })
 }
 
 #[test]
