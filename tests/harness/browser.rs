@@ -48,24 +48,9 @@ impl Browser {
     /// If Chromium or ChromeDriver is missing or does not start.
     #[must_use]
     pub fn start() -> Self {
-        let driver = find("CHROMEDRIVER", "/usr/bin/chromedriver");
-        let chrome = find("CHROME", "/usr/bin/chromium");
         let folder = TempDir::new().expect("a temporary folder can be created");
-        let log = File::create(folder.path().join("log")).expect("a log can be written");
-        let driver = Command::new(driver)
-            // Use our own temporary folder for profiles, so that nothing is left behind.
-            .arg("--port=0")
-            .env("TMPDIR", folder.path())
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("ChromeDriver runs");
-        let port = eventually("ChromeDriver listens", || {
-            let log = std::fs::read_to_string(folder.path().join("log")).ok()?;
-            let (_, rest) = log.split_once("successfully on port ")?;
-            rest.split_once('.')?.0.parse::<u16>().ok()
-        });
+        let chrome = find("CHROME", "/usr/bin/chromium");
+        let (driver, port) = start_driver(folder.path());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("the runtime starts");
         let mut browser = Self { runtime, page: None, driver, folder };
         let session = WebDriver::new(format!("http://127.0.0.1:{port}"), capabilities(&chrome));
@@ -320,6 +305,42 @@ pub fn page_arguments() -> Vec<String> {
     let dist = std::env::var_os("JOEY_DIST").map_or_else(|| checkout().join("dist"), PathBuf::from);
     assert!(dist.join("index.html").is_file(), "no page in {}: run `cargo xtask ui`, or set JOEY_DIST", dist.display());
     vec!["--ui-dir".to_owned(), dist.display().to_string()]
+}
+
+/// Number of times that ChromeDriver is started. It takes a free IPv4 port and ends if the same IPv6 port is in use.
+const DRIVER_STARTS: usize = 5;
+
+/// Starts ChromeDriver and returns it with its port.
+///
+/// # Panics
+/// If it ends each time.
+fn start_driver(folder: &Path) -> (Child, u16) {
+    let program = find("CHROMEDRIVER", "/usr/bin/chromedriver");
+    let log = folder.join("log");
+    for _ in 0..DRIVER_STARTS {
+        let output = File::create(&log).expect("a log can be written");
+        let mut driver = Command::new(&program)
+            .arg("--port=0")
+            // Use our own temporary folder for profiles, so that nothing is left behind.
+            .env("TMPDIR", folder)
+            .stdin(Stdio::null())
+            .stderr(output.try_clone().expect("a log can be written"))
+            .stdout(output)
+            .spawn()
+            .expect("ChromeDriver runs");
+        let port = eventually("ChromeDriver listens or ends", || {
+            if driver.try_wait().expect("ChromeDriver has a status").is_some() {
+                return Some(None);
+            }
+            let log = std::fs::read_to_string(&log).ok()?;
+            let (_, rest) = log.split_once("successfully on port ")?;
+            rest.split_once('.')?.0.parse::<u16>().ok().map(Some)
+        });
+        if let Some(port) = port {
+            return (driver, port);
+        }
+    }
+    panic!("ChromeDriver ended {DRIVER_STARTS} times: {}", std::fs::read_to_string(&log).unwrap_or_default());
 }
 
 fn find(variable: &str, default: &str) -> PathBuf {
