@@ -3,6 +3,7 @@
 //! The page, `joey stats` and the tests use the same store. Its clock is the newest plausible period end that it has
 //! received, not the wall clock. A recording from last year therefore looks the same as it did then.
 
+mod between;
 mod ranges;
 
 use alloc::collections::BTreeMap;

@@ -9,10 +9,12 @@
 //!
 //! Second `k` is the span `((k-1) s, k s]` since the Unix epoch, because periods are identified by their ends.
 
+mod between;
 mod sum;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::ops::RangeInclusive;
 
 use self::sum::WindowSum;
 use crate::histogram::Histogram;
@@ -271,7 +273,7 @@ impl Window {
 
     /// The seconds of the window in which this view existed, up to and including second `through`.
     #[must_use]
-    pub fn seconds_through(&self, through: u64) -> core::ops::RangeInclusive<u64> {
+    pub fn seconds_through(&self, through: u64) -> RangeInclusive<u64> {
         let start = (self.clock + 1).saturating_sub(self.seconds);
         self.first.map_or(1, |first| first.max(start))..=self.first.map_or(0, |_| through.min(self.clock))
     }
@@ -292,11 +294,11 @@ impl Window {
     }
 
     /// Calls `visit(second, events per second)` for each of `seconds`. The rate of a second without counts is 0.
-    pub fn for_each_rate(&self, seconds: core::ops::RangeInclusive<u64>, mut visit: impl FnMut(u64, f64)) {
+    pub fn for_each_rate(&self, seconds: RangeInclusive<u64>, mut visit: impl FnMut(u64, f64)) {
         self.visit_events(seconds, |second, events| visit(second, per_second(events)));
     }
 
-    fn visit_events(&self, seconds: core::ops::RangeInclusive<u64>, mut visit: impl FnMut(u64, u128)) {
+    fn visit_events(&self, seconds: RangeInclusive<u64>, mut visit: impl FnMut(u64, u128)) {
         let mut at = self.slots.partition_point(|slot| slot.second < *seconds.start());
         for second in seconds {
             let is_coarse = second <= self.coarse;
@@ -309,11 +311,7 @@ impl Window {
 
     /// Calls `visit(second, width, histogram)` for each of `seconds` in which a period with counts ended, in ascending
     /// order. `width` is the length of the slot in seconds: 1, or 10 for a step.
-    pub fn for_each_column(
-        &self,
-        seconds: core::ops::RangeInclusive<u64>,
-        mut visit: impl FnMut(u64, u64, &Histogram),
-    ) {
+    pub fn for_each_column(&self, seconds: RangeInclusive<u64>, mut visit: impl FnMut(u64, u64, &Histogram)) {
         let at = self.slots.partition_point(|slot| slot.second < *seconds.start());
         for slot in self.slots.range(at..).take_while(|slot| slot.second <= *seconds.end()) {
             if !slot.is_empty() {
