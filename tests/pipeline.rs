@@ -15,6 +15,7 @@
 //! - `prometheus`: a real Prometheus scrapes histograms and answers quantiles.
 //! - `native`: Joey's own ingest protocol, through broken lines and restarts.
 //! - `pipe`: `joey pipe`.
+//! - `top`: `joey top` in a terminal.
 //! - `otlp`: OpenTelemetry over HTTP and gRPC.
 //! - `examples`: the programs in `examples/`.
 //! - `exporters`: OpenTelemetry's exporters for Python, Node and Rust.
@@ -51,5 +52,7 @@ mod statsd;
 mod streams;
 #[path = "pipeline/time.rs"]
 mod time;
+#[path = "pipeline/top.rs"]
+mod top;
 #[path = "pipeline/viewers.rs"]
 mod viewers;
