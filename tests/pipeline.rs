@@ -13,6 +13,7 @@
 //! - `output`: what the command line and `/metrics` print.
 //! - `statsd`: StatsD from a client library, over UDP and Unix datagrams.
 //! - `prometheus`: a real Prometheus scrapes histograms and answers quantiles.
+//! - `monitoring`: Prometheus' own tool checks `/metrics` and the alert rules.
 //! - `native`: Joey's own ingest protocol, through broken lines and restarts.
 //! - `pipe`: `joey pipe`.
 //! - `top`: `joey top` in a terminal.
@@ -32,6 +33,8 @@ mod listeners;
 mod exporters;
 #[path = "pipeline/hostile.rs"]
 mod hostile;
+#[path = "pipeline/monitoring.rs"]
+mod monitoring;
 #[path = "pipeline/native.rs"]
 mod native;
 #[path = "pipeline/numbers.rs"]
