@@ -14,6 +14,9 @@
 //! - `accessibility`: axe-core finds nothing on any page.
 //! - `takeaway`: typed percentiles, files, images and print.
 //! - `auth`: a token from the address.
+//! - `everyone`: every key, the search, targets, zoom, names from right to left, announcements.
+//! - `wall`: wall mode.
+//! - `installed`: the manifest, a start without the server, new versions.
 //! - `layout`: every page at two sizes in two colour schemes, and nothing wider than a phone.
 
 #[path = "browser/accessibility.rs"]
@@ -44,3 +47,9 @@ mod tables;
 mod takeaway;
 #[path = "browser/time_range.rs"]
 mod time_range;
+#[path = "browser/everyone.rs"]
+mod everyone;
+#[path = "browser/installed.rs"]
+mod installed;
+#[path = "browser/wall.rs"]
+mod wall;

@@ -95,6 +95,19 @@ fn axe_finds_nothing_on_any_page() {
     let _ = browser.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })", &[]);
     found.extend(check(&browser, &axe, "menus"));
 
+    for (name, keys) in [("search", "k"), ("shortcuts", "?")] {
+        let _ = browser.evaluate("document.activeElement.blur()", &[]);
+        browser.press_focused(keys);
+        eventually(name, || (browser.count("dialog[open]") > 0).then_some(()));
+        found.extend(check(&browser, &axe, name));
+        browser.press_focused("\u{e00c}");
+        eventually_is("closed", &0, || browser.count("dialog"));
+    }
+    browser.go_to("/applications/App/dashboard?wall=3600");
+    eventually("the wall", || (browser.count("[data-testid=wall]") > 0).then_some(()));
+    found.extend(check(&browser, &axe, "wall"));
+    let _ = browser.evaluate("document.querySelector('[data-testid=wall] button').click()", &[]);
+
     // By now, the measurements are old.
     browser.go_to("/applications/App/dashboard");
     eventually("old measurements", || (browser.count(".page.stale td .n") > 0).then_some(()));

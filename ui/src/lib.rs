@@ -8,7 +8,9 @@
 //! 3. [`frame_loop`] sends a tick when components should read the model again.
 //! 4. [`chart`] turns data into lists of shapes, and [`chart::canvas`] paints them.
 //! 5. [`export`] writes tables as files.
-//! 6. [`view`] contains the components; [`route`], [`settings`], [`time_format`], [`typed_percentile`] and [`vocabulary`]
+//! 6. [`view`] contains the components; [`key_sequence`] is for its shortcuts, [`palette_items`] and
+//!    [`fuzzy_match`] are for its search, [`wall`] for
+//!    wall mode; [`route`], [`settings`], [`time_format`], [`typed_percentile`] and [`vocabulary`]
 //!    are their addresses, settings, times, chosen percentiles and words.
 //!
 //! Measurements do not travel in signals: a signal only tells that the model has changed, a few times a second at most.
@@ -19,10 +21,13 @@ pub mod chart_data;
 pub mod connection;
 pub mod export;
 pub mod frame_loop;
+pub mod fuzzy_match;
+pub mod key_sequence;
 pub mod local_storage;
 pub mod model;
 pub mod natural_order;
 pub mod rendered_rows;
+pub mod palette_items;
 pub mod route;
 pub mod row_filter;
 pub mod settings;
@@ -36,3 +41,4 @@ pub mod time_range;
 pub mod typed_percentile;
 pub mod view;
 pub mod vocabulary;
+pub mod wall;

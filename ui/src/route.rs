@@ -8,6 +8,7 @@ use joey_shared::view::{Kind, ViewKey};
 
 use crate::time_range::TimeRange;
 use crate::typed_percentile::TypedPercentile;
+use crate::wall::Wall;
 
 /// A page and how it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Route {
     pub percentiles: Vec<TypedPercentile>,
     /// The selected range of time, if the address contains it.
     pub range: Option<TimeRange>,
+    /// Wall mode, if the address contains it.
+    pub wall: Option<Wall>,
 }
 
 /// A page.
@@ -52,7 +55,7 @@ impl Route {
     /// The route to `page`, shown as before.
     #[must_use]
     pub const fn to(page: Page) -> Self {
-        Self { page, window_seconds: None, percentiles: Vec::new(), range: None }
+        Self { page, window_seconds: None, percentiles: Vec::new(), range: None, wall: None }
     }
 
     /// Parses the fragment of an address.
@@ -62,8 +65,10 @@ impl Route {
         let window_seconds = value(query, "w=").and_then(|seconds| seconds.parse().ok());
         let percentiles = value(query, "p=").map(TypedPercentile::parse_list).unwrap_or_default();
         let range = value(query, "from=").zip(value(query, "to=")).and_then(|(from, to)| TimeRange::parse(from, to));
+        let wall = value(query, "wall=").and_then(|seconds| Wall::parse(seconds, value(query, "pages=").unwrap_or("")));
         let typed = || hash.strip_prefix('#').unwrap_or(hash).to_owned();
-        Self { page: page_of(path).unwrap_or_else(|| Page::Unknown(typed())), window_seconds, percentiles, range }
+        let page = page_of(path).unwrap_or_else(|| Page::Unknown(typed()));
+        Self { page, window_seconds, percentiles, range, wall }
     }
 
     /// The address of this route, from `#` on.
@@ -75,6 +80,7 @@ impl Route {
             parameters.push(format!("p={}", TypedPercentile::list_text(&self.percentiles)));
         }
         parameters.extend(self.range.map(|range| range.to_string()));
+        parameters.extend(self.wall.as_ref().map(Wall::to_string));
         let mark = if parameters.is_empty() { "" } else { "?" };
         format!("#{}{mark}{}", path_of(&self.page), parameters.join("&"))
     }
@@ -232,7 +238,8 @@ mod tests {
             for percentiles in ["", "75,99.95"].map(TypedPercentile::parse_list) {
                 let range =
                     window_seconds.map(|seconds| TimeRange { from: 1_700_000_000, to: 1_700_000_000 + seconds });
-                let route = Route { page: page.clone(), window_seconds, percentiles, range };
+                let wall = window_seconds.map(|_| Wall { seconds: 30, pages: vec![Page::Landing, page.clone()] });
+                let route = Route { page: page.clone(), window_seconds, percentiles, range, wall };
                 assert_eq!(Route::parse(&route.address()), route, "{}", route.address());
             }
         }

@@ -5,6 +5,8 @@
 
 #![allow(unreachable_pub, reason = "`#[component]` makes the props of every component public")]
 
+mod actions;
+mod announcements;
 mod caveats;
 mod cells;
 mod chart;
@@ -18,12 +20,17 @@ mod export_tables;
 mod format;
 mod landing;
 mod live_text;
+mod menus;
+mod modal;
 mod name;
 mod notices;
+mod palette;
 mod percentile_choice;
 mod rate_chart;
 mod readout;
 mod relay_facts;
+mod row_focus;
+mod shortcut_sheet;
 mod shortcuts;
 mod state;
 mod status;
@@ -34,6 +41,8 @@ mod table_row;
 mod time_range_bar;
 mod time_selection;
 mod toolbar;
+mod update;
+mod wall_mode;
 mod worker_row;
 mod workers;
 
@@ -42,11 +51,16 @@ use leptos::prelude::*;
 pub use self::state::{AppName, UiState, use_ui, use_words};
 pub use self::table::ViewTable;
 
+use self::announcements::Announcements;
 use self::dashboard::DashboardPage;
 use self::detail::DetailPage;
 use self::landing::LandingPage;
+use self::palette::Palette;
+use self::shortcut_sheet::ShortcutSheet;
 use self::time_range_bar::TimeRangeBar;
 use self::toolbar::Toolbar;
+use self::update::UpdateNotice;
+use self::wall_mode::WallMode;
 use self::workers::WorkersPage;
 use crate::browser;
 use crate::route::{Page, Route};
@@ -67,6 +81,7 @@ pub fn App() -> impl IntoView {
     shortcuts::listen(ui);
     view! {
         <Toolbar/>
+        <UpdateNotice/>
         <TimeRangeBar/>
         <main id="main" tabindex="-1">
             // A list of one: another page gets new components, even if it is of the same kind.
@@ -74,6 +89,10 @@ pub fn App() -> impl IntoView {
                 <PageContent page/>
             </For>
         </main>
+        <WallMode/>
+        <Announcements/>
+        <Palette/>
+        <ShortcutSheet/>
     }
 }
 

@@ -10,7 +10,7 @@ use leptos::prelude::{
     Effect, Get, GetUntracked, ReadUntracked, ReadValue, RwSignal, Set, StoredValue, Track, WriteValue, expect_context,
 };
 
-use super::shortcuts;
+use super::menus;
 use crate::browser;
 use crate::connection::Connection;
 use crate::frame_loop::{FrameLoop, ModelHandle};
@@ -22,6 +22,7 @@ use crate::time_format::UtcOffset;
 use crate::time_range::TimeRange;
 use crate::typed_percentile::{TYPED_MAX, TypedPercentile};
 use crate::vocabulary::Words;
+use crate::wall::Wall;
 
 /// The name of an application, owned by a page component. Copies share the name.
 pub type AppName = StoredValue<String>;
@@ -54,6 +55,18 @@ pub struct UiState {
     pub filter: RwSignal<String>,
     /// The percentiles that the user typed, ascending.
     pub percentiles: RwSignal<Vec<TypedPercentile>>,
+    /// Wall mode, if it is on.
+    pub wall: RwSignal<Option<Wall>>,
+    /// The pages that were chosen for wall mode.
+    pub wall_pages: RwSignal<Vec<Page>>,
+    /// What screen readers say next.
+    pub announcement: RwSignal<String>,
+    /// Whether the search is open.
+    pub palette_open: RwSignal<bool>,
+    /// Whether the sheet of keyboard shortcuts is open.
+    pub sheet_open: RwSignal<bool>,
+    /// Whether the server has a newer version of the page.
+    pub is_outdated: RwSignal<bool>,
 }
 
 /// The state of the page, from the context.
@@ -107,6 +120,12 @@ impl UiState {
             pending_range: RwSignal::new(route.range),
             filter: RwSignal::new(String::new()),
             percentiles: RwSignal::new(route.percentiles),
+            wall_pages: RwSignal::new(route.wall.as_ref().map(|wall| wall.pages.clone()).unwrap_or_default()),
+            wall: RwSignal::new(route.wall),
+            announcement: RwSignal::new(String::new()),
+            palette_open: RwSignal::new(false),
+            sheet_open: RwSignal::new(false),
+            is_outdated: RwSignal::new(false),
         };
         Effect::new(move || ui.select_pending_range());
         ui.write_address();
@@ -156,6 +175,9 @@ impl UiState {
         if !route.percentiles.is_empty() {
             self.percentiles.set(route.percentiles);
         }
+        if route.wall.is_some() && route.wall != self.wall.get_untracked() {
+            self.wall.set(route.wall);
+        }
         if route.page != *self.page.read_untracked() {
             self.show_page(route.page);
         }
@@ -172,7 +194,7 @@ impl UiState {
         self.filter.set(String::new());
         self.model.write_value().show(&page, browser::now_ns());
         self.connection.send();
-        shortcuts::close_menus();
+        menus::close();
         self.page.set(page);
         browser::scroll_to_top();
         self.frame_loop.tick_now();
@@ -218,14 +240,15 @@ impl UiState {
     }
 
     /// Writes the window and the typed percentiles into the address bar, so that a copied address shows the same.
-    fn write_address(self) {
+    pub(super) fn write_address(self) {
         let seconds = self.window_seconds.get_untracked();
         let route = Route::parse(&browser::location_hash());
         let shown = Route {
             page: route.page.clone(),
             window_seconds: (seconds != WINDOW_DEFAULT).then_some(seconds),
             percentiles: self.percentiles.get_untracked(),
-            range: self.range.get_untracked().or(self.pending_range.get_untracked()),
+            range: self.range.get_untracked().or_else(|| self.pending_range.get_untracked()),
+            wall: self.wall.get_untracked(),
         };
         if route != shown {
             browser::replace_address(&shown.address());

@@ -6,6 +6,7 @@ use leptos::prelude::*;
 
 use super::live_text::LiveText;
 use super::name::{NameLink, display_name};
+use super::palette::PaletteButton;
 use super::status::ConnectionStatus;
 use super::switcher::Switcher;
 use super::time_range_bar::earlier;
@@ -33,6 +34,7 @@ pub(super) fn Toolbar() -> impl IntoView {
                 <span>"Joey"</span>
             </a>
             <Switcher/>
+            <PaletteButton/>
             <Breadcrumbs/>
             <span class="push"></span>
             <EarlierButton/>
