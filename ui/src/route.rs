@@ -2,10 +2,12 @@
 //!
 //! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window and
 //! the typed percentiles are part of the address (`?w=60&p=99.95`), so that a shared link shows the same.
+//! What it is compared with is `vs=` and `base=`, see [`Reference`].
 //! `leptos_router` has no hash routing, and a path would need a server that answers every path with the page.
 
 use joey_shared::view::{Kind, ViewKey};
 
+use crate::reference::{BaselineRange, Reference};
 use crate::typed_percentile::TypedPercentile;
 
 /// A page and how it is shown.
@@ -17,6 +19,10 @@ pub struct Route {
     pub window_seconds: Option<u64>,
     /// The typed percentiles in the address.
     pub percentiles: Vec<TypedPercentile>,
+    /// What is compared with, if the address contains it.
+    pub reference: Option<Reference>,
+    /// The baseline of the application, if the address contains it.
+    pub baseline: Option<BaselineRange>,
 }
 
 /// A page.
@@ -49,7 +55,7 @@ impl Route {
     /// The route to `page`, shown as before.
     #[must_use]
     pub const fn to(page: Page) -> Self {
-        Self { page, window_seconds: None, percentiles: Vec::new() }
+        Self { page, window_seconds: None, percentiles: Vec::new(), reference: None, baseline: None }
     }
 
     /// Parses the fragment of an address.
@@ -59,7 +65,10 @@ impl Route {
         let window_seconds = value(query, "w=").and_then(|seconds| seconds.parse().ok());
         let percentiles = value(query, "p=").map(TypedPercentile::parse_list).unwrap_or_default();
         let typed = || hash.strip_prefix('#').unwrap_or(hash).to_owned();
-        Self { page: page_of(path).unwrap_or_else(|| Page::Unknown(typed())), window_seconds, percentiles }
+        let page = page_of(path).unwrap_or_else(|| Page::Unknown(typed()));
+        let reference = value(query, "vs=").and_then(Reference::parse);
+        let baseline = value(query, "base=").and_then(BaselineRange::parse);
+        Self { page, window_seconds, percentiles, reference, baseline }
     }
 
     /// The address of this route, from `#` on.
@@ -70,6 +79,8 @@ impl Route {
         if !self.percentiles.is_empty() {
             parameters.push(format!("p={}", TypedPercentile::list_text(&self.percentiles)));
         }
+        parameters.extend(self.reference.as_ref().and_then(Reference::text).map(|text| format!("vs={text}")));
+        parameters.extend(self.baseline.as_ref().map(|baseline| format!("base={}", baseline.text())));
         let mark = if parameters.is_empty() { "" } else { "?" };
         format!("#{}{mark}{}", path_of(&self.page), parameters.join("&"))
     }
@@ -93,7 +104,7 @@ fn value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     query.split('&').find_map(|pair| pair.strip_prefix(name))
 }
 
-fn page_of(path: &str) -> Option<Page> {
+pub(crate) fn page_of(path: &str) -> Option<Page> {
     let path = path.strip_prefix('/').unwrap_or(path);
     if path.is_empty() {
         return Some(Page::Landing);
@@ -137,7 +148,7 @@ fn key_of(section: &str, names: &[String]) -> Option<ViewKey> {
     }
 }
 
-fn path_of(page: &Page) -> String {
+pub(crate) fn path_of(page: &Page) -> String {
     match page {
         Page::Landing => "/".to_owned(),
         Page::Dashboard(app) => format!("/applications/{}/dashboard", encode(app)),
@@ -225,8 +236,12 @@ mod tests {
     fn check(page: Page) {
         for window_seconds in [None, Some(60)] {
             for percentiles in ["", "75,99.95"].map(TypedPercentile::parse_list) {
-                let route = Route { page: page.clone(), window_seconds, percentiles };
-                assert_eq!(Route::parse(&route.address()), route, "{}", route.address());
+                for reference in [None, Some(Reference::View("a&b".to_owned(), ViewKey::computation("?w=9#")))] {
+                    let baseline = window_seconds.map(|to| BaselineRange { from: 7, to, name: "a & b".to_owned() });
+                    let percentiles = percentiles.clone();
+                    let route = Route { page: page.clone(), window_seconds, percentiles, reference, baseline };
+                    assert_eq!(Route::parse(&route.address()), route, "{}", route.address());
+                }
             }
         }
     }

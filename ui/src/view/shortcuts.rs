@@ -5,7 +5,7 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen::closure::Closure;
 use web_sys::{Event, EventTarget, HtmlElement, KeyboardEvent};
 
-use super::UiState;
+use super::{UiState, compare_picker};
 use crate::browser;
 
 /// Listens until the current reactive owner is disposed.
@@ -19,7 +19,7 @@ pub(super) fn listen(ui: UiState) {
     listen_to(&window, "resize", move |_| ui.frame_loop.request_frame());
     // Scrolling of an element does not bubble; it can only be captured.
     listen_to(&window, "scroll", move |_| ui.frame_loop.request_frame());
-    listen_to(&window, "keydown", |event| on_keydown(event.unchecked_ref()));
+    listen_to(&window, "keydown", move |event| on_keydown(ui, event.unchecked_ref()));
     listen_to(&window, "pointerdown", |event| close_menus_outside(&event));
     listen_to(&window, "visibilitychange", move |_| {
         if !browser::is_hidden() {
@@ -77,7 +77,7 @@ fn listen_to(target: &EventTarget, event: &'static str, callback: impl Fn(Event)
     StoredValue::new_local(Listener { target: target.clone(), event, callback });
 }
 
-fn on_keydown(event: &KeyboardEvent) {
+fn on_keydown(ui: UiState, event: &KeyboardEvent) {
     if event.ctrl_key() || event.meta_key() || event.alt_key() {
         return;
     }
@@ -89,6 +89,11 @@ fn on_keydown(event: &KeyboardEvent) {
                 event.prevent_default();
                 let _ = filter.focus();
             }
+        }
+        "b" if !is_typing => ui.on_baseline_key(),
+        "c" if !is_typing => {
+            event.prevent_default();
+            compare_picker::open();
         }
         "Escape" => close_menus(),
         "ArrowDown" if !is_typing => focus_row(event, true),

@@ -6,7 +6,7 @@
 use std::ops::DerefMut;
 
 use leptos::prelude::{
-    Get, GetUntracked, ReadUntracked, RwSignal, Set, StoredValue, Track, WriteValue, expect_context,
+    Effect, Get, GetUntracked, ReadUntracked, RwSignal, Set, StoredValue, Track, WriteValue, expect_context,
 };
 
 use super::shortcuts;
@@ -15,6 +15,7 @@ use crate::connection::Connection;
 use crate::frame_loop::{FrameLoop, ModelHandle};
 use crate::local_storage;
 use crate::model::Model;
+use crate::reference::Reference;
 use crate::route::{Page, Route, token_in};
 use crate::settings::{self, Theme, WINDOW_DEFAULT};
 use crate::time_format::UtcOffset;
@@ -48,6 +49,8 @@ pub struct UiState {
     pub filter: RwSignal<String>,
     /// The percentiles that the user typed, ascending.
     pub percentiles: RwSignal<Vec<TypedPercentile>>,
+    /// What the user compares with; `None` for the baseline, if there is one.
+    pub reference: RwSignal<Option<Reference>>,
 }
 
 /// The state of the page, from the context.
@@ -84,6 +87,10 @@ impl UiState {
             .or_else(local_storage::window_seconds)
             .unwrap_or(WINDOW_DEFAULT);
         let mut model = Model::new(window_seconds);
+        if let (Some(app), Some(range)) = (route.page.app(), route.baseline) {
+            model.await_baseline(app, range);
+        }
+        model.compare_with(route.reference.clone(), None, browser::now_ns());
         model.show(&route.page, browser::now_ns());
         let model = StoredValue::new_local(model);
         let frame_loop = FrameLoop::start(model);
@@ -98,8 +105,13 @@ impl UiState {
             paused_at_ns: RwSignal::new(None),
             filter: RwSignal::new(String::new()),
             percentiles: RwSignal::new(route.percentiles),
+            reference: RwSignal::new(route.reference),
         };
         ui.write_address();
+        Effect::new(move || {
+            ui.frame_loop.tick.track();
+            ui.model.write_value().pin_awaited(browser::now_ns());
+        });
         ui
     }
 
@@ -143,6 +155,7 @@ impl UiState {
         if let Some(seconds) = route.window_seconds.and_then(settings::offered_window) {
             self.set_window(seconds);
         }
+        self.follow_reference(&route);
         if !route.percentiles.is_empty() {
             self.percentiles.set(route.percentiles);
         }
@@ -205,13 +218,15 @@ impl UiState {
     }
 
     /// Writes the window and the typed percentiles into the address bar, so that a copied address shows the same.
-    fn write_address(self) {
+    pub(super) fn write_address(self) {
         let seconds = self.window_seconds.get_untracked();
         let route = Route::parse(&browser::location_hash());
         let shown = Route {
             page: route.page.clone(),
             window_seconds: (seconds != WINDOW_DEFAULT).then_some(seconds),
             percentiles: self.percentiles.get_untracked(),
+            reference: self.reference.get_untracked(),
+            baseline: self.baseline_in_address(&route.page),
         };
         if route != shown {
             browser::replace_address(&shown.address());
