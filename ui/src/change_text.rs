@@ -74,23 +74,15 @@ fn ratio_range((low, high): (f64, f64)) -> String {
     }
 }
 
-/// A ratio with three digits: `×2`, `×0.5`, `×1.54`, `×1 024`.
+/// A ratio with up to three digits: `×2`, `×1.54`, and `÷8` for an eighth.
 #[must_use]
 pub fn times(ratio: f64) -> String {
-    if ratio >= 100.0 {
-        return format!("×{}", format::count(ratio.round() as u128));
+    let (sign, size) = if ratio > 0.0 && ratio < 1.0 { ('÷', 1.0 / ratio) } else { ('×', ratio) };
+    if size >= 100.0 {
+        return format!("{sign}{}", format::count(size.round() as u128));
     }
-    // Below a thousandth, the exponent says more.
-    if ratio > 0.0 && ratio < 0.001 {
-        return format!("×{ratio:.1e}");
-    }
-    let decimals = match ratio {
-        large if large >= 10.0 => 1,
-        medium if medium >= 0.1 => 2,
-        _ => 3,
-    };
-    let text = format!("{ratio:.decimals$}");
-    format!("×{}", text.trim_end_matches('0').trim_end_matches('.'))
+    let text = if size >= 10.0 { format!("{size:.1}") } else { format!("{size:.2}") };
+    format!("{sign}{}", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
 /// The change of a rate: `−19 %`, or `×3.2` for large ones.
@@ -178,14 +170,14 @@ mod tests {
         assert_eq!((main.as_str(), aside.as_str()), ("+2 bins", "×4"));
         assert_eq!(tooltip, "p50 is 2.05–4.10 µs, and 0.512–1.02 µs in the baseline: between ×2 and ×8");
         assert_eq!(text(Grid::WALLAROO, 700, 800)[..2], ["same bin", ""]);
-        assert_eq!(text(Grid::WALLAROO, 700, 1_500)[..2], ["−1 bin", "×0.5"]);
+        assert_eq!(text(Grid::WALLAROO, 700, 1_500)[..2], ["−1 bin", "÷2"]);
         assert_eq!(text(Grid::FINEST, 1_600_000, 1_000_000)[..2], ["+5 bins", "×1.54"]);
     }
 
     #[test]
     fn ratios_have_three_digits() {
         let texts = [0.0, 0.000_2, 0.0625, 0.5, 1.0, 2.0, 3.17, 12.34, 1_024.0].map(times);
-        assert_eq!(texts, ["×0", "×2.0e-4", "×0.062", "×0.5", "×1", "×2", "×3.17", "×12.3", "×1\u{202f}024"]);
+        assert_eq!(texts, ["×0", "÷5\u{202f}000", "÷16", "÷2", "×1", "×2", "×3.17", "×12.3", "×1\u{202f}024"]);
         assert_eq!(ratio_range((0.0, f64::INFINITY)), "any ratio is possible");
         assert_eq!(ratio_range((2.0, f64::INFINITY)), "at least ×2");
         assert_eq!(ratio_range((2.0, 2.0)), "exactly ×2");

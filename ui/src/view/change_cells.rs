@@ -15,6 +15,9 @@ use crate::typed_percentile::TypedPercentile;
 /// What a sorted table without an order of its own shows first.
 pub(super) const MOST_CHANGED: Sort = Sort { column: Column::Change(ChangeColumn::Distance), descending: true };
 
+/// Minimum distance that is emphasized. Smaller ones may be beyond chance too, but everything changes a little.
+const EMPHASIZED: f64 = 0.05;
+
 /// Whether the rows of the tables of `app` are compared with something.
 pub(super) fn is_compared(ui: UiState, app: AppName) -> Memo<bool> {
     Memo::new(move |_| ui.read_model().row_reference(&app.read_value()).is_some())
@@ -107,7 +110,8 @@ fn distance_cell(latency: Option<&LatencyChange>, is_new: bool, other: &str) -> 
     let text = latency.map(|latency| change_text::distance(&latency.change, other));
     let evidence = latency.map(|latency| latency.change.evidence);
     let share = latency.and_then(|latency| latency.change.distance).map(|distance| distance.share.to_string());
-    let direction = latency.and_then(|latency| latency.change.distance).map(|distance| distance.is_slower);
+    let large = latency.and_then(|latency| latency.change.distance).filter(|distance| distance.share >= EMPHASIZED);
+    let direction = large.map(|distance| distance.is_slower);
     let tooltip = text.as_ref().map_or_else(|| missing_reason(is_new, other), |text| text.tooltip.clone());
     let is_sound = evidence == Some(Evidence::Changed);
     view! {
