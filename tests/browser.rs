@@ -10,6 +10,7 @@
 //! - `start`: the page where it cannot run, and after other software has changed it.
 //! - `controls`: window, pause, filter, order, colours.
 //! - `time_range`: a selected range of time, by pointer, keyboard and address.
+//! - `compare`: a pinned baseline, two views, two applications.
 //! - `tables`: the order of names, the filter, and tables with more rows than a screen.
 //! - `accessibility`: axe-core finds nothing on any page.
 //! - `takeaway`: typed percentiles, files, images and print.
@@ -20,6 +21,8 @@
 mod accessibility;
 #[path = "browser/auth.rs"]
 mod auth;
+#[path = "browser/compare.rs"]
+mod compare;
 #[path = "browser/controls.rs"]
 mod controls;
 #[path = "browser/lifecycle.rs"]

@@ -5,6 +5,8 @@
 //! The subscriptions depend on the page: everything of an application while it is open, and only the categories of the key figures
 //! of each application on the landing page.
 
+mod comparison;
+
 use joey_shared::series::{COMPUTATION, Filter, PIPELINE_INGESTION, START_TO_END, Topic};
 use joey_shared::store::{AppStore, WINDOW_SECONDS};
 use joey_shared::viewer::Viewer;
@@ -12,6 +14,7 @@ use joey_shared::window::{SECONDS_MAX, SLOT_NS, second_of};
 use joey_shared::wire::{AppEntry, Start};
 use std::collections::BTreeMap;
 
+use self::comparison::Compared;
 use crate::route::Page;
 use crate::snapshot::Snapshot;
 use crate::statistics::{AppStatistics, ViewStatistics, app_statistics, view_statistics};
@@ -34,6 +37,7 @@ pub struct Model {
     requested_seconds: u64,
     /// When the last subscription of each application ended, in local ns.
     unsubscribed_ns: Vec<(String, u64)>,
+    compared: Compared,
     cache: Cache,
 }
 
@@ -65,6 +69,7 @@ impl Model {
             page: Page::Landing,
             requested_seconds: seconds.max(WINDOW_SECONDS),
             unsubscribed_ns: Vec::new(),
+            compared: Compared::default(),
             cache: Cache::default(),
         }
     }
@@ -99,7 +104,9 @@ impl Model {
                 self.unsubscribed_ns.push((topic.app, now_ns));
             }
         }
-        let start = Start::Recent { span_ns: self.requested_seconds * SLOT_NS };
+        // A baseline in the address may be as old as anything that a relay retains.
+        let seconds = if self.compared.awaited.is_some() { SECONDS_MAX } else { self.requested_seconds };
+        let start = Start::Recent { span_ns: seconds * SLOT_NS };
         for topic in needed {
             let index = self.unsubscribed_ns.iter().position(|(app, _)| *app == topic.app);
             let unsubscribed = index.map(|index| self.unsubscribed_ns.swap_remove(index));
@@ -113,7 +120,13 @@ impl Model {
     fn needed_topics(&self) -> Vec<Topic> {
         let topic = |app: &String, filter| Topic { app: app.clone(), filter };
         match &self.page {
-            Page::Dashboard(app) | Page::Workers(app) | Page::Detail(app, _) => vec![topic(app, Filter::All)],
+            Page::Dashboard(app) | Page::Workers(app) | Page::Detail(app, _) => {
+                let others = self.compared_apps().filter(|other| *other != app);
+                let mut topics: Vec<Topic> = others.map(|other| topic(other, Filter::All)).collect();
+                topics.dedup();
+                topics.insert(0, topic(app, Filter::All));
+                topics
+            }
             Page::Landing => {
                 let apps = self.viewer.catalogue().iter().take(SUBSCRIBED_APPS_MAX);
                 let both = |(app, entry): (&String, &AppEntry)| {
@@ -267,30 +280,12 @@ impl Model {
 
     /// The statistics of the view of `app` at `view_index`.
     pub fn view_statistics(&mut self, app: &str, view_index: usize) -> Option<ViewStatistics> {
-        if self.cache.app != app {
-            self.cache = Cache { app: app.to_owned(), statistics: Vec::new() };
-        }
-        let store = match &mut self.snapshot {
+        let Self { snapshot, viewer, cache, .. } = self;
+        let store = match snapshot {
             Some(snapshot) => snapshot.app_mut(app),
-            None => self.viewer.app_mut(app),
+            None => viewer.app_mut(app),
         }?;
-        let key = CacheKey {
-            revision: store.views().get(view_index)?.revision,
-            clock_ns: store.clock_ns(),
-            through_ns: store.through_ns(),
-            window_seconds: store.seconds(),
-            gaps: store.gaps().len(),
-        };
-        if self.cache.statistics.len() <= view_index {
-            self.cache.statistics.resize_with(view_index + 1, || None);
-        }
-        let cached = &mut self.cache.statistics[view_index];
-        if let Some((_, statistics)) = cached.as_ref().filter(|(cached_key, _)| *cached_key == key) {
-            return Some(statistics.clone());
-        }
-        let statistics = view_statistics(store, view_index)?;
-        *cached = Some((key, statistics.clone()));
-        Some(statistics)
+        cached_statistics(cache, app, store, view_index)
     }
 
     /// The key figures of `app`.
@@ -312,6 +307,30 @@ impl Model {
             }
         }
     }
+}
+
+/// The statistics of the view of `app` at `view_index` of its `store`.
+fn cached_statistics(cache: &mut Cache, app: &str, store: &mut AppStore, view_index: usize) -> Option<ViewStatistics> {
+    if cache.app != app {
+        *cache = Cache { app: app.to_owned(), statistics: Vec::new() };
+    }
+    let key = CacheKey {
+        revision: store.views().get(view_index)?.revision,
+        clock_ns: store.clock_ns(),
+        through_ns: store.through_ns(),
+        window_seconds: store.seconds(),
+        gaps: store.gaps().len(),
+    };
+    if cache.statistics.len() <= view_index {
+        cache.statistics.resize_with(view_index + 1, || None);
+    }
+    let cached = &mut cache.statistics[view_index];
+    if let Some((_, statistics)) = cached.as_ref().filter(|(cached_key, _)| *cached_key == key) {
+        return Some(statistics.clone());
+    }
+    let statistics = view_statistics(store, view_index)?;
+    *cached = Some((key, statistics.clone()));
+    Some(statistics)
 }
 
 #[cfg(test)]

@@ -7,8 +7,13 @@
 
 mod caveats;
 mod cells;
+mod change_cells;
 mod chart;
 mod chart_table;
+mod compare_bar;
+mod compare_panels;
+mod compare_picker;
+mod comparing;
 mod dashboard;
 mod detail;
 mod detail_charts;
@@ -20,6 +25,7 @@ mod landing;
 mod live_text;
 mod name;
 mod notices;
+mod other_side;
 mod percentile_choice;
 mod rate_chart;
 mod readout;

@@ -4,6 +4,7 @@ use joey_shared::format;
 use joey_shared::store::AppStore;
 use leptos::prelude::*;
 
+use super::compare_bar::CompareBar;
 use super::live_text::text_content;
 use super::name::display_name;
 use super::{AppName, UiState, page_address, status, use_ui};
@@ -156,6 +157,7 @@ pub(super) fn AppPage(app: AppName, children: ChildrenFn) -> impl IntoView {
     let words = Memo::new(move |_| ui.words(&app.read_value()));
     view! {
         <Notices app/>
+        <CompareBar app/>
         {move || match reason.get() {
             None => {
                 provide_context(words.get());

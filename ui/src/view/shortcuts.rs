@@ -5,8 +5,8 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen::closure::Closure;
 use web_sys::{Event, EventTarget, HtmlElement, KeyboardEvent};
 
-use super::UiState;
 use super::time_range_bar::{earlier, later};
+use super::{UiState, compare_picker};
 use crate::browser;
 use crate::time_range::TimeRange;
 
@@ -91,6 +91,11 @@ fn on_keydown(ui: UiState, event: &KeyboardEvent) {
                 event.prevent_default();
                 let _ = filter.focus();
             }
+        }
+        "b" if !is_typing => ui.on_baseline_key(),
+        "c" if !is_typing => {
+            event.prevent_default();
+            compare_picker::open();
         }
         "Escape" => close_menus(),
         "p" if !is_typing && ui.paused_at_ns.get_untracked().is_none() => ui.pause(),

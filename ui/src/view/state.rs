@@ -16,6 +16,7 @@ use crate::connection::Connection;
 use crate::frame_loop::{FrameLoop, ModelHandle};
 use crate::local_storage;
 use crate::model::Model;
+use crate::reference::Reference;
 use crate::route::{Page, Route, token_in};
 use crate::settings::{self, Theme, WINDOW_DEFAULT};
 use crate::time_format::UtcOffset;
@@ -54,6 +55,8 @@ pub struct UiState {
     pub filter: RwSignal<String>,
     /// The percentiles that the user typed, ascending.
     pub percentiles: RwSignal<Vec<TypedPercentile>>,
+    /// What the user compares with; `None` for the baseline, if there is one.
+    pub reference: RwSignal<Option<Reference>>,
 }
 
 /// The state of the page, from the context.
@@ -90,6 +93,10 @@ impl UiState {
             .or_else(local_storage::window_seconds)
             .unwrap_or(WINDOW_DEFAULT);
         let mut model = Model::new(window_seconds);
+        if let (Some(app), Some(range)) = (route.page.app(), route.baseline) {
+            model.await_baseline(app, range);
+        }
+        model.compare_with(route.reference.clone(), None, browser::now_ns());
         model.show(&route.page, browser::now_ns());
         let model = StoredValue::new_local(model);
         let frame_loop = FrameLoop::start(model);
@@ -107,9 +114,14 @@ impl UiState {
             pending_range: RwSignal::new(route.range),
             filter: RwSignal::new(String::new()),
             percentiles: RwSignal::new(route.percentiles),
+            reference: RwSignal::new(route.reference),
         };
         Effect::new(move || ui.select_pending_range());
         ui.write_address();
+        Effect::new(move || {
+            ui.frame_loop.tick.track();
+            ui.model.write_value().pin_awaited(browser::now_ns());
+        });
         ui
     }
 
@@ -153,6 +165,7 @@ impl UiState {
         if let Some(seconds) = route.window_seconds.and_then(settings::offered_window) {
             self.set_window(seconds);
         }
+        self.follow_reference(&route);
         if !route.percentiles.is_empty() {
             self.percentiles.set(route.percentiles);
         }
@@ -218,7 +231,7 @@ impl UiState {
     }
 
     /// Writes the window and the typed percentiles into the address bar, so that a copied address shows the same.
-    fn write_address(self) {
+    pub(super) fn write_address(self) {
         let seconds = self.window_seconds.get_untracked();
         let route = Route::parse(&browser::location_hash());
         let shown = Route {
@@ -226,6 +239,8 @@ impl UiState {
             window_seconds: (seconds != WINDOW_DEFAULT).then_some(seconds),
             percentiles: self.percentiles.get_untracked(),
             range: self.range.get_untracked().or(self.pending_range.get_untracked()),
+            reference: self.reference.get_untracked(),
+            baseline: self.baseline_in_address(&route.page),
         };
         if route != shown {
             browser::replace_address(&shown.address());

@@ -4,6 +4,7 @@ use joey_shared::view::{Kind, ViewKey};
 use leptos::ev::MouseEvent;
 use leptos::prelude::*;
 
+use super::compare_bar::PinButton;
 use super::live_text::LiveText;
 use super::name::{NameLink, display_name};
 use super::status::ConnectionStatus;
@@ -38,6 +39,7 @@ pub(super) fn Toolbar() -> impl IntoView {
             <EarlierButton/>
             <WindowChoice/>
             <PauseButton/>
+            <PinButton/>
             <ConnectionStatus/>
             <ClockButton/>
             <ThemeButton/>
