@@ -11,6 +11,7 @@
 //! - `controls`: window, pause, filter, order, colours.
 //! - `tables`: the order of names, the filter, and tables with more rows than a screen.
 //! - `accessibility`: axe-core finds nothing on any page.
+//! - `recording`: recordings in the tab, by button, drop and link.
 //! - `takeaway`: typed percentiles, files, images and print.
 //! - `auth`: a token from the address.
 //! - `layout`: every page at two sizes in two colour schemes, and nothing wider than a phone.
@@ -33,6 +34,8 @@ mod numbers;
 mod page;
 #[path = "browser/reach.rs"]
 mod reach;
+#[path = "browser/recording.rs"]
+mod recording;
 #[path = "browser/service.rs"]
 mod service;
 #[path = "browser/start.rs"]

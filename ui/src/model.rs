@@ -1,9 +1,12 @@
-//! The page's data: the viewer with its stores, a snapshot while the page is paused, and the subscriptions.
+//! The page's data: the viewer with its stores, a snapshot while the page is paused, an open recording, and the
+//! subscriptions.
 //!
 //! It is plain memory without signals. Components read it after a tick of the frame loop.
 //!
 //! The subscriptions depend on the page: everything of an application while it is open, and only the categories of the key figures
 //! of each application on the landing page.
+
+mod recording;
 
 use joey_shared::series::{COMPUTATION, Filter, PIPELINE_INGESTION, START_TO_END, Topic};
 use joey_shared::store::{AppStore, WINDOW_SECONDS};
@@ -12,6 +15,8 @@ use joey_shared::window::SLOT_NS;
 use joey_shared::wire::{AppEntry, Start};
 use std::collections::BTreeMap;
 
+use self::recording::{Opened, Recorder};
+pub use self::recording::{RECORDING_BYTES_MAX, RecordingProgress};
 use crate::route::Page;
 use crate::statistics::{AppStatistics, ViewStatistics, app_statistics, view_statistics};
 use crate::vocabulary::Words;
@@ -32,6 +37,8 @@ pub struct Model {
     requested_seconds: u64,
     /// When the last subscription of each application ended, in local ns.
     unsubscribed_ns: Vec<(String, u64)>,
+    recorder: Option<Recorder>,
+    opened: Option<Opened>,
     cache: Cache,
 }
 
@@ -71,6 +78,8 @@ impl Model {
             page: Page::Landing,
             requested_seconds: seconds.max(WINDOW_SECONDS),
             unsubscribed_ns: Vec::new(),
+            recorder: None,
+            opened: None,
             cache: Cache::default(),
         }
     }
@@ -110,13 +119,20 @@ impl Model {
             let index = self.unsubscribed_ns.iter().position(|(app, _)| *app == topic.app);
             let unsubscribed = index.map(|index| self.unsubscribed_ns.swap_remove(index));
             if unsubscribed.is_some_and(|(_, since_ns)| now_ns.saturating_sub(since_ns) > RETAINED_NS) {
-                self.viewer.forget(&topic.app);
+                self.forget(&topic.app, now_ns);
             }
             self.viewer.subscribe(topic, start);
         }
     }
 
     fn needed_topics(&self) -> Vec<Topic> {
+        let mut topics = self.topics_of_page();
+        let recorded = self.recorder.iter().flat_map(|recorder| recorder.topics());
+        topics.extend(recorded.filter(|topic| !topics.contains(topic)).collect::<Vec<Topic>>());
+        topics
+    }
+
+    fn topics_of_page(&self) -> Vec<Topic> {
         let topic = |app: &String, filter| Topic { app: app.clone(), filter };
         match &self.page {
             Page::Dashboard(app) | Page::Workers(app) | Page::Detail(app, _) => vec![topic(app, Filter::All)],
@@ -160,25 +176,29 @@ impl Model {
     /// The relay's clock at local time `now_ns`; the instant of the pause while paused.
     #[must_use]
     pub fn relay_ns(&self, now_ns: u64) -> Option<u64> {
-        self.snapshot.as_ref().map_or_else(|| self.viewer.relay_ns(now_ns), |snapshot| snapshot.relay_ns)
+        match (&self.snapshot, &self.opened) {
+            (Some(snapshot), _) => snapshot.relay_ns,
+            (None, Some(opened)) => Some(opened.playback().position_ns()),
+            (None, None) => self.viewer.relay_ns(now_ns),
+        }
     }
 
     /// By how much the relay's wall clock was set while it ran, in ns, and when; `None` if it was not.
     #[must_use]
-    pub const fn wall_clock(&self) -> Option<(i64, u64)> {
-        self.viewer.wall_clock()
+    pub fn wall_clock(&self) -> Option<(i64, u64)> {
+        self.shown().wall_clock()
     }
 
     /// How long the relay retains single updates, in ns.
     #[must_use]
     pub fn ring_ns(&self) -> u64 {
-        self.viewer.relay().map_or(0, |relay| relay.ring_ns)
+        self.shown().relay().map_or(0, |relay| relay.ring_ns)
     }
 
     /// The applications.
     #[must_use]
     pub fn catalogue(&self) -> &BTreeMap<String, AppEntry> {
-        self.snapshot.as_ref().map_or_else(|| self.viewer.catalogue(), |snapshot| &snapshot.catalogue)
+        self.snapshot.as_ref().map_or_else(|| self.shown().catalogue(), |snapshot| &snapshot.catalogue)
     }
 
     /// The words for the parts of an application.
@@ -190,14 +210,14 @@ impl Model {
     /// The store of an application, if it is subscribed to.
     #[must_use]
     pub fn app(&self, app: &str) -> Option<&AppStore> {
-        self.snapshot.as_ref().map_or_else(|| self.viewer.app(app), |snapshot| find(&snapshot.stores, app))
+        self.snapshot.as_ref().map_or_else(|| self.shown().app(app), |snapshot| find(&snapshot.stores, app))
     }
 
     /// The same, to read windows, which slide when they are read.
     pub fn app_mut(&mut self, app: &str) -> Option<&mut AppStore> {
         match &mut self.snapshot {
             Some(snapshot) => find_mut(&mut snapshot.stores, app),
-            None => self.viewer.app_mut(app),
+            None => recording::shown(&mut self.opened, &mut self.viewer).app_mut(app),
         }
     }
 
@@ -205,6 +225,9 @@ impl Model {
     /// relay.
     pub fn set_seconds(&mut self, seconds: u64, now_ns: u64) {
         self.viewer.set_seconds(seconds);
+        if let Some(opened) = &mut self.opened {
+            opened.playback_mut().viewer_mut().set_seconds(seconds);
+        }
         if seconds > self.requested_seconds {
             self.requested_seconds = seconds;
             let subscribed: Vec<Topic> = self.viewer.topics().cloned().collect();
@@ -212,7 +235,7 @@ impl Model {
                 self.viewer.unsubscribe(topic);
             }
             for app in self.viewer.catalogue().keys().cloned().collect::<Vec<String>>() {
-                self.viewer.forget(&app);
+                self.forget(&app, now_ns);
             }
             self.unsubscribed_ns.clear();
             self.update_subscriptions(now_ns);
@@ -235,7 +258,7 @@ impl Model {
         }
         let store = match &mut self.snapshot {
             Some(snapshot) => find_mut(&mut snapshot.stores, app),
-            None => self.viewer.app_mut(app),
+            None => recording::shown(&mut self.opened, &mut self.viewer).app_mut(app),
         }?;
         let key = CacheKey {
             revision: store.views().get(view_index)?.revision,
@@ -270,8 +293,9 @@ impl Model {
         match &self.snapshot {
             Some(snapshot) => snapshot.stores.iter().map(|(_, store)| store.revision()).sum(),
             None => {
-                let apps = self.viewer.catalogue().keys().filter_map(|app| self.viewer.app(app));
-                self.viewer.revision() + apps.map(AppStore::revision).sum::<u64>()
+                let viewer = self.shown();
+                let apps = viewer.catalogue().keys().filter_map(|app| viewer.app(app));
+                viewer.revision() + apps.map(AppStore::revision).sum::<u64>()
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::series::{COMPUTATION, Filter, START_TO_END, SeriesKey, Topic};
 use crate::store::AppStore;
 use crate::view::ViewKey;
 use crate::viewer::Viewer;
-use crate::window::Throughput;
+use crate::window::{SECONDS_MAX, Throughput};
 use crate::wire::{AppEntry, BatchHead, Hello, SeriesEntry, ServerMessage, Start, Subscribed, Update, UpdatesWriter};
 use alloc::string::String;
 use alloc::string::ToString;
@@ -134,7 +134,7 @@ fn record(messages: &[Vec<u8>], start: usize) -> (Viewer, Vec<u8>) {
     for (at, message) in messages.iter().enumerate() {
         let now_ns = (at as u64 + 1) * S;
         if at == start {
-            live.write_state(now_ns, &mut file);
+            live.write_state(now_ns, SECONDS_MAX, &mut file);
         }
         for command in live.outgoing() {
             if at >= start {

@@ -8,6 +8,7 @@ use crate::recording::{Entry, Record};
 use crate::series::Topic;
 use crate::store::AppStore;
 use crate::store::state::{AppState, ViewState};
+use crate::window::second_of;
 use crate::wire::{
     AppEntry, BatchHead, Blob, ClientMessage, Hello, SeriesEntry, ServerMessage, Start, SubscribeError, Subscribed,
     WireError, decode, encode,
@@ -17,9 +18,9 @@ use crate::wire::{
 const SERIES_MAX: usize = 500;
 
 impl Viewer {
-    /// Appends to `out` the records that give a replaying viewer the state of this one at local time `now_ns`. The messages
-    /// that this viewer receives next continue it.
-    pub fn write_state(&self, now_ns: u64, out: &mut Vec<u8>) {
+    /// Appends to `out` the records that give a replaying viewer the state of this one at local time `now_ns`, with the last
+    /// `seconds` of each view. The messages that this viewer receives next continue it.
+    pub fn write_state(&self, now_ns: u64, seconds: u64, out: &mut Vec<u8>) {
         let time_ns = self.relay_ns(now_ns).unwrap_or(0);
         let mut write = |entry: Entry<'_>| {
             Record { time_ns, entry }.write(out);
@@ -33,8 +34,9 @@ impl Viewer {
         }
         for (app, store) in &self.apps {
             write(Entry::App(&encode(&store.state(app, true))));
+            let from = (second_of(store.clock_ns()) + 1).saturating_sub(seconds);
             for view in 0..store.views().len() {
-                write(Entry::View(&encode(&store.view_state(app, view, 0))));
+                write(Entry::View(&encode(&store.view_state(app, view, from))));
             }
         }
         for ((epoch, app), series) in &self.names {

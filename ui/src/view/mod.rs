@@ -23,6 +23,9 @@ mod notices;
 mod percentile_choice;
 mod rate_chart;
 mod readout;
+mod record_button;
+mod recording_bar;
+mod recordings;
 mod relay_facts;
 mod shortcuts;
 mod state;
@@ -43,6 +46,7 @@ pub use self::table::ViewTable;
 use self::dashboard::DashboardPage;
 use self::detail::DetailPage;
 use self::landing::LandingPage;
+use self::recording_bar::RecordingBar;
 use self::toolbar::Toolbar;
 use self::workers::WorkersPage;
 use crate::browser;
@@ -62,11 +66,17 @@ pub fn App() -> impl IntoView {
     });
     Effect::new(move || browser::set_title(&title.read()));
     shortcuts::listen(ui);
+    recordings::listen(ui);
     view! {
         <Toolbar/>
+        <RecordingBar/>
         <main id="main" tabindex="-1">
-            // A list of one: another page gets new components, even if it is of the same kind.
-            <For each=move || [ui.page.get()] key=|page| page_address(page.clone()) let(page)>
+            // A list of one: another page gets new components, even if it is of the same kind, and so does a recording.
+            <For
+                each=move || [(ui.page.get(), ui.recordings.generation.get())]
+                key=|(page, recording)| (page_address(page.clone()), *recording)
+                let((page, _))
+            >
                 <PageContent page/>
             </For>
         </main>

@@ -9,6 +9,7 @@ use leptos::prelude::{
     Get, GetUntracked, ReadUntracked, RwSignal, Set, StoredValue, Track, WriteValue, expect_context,
 };
 
+use super::recordings::Recordings;
 use super::shortcuts;
 use crate::browser;
 use crate::connection::Connection;
@@ -48,6 +49,10 @@ pub struct UiState {
     pub filter: RwSignal<String>,
     /// The percentiles that the user typed, ascending.
     pub percentiles: RwSignal<Vec<TypedPercentile>>,
+    /// The recording that is shown instead of live data.
+    pub recordings: Recordings,
+    /// How many times faster than live a recording plays.
+    pub recording_speed: RwSignal<f64>,
 }
 
 /// The state of the page, from the context.
@@ -98,6 +103,8 @@ impl UiState {
             paused_at_ns: RwSignal::new(None),
             filter: RwSignal::new(String::new()),
             percentiles: RwSignal::new(route.percentiles),
+            recordings: Recordings::default(),
+            recording_speed: RwSignal::new(1.0),
         };
         ui.write_address();
         ui
