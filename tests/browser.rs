@@ -10,6 +10,7 @@
 //! - `start`: the page where it cannot run, and after other software has changed it.
 //! - `controls`: window, pause, filter, order, colours.
 //! - `compare`: a pinned baseline, two views, two applications.
+//! - `time_range`: a selected range of time, by pointer, keyboard and address.
 //! - `tables`: the order of names, the filter, and tables with more rows than a screen.
 //! - `accessibility`: axe-core finds nothing on any page.
 //! - `takeaway`: typed percentiles, files, images and print.
@@ -44,3 +45,5 @@ mod start;
 mod tables;
 #[path = "browser/takeaway.rs"]
 mod takeaway;
+#[path = "browser/time_range.rs"]
+mod time_range;

@@ -1,12 +1,14 @@
 //! Events of the whole window: address changes, keyboard shortcuts, printing, and the page becoming visible again.
 
-use leptos::prelude::StoredValue;
+use leptos::prelude::{GetUntracked as _, StoredValue};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::closure::Closure;
 use web_sys::{Event, EventTarget, HtmlElement, KeyboardEvent};
 
+use super::time_range_bar::{earlier, later};
 use super::{UiState, compare_picker};
 use crate::browser;
+use crate::time_range::TimeRange;
 
 /// Listens until the current reactive owner is disposed.
 pub(super) fn listen(ui: UiState) {
@@ -96,6 +98,12 @@ fn on_keydown(ui: UiState, event: &KeyboardEvent) {
             compare_picker::open();
         }
         "Escape" => close_menus(),
+        "p" if !is_typing && ui.paused_at_ns.get_untracked().is_none() => ui.pause(),
+        "p" | "l" if !is_typing => ui.resume(),
+        "[" if !is_typing => ui.change_range(earlier),
+        "]" if !is_typing => ui.change_range(later),
+        "+" | "=" if !is_typing => ui.change_range(TimeRange::zoomed_in),
+        "-" if !is_typing => ui.change_range(TimeRange::zoomed_out),
         "ArrowDown" if !is_typing => focus_row(event, true),
         "ArrowUp" if !is_typing => focus_row(event, false),
         _ => {}
