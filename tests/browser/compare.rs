@@ -46,6 +46,15 @@ fn hash(browser: &Browser) -> String {
     browser.evaluate_text("return location.hash", &[])
 }
 
+/// Opens the same address anew.
+fn reload(browser: &Browser) {
+    let _ = browser.evaluate("window.isOld = true; location.reload()", &[]);
+    eventually("the page is a new one", || {
+        let is_new = browser.evaluate("return !window.isOld && document.querySelector('.page') !== null", &[]);
+        is_new.as_bool()?.then_some(())
+    });
+}
+
 /// The computations of the table, in order.
 fn names(browser: &Browser) -> Vec<String> {
     let script = "return [...document.querySelectorAll('[data-subject=Computation] [data-testid=row]')].map(row => row.dataset.name)";
@@ -203,10 +212,11 @@ fn a_pinned_baseline_shows_what_changed_and_how_much() {
     assert!(hash(&browser).ends_with(&base), "{}", hash(&browser));
     browser.save_screenshot("compare-baseline");
     browser.go_to("/applications/App/dashboard");
-    let _ = browser.evaluate("location.reload()", &[]);
+    reload(&browser);
     eventually_is("the order after a reload", &order, || names(&browser));
     verify();
-    assert!(browser.evaluate_text("return document.querySelector('#baseline-name').value", &[]) == "deploy 1");
+    let name = || browser.evaluate_text("return document.querySelector('#baseline-name')?.value", &[]);
+    eventually_is("the name", &"deploy 1".to_owned(), name);
 
     // The key does not replace a baseline; the button removes it.
     press(&browser, "b", "KeyB");
@@ -293,7 +303,7 @@ fn two_views_are_compared_by_keyboard_and_by_address() {
     verify();
     browser.save_screenshot("compare-workers");
     // A fresh page with this address shows the same.
-    let _ = browser.evaluate("location.reload()", &[]);
+    reload(&browser);
     verify();
 
     // Another application is subscribed to when its views are offered, and for as long as it is compared with.

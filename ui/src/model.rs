@@ -112,9 +112,7 @@ impl Model {
                 self.unsubscribed_ns.push((topic.app, now_ns));
             }
         }
-        // A baseline in the address may be as old as anything that a relay retains.
-        let seconds = if self.compared.awaited.is_some() { SECONDS_MAX } else { self.requested_seconds };
-        let start = Start::Recent { span_ns: seconds * SLOT_NS };
+        let start = Start::Recent { span_ns: self.requested_seconds * SLOT_NS };
         for topic in needed {
             let index = self.unsubscribed_ns.iter().position(|(app, _)| *app == topic.app);
             let unsubscribed = index.map(|index| self.unsubscribed_ns.swap_remove(index));

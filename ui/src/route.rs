@@ -241,9 +241,9 @@ mod tests {
     fn check(page: Page) {
         for window_seconds in [None, Some(60)] {
             for percentiles in ["", "75,99.95"].map(TypedPercentile::parse_list) {
-                let range =
-                    window_seconds.map(|seconds| TimeRange { from: 1_700_000_000, to: 1_700_000_000 + seconds });
                 for reference in [None, Some(Reference::View("a&b".to_owned(), ViewKey::computation("?w=9#")))] {
+                    let range =
+                        window_seconds.map(|seconds| TimeRange { from: 1_700_000_000, to: 1_700_000_000 + seconds });
                     let baseline = window_seconds.map(|to| BaselineRange { from: 7, to, name: "a & b".to_owned() });
                     let percentiles = percentiles.clone();
                     let route = Route { page: page.clone(), window_seconds, percentiles, range, reference, baseline };

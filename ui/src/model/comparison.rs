@@ -1,9 +1,8 @@
 //! The other side of a comparison, as part of the model: which one it is, and its statistics.
 
-use joey_shared::series::Topic;
 use joey_shared::store::AppStore;
 use joey_shared::view::ViewKey;
-use joey_shared::window::SLOT_NS;
+use joey_shared::window::{SECONDS_MAX, second_of};
 
 use super::recording::shown;
 use super::{Cache, Model, cached_statistics};
@@ -24,23 +23,11 @@ pub(super) struct Compared {
     pub(super) offered_app: Option<String>,
     /// By application, oldest first.
     baselines: Vec<(String, Baseline)>,
-    /// A baseline of the address whose data may not have been received completely.
-    pub(super) awaited: Option<Awaited>,
+    /// A baseline of the address whose data has not been received completely, with its application.
+    awaited: Option<(String, BaselineRange)>,
     /// The statistics of the other application.
     cache: Cache,
 }
-
-/// A baseline that is pinned as soon as its data is there.
-#[derive(Debug)]
-pub(super) struct Awaited {
-    app: String,
-    range: BaselineRange,
-    /// When it was pinned first, in local ns.
-    pinned_ns: Option<u64>,
-}
-
-/// How long after its last second has arrived a baseline is renewed, in ns: history has its late updates at the end.
-const SETTLING_NS: u64 = 5 * SLOT_NS;
 
 impl Model {
     /// Keeps the window of `app` that is shown as its baseline. Returns false if it has no data.
@@ -62,37 +49,36 @@ impl Model {
         self.compared.awaited = None;
     }
 
-    /// Pins the baseline of an address as soon as its data is there. The next subscription to `app` requests all that the
-    /// relay retains.
+    /// Pins the baseline of an address when its data has arrived.
     pub fn await_baseline(&mut self, app: &str, range: BaselineRange) {
-        let subscribed: Vec<Topic> = self.viewer.topics().filter(|topic| topic.app == app).cloned().collect();
-        for topic in &subscribed {
-            self.viewer.unsubscribe(topic);
-        }
-        if !subscribed.is_empty() {
-            self.viewer.forget(app);
-        }
-        self.compared.awaited = Some(Awaited { app: app.to_owned(), range, pinned_ns: None });
+        self.compared.awaited = Some((app.to_owned(), range));
     }
 
-    /// Pins the awaited baseline if its data is there at local time `now_ns`.
-    pub fn pin_awaited(&mut self, now_ns: u64) {
-        let Some(mut awaited) = self.compared.awaited.take() else { return };
-        let store = self.viewer.app_mut(&awaited.app);
-        if let Some(baseline) = store.and_then(|store| Baseline::of_range(&awaited.range, store)) {
-            self.pin(&awaited.app, baseline);
-            awaited.pinned_ns.get_or_insert(now_ns);
+    /// Pins the awaited baseline if its data has arrived at local time `now_ns`. Requests the history of the last hour if the
+    /// baseline is older than what was requested from the relay, and returns whether it did.
+    #[must_use]
+    pub fn pin_awaited(&mut self, now_ns: u64) -> bool {
+        if self.compared.awaited.is_none() || !self.has_history() {
+            return false;
         }
-        let is_settled = awaited.pinned_ns.is_some_and(|since_ns| now_ns.saturating_sub(since_ns) > SETTLING_NS);
-        if !is_settled {
-            self.compared.awaited = Some(awaited);
+        let Some((app, range)) = self.compared.awaited.take() else { return false };
+        let oldest = self.live_relay_ns(now_ns).map_or(u64::MAX, second_of).saturating_sub(self.requested_seconds);
+        if range.from < oldest && self.requested_seconds < SECONDS_MAX {
+            self.request_history(SECONDS_MAX, now_ns);
+            self.compared.awaited = Some((app, range));
+            return true;
         }
+        match self.viewer.app_mut(&app).and_then(|store| Baseline::of_range(&range, store)) {
+            Some(baseline) => self.pin(&app, baseline),
+            None => self.compared.awaited = Some((app, range)),
+        }
+        false
     }
 
     /// The baseline of `app` that is not there yet.
     #[must_use]
     pub fn awaited_baseline(&self, app: &str) -> Option<&BaselineRange> {
-        self.compared.awaited.as_ref().filter(|awaited| awaited.app == app).map(|awaited| &awaited.range)
+        self.compared.awaited.as_ref().filter(|(name, _)| name == app).map(|(_, range)| range)
     }
 
     /// Removes the baseline of `app`.
@@ -104,9 +90,6 @@ impl Model {
     /// Names the baseline of `app`.
     pub fn name_baseline(&mut self, app: &str, name: &str) {
         let name = clip_name(name);
-        if let Some(awaited) = &mut self.compared.awaited {
-            awaited.range.name.clone_from(&name);
-        }
         if let Some(baseline) = self.baseline_mut(app) {
             baseline.range.name = name;
         }

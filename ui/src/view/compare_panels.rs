@@ -284,7 +284,7 @@ fn DifferencePanel(viewed: Viewed) -> impl IntoView {
 /// The values of the column at `second`, or of the last column.
 fn readout(chart: &Difference, second: Option<u64>) -> Vec<(&'static str, String)> {
     let column = second.map_or_else(|| chart.columns.last(), |second| chart.column_at(second));
-    let time = second.or(column.map(|column| column.second)).unwrap_or(chart.to);
+    let time = second.unwrap_or_else(|| column.map_or(chart.to, |column| column.second));
     let mut values = vec![("", chart.utc_offsets.time(time))];
     let Some(column) = column else {
         values.push(("", "nothing to compare".to_owned()));

@@ -98,6 +98,13 @@ impl UiState {
         }
     }
 
+    /// Pins the baseline of the address when its data has arrived. Runs at each tick.
+    pub(super) fn pin_awaited(self) {
+        if self.model.write_value().pin_awaited(browser::now_ns()) {
+            self.connection.send();
+        }
+    }
+
     /// The baseline for the address of `page`.
     pub(super) fn baseline_in_address(self, page: &Page) -> Option<BaselineRange> {
         let (model, app) = (self.model.read_value(), page.app()?);

@@ -127,7 +127,7 @@ impl UiState {
         ui.write_address();
         Effect::new(move || {
             ui.frame_loop.tick.track();
-            ui.model.write_value().pin_awaited(browser::now_ns());
+            ui.pin_awaited();
         });
         ui
     }
