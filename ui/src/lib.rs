@@ -7,7 +7,7 @@
 //!    [`row_filter`] order and filter the rows, and [`rendered_rows`] are those in the document.
 //! 3. [`frame_loop`] sends a tick when components should read the model again.
 //! 4. [`chart`] turns data into lists of shapes, and [`chart::canvas`] paints them.
-//! 5. [`export`] writes tables as files.
+//! 5. [`export`] writes tables as files; [`share_link`] and [`compression`] put recordings into links.
 //! 6. [`view`] contains the components; [`route`], [`settings`], [`time_format`], [`typed_percentile`] and [`vocabulary`]
 //!    are their addresses, settings, times, chosen percentiles and words.
 //!
@@ -16,6 +16,7 @@
 pub mod browser;
 pub mod chart;
 pub mod chart_data;
+pub mod compression;
 pub mod connection;
 pub mod export;
 pub mod frame_loop;
@@ -26,6 +27,7 @@ pub mod rendered_rows;
 pub mod route;
 pub mod row_filter;
 pub mod settings;
+pub mod share_link;
 pub mod statistics;
 pub mod table_rows;
 #[cfg(test)]

@@ -3,9 +3,10 @@
 //! A recording begins with what the tab already has: the state of its viewer, at most an hour. While a recording is open,
 //! the live viewer still receives data.
 
-use joey_shared::recording::{Entry, Playback, Record, RecordingError, header};
+use joey_shared::recording::{Detail, Entry, Playback, Record, RecordingError, excerpt, header};
 use joey_shared::series::{Filter, Topic};
 use joey_shared::store::AppStore;
+use joey_shared::view::ViewKey;
 use joey_shared::viewer::Viewer;
 use joey_shared::window::SECONDS_MAX;
 use joey_shared::wire::WireError;
@@ -195,6 +196,13 @@ impl Model {
         self.opened = None;
     }
 
+    /// A recording of the window that is shown of those views of `app` that `keep` selects, at local time `now_ns`.
+    #[must_use]
+    pub fn excerpt(&self, app: &str, now_ns: u64, detail: Detail, keep: impl Fn(&ViewKey) -> bool) -> Option<Vec<u8>> {
+        let (entry, store) = (self.catalogue().get(app)?, self.app(app)?);
+        Some(excerpt(entry, store, self.relay_ns(now_ns)?, detail, keep))
+    }
+
     /// The open recording.
     #[must_use]
     pub fn recording(&self) -> Option<&Playback> {
@@ -272,7 +280,6 @@ impl Model {
 mod tests {
     use super::*;
     use crate::testing;
-    use joey_shared::view::ViewKey;
     use joey_shared::window::SLOT_NS as S;
 
     fn count(model: &mut Model) -> Option<u128> {

@@ -16,7 +16,7 @@ use crate::connection::Connection;
 use crate::frame_loop::{FrameLoop, ModelHandle};
 use crate::local_storage;
 use crate::model::Model;
-use crate::route::{Page, Route, token_in};
+use crate::route::{Page, Route, data_in, token_in, with_data};
 use crate::settings::{self, Theme, WINDOW_DEFAULT};
 use crate::time_format::UtcOffset;
 use crate::typed_percentile::{TYPED_MAX, TypedPercentile};
@@ -79,6 +79,7 @@ impl UiState {
     pub fn start(addresses: Vec<String>) -> Self {
         let hash = browser::location_hash();
         let route = Route::parse(&hash);
+        let data = data_in(&hash);
         if let Some(token) = token_in(&hash) {
             local_storage::store_token(token);
             browser::replace_address(&route.address());
@@ -106,6 +107,9 @@ impl UiState {
             recordings: Recordings::default(),
             recording_speed: RwSignal::new(1.0),
         };
+        if let Some(data) = data {
+            ui.open_link(data);
+        }
         ui.write_address();
         ui
     }
@@ -146,6 +150,9 @@ impl UiState {
             }
             browser::replace_address(&route.address());
             self.connection.set_token(token);
+        }
+        if let Some(data) = data_in(&hash) {
+            self.open_link(data);
         }
         if let Some(seconds) = route.window_seconds.and_then(settings::offered_window) {
             self.set_window(seconds);
@@ -212,17 +219,27 @@ impl UiState {
     }
 
     /// Writes the window and the typed percentiles into the address bar, so that a copied address shows the same.
-    fn write_address(self) {
+    pub(super) fn write_address(self) {
+        let (shown, data) = (self.shown_route(), self.link_data());
+        let hash = browser::location_hash();
+        if Route::parse(&hash) != shown || data_in(&hash) != data.as_deref() {
+            browser::replace_address(&with_data(&shown.address(), data.as_deref()));
+        }
+    }
+
+    /// The route to what is shown.
+    fn shown_route(self) -> Route {
         let seconds = self.window_seconds.get_untracked();
-        let route = Route::parse(&browser::location_hash());
-        let shown = Route {
-            page: route.page.clone(),
+        Route {
+            page: Route::parse(&browser::location_hash()).page,
             window_seconds: (seconds != WINDOW_DEFAULT).then_some(seconds),
             percentiles: self.percentiles.get_untracked(),
-        };
-        if route != shown {
-            browser::replace_address(&shown.address());
         }
+    }
+
+    /// The address of what is shown, with the window even if it is the usual one: another reader may prefer another one.
+    pub(super) fn address(self) -> String {
+        Route { window_seconds: Some(self.window_seconds.get_untracked()), ..self.shown_route() }.address()
     }
 
     /// Freezes what is shown. Data is still received.

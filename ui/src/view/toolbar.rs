@@ -7,6 +7,7 @@ use leptos::prelude::*;
 use super::live_text::LiveText;
 use super::name::{NameLink, display_name};
 use super::record_button::RecordButton;
+use super::share_menu::ShareMenu;
 use super::status::ConnectionStatus;
 use super::switcher::Switcher;
 use super::{page_address, use_ui};
@@ -38,6 +39,7 @@ pub(super) fn Toolbar() -> impl IntoView {
             <WindowChoice/>
             <PauseButton/>
             <RecordButton/>
+            <ShareMenu/>
             <ConnectionStatus/>
             <ClockButton/>
             <ThemeButton/>
