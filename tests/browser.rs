@@ -9,6 +9,8 @@
 //! - `reach`: no WebSocket, a proxy, several relays, and a relay that rejects the page.
 //! - `start`: the page where it cannot run, and after other software has changed it.
 //! - `controls`: window, pause, filter, order, colours.
+//! - `time_range`: a selected range of time, by pointer, keyboard and address.
+//! - `compare`: a pinned baseline, two views, two applications.
 //! - `tables`: the order of names, the filter, and tables with more rows than a screen.
 //! - `accessibility`: axe-core finds nothing on any page.
 //! - `recording`: recordings in the tab, by button, drop and link.
@@ -20,6 +22,8 @@
 mod accessibility;
 #[path = "browser/auth.rs"]
 mod auth;
+#[path = "browser/compare.rs"]
+mod compare;
 #[path = "browser/controls.rs"]
 mod controls;
 #[path = "browser/lifecycle.rs"]
@@ -44,3 +48,5 @@ mod start;
 mod tables;
 #[path = "browser/takeaway.rs"]
 mod takeaway;
+#[path = "browser/time_range.rs"]
+mod time_range;

@@ -1,11 +1,14 @@
 //! Hash routing: the fragment of the address names a page.
 //!
-//! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window and
-//! the typed percentiles are part of the address (`?w=60&p=99.95`), so that a shared link shows the same.
+//! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window, the
+//! typed percentiles and the selected range are part of the address (`?w=60&p=99.95&from=…&to=…`), so that a shared
+//! link shows the same. What it is compared with is `vs=` and `base=`, see [`Reference`].
 //! `leptos_router` has no hash routing, and a path would need a server that answers every path with the page.
 
 use joey_shared::view::{Kind, ViewKey};
 
+use crate::reference::{BaselineRange, Reference};
+use crate::time_range::TimeRange;
 use crate::typed_percentile::TypedPercentile;
 
 /// A page and how it is shown.
@@ -17,6 +20,12 @@ pub struct Route {
     pub window_seconds: Option<u64>,
     /// The typed percentiles in the address.
     pub percentiles: Vec<TypedPercentile>,
+    /// The selected range of time, if the address contains it.
+    pub range: Option<TimeRange>,
+    /// What is compared with, if the address contains it.
+    pub reference: Option<Reference>,
+    /// The baseline of the application, if the address contains it.
+    pub baseline: Option<BaselineRange>,
 }
 
 /// A page.
@@ -49,7 +58,7 @@ impl Route {
     /// The route to `page`, shown as before.
     #[must_use]
     pub const fn to(page: Page) -> Self {
-        Self { page, window_seconds: None, percentiles: Vec::new() }
+        Self { page, window_seconds: None, percentiles: Vec::new(), range: None, reference: None, baseline: None }
     }
 
     /// Parses the fragment of an address.
@@ -58,8 +67,12 @@ impl Route {
         let (path, query) = parts(hash);
         let window_seconds = value(query, "w=").and_then(|seconds| seconds.parse().ok());
         let percentiles = value(query, "p=").map(TypedPercentile::parse_list).unwrap_or_default();
+        let range = value(query, "from=").zip(value(query, "to=")).and_then(|(from, to)| TimeRange::parse(from, to));
         let typed = || hash.strip_prefix('#').unwrap_or(hash).to_owned();
-        Self { page: page_of(path).unwrap_or_else(|| Page::Unknown(typed())), window_seconds, percentiles }
+        let page = page_of(path).unwrap_or_else(|| Page::Unknown(typed()));
+        let reference = value(query, "vs=").and_then(Reference::parse);
+        let baseline = value(query, "base=").and_then(BaselineRange::parse);
+        Self { page, window_seconds, percentiles, range, reference, baseline }
     }
 
     /// The address of this route, from `#` on.
@@ -70,6 +83,9 @@ impl Route {
         if !self.percentiles.is_empty() {
             parameters.push(format!("p={}", TypedPercentile::list_text(&self.percentiles)));
         }
+        parameters.extend(self.range.map(|range| range.to_string()));
+        parameters.extend(self.reference.as_ref().and_then(Reference::text).map(|text| format!("vs={text}")));
+        parameters.extend(self.baseline.as_ref().map(|baseline| format!("base={}", baseline.text())));
         let mark = if parameters.is_empty() { "" } else { "?" };
         format!("#{}{mark}{}", path_of(&self.page), parameters.join("&"))
     }
@@ -106,7 +122,7 @@ fn value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     query.split('&').find_map(|pair| pair.strip_prefix(name))
 }
 
-fn page_of(path: &str) -> Option<Page> {
+pub(crate) fn page_of(path: &str) -> Option<Page> {
     let path = path.strip_prefix('/').unwrap_or(path);
     if path.is_empty() {
         return Some(Page::Landing);
@@ -150,7 +166,7 @@ fn key_of(section: &str, names: &[String]) -> Option<ViewKey> {
     }
 }
 
-fn path_of(page: &Page) -> String {
+pub(crate) fn path_of(page: &Page) -> String {
     match page {
         Page::Landing => "/".to_owned(),
         Page::Dashboard(app) => format!("/applications/{}/dashboard", encode(app)),
@@ -238,8 +254,14 @@ mod tests {
     fn check(page: Page) {
         for window_seconds in [None, Some(60)] {
             for percentiles in ["", "75,99.95"].map(TypedPercentile::parse_list) {
-                let route = Route { page: page.clone(), window_seconds, percentiles };
-                assert_eq!(Route::parse(&route.address()), route, "{}", route.address());
+                let range =
+                    window_seconds.map(|seconds| TimeRange { from: 1_700_000_000, to: 1_700_000_000 + seconds });
+                for reference in [None, Some(Reference::View("a&b".to_owned(), ViewKey::computation("?w=9#")))] {
+                    let baseline = window_seconds.map(|to| BaselineRange { from: 7, to, name: "a & b".to_owned() });
+                    let percentiles = percentiles.clone();
+                    let route = Route { page: page.clone(), window_seconds, percentiles, range, reference, baseline };
+                    assert_eq!(Route::parse(&route.address()), route, "{}", route.address());
+                }
             }
         }
     }

@@ -31,6 +31,8 @@ pub(super) struct Recorder {
     parts: Vec<Vec<u8>>,
     bytes: usize,
     started_ns: u64,
+    /// The time of the last record, in ns since the Unix epoch.
+    last_ns: u64,
     is_full: bool,
 }
 
@@ -63,6 +65,7 @@ impl Recorder {
             Record { time_ns, entry }.write(part);
             self.bytes += part.len() - before;
         }
+        self.last_ns = time_ns;
         self.is_full = self.bytes >= RECORDING_BYTES_MAX;
     }
 }
@@ -129,9 +132,9 @@ impl Model {
     }
 
     /// Removes the windows of an application and requests it again.
-    pub(super) fn forget(&mut self, app: &str, now_ns: u64) {
+    pub(super) fn forget(&mut self, app: &str) {
         if let Some(recorder) = &mut self.recorder {
-            recorder.write(self.viewer.relay_ns(now_ns).unwrap_or(0), Entry::Forget(app));
+            recorder.write(recorder.last_ns, Entry::Forget(app));
         }
         self.viewer.forget(app);
     }
@@ -152,6 +155,7 @@ impl Model {
             is_full: state.len() >= RECORDING_BYTES_MAX,
             parts: vec![state],
             started_ns: now_ns,
+            last_ns: self.viewer.relay_ns(now_ns).unwrap_or(0),
         });
         self.update_subscriptions(now_ns);
     }
@@ -200,7 +204,9 @@ impl Model {
     #[must_use]
     pub fn excerpt(&self, app: &str, now_ns: u64, detail: Detail, keep: impl Fn(&ViewKey) -> bool) -> Option<Vec<u8>> {
         let (entry, store) = (self.catalogue().get(app)?, self.app(app)?);
-        Some(excerpt(entry, store, self.relay_ns(now_ns)?, detail, keep))
+        // A range of time is shown as it was.
+        let now_ns = if self.range().is_some() { store.clock_ns() } else { self.relay_ns(now_ns)? };
+        Some(excerpt(entry, store, now_ns, detail, keep))
     }
 
     /// The open recording.

@@ -7,8 +7,13 @@
 
 mod caveats;
 mod cells;
+mod change_cells;
 mod chart;
 mod chart_table;
+mod compare_bar;
+mod compare_panels;
+mod compare_picker;
+mod comparing;
 mod dashboard;
 mod detail;
 mod detail_charts;
@@ -20,6 +25,7 @@ mod landing;
 mod live_text;
 mod name;
 mod notices;
+mod other_side;
 mod percentile_choice;
 mod rate_chart;
 mod readout;
@@ -35,6 +41,8 @@ mod summary_strip;
 mod switcher;
 mod table;
 mod table_row;
+mod time_range_bar;
+mod time_selection;
 mod toolbar;
 mod worker_row;
 mod workers;
@@ -48,6 +56,7 @@ use self::dashboard::DashboardPage;
 use self::detail::DetailPage;
 use self::landing::LandingPage;
 use self::recording_bar::RecordingBar;
+use self::time_range_bar::TimeRangeBar;
 use self::toolbar::Toolbar;
 use self::workers::WorkersPage;
 use crate::browser;
@@ -71,6 +80,7 @@ pub fn App() -> impl IntoView {
     view! {
         <Toolbar/>
         <RecordingBar/>
+        <TimeRangeBar/>
         <main id="main" tabindex="-1">
             // A list of one: another page gets new components, even if it is of the same kind, and so does a recording.
             <For
