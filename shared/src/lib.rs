@@ -16,8 +16,8 @@
 //! 7. [`compare`]: by how much two distributions differ, and what changed most.
 //! 8. [`viewer`]: a complete viewer without its socket: subscriptions, resume, gaps.
 //! 9. [`recording`]: what a viewer received, as a file.
-//! 9. [`format`](mod@format): durations, rates and counts for display. [`address`], [`backoff`], [`close`]: connecting
-//!    to a relay.
+//! 10. [`format`](mod@format): durations, rates and counts for display. [`address`], [`backoff`], [`close`]: connecting
+//!     to a relay.
 //!
 //! # Example
 //!

@@ -54,6 +54,15 @@ pub fn location_hash() -> String {
     web_sys::window().and_then(|window| window.location().hash().ok()).unwrap_or_default()
 }
 
+/// The page's address without query and fragment.
+#[must_use]
+pub fn page_address() -> String {
+    let location = web_sys::window().map(|window| window.location());
+    let part = |part: Option<Result<String, JsValue>>| part.and_then(Result::ok).unwrap_or_default();
+    let (origin, path) = (location.as_ref().map(|it| it.origin()), location.as_ref().map(|it| it.pathname()));
+    part(origin) + &part(path)
+}
+
 /// Navigates to `address`, which begins with `#`.
 pub fn navigate(address: &str) {
     if let Some(window) = web_sys::window() {

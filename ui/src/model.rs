@@ -41,9 +41,9 @@ pub struct Model {
     requested_seconds: u64,
     /// When the last subscription of each application ended, in local ns.
     unsubscribed_ns: Vec<(String, u64)>,
-    compared: Compared,
     recorder: Option<Recorder>,
     opened: Option<Opened>,
+    compared: Compared,
     cache: Cache,
 }
 
@@ -75,9 +75,9 @@ impl Model {
             page: Page::Landing,
             requested_seconds: seconds.max(WINDOW_SECONDS),
             unsubscribed_ns: Vec::new(),
-            compared: Compared::default(),
             recorder: None,
             opened: None,
+            compared: Compared::default(),
             cache: Cache::default(),
         }
     }
@@ -117,7 +117,7 @@ impl Model {
             let index = self.unsubscribed_ns.iter().position(|(app, _)| *app == topic.app);
             let unsubscribed = index.map(|index| self.unsubscribed_ns.swap_remove(index));
             if unsubscribed.is_some_and(|(_, since_ns)| now_ns.saturating_sub(since_ns) > RETAINED_NS) {
-                self.forget(&topic.app, now_ns);
+                self.forget(&topic.app);
             }
             self.viewer.subscribe(topic, start);
         }
@@ -155,7 +155,15 @@ impl Model {
 
     /// Takes a snapshot at local time `now_ns`, which is shown until [`resume`](Self::resume).
     pub fn pause(&mut self, now_ns: u64) {
-        self.snapshot = Some(Snapshot::of(self.shown(), self.relay_ns(now_ns)));
+        self.snapshot = Some(self.copy(now_ns));
+    }
+
+    /// A copy of what is shown at local time `now_ns`.
+    fn copy(&self, now_ns: u64) -> Snapshot {
+        match &self.opened {
+            Some(opened) => Snapshot::of_all(opened.playback().viewer(), opened.playback().position_ns()),
+            None => Snapshot::of(&self.viewer, now_ns),
+        }
     }
 
     /// Shows live data again.
@@ -171,16 +179,13 @@ impl Model {
     #[must_use]
     pub fn select(&mut self, range: Option<TimeRange>, now_ns: u64) -> bool {
         let oldest = self.relay_ns(now_ns).map_or(u64::MAX, second_of).saturating_sub(self.requested_seconds);
-        let has_older = self.requested_seconds < SECONDS_MAX && self.opened.is_none();
-        if range.is_some_and(|range| range.from < oldest) && has_older {
+        let is_live = self.opened.is_none();
+        if is_live && range.is_some_and(|range| range.from < oldest) && self.requested_seconds < SECONDS_MAX {
             self.request_history(SECONDS_MAX, now_ns);
             return false;
         }
-        let snapshot = self.snapshot.take();
-        let relay_ns = self.relay_ns(now_ns);
-        let mut snapshot = snapshot.unwrap_or_else(|| Snapshot::of(self.shown(), relay_ns));
-        snapshot.select(range);
-        self.snapshot = Some(snapshot);
+        let copy = self.snapshot.take().unwrap_or_else(|| self.copy(now_ns));
+        self.snapshot.insert(copy).select(range);
         self.cache = Cache::default();
         true
     }
@@ -188,8 +193,10 @@ impl Model {
     /// Whether all requested history has arrived.
     #[must_use]
     pub fn has_history(&self) -> bool {
-        self.opened.is_some()
-            || self.viewer.has_catalogue() && self.viewer.topics().next().is_some() && self.viewer.is_caught_up()
+        if self.opened.is_some() {
+            return !self.is_reading_recording();
+        }
+        self.viewer.has_catalogue() && self.viewer.topics().next().is_some() && self.viewer.is_caught_up()
     }
 
     /// The selected range.
@@ -294,7 +301,7 @@ impl Model {
             self.viewer.unsubscribe(topic);
         }
         for app in self.viewer.catalogue().keys().cloned().collect::<Vec<String>>() {
-            self.forget(&app, now_ns);
+            self.forget(&app);
         }
         self.unsubscribed_ns.clear();
         self.update_subscriptions(now_ns);
@@ -308,7 +315,7 @@ impl Model {
 
     /// The statistics of the view of `app` at `view_index`.
     pub fn view_statistics(&mut self, app: &str, view_index: usize) -> Option<ViewStatistics> {
-        let Self { snapshot, viewer, opened, cache, .. } = self;
+        let Self { snapshot, opened, viewer, cache, .. } = self;
         let store = match snapshot {
             Some(snapshot) => snapshot.app_mut(app),
             None => recording::shown(opened, viewer).app_mut(app),

@@ -99,6 +99,19 @@ pub fn token_in(hash: &str) -> Option<&str> {
     token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)).then_some(token)
 }
 
+/// The data in the fragment of an address, see [`share_link`](crate::share_link).
+#[must_use]
+pub fn data_in(hash: &str) -> Option<&str> {
+    value(parts(hash).1, "data=")
+}
+
+/// `address`, which begins with `#`, with `data` in it.
+#[must_use]
+pub fn with_data(address: &str, data: Option<&str>) -> String {
+    let mark = if address.contains('?') { '&' } else { '?' };
+    data.map_or_else(|| address.to_owned(), |data| format!("{address}{mark}data={data}"))
+}
+
 /// The path and the query of a fragment. A fragment can be a token alone.
 fn parts(hash: &str) -> (&str, &str) {
     let rest = hash.strip_prefix('#').unwrap_or(hash);
@@ -272,6 +285,16 @@ mod tests {
             key(Kind::ComputationByWorker, some(a), some(b), some(a));
             key(Kind::PipelineIngestion, some(a), None, some(b));
             key(Kind::Other(a.to_owned()), None, None, some(b));
+        }
+    }
+
+    #[test]
+    fn data_is_beside_what_is_shown_and_is_no_part_of_it() {
+        let page = Route::to(Page::Dashboard("a?b".to_owned()));
+        for route in [Route { window_seconds: Some(60), ..page.clone() }, page] {
+            let address = with_data(&route.address(), Some("1ab-_"));
+            assert_eq!((data_in(&address), Route::parse(&address)), (Some("1ab-_"), route.clone()));
+            assert_eq!(data_in(&with_data(&route.address(), None)), None);
         }
     }
 

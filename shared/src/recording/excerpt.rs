@@ -6,7 +6,6 @@ use super::{Entry, Record, header};
 use crate::store::AppStore;
 use crate::view::ViewKey;
 use crate::viewer::catalogue_messages;
-use crate::window::second_of;
 use crate::wire::{AppEntry, Hello, ServerMessage, VERSION, encode};
 
 /// How much of each window an excerpt has.
@@ -46,7 +45,7 @@ pub fn excerpt(
     write(Entry::Message(&ServerMessage::Hello(hello).encode()));
     catalogue_messages(core::iter::once(entry)).iter().for_each(|message| write(Entry::Message(message)));
     write(Entry::App(&encode(&store.state(&entry.app, false))));
-    let from = (second_of(store.clock_ns()) + 1).saturating_sub(store.seconds());
+    let from = store.first_second();
     for (view, _) in store.views().iter().enumerate().filter(|(_, view)| keep(&view.key)) {
         let state = match detail {
             Detail::Seconds => store.view_state(&entry.app, view, from),

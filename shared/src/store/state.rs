@@ -101,15 +101,26 @@ impl AppStore {
 
     /// The state of view `at` with the seconds from `from` on.
     pub(crate) fn view_state(&self, app: &str, at: usize, from: u64) -> ViewState<'static> {
-        self.view_state_of(app, at, |window| window.write_slots(from))
+        self.view_state_of(app, at, from, |window| window.write_slots(from))
     }
 
     /// The state of view `at` with the events of each second of its window and the sum of all latencies.
     pub(crate) fn view_sum(&self, app: &str, at: usize) -> ViewState<'static> {
-        self.view_state_of(app, at, Window::write_sum)
+        self.view_state_of(app, at, self.first_second(), Window::write_sum)
     }
 
-    fn view_state_of(&self, app: &str, at: usize, slots: impl FnOnce(&Window) -> Vec<u8>) -> ViewState<'static> {
+    /// The first second of the windows.
+    pub(crate) const fn first_second(&self) -> u64 {
+        (second_of(self.clock_ns) + 1).saturating_sub(self.seconds)
+    }
+
+    fn view_state_of(
+        &self,
+        app: &str,
+        at: usize,
+        from: u64,
+        slots: impl FnOnce(&Window) -> Vec<u8>,
+    ) -> ViewState<'static> {
         let view = &self.views[at];
         // The window of a view that receives nothing slides only when it is read.
         let mut window = view.window.clone();
@@ -122,7 +133,7 @@ impl AppStore {
             unit_ns: view.unit.map_or(0, Unit::ns),
             last_received_ns: view.last_received_ns,
             period_ns: view.period_ns,
-            window: window.state(),
+            window: window.state(from),
             slots: Cow::Owned(slots(&window)),
         }
     }

@@ -26,9 +26,9 @@ pub(crate) struct WindowState {
 }
 
 impl Window {
-    /// The window without its slots.
-    pub(crate) const fn state(&self) -> WindowState {
-        WindowState { first: self.first, last: self.last, coarse: self.coarse }
+    /// The window from second `from` on, without its slots. Earlier seconds do not exist in it.
+    pub(crate) fn state(&self, from: u64) -> WindowState {
+        WindowState { first: self.first.map(|first| first.max(from)), last: self.last, coarse: self.coarse }
     }
 
     /// Writes the slots from second `from` on.

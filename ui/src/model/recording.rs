@@ -3,9 +3,10 @@
 //! A recording begins with what the tab already has: the state of its viewer, at most an hour. While a recording is open,
 //! the live viewer still receives data.
 
-use joey_shared::recording::{Entry, Playback, Record, RecordingError, header};
+use joey_shared::recording::{Detail, Entry, Playback, Record, RecordingError, excerpt, header};
 use joey_shared::series::{Filter, Topic};
 use joey_shared::store::AppStore;
+use joey_shared::view::ViewKey;
 use joey_shared::viewer::Viewer;
 use joey_shared::window::SECONDS_MAX;
 use joey_shared::wire::WireError;
@@ -30,6 +31,8 @@ pub(super) struct Recorder {
     parts: Vec<Vec<u8>>,
     bytes: usize,
     started_ns: u64,
+    /// The time of the last record, in ns since the Unix epoch.
+    last_ns: u64,
     is_full: bool,
 }
 
@@ -62,6 +65,7 @@ impl Recorder {
             Record { time_ns, entry }.write(part);
             self.bytes += part.len() - before;
         }
+        self.last_ns = time_ns;
         self.is_full = self.bytes >= RECORDING_BYTES_MAX;
     }
 }
@@ -128,9 +132,9 @@ impl Model {
     }
 
     /// Removes the windows of an application and requests it again.
-    pub(super) fn forget(&mut self, app: &str, now_ns: u64) {
+    pub(super) fn forget(&mut self, app: &str) {
         if let Some(recorder) = &mut self.recorder {
-            recorder.write(self.viewer.relay_ns(now_ns).unwrap_or(0), Entry::Forget(app));
+            recorder.write(recorder.last_ns, Entry::Forget(app));
         }
         self.viewer.forget(app);
     }
@@ -151,6 +155,7 @@ impl Model {
             is_full: state.len() >= RECORDING_BYTES_MAX,
             parts: vec![state],
             started_ns: now_ns,
+            last_ns: self.viewer.relay_ns(now_ns).unwrap_or(0),
         });
         self.update_subscriptions(now_ns);
     }
@@ -193,6 +198,15 @@ impl Model {
     pub fn close_recording(&mut self) {
         self.resume();
         self.opened = None;
+    }
+
+    /// A recording of the window that is shown of those views of `app` that `keep` selects, at local time `now_ns`.
+    #[must_use]
+    pub fn excerpt(&self, app: &str, now_ns: u64, detail: Detail, keep: impl Fn(&ViewKey) -> bool) -> Option<Vec<u8>> {
+        let (entry, store) = (self.catalogue().get(app)?, self.app(app)?);
+        // A range of time is shown as it was.
+        let now_ns = if self.range().is_some() { store.clock_ns() } else { self.relay_ns(now_ns)? };
+        Some(excerpt(entry, store, now_ns, detail, keep))
     }
 
     /// The open recording.
@@ -272,7 +286,6 @@ impl Model {
 mod tests {
     use super::*;
     use crate::testing;
-    use joey_shared::view::ViewKey;
     use joey_shared::window::SLOT_NS as S;
 
     fn count(model: &mut Model) -> Option<u128> {

@@ -33,6 +33,7 @@ mod record_button;
 mod recording_bar;
 mod recordings;
 mod relay_facts;
+mod share_menu;
 mod shortcuts;
 mod state;
 mod status;

@@ -49,7 +49,7 @@ pub(super) fn OpenButton() -> impl IntoView {
 #[component]
 fn Bar(opened: OpenedRecording) -> impl IntoView {
     let ui = use_ui();
-    let OpenedRecording { name, first_ns, last_ns, unread_bytes } = opened;
+    let OpenedRecording { name, first_ns, last_ns, caveat, unread_bytes } = opened;
     let is_moving = last_ns > first_ns;
     let position_ns = Memo::new(move |_| ui.read_model().recording_position_ns().unwrap_or(first_ns));
     let is_playing = Memo::new(move |_| ui.read_model().recording_speed().is_some());
@@ -96,6 +96,7 @@ fn Bar(opened: OpenedRecording) -> impl IntoView {
             </Show>
             <button type="button" data-testid="back-to-live" on:click=move |_| ui.close_recording()>{back}</button>
             {torn}
+            {(!caveat.is_empty()).then(|| view! { <p class="torn" data-testid="caveat">{caveat}</p> })}
         </section>
     }
 }

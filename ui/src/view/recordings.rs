@@ -1,6 +1,6 @@
 //! Opening, saving and closing recordings: the state of the page, and the files that are chosen or dropped on it.
 
-use joey_shared::recording::Playback;
+use joey_shared::recording::{Detail, Playback};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use wasm_bindgen::JsCast;
@@ -10,13 +10,20 @@ use web_sys::{DragEvent, Event, File, HtmlInputElement, KeyboardEvent};
 use super::UiState;
 use super::shortcuts::listen_to;
 use crate::browser;
+use crate::compression::decompress;
 use crate::export::file_part;
 use crate::route::Page;
+use crate::share_link;
 use crate::time_format::UtcOffset;
 
 /// Longest recording that the page opens, in bytes. A page has little more memory than a few times this; the command line reads
 /// longer files.
 const FILE_BYTES_MAX: f64 = 512.0 * 1024.0 * 1024.0;
+
+/// What a link with sums lacks.
+const SUM_CAVEAT: &str = "\
+    This link has the rates of each second and the sum of the latencies, but not how the latencies changed. The heatmap shows \
+    them all in the last second.";
 
 /// The recording that is shown, and what went wrong with another. Copies share the state.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +32,8 @@ pub struct Recordings {
     pub opened: RwSignal<Option<OpenedRecording>>,
     /// Why a file could not be opened; empty if none failed.
     pub problem: RwSignal<String>,
+    /// The data in the address, while it is shown.
+    link: StoredValue<Option<String>>,
     /// Increases whenever a recording is opened or closed. The views then have other positions in their store.
     pub generation: RwSignal<u32>,
     /// Whether the page has still to find out if the recording has its application.
@@ -40,6 +49,8 @@ pub struct OpenedRecording {
     pub first_ns: u64,
     /// See `first_ns`.
     pub last_ns: u64,
+    /// What it lacks, in words; empty if nothing.
+    pub caveat: &'static str,
     /// Length of its torn or damaged end, in bytes.
     pub unread_bytes: usize,
 }
@@ -47,7 +58,7 @@ pub struct OpenedRecording {
 impl OpenedRecording {
     fn new(name: String, playback: &Playback) -> Self {
         let (first_ns, last_ns) = playback.span_ns();
-        Self { name, first_ns, last_ns, unread_bytes: playback.unread_bytes() }
+        Self { name, first_ns, last_ns, caveat: "", unread_bytes: playback.unread_bytes() }
     }
 }
 
@@ -56,6 +67,7 @@ impl Default for Recordings {
         Self {
             opened: RwSignal::new(None),
             problem: RwSignal::new(String::new()),
+            link: StoredValue::new(None),
             generation: RwSignal::new(0),
             is_new: RwSignal::new(false),
         }
@@ -75,6 +87,7 @@ impl UiState {
         match opened {
             Ok(opened) => {
                 self.recordings.problem.set(String::new());
+                self.recordings.link.set_value(None);
                 self.recordings.is_new.set(true);
                 self.recordings.opened.set(opened);
                 self.recordings.generation.update(|generation| *generation += 1);
@@ -85,11 +98,54 @@ impl UiState {
         self.recordings.problem.read_untracked().is_empty()
     }
 
+    /// Shows the data of a link, unless it is shown already. The address keeps it, so that it can be copied and reloaded.
+    pub fn open_link(self, data: &str) {
+        if self.recordings.link.with_value(|link| link.as_deref() == Some(data)) {
+            return;
+        }
+        self.recordings.link.set_value(Some(data.to_owned()));
+        let data = data.to_owned();
+        spawn_local(async move {
+            let name = "Data of a link".to_owned();
+            let opened = match share_link::decode(&data) {
+                Some((detail, compressed)) => {
+                    decompress(&compressed, share_link::RECORDING_MAX).await.map(|file| (detail, file))
+                }
+                None => None,
+            };
+            match opened {
+                Some((detail, file)) => {
+                    if self.open_recording(name, file) {
+                        self.recordings.link.set_value(Some(data));
+                        if detail == Detail::Sum {
+                            self.recordings.opened.update(|opened| {
+                                opened.iter_mut().for_each(|opened| opened.caveat = SUM_CAVEAT);
+                            });
+                        }
+                    }
+                }
+                None => {
+                    let text = format!("{name}: it is incomplete or damaged. Programs that shorten links do that.");
+                    self.recordings.problem.set(text);
+                    self.recordings.link.set_value(None);
+                }
+            }
+            self.write_address();
+        });
+    }
+
+    /// The data that the address carries.
+    pub(super) fn link_data(self) -> Option<String> {
+        self.recordings.link.get_value()
+    }
+
     /// Shows live data again.
     pub fn close_recording(self) {
         self.resume();
         self.model.write_value().close_recording();
         self.recordings.opened.set(None);
+        self.recordings.link.set_value(None);
+        self.write_address();
         self.recordings.generation.update(|generation| *generation += 1);
         self.frame_loop.tick_now();
     }

@@ -8,6 +8,7 @@ use super::compare_bar::PinButton;
 use super::live_text::LiveText;
 use super::name::{NameLink, display_name};
 use super::record_button::RecordButton;
+use super::share_menu::ShareMenu;
 use super::status::ConnectionStatus;
 use super::switcher::Switcher;
 use super::time_range_bar::earlier;
@@ -40,8 +41,9 @@ pub(super) fn Toolbar() -> impl IntoView {
             <EarlierButton/>
             <WindowChoice/>
             <PauseButton/>
-            <PinButton/>
             <RecordButton/>
+            <ShareMenu/>
+            <PinButton/>
             <ConnectionStatus/>
             <ClockButton/>
             <ThemeButton/>
@@ -167,7 +169,7 @@ fn PauseButton() -> impl IntoView {
     // A recording has controls of its own.
     let is_live = Memo::new(move |_| ui.recordings.opened.read().is_none());
     view! {
-        <Show when=move || is_live.get()>
+        <Show when=move || is_live.get() || paused.get()>
         <button
             class="pause"
             type="button"
