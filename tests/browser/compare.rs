@@ -8,6 +8,7 @@ use joey_tests::{Frame, Oracle, Producer, Relay, S, eventually, eventually_is};
 use serde_json::{Value, json};
 
 use crate::page::{address, now_s, relay, send};
+use crate::service::export_metrics;
 
 /// The number of periods of a phase. The window is as long as a phase: ten seconds.
 const PERIODS: u64 = 5;
@@ -363,6 +364,12 @@ fn an_application_is_compared_with_another_one() {
     browser.go_to("/applications/One/computation/half");
     eventually_is("p99", &json!(["4.10–5.00 µs", "700 ns", "3"]), || figure(&browser, "p99"));
     eventually("the address", || hash(&browser).ends_with("?vs=Two").then_some(()));
+    // A service that measures in seconds, with finer bins, can be compared only approximately.
+    export_metrics(relay.otlp_http, "i-1", end, &mut Vec::new());
+    browser.go_to("/applications/One/computation/half?vs=Shop/start-to-end/GET%20%2Fitems");
+    eventually("a note", || browser.text("[data-testid=compared] .tally").contains("approximate").then_some(()));
+    browser.go_to("/applications/One/computation/half?vs=Two");
+    eventually_is("no note", &String::new(), || browser.text("[data-testid=compared] .tally"));
     browser.click("[data-testid=comparison] button");
     eventually_is("the end", &0, || browser.count("[data-testid=comparison], [data-testid=compared]"));
     eventually("the address", || hash(&browser).ends_with("/half").then_some(()));
