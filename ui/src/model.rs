@@ -1,4 +1,5 @@
-//! The page's data: the viewer with its stores, a snapshot while the page is paused, and the subscriptions.
+//! The page's data: the viewer with its stores, a snapshot while the page is paused, an open recording, and the
+//! subscriptions.
 //!
 //! It is plain memory without signals. Components read it after a tick of the frame loop.
 //!
@@ -6,6 +7,7 @@
 //! of each application on the landing page.
 
 mod comparison;
+mod recording;
 
 use joey_shared::series::{COMPUTATION, Filter, PIPELINE_INGESTION, START_TO_END, Topic};
 use joey_shared::store::{AppStore, WINDOW_SECONDS};
@@ -15,6 +17,8 @@ use joey_shared::wire::{AppEntry, Start};
 use std::collections::BTreeMap;
 
 use self::comparison::Compared;
+use self::recording::{Opened, Recorder};
+pub use self::recording::{RECORDING_BYTES_MAX, RecordingProgress};
 use crate::route::Page;
 use crate::snapshot::Snapshot;
 use crate::statistics::{AppStatistics, ViewStatistics, app_statistics, view_statistics};
@@ -38,6 +42,8 @@ pub struct Model {
     /// When the last subscription of each application ended, in local ns.
     unsubscribed_ns: Vec<(String, u64)>,
     compared: Compared,
+    recorder: Option<Recorder>,
+    opened: Option<Opened>,
     cache: Cache,
 }
 
@@ -70,6 +76,8 @@ impl Model {
             requested_seconds: seconds.max(WINDOW_SECONDS),
             unsubscribed_ns: Vec::new(),
             compared: Compared::default(),
+            recorder: None,
+            opened: None,
             cache: Cache::default(),
         }
     }
@@ -109,13 +117,20 @@ impl Model {
             let index = self.unsubscribed_ns.iter().position(|(app, _)| *app == topic.app);
             let unsubscribed = index.map(|index| self.unsubscribed_ns.swap_remove(index));
             if unsubscribed.is_some_and(|(_, since_ns)| now_ns.saturating_sub(since_ns) > RETAINED_NS) {
-                self.viewer.forget(&topic.app);
+                self.forget(&topic.app, now_ns);
             }
             self.viewer.subscribe(topic, start);
         }
     }
 
     fn needed_topics(&self) -> Vec<Topic> {
+        let mut topics = self.topics_of_page();
+        let recorded = self.recorder.iter().flat_map(|recorder| recorder.topics());
+        topics.extend(recorded.filter(|topic| !topics.contains(topic)).collect::<Vec<Topic>>());
+        topics
+    }
+
+    fn topics_of_page(&self) -> Vec<Topic> {
         let topic = |app: &String, filter| Topic { app: app.clone(), filter };
         match &self.page {
             Page::Dashboard(app) | Page::Workers(app) | Page::Detail(app, _) => {
@@ -140,7 +155,7 @@ impl Model {
 
     /// Takes a snapshot at local time `now_ns`, which is shown until [`resume`](Self::resume).
     pub fn pause(&mut self, now_ns: u64) {
-        self.snapshot = Some(Snapshot::of(&self.viewer, now_ns));
+        self.snapshot = Some(Snapshot::of(self.shown(), self.relay_ns(now_ns)));
     }
 
     /// Shows live data again.
@@ -156,11 +171,16 @@ impl Model {
     #[must_use]
     pub fn select(&mut self, range: Option<TimeRange>, now_ns: u64) -> bool {
         let oldest = self.relay_ns(now_ns).map_or(u64::MAX, second_of).saturating_sub(self.requested_seconds);
-        if range.is_some_and(|range| range.from < oldest) && self.requested_seconds < SECONDS_MAX {
+        let has_older = self.requested_seconds < SECONDS_MAX && self.opened.is_none();
+        if range.is_some_and(|range| range.from < oldest) && has_older {
             self.request_history(SECONDS_MAX, now_ns);
             return false;
         }
-        self.snapshot.get_or_insert_with(|| Snapshot::of(&self.viewer, now_ns)).select(range);
+        let snapshot = self.snapshot.take();
+        let relay_ns = self.relay_ns(now_ns);
+        let mut snapshot = snapshot.unwrap_or_else(|| Snapshot::of(self.shown(), relay_ns));
+        snapshot.select(range);
+        self.snapshot = Some(snapshot);
         self.cache = Cache::default();
         true
     }
@@ -168,7 +188,8 @@ impl Model {
     /// Whether all requested history has arrived.
     #[must_use]
     pub fn has_history(&self) -> bool {
-        self.viewer.has_catalogue() && self.viewer.topics().next().is_some() && self.viewer.is_caught_up()
+        self.opened.is_some()
+            || self.viewer.has_catalogue() && self.viewer.topics().next().is_some() && self.viewer.is_caught_up()
     }
 
     /// The selected range.
@@ -197,31 +218,37 @@ impl Model {
     /// The relay's clock at local time `now_ns`; the instant of the pause while paused.
     #[must_use]
     pub fn relay_ns(&self, now_ns: u64) -> Option<u64> {
-        self.snapshot.as_ref().map_or_else(|| self.viewer.relay_ns(now_ns), |snapshot| snapshot.relay_ns)
+        match (&self.snapshot, &self.opened) {
+            (Some(snapshot), _) => snapshot.relay_ns,
+            (None, Some(opened)) => Some(opened.playback().position_ns()),
+            (None, None) => self.viewer.relay_ns(now_ns),
+        }
     }
 
-    /// The relay's clock at local time `now_ns`, also while paused.
+    /// The relay's clock at local time `now_ns`, also while paused; the position in an open recording.
     #[must_use]
     pub fn live_relay_ns(&self, now_ns: u64) -> Option<u64> {
-        self.viewer.relay_ns(now_ns)
+        self.opened
+            .as_ref()
+            .map_or_else(|| self.viewer.relay_ns(now_ns), |opened| Some(opened.playback().position_ns()))
     }
 
     /// By how much the relay's wall clock was set while it ran, in ns, and when; `None` if it was not.
     #[must_use]
-    pub const fn wall_clock(&self) -> Option<(i64, u64)> {
-        self.viewer.wall_clock()
+    pub fn wall_clock(&self) -> Option<(i64, u64)> {
+        self.shown().wall_clock()
     }
 
     /// How long the relay retains single updates, in ns.
     #[must_use]
     pub fn ring_ns(&self) -> u64 {
-        self.viewer.relay().map_or(0, |relay| relay.ring_ns)
+        self.shown().relay().map_or(0, |relay| relay.ring_ns)
     }
 
     /// The applications.
     #[must_use]
     pub fn catalogue(&self) -> &BTreeMap<String, AppEntry> {
-        self.snapshot.as_ref().map_or_else(|| self.viewer.catalogue(), |snapshot| &snapshot.catalogue)
+        self.snapshot.as_ref().map_or_else(|| self.shown().catalogue(), |snapshot| &snapshot.catalogue)
     }
 
     /// The words for the parts of an application.
@@ -233,14 +260,14 @@ impl Model {
     /// The store of an application, if it is subscribed to.
     #[must_use]
     pub fn app(&self, app: &str) -> Option<&AppStore> {
-        self.snapshot.as_ref().map_or_else(|| self.viewer.app(app), |snapshot| snapshot.app(app))
+        self.snapshot.as_ref().map_or_else(|| self.shown().app(app), |snapshot| snapshot.app(app))
     }
 
     /// The same, to read windows, which slide when they are read.
     pub fn app_mut(&mut self, app: &str) -> Option<&mut AppStore> {
         match &mut self.snapshot {
             Some(snapshot) => snapshot.app_mut(app),
-            None => self.viewer.app_mut(app),
+            None => recording::shown(&mut self.opened, &mut self.viewer).app_mut(app),
         }
     }
 
@@ -248,6 +275,9 @@ impl Model {
     /// relay.
     pub fn set_seconds(&mut self, seconds: u64, now_ns: u64) {
         self.viewer.set_seconds(seconds);
+        if let Some(opened) = &mut self.opened {
+            opened.playback_mut().viewer_mut().set_seconds(seconds);
+        }
         if seconds > self.requested_seconds {
             self.request_history(seconds, now_ns);
         }
@@ -264,7 +294,7 @@ impl Model {
             self.viewer.unsubscribe(topic);
         }
         for app in self.viewer.catalogue().keys().cloned().collect::<Vec<String>>() {
-            self.viewer.forget(&app);
+            self.forget(&app, now_ns);
         }
         self.unsubscribed_ns.clear();
         self.update_subscriptions(now_ns);
@@ -278,10 +308,10 @@ impl Model {
 
     /// The statistics of the view of `app` at `view_index`.
     pub fn view_statistics(&mut self, app: &str, view_index: usize) -> Option<ViewStatistics> {
-        let Self { snapshot, viewer, cache, .. } = self;
+        let Self { snapshot, viewer, opened, cache, .. } = self;
         let store = match snapshot {
             Some(snapshot) => snapshot.app_mut(app),
-            None => viewer.app_mut(app),
+            None => recording::shown(opened, viewer).app_mut(app),
         }?;
         cached_statistics(cache, app, store, view_index)
     }
@@ -300,8 +330,9 @@ impl Model {
         match &self.snapshot {
             Some(snapshot) => snapshot.revision(),
             None => {
-                let apps = self.viewer.catalogue().keys().filter_map(|app| self.viewer.app(app));
-                self.viewer.revision() + apps.map(AppStore::revision).sum::<u64>()
+                let viewer = self.shown();
+                let apps = viewer.catalogue().keys().filter_map(|app| viewer.app(app));
+                viewer.revision() + apps.map(AppStore::revision).sum::<u64>()
             }
         }
     }

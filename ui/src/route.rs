@@ -1,8 +1,8 @@
 //! Hash routing: the fragment of the address names a page.
 //!
-//! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window,
-//! the typed percentiles and the selected range are part of the address (`?w=60&p=99.95&from=…&to=…`), so that a shared link shows the same.
-//! What it is compared with is `vs=` and `base=`, see [`Reference`].
+//! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window, the
+//! typed percentiles and the selected range are part of the address (`?w=60&p=99.95&from=…&to=…`), so that a shared
+//! link shows the same. What it is compared with is `vs=` and `base=`, see [`Reference`].
 //! `leptos_router` has no hash routing, and a path would need a server that answers every path with the page.
 
 use joey_shared::view::{Kind, ViewKey};

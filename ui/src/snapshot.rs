@@ -28,14 +28,14 @@ struct Selected {
 }
 
 impl Snapshot {
-    /// Copies the stores of `viewer` at local time `now_ns`.
+    /// Copies the stores of `viewer` while the relay's clock is `relay_ns`.
     #[must_use]
-    pub fn of(viewer: &Viewer, now_ns: u64) -> Self {
+    pub fn of(viewer: &Viewer, relay_ns: Option<u64>) -> Self {
         let store = |app: &String| Some((app.clone(), viewer.app(app)?.clone()));
         Self {
             catalogue: viewer.catalogue().clone(),
-            relay_ns: viewer.relay_ns(now_ns),
-            stores: viewer.topics().filter_map(|topic| store(&topic.app)).collect(),
+            relay_ns,
+            stores: viewer.catalogue().keys().filter_map(store).collect(),
             selected: None,
         }
     }

@@ -4,6 +4,7 @@ use joey_shared::store::AppStore;
 use joey_shared::view::ViewKey;
 use joey_shared::window::{SECONDS_MAX, second_of};
 
+use super::recording::shown;
 use super::{Cache, Model, cached_statistics};
 use crate::reference::{Baseline, BaselineRange, Reference, clip_name};
 use crate::row_change::RowChange;
@@ -155,7 +156,7 @@ impl Model {
     #[must_use]
     pub fn other_app(&self, app: &str) -> Option<&AppStore> {
         let paused = self.snapshot.as_ref().and_then(|snapshot| snapshot.app(app));
-        paused.or_else(|| self.viewer.app(app))
+        paused.or_else(|| self.shown().app(app))
     }
 
     /// The store of the other side of the view `key` of `app`, and the view's position there.
@@ -170,9 +171,9 @@ impl Model {
     }
 
     fn other_app_mut(&mut self, app: &str) -> Option<&mut AppStore> {
-        let Self { snapshot, viewer, .. } = self;
+        let Self { snapshot, opened, viewer, .. } = self;
         let paused = snapshot.as_mut().and_then(|snapshot| snapshot.app_mut(app));
-        paused.or_else(|| viewer.app_mut(app))
+        paused.or_else(|| shown(opened, viewer).app_mut(app))
     }
 
     /// The statistics of the other side of the view `key` of `app`, on the page of that view.
@@ -185,9 +186,9 @@ impl Model {
     }
 
     fn other_statistics(&mut self, app: &str, key: &ViewKey) -> Option<ViewStatistics> {
-        let Self { snapshot, viewer, compared, .. } = self;
+        let Self { snapshot, opened, viewer, compared, .. } = self;
         let paused = snapshot.as_mut().and_then(|snapshot| snapshot.app_mut(app));
-        let store = paused.or_else(|| viewer.app_mut(app))?;
+        let store = paused.or_else(|| shown(opened, viewer).app_mut(app))?;
         let at = store.find(key)?;
         cached_statistics(&mut compared.cache, app, store, at)
     }

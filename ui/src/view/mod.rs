@@ -29,6 +29,9 @@ mod other_side;
 mod percentile_choice;
 mod rate_chart;
 mod readout;
+mod record_button;
+mod recording_bar;
+mod recordings;
 mod relay_facts;
 mod shortcuts;
 mod state;
@@ -51,6 +54,7 @@ pub use self::table::ViewTable;
 use self::dashboard::DashboardPage;
 use self::detail::DetailPage;
 use self::landing::LandingPage;
+use self::recording_bar::RecordingBar;
 use self::time_range_bar::TimeRangeBar;
 use self::toolbar::Toolbar;
 use self::workers::WorkersPage;
@@ -71,12 +75,18 @@ pub fn App() -> impl IntoView {
     });
     Effect::new(move || browser::set_title(&title.read()));
     shortcuts::listen(ui);
+    recordings::listen(ui);
     view! {
         <Toolbar/>
         <TimeRangeBar/>
+        <RecordingBar/>
         <main id="main" tabindex="-1">
-            // A list of one: another page gets new components, even if it is of the same kind.
-            <For each=move || [ui.page.get()] key=|page| page_address(page.clone()) let(page)>
+            // A list of one: another page gets new components, even if it is of the same kind, and so does a recording.
+            <For
+                each=move || [(ui.page.get(), ui.recordings.generation.get())]
+                key=|(page, recording)| (page_address(page.clone()), *recording)
+                let((page, _))
+            >
                 <PageContent page/>
             </For>
         </main>

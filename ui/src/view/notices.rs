@@ -140,6 +140,14 @@ fn reason_for_absence(ui: UiState, app: &str) -> Option<&'static str> {
     if has_views || model.catalogue().contains_key(app) {
         return None;
     }
+    if model.recording().is_some() {
+        let is_reading = model.is_reading_recording();
+        return Some(if is_reading {
+            "Reading the recording."
+        } else {
+            "The recording does not have this application at this time."
+        });
+    }
     Some(match state {
         ConnectionState::Connected if model.seen().is_waiting() => {
             "The relay does not know this application. It appears here when its first data arrives."

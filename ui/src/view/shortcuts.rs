@@ -73,7 +73,7 @@ impl Drop for Listener {
 }
 
 /// Listens for as long as the current reactive owner lives.
-fn listen_to(target: &EventTarget, event: &'static str, callback: impl Fn(Event) + 'static) {
+pub(super) fn listen_to(target: &EventTarget, event: &'static str, callback: impl Fn(Event) + 'static) {
     let callback = Closure::new(callback);
     let _ = target.add_event_listener_with_callback_and_bool(event, callback.as_ref().unchecked_ref(), true);
     StoredValue::new_local(Listener { target: target.clone(), event, callback });

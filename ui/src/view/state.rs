@@ -10,6 +10,7 @@ use leptos::prelude::{
     Effect, Get, GetUntracked, ReadUntracked, ReadValue, RwSignal, Set, StoredValue, Track, WriteValue, expect_context,
 };
 
+use super::recordings::Recordings;
 use super::shortcuts;
 use crate::browser;
 use crate::connection::Connection;
@@ -57,6 +58,10 @@ pub struct UiState {
     pub percentiles: RwSignal<Vec<TypedPercentile>>,
     /// What the user compares with; `None` for the baseline, if there is one.
     pub reference: RwSignal<Option<Reference>>,
+    /// The recording that is shown instead of live data.
+    pub recordings: Recordings,
+    /// How many times faster than live a recording plays.
+    pub recording_speed: RwSignal<f64>,
 }
 
 /// The state of the page, from the context.
@@ -115,6 +120,8 @@ impl UiState {
             filter: RwSignal::new(String::new()),
             percentiles: RwSignal::new(route.percentiles),
             reference: RwSignal::new(route.reference),
+            recordings: Recordings::default(),
+            recording_speed: RwSignal::new(1.0),
         };
         Effect::new(move || ui.select_pending_range());
         ui.write_address();
