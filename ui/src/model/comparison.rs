@@ -34,8 +34,16 @@ impl Model {
     pub fn pin_window(&mut self, app: &str, name: &str) -> bool {
         let baseline = self.app_mut(app).and_then(|store| Baseline::of_window(name, store));
         let Some(baseline) = baseline else { return false };
-        self.pin(app, baseline);
+        self.pin(app, baseline.recorded(self.opened.is_some()));
         true
+    }
+
+    /// Keeps the windows that the open recording shows as the baselines of its applications.
+    pub fn pin_recording(&mut self, name: &str) {
+        let apps: Vec<String> = self.recording_apps().map(|(app, _)| app.to_owned()).collect();
+        for app in apps {
+            self.pin_window(&app, name);
+        }
     }
 
     /// Makes `baseline` that of `app`. It can come from anywhere, such as a recording.
@@ -99,6 +107,16 @@ impl Model {
     #[must_use]
     pub fn baseline(&self, app: &str) -> Option<&BaselineRange> {
         self.compared.baselines.iter().find(|(name, _)| name == app).map(|(_, baseline)| &baseline.range)
+    }
+
+    /// The baseline of `app` that its address has.
+    #[must_use]
+    pub fn baseline_in_address(&self, app: &str) -> Option<&BaselineRange> {
+        let pinned = self.compared.baselines.iter().find(|(name, _)| name == app);
+        match pinned {
+            Some((_, baseline)) => (!baseline.is_recorded).then_some(&baseline.range),
+            None => self.awaited_baseline(app),
+        }
     }
 
     fn baseline_mut(&mut self, app: &str) -> Option<&mut Baseline> {
@@ -236,8 +254,9 @@ mod tests {
         let mut model = model();
         assert!(!model.pin_window("a", "no data"));
         assert_eq!(model.reference("a"), None);
-        model.pin("a", Baseline::new("recording", recording()));
+        model.pin("a", Baseline::new("recording", recording()).recorded(true));
         assert_eq!(model.reference("a"), Some(Reference::Baseline));
+        assert_eq!(model.baseline_in_address("a"), None);
         assert_eq!(model.reference_name("a", &Reference::Baseline), "“recording”");
         let key = ViewKey::computation("n");
         assert_eq!(model.reference_statistics("a", &key).map(|statistics| statistics.count), Some(400));
