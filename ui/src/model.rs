@@ -378,7 +378,7 @@ mod tests {
     const S: u64 = 1_000_000_000;
 
     /// A model with the applications `a` and `b` in its catalogue.
-    fn model() -> Model {
+    pub(super) fn model() -> Model {
         let mut model = Model::new(300);
         let hello = Hello {
             version: VERSION,
@@ -397,7 +397,7 @@ mod tests {
         model
     }
 
-    fn subscribed(model: &Model) -> Vec<String> {
+    pub(super) fn subscribed(model: &Model) -> Vec<String> {
         model.seen().topics().map(|topic| format!("{} {:?}", topic.app, topic.filter)).collect()
     }
 

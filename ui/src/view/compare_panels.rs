@@ -106,7 +106,7 @@ fn CompareFigures(viewed: Viewed, has_latency: bool) -> impl IntoView {
                 {move || content.get().map(|(name, rows)| view! {
                     <table class="compared">
                         <thead><tr>
-                            <th scope="col"></th>
+                            <th scope="col">"figure"</th>
                             <th scope="col">"this"</th>
                             <th scope="col" class="ellipsis" dir="auto" translate="no">{name}</th>
                             <th scope="col">"change"</th>

@@ -262,7 +262,7 @@ impl UiState {
             page,
             window_seconds: (seconds != WINDOW_DEFAULT).then_some(seconds),
             percentiles: self.percentiles.get_untracked(),
-            range: self.range.get_untracked().or(self.pending_range.get_untracked()),
+            range: self.range.get_untracked().or_else(|| self.pending_range.get_untracked()),
             reference: self.reference.get_untracked(),
             baseline,
         }
