@@ -22,7 +22,7 @@ use super::args::Record;
 use super::connection::Connection;
 use crate::runtime::console;
 
-/// Interval at which the progress is written, if standard error is a terminal.
+/// Shortest time between two lines with the progress, which are written if standard error is a terminal.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Records until the time is over or a signal arrives.
@@ -34,8 +34,8 @@ pub(crate) async fn run(record: Record) -> anyhow::Result<Outcome> {
     let mut connection = Connection::new(&record.target, Viewer::default());
     connection.recorder = Some(Recorder::new(RecordingFile::create(&record.output, record.max_bytes)?));
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let mut progress = tokio::time::interval(PROGRESS_INTERVAL);
     let shows_progress = io::stderr().is_terminal();
+    let mut progress_shown = started;
     let mut revision = 0;
     let outcome = loop {
         let left = record.duration.map(|duration| duration.saturating_sub(started.elapsed()));
@@ -53,12 +53,12 @@ pub(crate) async fn run(record: Record) -> anyhow::Result<Outcome> {
             () = end => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
             _ = terminate.recv() => break Ok(()),
-            _ = progress.tick(), if shows_progress => {
-                let line = progress_line(&connection, started.elapsed());
-                // The line is replaced by the next one. If it cannot be written, nobody reads it.
-                let _ = write!(io::stderr(), "\r{line}");
-                continue;
-            }
+        }
+        if shows_progress && progress_shown.elapsed() >= PROGRESS_INTERVAL {
+            progress_shown = Instant::now();
+            let line = progress_line(&connection, started.elapsed());
+            // The line is replaced by the next one. If it cannot be written, nobody reads it.
+            let _ = write!(io::stderr(), "\r{line}");
         }
         if let Some(error) = connection.recorder.as_mut().and_then(Recorder::failure) {
             break Err(error);
