@@ -212,3 +212,82 @@ fn a_torn_file_is_read_as_far_as_possible_and_another_file_changes_nothing() {
     browser.click("[data-testid=recording-problem] button");
     eventually_is("it is dismissed", &Value::from(0), || browser.count("[data-testid=recording-problem]").into());
 }
+
+/// Makes a link with data on the page that is shown.
+fn link(browser: &Browser) -> String {
+    browser.click("[data-testid=share]");
+    browser.click("[data-testid=copy-link]");
+    eventually("a link", || {
+        let link = browser.evaluate_text("return document.querySelector('[data-testid=link]')?.value ?? ''", &[]);
+        (!link.is_empty()).then_some(link)
+    })
+}
+
+#[test]
+fn a_link_with_data_shows_the_same_figures_in_another_browser_without_a_relay() {
+    let relay = relay(&[]);
+    let oracle = sample_data("App");
+    let _open = send(&relay, &oracle);
+    let host = static_host();
+    let id: ViewId = ("computation".to_owned(), [None, None, Some("Check order".to_owned())]);
+    let (whole, part) = {
+        let browser = Browser::start();
+        let script = "navigator.clipboard.writeText = text => { window.copied = text; return Promise.resolve(); }";
+        browser.open(&address(&relay, DASHBOARD));
+        wait_for_rows(&browser, ROWS, &oracle, 300, totals);
+        let _ = browser.evaluate(script, &[]);
+        let whole = link(&browser);
+        assert_eq!(browser.evaluate_text("return window.copied", &[]), whole);
+        assert!(browser.text("[data-testid=share-outcome]").starts_with("Copied a link of "));
+        browser.save_screenshot("share");
+        browser.go_to(&detail("App", &id));
+        eventually_is("the detail page", &1, || browser.count("[data-testid=detail] .figures"));
+        let part = link(&browser);
+        assert_eq!(browser.console_errors(), [] as [String; 0]);
+        (whole, part)
+    };
+    drop(relay);
+    let elsewhere = |link: &str| {
+        let (_, hash) = link.split_once('#').expect("a link has a fragment");
+        assert!(link.len() < 65_000 && !link.contains("token"), "{} characters", link.len());
+        format!("http://{}/#{hash}", host.address)
+    };
+
+    let browser = Browser::start();
+    browser.open(&elsewhere(&whole));
+    wait_for_rows(&browser, ROWS, &oracle, 300, totals);
+    // The address keeps the data, so it survives a reload and can be passed on.
+    let _ = browser.evaluate("location.reload()", &[]);
+    wait_for_rows(&browser, ROWS, &oracle, 300, totals);
+    browser.save_screenshot("link");
+
+    // A detail page has its tables with it.
+    browser.open("about:blank");
+    browser.open(&elsewhere(&part));
+    let count = || browser.attribute("[data-testid=detail] .figures [data-col=count]", "data-value");
+    eventually_is("all events", &oracle.expected(300, oracle.clock_ns())[&id]["count"].to_string(), count);
+    wait_for_rows(&browser, ROWS, &oracle, 300, |other| other.0 == "computation-by-worker" && other.1[2] == id.1[2]);
+
+    // A link that was cut on its way.
+    browser.open("about:blank");
+    browser.open(&elsewhere(&part[..part.len() - 100]));
+    eventually("a reason", || problem(&browser).contains("incomplete or damaged").then_some(()));
+    assert_eq!(browser.count("[data-testid=recording]"), 0);
+}
+
+#[test]
+fn a_short_link_that_expands_to_very_much_is_refused() {
+    let (host, browser) = (static_host(), Browser::start());
+    browser.open(&format!("http://{}/", host.address));
+    eventually_is("the page", &1, || browser.count("main [data-testid=open-recording]"));
+    let make = "
+        const zeros = new Blob([new Uint8Array(64 << 20)]).stream().pipeThrough(new CompressionStream('deflate-raw'));
+        new Response(zeros).arrayBuffer().then(buffer => {
+            const text = [...new Uint8Array(buffer)].map(byte => String.fromCharCode(byte)).join('');
+            location.hash = '/?data=1' + btoa(text).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+        })";
+    let _ = browser.evaluate(make, &[]);
+    eventually("a reason", || problem(&browser).contains("incomplete or damaged").then_some(()));
+    assert_eq!(browser.count("[data-testid=recording]"), 0);
+    assert!(!browser.evaluate_text("return location.hash", &[]).contains("data="));
+}
