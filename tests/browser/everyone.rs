@@ -144,6 +144,21 @@ fn check_key(browser: &Browser, keys: &str) -> bool {
             browser.press_focused(ESCAPE);
             eventually_is("menus", &0, || browser.count("details.menu[open]"));
         }
+        "c" => {
+            browser.go_to(DETAIL);
+            eventually("the picker", || (browser.count("details.picker") > 0).then_some(()));
+            gives(browser, "c", "return document.querySelector('details.picker').open", &json!(true));
+            browser.go_to(DASHBOARD);
+        }
+        "b" => {
+            press(browser, "b");
+            eventually("a baseline", || (browser.count(".compare-bar") > 0).then_some(()));
+        }
+        "R" => {
+            let script = "return document.querySelector('[data-testid=record]').getAttribute('aria-pressed')";
+            gives(browser, "R", script, &json!("true"));
+            gives(browser, "R", script, &json!("false"));
+        }
         // Checked where there is no relay.
         "r" => {}
         _ => return false,

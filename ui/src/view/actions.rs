@@ -6,7 +6,7 @@ use leptos::prelude::*;
 
 use super::row_focus::{self, Step};
 use super::time_range_bar::{earlier, later};
-use super::{UiState, menus};
+use super::{UiState, compare_picker, menus};
 use crate::browser;
 use crate::route::Page;
 use crate::settings::WINDOWS;
@@ -94,6 +94,10 @@ pub(super) const ACTIONS: &[Action] = &[
     action(Group::Tables, "A screen of rows down", &["PageDown"], row_focus::is_row, |_| {
         row_focus::move_focus(Step::PageDown)
     }),
+    action(Group::Page, "Pin a baseline, or go to its bar", &["b"], has_app, UiState::on_baseline_key),
+    action(Group::Page, "Compare with something", &["c"], has_picker, |_| compare_picker::open()),
+    action(Group::Page, "Record", &["R"], can_record, UiState::start_recording),
+    action(Group::Page, "Stop recording and save the file", &["R"], is_recording, UiState::save_recording),
     action(Group::Page, "Change the colours", &["t"], always, |ui| ui.set_theme(ui.theme.get_untracked().next())),
     action(Group::Page, "Local time or UTC", &["z"], always, |ui| ui.set_utc(!ui.utc.get_untracked())),
     action(Group::Page, "Connect again now", &["r"], is_disconnected, |ui| ui.connection.retry()),
@@ -133,6 +137,19 @@ fn has_filter(_: UiState) -> bool {
 
 fn has_percentiles(_: UiState) -> bool {
     !browser::query_all(PERCENTILE).is_empty()
+}
+
+fn has_picker(_: UiState) -> bool {
+    !browser::query_all("details.picker").is_empty()
+}
+
+fn is_recording(ui: UiState) -> bool {
+    ui.model.read_value().recording_progress().is_some()
+}
+
+fn can_record(ui: UiState) -> bool {
+    let is_free = ui.recordings.opened.read_untracked().is_none() && !is_recording(ui);
+    is_free && ui.model.read_value().seen().relay().is_some()
 }
 
 fn is_disconnected(ui: UiState) -> bool {

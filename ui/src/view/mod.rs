@@ -9,8 +9,13 @@ mod actions;
 mod announcements;
 mod caveats;
 mod cells;
+mod change_cells;
 mod chart;
 mod chart_table;
+mod compare_bar;
+mod compare_panels;
+mod compare_picker;
+mod comparing;
 mod dashboard;
 mod detail;
 mod detail_charts;
@@ -25,12 +30,17 @@ mod modal;
 mod name;
 mod notices;
 mod palette;
+mod other_side;
 mod percentile_choice;
 mod rate_chart;
 mod readout;
+mod record_button;
+mod recording_bar;
+mod recordings;
 mod relay_facts;
 mod row_focus;
 mod shortcut_sheet;
+mod share_menu;
 mod shortcuts;
 mod state;
 mod status;
@@ -56,6 +66,7 @@ use self::dashboard::DashboardPage;
 use self::detail::DetailPage;
 use self::landing::LandingPage;
 use self::palette::Palette;
+use self::recording_bar::RecordingBar;
 use self::shortcut_sheet::ShortcutSheet;
 use self::time_range_bar::TimeRangeBar;
 use self::toolbar::Toolbar;
@@ -79,13 +90,19 @@ pub fn App() -> impl IntoView {
     });
     Effect::new(move || browser::set_title(&title.read()));
     shortcuts::listen(ui);
+    recordings::listen(ui);
     view! {
         <Toolbar/>
         <UpdateNotice/>
         <TimeRangeBar/>
+        <RecordingBar/>
         <main id="main" tabindex="-1">
-            // A list of one: another page gets new components, even if it is of the same kind.
-            <For each=move || [ui.page.get()] key=|page| page_address(page.clone()) let(page)>
+            // A list of one: another page gets new components, even if it is of the same kind, and so does a recording.
+            <For
+                each=move || [(ui.page.get(), ui.recordings.generation.get())]
+                key=|(page, recording)| (page_address(page.clone()), *recording)
+                let((page, _))
+            >
                 <PageContent page/>
             </For>
         </main>

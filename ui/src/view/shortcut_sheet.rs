@@ -8,13 +8,14 @@ use super::use_ui;
 use crate::key_sequence;
 
 /// Keys that belong to what has the focus, rather than to the page.
-const ELSEWHERE: [(&str, &[&str]); 6] = [
+const ELSEWHERE: [(&str, &[&str]); 7] = [
     ("Read the values of a chart", &["← →"]),
     ("Select a range on a chart over time", &["Shift ← →"]),
     ("Zoom to the selected range", &["Enter"]),
     ("Open the focused row", &["Enter"]),
     ("Sort by the focused head of a column", &["Enter"]),
     ("Clear the filter", &["Esc"]),
+    ("Play or hold an open recording", &["Space"]),
 ];
 
 /// The sheet.

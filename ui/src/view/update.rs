@@ -44,9 +44,12 @@ pub(super) fn UpdateNotice() -> impl IntoView {
     }
 }
 
-/// Whether a reload would lose nothing: what is shown is live, and nobody is typing. The rest is in the address.
+/// Whether a reload would lose nothing: what is shown is live, nothing is recorded, and nobody is typing. The rest is in the
+/// address.
 pub(super) fn is_calm(ui: UiState) -> bool {
-    ui.paused_at_ns.read_untracked().is_none()
+    ui.recordings.opened.read_untracked().is_none()
+        && ui.model.read_value().recording_progress().is_none()
+        && ui.paused_at_ns.read_untracked().is_none()
         && ui.filter.read_untracked().is_empty()
         && browser::query_all("dialog[open]").is_empty()
 }
