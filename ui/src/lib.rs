@@ -32,6 +32,7 @@ pub mod key_sequence;
 pub mod local_storage;
 pub mod model;
 pub mod natural_order;
+pub mod percentile_step;
 pub mod reference;
 pub mod rendered_rows;
 pub mod palette_items;

@@ -32,6 +32,7 @@ mod notices;
 mod palette;
 mod other_side;
 mod percentile_choice;
+mod percentile_handles;
 mod rate_chart;
 mod readout;
 mod record_button;
