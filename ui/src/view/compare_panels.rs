@@ -18,7 +18,7 @@ use super::other_side::Viewed;
 use super::time_selection::TimeSelection;
 use crate::change_text::{self, ChangeText, bins_note};
 use crate::chart::Size;
-use crate::chart::bar_chart::percent_text;
+use crate::chart::bar_chart::{self, BinSet, percent_text};
 use crate::chart::difference::{Difference, DifferenceColumn};
 use crate::statistics::{PERCENTILES, ViewStatistics};
 use crate::typed_percentile::TypedPercentile;
@@ -342,5 +342,19 @@ pub(super) fn percentile_table(histogram: &Histogram, reference: &Histogram, typ
         vec![label, range_text(here), range_text(other), change, exact_here, exact_other]
     });
     let heads = vec!["percentile", "this", "other side", "change", "exactly", "exactly, other side"];
+    PlainTable { heads, rows: rows.collect() }
+}
+
+/// The table below the bars with both sides.
+pub(super) fn bar_table(histogram: &Histogram, reference: &Histogram, set: BinSet) -> PlainTable {
+    let [bars, others] = bar_chart::paired_bars(histogram, reference, set);
+    let rows = bars.into_iter().zip(others).map(|(bar, other)| {
+        let percent = |share: f64| format!("{share:.4}");
+        let low = format!("{} ns", format::count(bar.low.into()));
+        let counts = [bar.count, other.count].map(format::count);
+        let [here, there] = counts;
+        vec![bar.label, low, here, percent(bar.percent), there, percent(other.percent)]
+    });
+    let heads = vec!["latency", "from", "events", "percent", "events, other side", "percent, other side"];
     PlainTable { heads, rows: rows.collect() }
 }

@@ -222,6 +222,13 @@ fn BarChart(app: AppName, view_index: usize, viewed: Viewed, name: String) -> im
             <button type="button" aria-pressed=move || (bin_set.get() == set).to_string() on:click=choose>{name}</button>
         }
     };
+    let table = move || {
+        let set = bin_set.get();
+        Some(match viewed.histograms() {
+            (histogram, None) => bar_table(&histogram, set),
+            (histogram, Some(reference)) => compare_panels::bar_table(&histogram, &reference, set),
+        })
+    };
     view! {
         <section class="panel chart-panel" data-testid="bars">
             <header>
@@ -239,7 +246,7 @@ fn BarChart(app: AppName, view_index: usize, viewed: Viewed, name: String) -> im
                 />
             </header>
             <Chart class="bars" label draw id/>
-            <ChartTable table=move || Some(bar_table(&histogram(), bin_set.get()))/>
+            <ChartTable table/>
         </section>
     }
 }
