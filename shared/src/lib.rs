@@ -17,7 +17,7 @@
 //! 8. [`viewer`]: a complete viewer without its socket: subscriptions, resume, gaps.
 //! 9. [`recording`]: what a viewer received, as a file.
 //! 10. [`format`](mod@format): durations, rates and counts for display. [`address`], [`backoff`], [`close`]: connecting
-//!    to a relay.
+//!     to a relay.
 //!
 //! # Example
 //!

@@ -8,7 +8,7 @@
 //!    [`reference`] is the other side of a comparison, and [`row_change`] is by how much a row differs from it.
 //! 3. [`frame_loop`] sends a tick when components should read the model again.
 //! 4. [`chart`] turns data into lists of shapes, and [`chart::canvas`] paints them.
-//! 5. [`export`] writes tables as files; [`share_link`] and [`compression`] put recordings into links.
+//! 5. [`export`] writes tables as files and [`share_link`] writes recordings into links.
 //! 6. [`view`] contains the components; [`route`], [`settings`], [`time_format`], [`typed_percentile`] and [`vocabulary`]
 //!    are their addresses, settings, times, chosen percentiles and words.
 //!
@@ -18,7 +18,6 @@ pub mod browser;
 pub mod change_text;
 pub mod chart;
 pub mod chart_data;
-pub mod compression;
 pub mod connection;
 pub mod difference_data;
 pub mod export;
