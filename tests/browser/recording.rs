@@ -31,7 +31,7 @@ fn totals(id: &ViewId) -> bool {
 }
 
 /// Keeps the files that the page saves in `saved` instead of downloading them.
-const CATCH: &str = "
+pub(crate) const CATCH: &str = "
     window.saved = [];
     const make = URL.createObjectURL;
     URL.createObjectURL = blob => { saved.push({blob}); return make.call(URL, blob); };
