@@ -13,6 +13,7 @@
 //!    [`fuzzy_match`] are for its search, [`wall`] for
 //!    wall mode; [`route`], [`settings`], [`time_format`], [`typed_percentile`] and [`vocabulary`]
 //! 5. [`export`] writes tables as files; [`share_link`] and [`compression`] put recordings into links.
+//! 5. [`export`] writes tables as files and [`share_link`] writes recordings into links.
 //! 6. [`view`] contains the components; [`route`], [`settings`], [`time_format`], [`typed_percentile`] and [`vocabulary`]
 //!    are their addresses, settings, times, chosen percentiles and words.
 //!
@@ -22,7 +23,6 @@ pub mod browser;
 pub mod change_text;
 pub mod chart;
 pub mod chart_data;
-pub mod compression;
 pub mod connection;
 pub mod difference_data;
 pub mod export;

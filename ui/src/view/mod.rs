@@ -16,6 +16,7 @@ mod compare_bar;
 mod compare_panels;
 mod compare_picker;
 mod comparing;
+mod compression;
 mod dashboard;
 mod detail;
 mod detail_charts;
