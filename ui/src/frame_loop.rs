@@ -191,7 +191,7 @@ impl FrameLoop {
         let revision = {
             // The page may have been unmounted since the frame was requested.
             let Some(mut model) = self.model.try_write_value() else { return };
-            model.viewer().advance(now_ns);
+            model.advance(now_ns);
             model.revision()
         };
         let tick = self.charts.write_value().next_tick(revision, now_ns);

@@ -2,14 +2,15 @@
 //!
 //! Data flows through these modules in this order:
 //!
-//! 1. [`connection`] receives messages and merges them into the [`model`].
+//! 1. The [`connections`], one [`connection`] for each relay, receive messages and merge them into the [`model`], and their
+//!    catalogues into [`merged_catalogue`].
 //! 2. [`statistics`], [`chart_data`] and [`table_rows`] read statistics, charts and tables from the model. [`natural_order`] and
 //!    [`row_filter`] order and filter the rows, and [`rendered_rows`] are those in the document.
 //! 3. [`frame_loop`] sends a tick when components should read the model again.
 //! 4. [`chart`] turns data into lists of shapes, and [`chart::canvas`] paints them.
 //! 5. [`export`] writes tables as files.
-//! 6. [`view`] contains the components; [`route`], [`settings`], [`time_format`], [`typed_percentile`] and [`vocabulary`]
-//!    are their addresses, settings, times, chosen percentiles and words.
+//! 6. [`view`] contains the components; [`route`], [`settings`], [`time_format`], [`typed_percentile`], [`units`], [`zone`] and
+//!    [`vocabulary`] are their addresses, settings, times, chosen percentiles, units, time zones and words.
 //!
 //! Measurements do not travel in signals: a signal only tells that the model has changed, a few times a second at most.
 
@@ -17,9 +18,11 @@ pub mod browser;
 pub mod chart;
 pub mod chart_data;
 pub mod connection;
+pub mod connections;
 pub mod export;
 pub mod frame_loop;
 pub mod local_storage;
+pub mod merged_catalogue;
 pub mod model;
 pub mod natural_order;
 pub mod rendered_rows;
@@ -32,5 +35,7 @@ pub mod table_rows;
 mod testing;
 pub mod time_format;
 pub mod typed_percentile;
+pub mod units;
 pub mod view;
 pub mod vocabulary;
+pub mod zone;

@@ -1,17 +1,18 @@
-//! The page's data: the viewer with its stores, a snapshot while the page is paused, and the subscriptions.
+//! The page's data: the relays and the stores that they fill, a snapshot while the page is paused, and the subscriptions.
 //!
 //! It is plain memory without signals. Components read it after a tick of the frame loop.
 //!
 //! The subscriptions depend on the page: everything of an application while it is open, and only the categories of the key figures
-//! of each application on the landing page.
+//! of each application on the landing page. Each relay has the same subscriptions, as far as it has the applications.
 
 use joey_shared::series::{COMPUTATION, Filter, PIPELINE_INGESTION, START_TO_END, Topic};
 use joey_shared::store::{AppStore, WINDOW_SECONDS};
-use joey_shared::viewer::Viewer;
+use joey_shared::viewer::{Subscriber, Viewers};
 use joey_shared::window::SLOT_NS;
-use joey_shared::wire::{AppEntry, Start};
+use joey_shared::wire::{AppEntry, Start, WireError};
 use std::collections::BTreeMap;
 
+use crate::merged_catalogue::merged;
 use crate::route::Page;
 use crate::statistics::{AppStatistics, ViewStatistics, app_statistics, view_statistics};
 use crate::vocabulary::Words;
@@ -25,7 +26,9 @@ const RETAINED_NS: u64 = 3_600 * SLOT_NS;
 /// The page's data.
 #[derive(Debug)]
 pub struct Model {
-    viewer: Viewer,
+    viewers: Viewers,
+    /// The applications of all relays, if there are several.
+    merged: BTreeMap<String, AppEntry>,
     snapshot: Option<Snapshot>,
     page: Page,
     /// The longest history that subscriptions have requested, in seconds.
@@ -33,14 +36,18 @@ pub struct Model {
     /// When the last subscription of each application ended, in local ns.
     unsubscribed_ns: Vec<(String, u64)>,
     cache: Cache,
+    /// Number of changes of the list of relays.
+    relay_changes: u64,
 }
 
-/// What is shown while the page is paused. The viewer still receives data.
+/// What is shown while the page is paused. The relays still send data.
 #[derive(Debug)]
 struct Snapshot {
     stores: Vec<(String, AppStore)>,
     catalogue: BTreeMap<String, AppEntry>,
     relay_ns: Option<u64>,
+    /// The clock of the relays of each application.
+    app_relay_ns: Vec<(String, Option<u64>)>,
 }
 
 /// The statistics of one application's views: rows, sorting and figures need the same ones.
@@ -66,24 +73,92 @@ impl Model {
     #[must_use]
     pub fn new(seconds: u64) -> Self {
         Self {
-            viewer: Viewer::new(seconds),
+            viewers: Viewers::new(seconds),
+            merged: BTreeMap::new(),
             snapshot: None,
             page: Page::Landing,
             requested_seconds: seconds.max(WINDOW_SECONDS),
             unsubscribed_ns: Vec::new(),
             cache: Cache::default(),
+            relay_changes: 0,
         }
     }
 
-    /// The viewer, for the connection.
-    pub const fn viewer(&mut self) -> &mut Viewer {
-        &mut self.viewer
+    /// Adds relay `id` at local time `now_ns`, and subscribes it to what the page needs.
+    pub fn add_relay(&mut self, id: u32, now_ns: u64) {
+        self.viewers.add(id);
+        self.relays_changed(now_ns);
     }
 
-    /// The viewer, to read.
+    /// Removes relay `id` and its data at local time `now_ns`. The others send theirs again.
+    pub fn remove_relay(&mut self, id: u32, now_ns: u64) {
+        self.viewers.remove(id);
+        self.relays_changed(now_ns);
+    }
+
+    /// Sorts the relays as in `ids`. The clock of the first is the page's.
+    pub fn set_relay_order(&mut self, ids: &[u32]) {
+        self.viewers.set_order(ids);
+    }
+
+    fn relays_changed(&mut self, now_ns: u64) {
+        self.relay_changes += 1;
+        self.cache = Cache::default();
+        self.merge_catalogues();
+        self.update_subscriptions(now_ns);
+    }
+
+    /// The relays, in the order in which they were added.
+    pub fn relays(&self) -> impl Iterator<Item = &Subscriber> {
+        self.viewers.relays()
+    }
+
+    /// What is known of relay `id`.
     #[must_use]
-    pub const fn seen(&self) -> &Viewer {
-        &self.viewer
+    pub fn relay(&self, id: u32) -> Option<&Subscriber> {
+        self.viewers.relay(id)
+    }
+
+    /// The same, for its connection.
+    pub fn relay_mut(&mut self, id: u32) -> Option<&mut Subscriber> {
+        self.viewers.relay_mut(id)
+    }
+
+    /// Merges a message of relay `id` that arrived at local time `now_ns`.
+    ///
+    /// # Errors
+    /// Fails if it is malformed. The relay counts that.
+    pub fn receive(&mut self, id: u32, bytes: &[u8], now_ns: u64) -> Result<(), WireError> {
+        let before = self.viewers.relay(id).map_or((0, 0), catalogue_state);
+        let outcome = self.viewers.receive(id, bytes, now_ns, |_| {});
+        let after = self.viewers.relay(id).map_or((0, 0), catalogue_state);
+        if after.0 != before.0 {
+            self.merge_catalogues();
+        }
+        if after.1 != before.1 {
+            self.update_subscriptions(now_ns);
+        }
+        outcome
+    }
+
+    /// With one relay there is nothing to merge.
+    fn merge_catalogues(&mut self) {
+        let relays: Vec<&Subscriber> = self.viewers.relays().collect();
+        self.merged = if relays.len() > 1 { merged(&relays) } else { BTreeMap::new() };
+    }
+
+    /// The applications of all relays, without regard to a snapshot.
+    fn live_catalogue(&self) -> &BTreeMap<String, AppEntry> {
+        let mut relays = self.viewers.relays();
+        match (relays.next(), relays.next()) {
+            (Some(only), None) => only.catalogue(),
+            _ => &self.merged,
+        }
+    }
+
+    /// Completes the newest periods that are due at local time `now_ns`.
+    pub fn advance(&mut self, now_ns: u64) {
+        self.viewers.advance(now_ns);
     }
 
     /// Shows `page` from local time `now_ns` on and subscribes to what it needs.
@@ -95,14 +170,12 @@ impl Model {
     /// Subscribes to what the page needs, and ends all other subscriptions. The landing page needs more as the catalogue grows.
     pub fn update_subscriptions(&mut self, now_ns: u64) {
         let needed = self.needed_topics();
-        let unneeded: Vec<Topic> = self.viewer.topics().filter(|topic| !needed.contains(topic)).cloned().collect();
-        for topic in &unneeded {
-            self.viewer.unsubscribe(topic);
-        }
-        for topic in unneeded {
+        let subscribed: Vec<Topic> = self.viewers.relays().flat_map(Subscriber::topics).cloned().collect();
+        for topic in subscribed.iter().filter(|topic| !needed.contains(topic)) {
+            self.viewers.relays_mut().for_each(|relay| relay.unsubscribe(topic));
             if needed.iter().all(|needed| needed.app != topic.app) {
                 self.unsubscribed_ns.retain(|(app, _)| *app != topic.app);
-                self.unsubscribed_ns.push((topic.app, now_ns));
+                self.unsubscribed_ns.push((topic.app.clone(), now_ns));
             }
         }
         let start = Start::Recent { span_ns: self.requested_seconds * SLOT_NS };
@@ -110,9 +183,15 @@ impl Model {
             let index = self.unsubscribed_ns.iter().position(|(app, _)| *app == topic.app);
             let unsubscribed = index.map(|index| self.unsubscribed_ns.swap_remove(index));
             if unsubscribed.is_some_and(|(_, since_ns)| now_ns.saturating_sub(since_ns) > RETAINED_NS) {
-                self.viewer.forget(&topic.app);
+                self.viewers.forget(&topic.app);
             }
-            self.viewer.subscribe(topic, start);
+            let is_open = self.page.app().is_some();
+            for relay in self.viewers.relays_mut() {
+                // The application that is open may still come to a relay. The others are in its catalogue then.
+                if is_open || relay.catalogue().contains_key(&topic.app) {
+                    relay.subscribe(topic.clone(), start);
+                }
+            }
         }
     }
 
@@ -121,7 +200,7 @@ impl Model {
         match &self.page {
             Page::Dashboard(app) | Page::Workers(app) | Page::Detail(app, _) => vec![topic(app, Filter::All)],
             Page::Landing => {
-                let apps = self.viewer.catalogue().iter().take(SUBSCRIBED_APPS_MAX);
+                let apps = self.live_catalogue().iter().take(SUBSCRIBED_APPS_MAX);
                 let both = |(app, entry): (&String, &AppEntry)| {
                     // Services ingest nothing. Some have no operation that is called from outside.
                     let second = if Words::of(&entry.sources).is_service { COMPUTATION } else { PIPELINE_INGESTION };
@@ -136,13 +215,16 @@ impl Model {
     /// Takes a snapshot at local time `now_ns`, which is shown until [`resume`](Self::resume).
     pub fn pause(&mut self, now_ns: u64) {
         let mut stores: Vec<(String, AppStore)> = Vec::new();
-        for topic in self.viewer.topics() {
-            if let Some(store) = self.viewer.app(&topic.app).filter(|_| find(&stores, &topic.app).is_none()) {
+        for topic in self.viewers.relays().flat_map(Subscriber::topics) {
+            if let Some(store) = self.viewers.app(&topic.app).filter(|_| find(&stores, &topic.app).is_none()) {
                 stores.push((topic.app.clone(), store.clone()));
             }
         }
-        let relay_ns = self.viewer.relay_ns(now_ns);
-        self.snapshot = Some(Snapshot { stores, catalogue: self.viewer.catalogue().clone(), relay_ns });
+        let relay_ns = self.relay_ns(now_ns);
+        let apps = self.live_catalogue().keys().chain(stores.iter().map(|(app, _)| app));
+        let app_relay_ns = apps.map(|app| (app.clone(), self.viewers.app_relay_ns(app, now_ns))).collect();
+        let catalogue = self.live_catalogue().clone();
+        self.snapshot = Some(Snapshot { stores, catalogue, relay_ns, app_relay_ns });
     }
 
     /// Shows live data again.
@@ -157,28 +239,47 @@ impl Model {
         self.snapshot.is_some()
     }
 
-    /// The relay's clock at local time `now_ns`; the instant of the pause while paused.
+    /// The clock of the first relay that has answered, at local time `now_ns`; the instant of the pause while paused.
     #[must_use]
     pub fn relay_ns(&self, now_ns: u64) -> Option<u64> {
-        self.snapshot.as_ref().map_or_else(|| self.viewer.relay_ns(now_ns), |snapshot| snapshot.relay_ns)
+        match &self.snapshot {
+            Some(snapshot) => snapshot.relay_ns,
+            None => self.viewers.relays().find_map(|relay| relay.relay_ns(now_ns)),
+        }
     }
 
-    /// By how much the relay's wall clock was set while it ran, in ns, and when; `None` if it was not.
+    /// The clock of the relays that have `app`: the latest of them, if they differ.
     #[must_use]
-    pub const fn wall_clock(&self) -> Option<(i64, u64)> {
-        self.viewer.wall_clock()
+    pub fn app_relay_ns(&self, app: &str, now_ns: u64) -> Option<u64> {
+        match &self.snapshot {
+            Some(snapshot) => {
+                let known = snapshot.app_relay_ns.iter().find(|(name, _)| name == app);
+                known.map_or(snapshot.relay_ns, |(_, relay_ns)| *relay_ns)
+            }
+            None => self.viewers.app_relay_ns(app, now_ns),
+        }
     }
 
-    /// How long the relay retains single updates, in ns.
+    /// By how much the clock of relay `id` is ahead of the first relay's, in ns at local time `now_ns`; negative if it is
+    /// behind. `None` for the first relay itself, and before both have answered.
+    #[must_use]
+    pub fn clock_ahead_ns(&self, id: u32, now_ns: u64) -> Option<i64> {
+        let first = self.viewers.relays().find(|relay| relay.relay_ns(now_ns).is_some())?;
+        let (first_ns, own_ns) = (first.relay_ns(now_ns)?, self.relay(id)?.relay_ns(now_ns)?);
+        (first.id() != id).then(|| own_ns.cast_signed().saturating_sub(first_ns.cast_signed()))
+    }
+
+    /// How long each relay retains single updates at least, in ns.
     #[must_use]
     pub fn ring_ns(&self) -> u64 {
-        self.viewer.relay().map_or(0, |relay| relay.ring_ns)
+        let relays = self.viewers.relays().filter_map(Subscriber::relay);
+        relays.map(|relay| relay.ring_ns).min().unwrap_or(0)
     }
 
-    /// The applications.
+    /// The applications of all relays.
     #[must_use]
     pub fn catalogue(&self) -> &BTreeMap<String, AppEntry> {
-        self.snapshot.as_ref().map_or_else(|| self.viewer.catalogue(), |snapshot| &snapshot.catalogue)
+        self.snapshot.as_ref().map_or_else(|| self.live_catalogue(), |snapshot| &snapshot.catalogue)
     }
 
     /// The words for the parts of an application.
@@ -190,29 +291,29 @@ impl Model {
     /// The store of an application, if it is subscribed to.
     #[must_use]
     pub fn app(&self, app: &str) -> Option<&AppStore> {
-        self.snapshot.as_ref().map_or_else(|| self.viewer.app(app), |snapshot| find(&snapshot.stores, app))
+        self.snapshot.as_ref().map_or_else(|| self.viewers.app(app), |snapshot| find(&snapshot.stores, app))
     }
 
     /// The same, to read windows, which slide when they are read.
     pub fn app_mut(&mut self, app: &str) -> Option<&mut AppStore> {
         match &mut self.snapshot {
             Some(snapshot) => find_mut(&mut snapshot.stores, app),
-            None => self.viewer.app_mut(app),
+            None => self.viewers.stores_mut().get_mut(app),
         }
     }
 
     /// Changes the length of every window, at local time `now_ns`. A window longer than all before is requested again from the
     /// relay.
     pub fn set_seconds(&mut self, seconds: u64, now_ns: u64) {
-        self.viewer.set_seconds(seconds);
+        self.viewers.set_seconds(seconds);
         if seconds > self.requested_seconds {
             self.requested_seconds = seconds;
-            let subscribed: Vec<Topic> = self.viewer.topics().cloned().collect();
-            for topic in &subscribed {
-                self.viewer.unsubscribe(topic);
+            for relay in self.viewers.relays_mut() {
+                let subscribed: Vec<Topic> = relay.topics().cloned().collect();
+                subscribed.iter().for_each(|topic| relay.unsubscribe(topic));
             }
-            for app in self.viewer.catalogue().keys().cloned().collect::<Vec<String>>() {
-                self.viewer.forget(&app);
+            for app in self.live_catalogue().keys().cloned().collect::<Vec<String>>() {
+                self.viewers.forget(&app);
             }
             self.unsubscribed_ns.clear();
             self.update_subscriptions(now_ns);
@@ -225,7 +326,7 @@ impl Model {
     /// The length of the windows in seconds.
     #[must_use]
     pub const fn seconds(&self) -> u64 {
-        self.viewer.seconds()
+        self.viewers.seconds()
     }
 
     /// The statistics of the view of `app` at `view_index`.
@@ -235,7 +336,7 @@ impl Model {
         }
         let store = match &mut self.snapshot {
             Some(snapshot) => find_mut(&mut snapshot.stores, app),
-            None => self.viewer.app_mut(app),
+            None => self.viewers.stores_mut().get_mut(app),
         }?;
         let key = CacheKey {
             revision: store.views().get(view_index)?.revision,
@@ -270,11 +371,16 @@ impl Model {
         match &self.snapshot {
             Some(snapshot) => snapshot.stores.iter().map(|(_, store)| store.revision()).sum(),
             None => {
-                let apps = self.viewer.catalogue().keys().filter_map(|app| self.viewer.app(app));
-                self.viewer.revision() + apps.map(AppStore::revision).sum::<u64>()
+                let stores = self.viewers.stores().iter().map(|(_, store)| store.revision());
+                self.relay_changes + self.viewers.revision() + stores.sum::<u64>()
             }
         }
     }
+}
+
+/// Changes if the catalogue changes, and the number of its applications.
+fn catalogue_state(relay: &Subscriber) -> (u64, usize) {
+    (relay.catalogue_revision(), relay.catalogue().len())
 }
 
 fn find<'a>(stores: &'a [(String, AppStore)], app: &str) -> Option<&'a AppStore> {
@@ -296,6 +402,7 @@ mod tests {
     /// A model with the applications `a` and `b` in its catalogue.
     fn model() -> Model {
         let mut model = Model::new(300);
+        model.add_relay(1, 0);
         let hello = Hello {
             version: VERSION,
             release: "t",
@@ -308,13 +415,13 @@ mod tests {
         };
         let apps = ["a", "b"].map(|app| AppEntry { app: app.to_owned(), ..AppEntry::default() }).to_vec();
         for message in [ServerMessage::Hello(hello), ServerMessage::Catalogue { full: true, apps, last: true }] {
-            model.viewer().receive(&message.encode(), 0, |_| {}).unwrap();
+            model.receive(1, &message.encode(), 0).unwrap();
         }
         model
     }
 
     fn subscribed(model: &Model) -> Vec<String> {
-        model.seen().topics().map(|topic| format!("{} {:?}", topic.app, topic.filter)).collect()
+        model.relays().flat_map(Subscriber::topics).map(|topic| format!("{} {:?}", topic.app, topic.filter)).collect()
     }
 
     #[test]
@@ -335,7 +442,7 @@ mod tests {
         let mut model = model();
         let service = AppEntry { app: "a".to_owned(), sources: vec![Source::Statsd], ..AppEntry::default() };
         let message = ServerMessage::Catalogue { full: false, apps: vec![service], last: true };
-        model.viewer().receive(&message.encode(), 0, |_| {}).unwrap();
+        model.receive(1, &message.encode(), 0).unwrap();
         model.show(&Page::Landing, 0);
         let expected = [("a", COMPUTATION), ("a", START_TO_END), ("b", PIPELINE_INGESTION), ("b", START_TO_END)];
         let expected = expected.map(|(app, category)| format!("{app} Category({category:?})"));
@@ -350,13 +457,14 @@ mod tests {
         let mut model = model();
         model.show(&Page::Dashboard("a".to_owned()), 0);
         model.show(&Page::Unknown("x".to_owned()), S);
-        assert_eq!(model.unsubscribed_ns, [("a".to_owned(), S)]);
-        let revision = model.seen().revision();
+        // The other application was on the landing page before.
+        assert_eq!(model.unsubscribed_ns, [("b".to_owned(), 0), ("a".to_owned(), S)]);
+        let revision = model.viewers.revision();
         model.show(&Page::Dashboard("a".to_owned()), 100 * S);
-        assert_eq!(model.seen().revision(), revision);
+        assert_eq!(model.viewers.revision(), revision);
         model.show(&Page::Unknown("x".to_owned()), 101 * S);
         model.show(&Page::Dashboard("a".to_owned()), 4_000 * S);
-        assert_eq!(model.seen().revision(), revision + 1);
+        assert_eq!(model.viewers.revision(), revision + 1);
     }
 
     #[test]

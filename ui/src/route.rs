@@ -1,12 +1,16 @@
 //! Hash routing: the fragment of the address names a page.
 //!
 //! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window and
-//! the typed percentiles are part of the address (`?w=60&p=99.95`), so that a shared link shows the same.
+//! the typed percentiles are part of the address (`?w=60&p=99.95`), so that a shared link shows the same. So are the relays
+//! (`relays=wss%3A%2F%2Fa%2Fws,wss%3A%2F%2Fb%2Fws`), unless the page uses only its own.
 //! `leptos_router` has no hash routing, and a path would need a server that answers every path with the page.
 
 use joey_shared::view::{Kind, ViewKey};
 
 use crate::typed_percentile::TypedPercentile;
+
+/// Maximum length of the list of relays, in bytes. It is far below what a browser accepts as an address.
+const RELAYS_BYTES_MAX: usize = 16_384;
 
 /// A page and how it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +21,8 @@ pub struct Route {
     pub window_seconds: Option<u64>,
     /// The typed percentiles in the address.
     pub percentiles: Vec<TypedPercentile>,
+    /// The relays in the address: the addresses of each, separated by spaces. Empty if it names none.
+    pub relays: Vec<String>,
 }
 
 /// A page.
@@ -49,7 +55,7 @@ impl Route {
     /// The route to `page`, shown as before.
     #[must_use]
     pub const fn to(page: Page) -> Self {
-        Self { page, window_seconds: None, percentiles: Vec::new() }
+        Self { page, window_seconds: None, percentiles: Vec::new(), relays: Vec::new() }
     }
 
     /// Parses the fragment of an address.
@@ -58,8 +64,9 @@ impl Route {
         let (path, query) = parts(hash);
         let window_seconds = value(query, "w=").and_then(|seconds| seconds.parse().ok());
         let percentiles = value(query, "p=").map(TypedPercentile::parse_list).unwrap_or_default();
+        let relays = value(query, "relays=").map(relays_of).unwrap_or_default();
         let typed = || hash.strip_prefix('#').unwrap_or(hash).to_owned();
-        Self { page: page_of(path).unwrap_or_else(|| Page::Unknown(typed())), window_seconds, percentiles }
+        Self { page: page_of(path).unwrap_or_else(|| Page::Unknown(typed())), window_seconds, percentiles, relays }
     }
 
     /// The address of this route, from `#` on.
@@ -69,6 +76,10 @@ impl Route {
         parameters.extend(self.window_seconds.map(|seconds| format!("w={seconds}")));
         if !self.percentiles.is_empty() {
             parameters.push(format!("p={}", TypedPercentile::list_text(&self.percentiles)));
+        }
+        if !self.relays.is_empty() {
+            let relays: Vec<String> = self.relays.iter().map(|relay| encode(relay)).collect();
+            parameters.push(format!("relays={}", relays.join(",")));
         }
         let mark = if parameters.is_empty() { "" } else { "?" };
         format!("#{}{mark}{}", path_of(&self.page), parameters.join("&"))
@@ -91,6 +102,14 @@ fn parts(hash: &str) -> (&str, &str) {
 
 fn value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     query.split('&').find_map(|pair| pair.strip_prefix(name))
+}
+
+/// The relays in a list, each percent-encoded. Too long a list is ignored.
+fn relays_of(list: &str) -> Vec<String> {
+    if list.len() > RELAYS_BYTES_MAX {
+        return Vec::new();
+    }
+    list.split(',').filter(|relay| !relay.is_empty()).filter_map(decode).collect()
 }
 
 fn page_of(path: &str) -> Option<Page> {
@@ -225,8 +244,12 @@ mod tests {
     fn check(page: Page) {
         for window_seconds in [None, Some(60)] {
             for percentiles in ["", "75,99.95"].map(TypedPercentile::parse_list) {
-                let route = Route { page: page.clone(), window_seconds, percentiles };
-                assert_eq!(Route::parse(&route.address()), route, "{}", route.address());
+                let relays = vec!["wss://a/ws".to_owned(), "ws://[::1]:2/x,y/ws ws://b/ws".to_owned()];
+                for relays in [Vec::new(), relays] {
+                    let (page, percentiles) = (page.clone(), percentiles.clone());
+                    let route = Route { page, window_seconds, percentiles, relays };
+                    assert_eq!(Route::parse(&route.address()), route, "{}", route.address());
+                }
             }
         }
     }

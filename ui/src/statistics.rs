@@ -285,7 +285,7 @@ mod tests {
     fn gaps_become_seconds_without_overlap() {
         let mut store = store_of(&[update(1, 0, 100, &[5]), update(2, 0, 130, &[5])]);
         for (from, to) in [(110, 115), (112, 118), (125, 0)] {
-            store.record_gap(Gap { from_ns: from * S, to_ns: to * S, updates: Some(1) });
+            store.record_gap(Gap { from_ns: from * S, to_ns: to * S, updates: Some(1), relay: 0 });
         }
         assert_eq!(missing_seconds(&store, 100, 130), [(111, 118), (126, 130)]);
         assert_eq!(view_statistics(&mut store, 0).unwrap().covered_seconds, 32 - 13);

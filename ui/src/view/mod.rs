@@ -24,6 +24,11 @@ mod percentile_choice;
 mod rate_chart;
 mod readout;
 mod relay_facts;
+mod relay_question;
+mod relay_settings;
+mod relays;
+mod settings_dialog;
+mod settings_text;
 mod shortcuts;
 mod state;
 mod status;
@@ -43,6 +48,8 @@ pub use self::table::ViewTable;
 use self::dashboard::DashboardPage;
 use self::detail::DetailPage;
 use self::landing::LandingPage;
+use self::relay_question::RelayQuestion;
+use self::settings_dialog::SettingsDialog;
 use self::toolbar::Toolbar;
 use self::workers::WorkersPage;
 use crate::browser;
@@ -52,9 +59,11 @@ use crate::vocabulary::Words;
 /// The whole page.
 #[component]
 pub fn App() -> impl IntoView {
-    let ui = UiState::start(browser::relay_addresses());
+    let ui = UiState::start();
     provide_context(ui);
-    browser::apply_theme(ui.theme.get_untracked());
+    browser::apply_theme(ui.settings.read_untracked().theme);
+    browser::apply_density(ui.settings.read_untracked().density);
+    let labels = Memo::new(move |_| (ui.settings.read().units, ui.settings.read().bins));
     let title = Memo::new(move |_| {
         let page = ui.page.read();
         let words = ui.words(page.app().unwrap_or_default());
@@ -65,11 +74,17 @@ pub fn App() -> impl IntoView {
     view! {
         <Toolbar/>
         <main id="main" tabindex="-1">
-            // A list of one: another page gets new components, even if it is of the same kind.
-            <For each=move || [ui.page.get()] key=|page| page_address(page.clone()) let(page)>
+            // A list of one: another page gets new components, even if it is of the same kind. So does another unit.
+            <For
+                each=move || [(ui.page.get(), labels.get())]
+                key=|(page, labels)| (page_address(page.clone()), format!("{labels:?}"))
+                let((page, _labels))
+            >
                 <PageContent page/>
             </For>
         </main>
+        <Show when=move || ui.settings_open.get()><SettingsDialog/></Show>
+        <Show when=move || !ui.unknown_relays.read().is_empty()><RelayQuestion/></Show>
     }
 }
 

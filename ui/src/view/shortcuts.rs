@@ -1,6 +1,6 @@
 //! Events of the whole window: address changes, keyboard shortcuts, printing, and the page becoming visible again.
 
-use leptos::prelude::StoredValue;
+use leptos::prelude::{Set, StoredValue};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::closure::Closure;
 use web_sys::{Event, EventTarget, HtmlElement, KeyboardEvent};
@@ -14,16 +14,16 @@ pub(super) fn listen(ui: UiState) {
     listen_to(&window, "hashchange", move |_| ui.on_hash_change());
     // The network is back, or the page was restored after it was frozen or left.
     for event in ["online", "resume", "pageshow"] {
-        listen_to(&window, event, move |_| ui.connection.retry());
+        listen_to(&window, event, move |_| ui.connections.retry());
     }
     listen_to(&window, "resize", move |_| ui.frame_loop.request_frame());
     // Scrolling of an element does not bubble; it can only be captured.
     listen_to(&window, "scroll", move |_| ui.frame_loop.request_frame());
-    listen_to(&window, "keydown", |event| on_keydown(event.unchecked_ref()));
+    listen_to(&window, "keydown", move |event| on_keydown(ui, event.unchecked_ref()));
     listen_to(&window, "pointerdown", |event| close_menus_outside(&event));
     listen_to(&window, "visibilitychange", move |_| {
         if !browser::is_hidden() {
-            ui.connection.retry();
+            ui.connections.retry();
             ui.frame_loop.tick_now();
         }
     });
@@ -77,8 +77,9 @@ fn listen_to(target: &EventTarget, event: &'static str, callback: impl Fn(Event)
     StoredValue::new_local(Listener { target: target.clone(), event, callback });
 }
 
-fn on_keydown(event: &KeyboardEvent) {
-    if event.ctrl_key() || event.meta_key() || event.alt_key() {
+fn on_keydown(ui: UiState, event: &KeyboardEvent) {
+    let has_dialog = !browser::query_all("dialog[open]").is_empty();
+    if has_dialog || event.ctrl_key() || event.meta_key() || event.alt_key() {
         return;
     }
     let is_typing = browser::active_element()
@@ -89,6 +90,10 @@ fn on_keydown(event: &KeyboardEvent) {
                 event.prevent_default();
                 let _ = filter.focus();
             }
+        }
+        "," if !is_typing => {
+            event.prevent_default();
+            ui.settings_open.set(true);
         }
         "Escape" => close_menus(),
         "ArrowDown" if !is_typing => focus_row(event, true),

@@ -6,20 +6,22 @@
 use std::ops::DerefMut;
 
 use leptos::prelude::{
-    Get, GetUntracked, ReadUntracked, RwSignal, Set, StoredValue, Track, WriteValue, expect_context,
+    GetUntracked, Read, ReadUntracked, RwSignal, Set, StoredValue, Track, WriteValue, expect_context,
 };
 
 use super::shortcuts;
 use crate::browser;
-use crate::connection::Connection;
+use crate::connections::Connections;
 use crate::frame_loop::{FrameLoop, ModelHandle};
 use crate::local_storage;
 use crate::model::Model;
 use crate::route::{Page, Route, token_in};
-use crate::settings::{self, Theme, WINDOW_DEFAULT};
+use crate::settings::text::Settings;
+use crate::settings::{self, WINDOW_DEFAULT};
 use crate::time_format::UtcOffset;
 use crate::typed_percentile::{TYPED_MAX, TypedPercentile};
 use crate::vocabulary::Words;
+use crate::{units, zone};
 
 /// The name of an application, owned by a page component. Copies share the name.
 pub type AppName = StoredValue<String>;
@@ -32,16 +34,18 @@ pub struct UiState {
     pub model: ModelHandle,
     /// Ticks and charts.
     pub frame_loop: FrameLoop,
-    /// The connection to the relay.
-    pub connection: Connection,
+    /// The connections to the relays.
+    pub connections: Connections,
     /// The page that is shown.
     pub page: RwSignal<Page>,
     /// The length of the window in seconds.
     pub window_seconds: RwSignal<u64>,
-    /// The colour theme.
-    pub theme: RwSignal<Theme>,
-    /// Whether times are shown in UTC.
-    pub utc: RwSignal<bool>,
+    /// The settings, which are stored.
+    pub settings: RwSignal<Settings>,
+    /// The addresses of the relays that a link names and that this browser does not know. The user is asked about them.
+    pub unknown_relays: RwSignal<Vec<Vec<String>>>,
+    /// Whether the settings are open.
+    pub settings_open: RwSignal<bool>,
     /// When the page was paused, by the relay's clock in ns since the Unix epoch; `None` while it is live.
     pub paused_at_ns: RwSignal<Option<u64>>,
     /// The filter of the tables.
@@ -69,20 +73,17 @@ pub fn use_words() -> &'static Words {
 }
 
 impl UiState {
-    /// Creates the state for the current address and connects to one of the relays at `addresses`.
+    /// Creates the state for the current address and connects to its relays.
     #[must_use]
-    pub fn start(addresses: Vec<String>) -> Self {
+    pub fn start() -> Self {
         let hash = browser::location_hash();
         let route = Route::parse(&hash);
-        if let Some(token) = token_in(&hash) {
-            local_storage::store_token(token);
+        if token_in(&hash).is_some() {
             browser::replace_address(&route.address());
         }
-        let window_seconds = route
-            .window_seconds
-            .and_then(settings::offered_window)
-            .or_else(local_storage::window_seconds)
-            .unwrap_or(WINDOW_DEFAULT);
+        let settings = local_storage::settings();
+        units::set(settings.units, settings.bins);
+        let window_seconds = route.window_seconds.and_then(settings::offered_window).unwrap_or(settings.window_seconds);
         let mut model = Model::new(window_seconds);
         model.show(&route.page, browser::now_ns());
         let model = StoredValue::new_local(model);
@@ -90,15 +91,17 @@ impl UiState {
         let ui = Self {
             model,
             frame_loop,
-            connection: Connection::start(model, frame_loop, addresses),
+            connections: Connections::new(model, frame_loop),
             page: RwSignal::new(route.page),
             window_seconds: RwSignal::new(window_seconds),
-            theme: RwSignal::new(local_storage::theme()),
-            utc: RwSignal::new(local_storage::utc()),
+            settings: RwSignal::new(settings),
+            unknown_relays: RwSignal::new(Vec::new()),
+            settings_open: RwSignal::new(false),
             paused_at_ns: RwSignal::new(None),
             filter: RwSignal::new(String::new()),
             percentiles: RwSignal::new(route.percentiles),
         };
+        ui.start_relays(&route.relays, token_in(&hash));
         ui.write_address();
         ui
     }
@@ -119,13 +122,13 @@ impl UiState {
     /// The UTC offset for displaying the instant `ns`.
     #[must_use]
     pub fn utc_offset(self, ns: u64) -> UtcOffset {
-        if self.utc.get() { UtcOffset::UTC } else { browser::utc_offset_at(ns) }
+        zone::utc_offset(&self.settings.read().zone, ns)
     }
 
     /// The same without subscribing to the setting; for charts, which are repainted at every tick.
     #[must_use]
     pub fn utc_offset_untracked(self, ns: u64) -> UtcOffset {
-        if self.utc.get_untracked() { UtcOffset::UTC } else { browser::utc_offset_at(ns) }
+        zone::utc_offset(&self.settings.read_untracked().zone, ns)
     }
 
     /// Follows the address bar after it has changed.
@@ -138,8 +141,9 @@ impl UiState {
                 route.page = self.page.get_untracked();
             }
             browser::replace_address(&route.address());
-            self.connection.set_token(token);
+            self.follow_token(&route.relays, token);
         }
+        self.follow_relays(&route.relays);
         if let Some(seconds) = route.window_seconds.and_then(settings::offered_window) {
             self.set_window(seconds);
         }
@@ -158,7 +162,7 @@ impl UiState {
         }
         self.filter.set(String::new());
         self.model.write_value().show(&page, browser::now_ns());
-        self.connection.send();
+        self.connections.send();
         shortcuts::close_menus();
         self.page.set(page);
         browser::scroll_to_top();
@@ -172,8 +176,7 @@ impl UiState {
         }
         self.window_seconds.set(seconds);
         self.model.write_value().set_seconds(seconds, browser::now_ns());
-        self.connection.send();
-        local_storage::store_window(seconds);
+        self.connections.send();
         self.write_address();
         self.frame_loop.tick_now();
     }
@@ -204,14 +207,17 @@ impl UiState {
         self.frame_loop.tick_now();
     }
 
-    /// Writes the window and the typed percentiles into the address bar, so that a copied address shows the same.
-    fn write_address(self) {
+    /// Writes the window, the typed percentiles and the relays into the address bar, so that a copied address shows the same.
+    pub(super) fn write_address(self) {
         let seconds = self.window_seconds.get_untracked();
         let route = Route::parse(&browser::location_hash());
         let shown = Route {
             page: route.page.clone(),
-            window_seconds: (seconds != WINDOW_DEFAULT).then_some(seconds),
+            // Another browser may have another default.
+            window_seconds: (seconds != WINDOW_DEFAULT || seconds != self.settings.read_untracked().window_seconds)
+                .then_some(seconds),
             percentiles: self.percentiles.get_untracked(),
+            relays: self.relays_in_address(),
         };
         if route != shown {
             browser::replace_address(&shown.address());
@@ -236,20 +242,5 @@ impl UiState {
             self.paused_at_ns.set(None);
             self.frame_loop.tick_now();
         }
-    }
-
-    /// Changes the theme.
-    pub fn set_theme(self, theme: Theme) {
-        self.theme.set(theme);
-        local_storage::store_theme(theme);
-        browser::apply_theme(theme);
-        self.frame_loop.repaint_all();
-    }
-
-    /// Changes between local time and UTC.
-    pub fn set_utc(self, utc: bool) {
-        self.utc.set(utc);
-        local_storage::store_utc(utc);
-        self.frame_loop.tick_now();
     }
 }
