@@ -7,6 +7,8 @@
 //! - `lifecycle`: no data yet, a relay that stops and returns, missed updates.
 //! - `service`: a service with OpenTelemetry: words, marks, and percentiles compared with raw durations.
 //! - `reach`: no WebSocket, a proxy, several relays, and a relay that rejects the page.
+//! - `relays`: several relays in one page.
+//! - `settings`: the settings dialog.
 //! - `start`: the page where it cannot run, and after other software has changed it.
 //! - `controls`: window, pause, filter, order, colours.
 //! - `tables`: the order of names, the filter, and tables with more rows than a screen.
@@ -33,8 +35,12 @@ mod numbers;
 mod page;
 #[path = "browser/reach.rs"]
 mod reach;
+#[path = "browser/relays.rs"]
+mod relays;
 #[path = "browser/service.rs"]
 mod service;
+#[path = "browser/settings.rs"]
+mod settings;
 #[path = "browser/start.rs"]
 mod start;
 #[path = "browser/tables.rs"]

@@ -365,6 +365,12 @@ impl Model {
         }))
     }
 
+    /// Changes when views may have new positions, because a store was replaced.
+    #[must_use]
+    pub const fn removals(&self) -> u64 {
+        self.viewers.stores().removals()
+    }
+
     /// Increases whenever something that is shown may have changed.
     #[must_use]
     pub fn revision(&self) -> u64 {
@@ -465,6 +471,32 @@ mod tests {
         model.show(&Page::Unknown("x".to_owned()), 101 * S);
         model.show(&Page::Dashboard("a".to_owned()), 4_000 * S);
         assert_eq!(model.viewers.revision(), revision + 1);
+    }
+
+    #[test]
+    fn each_relay_is_subscribed_to_what_it_has_and_clocks_are_compared_with_the_first() {
+        let mut model = model();
+        model.add_relay(2, 0);
+        let heartbeat = ServerMessage::Heartbeat { now_ns: 970 * S, sent: Vec::new() };
+        let apps = ["b", "c"].map(|app| AppEntry { app: app.to_owned(), ..AppEntry::default() }).to_vec();
+        let catalogue = ServerMessage::Catalogue { full: true, apps, last: true };
+        for message in [heartbeat, catalogue] {
+            model.receive(2, &message.encode(), 0).unwrap();
+        }
+        assert_eq!(model.catalogue().keys().collect::<Vec<_>>(), ["a", "b", "c"]);
+        let topics = |id| {
+            let topics = model.relay(id).unwrap().topics().map(|topic| topic.app.clone());
+            topics.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<String>()
+        };
+        assert_eq!((topics(1), topics(2)), ("ab".to_owned(), "bc".to_owned()));
+        assert_eq!((model.clock_ahead_ns(1, S), model.clock_ahead_ns(2, S)), (None, Some(-30 * S.cast_signed())));
+        assert_eq!((model.relay_ns(S), model.app_relay_ns("c", S)), (Some(1_001 * S), Some(971 * S)));
+        model.set_relay_order(&[2, 1]);
+        assert_eq!(model.relay_ns(S), Some(971 * S));
+        model.show(&Page::Dashboard("a".to_owned()), S);
+        assert_eq!(subscribed(&model), ["a All", "a All"]);
+        model.remove_relay(2, S);
+        assert_eq!(model.catalogue().keys().collect::<Vec<_>>(), ["a", "b"]);
     }
 
     #[test]

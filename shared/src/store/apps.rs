@@ -9,6 +9,8 @@ use super::{AppStore, WINDOW_SECONDS};
 #[derive(Clone, Debug)]
 pub struct AppStores {
     seconds: u64,
+    /// Number of times that a store was removed.
+    removals: u64,
     stores: BTreeMap<String, AppStore>,
 }
 
@@ -22,7 +24,7 @@ impl AppStores {
     /// No stores yet; they will have windows of `seconds`.
     #[must_use]
     pub const fn new(seconds: u64) -> Self {
-        Self { seconds, stores: BTreeMap::new() }
+        Self { seconds, removals: 0, stores: BTreeMap::new() }
     }
 
     /// The store of `app`.
@@ -44,17 +46,26 @@ impl AppStores {
 
     /// Removes the store of `app`.
     pub fn remove(&mut self, app: &str) {
-        self.stores.remove(app);
+        self.removals += u64::from(self.stores.remove(app).is_some());
     }
 
     /// Removes all stores.
     pub fn clear(&mut self) {
         self.stores.clear();
+        self.removals += 1;
     }
 
     /// Removes the store of each application for which `stays` is false.
     pub fn retain(&mut self, stays: impl Fn(&str) -> bool) {
+        let before = self.stores.len();
         self.stores.retain(|app, _| stays(app));
+        self.removals += u64::from(self.stores.len() < before);
+    }
+
+    /// Changes when a store was removed: the positions of views in a new store of the same application are others.
+    #[must_use]
+    pub const fn removals(&self) -> u64 {
+        self.removals
     }
 
     /// All stores with the names of their applications.

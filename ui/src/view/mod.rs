@@ -64,6 +64,7 @@ pub fn App() -> impl IntoView {
     browser::apply_theme(ui.settings.read_untracked().theme);
     browser::apply_density(ui.settings.read_untracked().density);
     let labels = Memo::new(move |_| (ui.settings.read().units, ui.settings.read().bins));
+    let removals = Memo::new(move |_| ui.read_model().removals());
     let title = Memo::new(move |_| {
         let page = ui.page.read();
         let words = ui.words(page.app().unwrap_or_default());
@@ -75,10 +76,11 @@ pub fn App() -> impl IntoView {
         <Toolbar/>
         <main id="main" tabindex="-1">
             // A list of one: another page gets new components, even if it is of the same kind. So does another unit.
+            // Rows remember positions of views, so that a new store needs new rows.
             <For
-                each=move || [(ui.page.get(), labels.get())]
-                key=|(page, labels)| (page_address(page.clone()), format!("{labels:?}"))
-                let((page, _labels))
+                each=move || [(ui.page.get(), labels.get(), removals.get())]
+                key=|(page, labels, removals)| (page_address(page.clone()), format!("{labels:?}"), *removals)
+                let((page, _labels, _removals))
             >
                 <PageContent page/>
             </For>

@@ -123,7 +123,7 @@ impl UiState {
     pub(super) fn remove_relay(self, entry: &RelayEntry) {
         let addresses = addresses_of(entry);
         local_storage::store_token(&key(&addresses), "");
-        self.change_settings(|settings| settings.relays.retain(|other| other != entry));
+        self.change_settings(|settings| settings.relays.retain(|other| other.addresses != entry.addresses));
         self.disconnect(&addresses);
     }
 
