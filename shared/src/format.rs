@@ -99,12 +99,12 @@ fn three_significant_digits(value: u128, unit: u128) -> String {
     // A unit is at most 10^9 times the smallest one.
     for decimals in (1..=9).rev() {
         let scale = 10_u128.pow(decimals);
-        let scaled = (value.saturating_mul(scale) + unit / 2) / unit;
+        let scaled = value.saturating_mul(scale).saturating_add(unit / 2) / unit;
         if scaled < 1_000 {
             return decimal(scaled as u64, decimals);
         }
     }
-    count((value + unit / 2) / unit)
+    count(value.saturating_add(unit / 2) / unit)
 }
 
 fn unit_of(ns: u128) -> (u128, &'static str) {

@@ -13,6 +13,7 @@
 
 mod messages;
 mod progress;
+mod replay;
 mod several;
 mod single;
 
@@ -20,6 +21,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+pub(crate) use self::replay::catalogue_messages;
 pub use self::several::Viewers;
 pub use self::single::Viewer;
 use crate::series::{SeriesKey, Topic};
@@ -141,6 +143,8 @@ pub struct Subscriber {
     cluster: Option<ClusterInfo>,
     outgoing: Vec<Vec<u8>>,
     connected: bool,
+    /// Whether the commands come from a recording. The viewer then makes no subscriptions of its own.
+    replaying: bool,
     /// Relay time and local time of the same instant, in ns.
     clock: Option<(u64, u64)>,
     /// When the token expires, in ns since the Unix epoch by the relay's clock.
@@ -172,6 +176,7 @@ impl Subscriber {
             cluster: None,
             outgoing: Vec::new(),
             connected: false,
+            replaying: false,
             clock: None,
             expires_ns: None,
             malformed: 0,
@@ -334,6 +339,12 @@ impl Subscriber {
             let is_gap = own.waiting && own.log.is_some();
             has_logs || is_gap || own.live.is_some_and(|live| live.next > live.head)
         })
+    }
+
+    /// Whether a connection is open.
+    #[must_use]
+    pub const fn is_connected(&self) -> bool {
+        self.connected
     }
 
     /// Whether the relay has not answered a subscription yet. The time from then to the next of its [`answers`](Self::answers)

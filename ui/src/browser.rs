@@ -184,6 +184,16 @@ pub fn save_text(file_name: &str, mime_type: &str, text: &str) {
     }
 }
 
+/// Saves `parts` as one file.
+pub fn save_bytes(file_name: &str, parts: &[Vec<u8>]) {
+    let parts: js_sys::Array = parts.iter().map(|part| JsValue::from(js_sys::Uint8Array::from(&**part))).collect();
+    let options = BlobPropertyBag::new();
+    options.set_type("application/octet-stream");
+    if let Ok(blob) = Blob::new_with_u8_array_sequence_and_options(&parts, &options) {
+        save(file_name, &blob);
+    }
+}
+
 /// Saves `blob` as a file, as if the user had followed a link to it.
 pub fn save(file_name: &str, blob: &Blob) {
     let link = document().and_then(|document| document.create_element("a").ok()?.dyn_into::<HtmlAnchorElement>().ok());

@@ -357,8 +357,7 @@ impl Connection {
             }
             // The viewer has no commands before the relay has announced its protocol version.
             if transport.is_ready() {
-                let mut commands = Vec::new();
-                self.change_relay(|relay| commands = relay.outgoing());
+                let commands = self.model.write_value().outgoing(self.relay, browser::now_ns());
                 self.measure_round_trip(&mut question, !commands.is_empty());
                 transport.send(&commands);
             }

@@ -5,7 +5,10 @@
 //! 1. The [`connections`], one [`connection`] for each relay, receive messages and merge them into the [`model`], and their
 //!    catalogues into [`merged_catalogue`].
 //! 2. [`statistics`], [`chart_data`] and [`table_rows`] read statistics, charts and tables from the model. [`natural_order`] and
+//! 1. [`connection`] receives messages and merges them into the [`model`].
+//! 2. [`statistics`], [`chart_data`], [`difference_data`] and [`table_rows`] read statistics, charts and tables from the model. [`natural_order`] and
 //!    [`row_filter`] order and filter the rows, and [`rendered_rows`] are those in the document.
+//!    [`reference`] is the other side of a comparison, and [`row_change`] is by how much a row differs from it.
 //! 3. [`frame_loop`] sends a tick when components should read the model again.
 //! 4. [`chart`] turns data into lists of shapes, and [`chart::canvas`] paints them.
 //! 5. [`export`] writes tables as files.
@@ -15,25 +18,31 @@
 //! Measurements do not travel in signals: a signal only tells that the model has changed, a few times a second at most.
 
 pub mod browser;
+pub mod change_text;
 pub mod chart;
 pub mod chart_data;
 pub mod connection;
 pub mod connections;
+pub mod difference_data;
 pub mod export;
 pub mod frame_loop;
 pub mod local_storage;
 pub mod merged_catalogue;
 pub mod model;
 pub mod natural_order;
+pub mod reference;
 pub mod rendered_rows;
 pub mod route;
+pub mod row_change;
 pub mod row_filter;
 pub mod settings;
+pub mod snapshot;
 pub mod statistics;
 pub mod table_rows;
 #[cfg(test)]
 mod testing;
 pub mod time_format;
+pub mod time_range;
 pub mod typed_percentile;
 pub mod units;
 pub mod view;

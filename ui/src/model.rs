@@ -1,20 +1,29 @@
-//! The page's data: the relays and the stores that they fill, a snapshot while the page is paused, and the subscriptions.
+//! The page's data: the relays and the stores that they fill, a snapshot while the page is paused, an open recording, and the
+//! subscriptions.
 //!
 //! It is plain memory without signals. Components read it after a tick of the frame loop.
 //!
 //! The subscriptions depend on the page: everything of an application while it is open, and only the categories of the key figures
 //! of each application on the landing page. Each relay has the same subscriptions, as far as it has the applications.
 
+mod comparison;
+mod recording;
+
 use joey_shared::series::{COMPUTATION, Filter, PIPELINE_INGESTION, START_TO_END, Topic};
 use joey_shared::store::{AppStore, WINDOW_SECONDS};
 use joey_shared::viewer::{Subscriber, Viewers};
-use joey_shared::window::SLOT_NS;
-use joey_shared::wire::{AppEntry, Start, WireError};
+use joey_shared::window::{SECONDS_MAX, SLOT_NS, second_of};
+use joey_shared::wire::{AppEntry, Start};
 use std::collections::BTreeMap;
 
+use self::comparison::Compared;
+use self::recording::{Opened, Recorder};
+pub use self::recording::{RECORDING_BYTES_MAX, RecordingProgress};
 use crate::merged_catalogue::merged;
 use crate::route::Page;
+use crate::snapshot::Snapshot;
 use crate::statistics::{AppStatistics, ViewStatistics, app_statistics, view_statistics};
+use crate::time_range::TimeRange;
 use crate::vocabulary::Words;
 
 /// Maximum number of applications subscribed to on the landing page; the others are listed without measurements.
@@ -35,19 +44,12 @@ pub struct Model {
     requested_seconds: u64,
     /// When the last subscription of each application ended, in local ns.
     unsubscribed_ns: Vec<(String, u64)>,
+    compared: Compared,
+    recorder: Option<Recorder>,
+    opened: Option<Opened>,
     cache: Cache,
     /// Number of changes of the list of relays.
     relay_changes: u64,
-}
-
-/// What is shown while the page is paused. The relays still send data.
-#[derive(Debug)]
-struct Snapshot {
-    stores: Vec<(String, AppStore)>,
-    catalogue: BTreeMap<String, AppEntry>,
-    relay_ns: Option<u64>,
-    /// The clock of the relays of each application.
-    app_relay_ns: Vec<(String, Option<u64>)>,
 }
 
 /// The statistics of one application's views: rows, sorting and figures need the same ones.
@@ -79,6 +81,9 @@ impl Model {
             page: Page::Landing,
             requested_seconds: seconds.max(WINDOW_SECONDS),
             unsubscribed_ns: Vec::new(),
+            compared: Compared::default(),
+            recorder: None,
+            opened: None,
             cache: Cache::default(),
             relay_changes: 0,
         }
@@ -124,23 +129,6 @@ impl Model {
         self.viewers.relay_mut(id)
     }
 
-    /// Merges a message of relay `id` that arrived at local time `now_ns`.
-    ///
-    /// # Errors
-    /// Fails if it is malformed. The relay counts that.
-    pub fn receive(&mut self, id: u32, bytes: &[u8], now_ns: u64) -> Result<(), WireError> {
-        let before = self.viewers.relay(id).map_or((0, 0), catalogue_state);
-        let outcome = self.viewers.receive(id, bytes, now_ns, |_| {});
-        let after = self.viewers.relay(id).map_or((0, 0), catalogue_state);
-        if after.0 != before.0 {
-            self.merge_catalogues();
-        }
-        if after.1 != before.1 {
-            self.update_subscriptions(now_ns);
-        }
-        outcome
-    }
-
     /// With one relay there is nothing to merge.
     fn merge_catalogues(&mut self) {
         let relays: Vec<&Subscriber> = self.viewers.relays().collect();
@@ -178,12 +166,14 @@ impl Model {
                 self.unsubscribed_ns.push((topic.app.clone(), now_ns));
             }
         }
-        let start = Start::Recent { span_ns: self.requested_seconds * SLOT_NS };
+        // A baseline in the address may be as old as anything that a relay retains.
+        let seconds = if self.compared.awaited.is_some() { SECONDS_MAX } else { self.requested_seconds };
+        let start = Start::Recent { span_ns: seconds * SLOT_NS };
         for topic in needed {
             let index = self.unsubscribed_ns.iter().position(|(app, _)| *app == topic.app);
             let unsubscribed = index.map(|index| self.unsubscribed_ns.swap_remove(index));
             if unsubscribed.is_some_and(|(_, since_ns)| now_ns.saturating_sub(since_ns) > RETAINED_NS) {
-                self.viewers.forget(&topic.app);
+                self.forget(&topic.app, now_ns);
             }
             let is_open = self.page.app().is_some();
             for relay in self.viewers.relays_mut() {
@@ -196,9 +186,22 @@ impl Model {
     }
 
     fn needed_topics(&self) -> Vec<Topic> {
+        let mut topics = self.topics_of_page();
+        let recorded = self.recorder.iter().flat_map(|recorder| recorder.topics());
+        topics.extend(recorded.filter(|topic| !topics.contains(topic)).collect::<Vec<Topic>>());
+        topics
+    }
+
+    fn topics_of_page(&self) -> Vec<Topic> {
         let topic = |app: &String, filter| Topic { app: app.clone(), filter };
         match &self.page {
-            Page::Dashboard(app) | Page::Workers(app) | Page::Detail(app, _) => vec![topic(app, Filter::All)],
+            Page::Dashboard(app) | Page::Workers(app) | Page::Detail(app, _) => {
+                let others = self.compared_apps().filter(|other| *other != app);
+                let mut topics: Vec<Topic> = others.map(|other| topic(other, Filter::All)).collect();
+                topics.dedup();
+                topics.insert(0, topic(app, Filter::All));
+                topics
+            }
             Page::Landing => {
                 let apps = self.live_catalogue().iter().take(SUBSCRIBED_APPS_MAX);
                 let both = |(app, entry): (&String, &AppEntry)| {
@@ -212,25 +215,74 @@ impl Model {
         }
     }
 
+    /// A copy of what is shown, at local time `now_ns`.
+    fn copy(&self, relay_ns: Option<u64>, now_ns: u64) -> Snapshot {
+        let app_relay_ns = |app: &str| match &self.opened {
+            Some(_) => relay_ns,
+            None => self.viewers.app_relay_ns(app, now_ns),
+        };
+        Snapshot::of(self.shown_catalogue(), self.shown_stores(), relay_ns, app_relay_ns)
+    }
+
     /// Takes a snapshot at local time `now_ns`, which is shown until [`resume`](Self::resume).
     pub fn pause(&mut self, now_ns: u64) {
-        let mut stores: Vec<(String, AppStore)> = Vec::new();
-        for topic in self.viewers.relays().flat_map(Subscriber::topics) {
-            if let Some(store) = self.viewers.app(&topic.app).filter(|_| find(&stores, &topic.app).is_none()) {
-                stores.push((topic.app.clone(), store.clone()));
-            }
-        }
         let relay_ns = self.relay_ns(now_ns);
-        let apps = self.live_catalogue().keys().chain(stores.iter().map(|(app, _)| app));
-        let app_relay_ns = apps.map(|app| (app.clone(), self.viewers.app_relay_ns(app, now_ns))).collect();
-        let catalogue = self.live_catalogue().clone();
-        self.snapshot = Some(Snapshot { stores, catalogue, relay_ns, app_relay_ns });
+        self.snapshot = Some(self.copy(relay_ns, now_ns));
     }
 
     /// Shows live data again.
     pub fn resume(&mut self) {
         self.snapshot = None;
         self.cache = Cache::default();
+    }
+
+    /// Shows only the seconds of `range`, of a snapshot that is taken at local time `now_ns` if there is none.
+    /// `None` shows the whole snapshot again. Returns false if the range is older than what was requested from the relay:
+    /// then the history of the last hour is requested, and the caller selects again when it
+    /// [has arrived](Self::has_history).
+    #[must_use]
+    pub fn select(&mut self, range: Option<TimeRange>, now_ns: u64) -> bool {
+        let oldest = self.relay_ns(now_ns).map_or(u64::MAX, second_of).saturating_sub(self.requested_seconds);
+        let has_older = self.requested_seconds < SECONDS_MAX && self.opened.is_none();
+        if range.is_some_and(|range| range.from < oldest) && has_older {
+            self.request_history(SECONDS_MAX, now_ns);
+            return false;
+        }
+        let snapshot = self.snapshot.take();
+        let relay_ns = self.relay_ns(now_ns);
+        let mut snapshot = snapshot.unwrap_or_else(|| self.copy(relay_ns, now_ns));
+        snapshot.select(range);
+        self.snapshot = Some(snapshot);
+        self.cache = Cache::default();
+        true
+    }
+
+    /// Whether all requested history has arrived.
+    #[must_use]
+    pub fn has_history(&self) -> bool {
+        let connected = || self.viewers.relays().filter(|relay| relay.is_connected());
+        let has_all =
+            |relay: &Subscriber| relay.has_catalogue() && relay.topics().next().is_some() && relay.is_caught_up();
+        // A relay that does not have the application does not hold up the others.
+        self.opened.is_some()
+            || connected().any(has_all) && connected().all(|relay| has_all(relay) || relay.is_waiting())
+    }
+
+    /// The selected range.
+    #[must_use]
+    pub fn range(&self) -> Option<TimeRange> {
+        self.snapshot.as_ref().and_then(Snapshot::range)
+    }
+
+    /// The seconds that are shown of `app`: those of its window, or of the selected range.
+    #[must_use]
+    pub fn shown_range(&self, app: &str) -> Option<TimeRange> {
+        let live = || {
+            let store = self.app(app).filter(|store| store.clock_ns() > 0)?;
+            let to = second_of(store.clock_ns());
+            Some(TimeRange { from: (to + 1).saturating_sub(store.seconds()), to })
+        };
+        self.snapshot.as_ref().and_then(|snapshot| snapshot.shown_range(app)).or_else(live)
     }
 
     /// Whether a snapshot is shown.
@@ -242,8 +294,17 @@ impl Model {
     /// The clock of the first relay that has answered, at local time `now_ns`; the instant of the pause while paused.
     #[must_use]
     pub fn relay_ns(&self, now_ns: u64) -> Option<u64> {
-        match &self.snapshot {
-            Some(snapshot) => snapshot.relay_ns,
+        match (&self.snapshot, &self.opened) {
+            (Some(snapshot), _) => snapshot.relay_ns,
+            (None, _) => self.live_relay_ns(now_ns),
+        }
+    }
+
+    /// The same also while paused; the position in an open recording.
+    #[must_use]
+    pub fn live_relay_ns(&self, now_ns: u64) -> Option<u64> {
+        match &self.opened {
+            Some(opened) => Some(opened.playback().position_ns()),
             None => self.viewers.relays().find_map(|relay| relay.relay_ns(now_ns)),
         }
     }
@@ -251,12 +312,10 @@ impl Model {
     /// The clock of the relays that have `app`: the latest of them, if they differ.
     #[must_use]
     pub fn app_relay_ns(&self, app: &str, now_ns: u64) -> Option<u64> {
-        match &self.snapshot {
-            Some(snapshot) => {
-                let known = snapshot.app_relay_ns.iter().find(|(name, _)| name == app);
-                known.map_or(snapshot.relay_ns, |(_, relay_ns)| *relay_ns)
-            }
-            None => self.viewers.app_relay_ns(app, now_ns),
+        match (&self.snapshot, &self.opened) {
+            (Some(snapshot), _) => snapshot.app_relay_ns(app),
+            (None, Some(opened)) => Some(opened.playback().position_ns()),
+            (None, None) => self.viewers.app_relay_ns(app, now_ns),
         }
     }
 
@@ -272,14 +331,15 @@ impl Model {
     /// How long each relay retains single updates at least, in ns.
     #[must_use]
     pub fn ring_ns(&self) -> u64 {
-        let relays = self.viewers.relays().filter_map(Subscriber::relay);
-        relays.map(|relay| relay.ring_ns).min().unwrap_or(0)
+        let recorded = self.recording().and_then(|recording| recording.viewer().relay());
+        let live = || self.viewers.relays().filter_map(Subscriber::relay).map(|relay| relay.ring_ns).min();
+        recorded.map(|relay| relay.ring_ns).or_else(live).unwrap_or(0)
     }
 
     /// The applications of all relays.
     #[must_use]
     pub fn catalogue(&self) -> &BTreeMap<String, AppEntry> {
-        self.snapshot.as_ref().map_or_else(|| self.live_catalogue(), |snapshot| &snapshot.catalogue)
+        self.snapshot.as_ref().map_or_else(|| self.shown_catalogue(), |snapshot| &snapshot.catalogue)
     }
 
     /// The words for the parts of an application.
@@ -291,14 +351,14 @@ impl Model {
     /// The store of an application, if it is subscribed to.
     #[must_use]
     pub fn app(&self, app: &str) -> Option<&AppStore> {
-        self.snapshot.as_ref().map_or_else(|| self.viewers.app(app), |snapshot| find(&snapshot.stores, app))
+        self.snapshot.as_ref().map_or_else(|| self.shown_stores().get(app), |snapshot| snapshot.app(app))
     }
 
     /// The same, to read windows, which slide when they are read.
     pub fn app_mut(&mut self, app: &str) -> Option<&mut AppStore> {
         match &mut self.snapshot {
-            Some(snapshot) => find_mut(&mut snapshot.stores, app),
-            None => self.viewers.stores_mut().get_mut(app),
+            Some(snapshot) => snapshot.app_mut(app),
+            None => recording::shown(&mut self.opened, &mut self.viewers).get_mut(app),
         }
     }
 
@@ -306,21 +366,29 @@ impl Model {
     /// relay.
     pub fn set_seconds(&mut self, seconds: u64, now_ns: u64) {
         self.viewers.set_seconds(seconds);
+        if let Some(opened) = &mut self.opened {
+            opened.playback_mut().viewer_mut().set_seconds(seconds);
+        }
         if seconds > self.requested_seconds {
-            self.requested_seconds = seconds;
-            for relay in self.viewers.relays_mut() {
-                let subscribed: Vec<Topic> = relay.topics().cloned().collect();
-                subscribed.iter().for_each(|topic| relay.unsubscribe(topic));
-            }
-            for app in self.live_catalogue().keys().cloned().collect::<Vec<String>>() {
-                self.viewers.forget(&app);
-            }
-            self.unsubscribed_ns.clear();
-            self.update_subscriptions(now_ns);
+            self.request_history(seconds, now_ns);
         }
         if let Some(snapshot) = &mut self.snapshot {
-            snapshot.stores.iter_mut().for_each(|(_, store)| store.set_seconds(seconds));
+            snapshot.set_seconds(seconds);
         }
+    }
+
+    /// Requests the history of the last `seconds` again, at local time `now_ns`.
+    fn request_history(&mut self, seconds: u64, now_ns: u64) {
+        self.requested_seconds = seconds;
+        for relay in self.viewers.relays_mut() {
+            let subscribed: Vec<Topic> = relay.topics().cloned().collect();
+            subscribed.iter().for_each(|topic| relay.unsubscribe(topic));
+        }
+        for app in self.live_catalogue().keys().cloned().collect::<Vec<String>>() {
+            self.forget(&app, now_ns);
+        }
+        self.unsubscribed_ns.clear();
+        self.update_subscriptions(now_ns);
     }
 
     /// The length of the windows in seconds.
@@ -331,30 +399,12 @@ impl Model {
 
     /// The statistics of the view of `app` at `view_index`.
     pub fn view_statistics(&mut self, app: &str, view_index: usize) -> Option<ViewStatistics> {
-        if self.cache.app != app {
-            self.cache = Cache { app: app.to_owned(), statistics: Vec::new() };
-        }
-        let store = match &mut self.snapshot {
-            Some(snapshot) => find_mut(&mut snapshot.stores, app),
-            None => self.viewers.stores_mut().get_mut(app),
+        let Self { snapshot, viewers, opened, cache, .. } = self;
+        let store = match snapshot {
+            Some(snapshot) => snapshot.app_mut(app),
+            None => recording::shown(opened, viewers).get_mut(app),
         }?;
-        let key = CacheKey {
-            revision: store.views().get(view_index)?.revision,
-            clock_ns: store.clock_ns(),
-            through_ns: store.through_ns(),
-            window_seconds: store.seconds(),
-            gaps: store.gaps().len(),
-        };
-        if self.cache.statistics.len() <= view_index {
-            self.cache.statistics.resize_with(view_index + 1, || None);
-        }
-        let cached = &mut self.cache.statistics[view_index];
-        if let Some((_, statistics)) = cached.as_ref().filter(|(cached_key, _)| *cached_key == key) {
-            return Some(statistics.clone());
-        }
-        let statistics = view_statistics(store, view_index)?;
-        *cached = Some((key, statistics.clone()));
-        Some(statistics)
+        cached_statistics(cache, app, store, view_index)
     }
 
     /// The key figures of `app`.
@@ -367,18 +417,20 @@ impl Model {
 
     /// Changes when views may have new positions, because a store was replaced.
     #[must_use]
-    pub const fn removals(&self) -> u64 {
-        self.viewers.stores().removals()
+    pub fn removals(&self) -> u64 {
+        self.shown_stores().removals()
     }
 
     /// Increases whenever something that is shown may have changed.
     #[must_use]
     pub fn revision(&self) -> u64 {
         match &self.snapshot {
-            Some(snapshot) => snapshot.stores.iter().map(|(_, store)| store.revision()).sum(),
+            Some(snapshot) => snapshot.revision(),
             None => {
-                let stores = self.viewers.stores().iter().map(|(_, store)| store.revision());
-                self.relay_changes + self.viewers.revision() + stores.sum::<u64>()
+                let stores = self.shown_stores().iter().map(|(_, store)| store.revision());
+                let recorded = self.recording().map(|recording| recording.viewer().revision());
+                let relays = recorded.unwrap_or_else(|| self.relay_changes + self.viewers.revision());
+                relays + stores.sum::<u64>()
             }
         }
     }
@@ -389,12 +441,28 @@ fn catalogue_state(relay: &Subscriber) -> (u64, usize) {
     (relay.catalogue_revision(), relay.catalogue().len())
 }
 
-fn find<'a>(stores: &'a [(String, AppStore)], app: &str) -> Option<&'a AppStore> {
-    stores.iter().find(|(name, _)| name == app).map(|(_, store)| store)
-}
-
-fn find_mut<'a>(stores: &'a mut [(String, AppStore)], app: &str) -> Option<&'a mut AppStore> {
-    stores.iter_mut().find(|(name, _)| name == app).map(|(_, store)| store)
+/// The statistics of the view of `app` at `view_index` of its `store`.
+fn cached_statistics(cache: &mut Cache, app: &str, store: &mut AppStore, view_index: usize) -> Option<ViewStatistics> {
+    if cache.app != app {
+        *cache = Cache { app: app.to_owned(), statistics: Vec::new() };
+    }
+    let key = CacheKey {
+        revision: store.views().get(view_index)?.revision,
+        clock_ns: store.clock_ns(),
+        through_ns: store.through_ns(),
+        window_seconds: store.seconds(),
+        gaps: store.gaps().len(),
+    };
+    if cache.statistics.len() <= view_index {
+        cache.statistics.resize_with(view_index + 1, || None);
+    }
+    let cached = &mut cache.statistics[view_index];
+    if let Some((_, statistics)) = cached.as_ref().filter(|(cached_key, _)| *cached_key == key) {
+        return Some(statistics.clone());
+    }
+    let statistics = view_statistics(store, view_index)?;
+    *cached = Some((key, statistics.clone()));
+    Some(statistics)
 }
 
 #[cfg(test)]

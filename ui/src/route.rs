@@ -1,12 +1,15 @@
 //! Hash routing: the fragment of the address names a page.
 //!
-//! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window and
-//! the typed percentiles are part of the address (`?w=60&p=99.95`), so that a shared link shows the same. So are the relays
-//! (`relays=wss%3A%2F%2Fa%2Fws,wss%3A%2F%2Fb%2Fws`), unless the page uses only its own.
+//! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window, the
+//! typed percentiles and the selected range are part of the address (`?w=60&p=99.95&from=…&to=…`), so that a shared
+//! link shows the same. What it is compared with is `vs=` and `base=`, see [`Reference`]. The relays are
+//! `relays=wss%3A%2F%2Fa%2Fws,wss%3A%2F%2Fb%2Fws`, unless the page uses only its own.
 //! `leptos_router` has no hash routing, and a path would need a server that answers every path with the page.
 
 use joey_shared::view::{Kind, ViewKey};
 
+use crate::reference::{BaselineRange, Reference};
+use crate::time_range::TimeRange;
 use crate::typed_percentile::TypedPercentile;
 
 /// Maximum length of the list of relays, in bytes. It is far below what a browser accepts as an address.
@@ -21,6 +24,12 @@ pub struct Route {
     pub window_seconds: Option<u64>,
     /// The typed percentiles in the address.
     pub percentiles: Vec<TypedPercentile>,
+    /// The selected range of time, if the address contains it.
+    pub range: Option<TimeRange>,
+    /// What is compared with, if the address contains it.
+    pub reference: Option<Reference>,
+    /// The baseline of the application, if the address contains it.
+    pub baseline: Option<BaselineRange>,
     /// The relays in the address: the addresses of each, separated by spaces. Empty if it names none.
     pub relays: Vec<String>,
 }
@@ -55,7 +64,15 @@ impl Route {
     /// The route to `page`, shown as before.
     #[must_use]
     pub const fn to(page: Page) -> Self {
-        Self { page, window_seconds: None, percentiles: Vec::new(), relays: Vec::new() }
+        Self {
+            page,
+            window_seconds: None,
+            percentiles: Vec::new(),
+            range: None,
+            reference: None,
+            baseline: None,
+            relays: Vec::new(),
+        }
     }
 
     /// Parses the fragment of an address.
@@ -64,9 +81,13 @@ impl Route {
         let (path, query) = parts(hash);
         let window_seconds = value(query, "w=").and_then(|seconds| seconds.parse().ok());
         let percentiles = value(query, "p=").map(TypedPercentile::parse_list).unwrap_or_default();
-        let relays = value(query, "relays=").map(relays_of).unwrap_or_default();
+        let range = value(query, "from=").zip(value(query, "to=")).and_then(|(from, to)| TimeRange::parse(from, to));
         let typed = || hash.strip_prefix('#').unwrap_or(hash).to_owned();
-        Self { page: page_of(path).unwrap_or_else(|| Page::Unknown(typed())), window_seconds, percentiles, relays }
+        let page = page_of(path).unwrap_or_else(|| Page::Unknown(typed()));
+        let reference = value(query, "vs=").and_then(Reference::parse);
+        let baseline = value(query, "base=").and_then(BaselineRange::parse);
+        let relays = value(query, "relays=").map(relays_of).unwrap_or_default();
+        Self { page, window_seconds, percentiles, range, reference, baseline, relays }
     }
 
     /// The address of this route, from `#` on.
@@ -77,6 +98,9 @@ impl Route {
         if !self.percentiles.is_empty() {
             parameters.push(format!("p={}", TypedPercentile::list_text(&self.percentiles)));
         }
+        parameters.extend(self.range.map(|range| range.to_string()));
+        parameters.extend(self.reference.as_ref().and_then(Reference::text).map(|text| format!("vs={text}")));
+        parameters.extend(self.baseline.as_ref().map(|baseline| format!("base={}", baseline.text())));
         if !self.relays.is_empty() {
             let relays: Vec<String> = self.relays.iter().map(|relay| encode(relay)).collect();
             parameters.push(format!("relays={}", relays.join(",")));
@@ -112,7 +136,7 @@ fn relays_of(list: &str) -> Vec<String> {
     list.split(',').filter(|relay| !relay.is_empty()).filter_map(decode).collect()
 }
 
-fn page_of(path: &str) -> Option<Page> {
+pub(crate) fn page_of(path: &str) -> Option<Page> {
     let path = path.strip_prefix('/').unwrap_or(path);
     if path.is_empty() {
         return Some(Page::Landing);
@@ -156,7 +180,7 @@ fn key_of(section: &str, names: &[String]) -> Option<ViewKey> {
     }
 }
 
-fn path_of(page: &Page) -> String {
+pub(crate) fn path_of(page: &Page) -> String {
     match page {
         Page::Landing => "/".to_owned(),
         Page::Dashboard(app) => format!("/applications/{}/dashboard", encode(app)),
@@ -244,10 +268,17 @@ mod tests {
     fn check(page: Page) {
         for window_seconds in [None, Some(60)] {
             for percentiles in ["", "75,99.95"].map(TypedPercentile::parse_list) {
-                let relays = vec!["wss://a/ws".to_owned(), "ws://[::1]:2/x,y/ws ws://b/ws".to_owned()];
-                for relays in [Vec::new(), relays] {
-                    let (page, percentiles) = (page.clone(), percentiles.clone());
-                    let route = Route { page, window_seconds, percentiles, relays };
+                let range =
+                    window_seconds.map(|seconds| TimeRange { from: 1_700_000_000, to: 1_700_000_000 + seconds });
+                for reference in [None, Some(Reference::View("a&b".to_owned(), ViewKey::computation("?w=9#")))] {
+                    let baseline = window_seconds.map(|to| BaselineRange { from: 7, to, name: "a & b".to_owned() });
+                    let percentiles = percentiles.clone();
+                    let relays = match window_seconds {
+                        Some(_) => vec!["wss://a/ws".to_owned(), "ws://[::1]:2/x,y/ws ws://b/ws".to_owned()],
+                        None => Vec::new(),
+                    };
+                    let page = page.clone();
+                    let route = Route { page, window_seconds, percentiles, range, reference, baseline, relays };
                     assert_eq!(Route::parse(&route.address()), route, "{}", route.address());
                 }
             }

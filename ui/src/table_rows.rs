@@ -9,6 +9,7 @@ use joey_shared::store::AppStore;
 use joey_shared::view::{Kind, ViewKey};
 
 use crate::natural_order;
+use crate::row_change::ChangeColumn;
 use crate::row_filter::RowFilter;
 use crate::statistics::ViewStatistics;
 use crate::typed_percentile::TypedPercentile;
@@ -73,6 +74,8 @@ pub enum Column {
     Median,
     /// The maximum rate.
     Max,
+    /// The difference from what the table is compared with.
+    Change(ChangeColumn),
 }
 
 /// The order that the user chose for a table.
@@ -287,7 +290,8 @@ impl Rank {
 fn rank(statistics: &ViewStatistics, column: Column) -> Option<Rank> {
     let range = |range: QuantileRange| Rank(range.high as f64, range.low as f64);
     match column {
-        Column::Name => None,
+        // Changes need the other side: see `row_change.rs`.
+        Column::Name | Column::Change(_) => None,
         Column::Percentile(index) => statistics.quantiles.get(index).copied().flatten().map(range),
         Column::Typed(percentile) => statistics.typed_quantile(percentile).map(range),
         Column::Min => statistics.throughput.map(|throughput| Rank(throughput.min, 0.0)),

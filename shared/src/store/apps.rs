@@ -44,6 +44,11 @@ impl AppStores {
         self.stores.entry(app.to_string()).or_insert_with(|| AppStore::new(seconds))
     }
 
+    /// Adds or replaces the store of `app`.
+    pub(crate) fn insert(&mut self, app: String, store: AppStore) {
+        self.removals += u64::from(self.stores.insert(app, store).is_some());
+    }
+
     /// Removes the store of `app`.
     pub fn remove(&mut self, app: &str) {
         self.removals += u64::from(self.stores.remove(app).is_some());

@@ -117,6 +117,14 @@ impl Viewers {
         }
     }
 
+    /// Appends to `out` the state of relay `id` at local time `now_ns`, as [`Viewer::write_state`](super::Viewer::write_state)
+    /// does. The stores have the data of all relays, so there should be no other.
+    pub fn write_state(&self, id: u32, now_ns: u64, seconds: u64, out: &mut Vec<u8>) {
+        if let Some(relay) = self.relay(id) {
+            relay.write_state(&self.stores, now_ns, seconds, out);
+        }
+    }
+
     /// Removes the windows of an application and the positions of its topics, and subscribes again. Use it after an absence
     /// that is longer than the retained history. The time in between is then missing from the windows instead of counting as
     /// zero.

@@ -43,8 +43,8 @@ use crate::wire::WireError;
 /// What does not need the stores is a method of [`Subscriber`], to which it dereferences.
 #[derive(Debug)]
 pub struct Viewer {
-    stores: AppStores,
-    relay: Subscriber,
+    pub(super) stores: AppStores,
+    pub(super) relay: Subscriber,
 }
 
 impl Default for Viewer {
@@ -93,6 +93,17 @@ impl Viewer {
     /// Completes the newest periods that are due at local time `now_ns`, even without an update of a later one.
     pub fn advance(&mut self, now_ns: u64) {
         advance(&mut self.stores, slice::from_ref(&self.relay), now_ns);
+    }
+
+    /// The stores of all applications.
+    #[must_use]
+    pub const fn stores(&self) -> &AppStores {
+        &self.stores
+    }
+
+    /// The same, for reading their windows.
+    pub const fn stores_mut(&mut self) -> &mut AppStores {
+        &mut self.stores
     }
 
     /// The store of one application.

@@ -7,8 +7,13 @@
 
 mod caveats;
 mod cells;
+mod change_cells;
 mod chart;
 mod chart_table;
+mod compare_bar;
+mod compare_panels;
+mod compare_picker;
+mod comparing;
 mod dashboard;
 mod detail;
 mod detail_charts;
@@ -20,9 +25,13 @@ mod landing;
 mod live_text;
 mod name;
 mod notices;
+mod other_side;
 mod percentile_choice;
 mod rate_chart;
 mod readout;
+mod record_button;
+mod recording_bar;
+mod recordings;
 mod relay_facts;
 mod relay_question;
 mod relay_settings;
@@ -36,6 +45,8 @@ mod summary_strip;
 mod switcher;
 mod table;
 mod table_row;
+mod time_range_bar;
+mod time_selection;
 mod toolbar;
 mod worker_row;
 mod workers;
@@ -48,8 +59,10 @@ pub use self::table::ViewTable;
 use self::dashboard::DashboardPage;
 use self::detail::DetailPage;
 use self::landing::LandingPage;
+use self::recording_bar::RecordingBar;
 use self::relay_question::RelayQuestion;
 use self::settings_dialog::SettingsDialog;
+use self::time_range_bar::TimeRangeBar;
 use self::toolbar::Toolbar;
 use self::workers::WorkersPage;
 use crate::browser;
@@ -72,15 +85,18 @@ pub fn App() -> impl IntoView {
     });
     Effect::new(move || browser::set_title(&title.read()));
     shortcuts::listen(ui);
+    recordings::listen(ui);
     view! {
         <Toolbar/>
+        <TimeRangeBar/>
+        <RecordingBar/>
         <main id="main" tabindex="-1">
-            // A list of one: another page gets new components, even if it is of the same kind. So does another unit.
-            // Rows remember positions of views, so that a new store needs new rows.
+            // A list of one: another page gets new components, even if it is of the same kind. So does a recording, another unit,
+            // and a new store, because rows remember positions of views.
             <For
-                each=move || [(ui.page.get(), labels.get(), removals.get())]
-                key=|(page, labels, removals)| (page_address(page.clone()), format!("{labels:?}"), *removals)
-                let((page, _labels, _removals))
+                each=move || [(ui.page.get(), (labels.get(), removals.get(), ui.recordings.generation.get()))]
+                key=|(page, rest)| (page_address(page.clone()), format!("{rest:?}"))
+                let((page, _rest))
             >
                 <PageContent page/>
             </For>

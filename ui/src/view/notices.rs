@@ -5,6 +5,7 @@ use joey_shared::store::AppStore;
 use joey_shared::viewer::Subscriber;
 use leptos::prelude::*;
 
+use super::compare_bar::CompareBar;
 use super::live_text::text_content;
 use super::name::display_name;
 use super::{AppName, UiState, page_address, status, use_ui};
@@ -81,10 +82,6 @@ fn page_notices(ui: UiState) -> Vec<Notice> {
             );
             notices.push(Notice::new("note odd", text));
         }
-    }
-    if let Some(at_ns) = ui.paused_at_ns.get() {
-        let text = format!("Paused at {}. Data keeps coming in.", ui.utc_offset(at_ns).time(at_ns));
-        notices.push(Notice::new("note paused", text));
     }
     notices
 }
@@ -166,6 +163,14 @@ fn reason_for_absence(ui: UiState, app: &str) -> Option<&'static str> {
     if has_views || model.catalogue().contains_key(app) {
         return None;
     }
+    if model.recording().is_some() {
+        let is_reading = model.is_reading_recording();
+        return Some(if is_reading {
+            "Reading the recording."
+        } else {
+            "The recording does not have this application at this time."
+        });
+    }
     if connected.peek().is_none() {
         return Some("Waiting for the relay.");
     }
@@ -185,6 +190,7 @@ pub(super) fn AppPage(app: AppName, children: ChildrenFn) -> impl IntoView {
     let words = Memo::new(move |_| ui.words(&app.read_value()));
     view! {
         <Notices app/>
+        <CompareBar app/>
         {move || match reason.get() {
             None => {
                 provide_context(words.get());

@@ -1,12 +1,14 @@
 //! Events of the whole window: address changes, keyboard shortcuts, printing, and the page becoming visible again.
 
-use leptos::prelude::{Set, StoredValue};
+use leptos::prelude::{GetUntracked as _, Set as _, StoredValue};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::closure::Closure;
 use web_sys::{Event, EventTarget, HtmlElement, KeyboardEvent};
 
-use super::UiState;
+use super::time_range_bar::{earlier, later};
+use super::{UiState, compare_picker};
 use crate::browser;
+use crate::time_range::TimeRange;
 
 /// Listens until the current reactive owner is disposed.
 pub(super) fn listen(ui: UiState) {
@@ -71,7 +73,7 @@ impl Drop for Listener {
 }
 
 /// Listens for as long as the current reactive owner lives.
-fn listen_to(target: &EventTarget, event: &'static str, callback: impl Fn(Event) + 'static) {
+pub(super) fn listen_to(target: &EventTarget, event: &'static str, callback: impl Fn(Event) + 'static) {
     let callback = Closure::new(callback);
     let _ = target.add_event_listener_with_callback_and_bool(event, callback.as_ref().unchecked_ref(), true);
     StoredValue::new_local(Listener { target: target.clone(), event, callback });
@@ -95,7 +97,18 @@ fn on_keydown(ui: UiState, event: &KeyboardEvent) {
             event.prevent_default();
             ui.settings_open.set(true);
         }
+        "b" if !is_typing => ui.on_baseline_key(),
+        "c" if !is_typing => {
+            event.prevent_default();
+            compare_picker::open();
+        }
         "Escape" => close_menus(),
+        "p" if !is_typing && ui.paused_at_ns.get_untracked().is_none() => ui.pause(),
+        "p" | "l" if !is_typing => ui.resume(),
+        "[" if !is_typing => ui.change_range(earlier),
+        "]" if !is_typing => ui.change_range(later),
+        "+" | "=" if !is_typing => ui.change_range(TimeRange::zoomed_in),
+        "-" if !is_typing => ui.change_range(TimeRange::zoomed_out),
         "ArrowDown" if !is_typing => focus_row(event, true),
         "ArrowUp" if !is_typing => focus_row(event, false),
         _ => {}

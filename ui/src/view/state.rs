@@ -5,20 +5,25 @@
 
 use std::ops::DerefMut;
 
+use joey_shared::window::second_of;
 use leptos::prelude::{
-    GetUntracked, Read, ReadUntracked, RwSignal, Set, StoredValue, Track, WriteValue, expect_context,
+    Effect, Get, GetUntracked, Read, ReadUntracked, ReadValue, RwSignal, Set, StoredValue, Track, WriteValue,
+    expect_context,
 };
 
+use super::recordings::Recordings;
 use super::shortcuts;
 use crate::browser;
 use crate::connections::Connections;
 use crate::frame_loop::{FrameLoop, ModelHandle};
 use crate::local_storage;
 use crate::model::Model;
+use crate::reference::Reference;
 use crate::route::{Page, Route, token_in};
 use crate::settings::text::Settings;
 use crate::settings::{self, WINDOW_DEFAULT};
 use crate::time_format::UtcOffset;
+use crate::time_range::TimeRange;
 use crate::typed_percentile::{TYPED_MAX, TypedPercentile};
 use crate::vocabulary::Words;
 use crate::{units, zone};
@@ -48,10 +53,20 @@ pub struct UiState {
     pub settings_open: RwSignal<bool>,
     /// When the page was paused, by the relay's clock in ns since the Unix epoch; `None` while it is live.
     pub paused_at_ns: RwSignal<Option<u64>>,
+    /// The selected range of time.
+    pub range: RwSignal<Option<TimeRange>>,
+    /// The range that will be selected when the history has arrived.
+    pub pending_range: RwSignal<Option<TimeRange>>,
     /// The filter of the tables.
     pub filter: RwSignal<String>,
     /// The percentiles that the user typed, ascending.
     pub percentiles: RwSignal<Vec<TypedPercentile>>,
+    /// What the user compares with; `None` for the baseline, if there is one.
+    pub reference: RwSignal<Option<Reference>>,
+    /// The recording that is shown instead of live data.
+    pub recordings: Recordings,
+    /// How many times faster than live a recording plays.
+    pub recording_speed: RwSignal<f64>,
 }
 
 /// The state of the page, from the context.
@@ -85,6 +100,10 @@ impl UiState {
         units::set(settings.units, settings.bins);
         let window_seconds = route.window_seconds.and_then(settings::offered_window).unwrap_or(settings.window_seconds);
         let mut model = Model::new(window_seconds);
+        if let (Some(app), Some(range)) = (route.page.app(), route.baseline) {
+            model.await_baseline(app, range);
+        }
+        model.compare_with(route.reference.clone(), None, browser::now_ns());
         model.show(&route.page, browser::now_ns());
         let model = StoredValue::new_local(model);
         let frame_loop = FrameLoop::start(model);
@@ -98,11 +117,22 @@ impl UiState {
             unknown_relays: RwSignal::new(Vec::new()),
             settings_open: RwSignal::new(false),
             paused_at_ns: RwSignal::new(None),
+            range: RwSignal::new(None),
+            // The data arrives later.
+            pending_range: RwSignal::new(route.range),
             filter: RwSignal::new(String::new()),
             percentiles: RwSignal::new(route.percentiles),
+            reference: RwSignal::new(route.reference),
+            recordings: Recordings::default(),
+            recording_speed: RwSignal::new(1.0),
         };
         ui.start_relays(&route.relays, token_in(&hash));
+        Effect::new(move || ui.select_pending_range());
         ui.write_address();
+        Effect::new(move || {
+            ui.frame_loop.tick.track();
+            ui.model.write_value().pin_awaited(browser::now_ns());
+        });
         ui
     }
 
@@ -147,11 +177,15 @@ impl UiState {
         if let Some(seconds) = route.window_seconds.and_then(settings::offered_window) {
             self.set_window(seconds);
         }
+        self.follow_reference(&route);
         if !route.percentiles.is_empty() {
             self.percentiles.set(route.percentiles);
         }
         if route.page != *self.page.read_untracked() {
             self.show_page(route.page);
+        }
+        if route.range.is_some() && route.range != self.range.get_untracked() {
+            self.select_range(route.range);
         }
         self.write_address();
     }
@@ -207,7 +241,8 @@ impl UiState {
         self.frame_loop.tick_now();
     }
 
-    /// Writes the window, the typed percentiles and the relays into the address bar, so that a copied address shows the same.
+    /// Writes the window, the typed percentiles, the range, the comparison and the relays into the address bar, so that a copied
+    /// address shows the same.
     pub(super) fn write_address(self) {
         let seconds = self.window_seconds.get_untracked();
         let route = Route::parse(&browser::location_hash());
@@ -218,6 +253,9 @@ impl UiState {
                 .then_some(seconds),
             percentiles: self.percentiles.get_untracked(),
             relays: self.relays_in_address(),
+            range: self.range.get_untracked().or(self.pending_range.get_untracked()),
+            reference: self.reference.get_untracked(),
+            baseline: self.baseline_in_address(&route.page),
         };
         if route != shown {
             browser::replace_address(&shown.address());
@@ -226,21 +264,72 @@ impl UiState {
 
     /// Freezes what is shown. Data is still received.
     pub fn pause(self) {
-        let relay_ns = {
-            let mut model = self.model.write_value();
-            model.pause(browser::now_ns());
-            model.relay_ns(browser::now_ns())
-        };
-        self.paused_at_ns.set(Some(relay_ns.unwrap_or(0)));
+        self.model.write_value().pause(browser::now_ns());
+        self.note_pause();
         self.frame_loop.tick_now();
+    }
+
+    fn note_pause(self) {
+        let relay_ns = self.model.read_value().relay_ns(browser::now_ns());
+        self.paused_at_ns.set(Some(relay_ns.unwrap_or(0)));
     }
 
     /// Shows live data again.
     pub fn resume(self) {
+        self.pending_range.set(None);
         if self.paused_at_ns.get_untracked().is_some() {
             self.model.write_value().resume();
             self.paused_at_ns.set(None);
+            self.range.set(None);
+            self.write_address();
             self.frame_loop.tick_now();
+        }
+    }
+
+    /// Shows only `range`, of the data that has arrived until now or until the pause. `None` shows the whole window that was
+    /// paused. A range that is older than the requested history is selected when it has arrived.
+    pub fn select_range(self, range: Option<TimeRange>) {
+        let is_selected = self.model.write_value().select(range, browser::now_ns());
+        if is_selected {
+            self.range.set(range);
+            self.pending_range.set(None);
+            self.note_pause();
+        } else {
+            // The copy does not have the range. A new one is taken when it has arrived.
+            self.model.write_value().resume();
+            self.paused_at_ns.set(None);
+            self.range.set(None);
+            self.pending_range.set(range);
+            self.connections.send();
+        }
+        self.write_address();
+        self.frame_loop.tick_now();
+    }
+
+    /// Selects the pending range once its history has arrived. Runs at each tick.
+    fn select_pending_range(self) {
+        self.frame_loop.tick.track();
+        let pending = self.pending_range.get();
+        if pending.is_some() && self.model.read_value().has_history() {
+            self.select_range(pending);
+        }
+    }
+
+    /// The seconds that the page shows now, of the application of the page or of any other. `None` without data.
+    #[must_use]
+    pub fn shown_range(self) -> Option<TimeRange> {
+        let model = self.model.read_value();
+        match self.page.read_untracked().app() {
+            Some(app) => model.shown_range(app),
+            None => model.range().or_else(|| model.catalogue().keys().find_map(|app| model.shown_range(app))),
+        }
+    }
+
+    /// Selects the range that `change` makes of the one that is shown, moved into the hour before now or before the pause.
+    pub fn change_range(self, change: impl FnOnce(TimeRange) -> TimeRange) {
+        let newest = self.model.read_value().relay_ns(browser::now_ns()).map(second_of);
+        if let Some((shown, newest)) = self.range.get_untracked().or_else(|| self.shown_range()).zip(newest) {
+            self.select_range(Some(change(shown).within_hour_before(newest)));
         }
     }
 }

@@ -26,6 +26,9 @@ pub(super) struct Status {
 }
 
 fn status(ui: UiState) -> Status {
+    if ui.recordings.opened.read().is_some() {
+        return Status { name: "replay", text: "recording".to_owned() };
+    }
     let relays = ui.connections.relays.read();
     let missed = missed_updates(&ui.read_model(), None);
     match &relays[..] {
@@ -139,6 +142,9 @@ pub(super) fn ConnectionStatus() -> impl IntoView {
 
 /// What keeps the page from working, as notices.
 pub(super) fn obstacles(ui: UiState) -> Vec<String> {
+    if ui.recordings.opened.read().is_some() {
+        return Vec::new();
+    }
     let relays = ui.connections.relays.read();
     if relays.is_empty() {
         return vec![obstacle(&ConnectionState::NoAddress, String::new()).unwrap_or_default()];

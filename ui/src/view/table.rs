@@ -10,6 +10,7 @@ use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 use web_sys::HtmlElement;
 
+use super::change_cells::{ChangeHeads, is_compared, sort_by_change_while};
 use super::download::DownloadMenu;
 use super::export_tables::views_table;
 use super::live_text::LiveText;
@@ -19,6 +20,7 @@ use crate::browser;
 use crate::chart::latency_axis::LatencyRange;
 use crate::chart::sparkline;
 use crate::rendered_rows::{self, Part};
+use crate::row_change::{ChangeColumn, sort_by_change};
 use crate::statistics::{PERCENTILES, ViewStatistics};
 use crate::table_rows::{Column, Listing, Sort, TableRow, filter_and_sort};
 use crate::typed_percentile::TypedPercentile;
@@ -88,10 +90,14 @@ pub fn ViewTable(app: AppName, listing: Listing) -> impl IntoView {
     let title = StoredValue::new(listing.title(words));
     let subject = listing.subject(words);
     let class = if listing.shows_ingestion() && !words.is_service { "views forked" } else { "views" };
+    let is_compared = is_compared(ui, app);
+    sort_by_change_while(sort, is_compared, shows_latency);
     let content = Memo::new(move |_| {
         // The column of the order may have been removed.
         let is_shown = |sort: &Sort| match sort.column {
-            Column::Typed(percentile) => ui.percentiles.read().contains(&percentile),
+            Column::Typed(percentile) | Column::Change(ChangeColumn::Typed(percentile)) => {
+                ui.percentiles.read().contains(&percentile)
+            }
             _ => true,
         };
         table_content(ui, &app.read_value(), &listing, sort.get().filter(is_shown))
@@ -108,7 +114,7 @@ pub fn ViewTable(app: AppName, listing: Listing) -> impl IntoView {
                         table=move || Some(views_table(ui, &app.read_value(), &content.read_untracked().rows))
                     />
                 </header>
-                <Rows app content sort subject class shows_latency/>
+                <Rows app content sort subject class shows_latency is_compared/>
             </section>
         </Show>
     }
@@ -124,7 +130,13 @@ fn table_content(ui: UiState, app: &str, listing: &Listing, sort: Option<Sort>) 
     let statistics: Vec<ViewStatistics> =
         with_latency.filter_map(|row| model.view_statistics(app, row.view_index)).collect();
     let axis = sparkline::common_axis(statistics.iter().map(|statistics| &statistics.histogram));
-    let rows = filter_and_sort(rows, sort, &filter, |view_index| model.view_statistics(app, view_index));
+    let mut rows = filter_and_sort(rows, sort, &filter, |view_index| model.view_statistics(app, view_index));
+    if let Some(sort) = sort
+        && let Column::Change(column) = sort.column
+    {
+        let typed = ui.percentiles.get_untracked();
+        rows = sort_by_change(rows, sort, column, |row| model.row_change(app, row.view_index, &typed));
+    }
     TableContent { total, rows, axis }
 }
 
@@ -141,6 +153,7 @@ fn Rows(
     subject: &'static str,
     class: &'static str,
     shows_latency: bool,
+    is_compared: Memo<bool>,
 ) -> impl IntoView {
     let ui = use_ui();
     let body = NodeRef::<Tbody>::new();
@@ -172,7 +185,7 @@ fn Rows(
     view! {
         <div class="across">
         <table class=class class:partial=is_partial aria-rowcount=row_count>
-            <TableHead sort axis subject shows_latency/>
+            <TableHead sort axis subject shows_latency is_compared/>
             <tbody node_ref=body on:focusin=on_focus>
                 <For each=move || parts.get() key=RenderedPart::key let(part)>
                     {match (part.row, part.part) {
@@ -283,6 +296,7 @@ fn TableHead(
     axis: Memo<LatencyRange>,
     subject: &'static str,
     shows_latency: bool,
+    is_compared: Memo<bool>,
 ) -> impl IntoView {
     let percentile_heads = PERCENTILES.iter().take(PERCENTILE_COLUMNS).enumerate().map(|(index, percentile)| {
         view! {
@@ -332,6 +346,7 @@ fn TableHead(
                 </th> })}
                 {shows_latency.then(|| percentile_heads.collect_view())}
                 {move || shows_latency.then(|| ui.percentiles.get().into_iter().map(typed_head).collect_view())}
+                <ChangeHeads sort is_compared shows_latency/>
                 <SortableHead
                     sort
                     column=Column::Min
@@ -360,7 +375,7 @@ fn TableHead(
 
 /// The head of a column; pressing it sorts the table.
 #[component]
-fn SortableHead(
+pub(super) fn SortableHead(
     sort: RwSignal<Option<Sort>>,
     column: Column,
     label: String,
