@@ -7,6 +7,8 @@
 //! - `lifecycle`: no data yet, a relay that stops and returns, missed updates.
 //! - `service`: a service with OpenTelemetry: words, marks, and percentiles compared with raw durations.
 //! - `reach`: no WebSocket, a proxy, several relays, and a relay that rejects the page.
+//! - `relays`: several relays in one page.
+//! - `settings`: the settings dialog.
 //! - `start`: the page where it cannot run, and after other software has changed it.
 //! - `controls`: window, pause, filter, order, colours.
 //! - `percentile_handle`: a percentile chosen on the curve, by pointer and keyboard.
@@ -44,10 +46,14 @@ mod page;
 mod percentile_handle;
 #[path = "browser/reach.rs"]
 mod reach;
+#[path = "browser/relays.rs"]
+mod relays;
 #[path = "browser/recording.rs"]
 mod recording;
 #[path = "browser/service.rs"]
 mod service;
+#[path = "browser/settings.rs"]
+mod settings;
 #[path = "browser/start.rs"]
 mod start;
 #[path = "browser/tables.rs"]

@@ -3,6 +3,7 @@
 //! The page, `joey stats` and the tests use the same store. Its clock is the newest plausible period end that it has
 //! received, not the wall clock. A recording from last year therefore looks the same as it did then.
 
+mod apps;
 mod between;
 mod ranges;
 pub(crate) mod state;
@@ -10,6 +11,7 @@ pub(crate) mod state;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+pub use self::apps::AppStores;
 use self::ranges::ReceivedRanges;
 use crate::histogram::{Histogram, Unit};
 use crate::seqset::SeqSet;
@@ -76,6 +78,8 @@ pub struct Gap {
     pub to_ns: u64,
     /// Number of missing updates; `None` if it is unknown because the relay restarted.
     pub updates: Option<u64>,
+    /// The relay that did not send it: the id of its [`Subscriber`](crate::viewer::Subscriber).
+    pub relay: u32,
 }
 
 /// Everything that a viewer has received of one application.
@@ -347,6 +351,11 @@ impl AppStore {
         true
     }
 
+    /// Number of series in the log of `epoch`.
+    pub(crate) fn series_count(&self, epoch: u64) -> usize {
+        self.logs.iter().find(|log| log.epoch == epoch).map_or(0, |log| log.series.len())
+    }
+
     /// Whether the log of `epoch` has a series with this number.
     pub(crate) fn has_series(&self, epoch: u64, number: u32) -> bool {
         self.logs.iter().any(|log| log.epoch == epoch && log.series.contains_key(&number))
@@ -460,9 +469,10 @@ impl AppStore {
         self.revision += 1;
     }
 
-    /// Ends the open gaps at the batch that was cut at `cut_ns`, in ns since the Unix epoch.
-    pub fn close_gaps(&mut self, cut_ns: u64) {
-        self.gaps.iter_mut().filter(|gap| gap.to_ns == 0).for_each(|gap| gap.to_ns = cut_ns);
+    /// Ends the open gaps of `relay` at the batch that was cut at `cut_ns`, in ns since the Unix epoch.
+    pub fn close_gaps(&mut self, relay: u32, cut_ns: u64) {
+        let open = self.gaps.iter_mut().filter(|gap| gap.to_ns == 0 && gap.relay == relay);
+        open.for_each(|gap| gap.to_ns = cut_ns);
     }
 
     /// The missing parts of the log, oldest first.

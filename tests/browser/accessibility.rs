@@ -23,14 +23,14 @@ const RUN: &str = "
         error => { window.axeFound = [String(error)]; });";
 
 /// The script of axe-core.
-fn axe() -> String {
+pub(crate) fn axe() -> String {
     let script = std::env::var_os("AXE_CORE").map(PathBuf::from);
     let script = script.expect("`cargo xtask setup` installs axe-core; set AXE_CORE to its axe.min.js");
     std::fs::read_to_string(script).expect("AXE_CORE names a script")
 }
 
 /// Applies all rules to the page that is shown, in all sizes and themes. Returns what breaks them.
-fn check(browser: &Browser, axe: &str, name: &str) -> Vec<String> {
+pub(crate) fn check(browser: &Browser, axe: &str, name: &str) -> Vec<String> {
     let mut all = Vec::new();
     let _ = browser.evaluate(axe, &[]);
     for (width, height) in SIZES {

@@ -193,7 +193,7 @@ impl FrameLoop {
         let (revision, is_reading, has_arrived) = {
             // The page may have been unmounted since the frame was requested.
             let Some(mut model) = self.model.try_write_value() else { return };
-            model.viewer().advance(now_ns);
+            model.advance(now_ns);
             model.advance_recording(now_ns);
             let was_reading =
                 std::mem::replace(&mut self.charts.write_value().was_reading, model.is_reading_recording());

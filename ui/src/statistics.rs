@@ -146,14 +146,16 @@ impl RateSeries {
 /// The sum of the rates of `views` over the complete seconds of the window, from the first second of any of them.
 pub fn rates(store: &mut AppStore, views: &[usize]) -> RateSeries {
     let through = store.through_second();
-    let ranges: Vec<_> = views
-        .iter()
+    // A chart may be painted once more after its view has gone with the store of a relay that was removed.
+    let known = store.views().len();
+    let views = || views.iter().filter(move |&&view_index| view_index < known);
+    let ranges: Vec<_> = views()
         .map(|&view_index| store.window_at(view_index).seconds_through(through))
         .filter(|range| !range.is_empty())
         .collect();
     let Some(start_second) = ranges.iter().map(|range| *range.start()).min() else { return RateSeries::default() };
     let mut values = vec![0.0; usize::try_from((through + 1).saturating_sub(start_second)).unwrap_or(0)];
-    for &view_index in views {
+    for &view_index in views() {
         let mut slot = values.iter_mut();
         store.window_at(view_index).for_each_rate(start_second..=through, |_, rate| {
             if let Some(sum) = slot.next() {
@@ -270,6 +272,7 @@ mod tests {
         assert_eq!(statistics.throughput, Some(Throughput { min: 1.0, median: 1.5, max: 2.0 }));
         assert_eq!(statistics.recent_rate, Some(1.5));
         assert_eq!(view_statistics(&mut store, 99), None);
+        assert_eq!(rates(&mut store, &[99]), RateSeries::default());
     }
 
     #[test]
@@ -285,7 +288,7 @@ mod tests {
     fn gaps_become_seconds_without_overlap() {
         let mut store = store_of(&[update(1, 0, 100, &[5]), update(2, 0, 130, &[5])]);
         for (from, to) in [(110, 115), (112, 118), (125, 0)] {
-            store.record_gap(Gap { from_ns: from * S, to_ns: to * S, updates: Some(1) });
+            store.record_gap(Gap { from_ns: from * S, to_ns: to * S, updates: Some(1), relay: 0 });
         }
         assert_eq!(missing_seconds(&store, 100, 130), [(111, 118), (126, 130)]);
         assert_eq!(view_statistics(&mut store, 0).unwrap().covered_seconds, 32 - 13);

@@ -92,7 +92,7 @@ mod tests {
     fn a_range_has_the_gaps_that_overlap_it() {
         let mut whole = store();
         for (from, to) in [(0, 5), (15, 16), (50, 0)] {
-            whole.record_gap(Gap { from_ns: from * SLOT_NS, to_ns: to * SLOT_NS, updates: None });
+            whole.record_gap(Gap { from_ns: from * SLOT_NS, to_ns: to * SLOT_NS, updates: None, relay: 0 });
         }
         assert_eq!(whole.between(11..=20).gaps().len(), 1);
         assert_eq!(whole.between(1..=100).gaps().len(), 3);

@@ -4,7 +4,6 @@
 
 use core::ops::Range;
 
-use joey_shared::format;
 use leptos::ev::{self, FocusEvent};
 use leptos::html::Tbody;
 use leptos::prelude::*;
@@ -25,6 +24,7 @@ use crate::row_change::{ChangeColumn, sort_by_change};
 use crate::statistics::{PERCENTILES, ViewStatistics};
 use crate::table_rows::{Column, Listing, Sort, TableRow, filter_and_sort};
 use crate::typed_percentile::TypedPercentile;
+use crate::units;
 
 /// Maximum number of rows whose latencies decide the axis of the small histograms even if they are out of sight.
 const AXIS_ROWS_MAX: usize = 200;
@@ -321,8 +321,8 @@ fn TableHead(
             />
         }
     };
-    let low_text = Signal::derive(move || format::duration(axis.get().durations().0).to_string());
-    let high_text = Signal::derive(move || format::duration(axis.get().durations().1).to_string());
+    let low_text = Signal::derive(move || units::duration(axis.get().durations().0).to_string());
+    let high_text = Signal::derive(move || units::duration(axis.get().durations().1).to_string());
     view! {
         <thead>
             <tr aria-rowindex="1">
