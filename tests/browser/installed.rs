@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use joey_tests::browser::{Browser, page_arguments};
-use joey_tests::{Nginx, Relay, eventually, eventually_is};
+use joey_tests::nginx::Nginx;
+use joey_tests::{Relay, eventually, eventually_is};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
