@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use joey_tests::browser::{Browser, page_arguments};
-use joey_tests::{Nginx, Relay, eventually, eventually_is};
+use joey_tests::nginx::Nginx;
+use joey_tests::{Relay, eventually, eventually_is};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -69,7 +70,11 @@ fn wait_until_stored(browser: &Browser, hash: &str) {
 #[test]
 fn the_page_can_be_installed() {
     let relay = relay(&[]);
-    let nginx = Nginx::start(&format!("location /a/b/ {{ proxy_pass http://{}/; }}", relay.http));
+    let nginx = Nginx::start(&format!(
+        "location /a/b/ {{ proxy_pass http://{}/; proxy_http_version 1.1; proxy_set_header Host $http_host; \
+         proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection \"upgrade\"; }}",
+        relay.http
+    ));
     let browser = Browser::start();
     browser.command("Page.enable", json!({}));
     for address in [format!("http://{}/", relay.http), format!("http://{}/a/b/", nginx.address)] {

@@ -104,7 +104,7 @@ fn a_page_that_was_disconnected_too_long_shows_how_many_updates_it_missed() {
     let missed =
         eventually("the relay counts the gap", || Some(relay.metric("joey_gap_updates_total")).filter(|&gap| gap > 0));
     eventually_is("the number of missed updates", &format!("missed {missed} updates"), || {
-        browser.text("[data-testid=status] [role=status]")
+        browser.text("[data-testid=status] .dot + span")
     });
     eventually("the notice", || browser.text(".notes").contains(&format!("Missed {missed} updates")).then_some(()));
     // The updates that arrived and those reported missing add up to all.

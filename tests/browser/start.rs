@@ -20,10 +20,11 @@ fn copied() -> (TempDir, Relay) {
     (folder, relay)
 }
 
-/// Renames the file of `folder` that ends in `from`, so that it ends in `to`.
+/// Renames the program's file in `folder` that ends in `from`, so that it ends in `to`.
 fn rename(folder: &Path, from: &str, to: &str) {
     let mut files = std::fs::read_dir(folder).expect("it is there").map_while(Result::ok);
-    let file = files.find(|file| file.file_name().to_string_lossy().ends_with(from)).expect("there is such a file");
+    let is_wanted = |name: &str| name.starts_with("joey-ui-") && name.ends_with(from);
+    let file = files.find(|file| is_wanted(&file.file_name().to_string_lossy())).expect("there is such a file");
     let name = file.file_name().to_string_lossy().replace(from, to);
     std::fs::rename(file.path(), folder.join(name)).expect("it belongs to this test");
 }
