@@ -12,8 +12,9 @@ use joey_shared::window::SLOT_NS;
 use joey_shared::wire::{AppEntry, Start};
 use std::collections::BTreeMap;
 
+use crate::app_cache::AppCache;
 use crate::route::Page;
-use crate::statistics::{AppStatistics, ViewStatistics, app_statistics, view_statistics};
+use crate::statistics::{AppStatistics, ViewStatistics, view_statistics};
 use crate::vocabulary::Words;
 
 /// Maximum number of applications subscribed to on the landing page; the others are listed without measurements.
@@ -33,6 +34,8 @@ pub struct Model {
     /// When the last subscription of each application ended, in local ns.
     unsubscribed_ns: Vec<(String, u64)>,
     cache: Cache,
+    /// What was computed for the key figures of each application.
+    app_caches: BTreeMap<String, AppCache>,
 }
 
 /// What is shown while the page is paused. The viewer still receives data.
@@ -72,6 +75,7 @@ impl Model {
             requested_seconds: seconds.max(WINDOW_SECONDS),
             unsubscribed_ns: Vec::new(),
             cache: Cache::default(),
+            app_caches: BTreeMap::new(),
         }
     }
 
@@ -149,6 +153,7 @@ impl Model {
     pub fn resume(&mut self) {
         self.snapshot = None;
         self.cache = Cache::default();
+        self.app_caches.clear();
     }
 
     /// Whether a snapshot is shown.
@@ -258,10 +263,16 @@ impl Model {
 
     /// The key figures of `app`.
     pub fn app_statistics(&mut self, app: &str) -> Option<AppStatistics> {
-        let store = self.app_mut(app)?;
-        Some(app_statistics(store, |store, view_index| {
-            view_statistics(store, view_index).map(|statistics| statistics.quantiles)
-        }))
+        if !self.app_caches.contains_key(app) {
+            // Applications come and go.
+            let catalogue = self.viewer.catalogue();
+            self.app_caches.retain(|app, _| catalogue.contains_key(app));
+        }
+        let store = match &mut self.snapshot {
+            Some(snapshot) => find_mut(&mut snapshot.stores, app),
+            None => self.viewer.app_mut(app),
+        }?;
+        Some(self.app_caches.entry(app.to_owned()).or_default().statistics(store))
     }
 
     /// Increases whenever something that is shown may have changed.
