@@ -102,7 +102,9 @@ fn main() {
             print(peers::javascript(QUICK, &SERIES));
         }
         ["arrival"] => print(arrival::figures(QUICK)),
-        _ => panic!("usage: bench-ui [--quick | arrival | series COUNT SCALE | memory COUNT SCALE | profile COUNT SCALE | peers]"),
+        _ => panic!(
+            "usage: bench-ui [--quick | arrival | series COUNT SCALE | memory COUNT SCALE | profile COUNT SCALE | peers]"
+        ),
     }
 }
 

@@ -9,6 +9,7 @@
 //! - `reach`: no WebSocket, a proxy, several relays, and a relay that rejects the page.
 //! - `start`: the page where it cannot run, and after other software has changed it.
 //! - `controls`: window, pause, filter, order, colours.
+//! - `time_range`: a selected range of time, by pointer, keyboard and address.
 //! - `tables`: the order of names, the filter, and tables with more rows than a screen.
 //! - `accessibility`: axe-core finds nothing on any page.
 //! - `takeaway`: typed percentiles, files, images and print.
@@ -41,3 +42,5 @@ mod start;
 mod tables;
 #[path = "browser/takeaway.rs"]
 mod takeaway;
+#[path = "browser/time_range.rs"]
+mod time_range;

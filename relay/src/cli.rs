@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::auth::{self, Auth};
-use crate::client::{self, Outcome, Pipe, Stats, Tap};
+use crate::client::{self, Outcome, Pipe, Stats, Tap, Top};
 use crate::config::{self, Config, DEFAULT_AUDIENCE, Options};
 use crate::demo;
 use crate::net::listener;
@@ -45,11 +45,13 @@ enum Command {
     /// Run the relay
     Serve(Serve),
     /// Run the relay with simulated producers
-    Demo(Serve),
+    Demo(Demo),
     /// Print live updates, one per line
     Tap(Tap),
     /// Print a snapshot of an application's latency and throughput
     Stats(Stats),
+    /// Show applications and views live in the terminal
+    Top(Top),
     /// Send the histograms that bpftrace or bcc prints, from standard input
     Pipe(Pipe),
     /// Create a viewer token and print it
@@ -72,6 +74,16 @@ struct Serve {
     log_level: Option<String>,
 }
 
+/// The arguments of `joey demo`.
+#[derive(Args)]
+struct Demo {
+    #[command(flatten)]
+    serve: Serve,
+    /// Deploy a slow release of the Web Shop this long after the start and after each rollback: 90s, 15m
+    #[arg(long, default_value = "4m", value_name = "SPAN", value_parser = parse_span)]
+    deploy_after: Duration,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum LogFormat {
     Text,
@@ -91,7 +103,7 @@ struct Token {
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     categories: Option<Vec<String>>,
     /// Expire after this time: 90s, 15m, 12h, 30d
-    #[arg(long, default_value = "15m", value_name = "SPAN", value_parser = parse_ttl)]
+    #[arg(long, default_value = "15m", value_name = "SPAN", value_parser = parse_span)]
     ttl: Duration,
     /// Name the holder (claim `sub`), for the relay's log
     #[arg(long, value_name = "NAME")]
@@ -101,15 +113,13 @@ struct Token {
     audience: String,
 }
 
-/// Parses the lifetime of a token: `90s`, `15m`, `12h`, `30d`, or plain seconds.
-fn parse_ttl(text: &str) -> Result<Duration, String> {
+/// Parses a time: `90s`, `15m`, `12h`, `30d`, or plain seconds.
+fn parse_span(text: &str) -> Result<Duration, String> {
     let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400), ("", 1)];
     let seconds = units.into_iter().find_map(|(unit, seconds)| {
         text.strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(seconds).filter(|&seconds| seconds > 0)
     });
-    seconds
-        .map(Duration::from_secs)
-        .ok_or_else(|| "the lifetime must be a time such as 90s, 15m, 12h or 30d".to_owned())
+    seconds.map(Duration::from_secs).ok_or_else(|| "it must be a time such as 90s, 15m, 12h or 30d".to_owned())
 }
 
 /// The command line with its environment variables. An empty variable counts as not set.
@@ -134,10 +144,11 @@ pub fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match cli.command {
-            Command::Serve(serve) => run_relay(serve, false).await.map(|()| Outcome::Done),
-            Command::Demo(serve) => run_relay(serve, true).await.map(|()| Outcome::Done),
+            Command::Serve(serve) => run_relay(serve, None).await.map(|()| Outcome::Done),
+            Command::Demo(demo) => run_relay(demo.serve, Some(demo.deploy_after)).await.map(|()| Outcome::Done),
             Command::Tap(tap) => client::tap::run(tap).await,
             Command::Stats(stats) => client::stats::run(stats).await,
+            Command::Top(top) => client::top::run(top).await,
             Command::Pipe(pipe) => client::pipe::run(pipe).await,
             Command::Token(token) => print_token(&token).map(|()| Outcome::Done),
         }
@@ -159,10 +170,11 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn run_relay(serve: Serve, with_demo: bool) -> anyhow::Result<()> {
+/// Runs the relay, with the simulated producers if there is a time of their first deploy.
+async fn run_relay(serve: Serve, deploy_after: Option<Duration>) -> anyhow::Result<()> {
     init_log(serve.log_format, serve.log_level)?;
     let file = serve.config.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
-    let config = Config::resolve(serve.options.clone(), file, with_demo)?;
+    let config = Config::resolve(serve.options.clone(), file, deploy_after.is_some())?;
     let is_exposed = |address: Option<SocketAddr>| address.is_some_and(|address| !address.ip().is_loopback());
     let is_otlp_exposed = [config.otlp_http, config.otlp_grpc].iter().any(|listen| is_exposed(listen.address()));
     if !config.token_keys.is_empty()
@@ -196,7 +208,7 @@ async fn run_relay(serve: Serve, with_demo: bool) -> anyhow::Result<()> {
          {otlp_grpc}\n"
     ));
     let otlp = relay.otlp_http_addr();
-    let demo = with_demo.then(|| tokio::spawn(demo::run(ingest, otlp, stop.clone())));
+    let demo = deploy_after.map(|after| tokio::spawn(demo::run(ingest, otlp, after, stop.clone())));
     relay.run(stop).await;
     if let Some(demo) = demo {
         demo.abort();
@@ -290,10 +302,10 @@ mod tests {
 
     #[test]
     fn token_lifetimes_are_parsed() {
-        let lifetimes = ["90s", "15m", "12h", "30d", "7"].map(|text| parse_ttl(text).map(|ttl| ttl.as_secs()));
+        let lifetimes = ["90s", "15m", "12h", "30d", "7"].map(|text| parse_span(text).map(|ttl| ttl.as_secs()));
         assert_eq!(lifetimes, [90, 900, 43_200, 2_592_000, 7].map(Ok));
         for invalid in ["", "0", "0s", "-1s", "1w", "m", "1.5h", "99999999999999999999s", "999999999999999999d"] {
-            assert!(parse_ttl(invalid).is_err(), "{invalid}");
+            assert!(parse_span(invalid).is_err(), "{invalid}");
         }
     }
 

@@ -2,8 +2,9 @@
 //! OpenTelemetry metrics.
 //!
 //! Their data depends on the time alone. So they can send five minutes of history when they start, and all windows are full
-//! within the first second.
+//! within the first second. What happens in them is in docs/using-overview.md and in the log.
 
+mod deploys;
 pub mod emitter;
 mod latency_model;
 mod simulated_apps;
@@ -20,6 +21,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use self::deploys::Deploys;
 use self::simulated_apps::Worker;
 use self::simulated_service::{INSTANCES, Instance};
 use crate::runtime::clock::monotonic_ns;
@@ -38,12 +40,25 @@ const ANSWER_BYTES_MAX: usize = 4_096;
 /// How long an export takes after the end of its period, in ns.
 const EXPORT_DELAY_NS: u64 = 15_000_000;
 
-/// Runs every worker until `stop`, and the service if the relay receives OTLP over HTTP.
-pub async fn run(ingest: SocketAddr, otlp: Option<SocketAddr>, stop: CancellationToken) {
+/// Runs every worker until `stop`, and the service if the relay receives OTLP over HTTP. The service deploys a slow release
+/// `deploy_after` the start and each rollback.
+pub async fn run(ingest: SocketAddr, otlp: Option<SocketAddr>, deploy_after: Duration, stop: CancellationToken) {
     let mut workers = tokio::task::JoinSet::new();
+    let deploys = Deploys::new(monotonic_ns() / simulated_service::PERIOD_NS, deploy_after);
+    tracing::info!(
+        "demo: Market Spread loses worker3 at times, Settle has spikes, and Check Order has a cache; Word Count stalls at times"
+    );
+    if otlp.is_some() {
+        let (first_s, slow_s) = (deploy_after.as_secs(), deploys::DEPLOYED_SECONDS);
+        tracing::info!(first_s, slow_s, "demo: Web Shop deploys a slow release and rolls it back, again and again");
+        workers.spawn({
+            let stop = stop.clone();
+            async move { Some(deploys.log(stop).await) }
+        });
+    }
     for (otlp, instance) in otlp.iter().copied().flat_map(|otlp| INSTANCES.map(|instance| (otlp, instance))) {
         let stop = stop.clone();
-        workers.spawn(async move { stop.run_until_cancelled(run_instance(otlp, instance)).await });
+        workers.spawn(async move { stop.run_until_cancelled(run_instance(otlp, instance, deploys)).await });
     }
     for worker in simulated_apps::workers() {
         let stop = stop.clone();
@@ -53,11 +68,11 @@ pub async fn run(ingest: SocketAddr, otlp: Option<SocketAddr>, stop: Cancellatio
 }
 
 /// Runs one instance of the service: connects, exports the history once, then exports each period when it ends.
-async fn run_instance(otlp: SocketAddr, instance: Instance) {
+async fn run_instance(otlp: SocketAddr, instance: Instance, deploys: Deploys) {
     let mut exported = (monotonic_ns() / simulated_service::PERIOD_NS).saturating_sub(HISTORY_SECONDS);
     loop {
         // Reconnects after a pause if the connection fails.
-        if let Err(error) = export_periods(otlp, instance, &mut exported).await {
+        if let Err(error) = export_periods(otlp, instance, deploys, &mut exported).await {
             tracing::debug!(%error, "the simulated service reconnects");
         }
         tokio::time::sleep(RECONNECT).await;
@@ -65,7 +80,12 @@ async fn run_instance(otlp: SocketAddr, instance: Instance) {
 }
 
 /// Exports all periods after `exported` until the connection fails.
-async fn export_periods(otlp: SocketAddr, instance: Instance, exported: &mut u64) -> anyhow::Result<()> {
+async fn export_periods(
+    otlp: SocketAddr,
+    instance: Instance,
+    deploys: Deploys,
+    exported: &mut u64,
+) -> anyhow::Result<()> {
     let stream = TokioIo::new(TcpStream::connect(otlp).await?);
     let (mut sender, connection) = http1::handshake::<_, Body>(stream).await?;
     let export = async {
@@ -75,7 +95,7 @@ async fn export_periods(otlp: SocketAddr, instance: Instance, exported: &mut u64
                 let request = Request::post("/v1/metrics")
                     .header(header::HOST, otlp.to_string())
                     .header(header::CONTENT_TYPE, "application/json")
-                    .body(Body::from(instance.export(*exported + 1)))?;
+                    .body(Body::from(instance.export(*exported + 1, deploys)))?;
                 let answer = sender.send_request(request).await?;
                 anyhow::ensure!(answer.status().is_success(), "the relay answers {}", answer.status());
                 // The next request waits until the answer has been read.

@@ -13,8 +13,9 @@
 //! 4. [`view`]: the views that a series belongs to.
 //! 5. [`window`]: latency and throughput of one view, second by second, over the last hour.
 //! 6. [`store`]: the views of one application, its clock, and which periods are complete.
-//! 7. [`viewer`]: a complete viewer without its socket: subscriptions, resume, gaps.
-//! 8. [`format`](mod@format): durations, rates and counts for display. [`address`], [`backoff`], [`close`]: connecting
+//! 7. [`compare`]: by how much two distributions differ, and what changed most.
+//! 8. [`viewer`]: a complete viewer without its socket: subscriptions, resume, gaps.
+//! 9. [`format`](mod@format): durations, rates and counts for display. [`address`], [`backoff`], [`close`]: connecting
 //!    to a relay.
 //!
 //! # Example
@@ -79,6 +80,7 @@ pub mod emit;
 pub mod view;
 pub mod window;
 pub mod store;
+pub mod compare;
 pub mod viewer;
 pub mod format;
 pub mod backoff;

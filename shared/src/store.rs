@@ -186,6 +186,12 @@ impl AppStore {
         }
     }
 
+    /// Creates an empty store with windows of `seconds`, whose revisions are higher than `revision`. If it replaces another store of
+    /// the same application, what was computed from that one is not used for it.
+    pub(crate) fn starting_at(seconds: u64, revision: u64) -> Self {
+        Self { revision, views_revision: revision, changes: Changes::new(revision), ..Self::new(seconds) }
+    }
+
     /// Adds `series` of the log of `epoch`. Adding a series again has no effect.
     pub fn announce(&mut self, epoch: u64, series: &[SeriesEntry]) {
         for entry in series {

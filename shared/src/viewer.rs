@@ -145,6 +145,8 @@ pub struct Viewer {
     has_catalogue: bool,
     catalogue_revision: u64,
     apps: BTreeMap<String, AppStore>,
+    /// Number of stores so far.
+    stores: u64,
     subscriptions: BTreeMap<u32, Subscription>,
     next_sub: u32,
     /// By topic and by the epoch of the log, see [`Subscription::log`].
@@ -184,6 +186,7 @@ impl Viewer {
             has_catalogue: false,
             catalogue_revision: 0,
             apps: BTreeMap::new(),
+            stores: 0,
             subscriptions: BTreeMap::new(),
             next_sub: 1,
             progress: BTreeMap::new(),

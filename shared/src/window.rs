@@ -384,7 +384,11 @@ impl Window {
             // The slot of a step is that of several seconds.
             let events = match next {
                 Some(slot) if slot.second == self.slot_second(second) => {
-                    if second <= self.coarse { slot.events / u128::from(STEP) } else { slot.events }
+                    if second <= self.coarse {
+                        slot.events / u128::from(STEP)
+                    } else {
+                        slot.events
+                    }
                 }
                 _ => 0,
             };

@@ -41,7 +41,8 @@ pub(crate) fn figures(extent: Extent, series: Series) -> Vec<Figure> {
     let figures = names.iter().enumerate().flat_map(|(at, name)| {
         let values: Vec<(f64, f64)> = samples.iter().map(|(minutes, values)| (*minutes, values[at])).collect();
         let last = values.last().map_or(f64::NAN, |value| value.1);
-        let named = |what: &str, unit, value| Figure::new(format!("{series}, accelerated: {name}{what}"), unit, vec![value]);
+        let named =
+            |what: &str, unit, value| Figure::new(format!("{series}, accelerated: {name}{what}"), unit, vec![value]);
         [named("", "MB", last), named(", growth", "MB/min", slope(&values))]
     });
     figures.collect()

@@ -170,7 +170,8 @@ impl Frames {
     /// Reads the result of `bench.stop()`.
     pub(crate) fn read(result: &Value) -> Self {
         let sorted = |name: &str| {
-            let mut values: Vec<f64> = result[name].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
+            let mut values: Vec<f64> =
+                result[name].as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
             values.sort_by(f64::total_cmp);
             values
         };

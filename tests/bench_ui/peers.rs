@@ -82,13 +82,15 @@ const PERCENTILES: &str = r"
 
 /// The lines that uPlot draws.
 pub(crate) fn uplot(extent: Extent, lines: &[usize]) -> Vec<Figure> {
-    let script = fs::read_to_string(std::env::var("UPLOT").expect("UPLOT is the path of uPlot's script")).expect("it is a text");
+    let script =
+        fs::read_to_string(std::env::var("UPLOT").expect("UPLOT is the path of uPlot's script")).expect("it is a text");
     let browser = page::measured_browser();
     browser.open("about:blank");
     let _ = browser.evaluate(&format!("{script}; window.uPlot = uPlot;"), &[]);
     let scenes = [(ROWS, false)].into_iter().chain(lines.iter().map(|&lines| (lines, true)));
     let figures = scenes.flat_map(|(lines, is_one_chart)| {
-        let scene = if is_one_chart { format!("uPlot, {lines} lines in one chart") } else { format!("uPlot, {lines} rows") };
+        let scene =
+            if is_one_chart { format!("uPlot, {lines} lines in one chart") } else { format!("uPlot, {lines} rows") };
         eprintln!("{scene}");
         let [mut median, mut p95, mut most] = [const { Vec::new() }; 3];
         for _ in 0..extent.rounds {

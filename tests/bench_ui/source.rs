@@ -129,7 +129,8 @@ impl Drop for Source {
 
 fn workers(relay: &Relay) -> Vec<Sender> {
     let relays = vec![relay.ingest.to_string()];
-    let config = |number: usize| SendConfig { relays: relays.clone(), ..SendConfig::new(APP, format!("worker-{number}")) };
+    let config =
+        |number: usize| SendConfig { relays: relays.clone(), ..SendConfig::new(APP, format!("worker-{number}")) };
     (0..WORKERS).map(|number| Sender::start(config(number)).expect("a thread can be started")).collect()
 }
 

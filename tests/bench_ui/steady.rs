@@ -2,16 +2,21 @@
 //!
 //! Counters and frames are measured one after the other, because requesting every frame costs CPU time.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::thread::sleep;
 use std::time::Duration;
 
 use joey_tests::Relay;
 use joey_tests::browser::Browser;
+use serde_json::{Value, json};
 
 use crate::counters::{Counters, Memory};
 use crate::page::{self, Frames};
 use crate::source::{self, Series, Source};
 use crate::{Extent, Figure};
+
+/// Duration of a profile.
+const PROFILED: Duration = Duration::from_secs(15);
 
 /// Chromium's time counters, and their names in the output.
 const COUNTERS: [(&str, &str); 5] = [
@@ -102,18 +107,52 @@ fn measure(scene: &str, relay: &Relay, browser: &Browser, extent: Extent, series
     figures
 }
 
-/// Where the script time of 1,000 series goes: the functions with the most time of their own, in ms/s. Requires a bundle with
-/// names: `CARGO_PROFILE_WASM_RELEASE_STRIP=none cargo xtask ui`.
+/// Where the script time of a scene goes: the functions with the most time, of their own and with what they call, in ms/s. The bundle
+/// in `JOEY_DIST` has their names if it was built with `CARGO_PROFILE_WASM_RELEASE_STRIP=none cargo xtask ui`.
 pub(crate) fn profile(series: Series) {
-    const DURATION: Duration = Duration::from_secs(15);
     let relay = page::relay(&[]);
     let source = Source::start(&relay, series);
     let browser = page::open(&relay, source::APP, series.count);
-    browser.command("Profiler.enable", serde_json::json!({}));
-    browser.command("Profiler.start", serde_json::json!({}));
-    sleep(DURATION);
-    let profile = browser.command_result("Profiler.stop", serde_json::json!({}));
-    std::fs::write("/tmp/speed-profile.json", profile.to_string()).expect("written");
+    browser.command("Profiler.enable", json!({}));
+    browser.command("Profiler.start", json!({}));
+    sleep(PROFILED);
+    let answer = browser.command_result("Profiler.stop", json!({}));
     drop(browser);
     drop(source);
+    let ms_per_sec = |profile_us: i64| profile_us as f64 / 1e3 / PROFILED.as_secs_f64();
+    let times = FunctionTimes::of(&answer["profile"]);
+    for (title, times) in [("own", times.own), ("total", times.total)] {
+        let mut times: Vec<(&str, i64)> = times.into_iter().collect();
+        times.sort_by_key(|&(_, us)| -us);
+        times.iter().take(30).for_each(|&(name, us)| println!("{title} {:8.2} ms/s  {name}", ms_per_sec(us)));
+    }
+}
+
+/// The time of each function of a profile of Chromium, in µs.
+#[derive(Default)]
+struct FunctionTimes<'a> {
+    own: BTreeMap<&'a str, i64>,
+    total: BTreeMap<&'a str, i64>,
+}
+
+impl<'a> FunctionTimes<'a> {
+    fn of(profile: &'a Value) -> Self {
+        let list = |value: &'a Value| value.as_array().map_or(&[][..], Vec::as_slice);
+        let mut names = BTreeMap::new();
+        let mut parents = BTreeMap::new();
+        for node in list(&profile["nodes"]) {
+            let id = node["id"].as_u64();
+            names.insert(id, node["callFrame"]["functionName"].as_str().unwrap_or_default());
+            parents.extend(list(&node["children"]).iter().map(|child| (child.as_u64(), id)));
+        }
+        let mut times = Self::default();
+        for (sample, us) in list(&profile["samples"]).iter().zip(list(&profile["timeDeltas"])) {
+            let (node, us) = (sample.as_u64(), us.as_i64().unwrap_or(0));
+            let path = std::iter::successors(Some(node), |node| parents.get(node).copied());
+            let path: BTreeSet<&str> = path.filter_map(|node| names.get(&node).copied()).collect();
+            path.into_iter().for_each(|name| *times.total.entry(name).or_default() += us);
+            *times.own.entry(names.get(&node).copied().unwrap_or_default()).or_default() += us;
+        }
+        times
+    }
 }

@@ -27,11 +27,13 @@ pub mod rendered_rows;
 pub mod route;
 pub mod row_filter;
 pub mod settings;
+pub mod snapshot;
 pub mod statistics;
 pub mod table_rows;
 #[cfg(test)]
 mod testing;
 pub mod time_format;
+pub mod time_range;
 pub mod typed_percentile;
 pub mod view;
 pub mod vocabulary;

@@ -8,13 +8,15 @@
 use joey_shared::series::{COMPUTATION, Filter, PIPELINE_INGESTION, START_TO_END, Topic};
 use joey_shared::store::{AppStore, WINDOW_SECONDS};
 use joey_shared::viewer::Viewer;
-use joey_shared::window::SLOT_NS;
+use joey_shared::window::{SECONDS_MAX, SLOT_NS, second_of};
 use joey_shared::wire::{AppEntry, Start};
 use std::collections::BTreeMap;
 
 use crate::app_cache::AppCache;
 use crate::route::Page;
+use crate::snapshot::Snapshot;
 use crate::statistics::{AppStatistics, ViewStatistics, view_statistics};
+use crate::time_range::TimeRange;
 use crate::vocabulary::Words;
 
 /// Maximum number of applications subscribed to on the landing page; the others are listed without measurements.
@@ -36,14 +38,6 @@ pub struct Model {
     cache: Cache,
     /// What was computed for the key figures of each application.
     app_caches: BTreeMap<String, AppCache>,
-}
-
-/// What is shown while the page is paused. The viewer still receives data.
-#[derive(Debug)]
-struct Snapshot {
-    stores: Vec<(String, AppStore)>,
-    catalogue: BTreeMap<String, AppEntry>,
-    relay_ns: Option<u64>,
 }
 
 /// The statistics of one application's views: rows, sorting and figures need the same ones.
@@ -139,14 +133,7 @@ impl Model {
 
     /// Takes a snapshot at local time `now_ns`, which is shown until [`resume`](Self::resume).
     pub fn pause(&mut self, now_ns: u64) {
-        let mut stores: Vec<(String, AppStore)> = Vec::new();
-        for topic in self.viewer.topics() {
-            if let Some(store) = self.viewer.app(&topic.app).filter(|_| find(&stores, &topic.app).is_none()) {
-                stores.push((topic.app.clone(), store.clone()));
-            }
-        }
-        let relay_ns = self.viewer.relay_ns(now_ns);
-        self.snapshot = Some(Snapshot { stores, catalogue: self.viewer.catalogue().clone(), relay_ns });
+        self.snapshot = Some(Snapshot::of(&self.viewer, now_ns));
     }
 
     /// Shows live data again.
@@ -154,6 +141,46 @@ impl Model {
         self.snapshot = None;
         self.cache = Cache::default();
         self.app_caches.clear();
+    }
+
+    /// Shows only the seconds of `range`, of a snapshot that is taken at local time `now_ns` if there is none.
+    /// `None` shows the whole snapshot again. Returns false if the range is older than what was requested from the relay:
+    /// then the history of the last hour is requested, and the caller selects again when it
+    /// [has arrived](Self::has_history).
+    #[must_use]
+    pub fn select(&mut self, range: Option<TimeRange>, now_ns: u64) -> bool {
+        let oldest = self.relay_ns(now_ns).map_or(u64::MAX, second_of).saturating_sub(self.requested_seconds);
+        if range.is_some_and(|range| range.from < oldest) && self.requested_seconds < SECONDS_MAX {
+            self.request_history(SECONDS_MAX, now_ns);
+            return false;
+        }
+        self.snapshot.get_or_insert_with(|| Snapshot::of(&self.viewer, now_ns)).select(range);
+        self.cache = Cache::default();
+        self.app_caches.clear();
+        true
+    }
+
+    /// Whether all requested history has arrived.
+    #[must_use]
+    pub fn has_history(&self) -> bool {
+        self.viewer.has_catalogue() && self.viewer.topics().next().is_some() && self.viewer.is_caught_up()
+    }
+
+    /// The selected range.
+    #[must_use]
+    pub fn range(&self) -> Option<TimeRange> {
+        self.snapshot.as_ref().and_then(Snapshot::range)
+    }
+
+    /// The seconds that are shown of `app`: those of its window, or of the selected range.
+    #[must_use]
+    pub fn shown_range(&self, app: &str) -> Option<TimeRange> {
+        let live = || {
+            let store = self.app(app).filter(|store| store.clock_ns() > 0)?;
+            let to = second_of(store.clock_ns());
+            Some(TimeRange { from: (to + 1).saturating_sub(store.seconds()), to })
+        };
+        self.snapshot.as_ref().and_then(|snapshot| snapshot.shown_range(app)).or_else(live)
     }
 
     /// Whether a snapshot is shown.
@@ -166,6 +193,12 @@ impl Model {
     #[must_use]
     pub fn relay_ns(&self, now_ns: u64) -> Option<u64> {
         self.snapshot.as_ref().map_or_else(|| self.viewer.relay_ns(now_ns), |snapshot| snapshot.relay_ns)
+    }
+
+    /// The relay's clock at local time `now_ns`, also while paused.
+    #[must_use]
+    pub fn live_relay_ns(&self, now_ns: u64) -> Option<u64> {
+        self.viewer.relay_ns(now_ns)
     }
 
     /// By how much the relay's wall clock was set while it ran, in ns, and when; `None` if it was not.
@@ -195,13 +228,13 @@ impl Model {
     /// The store of an application, if it is subscribed to.
     #[must_use]
     pub fn app(&self, app: &str) -> Option<&AppStore> {
-        self.snapshot.as_ref().map_or_else(|| self.viewer.app(app), |snapshot| find(&snapshot.stores, app))
+        self.snapshot.as_ref().map_or_else(|| self.viewer.app(app), |snapshot| snapshot.app(app))
     }
 
     /// The same, to read windows, which slide when they are read.
     pub fn app_mut(&mut self, app: &str) -> Option<&mut AppStore> {
         match &mut self.snapshot {
-            Some(snapshot) => find_mut(&mut snapshot.stores, app),
+            Some(snapshot) => snapshot.app_mut(app),
             None => self.viewer.app_mut(app),
         }
     }
@@ -211,20 +244,25 @@ impl Model {
     pub fn set_seconds(&mut self, seconds: u64, now_ns: u64) {
         self.viewer.set_seconds(seconds);
         if seconds > self.requested_seconds {
-            self.requested_seconds = seconds;
-            let subscribed: Vec<Topic> = self.viewer.topics().cloned().collect();
-            for topic in &subscribed {
-                self.viewer.unsubscribe(topic);
-            }
-            for app in self.viewer.catalogue().keys().cloned().collect::<Vec<String>>() {
-                self.viewer.forget(&app);
-            }
-            self.unsubscribed_ns.clear();
-            self.update_subscriptions(now_ns);
+            self.request_history(seconds, now_ns);
         }
         if let Some(snapshot) = &mut self.snapshot {
-            snapshot.stores.iter_mut().for_each(|(_, store)| store.set_seconds(seconds));
+            snapshot.set_seconds(seconds);
         }
+    }
+
+    /// Requests the history of the last `seconds` again, at local time `now_ns`.
+    fn request_history(&mut self, seconds: u64, now_ns: u64) {
+        self.requested_seconds = seconds;
+        let subscribed: Vec<Topic> = self.viewer.topics().cloned().collect();
+        for topic in &subscribed {
+            self.viewer.unsubscribe(topic);
+        }
+        for app in self.viewer.catalogue().keys().cloned().collect::<Vec<String>>() {
+            self.viewer.forget(&app);
+        }
+        self.unsubscribed_ns.clear();
+        self.update_subscriptions(now_ns);
     }
 
     /// The length of the windows in seconds.
@@ -239,7 +277,7 @@ impl Model {
             self.cache = Cache { app: app.to_owned(), statistics: Vec::new() };
         }
         let store = match &mut self.snapshot {
-            Some(snapshot) => find_mut(&mut snapshot.stores, app),
+            Some(snapshot) => snapshot.app_mut(app),
             None => self.viewer.app_mut(app),
         }?;
         let key = CacheKey {
@@ -269,7 +307,7 @@ impl Model {
             self.app_caches.retain(|app, _| catalogue.contains_key(app));
         }
         let store = match &mut self.snapshot {
-            Some(snapshot) => find_mut(&mut snapshot.stores, app),
+            Some(snapshot) => snapshot.app_mut(app),
             None => self.viewer.app_mut(app),
         }?;
         Some(self.app_caches.entry(app.to_owned()).or_default().statistics(store))
@@ -279,21 +317,13 @@ impl Model {
     #[must_use]
     pub fn revision(&self) -> u64 {
         match &self.snapshot {
-            Some(snapshot) => snapshot.stores.iter().map(|(_, store)| store.revision()).sum(),
+            Some(snapshot) => snapshot.revision(),
             None => {
                 let apps = self.viewer.catalogue().keys().filter_map(|app| self.viewer.app(app));
                 self.viewer.revision() + apps.map(AppStore::revision).sum::<u64>()
             }
         }
     }
-}
-
-fn find<'a>(stores: &'a [(String, AppStore)], app: &str) -> Option<&'a AppStore> {
-    stores.iter().find(|(name, _)| name == app).map(|(_, store)| store)
-}
-
-fn find_mut<'a>(stores: &'a mut [(String, AppStore)], app: &str) -> Option<&'a mut AppStore> {
-    stores.iter_mut().find(|(name, _)| name == app).map(|(_, store)| store)
 }
 
 #[cfg(test)]

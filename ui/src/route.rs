@@ -1,11 +1,12 @@
 //! Hash routing: the fragment of the address names a page.
 //!
-//! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window and
-//! the typed percentiles are part of the address (`?w=60&p=99.95`), so that a shared link shows the same.
+//! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window,
+//! the typed percentiles and the selected range are part of the address (`?w=60&p=99.95&from=…&to=…`), so that a shared link shows the same.
 //! `leptos_router` has no hash routing, and a path would need a server that answers every path with the page.
 
 use joey_shared::view::{Kind, ViewKey};
 
+use crate::time_range::TimeRange;
 use crate::typed_percentile::TypedPercentile;
 
 /// A page and how it is shown.
@@ -17,6 +18,8 @@ pub struct Route {
     pub window_seconds: Option<u64>,
     /// The typed percentiles in the address.
     pub percentiles: Vec<TypedPercentile>,
+    /// The selected range of time, if the address contains it.
+    pub range: Option<TimeRange>,
 }
 
 /// A page.
@@ -49,7 +52,7 @@ impl Route {
     /// The route to `page`, shown as before.
     #[must_use]
     pub const fn to(page: Page) -> Self {
-        Self { page, window_seconds: None, percentiles: Vec::new() }
+        Self { page, window_seconds: None, percentiles: Vec::new(), range: None }
     }
 
     /// Parses the fragment of an address.
@@ -58,8 +61,9 @@ impl Route {
         let (path, query) = parts(hash);
         let window_seconds = value(query, "w=").and_then(|seconds| seconds.parse().ok());
         let percentiles = value(query, "p=").map(TypedPercentile::parse_list).unwrap_or_default();
+        let range = value(query, "from=").zip(value(query, "to=")).and_then(|(from, to)| TimeRange::parse(from, to));
         let typed = || hash.strip_prefix('#').unwrap_or(hash).to_owned();
-        Self { page: page_of(path).unwrap_or_else(|| Page::Unknown(typed())), window_seconds, percentiles }
+        Self { page: page_of(path).unwrap_or_else(|| Page::Unknown(typed())), window_seconds, percentiles, range }
     }
 
     /// The address of this route, from `#` on.
@@ -70,6 +74,7 @@ impl Route {
         if !self.percentiles.is_empty() {
             parameters.push(format!("p={}", TypedPercentile::list_text(&self.percentiles)));
         }
+        parameters.extend(self.range.map(|range| range.to_string()));
         let mark = if parameters.is_empty() { "" } else { "?" };
         format!("#{}{mark}{}", path_of(&self.page), parameters.join("&"))
     }
@@ -225,7 +230,9 @@ mod tests {
     fn check(page: Page) {
         for window_seconds in [None, Some(60)] {
             for percentiles in ["", "75,99.95"].map(TypedPercentile::parse_list) {
-                let route = Route { page: page.clone(), window_seconds, percentiles };
+                let range =
+                    window_seconds.map(|seconds| TimeRange { from: 1_700_000_000, to: 1_700_000_000 + seconds });
+                let route = Route { page: page.clone(), window_seconds, percentiles, range };
                 assert_eq!(Route::parse(&route.address()), route, "{}", route.address());
             }
         }

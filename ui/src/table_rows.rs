@@ -274,8 +274,11 @@ impl RowCache {
             self.rows = Arc::new(filtered(rows, by_name, filter).into_iter().map(Arc::new).collect());
             self.state = Some((store.views_revision(), filter.to_owned(), by_name));
         }
-        let rows = Arc::clone(&self.rows);
-        (self.total, sort.filter(|_| by_name.is_none()).map_or(rows.clone(), |sort| Arc::new(ranked(&rows, sort, store))))
+        let rows = match sort.filter(|_| by_name.is_none()) {
+            Some(sort) => Arc::new(ranked(&self.rows, sort, store)),
+            None => Arc::clone(&self.rows),
+        };
+        (self.total, rows)
     }
 
     /// The views whose latencies decide the axis of the small histograms: those of the first rows, whether they match the filter or

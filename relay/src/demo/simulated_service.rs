@@ -9,6 +9,7 @@ use fastrand::Rng;
 use joey_shared::histogram::{Grid, Histogram, SCALE_MAX, Unit};
 use serde_json::{Value, json};
 
+use super::deploys::Deploys;
 use super::latency_model::{Mode, poisson, sample};
 
 /// The name of the service.
@@ -23,13 +24,17 @@ const MS: f64 = 1_000_000.0;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Instance {
     name: &'static str,
+    /// Its position in a rolling deploy.
+    number: u64,
     /// Its share of all requests.
     share: f64,
 }
 
 /// All instances.
-pub(super) const INSTANCES: [Instance; 2] =
-    [Instance { name: "shop-6f7c9-a", share: 0.6 }, Instance { name: "shop-6f7c9-b", share: 0.4 }];
+pub(super) const INSTANCES: [Instance; 2] = [
+    Instance { name: "shop-6f7c9-a", number: 0, share: 0.6 },
+    Instance { name: "shop-6f7c9-b", number: 1, share: 0.4 },
+];
 
 /// What an instrument measures for one set of attributes.
 struct Operation {
@@ -39,7 +44,12 @@ struct Operation {
     rate: f64,
     modes: &'static [Mode],
     is_slow_at_times: bool,
+    /// What the slow release multiplies the durations and the rate with.
+    deployed: (f64, f64),
 }
+
+/// What the slow release does not change.
+const UNCHANGED: (f64, f64) = (1.0, 1.0);
 
 const fn mode(share: f64, median_ns: f64, sigma: f64) -> Mode {
     Mode { share, median_ns, sigma }
@@ -56,6 +66,7 @@ const OPERATIONS: [Operation; 6] = [
         // A cache that mostly hits.
         modes: &[mode(0.9, 4.2 * MS, 0.3), mode(0.1, 31.0 * MS, 0.35)],
         is_slow_at_times: false,
+        deployed: UNCHANGED,
     },
     Operation {
         instrument: HTTP,
@@ -63,6 +74,8 @@ const OPERATIONS: [Operation; 6] = [
         rate: 210.0,
         modes: &[mode(1.0, 2.1 * MS, 0.35)],
         is_slow_at_times: false,
+        // The slow release reads each product of the cart with a query of its own.
+        deployed: (2.6, 1.0),
     },
     Operation {
         instrument: HTTP,
@@ -70,6 +83,7 @@ const OPERATIONS: [Operation; 6] = [
         rate: 46.0,
         modes: &[mode(0.97, 62.0 * MS, 0.22), mode(0.03, 470.0 * MS, 0.25)],
         is_slow_at_times: true,
+        deployed: UNCHANGED,
     },
     Operation {
         instrument: DATABASE,
@@ -77,6 +91,7 @@ const OPERATIONS: [Operation; 6] = [
         rate: 62.0,
         modes: &[mode(1.0, 24.0 * MS, 0.35)],
         is_slow_at_times: false,
+        deployed: (1.0, 3.4),
     },
     Operation {
         instrument: DATABASE,
@@ -84,6 +99,7 @@ const OPERATIONS: [Operation; 6] = [
         rate: 46.0,
         modes: &[mode(1.0, 7.5 * MS, 0.3)],
         is_slow_at_times: true,
+        deployed: UNCHANGED,
     },
     Operation {
         instrument: "http.client.request.duration",
@@ -91,6 +107,7 @@ const OPERATIONS: [Operation; 6] = [
         rate: 46.0,
         modes: &[mode(1.0, 41.0 * MS, 0.2)],
         is_slow_at_times: false,
+        deployed: UNCHANGED,
     },
 ];
 
@@ -99,8 +116,9 @@ const INSTRUMENTS: [&str; 3] = [HTTP, DATABASE, "http.client.request.duration"];
 
 impl Instance {
     /// The body of the request that exports one period. Period number 0 begins at the Unix epoch.
-    pub(super) fn export(&self, period: u64) -> Vec<u8> {
+    pub(super) fn export(&self, period: u64, deploys: Deploys) -> Vec<u8> {
         let mut rng = self.rng(period);
+        let is_deployed = deploys.is_deployed(period, self.number);
         let load = self.share * load(period);
         let times = json!({
             "startTimeUnixNano": (period.saturating_sub(1) * PERIOD_NS).to_string(),
@@ -112,7 +130,7 @@ impl Instance {
                 let operations = OPERATIONS.iter().filter(|operation| operation.instrument == instrument);
                 let points: Vec<Value> = operations
                     .map(|operation| {
-                        let histogram = operation.sample(period, load, &mut rng);
+                        let histogram = operation.sample(period, load, is_deployed, &mut rng);
                         merged([&times, &json!({"attributes": attributes(operation.attributes)}), &point(&histogram)])
                     })
                     .collect();
@@ -147,11 +165,12 @@ impl Instance {
 }
 
 impl Operation {
-    fn sample(&self, period: u64, load: f64, rng: &mut Rng) -> Histogram {
+    fn sample(&self, period: u64, load: f64, is_deployed: bool, rng: &mut Rng) -> Histogram {
         let grid = Grid::new(SCALE_MAX, Unit::Seconds).unwrap_or(Grid::FINEST);
         // The database is slow for 15 s of every 160 s.
         let slowdown = if self.is_slow_at_times && period % 160 < 15 { 2.5 } else { 1.0 };
-        sample(grid, self.modes, self.rate * load, slowdown, rng)
+        let (longer, more) = if is_deployed { self.deployed } else { UNCHANGED };
+        sample(grid, self.modes, self.rate * load * more, slowdown * longer, rng)
     }
 }
 
@@ -191,13 +210,16 @@ fn merged<const N: usize>(parts: [&Value; N]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn exports_depend_on_the_time_alone_and_have_all_operations() {
         let [a, b] = INSTANCES;
-        assert_eq!(a.export(1_700_000_000), a.export(1_700_000_000));
-        assert_ne!(a.export(1_700_000_000), b.export(1_700_000_000));
-        let request: Value = serde_json::from_slice(&a.export(1_700_000_000)).unwrap();
+        let deploys = Deploys::new(1_800_000_000, Duration::from_secs(60));
+        let export = |instance: Instance| instance.export(1_700_000_000, deploys);
+        assert_eq!(export(a), export(a));
+        assert_ne!(export(a), export(b));
+        let request: Value = serde_json::from_slice(&export(a)).unwrap();
         let metrics = &request["resourceMetrics"][0]["scopeMetrics"][0]["metrics"];
         let points = |metric: &Value| metric["exponentialHistogram"]["dataPoints"].as_array().map_or(0, Vec::len);
         assert_eq!(metrics.as_array().unwrap().iter().map(points).collect::<Vec<_>>(), [3, 2, 1, 0]);
@@ -207,5 +229,22 @@ mod tests {
         assert_eq!(point["count"], total.to_string());
         let mean_s = point["sum"].as_f64().unwrap() / total as f64;
         assert!((0.004..0.012).contains(&mean_s), "{mean_s}");
+    }
+
+    #[test]
+    fn a_slow_release_makes_one_operation_slower() {
+        let deploys = Deploys::new(1_700_000_000, Duration::from_secs(60));
+        let means = |period| -> Vec<f64> {
+            let request: Value = serde_json::from_slice(&INSTANCES[0].export(period, deploys)).unwrap();
+            let points =
+                &request["resourceMetrics"][0]["scopeMetrics"][0]["metrics"][0]["exponentialHistogram"]["dataPoints"];
+            let mean = |point: &Value| {
+                point["sum"].as_f64().unwrap() / point["count"].as_str().unwrap().parse::<f64>().unwrap()
+            };
+            points.as_array().unwrap().iter().map(mean).collect()
+        };
+        let (before, during) = (means(1_700_000_050), means(1_700_000_070));
+        assert!(during[1] > 2.0 * before[1], "{before:?} {during:?}");
+        assert!(during[0] < 1.5 * before[0] && during[2] < 1.5 * before[2], "{before:?} {during:?}");
     }
 }

@@ -16,6 +16,12 @@ const WINDOWS_NS: u64 = SECONDS_MAX * SLOT_NS;
 /// How much longer than the relay a viewer retains an unused series, in ns: 1 min.
 const SERIES_SLACK_NS: u64 = 60_000_000_000;
 
+/// A new store, whose revisions no other store of this viewer has had.
+fn new_store(seconds: u64, stores: &mut u64) -> AppStore {
+    *stores += 1;
+    AppStore::starting_at(seconds, *stores << 40)
+}
+
 impl Viewer {
     pub(super) fn handle(
         &mut self,
@@ -125,14 +131,14 @@ impl Viewer {
         subscription.live = Some(Live { feed, epoch, next, head });
         let key = (subscription.topic.clone(), subscription.log);
         let topic = &key.0;
-        let seconds = self.seconds;
-        self.apps.entry(topic.app.clone()).or_insert_with(|| AppStore::new(seconds));
+        let (seconds, stores) = (self.seconds, &mut self.stores);
+        self.apps.entry(topic.app.clone()).or_insert_with(|| new_store(seconds, stores));
         let before = self.progress.get(&key).or_else(|| self.progress.get(&(topic.clone(), None))).copied();
         let before = before.filter(|progress| key.1.is_none() || progress.epoch == epoch);
         let has_restarted = before.is_some_and(|progress| progress.epoch != epoch);
         if has_restarted && self.relay.as_ref().is_some_and(|relay| relay.demo) {
             // Simulated producers send their history again, which would be counted twice.
-            self.apps.insert(topic.app.clone(), AppStore::new(seconds));
+            self.apps.insert(topic.app.clone(), new_store(seconds, &mut self.stores));
             self.announce_known_series(&topic.app, epoch);
         } else if has_restarted {
             self.record_missing(sub, None);
@@ -153,8 +159,8 @@ impl Viewer {
     }
 
     fn announce(&mut self, app: &str, epoch: u64, series: Vec<SeriesEntry>) {
-        let seconds = self.seconds;
-        self.apps.entry(app.to_string()).or_insert_with(|| AppStore::new(seconds)).announce(epoch, &series);
+        let (seconds, stores) = (self.seconds, &mut self.stores);
+        self.apps.entry(app.to_string()).or_insert_with(|| new_store(seconds, stores)).announce(epoch, &series);
         let logs = self.logs.get(app).map_or(&[][..], Vec::as_slice);
         self.names.retain(|(known, name), _| *known == epoch || name != app || logs.contains(known));
         let names = self.names.entry((epoch, app.to_string())).or_default();

@@ -72,7 +72,15 @@ impl WindowSum {
 
     fn part(&mut self, grid: Grid, first: usize) -> &mut Part {
         let at = self.parts.iter().position(|part| part.grid == grid).unwrap_or_else(|| {
-            self.parts.push(Part { grid, histograms: 0, without_sum: 0, sum_ns: 0, total: 0, first, counts: Vec::new() });
+            self.parts.push(Part {
+                grid,
+                histograms: 0,
+                without_sum: 0,
+                sum_ns: 0,
+                total: 0,
+                first,
+                counts: Vec::new(),
+            });
             self.parts.len() - 1
         });
         &mut self.parts[at]

@@ -10,6 +10,7 @@ pub mod latency_axis;
 pub mod percentile_curve;
 pub mod scale;
 pub mod sparkline;
+pub mod time_axis;
 pub mod timeline;
 mod timeline_data;
 

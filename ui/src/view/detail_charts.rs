@@ -1,6 +1,8 @@
 //! The large charts of a detail page: the timeline with its readout, and two charts of the distribution. Each has a table
 //! with the same values.
 
+use std::rc::Rc;
+
 use joey_shared::format;
 use joey_shared::histogram::Histogram;
 use joey_shared::view::{Kind, ViewKey};
@@ -15,6 +17,7 @@ use super::export_tables;
 use super::format::{exact_range, range_text, view_summary};
 use super::live_text::{LiveText, text_content};
 use super::readout::{ReadoutValue, readout};
+use super::time_selection::TimeSelection;
 use super::{AppName, UiState, use_ui, use_words};
 use crate::chart::bar_chart::{self, BinSet};
 use crate::chart::timeline::Timeline;
@@ -88,18 +91,21 @@ pub(super) fn TimelineChart(app: AppName, view_index: usize, key: ViewKey) -> im
                     chart=id
                 />
             </header>
-            <Chart
-                class=if kind.has_latency() { "timeline" } else { "timeline low" }
-                label
-                draw
-                id
-                attr:tabindex="0"
-                attr:title="Point, or use the arrow keys, to read a second"
-                on:pointermove=on_pointer
-                on:pointerdown=on_pointer
-                on:pointerleave=move |_| set_hover(None)
-                on:keydown=on_keydown
-            />
+            <TimeSelection axis=Rc::new(move |size| chart_at(None).map(|chart| chart.axis(size))) crosshair=hover>
+                <Chart
+                    class=if kind.has_latency() { "timeline" } else { "timeline low" }
+                    label
+                    draw
+                    id
+                    attr:tabindex="0"
+                    attr:title="Point, or use the arrow keys, to read a second. Drag, or use Shift and the arrow keys and then \
+                    Enter, to show a range of time."
+                    on:pointermove=on_pointer
+                    on:pointerdown=on_pointer
+                    on:pointerleave=move |_| set_hover(None)
+                    on:keydown=on_keydown
+                />
+            </TimeSelection>
             <ChartTable table=move || timeline_table(ui, words, app, view_index)/>
         </section>
     }

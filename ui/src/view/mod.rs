@@ -31,6 +31,8 @@ mod summary_strip;
 mod switcher;
 mod table;
 mod table_row;
+mod time_range_bar;
+mod time_selection;
 mod toolbar;
 mod worker_row;
 mod workers;
@@ -43,6 +45,7 @@ pub use self::table::ViewTable;
 use self::dashboard::DashboardPage;
 use self::detail::DetailPage;
 use self::landing::LandingPage;
+use self::time_range_bar::TimeRangeBar;
 use self::toolbar::Toolbar;
 use self::workers::WorkersPage;
 use crate::browser;
@@ -64,6 +67,7 @@ pub fn App() -> impl IntoView {
     shortcuts::listen(ui);
     view! {
         <Toolbar/>
+        <TimeRangeBar/>
         <main id="main" tabindex="-1">
             // A list of one: another page gets new components, even if it is of the same kind.
             <For each=move || [ui.page.get()] key=|page| page_address(page.clone()) let(page)>

@@ -70,10 +70,6 @@ fn page_notices(ui: UiState) -> Vec<Notice> {
         );
         notices.push(Notice::new("note odd", text));
     }
-    if let Some(at_ns) = ui.paused_at_ns.get() {
-        let text = format!("Paused at {}. Data keeps coming in.", ui.utc_offset(at_ns).time(at_ns));
-        notices.push(Notice::new("note paused", text));
-    }
     notices
 }
 

@@ -1,12 +1,14 @@
 //! Events of the whole window: address changes, keyboard shortcuts, printing, and the page becoming visible again.
 
-use leptos::prelude::StoredValue;
+use leptos::prelude::{GetUntracked as _, StoredValue};
 use wasm_bindgen::JsCast;
 use wasm_bindgen::closure::Closure;
 use web_sys::{Event, EventTarget, HtmlElement, KeyboardEvent};
 
 use super::UiState;
+use super::time_range_bar::{earlier, later};
 use crate::browser;
+use crate::time_range::TimeRange;
 
 /// Listens until the current reactive owner is disposed.
 pub(super) fn listen(ui: UiState) {
@@ -19,7 +21,7 @@ pub(super) fn listen(ui: UiState) {
     listen_to(&window, "resize", move |_| ui.frame_loop.request_frame());
     // Scrolling of an element does not bubble; it can only be captured.
     listen_to(&window, "scroll", move |_| ui.frame_loop.request_frame());
-    listen_to(&window, "keydown", |event| on_keydown(event.unchecked_ref()));
+    listen_to(&window, "keydown", move |event| on_keydown(ui, event.unchecked_ref()));
     listen_to(&window, "pointerdown", |event| close_menus_outside(&event));
     listen_to(&window, "visibilitychange", move |_| {
         if !browser::is_hidden() {
@@ -77,7 +79,7 @@ fn listen_to(target: &EventTarget, event: &'static str, callback: impl Fn(Event)
     StoredValue::new_local(Listener { target: target.clone(), event, callback });
 }
 
-fn on_keydown(event: &KeyboardEvent) {
+fn on_keydown(ui: UiState, event: &KeyboardEvent) {
     if event.ctrl_key() || event.meta_key() || event.alt_key() {
         return;
     }
@@ -91,6 +93,12 @@ fn on_keydown(event: &KeyboardEvent) {
             }
         }
         "Escape" => close_menus(),
+        "p" if !is_typing && ui.paused_at_ns.get_untracked().is_none() => ui.pause(),
+        "p" | "l" if !is_typing => ui.resume(),
+        "[" if !is_typing => ui.change_range(earlier),
+        "]" if !is_typing => ui.change_range(later),
+        "+" | "=" if !is_typing => ui.change_range(TimeRange::zoomed_in),
+        "-" if !is_typing => ui.change_range(TimeRange::zoomed_out),
         "ArrowDown" if !is_typing => focus_row(event, true),
         "ArrowUp" if !is_typing => focus_row(event, false),
         _ => {}

@@ -5,8 +5,9 @@
 
 use std::ops::DerefMut;
 
+use joey_shared::window::second_of;
 use leptos::prelude::{
-    Get, GetUntracked, ReadUntracked, RwSignal, Set, StoredValue, Track, WriteValue, expect_context,
+    Effect, Get, GetUntracked, ReadUntracked, ReadValue, RwSignal, Set, StoredValue, Track, WriteValue, expect_context,
 };
 
 use super::shortcuts;
@@ -18,6 +19,7 @@ use crate::model::Model;
 use crate::route::{Page, Route, token_in};
 use crate::settings::{self, Theme, WINDOW_DEFAULT};
 use crate::time_format::UtcOffset;
+use crate::time_range::TimeRange;
 use crate::typed_percentile::{TYPED_MAX, TypedPercentile};
 use crate::vocabulary::Words;
 
@@ -44,6 +46,10 @@ pub struct UiState {
     pub utc: RwSignal<bool>,
     /// When the page was paused, by the relay's clock in ns since the Unix epoch; `None` while it is live.
     pub paused_at_ns: RwSignal<Option<u64>>,
+    /// The selected range of time.
+    pub range: RwSignal<Option<TimeRange>>,
+    /// The range that will be selected when the history has arrived.
+    pub pending_range: RwSignal<Option<TimeRange>>,
     /// The filter of the tables.
     pub filter: RwSignal<String>,
     /// The percentiles that the user typed, ascending.
@@ -96,9 +102,13 @@ impl UiState {
             theme: RwSignal::new(local_storage::theme()),
             utc: RwSignal::new(local_storage::utc()),
             paused_at_ns: RwSignal::new(None),
+            range: RwSignal::new(None),
+            // The data arrives later.
+            pending_range: RwSignal::new(route.range),
             filter: RwSignal::new(String::new()),
             percentiles: RwSignal::new(route.percentiles),
         };
+        Effect::new(move || ui.select_pending_range());
         ui.write_address();
         ui
     }
@@ -148,6 +158,9 @@ impl UiState {
         }
         if route.page != *self.page.read_untracked() {
             self.show_page(route.page);
+        }
+        if route.range.is_some() && route.range != self.range.get_untracked() {
+            self.select_range(route.range);
         }
         self.write_address();
     }
@@ -212,6 +225,7 @@ impl UiState {
             page: route.page.clone(),
             window_seconds: (seconds != WINDOW_DEFAULT).then_some(seconds),
             percentiles: self.percentiles.get_untracked(),
+            range: self.range.get_untracked().or_else(|| self.pending_range.get_untracked()),
         };
         if route != shown {
             browser::replace_address(&shown.address());
@@ -220,21 +234,72 @@ impl UiState {
 
     /// Freezes what is shown. Data is still received.
     pub fn pause(self) {
-        let relay_ns = {
-            let mut model = self.model.write_value();
-            model.pause(browser::now_ns());
-            model.relay_ns(browser::now_ns())
-        };
-        self.paused_at_ns.set(Some(relay_ns.unwrap_or(0)));
+        self.model.write_value().pause(browser::now_ns());
+        self.note_pause();
         self.frame_loop.tick_now();
+    }
+
+    fn note_pause(self) {
+        let relay_ns = self.model.read_value().relay_ns(browser::now_ns());
+        self.paused_at_ns.set(Some(relay_ns.unwrap_or(0)));
     }
 
     /// Shows live data again.
     pub fn resume(self) {
+        self.pending_range.set(None);
         if self.paused_at_ns.get_untracked().is_some() {
             self.model.write_value().resume();
             self.paused_at_ns.set(None);
+            self.range.set(None);
+            self.write_address();
             self.frame_loop.tick_now();
+        }
+    }
+
+    /// Shows only `range`, of the data that has arrived until now or until the pause. `None` shows the whole window that was
+    /// paused. A range that is older than the requested history is selected when it has arrived.
+    pub fn select_range(self, range: Option<TimeRange>) {
+        let is_selected = self.model.write_value().select(range, browser::now_ns());
+        if is_selected {
+            self.range.set(range);
+            self.pending_range.set(None);
+            self.note_pause();
+        } else {
+            // The copy does not have the range. A new one is taken when it has arrived.
+            self.model.write_value().resume();
+            self.paused_at_ns.set(None);
+            self.range.set(None);
+            self.pending_range.set(range);
+            self.connection.send();
+        }
+        self.write_address();
+        self.frame_loop.tick_now();
+    }
+
+    /// Selects the pending range once its history has arrived. Runs at each tick.
+    fn select_pending_range(self) {
+        self.frame_loop.tick.track();
+        let pending = self.pending_range.get();
+        if pending.is_some() && self.model.read_value().has_history() {
+            self.select_range(pending);
+        }
+    }
+
+    /// The seconds that the page shows now, of the application of the page or of any other. `None` without data.
+    #[must_use]
+    pub fn shown_range(self) -> Option<TimeRange> {
+        let model = self.model.read_value();
+        match self.page.read_untracked().app() {
+            Some(app) => model.shown_range(app),
+            None => model.range().or_else(|| model.catalogue().keys().find_map(|app| model.shown_range(app))),
+        }
+    }
+
+    /// Selects the range that `change` makes of the one that is shown, moved into the hour before now or before the pause.
+    pub fn change_range(self, change: impl FnOnce(TimeRange) -> TimeRange) {
+        let newest = self.model.read_value().relay_ns(browser::now_ns()).map(second_of);
+        if let Some((shown, newest)) = self.range.get_untracked().or_else(|| self.shown_range()).zip(newest) {
+            self.select_range(Some(change(shown).within_hour_before(newest)));
         }
     }
 

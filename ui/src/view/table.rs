@@ -113,13 +113,7 @@ pub fn ViewTable(app: AppName, listing: Listing) -> impl IntoView {
     }
 }
 
-fn table_content(
-    ui: UiState,
-    app: &str,
-    listing: &Listing,
-    sort: Option<Sort>,
-    cache: &mut RowCache,
-) -> TableContent {
+fn table_content(ui: UiState, app: &str, listing: &Listing, sort: Option<Sort>, cache: &mut RowCache) -> TableContent {
     let filter = ui.filter.read();
     let mut model = ui.read_model();
     let Some(store) = model.app_mut(app) else {

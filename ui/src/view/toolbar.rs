@@ -8,6 +8,7 @@ use super::live_text::LiveText;
 use super::name::{NameLink, display_name};
 use super::status::ConnectionStatus;
 use super::switcher::Switcher;
+use super::time_range_bar::earlier;
 use super::{page_address, use_ui};
 use crate::browser;
 use crate::route::Page;
@@ -34,6 +35,7 @@ pub(super) fn Toolbar() -> impl IntoView {
             <Switcher/>
             <Breadcrumbs/>
             <span class="push"></span>
+            <EarlierButton/>
             <WindowChoice/>
             <PauseButton/>
             <ConnectionStatus/>
@@ -130,6 +132,23 @@ fn WindowChoice() -> impl IntoView {
         <div class="segments" role="group" aria-label="Window">
             {WINDOWS.map(choice).into_iter().collect_view()}
         </div>
+    }
+}
+
+/// The button that shows the time before, up to the last hour.
+#[component]
+fn EarlierButton() -> impl IntoView {
+    let ui = use_ui();
+    view! {
+        <button
+            class="earlier"
+            type="button"
+            title="Show the time before ([)"
+            aria-label="Earlier"
+            on:click=move |_| ui.change_range(earlier)
+        >
+            <svg viewBox="0 0 16 16" aria-hidden="true"><path d="M10 3 5 8l5 5"></path></svg>
+        </button>
     }
 }
 
