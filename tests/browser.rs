@@ -44,3 +44,5 @@ mod tables;
 mod takeaway;
 #[path = "browser/time_range.rs"]
 mod time_range;
+#[path = "browser/work.rs"]
+mod work;

@@ -43,7 +43,7 @@ const WATCH: &str = r"
     observer.observe(document, { childList: true, subtree: true, characterData: true });";
 
 pub(crate) fn figures(extent: Extent) -> Vec<Figure> {
-    let relay = Relay::start();
+    let relay = crate::page::relay(&[]);
     let mut producer = relay.producer("Arrival", "worker");
     producer.send_all(&frames());
     relay.wait_for_accepted(PERIODS * SERIES as u64);
