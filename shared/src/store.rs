@@ -6,6 +6,7 @@
 mod between;
 mod changes;
 mod ranges;
+pub(crate) mod state;
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;

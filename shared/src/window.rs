@@ -11,6 +11,7 @@
 
 mod between;
 mod extremes;
+pub(crate) mod state;
 mod sum;
 
 use alloc::collections::VecDeque;

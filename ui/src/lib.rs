@@ -3,11 +3,12 @@
 //! Data flows through these modules in this order:
 //!
 //! 1. [`connection`] receives messages and merges them into the [`model`].
-//! 2. [`statistics`], [`chart_data`] and [`table_rows`] read statistics, charts and tables from the model. [`natural_order`] and
+//! 2. [`statistics`], [`chart_data`], [`difference_data`] and [`table_rows`] read statistics, charts and tables from the model. [`natural_order`] and
 //!    [`row_filter`] order and filter the rows, and [`rendered_rows`] are those in the document.
+//!    [`reference`] is the other side of a comparison, and [`row_change`] is by how much a row differs from it.
 //! 3. [`frame_loop`] sends a tick when components should read the model again.
 //! 4. [`chart`] turns data into lists of shapes, and [`chart::canvas`] paints them.
-//! 5. [`export`] writes tables as files.
+//! 5. [`export`] writes tables as files; [`share_link`] and [`compression`] put recordings into links.
 //! 6. [`view`] contains the components; [`route`], [`settings`], [`time_format`], [`typed_percentile`] and [`vocabulary`]
 //!    are their addresses, settings, times, chosen percentiles and words.
 //!
@@ -15,18 +16,24 @@
 
 pub mod app_cache;
 pub mod browser;
+pub mod change_text;
 pub mod chart;
 pub mod chart_data;
+pub mod compression;
 pub mod connection;
+pub mod difference_data;
 pub mod export;
 pub mod frame_loop;
 pub mod local_storage;
 pub mod model;
 pub mod natural_order;
+pub mod reference;
 pub mod rendered_rows;
 pub mod route;
+pub mod row_change;
 pub mod row_filter;
 pub mod settings;
+pub mod share_link;
 pub mod snapshot;
 pub mod statistics;
 pub mod table_rows;

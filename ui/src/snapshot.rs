@@ -28,14 +28,24 @@ struct Selected {
 }
 
 impl Snapshot {
-    /// Copies the stores of `viewer` at local time `now_ns`.
+    /// Copies the stores of `viewer` while the relay's clock is `relay_ns`.
     #[must_use]
     pub fn of(viewer: &Viewer, now_ns: u64) -> Self {
+        Self::of_apps(viewer, now_ns, viewer.topics().map(|topic| &topic.app))
+    }
+
+    /// Copies all stores of `viewer`, which reads a recording, at local time `now_ns`.
+    #[must_use]
+    pub fn of_all(viewer: &Viewer, now_ns: u64) -> Self {
+        Self::of_apps(viewer, now_ns, viewer.catalogue().keys())
+    }
+
+    fn of_apps<'a>(viewer: &Viewer, now_ns: u64, apps: impl Iterator<Item = &'a String>) -> Self {
         let store = |app: &String| Some((app.clone(), viewer.app(app)?.clone()));
         Self {
             catalogue: viewer.catalogue().clone(),
             relay_ns: viewer.relay_ns(now_ns),
-            stores: viewer.topics().filter_map(|topic| store(&topic.app)).collect(),
+            stores: apps.filter_map(store).collect(),
             selected: None,
         }
     }

@@ -9,6 +9,7 @@ use joey_shared::store::AppStore;
 use joey_shared::view::{Kind, ViewKey};
 
 use crate::natural_order;
+use crate::row_change::ChangeColumn;
 use crate::row_filter::RowFilter;
 use crate::statistics::PERCENTILES;
 use crate::typed_percentile::TypedPercentile;
@@ -73,6 +74,8 @@ pub enum Column {
     Median,
     /// The maximum rate.
     Max,
+    /// The difference from what the table is compared with.
+    Change(ChangeColumn),
 }
 
 /// The order that the user chose for a table.
@@ -336,7 +339,8 @@ fn rank(store: &mut AppStore, view_index: usize, column: Column) -> Option<Rank>
         Some(Rank(range.high as f64, range.low as f64))
     };
     match column {
-        Column::Name => None,
+        // Changes need the other side: see `row_change.rs`.
+        Column::Name | Column::Change(_) => None,
         Column::Percentile(index) => quantile(PERCENTILES.get(index)?.quantile),
         Column::Typed(percentile) => quantile(percentile.quantile()),
         Column::Min => store.throughput(view_index).map(|throughput| Rank(throughput.min, 0.0)),

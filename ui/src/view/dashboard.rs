@@ -4,6 +4,7 @@ use leptos::ev::{Event, KeyboardEvent};
 use leptos::prelude::*;
 use web_sys::HtmlInputElement;
 
+use super::compare_picker::ComparePicker;
 use super::name::display_name;
 use super::notices::{AppPage, is_stale};
 use super::percentile_choice::PercentileChoice;
@@ -23,6 +24,7 @@ pub(super) fn DashboardPage(app: String) -> impl IntoView {
                 <header class="head">
                     <h1 class="ellipsis" dir="auto" translate="no" title=heading.clone()>{heading.clone()}</h1>
                     <PercentileChoice/>
+                    <ComparePicker app key=None/>
                     <FilterBox/>
                 </header>
                 <SummaryStrip app/>

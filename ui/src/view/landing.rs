@@ -13,6 +13,7 @@ use super::live_text::{LiveText, text_content};
 use super::name::{NameLink, display_name};
 use super::notices::Notices;
 use super::rate_chart::AppRateChart;
+use super::recording_bar::OpenButton;
 use super::table_row::open_row;
 use super::{UiState, page_address, use_ui};
 use crate::browser;
@@ -64,6 +65,7 @@ fn Searching() -> impl IntoView {
     view! {
         <div class="notice">
             <p>"Looking for the relay at " <code prop:textContent=text></code> "."</p>
+            <p><OpenButton/></p>
         </div>
     }
 }

@@ -7,8 +7,13 @@
 
 mod caveats;
 mod cells;
+mod change_cells;
 mod chart;
 mod chart_table;
+mod compare_bar;
+mod compare_panels;
+mod compare_picker;
+mod comparing;
 mod dashboard;
 mod detail;
 mod detail_charts;
@@ -20,10 +25,15 @@ mod landing;
 mod live_text;
 mod name;
 mod notices;
+mod other_side;
 mod percentile_choice;
 mod rate_chart;
 mod readout;
+mod record_button;
+mod recording_bar;
+mod recordings;
 mod relay_facts;
+mod share_menu;
 mod shortcuts;
 mod state;
 mod status;
@@ -45,6 +55,7 @@ pub use self::table::ViewTable;
 use self::dashboard::DashboardPage;
 use self::detail::DetailPage;
 use self::landing::LandingPage;
+use self::recording_bar::RecordingBar;
 use self::time_range_bar::TimeRangeBar;
 use self::toolbar::Toolbar;
 use self::workers::WorkersPage;
@@ -65,12 +76,18 @@ pub fn App() -> impl IntoView {
     });
     Effect::new(move || browser::set_title(&title.read()));
     shortcuts::listen(ui);
+    recordings::listen(ui);
     view! {
         <Toolbar/>
         <TimeRangeBar/>
+        <RecordingBar/>
         <main id="main" tabindex="-1">
-            // A list of one: another page gets new components, even if it is of the same kind.
-            <For each=move || [ui.page.get()] key=|page| page_address(page.clone()) let(page)>
+            // A list of one: another page gets new components, even if it is of the same kind, and so does a recording.
+            <For
+                each=move || [(ui.page.get(), ui.recordings.generation.get())]
+                key=|(page, recording)| (page_address(page.clone()), *recording)
+                let((page, _))
+            >
                 <PageContent page/>
             </For>
         </main>

@@ -5,8 +5,8 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen::closure::Closure;
 use web_sys::{Event, EventTarget, HtmlElement, KeyboardEvent};
 
-use super::UiState;
 use super::time_range_bar::{earlier, later};
+use super::{UiState, compare_picker};
 use crate::browser;
 use crate::time_range::TimeRange;
 
@@ -73,7 +73,7 @@ impl Drop for Listener {
 }
 
 /// Listens for as long as the current reactive owner lives.
-fn listen_to(target: &EventTarget, event: &'static str, callback: impl Fn(Event) + 'static) {
+pub(super) fn listen_to(target: &EventTarget, event: &'static str, callback: impl Fn(Event) + 'static) {
     let callback = Closure::new(callback);
     let _ = target.add_event_listener_with_callback_and_bool(event, callback.as_ref().unchecked_ref(), true);
     StoredValue::new_local(Listener { target: target.clone(), event, callback });
@@ -91,6 +91,11 @@ fn on_keydown(ui: UiState, event: &KeyboardEvent) {
                 event.prevent_default();
                 let _ = filter.focus();
             }
+        }
+        "b" if !is_typing => ui.on_baseline_key(),
+        "c" if !is_typing => {
+            event.prevent_default();
+            compare_picker::open();
         }
         "Escape" => close_menus(),
         "p" if !is_typing && ui.paused_at_ns.get_untracked().is_none() => ui.pause(),

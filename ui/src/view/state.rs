@@ -10,13 +10,15 @@ use leptos::prelude::{
     Effect, Get, GetUntracked, ReadUntracked, ReadValue, RwSignal, Set, StoredValue, Track, WriteValue, expect_context,
 };
 
+use super::recordings::Recordings;
 use super::shortcuts;
 use crate::browser;
 use crate::connection::Connection;
 use crate::frame_loop::{FrameLoop, ModelHandle};
 use crate::local_storage;
 use crate::model::Model;
-use crate::route::{Page, Route, token_in};
+use crate::reference::Reference;
+use crate::route::{Page, Route, data_in, token_in, with_data};
 use crate::settings::{self, Theme, WINDOW_DEFAULT};
 use crate::time_format::UtcOffset;
 use crate::time_range::TimeRange;
@@ -54,6 +56,12 @@ pub struct UiState {
     pub filter: RwSignal<String>,
     /// The percentiles that the user typed, ascending.
     pub percentiles: RwSignal<Vec<TypedPercentile>>,
+    /// What the user compares with; `None` for the baseline, if there is one.
+    pub reference: RwSignal<Option<Reference>>,
+    /// The recording that is shown instead of live data.
+    pub recordings: Recordings,
+    /// How many times faster than live a recording plays.
+    pub recording_speed: RwSignal<f64>,
 }
 
 /// The state of the page, from the context.
@@ -80,6 +88,7 @@ impl UiState {
     pub fn start(addresses: Vec<String>) -> Self {
         let hash = browser::location_hash();
         let route = Route::parse(&hash);
+        let data = data_in(&hash);
         if let Some(token) = token_in(&hash) {
             local_storage::store_token(token);
             browser::replace_address(&route.address());
@@ -90,6 +99,10 @@ impl UiState {
             .or_else(local_storage::window_seconds)
             .unwrap_or(WINDOW_DEFAULT);
         let mut model = Model::new(window_seconds);
+        if let (Some(app), Some(range)) = (route.page.app(), route.baseline) {
+            model.await_baseline(app, range);
+        }
+        model.compare_with(route.reference.clone(), None, browser::now_ns());
         model.show(&route.page, browser::now_ns());
         let model = StoredValue::new_local(model);
         let frame_loop = FrameLoop::start(model);
@@ -107,9 +120,19 @@ impl UiState {
             pending_range: RwSignal::new(route.range),
             filter: RwSignal::new(String::new()),
             percentiles: RwSignal::new(route.percentiles),
+            reference: RwSignal::new(route.reference),
+            recordings: Recordings::default(),
+            recording_speed: RwSignal::new(1.0),
         };
+        if let Some(data) = data {
+            ui.open_link(data);
+        }
         Effect::new(move || ui.select_pending_range());
         ui.write_address();
+        Effect::new(move || {
+            ui.frame_loop.tick.track();
+            ui.pin_awaited();
+        });
         ui
     }
 
@@ -150,9 +173,13 @@ impl UiState {
             browser::replace_address(&route.address());
             self.connection.set_token(token);
         }
+        if let Some(data) = data_in(&hash) {
+            self.open_link(data);
+        }
         if let Some(seconds) = route.window_seconds.and_then(settings::offered_window) {
             self.set_window(seconds);
         }
+        self.follow_reference(&route);
         if !route.percentiles.is_empty() {
             self.percentiles.set(route.percentiles);
         }
@@ -218,18 +245,35 @@ impl UiState {
     }
 
     /// Writes the window and the typed percentiles into the address bar, so that a copied address shows the same.
-    fn write_address(self) {
+    pub(super) fn write_address(self) {
+        let (shown, data) = (self.shown_route(), self.link_data());
+        let hash = browser::location_hash();
+        if Route::parse(&hash) != shown || data_in(&hash) != data.as_deref() {
+            browser::replace_address(&with_data(&shown.address(), data.as_deref()));
+        }
+    }
+
+    /// The route to what is shown.
+    fn shown_route(self) -> Route {
         let seconds = self.window_seconds.get_untracked();
-        let route = Route::parse(&browser::location_hash());
-        let shown = Route {
-            page: route.page.clone(),
+        let page = Route::parse(&browser::location_hash()).page;
+        let baseline = self.baseline_in_address(&page);
+        Route {
+            page,
             window_seconds: (seconds != WINDOW_DEFAULT).then_some(seconds),
             percentiles: self.percentiles.get_untracked(),
             range: self.range.get_untracked().or_else(|| self.pending_range.get_untracked()),
-        };
-        if route != shown {
-            browser::replace_address(&shown.address());
+            reference: self.reference.get_untracked(),
+            baseline,
         }
+    }
+
+    /// The address of the page for a link with data: with the window, because another reader may prefer another one, and
+    /// without a range of time and a comparison, which need more data.
+    pub(super) fn address(self) -> String {
+        let window_seconds = Some(self.window_seconds.get_untracked());
+        let Route { page, percentiles, .. } = self.shown_route();
+        Route { window_seconds, percentiles, ..Route::to(page) }.address()
     }
 
     /// Freezes what is shown. Data is still received.

@@ -13,6 +13,7 @@ use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 use web_sys::HtmlElement;
 
+use super::change_cells::{ChangeHeads, is_compared, sort_by_change_while};
 use super::download::DownloadMenu;
 use super::export_tables::views_table;
 use super::live_text::LiveText;
@@ -21,6 +22,7 @@ use super::{AppName, UiState, use_ui, use_words};
 use crate::browser;
 use crate::chart::latency_axis::LatencyRange;
 use crate::rendered_rows::{self, Part};
+use crate::row_change::{ChangeColumn, sort_by_change};
 use crate::statistics::PERCENTILES;
 use crate::table_rows::{AXIS_ROWS_MAX, Column, Listing, RowCache, Sort, TableRow};
 use crate::typed_percentile::TypedPercentile;
@@ -87,10 +89,14 @@ pub fn ViewTable(app: AppName, listing: Listing) -> impl IntoView {
     let subject = listing.subject(words);
     let class = if listing.shows_ingestion() && !words.is_service { "views forked" } else { "views" };
     let cache = StoredValue::new_local(RowCache::default());
+    let is_compared = is_compared(ui, app);
+    sort_by_change_while(sort, is_compared, shows_latency);
     let content = Memo::new(move |_| {
         // The column of the order may have been removed.
         let is_shown = |sort: &Sort| match sort.column {
-            Column::Typed(percentile) => ui.percentiles.read().contains(&percentile),
+            Column::Typed(percentile) | Column::Change(ChangeColumn::Typed(percentile)) => {
+                ui.percentiles.read().contains(&percentile)
+            }
             _ => true,
         };
         table_content(ui, &app.read_value(), &listing, sort.get().filter(is_shown), &mut cache.write_value())
@@ -107,7 +113,7 @@ pub fn ViewTable(app: AppName, listing: Listing) -> impl IntoView {
                         table=move || Some(views_table(ui, &app.read_value(), &content.read_untracked().rows))
                     />
                 </header>
-                <Rows app content sort subject class shows_latency/>
+                <Rows app content sort subject class shows_latency is_compared/>
             </section>
         </Show>
     }
@@ -122,6 +128,13 @@ fn table_content(ui: UiState, app: &str, listing: &Listing, sort: Option<Sort>, 
     let (total, rows) = cache.rows(listing, store, sort, &filter);
     // All small histograms use the same axis, so that they can be compared.
     let axis = latencies(store, cache.axis_views().iter().copied()).reduce(LatencyRange::union);
+    let rows = match sort.map(|sort| (sort, sort.column)) {
+        Some((sort, Column::Change(column))) => {
+            let typed = ui.percentiles.get_untracked();
+            Arc::new(sort_by_change(rows.to_vec(), sort, column, |row| model.row_change(app, row.view_index, &typed)))
+        }
+        _ => rows,
+    };
     TableContent { total, rows, axis: axis.unwrap_or(LatencyRange::EMPTY) }
 }
 
@@ -143,6 +156,7 @@ fn Rows(
     subject: &'static str,
     class: &'static str,
     shows_latency: bool,
+    is_compared: Memo<bool>,
 ) -> impl IntoView {
     let ui = use_ui();
     let body = NodeRef::<Tbody>::new();
@@ -174,7 +188,7 @@ fn Rows(
     view! {
         <div class="across">
         <table class=class class:partial=is_partial aria-rowcount=row_count>
-            <TableHead sort axis subject shows_latency/>
+            <TableHead sort axis subject shows_latency is_compared/>
             <tbody node_ref=body on:focusin=on_focus>
                 <For each=move || parts.get() key=RenderedPart::key let(part)>
                     {match (part.row, part.part) {
@@ -293,6 +307,7 @@ fn TableHead(
     axis: Memo<LatencyRange>,
     subject: &'static str,
     shows_latency: bool,
+    is_compared: Memo<bool>,
 ) -> impl IntoView {
     let percentile_heads = PERCENTILES.iter().take(PERCENTILE_COLUMNS).enumerate().map(|(index, percentile)| {
         view! {
@@ -342,6 +357,7 @@ fn TableHead(
                 </th> })}
                 {shows_latency.then(|| percentile_heads.collect_view())}
                 {move || shows_latency.then(|| ui.percentiles.get().into_iter().map(typed_head).collect_view())}
+                <ChangeHeads sort is_compared shows_latency/>
                 <SortableHead
                     sort
                     column=Column::Min
@@ -370,7 +386,7 @@ fn TableHead(
 
 /// The head of a column; pressing it sorts the table.
 #[component]
-fn SortableHead(
+pub(super) fn SortableHead(
     sort: RwSignal<Option<Sort>>,
     column: Column,
     label: String,

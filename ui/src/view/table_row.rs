@@ -11,6 +11,7 @@ use wasm_bindgen::JsCast;
 
 use super::caveats::Caveats;
 use super::cells::{percentile_cells, throughput_cells};
+use super::change_cells::change_cells;
 use super::chart::Chart;
 use super::format::{mean, view_summary};
 use super::live_text::text_content;
@@ -22,6 +23,7 @@ use crate::chart::sparkline;
 use crate::chart_data;
 use crate::frame_loop::Turn;
 use crate::route::Page;
+use crate::row_change::RowChange;
 use crate::statistics::{self, ViewStatistics};
 use crate::table_rows::TableRow;
 use crate::vocabulary::{Words, view_caveats};
@@ -39,6 +41,8 @@ struct RowStatistics {
     /// How often the worker has reconnected.
     returns: u32,
     provenance: Provenance,
+    /// By how much it differs from what the table is compared with, and what that is, in words.
+    change: Option<(RowChange, String)>,
 }
 
 impl RowStatistics {
@@ -112,6 +116,7 @@ pub(super) fn ViewRow(
             })}
             {move || row.read().as_ref().map(|row| (
                 shows_latency.then(|| percentile_cells(Some(&row.view), PERCENTILE_COLUMNS, &ui.percentiles.read())),
+                row.change.as_ref().map(|(change, other)| change_cells(change, &ui.percentiles.read(), shows_latency, other)),
                 throughput_cells(row.view.throughput, row.ingestion),
             ))}
         </tr>
@@ -133,7 +138,9 @@ fn row_statistics(ui: UiState, turn: Turn, app: &str, view_index: usize, key: &V
     let worker = workers.iter().find(|worker| Some(&worker.worker) == key.worker.as_ref());
     let gone_since_ns = worker.filter(|worker| !worker.connected).map(|worker| worker.since_ns);
     let returns = worker.map_or(0, |worker| worker.reconnects);
-    Some(RowStatistics { view, ingestion, gone_since_ns, returns, provenance })
+    let change = model.row_change(app, view_index, &ui.percentiles.read());
+    let other = model.row_reference(app).map(|reference| model.reference_name(app, &reference));
+    Some(RowStatistics { view, ingestion, gone_since_ns, returns, provenance, change: change.zip(other) })
 }
 
 /// What is unusual about a row, in words.
