@@ -68,3 +68,5 @@ mod everyone;
 mod installed;
 #[path = "browser/wall.rs"]
 mod wall;
+#[path = "browser/work.rs"]
+mod work;

@@ -24,6 +24,7 @@
 //!
 //! Measurements do not travel in signals: a signal only tells that the model has changed, a few times a second at most.
 
+pub mod app_cache;
 pub mod browser;
 pub mod change_text;
 pub mod chart;

@@ -19,10 +19,11 @@ use std::collections::BTreeMap;
 use self::comparison::Compared;
 use self::recording::{Opened, Recorder};
 pub use self::recording::{RECORDING_BYTES_MAX, RecordingProgress};
+use crate::app_cache::AppCache;
 use crate::merged_catalogue::merged;
 use crate::route::Page;
 use crate::snapshot::Snapshot;
-use crate::statistics::{AppStatistics, ViewStatistics, app_statistics, view_statistics};
+use crate::statistics::{AppStatistics, ViewStatistics, view_statistics};
 use crate::time_range::TimeRange;
 use crate::vocabulary::Words;
 
@@ -50,6 +51,8 @@ pub struct Model {
     cache: Cache,
     /// Number of changes of the list of relays.
     relay_changes: u64,
+    /// What was computed for the key figures of each application.
+    app_caches: BTreeMap<String, AppCache>,
 }
 
 /// The statistics of one application's views: rows, sorting and figures need the same ones.
@@ -86,6 +89,7 @@ impl Model {
             compared: Compared::default(),
             cache: Cache::default(),
             relay_changes: 0,
+            app_caches: BTreeMap::new(),
         }
     }
 
@@ -108,7 +112,7 @@ impl Model {
 
     fn relays_changed(&mut self, now_ns: u64) {
         self.relay_changes += 1;
-        self.cache = Cache::default();
+        self.forget_statistics();
         self.merge_catalogues();
         self.update_subscriptions(now_ns);
     }
@@ -231,7 +235,8 @@ impl Model {
     /// Shows live data again.
     pub fn resume(&mut self) {
         self.snapshot = None;
-        self.cache = Cache::default();
+        self.forget_statistics();
+        self.app_caches.clear();
     }
 
     /// Shows only the seconds of `range`, of a snapshot that is taken at local time `now_ns` if there is none.
@@ -251,7 +256,8 @@ impl Model {
         let mut snapshot = snapshot.unwrap_or_else(|| self.copy(relay_ns, now_ns));
         snapshot.select(range);
         self.snapshot = Some(snapshot);
-        self.cache = Cache::default();
+        self.forget_statistics();
+        self.app_caches.clear();
         true
     }
 
@@ -397,6 +403,12 @@ impl Model {
         self.viewers.seconds()
     }
 
+    /// Computes everything anew: other stores are shown, or other seconds of them.
+    fn forget_statistics(&mut self) {
+        self.cache = Cache::default();
+        self.app_caches.clear();
+    }
+
     /// The statistics of the view of `app` at `view_index`.
     pub fn view_statistics(&mut self, app: &str, view_index: usize) -> Option<ViewStatistics> {
         let Self { snapshot, viewers, opened, cache, .. } = self;
@@ -409,10 +421,16 @@ impl Model {
 
     /// The key figures of `app`.
     pub fn app_statistics(&mut self, app: &str) -> Option<AppStatistics> {
-        let store = self.app_mut(app)?;
-        Some(app_statistics(store, |store, view_index| {
-            view_statistics(store, view_index).map(|statistics| statistics.quantiles)
-        }))
+        if !self.app_caches.contains_key(app) {
+            // Applications come and go.
+            let shown = recording::shown(&mut self.opened, &mut self.viewers);
+            self.app_caches.retain(|app, _| shown.get(app).is_some());
+        }
+        let store = match &mut self.snapshot {
+            Some(snapshot) => snapshot.app_mut(app),
+            None => recording::shown(&mut self.opened, &mut self.viewers).get_mut(app),
+        }?;
+        Some(self.app_caches.entry(app.to_owned()).or_default().statistics(store))
     }
 
     /// Changes when views may have new positions, because a store was replaced.

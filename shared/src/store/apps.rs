@@ -40,8 +40,9 @@ impl AppStores {
 
     /// The store of `app`, created if there is none.
     pub(crate) fn get_or_create(&mut self, app: &str) -> &mut AppStore {
-        let seconds = self.seconds;
-        self.stores.entry(app.to_string()).or_insert_with(|| AppStore::new(seconds))
+        // Revisions that no earlier store of the same application has had.
+        let (seconds, revision) = (self.seconds, (self.removals + 1) << 40);
+        self.stores.entry(app.to_string()).or_insert_with(|| AppStore::starting_at(seconds, revision))
     }
 
     /// Adds or replaces the store of `app`.

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 
+use super::changes::Changes;
 use super::{AppStore, View};
 use crate::window::{SLOT_NS, Window, second_of};
 
@@ -32,6 +33,8 @@ impl AppStore {
             clock_ns: self.clock_ns.min(to * SLOT_NS),
             through_ns: self.through_ns.min(to * SLOT_NS),
             revision: self.revision,
+            views_revision: self.views_revision,
+            changes: Changes::new(self.revision),
             last_received_ns: self.last_received_ns,
             gaps: gaps.copied().collect(),
             ..Self::default()

@@ -14,7 +14,7 @@ use joey_shared::window::SECONDS_MAX;
 use joey_shared::wire::{AppEntry, WireError};
 use std::collections::BTreeMap;
 
-use super::{Cache, Model, SUBSCRIBED_APPS_MAX, catalogue_state};
+use super::{Model, SUBSCRIBED_APPS_MAX, catalogue_state};
 
 /// Maximum size of a recording in the tab, in bytes. It is held in memory until it is saved. At 1,000 series a second this is
 /// about an hour. When it is reached, the recording ends.
@@ -269,7 +269,7 @@ impl Model {
             let (first_ns, last_ns) = opened.playback.span_ns();
             opened.target_ns = target_ns.clamp(first_ns, last_ns);
             opened.is_reading = true;
-            self.cache = Cache::default();
+            self.forget_statistics();
         }
     }
 
