@@ -4,29 +4,37 @@
 //!
 //! 1. [`connection`] receives messages and merges them into the [`model`].
 //! 2. [`statistics`], [`chart_data`] and [`table_rows`] read statistics, charts and tables from the model. [`natural_order`] and
-//!    [`row_filter`] order and filter the rows, and [`rendered_rows`] are those in the document.
+//!    [`row_filter`] order and filter the rows, and [`rendered_rows`] are those in the document. [`recent_change`] is what changed
+//!    lately, [`band_data`] the latencies over time in a small chart, and [`row_marks`] what is unusual about a row.
 //! 3. [`frame_loop`] sends a tick when components should read the model again.
 //! 4. [`chart`] turns data into lists of shapes, and [`chart::canvas`] paints them.
 //! 5. [`export`] writes tables as files.
-//! 6. [`view`] contains the components; [`route`], [`settings`], [`time_format`], [`typed_percentile`] and [`vocabulary`]
-//!    are their addresses, settings, times, chosen percentiles and words.
+//! 6. [`view`] contains the components; [`route`], [`settings`], [`time_format`], [`typed_percentile`], [`percentile_list`] and
+//!    [`vocabulary`] are their addresses, settings, times, chosen percentiles and words. [`table_choice`] and [`favourites`] are how the user
+//!    wants the tables.
 //!
 //! Measurements do not travel in signals: a signal only tells that the model has changed, a few times a second at most.
 
+pub mod band_data;
 pub mod browser;
 pub mod chart;
 pub mod chart_data;
 pub mod connection;
 pub mod export;
+pub mod favourites;
 pub mod frame_loop;
 pub mod local_storage;
 pub mod model;
 pub mod natural_order;
+pub mod percentile_list;
+pub mod recent_change;
 pub mod rendered_rows;
 pub mod route;
 pub mod row_filter;
+pub mod row_marks;
 pub mod settings;
 pub mod statistics;
+pub mod table_choice;
 pub mod table_rows;
 #[cfg(test)]
 mod testing;

@@ -4,12 +4,15 @@
 
 use web_sys::Storage;
 
+use crate::favourites::Favourites;
 use crate::settings::{self, Theme};
 
 const THEME: &str = "joey.theme";
 const WINDOW: &str = "joey.window";
 const RELAY: &str = "joey.relay";
 const UTC: &str = "joey.utc";
+/// Followed by the name of an application.
+const FAVOURITES: &str = "joey.favourites.";
 const TOKEN: &str = "joey.token";
 
 fn local_storage() -> Option<Storage> {
@@ -73,6 +76,17 @@ pub fn relay() -> String {
 /// Stores the relay address; an empty one removes it.
 pub fn store_relay(relay: &str) {
     store(RELAY, relay);
+}
+
+/// The favourites of `app`.
+#[must_use]
+pub fn favourites(app: &str) -> Favourites {
+    Favourites::parse(&load(&format!("{FAVOURITES}{app}")).unwrap_or_default())
+}
+
+/// Stores the favourites of `app`.
+pub fn store_favourites(app: &str, favourites: &Favourites) {
+    store(&format!("{FAVOURITES}{app}"), &favourites.text());
 }
 
 /// The token of this tab; empty if there is none.

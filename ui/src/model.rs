@@ -12,6 +12,7 @@ use joey_shared::window::SLOT_NS;
 use joey_shared::wire::{AppEntry, Start};
 use std::collections::BTreeMap;
 
+use crate::recent_change::{RecentChange, RecentChanges};
 use crate::route::Page;
 use crate::statistics::{AppStatistics, ViewStatistics, app_statistics, view_statistics};
 use crate::vocabulary::Words;
@@ -33,6 +34,7 @@ pub struct Model {
     /// When the last subscription of each application ended, in local ns.
     unsubscribed_ns: Vec<(String, u64)>,
     cache: Cache,
+    recent_changes: RecentChanges,
 }
 
 /// What is shown while the page is paused. The viewer still receives data.
@@ -72,6 +74,7 @@ impl Model {
             requested_seconds: seconds.max(WINDOW_SECONDS),
             unsubscribed_ns: Vec::new(),
             cache: Cache::default(),
+            recent_changes: RecentChanges::default(),
         }
     }
 
@@ -254,6 +257,14 @@ impl Model {
         let statistics = view_statistics(store, view_index)?;
         *cached = Some((key, statistics.clone()));
         Some(statistics)
+    }
+
+    /// How the end of the window of a view of `app` differs from the rest of it; a few seconds old at most.
+    pub fn recent_change(&mut self, app: &str, view_index: usize) -> Option<RecentChange> {
+        let mut changes = core::mem::take(&mut self.recent_changes);
+        let change = self.app_mut(app).and_then(|store| changes.of(app, store, view_index));
+        self.recent_changes = changes;
+        change
     }
 
     /// The key figures of `app`.

@@ -1,11 +1,13 @@
 //! Hash routing: the fragment of the address names a page.
 //!
 //! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window and
-//! the typed percentiles are part of the address (`?w=60&p=99.95`), so that a shared link shows the same.
+//! the typed percentiles are part of the address (`?w=60&p=99.95`), so that a shared link shows the same. So is how the
+//! tables are shown, see [`TableChoice`].
 //! `leptos_router` has no hash routing, and a path would need a server that answers every path with the page.
 
 use joey_shared::view::{Kind, ViewKey};
 
+use crate::table_choice::TableChoice;
 use crate::typed_percentile::TypedPercentile;
 
 /// A page and how it is shown.
@@ -17,6 +19,8 @@ pub struct Route {
     pub window_seconds: Option<u64>,
     /// The typed percentiles in the address.
     pub percentiles: Vec<TypedPercentile>,
+    /// How the tables are shown.
+    pub tables: TableChoice,
 }
 
 /// A page.
@@ -49,7 +53,7 @@ impl Route {
     /// The route to `page`, shown as before.
     #[must_use]
     pub const fn to(page: Page) -> Self {
-        Self { page, window_seconds: None, percentiles: Vec::new() }
+        Self { page, window_seconds: None, percentiles: Vec::new(), tables: TableChoice::DEFAULT }
     }
 
     /// Parses the fragment of an address.
@@ -59,7 +63,8 @@ impl Route {
         let window_seconds = value(query, "w=").and_then(|seconds| seconds.parse().ok());
         let percentiles = value(query, "p=").map(TypedPercentile::parse_list).unwrap_or_default();
         let typed = || hash.strip_prefix('#').unwrap_or(hash).to_owned();
-        Self { page: page_of(path).unwrap_or_else(|| Page::Unknown(typed())), window_seconds, percentiles }
+        let tables = TableChoice::parse(|name| value(query, name));
+        Self { page: page_of(path).unwrap_or_else(|| Page::Unknown(typed())), window_seconds, percentiles, tables }
     }
 
     /// The address of this route, from `#` on.
@@ -70,6 +75,7 @@ impl Route {
         if !self.percentiles.is_empty() {
             parameters.push(format!("p={}", TypedPercentile::list_text(&self.percentiles)));
         }
+        parameters.extend(self.tables.parameters());
         let mark = if parameters.is_empty() { "" } else { "?" };
         format!("#{}{mark}{}", path_of(&self.page), parameters.join("&"))
     }
@@ -137,26 +143,26 @@ fn key_of(section: &str, names: &[String]) -> Option<ViewKey> {
     }
 }
 
+/// What identifies the view `key` within its application: the last part of the path of its page.
+#[must_use]
+pub fn key_path(key: &ViewKey) -> String {
+    let mut path = match &key.kind {
+        Kind::Other(category) => format!("other/{}", encode(category)),
+        known => known.as_str().to_owned(),
+    };
+    for name in [&key.pipeline, &key.worker, &key.name].into_iter().flatten() {
+        path.push('/');
+        path.push_str(&encode(name));
+    }
+    path
+}
+
 fn path_of(page: &Page) -> String {
     match page {
         Page::Landing => "/".to_owned(),
         Page::Dashboard(app) => format!("/applications/{}/dashboard", encode(app)),
         Page::Workers(app) => format!("/applications/{}/workers-dashboard", encode(app)),
-        Page::Detail(app, key) => {
-            let mut path = format!("/applications/{}/", encode(app));
-            match &key.kind {
-                Kind::Other(category) => {
-                    path.push_str("other/");
-                    path.push_str(&encode(category));
-                }
-                known => path.push_str(known.as_str()),
-            }
-            for name in [&key.pipeline, &key.worker, &key.name].into_iter().flatten() {
-                path.push('/');
-                path.push_str(&encode(name));
-            }
-            path
-        }
+        Page::Detail(app, key) => format!("/applications/{}/{}", encode(app), key_path(key)),
         Page::Unknown(typed) => typed.clone(),
     }
 }
@@ -225,7 +231,8 @@ mod tests {
     fn check(page: Page) {
         for window_seconds in [None, Some(60)] {
             for percentiles in ["", "75,99.95"].map(TypedPercentile::parse_list) {
-                let route = Route { page: page.clone(), window_seconds, percentiles };
+                let tables = TableChoice { filter: "a&b=c".to_owned(), ..TableChoice::DEFAULT };
+                let route = Route { page: page.clone(), window_seconds, percentiles, tables };
                 assert_eq!(Route::parse(&route.address()), route, "{}", route.address());
             }
         }

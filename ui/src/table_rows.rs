@@ -9,6 +9,7 @@ use joey_shared::store::AppStore;
 use joey_shared::view::{Kind, ViewKey};
 
 use crate::natural_order;
+use crate::recent_change::RecentChange;
 use crate::row_filter::RowFilter;
 use crate::statistics::ViewStatistics;
 use crate::typed_percentile::TypedPercentile;
@@ -73,6 +74,10 @@ pub enum Column {
     Median,
     /// The maximum rate.
     Max,
+    /// The number of events.
+    Events,
+    /// How much the last minute differs from the minutes before.
+    LastMinute,
 }
 
 /// The order that the user chose for a table.
@@ -266,13 +271,32 @@ pub fn filter_and_sort(
         .into_iter()
         .map(|row| (statistics(row.view_index).and_then(|statistics| rank(&statistics, column)), row))
         .collect();
-    // Rows without a value are last in either direction.
+    sort_ranked(&mut ranked, descending);
+    ranked.into_iter().map(|(_, row)| row).collect()
+}
+
+/// `rows` in the order of how much they changed lately. Those without a change beyond chance are last in either direction.
+#[must_use]
+pub fn sort_by_change(
+    rows: Vec<TableRow>,
+    descending: bool,
+    mut change: impl FnMut(usize) -> Option<RecentChange>,
+) -> Vec<TableRow> {
+    let mut ranked: Vec<(Option<Rank>, TableRow)> = rows
+        .into_iter()
+        .map(|row| (change(row.view_index).and_then(|change| change.rank()).map(|rank| Rank(rank, 0.0)), row))
+        .collect();
+    sort_ranked(&mut ranked, descending);
+    ranked.into_iter().map(|(_, row)| row).collect()
+}
+
+/// Sorts by rank. Rows without one are last in either direction.
+fn sort_ranked(ranked: &mut [(Option<Rank>, TableRow)], descending: bool) {
     ranked.sort_by(|(a, _), (b, _)| match (a, b) {
         (Some(a), Some(b)) if descending => b.total_cmp(a),
         (Some(a), Some(b)) => a.total_cmp(b),
         (a, b) => b.is_some().cmp(&a.is_some()),
     });
-    ranked.into_iter().map(|(_, row)| row).collect()
 }
 
 /// A sort key: a number, and a second one for equal first ones.
@@ -287,12 +311,14 @@ impl Rank {
 fn rank(statistics: &ViewStatistics, column: Column) -> Option<Rank> {
     let range = |range: QuantileRange| Rank(range.high as f64, range.low as f64);
     match column {
-        Column::Name => None,
+        // Changes are ranked in `recent_change.rs`.
+        Column::Name | Column::LastMinute => None,
         Column::Percentile(index) => statistics.quantiles.get(index).copied().flatten().map(range),
         Column::Typed(percentile) => statistics.typed_quantile(percentile).map(range),
         Column::Min => statistics.throughput.map(|throughput| Rank(throughput.min, 0.0)),
         Column::Median => statistics.throughput.map(|throughput| Rank(throughput.median, 0.0)),
         Column::Max => statistics.throughput.map(|throughput| Rank(throughput.max, 0.0)),
+        Column::Events => Some(Rank(statistics.count as f64, 0.0)),
     }
 }
 

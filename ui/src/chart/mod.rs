@@ -7,6 +7,7 @@ pub mod bar_chart;
 pub mod canvas;
 pub mod heatmap;
 pub mod latency_axis;
+pub mod latency_band;
 pub mod percentile_curve;
 pub mod scale;
 pub mod sparkline;

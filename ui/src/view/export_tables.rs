@@ -4,11 +4,11 @@ use joey_shared::histogram::{Histogram, Quantile};
 use joey_shared::view::{Kind, ViewKey};
 
 use super::UiState;
-use super::table_row::PERCENTILE_COLUMNS;
 use crate::chart::bar_chart::Bar;
 use crate::chart::timeline::Timeline;
 use crate::export::{Cell, ExportTable};
-use crate::statistics::{self, PERCENTILES};
+use crate::percentile_list::shown_percentiles;
+use crate::statistics::{self, PERCENTILES, TABLE_PERCENTILES};
 use crate::table_rows::TableRow;
 use crate::time_format::UtcOffset;
 use crate::typed_percentile::TypedPercentile;
@@ -19,9 +19,8 @@ fn names(columns: &[&str]) -> Vec<String> {
 
 /// The names of the percentiles of a table, and their quantiles.
 fn table_percentiles(typed: &[TypedPercentile]) -> Vec<(String, Quantile)> {
-    let fixed = PERCENTILES.iter().take(PERCENTILE_COLUMNS);
-    let fixed = fixed.map(|percentile| (percentile.label.to_owned(), percentile.quantile));
-    fixed.chain(typed.iter().map(|percentile| (percentile.label(), percentile.quantile()))).collect()
+    let shown = shown_percentiles(TABLE_PERCENTILES, typed).into_iter();
+    shown.map(|percentile| (percentile.label(), percentile.quantile())).collect()
 }
 
 /// The table of the views in `rows`.
@@ -68,6 +67,41 @@ pub(super) fn views_table(ui: UiState, app: &str, rows: &[TableRow]) -> ExportTa
         Some(cells)
     };
     ExportTable { columns, rows: rows.iter().filter_map(&mut row).collect() }
+}
+
+/// The workers of `app` called `workers`, with the measurements of each.
+pub(super) fn workers_table(ui: UiState, app: &str, workers: &[String]) -> ExportTable {
+    use leptos::prelude::{GetUntracked, WriteValue};
+    let percentiles = table_percentiles(&ui.percentiles.get_untracked());
+    let mut columns = names(&["worker", "connected", "since", "returns", "clock_offset_ns", "events", "recent_per_s"]);
+    columns.extend(percentiles.iter().flat_map(|(name, _)| ExportTable::range_columns(name)));
+    columns.extend(names(&["min_per_s", "median_per_s", "max_per_s", "covered_s", "window_s"]));
+    let mut model = ui.model.write_value();
+    let mut row = |worker: &String| {
+        let entries = &model.catalogue().get(app)?.workers;
+        let entry = entries.iter().find(|entry| entry.worker == *worker)?.clone();
+        let view_index = model.app(app).and_then(|store| store.find(&ViewKey::worker(worker)));
+        let view = view_index.and_then(|view_index| model.view_statistics(app, view_index));
+        let view = view.as_ref();
+        let integer = |value: Option<u128>| value.map_or(Cell::Missing, Cell::Integer);
+        let mut cells = vec![
+            Cell::Text(worker.clone()),
+            Cell::Flag(entry.connected),
+            Cell::Text(UtcOffset::iso(entry.since_ns)),
+            Cell::Integer(entry.reconnects.into()),
+            Cell::Number(entry.offset_ns as f64),
+            integer(view.map(|view| view.count)),
+            Cell::rate(view.and_then(|view| view.recent_rate)),
+        ];
+        let quantile = |quantile| view.and_then(|view| view.histogram.quantile(quantile));
+        cells.extend(percentiles.iter().flat_map(|(_, wanted)| Cell::range(quantile(*wanted))));
+        let throughput = view.and_then(|view| view.throughput).map(|rates| [rates.min, rates.median, rates.max]);
+        cells.extend((0..3).map(|index| Cell::rate(throughput.map(|rates| rates[index]))));
+        cells.push(integer(view.map(|view| view.covered_seconds.into())));
+        cells.push(integer(view.map(|view| view.window_seconds.into())));
+        Some(cells)
+    };
+    ExportTable { columns, rows: workers.iter().filter_map(&mut row).collect() }
 }
 
 /// A timeline, with one row for each second and one column for each bin of the heatmap. The latencies of a period are

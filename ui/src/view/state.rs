@@ -5,18 +5,23 @@
 
 use std::ops::DerefMut;
 
+use joey_shared::view::ViewKey;
 use leptos::prelude::{
-    Get, GetUntracked, ReadUntracked, RwSignal, Set, StoredValue, Track, WriteValue, expect_context,
+    Effect, Get, GetUntracked, ReadUntracked, RwSignal, Set, StoredValue, Track, Update, WriteValue, expect_context,
+    untrack,
 };
 
 use super::shortcuts;
 use crate::browser;
 use crate::connection::Connection;
+use crate::favourites::Favourites;
 use crate::frame_loop::{FrameLoop, ModelHandle};
 use crate::local_storage;
 use crate::model::Model;
 use crate::route::{Page, Route, token_in};
 use crate::settings::{self, Theme, WINDOW_DEFAULT};
+use crate::table_choice::{Layout, TableChoice};
+use crate::table_rows::Sort;
 use crate::time_format::UtcOffset;
 use crate::typed_percentile::{TYPED_MAX, TypedPercentile};
 use crate::vocabulary::Words;
@@ -48,6 +53,16 @@ pub struct UiState {
     pub filter: RwSignal<String>,
     /// The percentiles that the user typed, ascending.
     pub percentiles: RwSignal<Vec<TypedPercentile>>,
+    /// The order of the tables; `None` is each table's own.
+    pub sort: RwSignal<Option<Sort>>,
+    /// How the rows of the tables are shown.
+    pub layout: RwSignal<Layout>,
+    /// Whether the tables show only favourites.
+    pub only_favourites: RwSignal<bool>,
+    /// The favourites of the application of this page.
+    pub favourites: RwSignal<Favourites>,
+    /// Whether the page is being printed: then tables have all their rows.
+    pub is_printing: RwSignal<bool>,
 }
 
 /// The state of the page, from the context.
@@ -87,6 +102,7 @@ impl UiState {
         model.show(&route.page, browser::now_ns());
         let model = StoredValue::new_local(model);
         let frame_loop = FrameLoop::start(model);
+        let favourites = RwSignal::new(local_storage::favourites(route.page.app().unwrap_or_default()));
         let ui = Self {
             model,
             frame_loop,
@@ -96,9 +112,18 @@ impl UiState {
             theme: RwSignal::new(local_storage::theme()),
             utc: RwSignal::new(local_storage::utc()),
             paused_at_ns: RwSignal::new(None),
-            filter: RwSignal::new(String::new()),
+            filter: RwSignal::new(route.tables.filter),
             percentiles: RwSignal::new(route.percentiles),
+            sort: RwSignal::new(route.tables.sort),
+            layout: RwSignal::new(route.tables.layout),
+            only_favourites: RwSignal::new(route.tables.only_favourites),
+            favourites,
+            is_printing: RwSignal::new(false),
         };
+        Effect::new(move || {
+            ui.table_choice();
+            ui.write_address();
+        });
         ui.write_address();
         ui
     }
@@ -147,16 +172,19 @@ impl UiState {
             self.percentiles.set(route.percentiles);
         }
         if route.page != *self.page.read_untracked() {
-            self.show_page(route.page);
+            self.show_page(route.page, route.tables);
+        } else if route.tables != TableChoice::DEFAULT {
+            self.set_table_choice(route.tables);
         }
         self.write_address();
     }
 
-    fn show_page(self, page: Page) {
+    fn show_page(self, page: Page, tables: TableChoice) {
         if page.app() != self.page.read_untracked().app() {
             self.resume();
         }
-        self.filter.set(String::new());
+        self.set_table_choice(tables);
+        self.favourites.set(local_storage::favourites(page.app().unwrap_or_default()));
         self.model.write_value().show(&page, browser::now_ns());
         self.connection.send();
         shortcuts::close_menus();
@@ -204,6 +232,32 @@ impl UiState {
         self.frame_loop.tick_now();
     }
 
+    /// How the user wants the tables. The caller runs again when that changes.
+    fn table_choice(self) -> TableChoice {
+        TableChoice {
+            filter: self.filter.get(),
+            sort: self.sort.get(),
+            layout: self.layout.get(),
+            only_favourites: self.only_favourites.get(),
+        }
+    }
+
+    fn set_table_choice(self, TableChoice { filter, sort, layout, only_favourites }: TableChoice) {
+        self.filter.set(filter);
+        self.sort.set(sort);
+        self.layout.set(layout);
+        self.only_favourites.set(only_favourites);
+    }
+
+    /// Adds the view to the favourites of the application of this page, or removes it.
+    pub fn toggle_favourite(self, key: &ViewKey) {
+        self.favourites.update(|favourites| favourites.toggle(key));
+        if let Some(app) = self.page.read_untracked().app() {
+            local_storage::store_favourites(app, &self.favourites.read_untracked());
+        }
+        self.frame_loop.tick_now();
+    }
+
     /// Writes the window and the typed percentiles into the address bar, so that a copied address shows the same.
     fn write_address(self) {
         let seconds = self.window_seconds.get_untracked();
@@ -212,6 +266,7 @@ impl UiState {
             page: route.page.clone(),
             window_seconds: (seconds != WINDOW_DEFAULT).then_some(seconds),
             percentiles: self.percentiles.get_untracked(),
+            tables: untrack(|| self.table_choice()),
         };
         if route != shown {
             browser::replace_address(&shown.address());
