@@ -5,7 +5,8 @@
 //! 1. [`connection`] receives messages and merges them into the [`model`].
 //! 2. [`statistics`], [`chart_data`] and [`table_rows`] read statistics, charts and tables from the model. [`natural_order`] and
 //!    [`row_filter`] order and filter the rows, and [`rendered_rows`] are those in the document. [`recent_change`] is what changed
-//!    lately, [`band_data`] the latencies over time in a small chart, and [`row_marks`] what is unusual about a row.
+//!    lately, [`band_data`] the latencies over time in a small chart, [`overview_data`] the lists of the landing page, and [`row_marks`]
+//!    what is unusual about a row.
 //! 3. [`frame_loop`] sends a tick when components should read the model again.
 //! 4. [`chart`] turns data into lists of shapes, and [`chart::canvas`] paints them.
 //! 5. [`export`] writes tables as files.
@@ -26,6 +27,7 @@ pub mod frame_loop;
 pub mod local_storage;
 pub mod model;
 pub mod natural_order;
+pub mod overview_data;
 pub mod percentile_list;
 pub mod recent_change;
 pub mod rendered_rows;

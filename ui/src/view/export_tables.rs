@@ -2,6 +2,7 @@
 
 use joey_shared::histogram::{Histogram, Quantile};
 use joey_shared::view::{Kind, ViewKey};
+use joey_shared::wire::AppEntry;
 
 use super::UiState;
 use crate::chart::bar_chart::Bar;
@@ -102,6 +103,43 @@ pub(super) fn workers_table(ui: UiState, app: &str, workers: &[String]) -> Expor
         Some(cells)
     };
     ExportTable { columns, rows: workers.iter().filter_map(&mut row).collect() }
+}
+
+/// All applications of the landing page.
+pub(super) fn apps_table(ui: UiState) -> ExportTable {
+    use leptos::prelude::WriteValue;
+    let mut columns = names(&["application", "workers", "workers_connected", "series", "in_per_s", "out_per_s"]);
+    columns.extend(names(&["worst_kind", "worst_name"]));
+    columns.extend(["p50", "p99"].iter().flat_map(|name| ExportTable::range_columns(name)));
+    columns.extend(names(&["approximate", "sampled", "over_limit", "rejected_for_name", "late", "last_received"]));
+    let mut model = ui.model.write_value();
+    let apps: Vec<AppEntry> = model.catalogue().values().cloned().collect();
+    let row = |entry: AppEntry| {
+        let statistics = model.app_statistics(&entry.app).unwrap_or_default();
+        let worst = statistics.worst_pipeline.or(statistics.slowest_computation);
+        let connected = entry.workers.iter().filter(|worker| worker.connected).count();
+        let mut cells = vec![
+            Cell::Text(entry.app),
+            Cell::Integer(entry.workers.len() as u128),
+            Cell::Integer(connected as u128),
+            Cell::Integer(entry.series.into()),
+            Cell::rate(statistics.rate_in),
+            Cell::rate(statistics.rate_out),
+            worst.as_ref().map_or(Cell::Missing, |worst| Cell::Text(worst.key.kind.as_str().to_owned())),
+            worst.as_ref().map_or(Cell::Missing, |worst| Cell::Text(view_name(&worst.key))),
+        ];
+        cells.extend(Cell::range(worst.as_ref().map(|worst| worst.p50)));
+        cells.extend(Cell::range(worst.as_ref().map(|worst| worst.p99)));
+        cells.extend([Cell::Flag(entry.is_approximate), Cell::Flag(entry.is_sampled)]);
+        cells.extend([entry.over_limit, entry.rejected_for_name, entry.late].map(|count| Cell::Integer(count.into())));
+        cells.push(if entry.last_received_ns == 0 {
+            Cell::Missing
+        } else {
+            Cell::Text(UtcOffset::iso(entry.last_received_ns))
+        });
+        cells
+    };
+    ExportTable { columns, rows: apps.into_iter().map(row).collect() }
 }
 
 /// A timeline, with one row for each second and one column for each bin of the heatmap. The latencies of a period are

@@ -22,6 +22,7 @@ mod live_text;
 mod multiples;
 mod name;
 mod notices;
+mod overview;
 mod percentile_choice;
 mod rate_chart;
 mod readout;

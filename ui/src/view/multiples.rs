@@ -2,6 +2,8 @@
 //!
 //! Like rows, those far out of sight are not in the document. A line of the grid takes the place of a row.
 
+use std::collections::HashMap;
+
 use joey_shared::window::SLOT_NS;
 use leptos::ev::{self, FocusEvent};
 use leptos::html::Ul;
@@ -15,6 +17,7 @@ use super::favourite::FavouriteStar;
 use super::format::view_summary;
 use super::live_text::LiveText;
 use super::name::{Name, NameLink, display_name};
+use super::overview::{common_axis, slow_tick};
 use super::table::TableContent;
 use super::table_row::{RowStatistics, row_mark, row_statistics};
 use super::{AppName, UiState, page_address, use_ui, use_words};
@@ -31,7 +34,10 @@ use crate::table_rows::TableRow;
 use crate::vocabulary::view_caveats;
 
 /// The minimum width of a small chart, and the gap between two, in CSS pixels.
-const CELL_WIDTH: f64 = 250.0;
+const CELL_WIDTH: f64 = 290.0;
+/// The same on a wall display, whose type is larger, and the width from which a grid is on one.
+const WALL_CELL_WIDTH: f64 = 420.0;
+const WALL_WIDTH: f64 = 2_300.0;
 const GAP: f64 = 1.0;
 /// The height of a line, in CSS pixels, before it has been measured.
 const LINE_HEIGHT: f64 = 150.0;
@@ -83,7 +89,12 @@ pub(super) fn Multiples(app: AppName, content: Memo<TableContent>, shows_latency
         parts_of(&content.rows, layout.columns, &visible, focused)
     });
     let line_height = Memo::new(move |_| layout.read().line_height);
-    let scales = Memo::new(move |_| scales(ui, &app.read_value(), &content.read(), &parts.read()));
+    let tick = slow_tick(ui);
+    let bands: Bands = StoredValue::new_local(HashMap::new());
+    let scales = Memo::new(move |_| {
+        tick.track();
+        read_charts(ui, &app.read_value(), &parts.read(), bands)
+    });
     let on_focus = move |event: FocusEvent| {
         let cell = event.target().and_then(|target| target.dyn_into::<web_sys::Element>().ok());
         let cell = cell.and_then(|target| target.closest(".cell").ok().flatten());
@@ -105,7 +116,7 @@ pub(super) fn Multiples(app: AppName, content: Memo<TableContent>, shows_latency
         >
             <For each=move || parts.get() key=GridPart::key let(part)>
                 {match part {
-                    GridPart::Cell(row) => view! { <Cell app row scales shows_latency/> }.into_any(),
+                    GridPart::Cell(row) => view! { <Cell app row scales bands shows_latency/> }.into_any(),
                     GridPart::Gap(_, lines) => view! {
                         <li class="gap" aria-hidden="true" style:height=move || format!("{}px", lines as f64 * line_height.get())></li>
                     }
@@ -163,23 +174,29 @@ struct Scales {
     rate: f64,
 }
 
-/// The axes of the charts that are in the document. Latencies are those of the whole table.
-fn scales(ui: UiState, app: &str, content: &TableContent, parts: &[GridPart]) -> Scales {
-    let mut model = ui.read_model();
-    let (mut latency, mut rate) = (content.axis, 0.0_f64);
+/// The latencies over time of the rows that are in the document, by view index.
+type Bands = StoredValue<HashMap<usize, Band>, LocalStorage>;
+
+/// Reads what the charts in the document show into `bands`, and returns their common axes.
+fn read_charts(ui: UiState, app: &str, parts: &[GridPart], bands: Bands) -> Scales {
+    let mut model = ui.model.write_value();
+    let (mut fresh, mut rate) = (HashMap::new(), 0.0_f64);
     for part in parts {
         let GridPart::Cell(row) = part else { continue };
-        let Some(statistics) = model.view_statistics(app, row.view_index) else { continue };
-        rate = rate.max(statistics.throughput.map_or(0.0, |throughput| throughput.max));
-        if let Some(range) = LatencyRange::around(&statistics.histogram).filter(|_| row.key.kind.has_latency()) {
-            latency = latency.union(range);
+        let Some(store) = model.app_mut(app) else { continue };
+        if row.key.kind.has_latency() {
+            fresh.extend(Band::of(store, row.view_index).map(|band| (row.view_index, band)));
+        } else {
+            rate = rate.max(store.throughput(row.view_index).map_or(0.0, |throughput| throughput.max));
         }
     }
+    let latency = common_axis(fresh.values());
+    bands.set_value(fresh);
     Scales { latency, rate }
 }
 
 #[component]
-fn Cell(app: AppName, row: TableRow, scales: Memo<Scales>, shows_latency: bool) -> impl IntoView {
+fn Cell(app: AppName, row: TableRow, scales: Memo<Scales>, bands: Bands, shows_latency: bool) -> impl IntoView {
     let (ui, words) = (use_ui(), use_words());
     let TableRow { view_index, key, label, qualifier, .. } = row;
     let href = page_address(Page::Detail(app.get_value(), key.clone()));
@@ -191,11 +208,11 @@ fn Cell(app: AppName, row: TableRow, scales: Memo<Scales>, shows_latency: bool) 
         Signal::derive(move || row.read().as_ref().map(|row| view_caveats(row.provenance)).unwrap_or_default());
     let draw = move |size| {
         let scales = scales.get_untracked();
+        if has_latency {
+            return bands.with_value(|bands| Some(latency_band(bands.get(&view_index)?, scales.latency, size)));
+        }
         let mut model = ui.model.write_value();
         let store = model.app_mut(&app.read_value())?;
-        if has_latency {
-            return Some(latency_band(&Band::of(store, view_index)?, scales.latency, size));
-        }
         let (from, to) = chart_data::window_range(store);
         Some(sparkline::rate_up_to(&statistics::rates(store, &[view_index]), scales.rate, from, to, size))
     };
@@ -266,7 +283,8 @@ fn layout(ui: UiState, grid: NodeRef<Ul>, count: Memo<usize>) -> RwSignal<GridLa
 
 /// The number of columns in a grid of this width.
 fn columns_in(width: f64) -> usize {
-    (((width + GAP) / (CELL_WIDTH + GAP)) as usize).max(1)
+    let cell = if width > WALL_WIDTH { WALL_CELL_WIDTH } else { CELL_WIDTH };
+    (((width + GAP) / (cell + GAP)) as usize).max(1)
 }
 
 #[cfg(test)]
@@ -298,6 +316,6 @@ mod tests {
 
     #[test]
     fn columns_fill_the_width() {
-        assert_eq!([100.0, 358.0, 501.0, 1_408.0, 2_496.0].map(columns_in), [1, 1, 2, 5, 9]);
+        assert_eq!([100.0, 358.0, 581.0, 1_408.0, 2_496.0].map(columns_in), [1, 1, 2, 4, 5]);
     }
 }
