@@ -11,6 +11,7 @@
 //! - `controls`: window, pause, filter, order, colours.
 //! - `tables`: the order of names, the filter, and tables with more rows than a screen.
 //! - `accessibility`: axe-core finds nothing on any page.
+//! - `overview`: the lists of the landing page, small charts, favourites, marks, and the choice in the address.
 //! - `takeaway`: typed percentiles, files, images and print.
 //! - `auth`: a token from the address.
 //! - `layout`: every page at two sizes in two colour schemes, and nothing wider than a phone.
@@ -29,6 +30,8 @@ mod layout;
 mod names;
 #[path = "browser/numbers.rs"]
 mod numbers;
+#[path = "browser/overview.rs"]
+mod overview;
 #[path = "browser/page.rs"]
 mod page;
 #[path = "browser/reach.rs"]

@@ -17,6 +17,9 @@ const COMPARED_MAX: usize = 200;
 pub const LISTED: usize = 8;
 /// Maximum number of small charts.
 pub const CHARTS_MAX: usize = 24;
+/// The minimum distance of the distributions in the list of changes. With many events, chance explains no more than a
+/// fraction of this.
+const DISTANCE_MIN: f64 = 0.05;
 /// The minimum number of events for a 99th percentile.
 const EVENTS_MIN: u128 = 100;
 
@@ -101,8 +104,8 @@ pub fn overview(
     }
     let busiest: Vec<Operation> = operations.iter().take(LISTED).cloned().collect();
     let rank = |operation: &Operation| operation.change.as_ref().and_then(RecentChange::rank);
-    let mut changed: Vec<Operation> =
-        operations.iter().filter(|operation| rank(operation).is_some()).cloned().collect();
+    let is_listed = |operation: &&Operation| rank(operation).is_some_and(|rank| rank >= DISTANCE_MIN);
+    let mut changed: Vec<Operation> = operations.iter().filter(is_listed).cloned().collect();
     changed.sort_by(|a, b| rank(b).unwrap_or(0.0).total_cmp(&rank(a).unwrap_or(0.0)));
     changed.truncate(LISTED);
     let p99 = |operation: &Operation| operation.p99.map(|range| (range.high, range.low));

@@ -1,6 +1,6 @@
 //! The landing page: every application with its key figures, or how to add the first one.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use joey_shared::format;
 use joey_shared::histogram::QuantileRange;
@@ -123,7 +123,7 @@ fn Applications() -> impl IntoView {
         }
     });
     let all = StoredValue::new("all".to_owned());
-    let bands: Bands = StoredValue::new_local(HashMap::new());
+    let bands: Bands = StoredValue::new_local(BTreeMap::new());
     let tick = slow_tick(ui);
     let axis = Memo::new(move |_| {
         tick.track();
@@ -228,7 +228,9 @@ fn ApplicationRow(app: String, heads: Memo<LandingHeads>, bands: Bands, axis: Me
         )
     });
     let draw_band = move |size| {
-        bands.with_value(|bands| Some(latency_band(bands.get(&*app.read_value())?, axis.get_untracked(), size)))
+        // The axis is computed together with the bands.
+        let axis = axis.get_untracked();
+        bands.with_value(|bands| Some(latency_band(bands.get(&*app.read_value())?, axis, size)))
     };
     view! {
         <tr
@@ -289,12 +291,12 @@ fn application_summary(ui: UiState, app: &str) -> Option<ApplicationSummary> {
 }
 
 /// The latencies over time of the worst view of each application.
-type Bands = StoredValue<HashMap<String, Band>, LocalStorage>;
+type Bands = StoredValue<BTreeMap<String, Band>, LocalStorage>;
 
 /// Reads what the small charts show into `bands`, and returns their common axis.
 fn read_bands(ui: UiState, apps: &[String], bands: Bands) -> LatencyAxis {
     let mut model = ui.model.write_value();
-    let mut fresh = HashMap::new();
+    let mut fresh = BTreeMap::new();
     for app in apps {
         let Some(worst) = model.app_statistics(app).as_ref().and_then(worst).map(|worst| worst.key.clone()) else {
             continue;

@@ -2,7 +2,7 @@
 //!
 //! Like rows, those far out of sight are not in the document. A line of the grid takes the place of a row.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use joey_shared::window::SLOT_NS;
 use leptos::ev::{self, FocusEvent};
@@ -90,7 +90,7 @@ pub(super) fn Multiples(app: AppName, content: Memo<TableContent>, shows_latency
     });
     let line_height = Memo::new(move |_| layout.read().line_height);
     let tick = slow_tick(ui);
-    let bands: Bands = StoredValue::new_local(HashMap::new());
+    let bands: Bands = StoredValue::new_local(BTreeMap::new());
     let scales = Memo::new(move |_| {
         tick.track();
         read_charts(ui, &app.read_value(), &parts.read(), bands)
@@ -105,10 +105,11 @@ pub(super) fn Multiples(app: AppName, content: Memo<TableContent>, shows_latency
     let is_partial = move || count.get() > rendered_rows::ALL_MAX;
     let caption = Signal::derive(move || caption(ui, &app.read_value(), shows_latency));
     view! {
-        <p class="multiples-caption"><LiveText text=caption/></p>
+        <p class="multiples-caption" hidden=move || count.get() == 0><LiveText text=caption/></p>
         <ul
             class="multiples"
             class:partial=is_partial
+            hidden=move || count.get() == 0
             data-columns=move || columns().to_string()
             style:grid-template-columns=move || format!("repeat({}, minmax(0, 1fr))", columns())
             node_ref=grid
@@ -175,12 +176,12 @@ struct Scales {
 }
 
 /// The latencies over time of the rows that are in the document, by view index.
-type Bands = StoredValue<HashMap<usize, Band>, LocalStorage>;
+type Bands = StoredValue<BTreeMap<usize, Band>, LocalStorage>;
 
 /// Reads what the charts in the document show into `bands`, and returns their common axes.
 fn read_charts(ui: UiState, app: &str, parts: &[GridPart], bands: Bands) -> Scales {
     let mut model = ui.model.write_value();
-    let (mut fresh, mut rate) = (HashMap::new(), 0.0_f64);
+    let (mut fresh, mut rate) = (BTreeMap::new(), 0.0_f64);
     for part in parts {
         let GridPart::Cell(row) = part else { continue };
         let Some(store) = model.app_mut(app) else { continue };

@@ -1,8 +1,9 @@
 //! The panels below the applications of the landing page: what changed most, the slowest and the busiest operations of all
 //! applications, and their latencies over time on one axis.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
+use joey_shared::compare::QuantileChange;
 use joey_shared::histogram::QuantileRange;
 use leptos::prelude::*;
 
@@ -23,12 +24,21 @@ use crate::route::{Page, key_path};
 /// that changes twice a second cannot be read.
 const TICKS: u64 = 4;
 
+/// For how many ticks after a page opens its lists are computed at each one.
+const FIRST_TICKS: u64 = 8;
+
 /// The latencies over time of all charts, so that they share an axis.
-type Bands = StoredValue<HashMap<(String, usize), Band>, LocalStorage>;
+type Bands = StoredValue<BTreeMap<(String, usize), Band>, LocalStorage>;
 
 /// A signal that changes every few ticks, and whenever the user changes what is shown.
 pub(super) fn slow_tick(ui: UiState) -> Memo<(u64, u64, bool)> {
-    Memo::new(move |_| (ui.frame_loop.tick.get() / TICKS, ui.window_seconds.get(), ui.paused_at_ns.get().is_some()))
+    let start = ui.frame_loop.tick.get_untracked();
+    Memo::new(move |_| {
+        let age = ui.frame_loop.tick.get() - start;
+        // At first, each tick brings more history.
+        let slow = if age < FIRST_TICKS { age } else { FIRST_TICKS + age / TICKS };
+        (slow, ui.window_seconds.get(), ui.paused_at_ns.get().is_some())
+    })
 }
 
 /// The panels.
@@ -53,7 +63,7 @@ pub(super) fn OverviewPanels() -> impl IntoView {
     view! {
         <div class="overview">
             <RankedPanel id="changed" title="What changed most" note=recent operations=changed value=change_value
-                empty="No operation differs by more than chance explains."/>
+                empty="No distribution moved by 5 % or more, beyond chance."/>
             <RankedPanel id="slowest" title="Slowest operations" note=window operations=slowest value=latency_value
                 empty="No operation has the 100 events that its p99 needs."/>
             <RankedPanel id="busiest" title="Busiest operations" note=rate operations=busiest value=rate_value
@@ -116,8 +126,10 @@ fn change_value(operation: &Operation) -> AnyView {
     let Some(change) = &operation.change else { return ().into_any() };
     let (word, share) = change.text();
     let seconds = change_seconds();
-    let ranges = change.p99.filter(|p99| p99.bins != 0).map(|p99| ("p99", p99));
-    let ranges = ranges.or_else(|| change.p50.map(|p50| ("p50", p50)));
+    // A percentile that stays in its bin says nothing.
+    let has_moved = |quantile: &QuantileChange| quantile.bins != 0;
+    let ranges = change.p99.filter(has_moved).map(|p99| ("p99", p99));
+    let ranges = ranges.or_else(|| change.p50.filter(has_moved).map(|p50| ("p50", p50)));
     let ranges = ranges.map(|(label, quantile)| {
         let [before, now] = [quantile.reference, quantile.current].map(|range| range_text(Some(range)));
         view! {
@@ -162,12 +174,12 @@ fn rate_value(operation: &Operation) -> AnyView {
 #[component]
 fn ChartsPanel(lists: Memo<Overview>, tick: Memo<(u64, u64, bool)>) -> impl IntoView {
     let ui = use_ui();
-    let bands: Bands = StoredValue::new_local(HashMap::new());
+    let bands: Bands = StoredValue::new_local(BTreeMap::new());
     let charted = Memo::new(move |_| lists.read().charted.clone());
     let axis = Memo::new(move |_| {
         tick.track();
         let mut model = ui.model.write_value();
-        let mut fresh = HashMap::new();
+        let mut fresh = BTreeMap::new();
         for operation in charted.read().iter() {
             let band = model.app_mut(&operation.app).and_then(|store| Band::of(store, operation.view_index));
             fresh.extend(band.map(|band| ((operation.app.clone(), operation.view_index), band)));
@@ -231,7 +243,11 @@ fn OperationCell(
         format!("p50 {}, p99 {}", range_text(p50), range_text(p99))
     });
     let key = (app.clone(), view_index);
-    let draw = move |size| bands.with_value(|bands| Some(latency_band(bands.get(&key)?, axis.get_untracked(), size)));
+    let draw = move |size| {
+        // The axis is computed together with the bands.
+        let axis = axis.get_untracked();
+        bands.with_value(|bands| Some(latency_band(bands.get(&key)?, axis, size)))
+    };
     let figure = |label: &'static str, range: Option<QuantileRange>| {
         view! { <div><dt>{label}</dt><dd><LatencyRangeView range/></dd></div> }
     };
