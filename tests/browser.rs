@@ -9,9 +9,12 @@
 //! - `reach`: no WebSocket, a proxy, several relays, and a relay that rejects the page.
 //! - `start`: the page where it cannot run, and after other software has changed it.
 //! - `controls`: window, pause, filter, order, colours.
+//! - `time_range`: a selected range of time, by pointer, keyboard and address.
+//! - `compare`: a pinned baseline, two views, two applications.
 //! - `tables`: the order of names, the filter, and tables with more rows than a screen.
 //! - `accessibility`: axe-core finds nothing on any page.
 //! - `overview`: the lists of the landing page, small charts, favourites, marks, and the choice in the address.
+//! - `recording`: recordings in the tab, by button, drop and link.
 //! - `takeaway`: typed percentiles, files, images and print.
 //! - `auth`: a token from the address.
 //! - `layout`: every page at two sizes in two colour schemes, and nothing wider than a phone.
@@ -20,6 +23,8 @@
 mod accessibility;
 #[path = "browser/auth.rs"]
 mod auth;
+#[path = "browser/compare.rs"]
+mod compare;
 #[path = "browser/controls.rs"]
 mod controls;
 #[path = "browser/lifecycle.rs"]
@@ -36,6 +41,8 @@ mod overview;
 mod page;
 #[path = "browser/reach.rs"]
 mod reach;
+#[path = "browser/recording.rs"]
+mod recording;
 #[path = "browser/service.rs"]
 mod service;
 #[path = "browser/start.rs"]
@@ -44,3 +51,5 @@ mod start;
 mod tables;
 #[path = "browser/takeaway.rs"]
 mod takeaway;
+#[path = "browser/time_range.rs"]
+mod time_range;

@@ -13,8 +13,10 @@
 //! - `output`: what the command line and `/metrics` print.
 //! - `statsd`: StatsD from a client library, over UDP and Unix datagrams.
 //! - `prometheus`: a real Prometheus scrapes histograms and answers quantiles.
+//! - `monitoring`: Prometheus' own tool checks `/metrics` and the alert rules.
 //! - `native`: Joey's own ingest protocol, through broken lines and restarts.
 //! - `pipe`: `joey pipe`.
+//! - `top`: `joey top` in a terminal.
 //! - `otlp`: OpenTelemetry over HTTP and gRPC.
 //! - `examples`: the programs in `examples/`.
 //! - `exporters`: OpenTelemetry's exporters for Python, Node and Rust.
@@ -31,6 +33,8 @@ mod listeners;
 mod exporters;
 #[path = "pipeline/hostile.rs"]
 mod hostile;
+#[path = "pipeline/monitoring.rs"]
+mod monitoring;
 #[path = "pipeline/native.rs"]
 mod native;
 #[path = "pipeline/numbers.rs"]
@@ -51,5 +55,7 @@ mod statsd;
 mod streams;
 #[path = "pipeline/time.rs"]
 mod time;
+#[path = "pipeline/top.rs"]
+mod top;
 #[path = "pipeline/viewers.rs"]
 mod viewers;

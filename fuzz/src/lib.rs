@@ -19,12 +19,13 @@ use joey::ingest::statsd::Aggregator;
 use joey::ingest::wallaroo::{Frame, decode};
 use joey_shared::emit;
 use joey_shared::histogram::{Histogram, Quantile};
+use joey_shared::recording::{Detail, Entry, Playback, Reader, Record, excerpt, header};
 use joey_shared::series::{COMPUTATION, Filter, PIPELINE_INGESTION, START_TO_END, SeriesKey, Topic};
 use joey_shared::store::AppStore;
 use joey_shared::viewer::Viewer;
 use joey_shared::window::SECONDS_MAX;
 use joey_shared::wire::{
-    BatchHead, Blob, ClientMessage, Hello, SeriesEntry, ServerMessage, Start, Subscribed, Update, VERSION,
+    AppEntry, BatchHead, Blob, ClientMessage, Hello, SeriesEntry, ServerMessage, Start, Subscribed, Update, VERSION,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
@@ -33,7 +34,7 @@ use tokio::sync::Notify;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All fuzz targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("frame", frame),
     ("stream", stream),
     ("command", command),
@@ -44,6 +45,7 @@ pub const TARGETS: [Target; 10] = [
     ("otlp", otlp),
     ("statsd", statsd),
     ("native", native),
+    ("recording", recording),
 ];
 
 const S: u64 = 1_000_000_000;
@@ -278,6 +280,42 @@ pub fn viewer(bytes: &[u8]) {
     assert_eq!(viewer.malformed(), unreadable);
     if let Some(store) = viewer.app_mut("app") {
         check_store(store);
+    }
+}
+
+/// Records with valid checksums and arbitrary contents, each prefixed with its kind and its length in two bytes, have the
+/// same effect if they are read in parts, and an excerpt of what they show has the same figures. Bytes without a header
+/// are no recording.
+pub fn recording(bytes: &[u8]) {
+    assert!(bytes.starts_with(&header()) || Reader::new(bytes).is_err());
+    let mut file = header().to_vec();
+    let mut rest = bytes;
+    while let Some((head, tail)) = rest.split_first_chunk::<3>() {
+        let length = usize::from(u16::from_le_bytes([head[1], head[2]])).min(tail.len());
+        let (body, tail) = tail.split_at(length);
+        let entry = match head[0] % 5 {
+            0 => Entry::Message(body),
+            1 => Entry::Command(body),
+            2 => Entry::App(body),
+            3 => Entry::View(body),
+            _ => Entry::Forget("app"),
+        };
+        Record { time_ns: u64::from(head[0]) * S, entry }.write(&mut file);
+        rest = tail;
+    }
+    let Ok(mut whole) = Playback::open(file.clone(), 300) else { return };
+    whole.advance_to_end();
+    let mut parts = Playback::open(file, 300).expect("it was opened before");
+    while !parts.advance_to(u64::MAX, 1) {}
+    assert_eq!(parts.viewer().malformed(), whole.viewer().malformed());
+    let entry = AppEntry { app: "app".to_owned(), ..AppEntry::default() };
+    let Some(store) = whole.viewer_mut().app_mut("app") else { return };
+    check_store(store);
+    for detail in [Detail::Seconds, Detail::Sum] {
+        let file = excerpt(&entry, store, S, detail, |_| true);
+        let mut copy = Playback::open(file, 300).expect("it is a recording");
+        copy.advance_to_end();
+        check_store(copy.viewer_mut().app_mut("app").expect("the excerpt contains it"));
     }
 }
 

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::auth::{self, Auth};
-use crate::client::{self, Outcome, Pipe, Stats, Tap};
+use crate::client::{self, Outcome, Pipe, Stats, Tap, Top};
 use crate::config::{self, Config, DEFAULT_AUDIENCE, Options};
 use crate::demo;
 use crate::net::listener;
@@ -50,6 +50,8 @@ enum Command {
     Tap(Tap),
     /// Print a snapshot of an application's latency and throughput
     Stats(Stats),
+    /// Show applications and views live in the terminal
+    Top(Top),
     /// Send the histograms that bpftrace or bcc prints, from standard input
     Pipe(Pipe),
     /// Create a viewer token and print it
@@ -146,6 +148,7 @@ pub fn main() -> ExitCode {
             Command::Demo(demo) => run_relay(demo.serve, Some(demo.deploy_after)).await.map(|()| Outcome::Done),
             Command::Tap(tap) => client::tap::run(tap).await,
             Command::Stats(stats) => client::stats::run(stats).await,
+            Command::Top(top) => client::top::run(top).await,
             Command::Pipe(pipe) => client::pipe::run(pipe).await,
             Command::Token(token) => print_token(&token).map(|()| Outcome::Done),
         }

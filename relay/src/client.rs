@@ -1,4 +1,4 @@
-//! Command-line clients of a relay: two with a connection for the same `Viewer` that the browser uses, and `joey pipe`, which
+//! Command-line clients of a relay: three with a connection for the same `Viewer` that the browser uses, and `joey pipe`, which
 //! is a producer.
 
 mod args;
@@ -7,9 +7,10 @@ mod output;
 pub(crate) mod pipe;
 pub(crate) mod stats;
 pub(crate) mod tap;
+pub(crate) mod top;
 mod transport;
 
-pub(crate) use self::args::{Pipe, Stats, Tap};
+pub(crate) use self::args::{Pipe, Stats, Tap, Top};
 
 /// The outcome of a client that did not fail.
 #[derive(Debug)]

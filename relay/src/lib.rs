@@ -19,7 +19,7 @@
 //! - [`http`]: the HTTP endpoints and the page.
 //! - [`server`]: starts and stops a relay.
 //! - [`demo`]: simulated producers that connect to the ingest port.
-//! - [`client`]: `joey tap`, `joey stats` and `joey pipe`.
+//! - [`client`]: `joey tap`, `joey stats`, `joey top` and `joey pipe`.
 //! - [`cli`]: the command line.
 
 pub mod runtime;

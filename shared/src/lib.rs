@@ -15,8 +15,9 @@
 //! 6. [`store`]: the views of one application, its clock, and which periods are complete.
 //! 7. [`compare`]: by how much two distributions differ, and what changed most.
 //! 8. [`viewer`]: a complete viewer without its socket: subscriptions, resume, gaps.
-//! 9. [`format`](mod@format): durations, rates and counts for display. [`address`], [`backoff`], [`close`]: connecting
-//!    to a relay.
+//! 9. [`recording`]: what a viewer received, as a file.
+//! 10. [`format`](mod@format): durations, rates and counts for display. [`address`], [`backoff`], [`close`]: connecting
+//!     to a relay.
 //!
 //! # Example
 //!
@@ -82,6 +83,7 @@ pub mod window;
 pub mod store;
 pub mod compare;
 pub mod viewer;
+pub mod recording;
 pub mod format;
 pub mod backoff;
 pub mod close;

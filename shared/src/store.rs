@@ -5,6 +5,7 @@
 
 mod between;
 mod ranges;
+pub(crate) mod state;
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;

@@ -4,6 +4,7 @@
 //! Monitoring Hub (`metrics_channel.ex`), but with keys as separate fields instead of joined strings.
 
 use alloc::string::String;
+use serde::{Deserialize, Serialize};
 
 use crate::series::{
     COMPUTATION, NODE_INGRESS_EGRESS, PIPELINE_INGESTION, START_TO_END, SeriesKey, Source, THROUGHPUT,
@@ -15,7 +16,7 @@ pub const SPANS: &str = "spans";
 pub const OPERATIONS: &str = "operations";
 
 /// What a view adds up. Kinds are sorted in reading order: totals before their parts.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Kind {
     /// Latency of a pipeline from source to end, over all workers.
     StartToEnd,
@@ -62,7 +63,7 @@ impl Kind {
 }
 
 /// Identifies a view. Fields that do not apply to its kind are `None`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ViewKey {
     /// The kind.
     pub kind: Kind,

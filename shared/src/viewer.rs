@@ -12,11 +12,13 @@
 
 mod messages;
 mod progress;
+mod replay;
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+pub(crate) use self::replay::catalogue_messages;
 use crate::series::{SeriesKey, Topic};
 use crate::store::{AppStore, WINDOW_SECONDS};
 use crate::wire::{AppEntry, ClientMessage, SeriesEntry, ServerMessage, Start, Update, VERSION, WireError};
@@ -156,6 +158,8 @@ pub struct Viewer {
     cluster: Option<ClusterInfo>,
     outgoing: Vec<Vec<u8>>,
     connected: bool,
+    /// Whether the commands come from a recording. The viewer then makes no subscriptions of its own.
+    replaying: bool,
     /// Relay time and local time of the same instant, in ns.
     clock: Option<(u64, u64)>,
     /// When the token expires, in ns since the Unix epoch by the relay's clock.
@@ -192,6 +196,7 @@ impl Viewer {
             cluster: None,
             outgoing: Vec::new(),
             connected: false,
+            replaying: false,
             clock: None,
             expires_ns: None,
             malformed: 0,

@@ -10,6 +10,7 @@
 //! Second `k` is the span `((k-1) s, k s]` since the Unix epoch, because periods are identified by their ends.
 
 mod between;
+pub(crate) mod state;
 mod sum;
 
 use alloc::collections::VecDeque;

@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 pub use self::batch::{BatchHead, Blob, Update, Updates, UpdatesWriter};
+pub(crate) use self::histogram::take;
 pub use self::histogram::{PackedHistogram, Span, read_histogram, span_of, write_histogram};
 use crate::series::{NameError, Provenance, SeriesKey, Source, Topic};
 

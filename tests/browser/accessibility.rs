@@ -95,9 +95,15 @@ fn axe_finds_nothing_on_any_page() {
     let _ = browser.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })", &[]);
     found.extend(check(&browser, &axe, "menus"));
 
+    // A comparison, with its menus and tables too.
+    let _ = browser.evaluate("document.querySelector('[data-testid=pin]').click()", &[]);
+    eventually("both sides", || (browser.count("[data-testid=compared] td") > 0).then_some(()));
+    let _ = browser.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })", &[]);
+    found.extend(check(&browser, &axe, "comparison"));
+
     // By now, the measurements are old.
     browser.go_to("/applications/App/dashboard");
-    eventually("old measurements", || (browser.count(".page.stale td .n") > 0).then_some(()));
+    eventually("old measurements", || (browser.count(".page.stale td.delta .n") > 0).then_some(()));
     found.extend(check(&browser, &axe, "stale"));
     assert!(found.is_empty(), "{}", found.join("\n"));
     assert_eq!(browser.console_errors(), [] as [String; 0]);

@@ -88,7 +88,9 @@ fn a_paused_page_does_not_change_and_then_catches_up() {
     browser.open(&address(&relay, "/applications/App/dashboard"));
     wait_for_rows(&browser, ROWS, &before, 300, totals);
     browser.click("[data-testid=pause]");
-    eventually("a notice about the pause", || browser.text(".notes").contains("Paused at").then_some(()));
+    eventually("a note about the pause", || {
+        browser.text("[data-testid=time-range]").contains("Paused at").then_some(())
+    });
     let end = now_s();
     let more = [
         Frame::new("App", "computation", ["Orders", "worker-2", "Check order"], end).with(&[1 << 30; 90]),

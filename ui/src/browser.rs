@@ -54,6 +54,15 @@ pub fn location_hash() -> String {
     web_sys::window().and_then(|window| window.location().hash().ok()).unwrap_or_default()
 }
 
+/// The page's address without query and fragment.
+#[must_use]
+pub fn page_address() -> String {
+    let location = web_sys::window().map(|window| window.location());
+    let part = |part: Option<Result<String, JsValue>>| part.and_then(Result::ok).unwrap_or_default();
+    let (origin, path) = (location.as_ref().map(|it| it.origin()), location.as_ref().map(|it| it.pathname()));
+    part(origin) + &part(path)
+}
+
 /// Navigates to `address`, which begins with `#`.
 pub fn navigate(address: &str) {
     if let Some(window) = web_sys::window() {
@@ -181,6 +190,16 @@ pub fn save_text(file_name: &str, mime_type: &str, text: &str) {
     let options = BlobPropertyBag::new();
     options.set_type(&format!("{mime_type};charset=utf-8"));
     if let Ok(blob) = Blob::new_with_str_sequence_and_options(&js_sys::Array::of1(&text.into()), &options) {
+        save(file_name, &blob);
+    }
+}
+
+/// Saves `parts` as one file.
+pub fn save_bytes(file_name: &str, parts: &[Vec<u8>]) {
+    let parts: js_sys::Array = parts.iter().map(|part| JsValue::from(js_sys::Uint8Array::from(&**part))).collect();
+    let options = BlobPropertyBag::new();
+    options.set_type("application/octet-stream");
+    if let Ok(blob) = Blob::new_with_u8_array_sequence_and_options(&parts, &options) {
         save(file_name, &blob);
     }
 }

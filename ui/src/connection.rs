@@ -307,7 +307,7 @@ impl Connection {
             }
             // The viewer has no commands before the relay has announced its protocol version.
             if transport.is_ready() {
-                let commands = self.model.write_value().viewer().outgoing();
+                let commands = self.model.write_value().outgoing(browser::now_ns());
                 transport.send(&commands);
             }
         }
@@ -339,7 +339,7 @@ impl Connection {
             model.viewer().connected();
         }
         let apps = model.seen().catalogue().len();
-        let _ = model.viewer().receive(bytes, now_ns, |_| {});
+        let _ = model.receive(bytes, now_ns);
         if model.seen().catalogue().len() != apps {
             model.update_subscriptions(now_ns);
         }

@@ -96,7 +96,7 @@ impl Origin {
 }
 
 /// Letters, digits and dots of `name`; everything else becomes a single dash.
-fn file_part(name: &str) -> String {
+pub(crate) fn file_part(name: &str) -> String {
     let mut part = String::new();
     for character in name.chars() {
         if character.is_alphanumeric() || (character == '.' && part.ends_with(char::is_alphanumeric)) {

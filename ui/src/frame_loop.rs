@@ -60,6 +60,8 @@ struct Charts {
     /// Whether the page is being printed.
     is_printing: bool,
     frame_requested: bool,
+    /// Whether the open recording was still being read in the last frame.
+    was_reading: bool,
     ticks: u64,
     last_tick_ns: u64,
     /// The model's revision at the last tick.
@@ -195,17 +197,26 @@ impl FrameLoop {
 
     fn on_frame(self) {
         let now_ns = browser::now_ns();
-        let revision = {
+        let (revision, is_reading, has_arrived) = {
             // The page may have been unmounted since the frame was requested.
             let Some(mut model) = self.model.try_write_value() else { return };
             model.viewer().advance(now_ns);
-            model.revision()
+            model.advance_recording(now_ns);
+            let was_reading =
+                std::mem::replace(&mut self.charts.write_value().was_reading, model.is_reading_recording());
+            (model.revision(), model.is_reading_recording(), was_reading && !model.is_reading_recording())
         };
+        if has_arrived {
+            self.charts.write_value().last_tick_ns = 0;
+        }
         let tick = self.charts.write_value().next_tick(revision, now_ns);
         if let Some(tick) = tick {
             self.tick.set(tick);
         }
         self.paint_charts();
+        if is_reading {
+            self.request_frame();
+        }
     }
 
     /// Paints the visible charts that are older than the last tick. Painting reads the model, so it must not be locked here.

@@ -13,14 +13,25 @@
 //! 6. [`view`] contains the components; [`route`], [`settings`], [`time_format`], [`typed_percentile`], [`percentile_list`] and
 //!    [`vocabulary`] are their addresses, settings, times, chosen percentiles and words. [`table_choice`] and [`favourites`] are how the user
 //!    wants the tables.
+//! 2. [`statistics`], [`chart_data`], [`difference_data`] and [`table_rows`] read statistics, charts and tables from the model. [`natural_order`] and
+//!    [`row_filter`] order and filter the rows, and [`rendered_rows`] are those in the document.
+//!    [`reference`] is the other side of a comparison, and [`row_change`] is by how much a row differs from it.
+//! 3. [`frame_loop`] sends a tick when components should read the model again.
+//! 4. [`chart`] turns data into lists of shapes, and [`chart::canvas`] paints them.
+//! 5. [`export`] writes tables as files; [`share_link`] and [`compression`] put recordings into links.
+//! 6. [`view`] contains the components; [`route`], [`settings`], [`time_format`], [`typed_percentile`] and [`vocabulary`]
+//!    are their addresses, settings, times, chosen percentiles and words.
 //!
 //! Measurements do not travel in signals: a signal only tells that the model has changed, a few times a second at most.
 
 pub mod band_data;
 pub mod browser;
+pub mod change_text;
 pub mod chart;
 pub mod chart_data;
+pub mod compression;
 pub mod connection;
+pub mod difference_data;
 pub mod export;
 pub mod favourites;
 pub mod frame_loop;
@@ -30,17 +41,22 @@ pub mod natural_order;
 pub mod overview_data;
 pub mod percentile_list;
 pub mod recent_change;
+pub mod reference;
 pub mod rendered_rows;
 pub mod route;
+pub mod row_change;
 pub mod row_filter;
 pub mod row_marks;
 pub mod settings;
+pub mod share_link;
+pub mod snapshot;
 pub mod statistics;
 pub mod table_choice;
 pub mod table_rows;
 #[cfg(test)]
 mod testing;
 pub mod time_format;
+pub mod time_range;
 pub mod typed_percentile;
 pub mod view;
 pub mod vocabulary;

@@ -1,20 +1,29 @@
-//! The page's data: the viewer with its stores, a snapshot while the page is paused, and the subscriptions.
+//! The page's data: the viewer with its stores, a snapshot while the page is paused, an open recording, and the
+//! subscriptions.
 //!
 //! It is plain memory without signals. Components read it after a tick of the frame loop.
 //!
 //! The subscriptions depend on the page: everything of an application while it is open, and only the categories of the key figures
 //! of each application on the landing page.
 
+mod comparison;
+mod recording;
+
 use joey_shared::series::{COMPUTATION, Filter, PIPELINE_INGESTION, START_TO_END, Topic};
 use joey_shared::store::{AppStore, WINDOW_SECONDS};
 use joey_shared::viewer::Viewer;
-use joey_shared::window::SLOT_NS;
+use joey_shared::window::{SECONDS_MAX, SLOT_NS, second_of};
 use joey_shared::wire::{AppEntry, Start};
 use std::collections::BTreeMap;
 
+use self::comparison::Compared;
+use self::recording::{Opened, Recorder};
+pub use self::recording::{RECORDING_BYTES_MAX, RecordingProgress};
 use crate::recent_change::{RecentChange, RecentChanges};
 use crate::route::Page;
+use crate::snapshot::Snapshot;
 use crate::statistics::{AppStatistics, ViewStatistics, app_statistics, view_statistics};
+use crate::time_range::TimeRange;
 use crate::vocabulary::Words;
 
 /// Maximum number of applications subscribed to on the landing page; the others are listed without measurements.
@@ -33,16 +42,11 @@ pub struct Model {
     requested_seconds: u64,
     /// When the last subscription of each application ended, in local ns.
     unsubscribed_ns: Vec<(String, u64)>,
+    recorder: Option<Recorder>,
+    opened: Option<Opened>,
+    compared: Compared,
     cache: Cache,
     recent_changes: RecentChanges,
-}
-
-/// What is shown while the page is paused. The viewer still receives data.
-#[derive(Debug)]
-struct Snapshot {
-    stores: Vec<(String, AppStore)>,
-    catalogue: BTreeMap<String, AppEntry>,
-    relay_ns: Option<u64>,
 }
 
 /// The statistics of one application's views: rows, sorting and figures need the same ones.
@@ -73,6 +77,9 @@ impl Model {
             page: Page::Landing,
             requested_seconds: seconds.max(WINDOW_SECONDS),
             unsubscribed_ns: Vec::new(),
+            recorder: None,
+            opened: None,
+            compared: Compared::default(),
             cache: Cache::default(),
             recent_changes: RecentChanges::default(),
         }
@@ -113,16 +120,29 @@ impl Model {
             let index = self.unsubscribed_ns.iter().position(|(app, _)| *app == topic.app);
             let unsubscribed = index.map(|index| self.unsubscribed_ns.swap_remove(index));
             if unsubscribed.is_some_and(|(_, since_ns)| now_ns.saturating_sub(since_ns) > RETAINED_NS) {
-                self.viewer.forget(&topic.app);
+                self.forget(&topic.app);
             }
             self.viewer.subscribe(topic, start);
         }
     }
 
     fn needed_topics(&self) -> Vec<Topic> {
+        let mut topics = self.topics_of_page();
+        let recorded = self.recorder.iter().flat_map(|recorder| recorder.topics());
+        topics.extend(recorded.filter(|topic| !topics.contains(topic)).collect::<Vec<Topic>>());
+        topics
+    }
+
+    fn topics_of_page(&self) -> Vec<Topic> {
         let topic = |app: &String, filter| Topic { app: app.clone(), filter };
         match &self.page {
-            Page::Dashboard(app) | Page::Workers(app) | Page::Detail(app, _) => vec![topic(app, Filter::All)],
+            Page::Dashboard(app) | Page::Workers(app) | Page::Detail(app, _) => {
+                let others = self.compared_apps().filter(|other| *other != app);
+                let mut topics: Vec<Topic> = others.map(|other| topic(other, Filter::All)).collect();
+                topics.dedup();
+                topics.insert(0, topic(app, Filter::All));
+                topics
+            }
             Page::Landing => {
                 let apps = self.viewer.catalogue().iter().take(SUBSCRIBED_APPS_MAX);
                 let both = |(app, entry): (&String, &AppEntry)| {
@@ -138,20 +158,65 @@ impl Model {
 
     /// Takes a snapshot at local time `now_ns`, which is shown until [`resume`](Self::resume).
     pub fn pause(&mut self, now_ns: u64) {
-        let mut stores: Vec<(String, AppStore)> = Vec::new();
-        for topic in self.viewer.topics() {
-            if let Some(store) = self.viewer.app(&topic.app).filter(|_| find(&stores, &topic.app).is_none()) {
-                stores.push((topic.app.clone(), store.clone()));
-            }
+        self.snapshot = Some(self.copy(now_ns));
+    }
+
+    /// A copy of what is shown at local time `now_ns`.
+    fn copy(&self, now_ns: u64) -> Snapshot {
+        match &self.opened {
+            Some(opened) => Snapshot::of_all(opened.playback().viewer(), opened.playback().position_ns()),
+            None => Snapshot::of(&self.viewer, now_ns),
         }
-        let relay_ns = self.viewer.relay_ns(now_ns);
-        self.snapshot = Some(Snapshot { stores, catalogue: self.viewer.catalogue().clone(), relay_ns });
     }
 
     /// Shows live data again.
     pub fn resume(&mut self) {
         self.snapshot = None;
         self.cache = Cache::default();
+    }
+
+    /// Shows only the seconds of `range`, of a snapshot that is taken at local time `now_ns` if there is none.
+    /// `None` shows the whole snapshot again. Returns false if the range is older than what was requested from the relay:
+    /// then the history of the last hour is requested, and the caller selects again when it
+    /// [has arrived](Self::has_history).
+    #[must_use]
+    pub fn select(&mut self, range: Option<TimeRange>, now_ns: u64) -> bool {
+        let oldest = self.relay_ns(now_ns).map_or(u64::MAX, second_of).saturating_sub(self.requested_seconds);
+        let is_live = self.opened.is_none();
+        if is_live && range.is_some_and(|range| range.from < oldest) && self.requested_seconds < SECONDS_MAX {
+            self.request_history(SECONDS_MAX, now_ns);
+            return false;
+        }
+        let copy = self.snapshot.take().unwrap_or_else(|| self.copy(now_ns));
+        self.snapshot.insert(copy).select(range);
+        self.cache = Cache::default();
+        true
+    }
+
+    /// Whether all requested history has arrived.
+    #[must_use]
+    pub fn has_history(&self) -> bool {
+        if self.opened.is_some() {
+            return !self.is_reading_recording();
+        }
+        self.viewer.has_catalogue() && self.viewer.topics().next().is_some() && self.viewer.is_caught_up()
+    }
+
+    /// The selected range.
+    #[must_use]
+    pub fn range(&self) -> Option<TimeRange> {
+        self.snapshot.as_ref().and_then(Snapshot::range)
+    }
+
+    /// The seconds that are shown of `app`: those of its window, or of the selected range.
+    #[must_use]
+    pub fn shown_range(&self, app: &str) -> Option<TimeRange> {
+        let live = || {
+            let store = self.app(app).filter(|store| store.clock_ns() > 0)?;
+            let to = second_of(store.clock_ns());
+            Some(TimeRange { from: (to + 1).saturating_sub(store.seconds()), to })
+        };
+        self.snapshot.as_ref().and_then(|snapshot| snapshot.shown_range(app)).or_else(live)
     }
 
     /// Whether a snapshot is shown.
@@ -163,25 +228,37 @@ impl Model {
     /// The relay's clock at local time `now_ns`; the instant of the pause while paused.
     #[must_use]
     pub fn relay_ns(&self, now_ns: u64) -> Option<u64> {
-        self.snapshot.as_ref().map_or_else(|| self.viewer.relay_ns(now_ns), |snapshot| snapshot.relay_ns)
+        match (&self.snapshot, &self.opened) {
+            (Some(snapshot), _) => snapshot.relay_ns,
+            (None, Some(opened)) => Some(opened.playback().position_ns()),
+            (None, None) => self.viewer.relay_ns(now_ns),
+        }
+    }
+
+    /// The relay's clock at local time `now_ns`, also while paused; the position in an open recording.
+    #[must_use]
+    pub fn live_relay_ns(&self, now_ns: u64) -> Option<u64> {
+        self.opened
+            .as_ref()
+            .map_or_else(|| self.viewer.relay_ns(now_ns), |opened| Some(opened.playback().position_ns()))
     }
 
     /// By how much the relay's wall clock was set while it ran, in ns, and when; `None` if it was not.
     #[must_use]
-    pub const fn wall_clock(&self) -> Option<(i64, u64)> {
-        self.viewer.wall_clock()
+    pub fn wall_clock(&self) -> Option<(i64, u64)> {
+        self.shown().wall_clock()
     }
 
     /// How long the relay retains single updates, in ns.
     #[must_use]
     pub fn ring_ns(&self) -> u64 {
-        self.viewer.relay().map_or(0, |relay| relay.ring_ns)
+        self.shown().relay().map_or(0, |relay| relay.ring_ns)
     }
 
     /// The applications.
     #[must_use]
     pub fn catalogue(&self) -> &BTreeMap<String, AppEntry> {
-        self.snapshot.as_ref().map_or_else(|| self.viewer.catalogue(), |snapshot| &snapshot.catalogue)
+        self.snapshot.as_ref().map_or_else(|| self.shown().catalogue(), |snapshot| &snapshot.catalogue)
     }
 
     /// The words for the parts of an application.
@@ -193,14 +270,14 @@ impl Model {
     /// The store of an application, if it is subscribed to.
     #[must_use]
     pub fn app(&self, app: &str) -> Option<&AppStore> {
-        self.snapshot.as_ref().map_or_else(|| self.viewer.app(app), |snapshot| find(&snapshot.stores, app))
+        self.snapshot.as_ref().map_or_else(|| self.shown().app(app), |snapshot| snapshot.app(app))
     }
 
     /// The same, to read windows, which slide when they are read.
     pub fn app_mut(&mut self, app: &str) -> Option<&mut AppStore> {
         match &mut self.snapshot {
-            Some(snapshot) => find_mut(&mut snapshot.stores, app),
-            None => self.viewer.app_mut(app),
+            Some(snapshot) => snapshot.app_mut(app),
+            None => recording::shown(&mut self.opened, &mut self.viewer).app_mut(app),
         }
     }
 
@@ -208,21 +285,29 @@ impl Model {
     /// relay.
     pub fn set_seconds(&mut self, seconds: u64, now_ns: u64) {
         self.viewer.set_seconds(seconds);
+        if let Some(opened) = &mut self.opened {
+            opened.playback_mut().viewer_mut().set_seconds(seconds);
+        }
         if seconds > self.requested_seconds {
-            self.requested_seconds = seconds;
-            let subscribed: Vec<Topic> = self.viewer.topics().cloned().collect();
-            for topic in &subscribed {
-                self.viewer.unsubscribe(topic);
-            }
-            for app in self.viewer.catalogue().keys().cloned().collect::<Vec<String>>() {
-                self.viewer.forget(&app);
-            }
-            self.unsubscribed_ns.clear();
-            self.update_subscriptions(now_ns);
+            self.request_history(seconds, now_ns);
         }
         if let Some(snapshot) = &mut self.snapshot {
-            snapshot.stores.iter_mut().for_each(|(_, store)| store.set_seconds(seconds));
+            snapshot.set_seconds(seconds);
         }
+    }
+
+    /// Requests the history of the last `seconds` again, at local time `now_ns`.
+    fn request_history(&mut self, seconds: u64, now_ns: u64) {
+        self.requested_seconds = seconds;
+        let subscribed: Vec<Topic> = self.viewer.topics().cloned().collect();
+        for topic in &subscribed {
+            self.viewer.unsubscribe(topic);
+        }
+        for app in self.viewer.catalogue().keys().cloned().collect::<Vec<String>>() {
+            self.forget(&app);
+        }
+        self.unsubscribed_ns.clear();
+        self.update_subscriptions(now_ns);
     }
 
     /// The length of the windows in seconds.
@@ -233,30 +318,12 @@ impl Model {
 
     /// The statistics of the view of `app` at `view_index`.
     pub fn view_statistics(&mut self, app: &str, view_index: usize) -> Option<ViewStatistics> {
-        if self.cache.app != app {
-            self.cache = Cache { app: app.to_owned(), statistics: Vec::new() };
-        }
-        let store = match &mut self.snapshot {
-            Some(snapshot) => find_mut(&mut snapshot.stores, app),
-            None => self.viewer.app_mut(app),
+        let Self { snapshot, opened, viewer, cache, .. } = self;
+        let store = match snapshot {
+            Some(snapshot) => snapshot.app_mut(app),
+            None => recording::shown(opened, viewer).app_mut(app),
         }?;
-        let key = CacheKey {
-            revision: store.views().get(view_index)?.revision,
-            clock_ns: store.clock_ns(),
-            through_ns: store.through_ns(),
-            window_seconds: store.seconds(),
-            gaps: store.gaps().len(),
-        };
-        if self.cache.statistics.len() <= view_index {
-            self.cache.statistics.resize_with(view_index + 1, || None);
-        }
-        let cached = &mut self.cache.statistics[view_index];
-        if let Some((_, statistics)) = cached.as_ref().filter(|(cached_key, _)| *cached_key == key) {
-            return Some(statistics.clone());
-        }
-        let statistics = view_statistics(store, view_index)?;
-        *cached = Some((key, statistics.clone()));
-        Some(statistics)
+        cached_statistics(cache, app, store, view_index)
     }
 
     /// How the end of the window of a view of `app` differs from the rest of it; a few seconds old at most.
@@ -279,21 +346,38 @@ impl Model {
     #[must_use]
     pub fn revision(&self) -> u64 {
         match &self.snapshot {
-            Some(snapshot) => snapshot.stores.iter().map(|(_, store)| store.revision()).sum(),
+            Some(snapshot) => snapshot.revision(),
             None => {
-                let apps = self.viewer.catalogue().keys().filter_map(|app| self.viewer.app(app));
-                self.viewer.revision() + apps.map(AppStore::revision).sum::<u64>()
+                let viewer = self.shown();
+                let apps = viewer.catalogue().keys().filter_map(|app| viewer.app(app));
+                viewer.revision() + apps.map(AppStore::revision).sum::<u64>()
             }
         }
     }
 }
 
-fn find<'a>(stores: &'a [(String, AppStore)], app: &str) -> Option<&'a AppStore> {
-    stores.iter().find(|(name, _)| name == app).map(|(_, store)| store)
-}
-
-fn find_mut<'a>(stores: &'a mut [(String, AppStore)], app: &str) -> Option<&'a mut AppStore> {
-    stores.iter_mut().find(|(name, _)| name == app).map(|(_, store)| store)
+/// The statistics of the view of `app` at `view_index` of its `store`.
+fn cached_statistics(cache: &mut Cache, app: &str, store: &mut AppStore, view_index: usize) -> Option<ViewStatistics> {
+    if cache.app != app {
+        *cache = Cache { app: app.to_owned(), statistics: Vec::new() };
+    }
+    let key = CacheKey {
+        revision: store.views().get(view_index)?.revision,
+        clock_ns: store.clock_ns(),
+        through_ns: store.through_ns(),
+        window_seconds: store.seconds(),
+        gaps: store.gaps().len(),
+    };
+    if cache.statistics.len() <= view_index {
+        cache.statistics.resize_with(view_index + 1, || None);
+    }
+    let cached = &mut cache.statistics[view_index];
+    if let Some((_, statistics)) = cached.as_ref().filter(|(cached_key, _)| *cached_key == key) {
+        return Some(statistics.clone());
+    }
+    let statistics = view_statistics(store, view_index)?;
+    *cached = Some((key, statistics.clone()));
+    Some(statistics)
 }
 
 #[cfg(test)]

@@ -1,13 +1,16 @@
 //! Hash routing: the fragment of the address names a page.
 //!
-//! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window and
-//! the typed percentiles are part of the address (`?w=60&p=99.95`), so that a shared link shows the same. So is how the
-//! tables are shown, see [`TableChoice`].
+//! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window, the
+//! typed percentiles and the selected range are part of the address (`?w=60&p=99.95&from=…&to=…`), so that a shared
+//! link shows the same. What it is compared with is `vs=` and `base=`, see [`Reference`]; how tables are shown is in
+//! [`TableChoice`].
 //! `leptos_router` has no hash routing, and a path would need a server that answers every path with the page.
 
 use joey_shared::view::{Kind, ViewKey};
 
+use crate::reference::{BaselineRange, Reference};
 use crate::table_choice::TableChoice;
+use crate::time_range::TimeRange;
 use crate::typed_percentile::TypedPercentile;
 
 /// A page and how it is shown.
@@ -21,6 +24,12 @@ pub struct Route {
     pub percentiles: Vec<TypedPercentile>,
     /// How the tables are shown.
     pub tables: TableChoice,
+    /// The selected range of time, if the address contains it.
+    pub range: Option<TimeRange>,
+    /// What is compared with, if the address contains it.
+    pub reference: Option<Reference>,
+    /// The baseline of the application, if the address contains it.
+    pub baseline: Option<BaselineRange>,
 }
 
 /// A page.
@@ -53,7 +62,16 @@ impl Route {
     /// The route to `page`, shown as before.
     #[must_use]
     pub const fn to(page: Page) -> Self {
-        Self { page, window_seconds: None, percentiles: Vec::new(), tables: TableChoice::DEFAULT }
+        let tables = TableChoice::DEFAULT;
+        Self {
+            page,
+            window_seconds: None,
+            percentiles: Vec::new(),
+            tables,
+            range: None,
+            reference: None,
+            baseline: None,
+        }
     }
 
     /// Parses the fragment of an address.
@@ -62,9 +80,13 @@ impl Route {
         let (path, query) = parts(hash);
         let window_seconds = value(query, "w=").and_then(|seconds| seconds.parse().ok());
         let percentiles = value(query, "p=").map(TypedPercentile::parse_list).unwrap_or_default();
+        let range = value(query, "from=").zip(value(query, "to=")).and_then(|(from, to)| TimeRange::parse(from, to));
         let typed = || hash.strip_prefix('#').unwrap_or(hash).to_owned();
         let tables = TableChoice::parse(|name| value(query, name));
-        Self { page: page_of(path).unwrap_or_else(|| Page::Unknown(typed())), window_seconds, percentiles, tables }
+        let page = page_of(path).unwrap_or_else(|| Page::Unknown(typed()));
+        let reference = value(query, "vs=").and_then(Reference::parse);
+        let baseline = value(query, "base=").and_then(BaselineRange::parse);
+        Self { page, window_seconds, percentiles, tables, range, reference, baseline }
     }
 
     /// The address of this route, from `#` on.
@@ -76,6 +98,9 @@ impl Route {
             parameters.push(format!("p={}", TypedPercentile::list_text(&self.percentiles)));
         }
         parameters.extend(self.tables.parameters());
+        parameters.extend(self.range.map(|range| range.to_string()));
+        parameters.extend(self.reference.as_ref().and_then(Reference::text).map(|text| format!("vs={text}")));
+        parameters.extend(self.baseline.as_ref().map(|baseline| format!("base={}", baseline.text())));
         let mark = if parameters.is_empty() { "" } else { "?" };
         format!("#{}{mark}{}", path_of(&self.page), parameters.join("&"))
     }
@@ -89,6 +114,19 @@ pub fn token_in(hash: &str) -> Option<&str> {
     token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)).then_some(token)
 }
 
+/// The data in the fragment of an address, see [`share_link`](crate::share_link).
+#[must_use]
+pub fn data_in(hash: &str) -> Option<&str> {
+    value(parts(hash).1, "data=")
+}
+
+/// `address`, which begins with `#`, with `data` in it.
+#[must_use]
+pub fn with_data(address: &str, data: Option<&str>) -> String {
+    let mark = if address.contains('?') { '&' } else { '?' };
+    data.map_or_else(|| address.to_owned(), |data| format!("{address}{mark}data={data}"))
+}
+
 /// The path and the query of a fragment. A fragment can be a token alone.
 fn parts(hash: &str) -> (&str, &str) {
     let rest = hash.strip_prefix('#').unwrap_or(hash);
@@ -99,7 +137,7 @@ fn value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     query.split('&').find_map(|pair| pair.strip_prefix(name))
 }
 
-fn page_of(path: &str) -> Option<Page> {
+pub(crate) fn page_of(path: &str) -> Option<Page> {
     let path = path.strip_prefix('/').unwrap_or(path);
     if path.is_empty() {
         return Some(Page::Landing);
@@ -157,7 +195,7 @@ pub fn key_path(key: &ViewKey) -> String {
     path
 }
 
-fn path_of(page: &Page) -> String {
+pub(crate) fn path_of(page: &Page) -> String {
     match page {
         Page::Landing => "/".to_owned(),
         Page::Dashboard(app) => format!("/applications/{}/dashboard", encode(app)),
@@ -232,8 +270,14 @@ mod tests {
         for window_seconds in [None, Some(60)] {
             for percentiles in ["", "75,99.95"].map(TypedPercentile::parse_list) {
                 let tables = TableChoice { filter: "a&b=c".to_owned(), ..TableChoice::DEFAULT };
-                let route = Route { page: page.clone(), window_seconds, percentiles, tables };
-                assert_eq!(Route::parse(&route.address()), route, "{}", route.address());
+                for reference in [None, Some(Reference::View("a&b".to_owned(), ViewKey::computation("?w=9#")))] {
+                    let range =
+                        window_seconds.map(|seconds| TimeRange { from: 1_700_000_000, to: 1_700_000_000 + seconds });
+                    let baseline = window_seconds.map(|to| BaselineRange { from: 7, to, name: "a & b".to_owned() });
+                    let (page, percentiles, tables) = (page.clone(), percentiles.clone(), tables.clone());
+                    let route = Route { page, window_seconds, percentiles, tables, range, reference, baseline };
+                    assert_eq!(Route::parse(&route.address()), route, "{}", route.address());
+                }
             }
         }
     }
@@ -257,6 +301,16 @@ mod tests {
             key(Kind::ComputationByWorker, some(a), some(b), some(a));
             key(Kind::PipelineIngestion, some(a), None, some(b));
             key(Kind::Other(a.to_owned()), None, None, some(b));
+        }
+    }
+
+    #[test]
+    fn data_is_beside_what_is_shown_and_is_no_part_of_it() {
+        let page = Route::to(Page::Dashboard("a?b".to_owned()));
+        for route in [Route { window_seconds: Some(60), ..page.clone() }, page] {
+            let address = with_data(&route.address(), Some("1ab-_"));
+            assert_eq!((data_in(&address), Route::parse(&address)), (Some("1ab-_"), route.clone()));
+            assert_eq!(data_in(&with_data(&route.address(), None)), None);
         }
     }
 

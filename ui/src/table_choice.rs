@@ -80,6 +80,8 @@ pub fn column_text(column: Column) -> Option<String> {
         Column::Max => "max",
         Column::Events => "events",
         Column::LastMinute => "last-minute",
+        // A comparison brings its order with it.
+        Column::Change(_) => return None,
     };
     Some(name.to_owned())
 }

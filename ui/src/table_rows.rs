@@ -10,6 +10,7 @@ use joey_shared::view::{Kind, ViewKey};
 
 use crate::natural_order;
 use crate::recent_change::RecentChange;
+use crate::row_change::ChangeColumn;
 use crate::row_filter::RowFilter;
 use crate::statistics::ViewStatistics;
 use crate::typed_percentile::TypedPercentile;
@@ -78,6 +79,8 @@ pub enum Column {
     Events,
     /// How much the last minute differs from the minutes before.
     LastMinute,
+    /// The difference from what the table is compared with.
+    Change(ChangeColumn),
 }
 
 /// The order that the user chose for a table.
@@ -277,7 +280,7 @@ pub fn filter_and_sort(
 
 /// `rows` in the order of how much they changed lately. Those without a change beyond chance are last in either direction.
 #[must_use]
-pub fn sort_by_change(
+pub fn sort_by_recent_change(
     rows: Vec<TableRow>,
     descending: bool,
     mut change: impl FnMut(usize) -> Option<RecentChange>,
@@ -311,8 +314,8 @@ impl Rank {
 fn rank(statistics: &ViewStatistics, column: Column) -> Option<Rank> {
     let range = |range: QuantileRange| Rank(range.high as f64, range.low as f64);
     match column {
-        // Changes are ranked in `recent_change.rs`.
-        Column::Name | Column::LastMinute => None,
+        // Changes need the other side: see `recent_change.rs` and `row_change.rs`.
+        Column::Name | Column::LastMinute | Column::Change(_) => None,
         Column::Percentile(index) => statistics.quantiles.get(index).copied().flatten().map(range),
         Column::Typed(percentile) => statistics.typed_quantile(percentile).map(range),
         Column::Min => statistics.throughput.map(|throughput| Rank(throughput.min, 0.0)),

@@ -1,11 +1,16 @@
-//! Stores for the unit tests of this crate.
+//! Stores and models for the unit tests of this crate.
 
 use joey_shared::histogram::{Grid, Histogram, Unit};
 use joey_shared::series::{
     COMPUTATION, NODE_INGRESS_EGRESS, PIPELINE_INGESTION, Provenance, START_TO_END, SeriesKey, Source, THROUGHPUT,
 };
 use joey_shared::store::AppStore;
-use joey_shared::wire::{SeriesEntry, Update};
+use joey_shared::wire::{
+    AppEntry, BatchHead, Hello, SeriesEntry, ServerMessage, Subscribed, Update, UpdatesWriter, VERSION,
+};
+
+use crate::model::Model;
+use crate::route::Page;
 
 /// Nanoseconds in a second.
 pub(crate) const S: u64 = 1_000_000_000;
@@ -71,4 +76,46 @@ pub(crate) fn service_of(updates: &[Update]) -> AppStore {
         store.apply(1, update, update.end_ns);
     }
     store
+}
+
+/// A live model on the dashboard of `app`, which has received this many seconds of a computation. The relay's clock began at
+/// 1,000 s.
+pub(crate) fn live_model(seconds: u64) -> Model {
+    let mut model = Model::new(300);
+    model.show(&Page::Dashboard("app".to_owned()), 0);
+    model.viewer().connected();
+    let hello = Hello {
+        version: VERSION,
+        release: "t",
+        epoch: 1,
+        now_ns: 1_000 * S,
+        ring_ns: 300 * S,
+        series_retention_ns: 3_635 * S,
+        demo: false,
+        ingest_port: 5001,
+    };
+    let app = AppEntry { app: "app".to_owned(), ..AppEntry::default() };
+    let [category, pipeline, worker, name] = [COMPUTATION, "p", "w", "n"].map(ToOwned::to_owned);
+    let series = vec![SeriesEntry::new(0, 1, SeriesKey { category, pipeline, worker, name })];
+    for message in [
+        ServerMessage::Hello(hello),
+        ServerMessage::Catalogue { full: true, apps: vec![app], last: true },
+        ServerMessage::Series { app: "app".to_owned(), epoch: 1, series, last: true },
+        ServerMessage::Subscribed(Subscribed { sub: 1, feed: 1, epoch: 1, next: 1, head: 0, missing: 0 }),
+    ] {
+        model.receive(&message.encode(), 0).unwrap();
+    }
+    (1..=seconds).for_each(|second| receive_second(&mut model, second));
+    model
+}
+
+/// Delivers the update of one second to a model of [`live_model`], in order.
+pub(crate) fn receive_second(model: &mut Model, second: u64) {
+    let end_ns = (1_000 + second) * S;
+    let head =
+        BatchHead { feed: 1, from: second, to: second, cut_ns: end_ns, end_ns, period_ns: S, series: Vec::new() };
+    let mut writer = UpdatesWriter::new(&head);
+    writer.push(&Update { period_ns: S, ..update(second, 0, 1_000 + second, &[5, 900]) });
+    let message = ServerMessage::Batch { head, updates: writer.finish() }.encode();
+    model.receive(&message, second * S).unwrap();
 }

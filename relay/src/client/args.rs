@@ -1,4 +1,4 @@
-//! The arguments of `joey tap`, `joey stats` and `joey pipe`.
+//! The arguments of `joey tap`, `joey stats`, `joey top` and `joey pipe`.
 
 use std::path::{Path, PathBuf};
 
@@ -59,6 +59,17 @@ pub(crate) struct Stats {
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Top {
+    /// Open this application
+    pub(crate) app: Option<String>,
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Start with a window of this length, up to 1h: 10s, 5m, 300
+    #[arg(long, default_value = "5m", value_name = "SPAN", value_parser = parse_window)]
+    pub(crate) window: u64,
 }
 
 #[derive(Args)]

@@ -33,6 +33,9 @@ impl Relay {
     }
 }
 
+/// An event of a connection, or why the connection is lost.
+pub(super) type Received = Result<Event, String>;
+
 /// A viewer and its connection.
 pub(super) struct Connection {
     /// The state received from the relays.
@@ -54,6 +57,8 @@ pub(super) struct Connection {
     is_token_rejected: bool,
     token_file_checked: Instant,
     transport: Option<Transport>,
+    /// When the connection was opened, or something arrived on it.
+    last_received: Instant,
     /// Whether a message has arrived on the current connection.
     has_received: bool,
     started: Instant,
@@ -84,6 +89,7 @@ impl Connection {
             is_token_rejected: false,
             token_file_checked: Instant::now(),
             transport: None,
+            last_received: Instant::now(),
             has_received: false,
             started: Instant::now(),
             attempt: 0,
@@ -107,13 +113,50 @@ impl Connection {
     /// # Errors
     /// Fails if no relay is reachable and the client must not wait, or if waiting cannot help.
     pub(super) async fn step(&mut self, incoming: impl FnMut(&Incoming<'_>)) -> anyhow::Result<()> {
-        self.send_newer_token();
-        let Some(transport) = &mut self.transport else { return self.connect().await };
-        if let Err(reason) = transport.send(self.viewer.outgoing()).await {
-            return self.lost(&reason).await;
+        if !self.is_connected() {
+            return self.connect().await;
         }
-        match tokio::time::timeout(SILENCE_MAX, transport.next()).await {
-            Ok(Ok(Event::Message(bytes))) => {
+        self.send().await?;
+        match self.next().await {
+            Some(event) => self.handle(event, incoming).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether there is a connection to a relay.
+    pub(super) const fn is_connected(&self) -> bool {
+        self.transport.is_some()
+    }
+
+    /// Sends the messages of the viewer.
+    ///
+    /// # Errors
+    /// Fails if the connection is lost and the client must not reconnect.
+    pub(super) async fn send(&mut self) -> anyhow::Result<()> {
+        self.send_newer_token();
+        let Some(transport) = &mut self.transport else { return Ok(()) };
+        match transport.send(self.viewer.outgoing()).await {
+            Ok(()) => Ok(()),
+            Err(reason) => self.lost(&reason).await,
+        }
+    }
+
+    /// Waits for the next event of the connection; `None` without a connection. It may be cancelled: then nothing is lost.
+    pub(super) async fn next(&mut self) -> Option<Received> {
+        let transport = self.transport.as_mut()?;
+        let silent_at = self.last_received + SILENCE_MAX;
+        let event = tokio::time::timeout_at(silent_at.into(), transport.next()).await;
+        self.last_received = Instant::now();
+        Some(event.unwrap_or_else(|_| Err("the relay stopped responding".to_owned())))
+    }
+
+    /// Handles an event of the connection, and calls `incoming` for each new update in it.
+    ///
+    /// # Errors
+    /// Fails if the connection is lost and the client must not reconnect, or if the relay rejects it permanently.
+    pub(super) async fn handle(&mut self, event: Received, incoming: impl FnMut(&Incoming<'_>)) -> anyhow::Result<()> {
+        match event {
+            Ok(Event::Message(bytes)) => {
                 self.mark_received();
                 let now_ns = self.now_ns();
                 if let Err(error) = self.viewer.receive(&bytes, now_ns, incoming) {
@@ -126,10 +169,9 @@ impl Connection {
                 );
                 Ok(())
             }
-            Ok(Ok(Event::Activity)) => Ok(()),
-            Ok(Ok(Event::Closed(code, reason))) => self.closed(code, &reason).await,
-            Ok(Err(reason)) => self.lost(&reason).await,
-            Err(_) => self.lost("the relay stopped responding").await,
+            Ok(Event::Activity) => Ok(()),
+            Ok(Event::Closed(code, reason)) => self.closed(code, &reason).await,
+            Err(reason) => self.lost(&reason).await,
         }
     }
 
@@ -179,7 +221,11 @@ impl Connection {
         super::args::read_token(self.token_file.as_deref())
     }
 
-    async fn connect(&mut self) -> anyhow::Result<()> {
+    /// Connects to a relay, or waits before the next attempt.
+    ///
+    /// # Errors
+    /// Fails if no relay is reachable and the client must not wait, or if waiting cannot help.
+    pub(super) async fn connect(&mut self) -> anyhow::Result<()> {
         let token = self.read_token()?;
         if self.is_token_rejected && token == self.token {
             self.pause().await;
@@ -209,6 +255,7 @@ impl Connection {
         match opened {
             Ok(transport) => {
                 self.transport = Some(transport);
+                self.last_received = Instant::now();
                 (self.has_been_connected, self.has_received) = (true, false);
                 self.viewer.connected();
                 Ok(())

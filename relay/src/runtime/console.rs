@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use parking_lot::Mutex;
+use tokio::sync::mpsc::{self, Receiver, Sender};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 /// Maximum number of queued lines, about 1 MB.
@@ -41,8 +43,31 @@ pub fn start() -> Console {
     Console { _worker: worker }
 }
 
+/// Maximum number of diverted lines that are not read yet.
+const DIVERTED_MAX: usize = 64;
+
+/// Where lines go while the screen of a terminal must not be disturbed.
+static DIVERTED: Mutex<Option<Sender<String>>> = Mutex::new(None);
+
+/// Diverts all lines from standard error to the receiver, until [`restore`].
+pub fn divert() -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel(DIVERTED_MAX);
+    *DIVERTED.lock() = Some(sender);
+    receiver
+}
+
+/// Writes lines to standard error again.
+pub fn restore() {
+    *DIVERTED.lock() = None;
+}
+
 /// Writes a line to standard error, or drops it.
 pub fn line(text: impl Display) {
+    if let Some(sender) = &*DIVERTED.lock() {
+        // Nobody reads them any faster than they are shown.
+        let _ = sender.try_send(text.to_string());
+        return;
+    }
     let text = format!("{text}\n");
     match QUEUE.get() {
         Some(queue) => _ = queue.clone().write_all(text.as_bytes()),

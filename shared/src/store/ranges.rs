@@ -2,17 +2,19 @@
 
 use alloc::vec::Vec;
 
+use serde::{Deserialize, Serialize};
+
 use crate::series::{Filter, SeriesKey};
 
 /// Maximum number of received ranges of one log. A viewer has few topics, and adjacent ranges are merged.
 const RANGES_MAX: usize = 4_096;
 
 /// The received ranges of one log. Adjacent ranges of a topic are merged, so there are few.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReceivedRanges(Vec<ReceivedRange>);
 
 /// A range of a log that was received for one topic.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct ReceivedRange {
     filter: Filter,
     /// First and last number.
@@ -32,6 +34,11 @@ pub(crate) struct AlreadyReceived {
 }
 
 impl ReceivedRanges {
+    /// Whether these are not more than a viewer has. A recording can contain anything.
+    pub(super) fn is_valid(&self) -> bool {
+        self.0.len() <= RANGES_MAX
+    }
+
     /// Records that the range `from..=to` was received for the topic of `filter`.
     pub(crate) fn record(&mut self, filter: &Filter, from: u64, to: u64, is_rollup: bool) {
         let ranges = &mut self.0;

@@ -32,13 +32,17 @@ impl Viewer {
     /// Subscribes to each log of `app` that the relay has announced, and ends the subscriptions to logs that no longer exist.
     pub(super) fn subscribe_to_logs(&mut self, app: &str) {
         let epochs = self.logs.get(app).cloned().unwrap_or_default();
-        self.end_subscriptions(|own| own.topic.app == app && own.log.is_some_and(|log| !epochs.contains(&log)));
+        if !self.replaying {
+            self.end_subscriptions(|own| own.topic.app == app && own.log.is_some_and(|log| !epochs.contains(&log)));
+        }
         let templates = self.subscriptions.iter().filter(|(_, own)| own.topic.app == app && own.has_several_logs);
         let templates: Vec<(u32, Topic, Start)> =
             templates.map(|(&sub, own)| (sub, own.topic.clone(), own.start)).collect();
         for (sub, topic, start) in templates {
             self.record_ended_logs(sub, &topic, &epochs);
-            for &epoch in &epochs {
+            // A recording contains the subscriptions that its viewer made.
+            let own = if self.replaying { &[][..] } else { &epochs };
+            for &epoch in own {
                 let is_subscribed = |own: &Subscription| own.topic == topic && own.log == Some(epoch);
                 if !self.subscriptions.values().any(is_subscribed) {
                     self.subscribe_log(topic.clone(), start, Some(epoch));

@@ -166,7 +166,7 @@ fn take_number(rest: &mut &[u8]) -> Result<u64, WireError> {
 }
 
 /// Reads one postcard value from the start of `rest`.
-fn take<'a, T: serde::Deserialize<'a>>(rest: &mut &'a [u8]) -> Result<T, WireError> {
+pub(crate) fn take<'a, T: serde::Deserialize<'a>>(rest: &mut &'a [u8]) -> Result<T, WireError> {
     let (value, after) = postcard::take_from_bytes(rest).map_err(|_| WireError::Malformed)?;
     *rest = after;
     Ok(value)

@@ -3,6 +3,7 @@
 use super::*;
 use crate::close::RESTART;
 use crate::histogram::{Grid, Histogram, Unit};
+use crate::recording::{self, Entry, Record};
 use crate::series::{COMPUTATION, Filter};
 use crate::stream::{OPENED, encode_notice, record_header};
 use alloc::collections::BTreeMap;
@@ -146,6 +147,17 @@ fn fine_histogram() -> Vec<u8> {
     bytes
 }
 
+/// The hex example of a recording with one message and one command.
+fn recording() -> Vec<u8> {
+    let mut file = recording::header().to_vec();
+    let time_ns = 1_544_101_820_000_000_000;
+    let (message, command) = (ServerMessage::Gap { feed: 1, from: 3, to: 300 }, ClientMessage::Unsubscribe { sub: 1 });
+    for entry in [Entry::Message(&message.encode()), Entry::Command(&command.encode())] {
+        assert!(Record { time_ns, entry }.write(&mut file));
+    }
+    file
+}
+
 /// The hex blocks of the specification, by the name after ` ```hex `.
 fn specification() -> BTreeMap<&'static str, Vec<u8>> {
     let blocks = include_str!("../../README.md").split("```hex ").skip(1);
@@ -170,6 +182,7 @@ fn examples_of_the_specification_match_the_code() {
     let (mut examples, specification) = (examples(), specification());
     examples.extend(stream_examples());
     examples.insert("histogram", fine_histogram());
+    examples.insert("recording", recording());
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
     for (name, bytes) in &examples {
         assert_eq!(

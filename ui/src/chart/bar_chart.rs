@@ -94,13 +94,26 @@ pub struct Bar {
 /// The bars of `histogram`.
 #[must_use]
 pub fn bars(histogram: &Histogram, set: BinSet) -> Vec<Bar> {
+    bars_like(histogram, histogram, set)
+}
+
+/// The bars of two histograms of the same grid: as many, with the same bounds.
+#[must_use]
+pub fn paired_bars(histogram: &Histogram, reference: &Histogram, set: BinSet) -> [Vec<Bar>; 2] {
+    let mut both = histogram.clone();
+    both.merge(reference);
+    [histogram, reference].map(|side| bars_like(side, &both, set))
+}
+
+/// The bars of `histogram` with the bounds of those of `shape`.
+fn bars_like(histogram: &Histogram, shape: &Histogram, set: BinSet) -> Vec<Bar> {
     let total = histogram.count();
     let percent = |count: u128| if total == 0 { 0.0 } else { count as f64 / total as f64 * 100.0 };
-    let folded = histogram.in_grid(set.grid(histogram));
-    let grid = folded.grid();
+    let grid = set.grid(shape);
+    let (folded, shape) = (histogram.in_grid(grid), shape.in_grid(grid));
     let (mut from, mut seen) = (0, 0);
     let mut bars = Vec::new();
-    for last in set.last_bins(&folded) {
+    for last in set.last_bins(&shape) {
         if set == BinSet::All {
             from = last;
         }
@@ -135,11 +148,12 @@ pub fn percent_text(percent: f64) -> String {
     format!("{number}\u{2009}%")
 }
 
-/// Draws the bars.
+/// Draws the bars, and below each the one of `reference` as an outline, which has as many.
 #[must_use]
-pub fn draw(bars: &[Bar], size: Size) -> Vec<Shape> {
+pub fn draw(bars: &[Bar], reference: Option<&[Bar]>, size: Size) -> Vec<Shape> {
     let mut list = Vec::new();
-    let (label_width, number_width, top, bottom) = (82.0, 74.0, 6.0, 30.0);
+    let number_width = if reference.is_some() { 120.0 } else { 74.0 };
+    let (label_width, top, bottom) = (82.0, 6.0, 30.0);
     let plot = Rect {
         x: label_width,
         y: top,
@@ -163,19 +177,37 @@ pub fn draw(bars: &[Bar], size: Size) -> Vec<Shape> {
     // Labels that would overlap are skipped; the table below the chart has all of them.
     let every = (13.0 / row).ceil().max(1.0) as usize;
     let mut filled = Vec::new();
+    let mut outlined = Vec::new();
+    let height = if reference.is_some() { 0.4 } else { 0.68 };
+    let rect_of = |bar: &Bar, y: f64| {
+        let width = (bar.percent / 100.0 * plot.width).max(1.5);
+        (bar.count > 0).then(|| Rect { x: plot.x + 1.0, y, width, height: (row * height).max(1.0) })
+    };
     for (at, bar) in bars.iter().enumerate() {
         let (y, middle) = (plot.y + at as f64 * row, plot.y + (at as f64 + 0.5) * row);
-        if bar.count > 0 {
-            let width = (bar.percent / 100.0 * plot.width).max(1.5);
-            filled.push(Rect { x: plot.x + 1.0, y: y + row * 0.16, width, height: (row * 0.68).max(1.0) });
-        }
+        let other = reference.and_then(|reference| reference.get(at));
+        filled.extend(rect_of(bar, y + row * if other.is_some() { 0.1 } else { 0.16 }));
+        outlined.extend(other.and_then(|other| rect_of(other, y + row * 0.5)));
         if at % every == 0 {
-            let ink = if bar.count > 0 { Ink::Text } else { Ink::Muted };
+            let ink = if bar.count > 0 || other.is_some_and(|other| other.count > 0) { Ink::Text } else { Ink::Muted };
             list.push(Shape::text(ink, [plot.x - 8.0, middle], Anchor::End, bar.label.clone()));
-            list.push(Shape::text(ink, [size.width - 2.0, middle], Anchor::End, percent_text(bar.percent)));
+            let mut number = percent_text(bar.percent);
+            if let Some(other) = other {
+                // Both numbers have the same unit.
+                number = format!("{} | {}", number.trim_end_matches("\u{2009}%"), percent_text(other.percent));
+            }
+            list.push(Shape::text(ink, [size.width - 2.0, middle], Anchor::End, number));
         }
     }
     list.push(Shape::Rects { ink: Ink::Bar, rects: filled });
+    for Rect { x, y, width, height } in outlined.iter().copied() {
+        let (right, bottom) = (x + width, y + height);
+        let points = vec![[x, y], [right, y], [right, bottom], [x, bottom], [x, y]];
+        list.push(Shape::Line { ink: Ink::Reference, width: 1.0, dashed: false, points });
+    }
+    if !outlined.is_empty() {
+        list.push(Shape::Rects { ink: Ink::ReferenceArea, rects: outlined });
+    }
     list
 }
 
@@ -284,6 +316,21 @@ mod tests {
     }
 
     #[test]
+    fn two_histograms_have_the_same_bars() {
+        let other = Histogram::from_counts(Grid::WALLAROO, 20, [7]);
+        for (set, _) in BinSet::CHOICES {
+            let [current, reference] = paired_bars(&golden(), &other, set);
+            assert!(current.iter().zip(&reference).all(|(a, b)| (a.low, a.high) == (b.low, b.high)));
+            assert_eq!(current.len(), reference.len());
+            let counts = [&current, &reference].map(|bars| bars.iter().map(|bar| bar.count).sum::<u128>());
+            assert_eq!(counts, [golden().count(), 7]);
+            let list = draw(&current, Some(&reference), Size { width: 600.0, height: 320.0 });
+            let outlines = list.iter().filter(|shape| matches!(shape, Shape::Line { ink: Ink::Reference, .. }));
+            assert_eq!(outlines.count(), 1);
+        }
+    }
+
+    #[test]
     fn a_share_is_never_rounded_to_0_or_100_percent() {
         let texts = [0.0, 0.00001, 0.0328, 1.5, 45.67, 99.9672, 99.999_999, 100.0]
             .map(|share| percent_text(share).replace('\u{2009}', ""));
@@ -294,9 +341,11 @@ mod tests {
     fn any_size_can_be_drawn() {
         for size in [Size { width: 0.0, height: 0.0 }, Size { width: 300.0, height: 260.0 }] {
             for (set, _) in BinSet::CHOICES {
-                drop(draw(&bars(&golden(), set), size));
+                let bars = bars(&golden(), set);
+                drop(draw(&bars, None, size));
+                drop(draw(&bars, Some(&bars), size));
             }
-            drop(draw(&[], size));
+            drop(draw(&[], Some(&[]), size));
         }
     }
 }

@@ -6,10 +6,11 @@
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{CanvasRenderingContext2d, Element, HtmlCanvasElement, HtmlElement};
 
+use super::difference::LEVELS;
 use super::{Anchor, Ink, Rect, Shape, Size};
 
-/// The custom properties of all inks except the heat ramp, in the order of [`property_index`].
-const PROPERTIES: [&str; 11] = [
+/// The custom properties of all inks except the ramps, in the order of [`property_index`].
+const PROPERTIES: [&str; 13] = [
     "--ink-text",
     "--ink-muted",
     "--ink-grid",
@@ -21,11 +22,17 @@ const PROPERTIES: [&str; 11] = [
     "--ink-band",
     "--ink-cross",
     "--ink-hatch",
+    "--ink-reference",
+    "--ink-reference-area",
 ];
 
 /// The stops of the heat ramp, lowest first.
 const HEAT_STOPS: [&str; 8] =
     ["--heat-0", "--heat-1", "--heat-2", "--heat-3", "--heat-4", "--heat-5", "--heat-6", "--heat-7"];
+
+/// The stops of the diverging palette: the lowest difference, exactly zero, the highest one.
+const DIFFERENCE_STOPS: [&str; 5] =
+    ["--difference-low", "--difference-lower", "--difference-zero", "--difference-higher", "--difference-high"];
 
 /// The distance between the lines of a hatch, in CSS pixels.
 const HATCH_STEP: f64 = 6.0;
@@ -37,6 +44,8 @@ pub struct Palette {
     /// The colour behind a chart.
     background: String,
     heat: Vec<String>,
+    /// From the lowest to the highest level.
+    difference: Vec<String>,
     font: String,
 }
 
@@ -55,19 +64,25 @@ impl Palette {
             style.get_property_value("color").ok()
         };
         let inks = PROPERTIES.iter().map(|property| color(property).unwrap_or_default()).collect();
-        let stops: Vec<[f64; 3]> =
-            HEAT_STOPS.iter().map(|property| channels(&color(property).unwrap_or_default())).collect();
+        let stops = |properties: &[&str]| -> Vec<[f64; 3]> {
+            properties.iter().map(|property| channels(&color(property).unwrap_or_default())).collect()
+        };
+        let (heat_stops, difference_stops) = (stops(&HEAT_STOPS), stops(&DIFFERENCE_STOPS));
         let background = color("--raised").unwrap_or_default();
         let family = style.get_property_value("font-family").unwrap_or_default();
         let size = style.get_property_value("font-size").unwrap_or_default();
         probe.remove();
-        let heat = (0..=255).map(|level| interpolate(&stops, f64::from(level) / 255.0)).collect();
-        Some(Self { inks, background, heat, font: format!("{size} {family}") })
+        let heat = (0..=255).map(|level| interpolate(&heat_stops, f64::from(level) / 255.0)).collect();
+        let difference = (-LEVELS..=LEVELS)
+            .map(|level| interpolate(&difference_stops, f64::midpoint(f64::from(level) / f64::from(LEVELS), 1.0)))
+            .collect();
+        Some(Self { inks, background, heat, difference, font: format!("{size} {family}") })
     }
 
     fn color(&self, ink: Ink) -> &str {
         match ink {
             Ink::Heat(level) => &self.heat[usize::from(level)],
+            Ink::Difference(level) => &self.difference[usize::from((level + LEVELS).unsigned_abs())],
             other => &self.inks[property_index(other)],
         }
     }
@@ -76,7 +91,7 @@ impl Palette {
 /// The index of an ink in [`PROPERTIES`].
 const fn property_index(ink: Ink) -> usize {
     match ink {
-        Ink::Text | Ink::Heat(_) => 0,
+        Ink::Text | Ink::Heat(_) | Ink::Difference(_) => 0,
         Ink::Muted => 1,
         Ink::Grid => 2,
         Ink::Axis => 3,
@@ -87,6 +102,8 @@ const fn property_index(ink: Ink) -> usize {
         Ink::Band => 8,
         Ink::Cross => 9,
         Ink::Hatch => 10,
+        Ink::Reference => 11,
+        Ink::ReferenceArea => 12,
     }
 }
 

@@ -5,12 +5,14 @@
 
 pub mod bar_chart;
 pub mod canvas;
+pub mod difference;
 pub mod heatmap;
 pub mod latency_axis;
 pub mod latency_band;
 pub mod percentile_curve;
 pub mod scale;
 pub mod sparkline;
+pub mod time_axis;
 pub mod timeline;
 mod timeline_data;
 
@@ -83,6 +85,12 @@ pub enum Ink {
     Hatch,
     /// A level of the heat ramp, from 0 (lowest) to 255.
     Heat(u8),
+    /// What is compared with: its curve and bars.
+    Reference,
+    /// The same, as an area.
+    ReferenceArea,
+    /// A level of the diverging palette, from -[`difference::LEVELS`] to [`difference::LEVELS`]. The neutral colour is 0.
+    Difference(i8),
 }
 
 /// Which part of a text is at its position.

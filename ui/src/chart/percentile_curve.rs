@@ -6,7 +6,7 @@
 
 use joey_shared::histogram::Histogram;
 
-use super::latency_axis::{log2, visible_range};
+use super::latency_axis::{LatencyRange, log2, visible_range};
 use super::scale::{Scale, duration_ticks, nines};
 use super::{Anchor, Ink, Rect, Shape, Size};
 
@@ -40,19 +40,21 @@ fn steps(histogram: &Histogram) -> Vec<Step> {
     histogram.occupied().map(step).collect()
 }
 
-/// Draws the curve of `histogram`.
+/// Draws the curve of `histogram`, and that of `reference` as dashed lines on the same axes: its bound, and thinner its lower end.
 #[must_use]
-pub fn draw(histogram: &Histogram, size: Size) -> Vec<Shape> {
+pub fn draw(histogram: &Histogram, reference: Option<&Histogram>, size: Size) -> Vec<Shape> {
     let plot = Rect {
         x: 62.0,
         y: 10.0,
         width: (size.width - 62.0 - 16.0).max(1.0),
         height: (size.height - 10.0 - 38.0).max(1.0),
     };
-    let count = histogram.count() as f64;
-    let known = if count > 0.0 { count.log10() } else { 0.0 };
-    let x = Scale { from: 0.0, to: (known + 0.3).max(NINES.0 + 0.2).min(NINES.1), start: plot.x, end: plot.right() };
-    let range = visible_range(histogram);
+    let reference = reference.filter(|reference| !reference.is_empty());
+    let known_nines = |histogram: &Histogram| (histogram.count() as f64).max(1.0).log10();
+    let known = known_nines(histogram);
+    let most = reference.map_or(known, |reference| known.max(known_nines(reference)));
+    let x = Scale { from: 0.0, to: (most + 0.3).max(NINES.0 + 0.2).min(NINES.1), start: plot.x, end: plot.right() };
+    let range = reference.map_or_else(|| visible_range(histogram), |reference| common_range(histogram, reference));
     let y = Scale { from: range.low, to: range.high, start: plot.bottom(), end: plot.y };
     let mut list = Vec::new();
     for (log2, label) in duration_ticks(y.from, y.to, (plot.height / 26.0) as usize) {
@@ -86,7 +88,31 @@ pub fn draw(histogram: &Histogram, size: Size) -> Vec<Shape> {
     }
     list.push(Shape::Rects { ink: Ink::Band, rects: bands });
     list.push(Shape::Line { ink: Ink::Out, width: 2.0, dashed: false, points: bound });
+    if let Some(reference) = reference {
+        draw_reference(&mut list, reference, known_nines(reference).max(0.01).min(x.to), &x, &y);
+    }
     list
+}
+
+/// The range of both distributions.
+fn common_range(histogram: &Histogram, reference: &Histogram) -> LatencyRange {
+    let mut both = histogram.clone();
+    both.merge(reference);
+    visible_range(&both)
+}
+
+/// Adds the curve of `reference` up to `limit` nines.
+fn draw_reference(list: &mut Vec<Shape>, reference: &Histogram, limit: f64, x: &Scale, y: &Scale) {
+    let (mut bound, mut low) = (Vec::new(), Vec::new());
+    for step in steps(reference) {
+        let (from, to) = (nines(step.from), nines(step.to).min(limit));
+        if from < to {
+            bound.extend([[x.at(from), y.at(step.high)], [x.at(to), y.at(step.high)]]);
+            low.extend([[x.at(from), y.at(step.low)], [x.at(to), y.at(step.low)]]);
+        }
+    }
+    list.push(Shape::Line { ink: Ink::Reference, width: 1.0, dashed: true, points: low });
+    list.push(Shape::Line { ink: Ink::Reference, width: 2.0, dashed: true, points: bound });
 }
 
 #[cfg(test)]
@@ -124,10 +150,33 @@ mod tests {
 
     #[test]
     fn percentiles_with_too_few_events_are_hatched() {
-        let hatched =
-            |count| draw(&histogram_of(&[(40, count)]), SIZE).iter().any(|draw| matches!(draw, Shape::Hatched(_)));
+        let hatched = |count| {
+            draw(&histogram_of(&[(40, count)]), None, SIZE).iter().any(|draw| matches!(draw, Shape::Hatched(_)))
+        };
         assert!(hatched(100));
         assert!(!hatched(1_000_000));
+    }
+
+    #[test]
+    fn a_reference_is_dashed_and_on_the_same_axes() {
+        let [now, before] = [&[(40, 90), (1_024, 10)][..], &[(1_000_000, 100)]].map(histogram_of);
+        let list = draw(&now, Some(&before), SIZE);
+        let dashed: Vec<_> = list
+            .iter()
+            .filter_map(|shape| match shape {
+                Shape::Line { ink: Ink::Reference, dashed: true, width, points } => Some((*width, points.clone())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(dashed.iter().map(|(width, _)| *width).collect::<Vec<_>>(), [1.0, 2.0]);
+        // The duration is both bounds, and above everything of the other side.
+        assert_eq!(dashed[0].1, dashed[1].1);
+        let solid = list.iter().find_map(|shape| match shape {
+            Shape::Line { ink: Ink::Out, dashed: false, points, .. } => Some(points.clone()),
+            _ => None,
+        });
+        assert!(solid.unwrap().iter().all(|point| point[1] > dashed[0].1[0][1]));
+        assert!(!draw(&now, None, SIZE).iter().any(|shape| matches!(shape, Shape::Line { ink: Ink::Reference, .. })));
     }
 
     #[test]
@@ -136,7 +185,9 @@ mod tests {
             [Grid::WALLAROO, Grid::FINEST].map(|grid| Histogram::from_counts(grid, 0, vec![u64::MAX; grid.bins()]));
         for histogram in full.into_iter().chain([Histogram::default(), histogram_of(&[(0, 1)])]) {
             for size in [SIZE, Size { width: 0.0, height: 0.0 }] {
-                drop(draw(&histogram, size));
+                drop(draw(&histogram, None, size));
+                drop(draw(&histogram, Some(&histogram_of(&[(700, 5)])), size));
+                drop(draw(&histogram_of(&[(700, 5)]), Some(&histogram), size));
             }
         }
     }

@@ -4,8 +4,15 @@ use joey_shared::histogram::{Histogram, Quantile};
 
 use super::latency_axis::LatencyRange;
 use super::scale::Scale;
+use super::time_axis::TimeAxis;
 use super::{Ink, Rect, Shape, Size};
 use crate::statistics::RateSeries;
+
+/// The time axis of [`rate`] on a canvas of `size`.
+#[must_use]
+pub fn axis(from: u64, to: u64, size: Size) -> TimeAxis {
+    TimeAxis { from: from.max(1), to, left: 0.5, right: size.width - 0.5 }
+}
 
 /// The rate from second `from` to second `to`. The vertical axis is from zero to its own maximum.
 #[must_use]

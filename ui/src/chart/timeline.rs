@@ -6,6 +6,7 @@
 
 use super::heatmap;
 use super::scale::{Scale, plain_rate, round_steps, time_ticks};
+use super::time_axis::TimeAxis;
 pub use super::timeline_data::{Column, Layout, Timeline};
 use super::{Anchor, Ink, Rect, Shape, Size, text_width};
 use crate::statistics::RateSeries;
@@ -14,6 +15,13 @@ impl Timeline {
     fn time(&self, layout: &Layout) -> Scale {
         let start = self.from.saturating_sub(1);
         Scale { from: start as f64, to: self.to as f64, start: layout.rates.x, end: layout.rates.right() }
+    }
+
+    /// The time axis on a canvas of `size`.
+    #[must_use]
+    pub fn axis(&self, size: Size) -> TimeAxis {
+        let plot = Layout::of(size, self.has_latency).rates;
+        TimeAxis { from: self.from.max(1), to: self.to, left: plot.x, right: plot.right() }
     }
 
     /// The second at horizontal position `x` of a canvas of `size`; `None` outside the plot.

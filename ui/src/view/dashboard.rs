@@ -4,6 +4,7 @@ use leptos::ev::{Event, KeyboardEvent};
 use leptos::prelude::*;
 use web_sys::HtmlInputElement;
 
+use super::compare_picker::ComparePicker;
 use super::name::display_name;
 use super::notices::{AppPage, is_stale};
 use super::percentile_choice::PercentileChoice;
@@ -25,6 +26,7 @@ pub(super) fn DashboardPage(app: String) -> impl IntoView {
                     <h1 class="ellipsis" dir="auto" translate="no" title=heading.clone()>{heading.clone()}</h1>
                     <TableControls/>
                     <PercentileChoice/>
+                    <ComparePicker app key=None/>
                     <FilterBox/>
                 </header>
                 <SummaryStrip app/>

@@ -9,11 +9,14 @@ use leptos::prelude::*;
 
 use super::caveats::Caveats;
 use super::cells::{InOutRate, LatencyRange, NumberWithUnit, PercentileValue, ThroughputColumn, throughput_columns};
+use super::compare_panels::ComparePanels;
+use super::compare_picker::ComparePicker;
 use super::detail_charts::{DistributionCharts, TimelineChart};
 use super::format::{mean, mean_digits, view_summary};
 use super::live_text::text_content;
 use super::name::display_name;
 use super::notices::{AppPage, is_stale};
+use super::other_side::Viewed;
 use super::percentile_choice::PercentileChoice;
 use super::{AppName, ViewTable, page_address, use_ui, use_words};
 use crate::percentile_list::shown_percentiles;
@@ -129,7 +132,10 @@ fn Heading(app: AppName, key: ViewKey) -> impl IntoView {
         <header class="head">
             <p class="kind" dir="auto">{kind} <Caveats caveats/></p>
             <h1>{parts.into_iter().map(part).collect_view()}</h1>
-            {key.kind.has_latency().then(|| view! { <PercentileChoice/> })}
+            <div class="tools">
+                {key.kind.has_latency().then(|| view! { <PercentileChoice/> })}
+                <ComparePicker app key=Some(key.clone())/>
+            </div>
         </header>
     }
 }
@@ -167,6 +173,7 @@ fn Measurements(app: AppName, key: ViewKey) -> impl IntoView {
         Some(view_index) => view! {
             <Figures app view_index key=key.clone()/>
             <TimelineChart app view_index key=key.clone()/>
+            <ComparePanels viewed=Viewed::new(ui, app, key.clone()) has_latency=kind.has_latency()/>
             {kind.has_latency().then(|| view! { <DistributionCharts app view_index key=key.clone()/> })}
         }
         .into_any(),

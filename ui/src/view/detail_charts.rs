@@ -1,6 +1,8 @@
 //! The large charts of a detail page: the timeline with its readout, and two charts of the distribution. Each has a table
 //! with the same values.
 
+use std::rc::Rc;
+
 use joey_shared::format;
 use joey_shared::histogram::Histogram;
 use joey_shared::view::{Kind, ViewKey};
@@ -10,11 +12,14 @@ use web_sys::HtmlCanvasElement;
 
 use super::chart::Chart;
 use super::chart_table::{ChartTable, PlainTable};
+use super::compare_panels::{self, Legend};
 use super::download::DownloadMenu;
 use super::export_tables;
 use super::format::{exact_range, range_text, view_summary};
 use super::live_text::{LiveText, text_content};
+use super::other_side::Viewed;
 use super::readout::{ReadoutValue, readout};
+use super::time_selection::TimeSelection;
 use super::{AppName, UiState, use_ui, use_words};
 use crate::chart::bar_chart::{self, BinSet};
 use crate::chart::timeline::Timeline;
@@ -88,18 +93,21 @@ pub(super) fn TimelineChart(app: AppName, view_index: usize, key: ViewKey) -> im
                     chart=id
                 />
             </header>
-            <Chart
-                class=if kind.has_latency() { "timeline" } else { "timeline low" }
-                label
-                draw
-                id
-                attr:tabindex="0"
-                attr:title="Point, or use the arrow keys, to read a second"
-                on:pointermove=on_pointer
-                on:pointerdown=on_pointer
-                on:pointerleave=move |_| set_hover(None)
-                on:keydown=on_keydown
-            />
+            <TimeSelection axis=Rc::new(move |size| chart_at(None).map(|chart| chart.axis(size))) crosshair=hover>
+                <Chart
+                    class=if kind.has_latency() { "timeline" } else { "timeline low" }
+                    label
+                    draw
+                    id
+                    attr:tabindex="0"
+                    attr:title="Point, or use the arrow keys, to read a second. Drag, or use Shift and the arrow keys and then \
+                    Enter, to show a range of time."
+                    on:pointermove=on_pointer
+                    on:pointerdown=on_pointer
+                    on:pointerleave=move |_| set_hover(None)
+                    on:keydown=on_keydown
+                />
+            </TimeSelection>
             <ChartTable table=move || timeline_table(ui, words, app, view_index)/>
         </section>
     }
@@ -143,11 +151,24 @@ pub(super) fn DistributionCharts(app: AppName, view_index: usize, key: ViewKey) 
     let curve_name = format!("{name}: Latency by percentile");
     let label = Signal::derive(move || format!("Percentile curve: {}", summary(ui, app, view_index)));
     let histogram = move || histogram(ui, &app.read_value(), view_index);
+    let viewed = Viewed::new(ui, app, key);
+    let draw = move |size| {
+        let (histogram, reference) = viewed.histograms();
+        Some(percentile_curve::draw(&histogram, reference.as_ref(), size))
+    };
+    let table = move || {
+        let typed = ui.percentiles.read();
+        Some(match viewed.histograms() {
+            (_, None) => percentile_table(&histogram(), &typed),
+            (histogram, Some(reference)) => compare_panels::percentile_table(&histogram, &reference, &typed),
+        })
+    };
     view! {
         <div class="pair">
             <section class="panel chart-panel" data-testid="curve">
                 <header>
                     <h2>"Latency by percentile"</h2>
+                    <Legend viewed/>
                     <DownloadMenu
                         app
                         view=curve_name
@@ -155,17 +176,17 @@ pub(super) fn DistributionCharts(app: AppName, view_index: usize, key: ViewKey) 
                         chart=id
                     />
                 </header>
-                <Chart class="curve" label draw=move |size| Some(percentile_curve::draw(&histogram(), size)) id/>
-                <ChartTable table=move || Some(percentile_table(&histogram(), &ui.percentiles.read()))/>
+                <Chart class="curve" label draw id/>
+                <ChartTable table/>
             </section>
-            <BarChart app view_index name/>
+            <BarChart app view_index viewed name/>
         </div>
     }
 }
 
 /// The share of events by latency, with a choice of bins.
 #[component]
-fn BarChart(app: AppName, view_index: usize, name: String) -> impl IntoView {
+fn BarChart(app: AppName, view_index: usize, viewed: Viewed, name: String) -> impl IntoView {
     let ui = use_ui();
     let bin_set = RwSignal::new(BinSet::Default);
     let id = ui.frame_loop.new_chart_id();
@@ -176,7 +197,16 @@ fn BarChart(app: AppName, view_index: usize, name: String) -> impl IntoView {
         let bars = bars.map(|bar| format!("{} {}", bar.label, bar_chart::percent_text(bar.percent)));
         format!("Percent of events by latency: {}", bars.collect::<Vec<_>>().join(", "))
     });
-    let draw = move |size| Some(bar_chart::draw(&bar_chart::bars(&histogram(), bin_set.get_untracked()), size));
+    let draw = move |size| {
+        let set = bin_set.get_untracked();
+        Some(match viewed.histograms() {
+            (histogram, None) => bar_chart::draw(&bar_chart::bars(&histogram, set), None, size),
+            (histogram, Some(reference)) => {
+                let [bars, others] = bar_chart::paired_bars(&histogram, &reference, set);
+                bar_chart::draw(&bars, Some(&others), size)
+            }
+        })
+    };
     let note = Signal::derive(move || {
         ui.frame_loop.tick.track();
         let bins = bin_set.get().bins_per_bar(&histogram());
@@ -195,6 +225,7 @@ fn BarChart(app: AppName, view_index: usize, name: String) -> impl IntoView {
         <section class="panel chart-panel" data-testid="bars">
             <header>
                 <h2>"Percent of events by latency"</h2>
+                <Legend viewed/>
                 <LiveText class="tally" text=note/>
                 <div class="segments" role="group" aria-label="Bins">
                     {BinSet::CHOICES.into_iter().map(choice).collect_view()}

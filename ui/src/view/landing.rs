@@ -19,6 +19,7 @@ use super::name::{NameLink, display_name};
 use super::notices::Notices;
 use super::overview::{OverviewPanels, common_axis, slow_tick};
 use super::rate_chart::AppRateChart;
+use super::recording_bar::OpenButton;
 use super::table_row::{MarkView, open_row};
 use super::{UiState, page_address, use_ui};
 use crate::band_data::Band;
@@ -74,6 +75,7 @@ fn Searching() -> impl IntoView {
     view! {
         <div class="notice">
             <p>"Looking for the relay at " <code prop:textContent=text></code> "."</p>
+            <p><OpenButton/></p>
         </div>
     }
 }

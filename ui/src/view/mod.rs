@@ -7,8 +7,13 @@
 
 mod caveats;
 mod cells;
+mod change_cells;
 mod chart;
 mod chart_table;
+mod compare_bar;
+mod compare_panels;
+mod compare_picker;
+mod comparing;
 mod dashboard;
 mod detail;
 mod detail_charts;
@@ -23,10 +28,15 @@ mod multiples;
 mod name;
 mod notices;
 mod overview;
+mod other_side;
 mod percentile_choice;
 mod rate_chart;
 mod readout;
+mod record_button;
+mod recording_bar;
+mod recordings;
 mod relay_facts;
+mod share_menu;
 mod shortcuts;
 mod state;
 mod status;
@@ -35,6 +45,8 @@ mod switcher;
 mod table;
 mod table_controls;
 mod table_row;
+mod time_range_bar;
+mod time_selection;
 mod toolbar;
 mod worker_row;
 mod workers;
@@ -47,6 +59,8 @@ pub use self::table::ViewTable;
 use self::dashboard::DashboardPage;
 use self::detail::DetailPage;
 use self::landing::LandingPage;
+use self::recording_bar::RecordingBar;
+use self::time_range_bar::TimeRangeBar;
 use self::toolbar::Toolbar;
 use self::workers::WorkersPage;
 use crate::browser;
@@ -66,11 +80,18 @@ pub fn App() -> impl IntoView {
     });
     Effect::new(move || browser::set_title(&title.read()));
     shortcuts::listen(ui);
+    recordings::listen(ui);
     view! {
         <Toolbar/>
+        <TimeRangeBar/>
+        <RecordingBar/>
         <main id="main" tabindex="-1">
-            // A list of one: another page gets new components, even if it is of the same kind.
-            <For each=move || [ui.page.get()] key=|page| page_address(page.clone()) let(page)>
+            // A list of one: another page gets new components, even if it is of the same kind, and so does a recording.
+            <For
+                each=move || [(ui.page.get(), ui.recordings.generation.get())]
+                key=|(page, recording)| (page_address(page.clone()), *recording)
+                let((page, _))
+            >
                 <PageContent page/>
             </For>
         </main>

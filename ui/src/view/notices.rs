@@ -4,6 +4,7 @@ use joey_shared::format;
 use joey_shared::store::AppStore;
 use leptos::prelude::*;
 
+use super::compare_bar::CompareBar;
 use super::live_text::text_content;
 use super::name::display_name;
 use super::{AppName, UiState, page_address, status, use_ui};
@@ -69,10 +70,6 @@ fn page_notices(ui: UiState) -> Vec<Notice> {
             "The clock of the relay's machine was set at {at}; times shown here are {offset}. No count is affected."
         );
         notices.push(Notice::new("note odd", text));
-    }
-    if let Some(at_ns) = ui.paused_at_ns.get() {
-        let text = format!("Paused at {}. Data keeps coming in.", ui.utc_offset(at_ns).time(at_ns));
-        notices.push(Notice::new("note paused", text));
     }
     notices
 }
@@ -143,6 +140,14 @@ fn reason_for_absence(ui: UiState, app: &str) -> Option<&'static str> {
     if has_views || model.catalogue().contains_key(app) {
         return None;
     }
+    if model.recording().is_some() {
+        let is_reading = model.is_reading_recording();
+        return Some(if is_reading {
+            "Reading the recording."
+        } else {
+            "The recording does not have this application at this time."
+        });
+    }
     Some(match state {
         ConnectionState::Connected if model.seen().is_waiting() => {
             "The relay does not know this application. It appears here when its first data arrives."
@@ -160,6 +165,7 @@ pub(super) fn AppPage(app: AppName, children: ChildrenFn) -> impl IntoView {
     let words = Memo::new(move |_| ui.words(&app.read_value()));
     view! {
         <Notices app/>
+        <CompareBar app/>
         {move || match reason.get() {
             None => {
                 provide_context(words.get());

@@ -1,14 +1,16 @@
 //! Events of the whole window: address changes, keyboard shortcuts, printing, and the page becoming visible again.
 
 use js_sys::Promise;
-use leptos::prelude::{Set, StoredValue};
+use leptos::prelude::{GetUntracked as _, Set, StoredValue};
 use wasm_bindgen::closure::Closure;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{Event, EventTarget, HtmlElement, KeyboardEvent};
 
-use super::{UiState, favourite};
+use super::time_range_bar::{earlier, later};
+use super::{UiState, compare_picker, favourite};
 use crate::browser;
+use crate::time_range::TimeRange;
 
 /// Number of microtasks after which a change of a signal is in the document.
 const RENDER_STEPS: usize = 16;
@@ -24,7 +26,7 @@ pub(super) fn listen(ui: UiState) {
     listen_to(&window, "resize", move |_| ui.frame_loop.request_frame());
     // Scrolling of an element does not bubble; it can only be captured.
     listen_to(&window, "scroll", move |_| ui.frame_loop.request_frame());
-    listen_to(&window, "keydown", |event| on_keydown(event.unchecked_ref()));
+    listen_to(&window, "keydown", move |event| on_keydown(ui, event.unchecked_ref()));
     listen_to(&window, "pointerdown", |event| close_menus_outside(&event));
     listen_to(&window, "visibilitychange", move |_| {
         if !browser::is_hidden() {
@@ -85,13 +87,13 @@ impl Drop for Listener {
 }
 
 /// Listens for as long as the current reactive owner lives.
-fn listen_to(target: &EventTarget, event: &'static str, callback: impl Fn(Event) + 'static) {
+pub(super) fn listen_to(target: &EventTarget, event: &'static str, callback: impl Fn(Event) + 'static) {
     let callback = Closure::new(callback);
     let _ = target.add_event_listener_with_callback_and_bool(event, callback.as_ref().unchecked_ref(), true);
     StoredValue::new_local(Listener { target: target.clone(), event, callback });
 }
 
-fn on_keydown(event: &KeyboardEvent) {
+fn on_keydown(ui: UiState, event: &KeyboardEvent) {
     if event.ctrl_key() || event.meta_key() || event.alt_key() {
         return;
     }
@@ -107,7 +109,18 @@ fn on_keydown(event: &KeyboardEvent) {
         "f" if !is_typing => {
             favourite::press_focused_star();
         }
+        "b" if !is_typing => ui.on_baseline_key(),
+        "c" if !is_typing => {
+            event.prevent_default();
+            compare_picker::open();
+        }
         "Escape" => close_menus(),
+        "p" if !is_typing && ui.paused_at_ns.get_untracked().is_none() => ui.pause(),
+        "p" | "l" if !is_typing => ui.resume(),
+        "[" if !is_typing => ui.change_range(earlier),
+        "]" if !is_typing => ui.change_range(later),
+        "+" | "=" if !is_typing => ui.change_range(TimeRange::zoomed_in),
+        "-" if !is_typing => ui.change_range(TimeRange::zoomed_out),
         "ArrowDown" if !is_typing => focus_row(event, true),
         "ArrowUp" if !is_typing => focus_row(event, false),
         _ => {}

@@ -6,11 +6,13 @@
 use std::ops::DerefMut;
 
 use joey_shared::view::ViewKey;
+use joey_shared::window::second_of;
 use leptos::prelude::{
-    Effect, Get, GetUntracked, ReadUntracked, RwSignal, Set, StoredValue, Track, Update, WriteValue, expect_context,
-    untrack,
+    Effect, Get, GetUntracked, ReadUntracked, ReadValue, RwSignal, Set, StoredValue, Track, Update, WriteValue,
+    expect_context, untrack,
 };
 
+use super::recordings::Recordings;
 use super::shortcuts;
 use crate::browser;
 use crate::connection::Connection;
@@ -18,11 +20,13 @@ use crate::favourites::Favourites;
 use crate::frame_loop::{FrameLoop, ModelHandle};
 use crate::local_storage;
 use crate::model::Model;
-use crate::route::{Page, Route, token_in};
+use crate::reference::Reference;
+use crate::route::{Page, Route, data_in, token_in, with_data};
 use crate::settings::{self, Theme, WINDOW_DEFAULT};
 use crate::table_choice::{Layout, TableChoice};
 use crate::table_rows::Sort;
 use crate::time_format::UtcOffset;
+use crate::time_range::TimeRange;
 use crate::typed_percentile::{TYPED_MAX, TypedPercentile};
 use crate::vocabulary::Words;
 
@@ -49,6 +53,10 @@ pub struct UiState {
     pub utc: RwSignal<bool>,
     /// When the page was paused, by the relay's clock in ns since the Unix epoch; `None` while it is live.
     pub paused_at_ns: RwSignal<Option<u64>>,
+    /// The selected range of time.
+    pub range: RwSignal<Option<TimeRange>>,
+    /// The range that will be selected when the history has arrived.
+    pub pending_range: RwSignal<Option<TimeRange>>,
     /// The filter of the tables.
     pub filter: RwSignal<String>,
     /// The percentiles that the user typed, ascending.
@@ -63,6 +71,12 @@ pub struct UiState {
     pub favourites: RwSignal<Favourites>,
     /// Whether the page is being printed: then tables have all their rows.
     pub is_printing: RwSignal<bool>,
+    /// What the user compares with; `None` for the baseline, if there is one.
+    pub reference: RwSignal<Option<Reference>>,
+    /// The recording that is shown instead of live data.
+    pub recordings: Recordings,
+    /// How many times faster than live a recording plays.
+    pub recording_speed: RwSignal<f64>,
 }
 
 /// The state of the page, from the context.
@@ -89,6 +103,7 @@ impl UiState {
     pub fn start(addresses: Vec<String>) -> Self {
         let hash = browser::location_hash();
         let route = Route::parse(&hash);
+        let data = data_in(&hash);
         if let Some(token) = token_in(&hash) {
             local_storage::store_token(token);
             browser::replace_address(&route.address());
@@ -99,6 +114,10 @@ impl UiState {
             .or_else(local_storage::window_seconds)
             .unwrap_or(WINDOW_DEFAULT);
         let mut model = Model::new(window_seconds);
+        if let (Some(app), Some(range)) = (route.page.app(), route.baseline) {
+            model.await_baseline(app, range);
+        }
+        model.compare_with(route.reference.clone(), None, browser::now_ns());
         model.show(&route.page, browser::now_ns());
         let model = StoredValue::new_local(model);
         let frame_loop = FrameLoop::start(model);
@@ -112,19 +131,33 @@ impl UiState {
             theme: RwSignal::new(local_storage::theme()),
             utc: RwSignal::new(local_storage::utc()),
             paused_at_ns: RwSignal::new(None),
+            range: RwSignal::new(None),
+            // The data arrives later.
+            pending_range: RwSignal::new(route.range),
             filter: RwSignal::new(route.tables.filter),
-            percentiles: RwSignal::new(route.percentiles),
             sort: RwSignal::new(route.tables.sort),
             layout: RwSignal::new(route.tables.layout),
             only_favourites: RwSignal::new(route.tables.only_favourites),
             favourites,
             is_printing: RwSignal::new(false),
+            percentiles: RwSignal::new(route.percentiles),
+            reference: RwSignal::new(route.reference),
+            recordings: Recordings::default(),
+            recording_speed: RwSignal::new(1.0),
         };
+        if let Some(data) = data {
+            ui.open_link(data);
+        }
+        Effect::new(move || ui.select_pending_range());
         Effect::new(move || {
             ui.table_choice();
             ui.write_address();
         });
         ui.write_address();
+        Effect::new(move || {
+            ui.frame_loop.tick.track();
+            ui.pin_awaited();
+        });
         ui
     }
 
@@ -165,9 +198,13 @@ impl UiState {
             browser::replace_address(&route.address());
             self.connection.set_token(token);
         }
+        if let Some(data) = data_in(&hash) {
+            self.open_link(data);
+        }
         if let Some(seconds) = route.window_seconds.and_then(settings::offered_window) {
             self.set_window(seconds);
         }
+        self.follow_reference(&route);
         if !route.percentiles.is_empty() {
             self.percentiles.set(route.percentiles);
         }
@@ -175,6 +212,9 @@ impl UiState {
             self.show_page(route.page, route.tables);
         } else if route.tables != TableChoice::DEFAULT {
             self.set_table_choice(route.tables);
+        }
+        if route.range.is_some() && route.range != self.range.get_untracked() {
+            self.select_range(route.range);
         }
         self.write_address();
     }
@@ -259,37 +299,106 @@ impl UiState {
     }
 
     /// Writes the window and the typed percentiles into the address bar, so that a copied address shows the same.
-    fn write_address(self) {
+    pub(super) fn write_address(self) {
+        let (shown, data) = (self.shown_route(), self.link_data());
+        let hash = browser::location_hash();
+        if Route::parse(&hash) != shown || data_in(&hash) != data.as_deref() {
+            browser::replace_address(&with_data(&shown.address(), data.as_deref()));
+        }
+    }
+
+    /// The route to what is shown.
+    fn shown_route(self) -> Route {
         let seconds = self.window_seconds.get_untracked();
-        let route = Route::parse(&browser::location_hash());
-        let shown = Route {
-            page: route.page.clone(),
+        let page = Route::parse(&browser::location_hash()).page;
+        let baseline = self.baseline_in_address(&page);
+        Route {
+            page,
             window_seconds: (seconds != WINDOW_DEFAULT).then_some(seconds),
             percentiles: self.percentiles.get_untracked(),
             tables: untrack(|| self.table_choice()),
-        };
-        if route != shown {
-            browser::replace_address(&shown.address());
+            range: self.range.get_untracked().or_else(|| self.pending_range.get_untracked()),
+            reference: self.reference.get_untracked(),
+            baseline,
         }
+    }
+
+    /// The address of the page for a link with data: with the window, because another reader may prefer another one, and
+    /// without a range of time and a comparison, which need more data.
+    pub(super) fn address(self) -> String {
+        let window_seconds = Some(self.window_seconds.get_untracked());
+        let Route { page, percentiles, .. } = self.shown_route();
+        Route { window_seconds, percentiles, ..Route::to(page) }.address()
     }
 
     /// Freezes what is shown. Data is still received.
     pub fn pause(self) {
-        let relay_ns = {
-            let mut model = self.model.write_value();
-            model.pause(browser::now_ns());
-            model.relay_ns(browser::now_ns())
-        };
-        self.paused_at_ns.set(Some(relay_ns.unwrap_or(0)));
+        self.model.write_value().pause(browser::now_ns());
+        self.note_pause();
         self.frame_loop.tick_now();
+    }
+
+    fn note_pause(self) {
+        let relay_ns = self.model.read_value().relay_ns(browser::now_ns());
+        self.paused_at_ns.set(Some(relay_ns.unwrap_or(0)));
     }
 
     /// Shows live data again.
     pub fn resume(self) {
+        self.pending_range.set(None);
         if self.paused_at_ns.get_untracked().is_some() {
             self.model.write_value().resume();
             self.paused_at_ns.set(None);
+            self.range.set(None);
+            self.write_address();
             self.frame_loop.tick_now();
+        }
+    }
+
+    /// Shows only `range`, of the data that has arrived until now or until the pause. `None` shows the whole window that was
+    /// paused. A range that is older than the requested history is selected when it has arrived.
+    pub fn select_range(self, range: Option<TimeRange>) {
+        let is_selected = self.model.write_value().select(range, browser::now_ns());
+        if is_selected {
+            self.range.set(range);
+            self.pending_range.set(None);
+            self.note_pause();
+        } else {
+            // The copy does not have the range. A new one is taken when it has arrived.
+            self.model.write_value().resume();
+            self.paused_at_ns.set(None);
+            self.range.set(None);
+            self.pending_range.set(range);
+            self.connection.send();
+        }
+        self.write_address();
+        self.frame_loop.tick_now();
+    }
+
+    /// Selects the pending range once its history has arrived. Runs at each tick.
+    fn select_pending_range(self) {
+        self.frame_loop.tick.track();
+        let pending = self.pending_range.get();
+        if pending.is_some() && self.model.read_value().has_history() {
+            self.select_range(pending);
+        }
+    }
+
+    /// The seconds that the page shows now, of the application of the page or of any other. `None` without data.
+    #[must_use]
+    pub fn shown_range(self) -> Option<TimeRange> {
+        let model = self.model.read_value();
+        match self.page.read_untracked().app() {
+            Some(app) => model.shown_range(app),
+            None => model.range().or_else(|| model.catalogue().keys().find_map(|app| model.shown_range(app))),
+        }
+    }
+
+    /// Selects the range that `change` makes of the one that is shown, moved into the hour before now or before the pause.
+    pub fn change_range(self, change: impl FnOnce(TimeRange) -> TimeRange) {
+        let newest = self.model.read_value().relay_ns(browser::now_ns()).map(second_of);
+        if let Some((shown, newest)) = self.range.get_untracked().or_else(|| self.shown_range()).zip(newest) {
+            self.select_range(Some(change(shown).within_hour_before(newest)));
         }
     }
 

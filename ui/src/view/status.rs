@@ -20,6 +20,9 @@ struct Status {
 }
 
 fn status(ui: UiState) -> Status {
+    if ui.recordings.opened.read().is_some() {
+        return Status { name: "replay", text: "recording".to_owned() };
+    }
     let missed = missed_updates(&ui.read_model());
     let (name, text) = match ui.connection.state.get() {
         ConnectionState::NoAddress => ("stopped", "no relay".to_owned()),
@@ -82,6 +85,9 @@ pub(super) fn ConnectionStatus() -> impl IntoView {
 
 /// What keeps the page from working, as a notice.
 pub(super) fn obstacle(ui: UiState) -> Option<String> {
+    if ui.recordings.opened.read().is_some() {
+        return None;
+    }
     match ui.connection.state.get() {
         ConnectionState::NoAddress => Some(
             "This page does not know its relay. Add ?relay=host:port to the address, or set it behind the status at the top."

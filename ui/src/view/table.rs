@@ -11,6 +11,7 @@ use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 use web_sys::HtmlElement;
 
+use super::change_cells::{ChangeHeads, is_compared, sort_by_change_while};
 use super::download::DownloadMenu;
 use super::export_tables::views_table;
 use super::live_text::LiveText;
@@ -23,9 +24,10 @@ use crate::chart::sparkline;
 use crate::percentile_list::{ShownPercentile, shown_percentiles};
 use crate::rendered_rows::{self, Part};
 use crate::route::Page;
+use crate::row_change::{ChangeColumn, sort_by_change};
 use crate::statistics::{TABLE_PERCENTILES, ViewStatistics};
 use crate::table_choice::Layout as TableLayout;
-use crate::table_rows::{Column, Listing, Sort, TableRow, filter_and_sort, sort_by_change};
+use crate::table_rows::{Column, Listing, Sort, TableRow, filter_and_sort, sort_by_recent_change};
 
 /// Maximum number of rows whose latencies decide the axis of the small histograms even if they are out of sight.
 const AXIS_ROWS_MAX: usize = 200;
@@ -91,10 +93,14 @@ pub fn ViewTable(app: AppName, listing: Listing) -> impl IntoView {
     let title = StoredValue::new(listing.title(words));
     let subject = listing.subject(words);
     let class = if listing.shows_ingestion() && !words.is_service { "views forked" } else { "views" };
+    let is_compared = is_compared(ui, app);
+    sort_by_change_while(sort, is_compared, shows_latency);
     let content = Memo::new(move |_| {
         // The column of the order may have been removed.
         let is_shown = |sort: &Sort| match sort.column {
-            Column::Typed(percentile) => ui.percentiles.read().contains(&percentile),
+            Column::Typed(percentile) | Column::Change(ChangeColumn::Typed(percentile)) => {
+                ui.percentiles.read().contains(&percentile)
+            }
             _ => true,
         };
         table_content(ui, &app.read_value(), &listing, sort.get().filter(is_shown))
@@ -117,7 +123,7 @@ pub fn ViewTable(app: AppName, listing: Listing) -> impl IntoView {
                 {move || if is_charts.get() {
                     view! { <Multiples app content shows_latency/> <WhyEmpty content/> }.into_any()
                 } else {
-                    view! { <Rows app content sort subject class shows_latency/> }.into_any()
+                    view! { <Rows app content sort subject class shows_latency is_compared/> }.into_any()
                 }}
             </section>
         </Show>
@@ -136,7 +142,13 @@ fn table_content(ui: UiState, app: &str, listing: &Listing, sort: Option<Sort>) 
     let axis = sparkline::common_axis(statistics.iter().map(|statistics| &statistics.histogram));
     let mut rows = filter_and_sort(rows, sort, &filter, |view_index| model.view_statistics(app, view_index));
     if let Some(Sort { column: Column::LastMinute, descending }) = sort {
-        rows = sort_by_change(rows, descending, |view_index| model.recent_change(app, view_index));
+        rows = sort_by_recent_change(rows, descending, |view_index| model.recent_change(app, view_index));
+    }
+    if let Some(sort) = sort
+        && let Column::Change(column) = sort.column
+    {
+        let typed = ui.percentiles.get_untracked();
+        rows = sort_by_change(rows, sort, column, |row| model.row_change(app, row.view_index, &typed));
     }
     let rows = ui.favourites.read().first(rows, ui.only_favourites.get());
     TableContent { total, rows, axis }
@@ -155,6 +167,7 @@ fn Rows(
     subject: &'static str,
     class: &'static str,
     shows_latency: bool,
+    is_compared: Memo<bool>,
 ) -> impl IntoView {
     let ui = use_ui();
     let body = NodeRef::<Tbody>::new();
@@ -187,7 +200,7 @@ fn Rows(
     view! {
         <div class="across">
         <table class=class class:partial=is_partial aria-rowcount=row_count>
-            <TableHead sort axis subject shows_latency/>
+            <TableHead sort axis subject shows_latency is_compared/>
             <tbody node_ref=body on:focusin=on_focus>
                 <For each=move || parts.get() key=RenderedPart::key let(part)>
                     {match (part.row, part.part) {
@@ -300,6 +313,7 @@ fn TableHead(
     axis: Memo<LatencyRange>,
     subject: &'static str,
     shows_latency: bool,
+    is_compared: Memo<bool>,
 ) -> impl IntoView {
     let ui = use_ui();
     let percentile_head = move |percentile: ShownPercentile| {
@@ -338,6 +352,7 @@ fn TableHead(
                 </th> })}
                 {shows_latency.then_some(percentile_heads)}
                 <ExtraHead sort shows_latency/>
+                <ChangeHeads sort is_compared shows_latency/>
                 <SortableHead
                     sort
                     column=Column::Min
@@ -385,7 +400,7 @@ pub(super) fn extra_column(sort: Option<Sort>, shows_latency: bool) -> Option<Co
 
 /// The head of a column; pressing it sorts the table.
 #[component]
-fn SortableHead(
+pub(super) fn SortableHead(
     sort: RwSignal<Option<Sort>>,
     column: Column,
     label: String,

@@ -10,6 +10,7 @@ use wasm_bindgen::JsCast;
 
 use super::caveats::Caveats;
 use super::cells::{percentile_cells, throughput_cells};
+use super::change_cells::change_cells;
 use super::chart::Chart;
 use super::favourite::FavouriteStar;
 use super::format::{mean, view_summary};
@@ -23,6 +24,7 @@ use crate::chart::sparkline;
 use crate::chart_data;
 use crate::recent_change::RecentChange;
 use crate::route::Page;
+use crate::row_change::RowChange;
 use crate::row_marks::{Mark, RowState, stale_since_ns};
 use crate::statistics::{self, TABLE_PERCENTILES, ViewStatistics};
 use crate::table_rows::{Column, TableRow};
@@ -37,6 +39,8 @@ pub(super) struct RowStatistics {
     pub(super) provenance: Provenance,
     /// What changed lately, if the table is sorted by that.
     recent_change: Option<RecentChange>,
+    /// By how much it differs from what the table is compared with, and what that is, in words.
+    change: Option<(RowChange, String)>,
 }
 
 /// The row of one view. `row_number` counts the rows of the table, rendered or not, from 1, which is the heads. `axis` is that of
@@ -105,6 +109,7 @@ pub(super) fn ViewRow(
             {move || row.read().as_ref().map(|row| (
                 shows_latency.then(|| percentile_cells(Some(&row.view), TABLE_PERCENTILES, &ui.percentiles.read())),
                 extra_column(ui.sort.get(), shows_latency).map(|column| extra_cell(column, row)),
+                row.change.as_ref().map(|(change, other)| change_cells(change, &ui.percentiles.read(), shows_latency, other)),
                 throughput_cells(row.view.throughput, row.ingestion),
             ))}
         </tr>
@@ -129,7 +134,9 @@ pub(super) fn row_statistics(ui: UiState, app: &str, view_index: usize, key: &Vi
     let state = state.with_worker(worker, window_start_ns);
     let is_sorted_by_change = ui.sort.get().is_some_and(|sort| sort.column == Column::LastMinute);
     let recent_change = if is_sorted_by_change { model.recent_change(app, view_index) } else { None };
-    Some(RowStatistics { view, ingestion, state, provenance, recent_change })
+    let change = model.row_change(app, view_index, &ui.percentiles.read());
+    let other = model.row_reference(app).map(|reference| model.reference_name(app, &reference));
+    Some(RowStatistics { view, ingestion, state, provenance, recent_change, change: change.zip(other) })
 }
 
 /// What is unusual about a row, in words.

@@ -4,10 +4,14 @@ use joey_shared::view::{Kind, ViewKey};
 use leptos::ev::MouseEvent;
 use leptos::prelude::*;
 
+use super::compare_bar::PinButton;
 use super::live_text::LiveText;
 use super::name::{NameLink, display_name};
+use super::record_button::RecordButton;
+use super::share_menu::ShareMenu;
 use super::status::ConnectionStatus;
 use super::switcher::Switcher;
+use super::time_range_bar::earlier;
 use super::{page_address, use_ui};
 use crate::browser;
 use crate::route::Page;
@@ -34,8 +38,12 @@ pub(super) fn Toolbar() -> impl IntoView {
             <Switcher/>
             <Breadcrumbs/>
             <span class="push"></span>
+            <EarlierButton/>
             <WindowChoice/>
             <PauseButton/>
+            <RecordButton/>
+            <ShareMenu/>
+            <PinButton/>
             <ConnectionStatus/>
             <ClockButton/>
             <ThemeButton/>
@@ -133,6 +141,23 @@ fn WindowChoice() -> impl IntoView {
     }
 }
 
+/// The button that shows the time before, up to the last hour.
+#[component]
+fn EarlierButton() -> impl IntoView {
+    let ui = use_ui();
+    view! {
+        <button
+            class="earlier"
+            type="button"
+            title="Show the time before ([)"
+            aria-label="Earlier"
+            on:click=move |_| ui.change_range(earlier)
+        >
+            <svg viewBox="0 0 16 16" aria-hidden="true"><path d="M10 3 5 8l5 5"></path></svg>
+        </button>
+    }
+}
+
 /// The button that freezes what is shown.
 #[component]
 fn PauseButton() -> impl IntoView {
@@ -141,7 +166,10 @@ fn PauseButton() -> impl IntoView {
     let icon = move || if paused.get() { "M5 3v10l8-5z" } else { "M4 3h3v10H4zM9 3h3v10H9z" };
     let tooltip = move || if paused.get() { "Go on from now" } else { "Hold the picture; data keeps coming in" };
     let label = Signal::derive(move || if paused.get() { "Go live" } else { "Pause" }.to_owned());
+    // A recording has controls of its own.
+    let is_live = Memo::new(move |_| ui.recordings.opened.read().is_none());
     view! {
+        <Show when=move || is_live.get() || paused.get()>
         <button
             class="pause"
             type="button"
@@ -153,6 +181,7 @@ fn PauseButton() -> impl IntoView {
             <svg viewBox="0 0 16 16" aria-hidden="true"><path d=icon></path></svg>
             <LiveText text=label/>
         </button>
+        </Show>
     }
 }
 

@@ -1,0 +1,177 @@
+//! Recording and replaying a viewer: its state as the first records of a file, and the effect of each record.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::{Subscription, Viewer};
+use crate::recording::{Entry, Record};
+use crate::series::Topic;
+use crate::store::AppStore;
+use crate::store::state::{AppState, ViewState};
+use crate::window::second_of;
+use crate::wire::{
+    AppEntry, BatchHead, Blob, ClientMessage, Hello, SeriesEntry, ServerMessage, Start, SubscribeError, Subscribed,
+    WireError, decode, encode,
+};
+
+/// Number of series in one message.
+const SERIES_MAX: usize = 500;
+
+impl Viewer {
+    /// Appends to `out` the records that give a replaying viewer the state of this one at local time `now_ns`, with the last
+    /// `seconds` of each view. The messages that this viewer receives next continue it.
+    pub fn write_state(&self, now_ns: u64, seconds: u64, out: &mut Vec<u8>) {
+        let time_ns = self.relay_ns(now_ns).unwrap_or(0);
+        let mut write = |entry: Entry<'_>| {
+            Record { time_ns, entry }.write(out);
+        };
+        self.relay_messages(time_ns).iter().for_each(|message| write(Entry::Message(message)));
+        for (&sub, subscription) in &self.subscriptions {
+            write(Entry::Command(&subscription.command(sub).encode()));
+            for message in self.position_messages(sub, subscription) {
+                write(Entry::Message(&message));
+            }
+        }
+        for (app, store) in &self.apps {
+            write(Entry::App(&encode(&store.state(app, true))));
+            let from = (second_of(store.clock_ns()) + 1).saturating_sub(seconds);
+            for view in 0..store.views().len() {
+                write(Entry::View(&encode(&store.view_state(app, view, from))));
+            }
+        }
+        for ((epoch, app), series) in &self.names {
+            let series: Vec<SeriesEntry> = series.values().cloned().collect();
+            for some in series.chunks(SERIES_MAX) {
+                let (app, series) = (app.clone(), some.to_vec());
+                let message = ServerMessage::Series { app, epoch: *epoch, series, last: true };
+                write(Entry::Message(&message.encode()));
+            }
+        }
+    }
+
+    /// What the relay has announced about itself and its applications.
+    fn relay_messages(&self, time_ns: u64) -> Vec<Vec<u8>> {
+        let mut messages = Vec::new();
+        if let Some(relay) = &self.relay {
+            let hello = Hello {
+                version: relay.version,
+                release: &relay.release,
+                epoch: relay.epoch,
+                now_ns: time_ns,
+                ring_ns: relay.ring_ns,
+                series_retention_ns: relay.series_retention_ns,
+                demo: relay.demo,
+                ingest_port: relay.ingest_port,
+            };
+            messages.push(ServerMessage::Hello(hello).encode());
+        }
+        if let Some((step_ns, at_ns)) = self.wall_clock {
+            messages.push(ServerMessage::WallClock { step_ns, at_ns }.encode());
+        }
+        messages.extend(catalogue_messages(self.catalogue.values()));
+        for (app, epochs) in &self.logs {
+            messages.push(ServerMessage::Logs { app: app.clone(), epochs: epochs.clone() }.encode());
+        }
+        messages
+    }
+
+    /// The relay's answer to a subscription, as if this viewer had subscribed now, and its last batch, without updates.
+    fn position_messages(&self, sub: u32, subscription: &Subscription) -> Vec<Vec<u8>> {
+        if subscription.has_several_logs {
+            let reason = SubscribeError::SeveralLogs;
+            return Vec::from([ServerMessage::SubscribeFailed { sub, reason }.encode()]);
+        }
+        let Some(live) = subscription.live else { return Vec::new() };
+        let progress = self.progress.get(&(subscription.topic.clone(), subscription.log));
+        let cut_ns = progress.map_or(0, |progress| progress.cut_ns);
+        // The batch tells when the last one was cut. Without any, there is none to repeat.
+        let last = live.next.checked_sub(1).filter(|&last| last > 0 && cut_ns > 0);
+        let (feed, epoch, next) = (live.feed, live.epoch, last.unwrap_or(live.next));
+        let answer = Subscribed { sub, feed, epoch, next, head: live.head, missing: 0 };
+        let mut messages = Vec::from([ServerMessage::Subscribed(answer).encode()]);
+        if let Some(last) = last {
+            let head =
+                BatchHead { feed, from: last, to: last, cut_ns, end_ns: cut_ns, period_ns: 0, series: Vec::new() };
+            messages.push(ServerMessage::Batch { head, updates: Blob(&[]) }.encode());
+        }
+        messages
+    }
+
+    /// Processes one record of a recording. Its time is the local time. The viewer must not be connected.
+    ///
+    /// # Errors
+    /// Fails if the entry or a part of it is malformed. This is counted in [`Viewer::malformed`], and the viewer remains
+    /// usable.
+    pub fn replay(&mut self, record: &Record<'_>) -> Result<(), WireError> {
+        self.replaying = true;
+        let outcome = match record.entry {
+            Entry::Message(bytes) => {
+                // Only a new connection begins with a hello.
+                if matches!(ServerMessage::decode(bytes), Ok(ServerMessage::Hello(_))) {
+                    self.disconnected();
+                    self.subscriptions.retain(|_, subscription| subscription.log.is_none());
+                }
+                return self.receive(bytes, record.time_ns, |_| {});
+            }
+            Entry::Command(bytes) => ClientMessage::decode(bytes).map(|command| self.replay_command(command)),
+            Entry::App(bytes) => decode(bytes).and_then(|state| self.replay_app(state)),
+            Entry::View(bytes) => decode(bytes).and_then(|state: ViewState<'_>| {
+                self.apps.get_mut(&state.app).ok_or(WireError::Malformed)?.add_view(state)
+            }),
+            Entry::Forget(app) => {
+                self.forget(app);
+                Ok(())
+            }
+            Entry::Unknown(_) => Ok(()),
+        };
+        self.revision += 1;
+        self.malformed += u64::from(outcome.is_err());
+        outcome
+    }
+
+    fn replay_app(&mut self, state: AppState) -> Result<(), WireError> {
+        let app: String = state.app.clone();
+        let store = AppStore::from_state(state, self.seconds)?;
+        self.apps.insert(app, store);
+        Ok(())
+    }
+
+    fn replay_command(&mut self, command: ClientMessage) {
+        let (sub, topic, start, log) = match command {
+            ClientMessage::Subscribe { sub, topic, start } => (sub, topic, start, None),
+            ClientMessage::SubscribeLog { sub, epoch, topic, start } => (sub, topic, start, Some(epoch)),
+            ClientMessage::Unsubscribe { sub } => {
+                // A viewer that requests missing updates again ends the subscription and makes it again.
+                if let Some(subscription) = self.subscriptions.get_mut(&sub) {
+                    subscription.live = None;
+                }
+                return;
+            }
+            ClientMessage::Describe { .. } | ClientMessage::Token { .. } => return,
+        };
+        let known = self.subscriptions.get(&sub).filter(|known| known.topic == topic && known.log == log);
+        let retried_from = known.and_then(|known| known.retried_from);
+        let (live, waiting, has_several_logs) = (None, false, false);
+        self.subscriptions
+            .insert(sub, Subscription { topic, log, start, live, waiting, has_several_logs, retried_from });
+    }
+}
+
+impl Subscription {
+    fn command(&self, sub: u32) -> ClientMessage {
+        let (topic, start): (Topic, Start) = (self.topic.clone(), self.start);
+        match self.log {
+            None => ClientMessage::Subscribe { sub, topic, start },
+            Some(epoch) => ClientMessage::SubscribeLog { sub, epoch, topic, start },
+        }
+    }
+}
+
+/// The messages of a full catalogue.
+pub(crate) fn catalogue_messages<'a>(apps: impl Iterator<Item = &'a AppEntry>) -> Vec<Vec<u8>> {
+    let message = |full, apps, last| ServerMessage::Catalogue { full, apps, last }.encode();
+    let mut messages = Vec::from([message(true, Vec::new(), false)]);
+    messages.extend(apps.map(|app| message(false, Vec::from([app.clone()]), false)));
+    messages.push(message(false, Vec::new(), true));
+    messages
+}

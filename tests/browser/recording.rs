@@ -1,0 +1,214 @@
+//! Recordings: what was recorded in one tab is shown in another one without a relay, with the same numbers.
+
+use joey_tests::browser::{Browser, page_arguments};
+use joey_tests::nginx::Nginx;
+use joey_tests::oracle::ViewId;
+use joey_tests::{Frame, Oracle, S, eventually, eventually_is};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::page::{address, detail, now_s, read, relay, sample_data, send, wait_for_rows};
+
+const ROWS: &str = "[data-testid=row]";
+const DASHBOARD: &str = "/applications/App/dashboard";
+
+/// A server of the page's files. It has no relay.
+pub(crate) fn static_host() -> Nginx {
+    let dist = page_arguments().pop().expect("the page is built");
+    let types = "types { text/html html; text/css css; text/javascript js; application/wasm wasm; }";
+    Nginx::start(&format!("location / {{ root {dist}; {types} }}"))
+}
+
+fn totals(id: &ViewId) -> bool {
+    ["start-to-end", "node-ingress-egress", "computation", "gc-pause"].contains(&id.0.as_str())
+}
+
+/// Keeps the files that the page saves in `saved` instead of downloading them.
+const CATCH: &str = "
+    window.saved = [];
+    const make = URL.createObjectURL;
+    URL.createObjectURL = blob => { saved.push({blob}); return make.call(URL, blob); };
+    HTMLAnchorElement.prototype.click = function () { saved.at(-1).name = this.download; };";
+
+/// The name and the bytes of the last saved file.
+fn saved(browser: &Browser) -> (String, Vec<u8>) {
+    let start = "
+        window.bytes = null;
+        if (saved.length) saved.at(-1).blob.arrayBuffer().then(buffer => { window.bytes = [...new Uint8Array(buffer)]; });
+        return saved.at(-1)?.name ?? ''";
+    let name =
+        eventually("a file is saved", || Some(browser.evaluate_text(start, &[])).filter(|name| !name.is_empty()));
+    let bytes = eventually("its bytes", || {
+        browser
+            .evaluate("return window.bytes", &[])
+            .as_array()
+            .map(|bytes| bytes.iter().filter_map(|byte| u8::try_from(byte.as_u64()?).ok()).collect::<Vec<u8>>())
+    });
+    (name, bytes)
+}
+
+/// Records the dashboard of `App` while `more` is sent, and returns the file.
+pub(crate) fn record(first: &Oracle, more: &Oracle) -> (String, Vec<u8>) {
+    let relay = relay(&[]);
+    let _open = send(&relay, first);
+    let browser = Browser::start();
+    browser.open(&address(&relay, DASHBOARD));
+    wait_for_rows(&browser, ROWS, first, 300, totals);
+    let _ = browser.evaluate(CATCH, &[]);
+    browser.click("[data-testid=record]");
+    eventually_is("it records", &"true".to_owned(), || browser.attribute("[data-testid=record]", "aria-pressed"));
+    let _open = send(&relay, more);
+    let all = Oracle { frames: [first.frames.clone(), more.frames.clone()].concat() };
+    wait_for_rows(&browser, ROWS, &all, 300, totals);
+    // Leaving the page does not end the recording.
+    browser.go_to("/");
+    eventually("time and size", || browser.text("[data-testid=record]").ends_with(" MB").then_some(()));
+    browser.click("[data-testid=record]");
+    let file = saved(&browser);
+    eventually_is("it is over", &"Record".to_owned(), || browser.text("[data-testid=record]"));
+    assert_eq!(browser.console_errors(), [] as [String; 0]);
+    file
+}
+
+/// Five minutes, and the frames after them.
+pub(crate) fn sample() -> (Oracle, Oracle) {
+    let first = sample_data("App");
+    let end_s = first.clock_ns() / S;
+    let durations: Vec<u64> = (0..50).map(|at| 40_000 << (at % 7)).collect();
+    let frame = |end_s| Frame::new("App", "computation", ["Orders", "worker-2", "Check order"], end_s).with(&durations);
+    let last = frame(end_s + 1).lasting(S / 100);
+    (first, Oracle { frames: vec![frame(end_s), frame(end_s + 1).lasting(S), last] })
+}
+
+fn open(browser: &Browser, folder: &TempDir, name: &str, bytes: &[u8]) {
+    let path = folder.path().join(name);
+    std::fs::write(&path, bytes).expect("a temporary folder can be written");
+    browser.type_into("#open-recording", &path.display().to_string());
+}
+
+fn problem(browser: &Browser) -> String {
+    browser.text("[data-testid=recording-problem] span")
+}
+
+#[test]
+fn a_recording_has_the_same_numbers_on_a_page_without_a_relay() {
+    let (first, more) = sample();
+    let (name, file) = record(&first, &more);
+    assert!(name.starts_with("joey-App-") && name.ends_with("Z.joey"), "{name}");
+    let all = Oracle { frames: [first.frames.clone(), more.frames].concat() };
+
+    let (host, folder, browser) = (static_host(), TempDir::new().expect("a folder"), Browser::start());
+    browser.open(&format!("http://{}/", host.address));
+    eventually_is("a way to open one", &1, || browser.count("main [data-testid=open-recording]"));
+    open(&browser, &folder, &name, &file);
+    eventually_is("its application", &1, || browser.count("[data-testid=application][data-app=App]"));
+    eventually_is("its name", &name, || browser.text("[data-testid=recording] strong"));
+    browser.go_to(DASHBOARD);
+    wait_for_rows(&browser, ROWS, &all, 300, totals);
+    assert_eq!(browser.attribute("[data-testid=status]", "data-state"), "replay");
+
+    // Every view works: a detail page, the workers, another window, the filter.
+    let id: ViewId = ("computation".to_owned(), [None, None, Some("Check order".to_owned())]);
+    browser.go_to(&detail("App", &id));
+    let count = || browser.attribute("[data-testid=detail] .figures [data-col=count]", "data-value");
+    let expected = |window_s| all.expected(window_s, all.clock_ns())[&id]["count"].to_string();
+    eventually_is("all events", &expected(300), count);
+    let _ = browser.evaluate(
+        "[...document.querySelectorAll('.segments button')].find(b => b.textContent === '10 s').click()",
+        &[],
+    );
+    eventually_is("those of ten seconds", &expected(10), count);
+    browser.go_to("/applications/App/workers-dashboard");
+    eventually_is("the workers", &2, || browser.count("tbody tr"));
+    browser.go_to(DASHBOARD);
+    wait_for_rows(&browser, ROWS, &all, 10, totals);
+    browser.type_into("#filter", "check");
+    eventually_is("one row", &1, || browser.count(ROWS));
+    browser.type_into("#filter", "\u{e00c}");
+
+    // By keyboard to the beginning, when the last frames were not sent yet, and back.
+    let _ = browser.evaluate("document.querySelector('[data-testid=position]').focus()", &[]);
+    browser.press_focused("\u{e011}");
+    wait_for_rows(&browser, ROWS, &first, 10, totals);
+    browser.press_focused("\u{e010}");
+    wait_for_rows(&browser, ROWS, &all, 10, totals);
+    browser.save_screenshot("recording");
+
+    // Played at the highest speed, it ends where it ended.
+    let _ = browser.evaluate(
+        "const speed = document.querySelector('[data-testid=speed]');
+         speed.value = '60';
+         speed.dispatchEvent(new Event('change'))",
+        &[],
+    );
+    browser.click("[data-testid=play]");
+    eventually_is("it has played", &"Play".to_owned(), || browser.text("[data-testid=play]"));
+    wait_for_rows(&browser, ROWS, &all, 10, totals);
+
+    browser.click("[data-testid=back-to-live]");
+    eventually_is("nothing is shown", &0, || browser.count("[data-testid=recording]"));
+    assert_eq!(browser.count(ROWS), 0);
+}
+
+#[test]
+fn a_recording_is_opened_by_drag_and_drop_and_closed_for_live_data() {
+    let (first, more) = sample();
+    let (name, file) = record(&first, &more);
+    let all = Oracle { frames: [first.frames, more.frames].concat() };
+    let relay = relay(&[]);
+    let live = Oracle {
+        frames: vec![
+            Frame::new("App", "computation", ["p", "w", "n"], now_s() - 2).with(&[900]),
+            Frame::new("App", "computation", ["p", "w", "n"], now_s() - 1).with(&[5]).lasting(S / 100),
+        ],
+    };
+    let _open = send(&relay, &live);
+    let browser = Browser::start();
+    browser.open(&address(&relay, DASHBOARD));
+    wait_for_rows(&browser, ROWS, &live, 300, totals);
+    let drop_file = "
+        const data = new DataTransfer();
+        data.items.add(new File([new Uint8Array(arguments[0])], arguments[1]));
+        const event = name => new DragEvent(name, {dataTransfer: data, bubbles: true, cancelable: true});
+        document.body.dispatchEvent(event('dragover'));
+        const shown = document.querySelector('.drop-here').checkVisibility();
+        document.body.dispatchEvent(event('drop'));
+        return [shown, document.querySelector('.drop-here').checkVisibility()]";
+    assert_eq!(browser.evaluate(drop_file, &[json!(file), json!(name)]), json!([true, false]));
+    wait_for_rows(&browser, ROWS, &all, 300, totals);
+    browser.click("[data-testid=back-to-live]");
+    wait_for_rows(&browser, ROWS, &live, 300, totals);
+    assert_eq!(browser.console_errors(), [] as [String; 0]);
+}
+
+#[test]
+fn a_torn_file_is_read_as_far_as_possible_and_another_file_changes_nothing() {
+    let (first, more) = sample();
+    let (name, file) = record(&first, &more);
+    let (host, folder, browser) = (static_host(), TempDir::new().expect("a folder"), Browser::start());
+    browser.open(&format!("http://{}/", host.address));
+    eventually_is("the page", &1, || browser.count("main [data-testid=open-recording]"));
+    open(&browser, &folder, "picture.joey", b"\x89PNG\r\n\x1a\n and more");
+    eventually("a reason", || problem(&browser).contains("picture.joey: This is not a recording").then_some(()));
+    assert_eq!(browser.count("[data-testid=recording]"), 0);
+
+    // The state at the beginning is whole, and the record after it is not.
+    open(&browser, &folder, &name, &file[..file.len() - 5]);
+    eventually("what is missing", || {
+        browser.text("[data-testid=torn]").contains("incomplete or damaged").then_some(())
+    });
+    assert_eq!(browser.count("[data-testid=recording-problem]"), 0);
+    browser.go_to(DASHBOARD);
+    eventually("rows", || (browser.count(ROWS) > 3).then_some(()));
+    let before = read(&browser, ROWS);
+    open(&browser, &folder, "empty.joey", b"");
+    eventually("a reason", || problem(&browser).contains("empty.joey").then_some(()));
+    let mut newer = file;
+    newer[8] = 9;
+    open(&browser, &folder, "newer.joey", &newer);
+    eventually("another", || problem(&browser).contains("version 9").then_some(()));
+    assert_eq!(read(&browser, ROWS), before);
+    eventually_is("the first one stays", &name, || browser.text("[data-testid=recording] strong"));
+    browser.click("[data-testid=recording-problem] button");
+    eventually_is("it is dismissed", &Value::from(0), || browser.count("[data-testid=recording-problem]").into());
+}
