@@ -10,6 +10,7 @@
 //! - `listeners`: TLS, and which producers may connect.
 //! - `commands`: exit codes, `joey tap`, and stopping the relay.
 //! - `reach`: how the command line connects to a relay, and what it prints if it cannot.
+//! - `recording`: `joey record` and `joey stats --file`.
 //! - `output`: what the command line and `/metrics` print.
 //! - `statsd`: StatsD from a client library, over UDP and Unix datagrams.
 //! - `prometheus`: a real Prometheus scrapes histograms and answers quantiles.
@@ -49,6 +50,8 @@ mod prometheus;
 mod pipe;
 #[path = "pipeline/reach.rs"]
 mod reach;
+#[path = "pipeline/recording.rs"]
+mod recording;
 #[path = "pipeline/statsd.rs"]
 mod statsd;
 #[path = "pipeline/streams.rs"]

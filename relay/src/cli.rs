@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::auth::{self, Auth};
-use crate::client::{self, Outcome, Pipe, Stats, Tap, Top};
+use crate::client::{self, Outcome, Pipe, Record, Stats, Tap, Top, parse_span};
 use crate::config::{self, Config, DEFAULT_AUDIENCE, Options};
 use crate::demo;
 use crate::net::listener;
@@ -50,6 +50,8 @@ enum Command {
     Tap(Tap),
     /// Print a snapshot of an application's latency and throughput
     Stats(Stats),
+    /// Write what a viewer receives to a file, which the page and joey stats --file open
+    Record(Record),
     /// Show applications and views live in the terminal
     Top(Top),
     /// Send the histograms that bpftrace or bcc prints, from standard input
@@ -113,15 +115,6 @@ struct Token {
     audience: String,
 }
 
-/// Parses a time: `90s`, `15m`, `12h`, `30d`, or plain seconds.
-fn parse_span(text: &str) -> Result<Duration, String> {
-    let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400), ("", 1)];
-    let seconds = units.into_iter().find_map(|(unit, seconds)| {
-        text.strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(seconds).filter(|&seconds| seconds > 0)
-    });
-    seconds.map(Duration::from_secs).ok_or_else(|| "it must be a time such as 90s, 15m, 12h or 30d".to_owned())
-}
-
 /// The command line with its environment variables. An empty variable counts as not set.
 fn command() -> clap::Command {
     let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
@@ -148,6 +141,7 @@ pub fn main() -> ExitCode {
             Command::Demo(demo) => run_relay(demo.serve, Some(demo.deploy_after)).await.map(|()| Outcome::Done),
             Command::Tap(tap) => client::tap::run(tap).await,
             Command::Stats(stats) => client::stats::run(stats).await,
+            Command::Record(record) => client::record::run(record).await,
             Command::Top(top) => client::top::run(top).await,
             Command::Pipe(pipe) => client::pipe::run(pipe).await,
             Command::Token(token) => print_token(&token).map(|()| Outcome::Done),

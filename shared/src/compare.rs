@@ -104,6 +104,18 @@ pub enum Evidence {
     TooFew,
 }
 
+impl Evidence {
+    /// Its name in files and data attributes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Chance => "chance",
+            Self::TooFew => "few",
+        }
+    }
+}
+
 /// How far a distribution is from its reference.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Change {

@@ -9,6 +9,7 @@ use joey_tests::{Relay, eventually, eventually_is};
 use serde_json::Value;
 
 use crate::page::{address, now_s, relay, sample_data, send};
+use crate::recording::CATCH;
 use crate::service::{export_metrics, export_span};
 
 const SIZES: [(u32, u32); 2] = [(1440, 900), (390, 844)];
@@ -95,6 +96,18 @@ fn axe_finds_nothing_on_any_page() {
     let _ = browser.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })", &[]);
     found.extend(check(&browser, &axe, "menus"));
 
+    for (name, keys) in [("search", "k"), ("shortcuts", "?")] {
+        let _ = browser.evaluate("document.activeElement.blur()", &[]);
+        browser.press_focused(keys);
+        eventually(name, || (browser.count("dialog[open]") > 0).then_some(()));
+        found.extend(check(&browser, &axe, name));
+        browser.press_focused("\u{e00c}");
+        eventually_is("closed", &0, || browser.count("dialog"));
+    }
+    browser.go_to("/applications/App/dashboard?wall=3600");
+    eventually("the wall", || (browser.count("[data-testid=wall]") > 0).then_some(()));
+    found.extend(check(&browser, &axe, "wall"));
+    let _ = browser.evaluate("document.querySelector('[data-testid=wall] button').click()", &[]);
     // A comparison, with its menus and tables too.
     let _ = browser.evaluate("document.querySelector('[data-testid=pin]').click()", &[]);
     eventually("both sides", || (browser.count("[data-testid=compared] td") > 0).then_some(()));
@@ -105,6 +118,21 @@ fn axe_finds_nothing_on_any_page() {
     browser.go_to("/applications/App/dashboard");
     eventually("old measurements", || (browser.count(".page.stale td.delta .n") > 0).then_some(()));
     found.extend(check(&browser, &axe, "stale"));
+
+    // A recording of them.
+    let _ = browser.evaluate(CATCH, &[]);
+    browser.resize(1440, 900);
+    browser.click("[data-testid=record]");
+    eventually_is("it records", &"true".to_owned(), || browser.attribute("[data-testid=record]", "aria-pressed"));
+    browser.click("[data-testid=record]");
+    let drop_it = "
+        const data = new DataTransfer();
+        data.items.add(new File([saved.at(-1).blob], 'a.joey'));
+        document.body.dispatchEvent(new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true}))";
+    let _ = browser.evaluate(drop_it, &[]);
+    eventually_is("the bar of the recording", &1, || browser.count("[data-testid=recording]"));
+    browser.click("[data-testid=share]");
+    found.extend(check(&browser, &axe, "recording"));
     assert!(found.is_empty(), "{}", found.join("\n"));
     assert_eq!(browser.console_errors(), [] as [String; 0]);
 }

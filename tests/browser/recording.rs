@@ -1,9 +1,11 @@
 //! Recordings: what was recorded in one tab is shown in another one without a relay, with the same numbers.
 
+use std::collections::BTreeMap;
+
 use joey_tests::browser::{Browser, page_arguments};
 use joey_tests::nginx::Nginx;
-use joey_tests::oracle::ViewId;
-use joey_tests::{Frame, Oracle, S, eventually, eventually_is};
+use joey_tests::oracle::{ViewId, by_id};
+use joey_tests::{Frame, Oracle, S, eventually, eventually_is, joey};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -19,12 +21,17 @@ pub(crate) fn static_host() -> Nginx {
     Nginx::start(&format!("location / {{ root {dist}; {types} }}"))
 }
 
+/// The number of events of each view.
+fn counts(views: &BTreeMap<ViewId, Value>) -> BTreeMap<ViewId, Value> {
+    views.iter().map(|(id, view)| (id.clone(), view["count"].clone())).collect()
+}
+
 fn totals(id: &ViewId) -> bool {
     ["start-to-end", "node-ingress-egress", "computation", "gc-pause"].contains(&id.0.as_str())
 }
 
 /// Keeps the files that the page saves in `saved` instead of downloading them.
-const CATCH: &str = "
+pub(crate) const CATCH: &str = "
     window.saved = [];
     const make = URL.createObjectURL;
     URL.createObjectURL = blob => { saved.push({blob}); return make.call(URL, blob); };
@@ -80,7 +87,7 @@ pub(crate) fn sample() -> (Oracle, Oracle) {
     (first, Oracle { frames: vec![frame(end_s), frame(end_s + 1).lasting(S), last] })
 }
 
-fn open(browser: &Browser, folder: &TempDir, name: &str, bytes: &[u8]) {
+pub(crate) fn open(browser: &Browser, folder: &TempDir, name: &str, bytes: &[u8]) {
     let path = folder.path().join(name);
     std::fs::write(&path, bytes).expect("a temporary folder can be written");
     browser.type_into("#open-recording", &path.display().to_string());
@@ -98,6 +105,14 @@ fn a_recording_has_the_same_numbers_on_a_page_without_a_relay() {
     let all = Oracle { frames: [first.frames.clone(), more.frames].concat() };
 
     let (host, folder, browser) = (static_host(), TempDir::new().expect("a folder"), Browser::start());
+    // The command line reads it too.
+    let path = folder.path().join("page.joey");
+    std::fs::write(&path, &file).expect("a temporary folder can be written");
+    let stats = joey(&["stats", "App", "--json", "--file", &path.display().to_string()]);
+    assert_eq!(stats.code, 0, "{}", stats.err);
+    let stats: Value = serde_json::from_str(&stats.out).expect("it prints JSON");
+    assert_eq!(counts(&by_id(&stats)), counts(&all.expected(300, all.clock_ns())));
+
     browser.open(&format!("http://{}/", host.address));
     eventually_is("a way to open one", &1, || browser.count("main [data-testid=open-recording]"));
     open(&browser, &folder, &name, &file);
@@ -211,4 +226,105 @@ fn a_torn_file_is_read_as_far_as_possible_and_another_file_changes_nothing() {
     eventually_is("the first one stays", &name, || browser.text("[data-testid=recording] strong"));
     browser.click("[data-testid=recording-problem] button");
     eventually_is("it is dismissed", &Value::from(0), || browser.count("[data-testid=recording-problem]").into());
+}
+
+/// Makes a link with data on the page that is shown.
+fn link(browser: &Browser) -> String {
+    browser.click("[data-testid=share]");
+    browser.click("[data-testid=copy-link]");
+    eventually("a link", || {
+        let link = browser.evaluate_text("return document.querySelector('[data-testid=link]')?.value ?? ''", &[]);
+        (!link.is_empty()).then_some(link)
+    })
+}
+
+#[test]
+fn a_link_with_data_shows_the_same_figures_in_another_browser_without_a_relay() {
+    let relay = relay(&[]);
+    let oracle = sample_data("App");
+    let _open = send(&relay, &oracle);
+    let host = static_host();
+    let id: ViewId = ("computation".to_owned(), [None, None, Some("Check order".to_owned())]);
+    let (whole, part) = {
+        let browser = Browser::start();
+        let script = "navigator.clipboard.writeText = text => { window.copied = text; return Promise.resolve(); }";
+        browser.open(&address(&relay, DASHBOARD));
+        wait_for_rows(&browser, ROWS, &oracle, 300, totals);
+        let _ = browser.evaluate(script, &[]);
+        let whole = link(&browser);
+        assert_eq!(browser.evaluate_text("return window.copied", &[]), whole);
+        assert!(browser.text("[data-testid=share-outcome]").starts_with("Copied a link of "));
+        browser.save_screenshot("share");
+        browser.go_to(&detail("App", &id));
+        eventually_is("the detail page", &1, || browser.count("[data-testid=detail] .figures"));
+        let part = link(&browser);
+        assert_eq!(browser.console_errors(), [] as [String; 0]);
+        (whole, part)
+    };
+    drop(relay);
+    let elsewhere = |link: &str| {
+        let (_, hash) = link.split_once('#').expect("a link has a fragment");
+        assert!(link.len() < 65_000 && !link.contains("token"), "{} characters", link.len());
+        format!("http://{}/#{hash}", host.address)
+    };
+
+    let browser = Browser::start();
+    browser.open(&elsewhere(&whole));
+    wait_for_rows(&browser, ROWS, &oracle, 300, totals);
+    // The address keeps the data, so it survives a reload and can be passed on.
+    let _ = browser.evaluate("location.reload()", &[]);
+    wait_for_rows(&browser, ROWS, &oracle, 300, totals);
+    browser.save_screenshot("link");
+
+    // A detail page has its tables with it.
+    browser.open("about:blank");
+    browser.open(&elsewhere(&part));
+    let count = || browser.attribute("[data-testid=detail] .figures [data-col=count]", "data-value");
+    eventually_is("all events", &oracle.expected(300, oracle.clock_ns())[&id]["count"].to_string(), count);
+    wait_for_rows(&browser, ROWS, &oracle, 300, |other| other.0 == "computation-by-worker" && other.1[2] == id.1[2]);
+
+    // A link that was cut on its way.
+    browser.open("about:blank");
+    browser.open(&elsewhere(&part[..part.len() - 100]));
+    eventually("a reason", || problem(&browser).contains("incomplete or damaged").then_some(()));
+    assert_eq!(browser.count("[data-testid=recording]"), 0);
+}
+
+#[test]
+fn a_short_link_that_expands_to_very_much_is_refused() {
+    let (host, browser) = (static_host(), Browser::start());
+    browser.open(&format!("http://{}/", host.address));
+    eventually_is("the page", &1, || browser.count("main [data-testid=open-recording]"));
+    let make = "
+        const zeros = new Blob([new Uint8Array(64 << 20)]).stream().pipeThrough(new CompressionStream('deflate-raw'));
+        new Response(zeros).arrayBuffer().then(buffer => {
+            const text = [...new Uint8Array(buffer)].map(byte => String.fromCharCode(byte)).join('');
+            location.hash = '/?data=1' + btoa(text).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');
+        })";
+    let _ = browser.evaluate(make, &[]);
+    eventually("a reason", || problem(&browser).contains("incomplete or damaged").then_some(()));
+    assert_eq!(browser.count("[data-testid=recording]"), 0);
+    assert!(!browser.evaluate_text("return location.hash", &[]).contains("data="));
+}
+
+#[test]
+fn a_recording_of_the_command_line_opens_in_the_page() {
+    let oracle = sample_data("App");
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("line.joey");
+    {
+        let relay = relay(&[]);
+        let _open = send(&relay, &oracle);
+        let (path, address) = (path.display().to_string(), relay.http.to_string());
+        let done = joey(&["record", "App", "-o", &path, "--for", "2s", "--relay", &address]);
+        assert_eq!(done.code, 0, "{}", done.err);
+    }
+    let (host, browser) = (static_host(), Browser::start());
+    browser.open(&format!("http://{}/", host.address));
+    eventually_is("the page", &1, || browser.count("main [data-testid=open-recording]"));
+    let file = std::fs::read(&path).expect("the file is there");
+    open(&browser, &folder, "line.joey", &file);
+    eventually_is("its application", &1, || browser.count("[data-testid=application][data-app=App]"));
+    browser.go_to(DASHBOARD);
+    wait_for_rows(&browser, ROWS, &oracle, 300, totals);
 }

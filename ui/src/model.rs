@@ -389,7 +389,7 @@ mod tests {
     const S: u64 = 1_000_000_000;
 
     /// A model with the applications `a` and `b` in its catalogue.
-    fn model() -> Model {
+    pub(super) fn model() -> Model {
         let mut model = Model::new(300);
         let hello = Hello {
             version: VERSION,
@@ -408,7 +408,7 @@ mod tests {
         model
     }
 
-    fn subscribed(model: &Model) -> Vec<String> {
+    pub(super) fn subscribed(model: &Model) -> Vec<String> {
         model.seen().topics().map(|topic| format!("{} {:?}", topic.app, topic.filter)).collect()
     }
 

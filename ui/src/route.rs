@@ -12,6 +12,7 @@ use crate::reference::{BaselineRange, Reference};
 use crate::table_choice::TableChoice;
 use crate::time_range::TimeRange;
 use crate::typed_percentile::TypedPercentile;
+use crate::wall::Wall;
 
 /// A page and how it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct Route {
     pub tables: TableChoice,
     /// The selected range of time, if the address contains it.
     pub range: Option<TimeRange>,
+    /// Wall mode, if the address contains it.
+    pub wall: Option<Wall>,
     /// What is compared with, if the address contains it.
     pub reference: Option<Reference>,
     /// The baseline of the application, if the address contains it.
@@ -71,6 +74,7 @@ impl Route {
             range: None,
             reference: None,
             baseline: None,
+            wall: None,
         }
     }
 
@@ -81,12 +85,13 @@ impl Route {
         let window_seconds = value(query, "w=").and_then(|seconds| seconds.parse().ok());
         let percentiles = value(query, "p=").map(TypedPercentile::parse_list).unwrap_or_default();
         let range = value(query, "from=").zip(value(query, "to=")).and_then(|(from, to)| TimeRange::parse(from, to));
+        let wall = value(query, "wall=").and_then(|seconds| Wall::parse(seconds, value(query, "pages=").unwrap_or("")));
         let typed = || hash.strip_prefix('#').unwrap_or(hash).to_owned();
         let tables = TableChoice::parse(|name| value(query, name));
         let page = page_of(path).unwrap_or_else(|| Page::Unknown(typed()));
         let reference = value(query, "vs=").and_then(Reference::parse);
         let baseline = value(query, "base=").and_then(BaselineRange::parse);
-        Self { page, window_seconds, percentiles, tables, range, reference, baseline }
+        Self { page, window_seconds, percentiles, tables, range, reference, baseline, wall }
     }
 
     /// The address of this route, from `#` on.
@@ -99,6 +104,7 @@ impl Route {
         }
         parameters.extend(self.tables.parameters());
         parameters.extend(self.range.map(|range| range.to_string()));
+        parameters.extend(self.wall.as_ref().map(Wall::to_string));
         parameters.extend(self.reference.as_ref().and_then(Reference::text).map(|text| format!("vs={text}")));
         parameters.extend(self.baseline.as_ref().map(|baseline| format!("base={}", baseline.text())));
         let mark = if parameters.is_empty() { "" } else { "?" };
@@ -275,7 +281,8 @@ mod tests {
                         window_seconds.map(|seconds| TimeRange { from: 1_700_000_000, to: 1_700_000_000 + seconds });
                     let baseline = window_seconds.map(|to| BaselineRange { from: 7, to, name: "a & b".to_owned() });
                     let (page, percentiles, tables) = (page.clone(), percentiles.clone(), tables.clone());
-                    let route = Route { page, window_seconds, percentiles, tables, range, reference, baseline };
+                    let wall = window_seconds.map(|_| Wall { seconds: 30, pages: vec![Page::Landing, page.clone()] });
+                    let route = Route { page, window_seconds, percentiles, tables, range, reference, baseline, wall };
                     assert_eq!(Route::parse(&route.address()), route, "{}", route.address());
                 }
             }

@@ -20,6 +20,17 @@ pub enum Layout {
     Charts,
 }
 
+impl Layout {
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Table => Self::Charts,
+            Self::Charts => Self::Table,
+        }
+    }
+}
+
 /// How the user wants the tables of a page.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableChoice {

@@ -1,6 +1,7 @@
-//! The arguments of `joey tap`, `joey stats`, `joey top` and `joey pipe`.
+//! The arguments of `joey tap`, `joey stats`, `joey top`, `joey record` and `joey pipe`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -49,16 +50,37 @@ pub(crate) struct Tap {
 
 #[derive(Args)]
 pub(crate) struct Stats {
-    /// Print the statistics of this application
-    pub(crate) app: String,
+    /// Print the statistics of this application; of a file with one application, it can be left out
+    #[arg(required_unless_present = "file")]
+    pub(crate) app: Option<String>,
     #[command(flatten)]
     pub(crate) target: Target,
+    /// Read this recording instead of connecting to a relay
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
     /// Evaluate a window of this length, up to 1h: 10s, 5m, 300
     #[arg(long, default_value = "5m", value_name = "SPAN", value_parser = parse_window)]
     pub(crate) window: u64,
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Record {
+    /// Record only these applications
+    pub(crate) apps: Vec<String>,
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Write to this file, which must not exist
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// End after this time: 90s, 10m, 12h
+    #[arg(long = "for", value_name = "SPAN", value_parser = parse_span)]
+    pub(crate) duration: Option<Duration>,
+    /// Begin a new file when this one reaches this size, and keep the one before as NAME.1.joey: 500k, 100M, 2G
+    #[arg(long, default_value = "1G", value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) max_bytes: u64,
 }
 
 #[derive(Args)]
@@ -128,6 +150,24 @@ fn parse_relay(text: &str) -> Result<String, String> {
     address.ok_or_else(|| "the address must be like relay.example:4000 or wss://relay.example/joey/".to_owned())
 }
 
+/// Parses a time: `90s`, `15m`, `12h`, `30d`, or plain seconds.
+pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400), ("", 1)];
+    let seconds = units.into_iter().find_map(|(unit, seconds)| {
+        text.strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(seconds).filter(|&seconds| seconds > 0)
+    });
+    seconds.map(Duration::from_secs).ok_or_else(|| "it must be a time such as 90s, 15m, 12h or 30d".to_owned())
+}
+
+/// Parses a size: `500k`, `100M`, `2G`, or plain bytes.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let units = [("k", 1_000), ("M", 1_000_000), ("G", 1_000_000_000), ("", 1)];
+    let bytes = units.into_iter().find_map(|(unit, bytes)| {
+        text.strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(bytes).filter(|&bytes| bytes > 0)
+    });
+    bytes.ok_or_else(|| "it must be a size such as 500k, 100M or 2G".to_owned())
+}
+
 /// Parses a window length in seconds: `10s`, `5m`, `1h`, or plain seconds.
 fn parse_window(text: &str) -> Result<u64, String> {
     let units = [('s', 1), ('m', 60), ('h', 3_600)];
@@ -144,6 +184,14 @@ fn parse_window(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_parsed() {
+        assert_eq!(["500k", "100M", "2G", "7"].map(parse_bytes), [500_000, 100_000_000, 2_000_000_000, 7].map(Ok));
+        for invalid in ["", "0", "-1", "1.5G", "M", "1 M"] {
+            assert!(parse_bytes(invalid).is_err(), "{invalid}");
+        }
+    }
 
     #[test]
     fn window_lengths_are_parsed() {

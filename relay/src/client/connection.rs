@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use joey_shared::recording::Entry;
 use joey_shared::viewer::{Incoming, Viewer};
 use joey_shared::wire::{RELAYS_MAX, VERSION};
 use joey_shared::{address, backoff, close};
 
 use super::args::Target;
+use super::record::Recorder;
 use super::transport::{ConnectError, Connector, Event, Transport};
 use crate::runtime::clock::nanos;
 use crate::runtime::console;
@@ -40,6 +42,8 @@ pub(super) type Received = Result<Event, String>;
 pub(super) struct Connection {
     /// The state received from the relays.
     pub(super) viewer: Viewer,
+    /// Records what the viewer sends and receives.
+    pub(super) recorder: Option<Recorder>,
     /// Relays to try: first the configured ones, then those that a relay has announced.
     relays: Vec<Relay>,
     /// Number of configured relays.
@@ -78,6 +82,7 @@ impl Connection {
         }
         Self {
             viewer,
+            recorder: None,
             configured: relays.len(),
             relays,
             current: 0,
@@ -101,6 +106,14 @@ impl Connection {
     /// The local clock for the viewer: ns since this client started.
     pub(super) fn now_ns(&self) -> u64 {
         nanos(self.started.elapsed())
+    }
+
+    /// Begins a new file of the recording if the current one is full.
+    pub(super) fn rotate_recording(&mut self) {
+        let now_ns = self.now_ns();
+        if let Some(recorder) = &mut self.recorder {
+            recorder.rotate_if_full(&self.viewer, now_ns);
+        }
     }
 
     /// Whether no relay was reachable when this client started.
@@ -135,7 +148,13 @@ impl Connection {
     pub(super) async fn send(&mut self) -> anyhow::Result<()> {
         self.send_newer_token();
         let Some(transport) = &mut self.transport else { return Ok(()) };
-        match transport.send(self.viewer.outgoing()).await {
+        let commands = self.viewer.outgoing();
+        if let Some(recorder) = &mut self.recorder {
+            let relay_ns = self.viewer.relay_ns(nanos(self.started.elapsed())).unwrap_or(0);
+            // The format itself leaves out tokens.
+            commands.iter().for_each(|command| recorder.write(relay_ns, Entry::Command(command)));
+        }
+        match transport.send(commands).await {
             Ok(()) => Ok(()),
             Err(reason) => self.lost(&reason).await,
         }
@@ -161,6 +180,9 @@ impl Connection {
                 let now_ns = self.now_ns();
                 if let Err(error) = self.viewer.receive(&bytes, now_ns, incoming) {
                     console::line(format_args!("joey: cannot decode a message from the relay: {error}"));
+                }
+                if let Some(recorder) = &mut self.recorder {
+                    recorder.write(self.viewer.relay_ns(now_ns).unwrap_or(0), Entry::Message(&bytes));
                 }
                 anyhow::ensure!(
                     self.viewer.is_compatible(),

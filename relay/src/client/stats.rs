@@ -1,10 +1,13 @@
 //! `joey stats`: a snapshot of every view of an application, computed by the same store as on the page.
 
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use joey_shared::format;
 use joey_shared::histogram::{Histogram, Quantile};
+use joey_shared::recording::Playback;
 use joey_shared::series::{Filter, Provenance, Source, Topic};
 use joey_shared::store::{AppStore, WINDOW_SECONDS};
 use joey_shared::view::ViewKey;
@@ -35,15 +38,30 @@ const HISTORY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Prints the snapshot.
 pub(crate) async fn run(stats: Stats) -> anyhow::Result<Outcome> {
+    if let Some(file) = &stats.file {
+        let mut playback = open(file, stats.window)?;
+        playback.advance_to_end();
+        let now_ns = playback.position_ns();
+        let viewer = playback.viewer_mut();
+        let apps: Vec<String> = viewer.catalogue().keys().filter(|app| viewer.app(app).is_some()).cloned().collect();
+        let app = match (&stats.app, apps.as_slice()) {
+            (Some(app), _) | (None, [app]) => app.clone(),
+            (None, apps) => {
+                let names: Vec<_> = apps.iter().map(|app| printable(app)).collect();
+                return Ok(Outcome::NoData(format!("name one of its applications: {}", names.join(", "))));
+            }
+        };
+        return print(viewer, now_ns, &app, &stats);
+    }
+    let app = stats.app.clone().unwrap_or_default();
     let mut connection = Connection::new(&stats.target, Viewer::new(stats.window));
     while !connection.viewer.has_catalogue() {
         connection.step(|_| {}).await?;
     }
-    let no_such_app = Ok(Outcome::NoData(format!("no such application: {}", stats.app)));
-    if !connection.viewer.catalogue().contains_key(&stats.app) {
-        return no_such_app;
+    if !connection.viewer.catalogue().contains_key(&app) {
+        return Ok(no_such_app(&app));
     }
-    let topic = Topic { app: stats.app.clone(), filter: Filter::All };
+    let topic = Topic { app: app.clone(), filter: Filter::All };
     connection.viewer.subscribe(topic, Start::Recent { span_ns: stats.window.max(WINDOW_SECONDS) * SLOT_NS });
     let caught_up = async {
         while !connection.viewer.is_caught_up() {
@@ -58,33 +76,52 @@ pub(crate) async fn run(stats: Stats) -> anyhow::Result<Outcome> {
         .await
         .map_err(|_| anyhow::anyhow!("the relay does not send its history"))??;
     if connection.viewer.is_waiting() {
-        return no_such_app;
-    }
-    if connection.viewer.missing() > 0 {
-        console::line(format_args!(
-            "joey: {} updates are missing because the relay no longer retains them",
-            connection.viewer.missing()
-        ));
+        return Ok(no_such_app(&app));
     }
     let now_ns = connection.now_ns();
-    connection.viewer.advance(now_ns);
-    let clocks = Clocks::of(&connection.viewer, &stats.app);
+    print(&mut connection.viewer, now_ns, &app, &stats)
+}
+
+fn no_such_app(app: &str) -> Outcome {
+    Outcome::NoData(format!("no such application: {app}"))
+}
+
+/// Opens a recording, with windows of `seconds`. Tells what is missing at its end.
+fn open(file: &Path, seconds: u64) -> anyhow::Result<Playback> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let playback = Playback::open(bytes, seconds).with_context(|| format!("cannot read {}", file.display()))?;
+    let unread = playback.unread_bytes();
+    if unread > 0 {
+        console::line(format_args!("joey: the last {unread} bytes of {} are incomplete or damaged", file.display()));
+    }
+    Ok(playback)
+}
+
+/// Prints the statistics of `app` in `viewer` at local time `now_ns`.
+fn print(viewer: &mut Viewer, now_ns: u64, app: &str, stats: &Stats) -> anyhow::Result<Outcome> {
+    if viewer.missing() > 0 {
+        console::line(format_args!(
+            "joey: {} updates are missing because the relay no longer retains them",
+            viewer.missing()
+        ));
+    }
+    viewer.advance(now_ns);
+    let clocks = Clocks::of(viewer, app);
     clocks.warn();
-    let entry = connection.viewer.catalogue().get(&stats.app).cloned().unwrap_or_default();
+    let entry = viewer.catalogue().get(app).cloned().unwrap_or_default();
     warn_of_rejected(&entry);
-    let relay_ns = connection.viewer.relay_ns(now_ns).unwrap_or(0);
-    let Some(store) = connection.viewer.app_mut(&stats.app) else { return no_such_app };
+    let relay_ns = viewer.relay_ns(now_ns).unwrap_or(0);
+    let Some(store) = viewer.app_mut(app) else { return Ok(no_such_app(app)) };
     if store.clock_ns() == 0 {
-        return Ok(Outcome::NoData(format!("no data for {} yet", stats.app)));
+        return Ok(Outcome::NoData(format!("no data for {app} yet")));
     }
     let end = WindowEnd::of(store, relay_ns);
-    end.warn(&stats.app);
+    end.warn(app);
     let views = view_stats(store);
     let text = if stats.json {
         let views: Vec<Value> = views.iter().map(ViewStats::as_json).collect();
         let through_ns = store.through_ns();
-        let mut snapshot =
-            json!({"app": stats.app, "window_s": stats.window, "through_ns": through_ns, "views": views});
+        let mut snapshot = json!({"app": app, "window_s": stats.window, "through_ns": through_ns, "views": views});
         clocks.add_to(&mut snapshot);
         end.add_to(&mut snapshot);
         add_rejected(&entry, &mut snapshot);

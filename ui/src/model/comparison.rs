@@ -34,8 +34,16 @@ impl Model {
     pub fn pin_window(&mut self, app: &str, name: &str) -> bool {
         let baseline = self.app_mut(app).and_then(|store| Baseline::of_window(name, store));
         let Some(baseline) = baseline else { return false };
-        self.pin(app, baseline);
+        self.pin(app, baseline.recorded(self.opened.is_some()));
         true
+    }
+
+    /// Keeps the windows that the open recording shows as the baselines of its applications.
+    pub fn pin_recording(&mut self, name: &str) {
+        let apps: Vec<String> = self.recording_apps().map(|(app, _)| app.to_owned()).collect();
+        for app in apps {
+            self.pin_window(&app, name);
+        }
     }
 
     /// Makes `baseline` that of `app`. It can come from anywhere, such as a recording.
@@ -99,6 +107,16 @@ impl Model {
     #[must_use]
     pub fn baseline(&self, app: &str) -> Option<&BaselineRange> {
         self.compared.baselines.iter().find(|(name, _)| name == app).map(|(_, baseline)| &baseline.range)
+    }
+
+    /// The baseline of `app` that its address has.
+    #[must_use]
+    pub fn baseline_in_address(&self, app: &str) -> Option<&BaselineRange> {
+        let pinned = self.compared.baselines.iter().find(|(name, _)| name == app);
+        match pinned {
+            Some((_, baseline)) => (!baseline.is_recorded).then_some(&baseline.range),
+            None => self.awaited_baseline(app),
+        }
     }
 
     fn baseline_mut(&mut self, app: &str) -> Option<&mut Baseline> {
@@ -200,5 +218,76 @@ impl Model {
         let current = self.view_statistics(app, view_index)?;
         let reference = self.reference_statistics(app, &key);
         Some(RowChange::between(&current, reference.as_ref(), typed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::tests::{model, subscribed};
+    use crate::route::Page;
+    use crate::testing::{store_of, update};
+
+    #[test]
+    fn another_application_is_subscribed_to_while_it_is_compared_with_or_offered() {
+        let mut model = model();
+        model.show(&Page::Dashboard("a".to_owned()), 0);
+        model.compare_with(Some(Reference::App("b".to_owned())), None, 0);
+        assert_eq!(subscribed(&model), ["a All", "b All"]);
+        model.compare_with(Some(Reference::View("a".to_owned(), ViewKey::computation("n"))), None, 0);
+        assert_eq!(subscribed(&model), ["a All"]);
+        model.compare_with(None, Some("b".to_owned()), 0);
+        assert_eq!(subscribed(&model), ["a All", "b All"]);
+        model.compare_with(Some(Reference::App("b".to_owned())), Some("b".to_owned()), 0);
+        assert_eq!(subscribed(&model), ["a All", "b All"]);
+        model.compare_with(None, None, 0);
+        assert_eq!(subscribed(&model), ["a All"]);
+    }
+
+    /// A store that was opened from a file, for example.
+    fn recording() -> AppStore {
+        store_of(&[update(1, 0, 100, &[5; 200]), update(2, 0, 102, &[900; 200])])
+    }
+
+    #[test]
+    fn any_store_can_be_the_other_side() {
+        let mut model = model();
+        assert!(!model.pin_window("a", "no data"));
+        assert_eq!(model.reference("a"), None);
+        model.pin("a", Baseline::new("recording", recording()).recorded(true));
+        assert_eq!(model.reference("a"), Some(Reference::Baseline));
+        assert_eq!(model.baseline_in_address("a"), None);
+        assert_eq!(model.reference_name("a", &Reference::Baseline), "“recording”");
+        let key = ViewKey::computation("n");
+        assert_eq!(model.reference_statistics("a", &key).map(|statistics| statistics.count), Some(400));
+        assert!(model.reference_store("a", &key).is_some());
+        assert!(model.reference_statistics("a", &ViewKey::computation("other")).is_none());
+        // Another application has its own, or none.
+        assert_eq!(model.reference("b"), None);
+        model.name_baseline("a", " renamed\n");
+        assert_eq!(model.baseline("a").map(|range| range.name.as_str()), Some("renamed"));
+        model.unpin("a");
+        assert_eq!(model.reference("a"), None);
+    }
+
+    #[test]
+    fn a_chosen_view_comes_before_the_baseline_and_is_not_for_rows() {
+        let mut model = model();
+        model.pin("a", Baseline::new("", recording()));
+        let view = Reference::View("b".to_owned(), ViewKey::computation("n"));
+        model.compare_with(Some(view.clone()), None, 0);
+        assert_eq!((model.reference("a"), model.row_reference("a")), (Some(view), None));
+        model.compare_with(None, None, 0);
+        assert_eq!(model.row_reference("a"), Some(Reference::Baseline));
+    }
+
+    #[test]
+    fn the_number_of_baselines_is_bounded() {
+        let mut model = model();
+        for app in 0..=BASELINES_MAX {
+            model.pin(&app.to_string(), Baseline::new("", recording()));
+        }
+        assert!(model.baseline("0").is_none() && model.baseline("1").is_some());
+        assert!(model.baseline(&BASELINES_MAX.to_string()).is_some());
     }
 }

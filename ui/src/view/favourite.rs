@@ -34,11 +34,20 @@ pub(super) fn FavouriteStar(key: ViewKey, name: String) -> impl IntoView {
     }
 }
 
-/// Presses the star of the row that has the focus, or is under it. Returns whether there is one.
-pub(super) fn press_focused_star() -> bool {
-    let row = browser::active_element().and_then(|element| element.closest("[data-testid=row], .cell").ok().flatten());
-    let star = row.and_then(|row| row.query_selector("[data-testid=star]").ok().flatten());
-    let Some(star) = star.and_then(|star| star.dyn_into::<HtmlElement>().ok()) else { return false };
-    star.click();
-    true
+/// The star of the row that has the focus.
+fn focused_star() -> Option<HtmlElement> {
+    let row = browser::active_element()?.closest("[data-testid=row], .cell").ok()??;
+    row.query_selector("[data-testid=star]").ok()??.dyn_into().ok()
+}
+
+/// Whether a row with a star has the focus.
+pub(super) fn has_focused_star(_: super::UiState) -> bool {
+    focused_star().is_some()
+}
+
+/// Presses the star of the row that has the focus.
+pub(super) fn press_focused_star() {
+    if let Some(star) = focused_star() {
+        star.click();
+    }
 }

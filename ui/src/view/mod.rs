@@ -5,6 +5,8 @@
 
 #![allow(unreachable_pub, reason = "`#[component]` makes the props of every component public")]
 
+mod actions;
+mod announcements;
 mod caveats;
 mod cells;
 mod change_cells;
@@ -14,6 +16,7 @@ mod compare_bar;
 mod compare_panels;
 mod compare_picker;
 mod comparing;
+mod compression;
 mod dashboard;
 mod detail;
 mod detail_charts;
@@ -24,18 +27,24 @@ mod favourite;
 mod format;
 mod landing;
 mod live_text;
+mod menus;
+mod modal;
 mod multiples;
 mod name;
 mod notices;
-mod overview;
 mod other_side;
+mod overview;
+mod palette;
 mod percentile_choice;
+mod percentile_handles;
 mod rate_chart;
 mod readout;
 mod record_button;
 mod recording_bar;
 mod recordings;
 mod relay_facts;
+mod row_focus;
+mod shortcut_sheet;
 mod share_menu;
 mod shortcuts;
 mod state;
@@ -48,6 +57,8 @@ mod table_row;
 mod time_range_bar;
 mod time_selection;
 mod toolbar;
+mod update;
+mod wall_mode;
 mod worker_row;
 mod workers;
 
@@ -56,12 +67,17 @@ use leptos::prelude::*;
 pub use self::state::{AppName, UiState, use_ui, use_words};
 pub use self::table::ViewTable;
 
+use self::announcements::Announcements;
 use self::dashboard::DashboardPage;
 use self::detail::DetailPage;
 use self::landing::LandingPage;
+use self::palette::Palette;
 use self::recording_bar::RecordingBar;
+use self::shortcut_sheet::ShortcutSheet;
 use self::time_range_bar::TimeRangeBar;
 use self::toolbar::Toolbar;
+use self::update::UpdateNotice;
+use self::wall_mode::WallMode;
 use self::workers::WorkersPage;
 use crate::browser;
 use crate::route::{Page, Route};
@@ -83,6 +99,7 @@ pub fn App() -> impl IntoView {
     recordings::listen(ui);
     view! {
         <Toolbar/>
+        <UpdateNotice/>
         <TimeRangeBar/>
         <RecordingBar/>
         <main id="main" tabindex="-1">
@@ -95,6 +112,10 @@ pub fn App() -> impl IntoView {
                 <PageContent page/>
             </For>
         </main>
+        <WallMode/>
+        <Announcements/>
+        <Palette/>
+        <ShortcutSheet/>
     }
 }
 

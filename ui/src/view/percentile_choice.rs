@@ -11,7 +11,7 @@ use crate::statistics::{PERCENTILES, TABLE_PERCENTILES};
 use crate::typed_percentile::{TYPED_MAX, TypedPercentile};
 
 /// Whether `percentile` is a figure of every detail page.
-fn is_figure(percentile: TypedPercentile) -> bool {
+pub(super) fn is_figure(percentile: TypedPercentile) -> bool {
     PERCENTILES.iter().any(|shown| shown.quantile == percentile.quantile())
 }
 

@@ -8,9 +8,9 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::{DragEvent, Event, File, HtmlInputElement, KeyboardEvent};
 
 use super::UiState;
+use super::compression::decompress;
 use super::shortcuts::listen_to;
 use crate::browser;
-use crate::compression::decompress;
 use crate::export::file_part;
 use crate::route::Page;
 use crate::share_link;

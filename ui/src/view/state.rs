@@ -12,8 +12,8 @@ use leptos::prelude::{
     expect_context, untrack,
 };
 
+use super::menus;
 use super::recordings::Recordings;
-use super::shortcuts;
 use crate::browser;
 use crate::connection::Connection;
 use crate::favourites::Favourites;
@@ -29,6 +29,7 @@ use crate::time_format::UtcOffset;
 use crate::time_range::TimeRange;
 use crate::typed_percentile::{TYPED_MAX, TypedPercentile};
 use crate::vocabulary::Words;
+use crate::wall::Wall;
 
 /// The name of an application, owned by a page component. Copies share the name.
 pub type AppName = StoredValue<String>;
@@ -71,6 +72,18 @@ pub struct UiState {
     pub favourites: RwSignal<Favourites>,
     /// Whether the page is being printed: then tables have all their rows.
     pub is_printing: RwSignal<bool>,
+    /// Wall mode, if it is on.
+    pub wall: RwSignal<Option<Wall>>,
+    /// The pages that were chosen for wall mode.
+    pub wall_pages: RwSignal<Vec<Page>>,
+    /// What screen readers say next.
+    pub announcement: RwSignal<String>,
+    /// Whether the search is open.
+    pub palette_open: RwSignal<bool>,
+    /// Whether the sheet of keyboard shortcuts is open.
+    pub sheet_open: RwSignal<bool>,
+    /// Whether the server has a newer version of the page.
+    pub is_outdated: RwSignal<bool>,
     /// What the user compares with; `None` for the baseline, if there is one.
     pub reference: RwSignal<Option<Reference>>,
     /// The recording that is shown instead of live data.
@@ -141,6 +154,12 @@ impl UiState {
             favourites,
             is_printing: RwSignal::new(false),
             percentiles: RwSignal::new(route.percentiles),
+            wall_pages: RwSignal::new(route.wall.as_ref().map(|wall| wall.pages.clone()).unwrap_or_default()),
+            wall: RwSignal::new(route.wall),
+            announcement: RwSignal::new(String::new()),
+            palette_open: RwSignal::new(false),
+            sheet_open: RwSignal::new(false),
+            is_outdated: RwSignal::new(false),
             reference: RwSignal::new(route.reference),
             recordings: Recordings::default(),
             recording_speed: RwSignal::new(1.0),
@@ -208,6 +227,9 @@ impl UiState {
         if !route.percentiles.is_empty() {
             self.percentiles.set(route.percentiles);
         }
+        if route.wall.is_some() && route.wall != self.wall.get_untracked() {
+            self.wall.set(route.wall);
+        }
         if route.page != *self.page.read_untracked() {
             self.show_page(route.page, route.tables);
         } else if route.tables != TableChoice::DEFAULT {
@@ -227,7 +249,7 @@ impl UiState {
         self.favourites.set(local_storage::favourites(page.app().unwrap_or_default()));
         self.model.write_value().show(&page, browser::now_ns());
         self.connection.send();
-        shortcuts::close_menus();
+        menus::close();
         self.page.set(page);
         browser::scroll_to_top();
         self.frame_loop.tick_now();
@@ -263,6 +285,16 @@ impl UiState {
     pub fn remove_percentile(self, percentile: TypedPercentile) {
         let mut percentiles = self.percentiles.get_untracked();
         percentiles.retain(|other| *other != percentile);
+        self.set_percentiles(percentiles);
+    }
+
+    /// Shows `new` instead of `old`, here and in the address bar.
+    pub fn replace_percentile(self, old: TypedPercentile, new: TypedPercentile) {
+        let mut percentiles = self.percentiles.get_untracked();
+        percentiles.retain(|other| *other != old);
+        if let Err(index) = percentiles.binary_search(&new) {
+            percentiles.insert(index, new);
+        }
         self.set_percentiles(percentiles);
     }
 
@@ -320,6 +352,7 @@ impl UiState {
             range: self.range.get_untracked().or_else(|| self.pending_range.get_untracked()),
             reference: self.reference.get_untracked(),
             baseline,
+            wall: self.wall.get_untracked(),
         }
     }
 
