@@ -21,6 +21,7 @@ use self::recording::{Opened, Recorder};
 pub use self::recording::{RECORDING_BYTES_MAX, RecordingProgress};
 use crate::app_cache::AppCache;
 use crate::merged_catalogue::merged;
+use crate::recent_change::{RecentChange, RecentChanges};
 use crate::route::Page;
 use crate::snapshot::Snapshot;
 use crate::statistics::{AppStatistics, ViewStatistics, view_statistics};
@@ -53,6 +54,7 @@ pub struct Model {
     relay_changes: u64,
     /// What was computed for the key figures of each application.
     app_caches: BTreeMap<String, AppCache>,
+    recent_changes: RecentChanges,
 }
 
 /// The statistics of one application's views: rows, sorting and figures need the same ones.
@@ -90,6 +92,7 @@ impl Model {
             cache: Cache::default(),
             relay_changes: 0,
             app_caches: BTreeMap::new(),
+            recent_changes: RecentChanges::default(),
         }
     }
 
@@ -417,6 +420,14 @@ impl Model {
             None => recording::shown(opened, viewers).get_mut(app),
         }?;
         cached_statistics(cache, app, store, view_index)
+    }
+
+    /// How the end of the window of a view of `app` differs from the rest of it; a few seconds old at most.
+    pub fn recent_change(&mut self, app: &str, view_index: usize) -> Option<RecentChange> {
+        let mut changes = core::mem::take(&mut self.recent_changes);
+        let change = self.app_mut(app).and_then(|store| changes.of(app, store, view_index));
+        self.recent_changes = changes;
+        change
     }
 
     /// The key figures of `app`.
