@@ -52,6 +52,8 @@ pub struct Model {
     cache: Cache,
     /// Number of changes of the list of relays.
     relay_changes: u64,
+    /// Number of times that other stores were shown.
+    generation: u64,
     /// What was computed for the key figures of each application.
     app_caches: BTreeMap<String, AppCache>,
     recent_changes: RecentChanges,
@@ -91,6 +93,7 @@ impl Model {
             compared: Compared::default(),
             cache: Cache::default(),
             relay_changes: 0,
+            generation: 0,
             app_caches: BTreeMap::new(),
             recent_changes: RecentChanges::default(),
         }
@@ -410,6 +413,7 @@ impl Model {
     fn forget_statistics(&mut self) {
         self.cache = Cache::default();
         self.app_caches.clear();
+        self.generation += 1;
     }
 
     /// The statistics of the view of `app` at `view_index`.
@@ -442,6 +446,12 @@ impl Model {
             None => recording::shown(&mut self.opened, &mut self.viewers).get_mut(app),
         }?;
         Some(self.app_caches.entry(app.to_owned()).or_default().statistics(store))
+    }
+
+    /// Changes when other stores are shown, such as those of a recording: revisions of different stores cannot be compared.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Changes when views may have new positions, because a store was replaced.

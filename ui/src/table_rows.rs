@@ -254,6 +254,7 @@ fn by_name(a: &TableRow, b: &TableRow) -> Ordering {
 /// change, because thousands of names take longer to sort than a frame lasts.
 #[derive(Debug, Default)]
 pub struct RowCache {
+    generation: u64,
     /// The store's revision of the views, the filter, and whether rows are sorted by name, and then descending.
     state: Option<(u64, String, Option<bool>)>,
     total: usize,
@@ -262,6 +263,13 @@ pub struct RowCache {
 }
 
 impl RowCache {
+    /// Forgets the rows if they are of another generation of stores.
+    pub fn use_for(&mut self, generation: u64) {
+        if self.generation != generation {
+            *self = Self { generation, ..Self::default() };
+        }
+    }
+
     /// The number of rows without the filter, and the rows that match `filter`, in the order of `sort` or as they are for `None`.
     pub fn rows(
         &mut self,

@@ -132,6 +132,7 @@ pub fn ViewTable(app: AppName, listing: Listing) -> impl IntoView {
 fn table_content(ui: UiState, app: &str, listing: &Listing, sort: Option<Sort>, cache: &mut RowCache) -> TableContent {
     let filter = ui.filter.read();
     let mut model = ui.read_model();
+    cache.use_for(model.generation());
     let Some(store) = model.app_mut(app) else {
         return TableContent { total: 0, rows: Arc::default(), axis: LatencyRange::EMPTY };
     };
