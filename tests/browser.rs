@@ -9,6 +9,7 @@
 //! - `reach`: no WebSocket, a proxy, several relays, and a relay that rejects the page.
 //! - `start`: the page where it cannot run, and after other software has changed it.
 //! - `controls`: window, pause, filter, order, colours.
+//! - `percentile_handle`: a percentile chosen on the curve, by pointer and keyboard.
 //! - `time_range`: a selected range of time, by pointer, keyboard and address.
 //! - `compare`: a pinned baseline, two views, two applications.
 //! - `tables`: the order of names, the filter, and tables with more rows than a screen.
@@ -36,6 +37,8 @@ mod names;
 mod numbers;
 #[path = "browser/page.rs"]
 mod page;
+#[path = "browser/percentile_handle.rs"]
+mod percentile_handle;
 #[path = "browser/reach.rs"]
 mod reach;
 #[path = "browser/recording.rs"]

@@ -26,6 +26,7 @@ pub mod frame_loop;
 pub mod local_storage;
 pub mod model;
 pub mod natural_order;
+pub mod percentile_step;
 pub mod reference;
 pub mod rendered_rows;
 pub mod route;

@@ -18,6 +18,7 @@ use super::export_tables;
 use super::format::{exact_range, range_text, view_summary};
 use super::live_text::{LiveText, text_content};
 use super::other_side::Viewed;
+use super::percentile_handles::PercentileHandles;
 use super::readout::{ReadoutValue, readout};
 use super::time_selection::TimeSelection;
 use super::{AppName, UiState, use_ui, use_words};
@@ -176,7 +177,7 @@ pub(super) fn DistributionCharts(app: AppName, view_index: usize, key: ViewKey) 
                         chart=id
                     />
                 </header>
-                <Chart class="curve" label draw id/>
+                <PercentileHandles viewed><Chart class="curve" label draw id/></PercentileHandles>
                 <ChartTable table/>
             </section>
             <BarChart app view_index viewed name/>

@@ -27,6 +27,7 @@ mod name;
 mod notices;
 mod other_side;
 mod percentile_choice;
+mod percentile_handles;
 mod rate_chart;
 mod readout;
 mod record_button;

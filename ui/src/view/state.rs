@@ -238,6 +238,16 @@ impl UiState {
         self.set_percentiles(percentiles);
     }
 
+    /// Shows `new` instead of `old`, here and in the address bar.
+    pub fn replace_percentile(self, old: TypedPercentile, new: TypedPercentile) {
+        let mut percentiles = self.percentiles.get_untracked();
+        percentiles.retain(|other| *other != old);
+        if let Err(index) = percentiles.binary_search(&new) {
+            percentiles.insert(index, new);
+        }
+        self.set_percentiles(percentiles);
+    }
+
     fn set_percentiles(self, percentiles: Vec<TypedPercentile>) {
         self.percentiles.set(percentiles);
         self.write_address();
