@@ -9,6 +9,7 @@
 //! - `reach`: no WebSocket, a proxy, several relays, and a relay that rejects the page.
 //! - `start`: the page where it cannot run, and after other software has changed it.
 //! - `controls`: window, pause, filter, order, colours.
+//! - `percentile_handle`: a percentile chosen on the curve, by pointer and keyboard.
 //! - `time_range`: a selected range of time, by pointer, keyboard and address.
 //! - `compare`: a pinned baseline, two views, two applications.
 //! - `tables`: the order of names, the filter, and tables with more rows than a screen.
@@ -16,6 +17,9 @@
 //! - `recording`: recordings in the tab, by button, drop and link.
 //! - `takeaway`: typed percentiles, files, images and print.
 //! - `auth`: a token from the address.
+//! - `everyone`: every key, the search, targets, zoom, names from right to left, announcements.
+//! - `wall`: wall mode.
+//! - `installed`: the manifest, a start without the server, new versions.
 //! - `layout`: every page at two sizes in two colour schemes, and nothing wider than a phone.
 
 #[path = "browser/accessibility.rs"]
@@ -36,6 +40,8 @@ mod names;
 mod numbers;
 #[path = "browser/page.rs"]
 mod page;
+#[path = "browser/percentile_handle.rs"]
+mod percentile_handle;
 #[path = "browser/reach.rs"]
 mod reach;
 #[path = "browser/recording.rs"]
@@ -50,3 +56,9 @@ mod tables;
 mod takeaway;
 #[path = "browser/time_range.rs"]
 mod time_range;
+#[path = "browser/everyone.rs"]
+mod everyone;
+#[path = "browser/installed.rs"]
+mod installed;
+#[path = "browser/wall.rs"]
+mod wall;

@@ -13,6 +13,7 @@
 mod views;
 
 use alloc::borrow::Cow;
+use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 pub use self::views::{ViewChange, ViewSide, changes};
@@ -101,6 +102,18 @@ pub enum Evidence {
     Chance,
     /// One side has fewer than [`EVENTS_MIN`] events.
     TooFew,
+}
+
+impl Evidence {
+    /// Its name in files and data attributes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Chance => "chance",
+            Self::TooFew => "few",
+        }
+    }
 }
 
 /// How far a distribution is from its reference.
@@ -239,6 +252,26 @@ impl<'a> Comparison<'a> {
             current_below,
             reference_below,
         })
+    }
+
+    /// The bins that either side has, ascending, and in each the share of the current events minus that of the reference's, from -1
+    /// to 1. It is 0 exactly if the shares are equal. Empty if one side has no events.
+    #[must_use]
+    pub fn differences(&self) -> Vec<(usize, f64)> {
+        let (current, reference) = (&*self.current, &*self.reference);
+        let [n, m] = [current, reference].map(Histogram::count);
+        if n == 0 || m == 0 {
+            return Vec::new();
+        }
+        let mut bins: Vec<usize> = current.occupied().chain(reference.occupied()).map(|(bin, _)| bin).collect();
+        bins.sort_unstable();
+        bins.dedup();
+        let difference = |bin: usize| {
+            let [a, b] = [current, reference].map(|side| u128::from(side.count_at(bin)));
+            let is_equal = a.checked_mul(m).zip(b.checked_mul(n)).is_some_and(|(a, b)| a == b);
+            if is_equal { 0.0 } else { a as f64 / n as f64 - b as f64 / m as f64 }
+        };
+        bins.into_iter().map(|bin| (bin, difference(bin))).collect()
     }
 
     /// The distance, and whether it means anything.

@@ -96,9 +96,20 @@ fn axe_finds_nothing_on_any_page() {
     let _ = browser.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })", &[]);
     found.extend(check(&browser, &axe, "menus"));
 
-    // A comparison, with its menus and tables too. An open menu covers its button.
-    let _ = browser.evaluate("document.querySelectorAll('details').forEach(one => { one.open = false; })", &[]);
-    browser.click("[data-testid=pin]");
+    for (name, keys) in [("search", "k"), ("shortcuts", "?")] {
+        let _ = browser.evaluate("document.activeElement.blur()", &[]);
+        browser.press_focused(keys);
+        eventually(name, || (browser.count("dialog[open]") > 0).then_some(()));
+        found.extend(check(&browser, &axe, name));
+        browser.press_focused("\u{e00c}");
+        eventually_is("closed", &0, || browser.count("dialog"));
+    }
+    browser.go_to("/applications/App/dashboard?wall=3600");
+    eventually("the wall", || (browser.count("[data-testid=wall]") > 0).then_some(()));
+    found.extend(check(&browser, &axe, "wall"));
+    let _ = browser.evaluate("document.querySelector('[data-testid=wall] button').click()", &[]);
+    // A comparison, with its menus and tables too.
+    let _ = browser.evaluate("document.querySelector('[data-testid=pin]').click()", &[]);
     eventually("both sides", || (browser.count("[data-testid=compared] td") > 0).then_some(()));
     let _ = browser.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })", &[]);
     found.extend(check(&browser, &axe, "comparison"));

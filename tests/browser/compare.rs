@@ -6,8 +6,11 @@ use std::collections::BTreeMap;
 use joey_tests::browser::Browser;
 use joey_tests::{Frame, Oracle, Producer, Relay, S, eventually, eventually_is};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::page::{address, now_s, relay, send};
+use crate::recording::{self, record};
+use crate::service::export_metrics;
 
 /// The number of periods of a phase. The window is as long as a phase: ten seconds.
 const PERIODS: u64 = 5;
@@ -44,6 +47,15 @@ fn press(browser: &Browser, key: &str, code: &str) {
 
 fn hash(browser: &Browser) -> String {
     browser.evaluate_text("return location.hash", &[])
+}
+
+/// Opens the same address anew.
+fn reload(browser: &Browser) {
+    let _ = browser.evaluate("window.isOld = true; location.reload()", &[]);
+    eventually("the page is a new one", || {
+        let is_new = browser.evaluate("return !window.isOld && document.querySelector('.page') !== null", &[]);
+        is_new.as_bool()?.then_some(())
+    });
 }
 
 /// The computations of the table, in order.
@@ -203,10 +215,11 @@ fn a_pinned_baseline_shows_what_changed_and_how_much() {
     assert!(hash(&browser).ends_with(&base), "{}", hash(&browser));
     browser.save_screenshot("compare-baseline");
     browser.go_to("/applications/App/dashboard");
-    let _ = browser.evaluate("location.reload()", &[]);
+    reload(&browser);
     eventually_is("the order after a reload", &order, || names(&browser));
     verify();
-    assert!(browser.evaluate_text("return document.querySelector('#baseline-name').value", &[]) == "deploy 1");
+    let name = || browser.evaluate_text("return document.querySelector('#baseline-name')?.value", &[]);
+    eventually_is("the name", &"deploy 1".to_owned(), name);
 
     // The key does not replace a baseline; the button removes it.
     press(&browser, "b", "KeyB");
@@ -293,7 +306,7 @@ fn two_views_are_compared_by_keyboard_and_by_address() {
     verify();
     browser.save_screenshot("compare-workers");
     // A fresh page with this address shows the same.
-    let _ = browser.evaluate("location.reload()", &[]);
+    reload(&browser);
     verify();
 
     // Another application is subscribed to when its views are offered, and for as long as it is compared with.
@@ -353,8 +366,38 @@ fn an_application_is_compared_with_another_one() {
     browser.go_to("/applications/One/computation/half");
     eventually_is("p99", &json!(["4.10–5.00 µs", "700 ns", "3"]), || figure(&browser, "p99"));
     eventually("the address", || hash(&browser).ends_with("?vs=Two").then_some(()));
+    // A service that measures in seconds, with finer bins, can be compared only approximately.
+    export_metrics(relay.otlp_http, "i-1", end, &mut Vec::new());
+    browser.go_to("/applications/One/computation/half?vs=Shop/start-to-end/GET%20%2Fitems");
+    eventually("a note", || browser.text("[data-testid=compared] .tally").contains("approximate").then_some(()));
+    browser.go_to("/applications/One/computation/half?vs=Two");
+    eventually_is("no note", &String::new(), || browser.text("[data-testid=compared] .tally"));
     browser.click("[data-testid=comparison] button");
     eventually_is("the end", &0, || browser.count("[data-testid=comparison], [data-testid=compared]"));
     eventually("the address", || hash(&browser).ends_with("/half").then_some(()));
+    assert_eq!(browser.console_errors(), [] as [String; 0]);
+}
+
+#[test]
+fn live_data_is_compared_with_a_recording() {
+    let before = Oracle { frames: frames("App", now_s() - 20, &[("all", durations(&[(700, 80)]))]) };
+    let (name, file) = record(&before, &Oracle { frames: Vec::new() });
+    let relay = relay(&[]);
+    let now = [("all", durations(&[(5_000, 80)])), ("new", durations(&[(700, 80)]))];
+    let _open = phase(&relay, "App", now_s() - 4, &now);
+    let (browser, folder) = (Browser::start(), TempDir::new().expect("a folder"));
+    browser.open(&address(&relay, "/applications/App/dashboard"));
+    eventually_is("live rows", &3, || names(&browser).len());
+    recording::open(&browser, &folder, &name, &file);
+    eventually_is("recorded rows", &2, || names(&browser).len());
+    browser.click("[data-testid=compare-live]");
+    check(&browser, "all", Some(1.0), "changed", [Some(3.0); 2]);
+    check(&browser, "new", None, "", [None; 2]);
+    assert_eq!(browser.count("[data-testid=recording]"), 0);
+    // No relay has the recording, so the address does not have it either.
+    assert_eq!(hash(&browser), "#/applications/App/dashboard");
+    browser.go_to("/applications/App/computation/all");
+    eventually_is("p50", &json!(["5.00 µs", "700 ns", "3"]), || figure(&browser, "p50"));
+    eventually("the overlay", || (pixels(&browser, ".curve", "--ink-reference") > 20).then_some(()));
     assert_eq!(browser.console_errors(), [] as [String; 0]);
 }

@@ -87,7 +87,7 @@ pub(crate) fn sample() -> (Oracle, Oracle) {
     (first, Oracle { frames: vec![frame(end_s), frame(end_s + 1).lasting(S), last] })
 }
 
-fn open(browser: &Browser, folder: &TempDir, name: &str, bytes: &[u8]) {
+pub(crate) fn open(browser: &Browser, folder: &TempDir, name: &str, bytes: &[u8]) {
     let path = folder.path().join(name);
     std::fs::write(&path, bytes).expect("a temporary folder can be written");
     browser.type_into("#open-recording", &path.display().to_string());

@@ -91,6 +91,14 @@ pub fn scroll_to_top() {
     }
 }
 
+/// Scrolls by `distance` CSS pixels and returns whether the page moved.
+pub fn scroll_by(distance: f64) -> bool {
+    let Some(window) = web_sys::window() else { return false };
+    let before = window.scroll_y();
+    window.scroll_by_with_x_and_y(0.0, distance);
+    (window.scroll_y().unwrap_or(0.0) - before.unwrap_or(0.0)).abs() >= 1.0
+}
+
 /// Sets the document's title.
 pub fn set_title(title: &str) {
     if let Some(document) = document() {

@@ -27,7 +27,7 @@ pub struct Side {
 #[derive(Clone, Debug)]
 pub enum OtherSide {
     /// One distribution, such as that of a baseline: it was measured at another time.
-    Whole(Histogram),
+    Whole(Box<Histogram>),
     /// What was measured in the same seconds.
     SameSeconds(Side),
 }
@@ -55,7 +55,7 @@ pub fn difference(current: &Side, other: &OtherSide, utc_offsets: UtcOffsets, ho
             .columns
             .iter()
             .filter(|column| column.second <= current.through)
-            .map(|column| (column.second, column.width, column.histogram.clone(), reference.clone()))
+            .map(|column| (column.second, column.width, column.histogram.clone(), Histogram::clone(reference)))
             .collect(),
         OtherSide::SameSeconds(reference) => same_seconds(current, reference),
     };
@@ -150,9 +150,9 @@ mod tests {
         let (a, _) = sides();
         let mut baseline = Histogram::default();
         baseline.record_many(900, 10);
-        let chart = difference(&a, &OtherSide::Whole(baseline), UtcOffsets::default(), None);
+        let chart = difference(&a, &OtherSide::Whole(Box::new(baseline)), UtcOffsets::default(), None);
         assert_eq!(columns(&chart), [(100, 4, 10), (102, 3, 10), (106, 1, 10)]);
-        let none = difference(&a, &OtherSide::Whole(Histogram::default()), UtcOffsets::default(), None);
+        let none = difference(&a, &OtherSide::Whole(Box::default()), UtcOffsets::default(), None);
         assert_eq!(columns(&none), []);
     }
 
@@ -177,10 +177,10 @@ mod tests {
         let current = side(&mut fine, 0, None).unwrap();
         let mut coarse = store_of(&[update(1, 0, 100, &[1_000_000; 3]), update(2, 0, 102, &[5])]);
         let at = coarse.find(&ViewKey::computation("n")).unwrap();
-        let reference = OtherSide::Whole(coarse.histogram(at));
+        let reference = OtherSide::Whole(Box::new(coarse.histogram(at)));
         let chart = difference(&current, &reference, UtcOffsets::default(), None);
         assert_eq!(chart.grid, Grid::WALLAROO);
-        let same = OtherSide::Whole(current.columns[0].histogram.clone());
+        let same = OtherSide::Whole(Box::new(current.columns[0].histogram.clone()));
         assert_eq!(difference(&current, &same, UtcOffsets::default(), None).grid.scale(), 3);
     }
 }

@@ -8,6 +8,11 @@
 //!    [`reference`] is the other side of a comparison, and [`row_change`] is by how much a row differs from it.
 //! 3. [`frame_loop`] sends a tick when components should read the model again.
 //! 4. [`chart`] turns data into lists of shapes, and [`chart::canvas`] paints them.
+//! 5. [`export`] writes tables as files.
+//! 6. [`view`] contains the components; [`key_sequence`] is for its shortcuts, [`palette_items`] and
+//!    [`fuzzy_match`] are for its search, [`wall`] for
+//!    wall mode; [`route`], [`settings`], [`time_format`], [`typed_percentile`] and [`vocabulary`]
+//! 5. [`export`] writes tables as files; [`share_link`] and [`compression`] put recordings into links.
 //! 5. [`export`] writes tables as files and [`share_link`] writes recordings into links.
 //! 6. [`view`] contains the components; [`route`], [`settings`], [`time_format`], [`typed_percentile`] and [`vocabulary`]
 //!    are their addresses, settings, times, chosen percentiles and words.
@@ -22,11 +27,15 @@ pub mod connection;
 pub mod difference_data;
 pub mod export;
 pub mod frame_loop;
+pub mod fuzzy_match;
+pub mod key_sequence;
 pub mod local_storage;
 pub mod model;
 pub mod natural_order;
+pub mod percentile_step;
 pub mod reference;
 pub mod rendered_rows;
+pub mod palette_items;
 pub mod route;
 pub mod row_change;
 pub mod row_filter;
@@ -42,3 +51,4 @@ pub mod time_range;
 pub mod typed_percentile;
 pub mod view;
 pub mod vocabulary;
+pub mod wall;

@@ -112,9 +112,7 @@ impl Model {
                 self.unsubscribed_ns.push((topic.app, now_ns));
             }
         }
-        // A baseline in the address may be as old as anything that a relay retains.
-        let seconds = if self.compared.awaited.is_some() { SECONDS_MAX } else { self.requested_seconds };
-        let start = Start::Recent { span_ns: seconds * SLOT_NS };
+        let start = Start::Recent { span_ns: self.requested_seconds * SLOT_NS };
         for topic in needed {
             let index = self.unsubscribed_ns.iter().position(|(app, _)| *app == topic.app);
             let unsubscribed = index.map(|index| self.unsubscribed_ns.swap_remove(index));
@@ -234,10 +232,12 @@ impl Model {
         }
     }
 
-    /// The relay's clock at local time `now_ns`, also while paused.
+    /// The relay's clock at local time `now_ns`, also while paused; the position in an open recording.
     #[must_use]
     pub fn live_relay_ns(&self, now_ns: u64) -> Option<u64> {
-        self.viewer.relay_ns(now_ns)
+        self.opened
+            .as_ref()
+            .map_or_else(|| self.viewer.relay_ns(now_ns), |opened| Some(opened.playback().position_ns()))
     }
 
     /// By how much the relay's wall clock was set while it ran, in ns, and when; `None` if it was not.
@@ -378,7 +378,7 @@ mod tests {
     const S: u64 = 1_000_000_000;
 
     /// A model with the applications `a` and `b` in its catalogue.
-    fn model() -> Model {
+    pub(super) fn model() -> Model {
         let mut model = Model::new(300);
         let hello = Hello {
             version: VERSION,
@@ -397,7 +397,7 @@ mod tests {
         model
     }
 
-    fn subscribed(model: &Model) -> Vec<String> {
+    pub(super) fn subscribed(model: &Model) -> Vec<String> {
         model.seen().topics().map(|topic| format!("{} {:?}", topic.app, topic.filter)).collect()
     }
 

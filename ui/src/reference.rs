@@ -124,6 +124,8 @@ pub fn clip_name(name: &str) -> String {
 pub struct Baseline {
     /// Which seconds it covers, and its name.
     pub range: BaselineRange,
+    /// Whether it comes from a recording. Then no relay has its data, so it is not part of the address.
+    pub is_recorded: bool,
     store: AppStore,
     /// The statistics of its views, by index. They do not change.
     statistics: Vec<Option<ViewStatistics>>,
@@ -134,7 +136,15 @@ impl Baseline {
     #[must_use]
     pub fn new(name: &str, store: AppStore) -> Self {
         let (from, to) = window_range(&store);
-        Self { range: BaselineRange { from, to, name: clip_name(name) }, store, statistics: Vec::new() }
+        let range = BaselineRange { from, to, name: clip_name(name) };
+        Self { range, is_recorded: false, store, statistics: Vec::new() }
+    }
+
+    /// The same baseline, of a recording or not.
+    #[must_use]
+    pub const fn recorded(mut self, is_recorded: bool) -> Self {
+        self.is_recorded = is_recorded;
+        self
     }
 
     /// The baseline that consists of the window that `store` shows now. `None` before its first data.

@@ -10,6 +10,7 @@ use joey_shared::view::{Kind, ViewKey};
 use crate::reference::{BaselineRange, Reference};
 use crate::time_range::TimeRange;
 use crate::typed_percentile::TypedPercentile;
+use crate::wall::Wall;
 
 /// A page and how it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub struct Route {
     pub percentiles: Vec<TypedPercentile>,
     /// The selected range of time, if the address contains it.
     pub range: Option<TimeRange>,
+    /// Wall mode, if the address contains it.
+    pub wall: Option<Wall>,
     /// What is compared with, if the address contains it.
     pub reference: Option<Reference>,
     /// The baseline of the application, if the address contains it.
@@ -58,7 +61,15 @@ impl Route {
     /// The route to `page`, shown as before.
     #[must_use]
     pub const fn to(page: Page) -> Self {
-        Self { page, window_seconds: None, percentiles: Vec::new(), range: None, reference: None, baseline: None }
+        Self {
+            page,
+            window_seconds: None,
+            percentiles: Vec::new(),
+            range: None,
+            reference: None,
+            baseline: None,
+            wall: None,
+        }
     }
 
     /// Parses the fragment of an address.
@@ -68,11 +79,12 @@ impl Route {
         let window_seconds = value(query, "w=").and_then(|seconds| seconds.parse().ok());
         let percentiles = value(query, "p=").map(TypedPercentile::parse_list).unwrap_or_default();
         let range = value(query, "from=").zip(value(query, "to=")).and_then(|(from, to)| TimeRange::parse(from, to));
+        let wall = value(query, "wall=").and_then(|seconds| Wall::parse(seconds, value(query, "pages=").unwrap_or("")));
         let typed = || hash.strip_prefix('#').unwrap_or(hash).to_owned();
         let page = page_of(path).unwrap_or_else(|| Page::Unknown(typed()));
         let reference = value(query, "vs=").and_then(Reference::parse);
         let baseline = value(query, "base=").and_then(BaselineRange::parse);
-        Self { page, window_seconds, percentiles, range, reference, baseline }
+        Self { page, window_seconds, percentiles, range, reference, baseline, wall }
     }
 
     /// The address of this route, from `#` on.
@@ -84,6 +96,7 @@ impl Route {
             parameters.push(format!("p={}", TypedPercentile::list_text(&self.percentiles)));
         }
         parameters.extend(self.range.map(|range| range.to_string()));
+        parameters.extend(self.wall.as_ref().map(Wall::to_string));
         parameters.extend(self.reference.as_ref().and_then(Reference::text).map(|text| format!("vs={text}")));
         parameters.extend(self.baseline.as_ref().map(|baseline| format!("base={}", baseline.text())));
         let mark = if parameters.is_empty() { "" } else { "?" };
@@ -254,12 +267,14 @@ mod tests {
     fn check(page: Page) {
         for window_seconds in [None, Some(60)] {
             for percentiles in ["", "75,99.95"].map(TypedPercentile::parse_list) {
-                let range =
-                    window_seconds.map(|seconds| TimeRange { from: 1_700_000_000, to: 1_700_000_000 + seconds });
                 for reference in [None, Some(Reference::View("a&b".to_owned(), ViewKey::computation("?w=9#")))] {
+                    let range =
+                        window_seconds.map(|seconds| TimeRange { from: 1_700_000_000, to: 1_700_000_000 + seconds });
                     let baseline = window_seconds.map(|to| BaselineRange { from: 7, to, name: "a & b".to_owned() });
                     let percentiles = percentiles.clone();
-                    let route = Route { page: page.clone(), window_seconds, percentiles, range, reference, baseline };
+                    let wall = window_seconds.map(|_| Wall { seconds: 30, pages: vec![Page::Landing, page.clone()] });
+                    let route =
+                        Route { page: page.clone(), window_seconds, percentiles, range, reference, baseline, wall };
                     assert_eq!(Route::parse(&route.address()), route, "{}", route.address());
                 }
             }

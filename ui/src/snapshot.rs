@@ -28,7 +28,7 @@ struct Selected {
 }
 
 impl Snapshot {
-    /// Copies the stores of `viewer` at local time `now_ns`.
+    /// Copies the stores of `viewer` while the relay's clock is `relay_ns`.
     #[must_use]
     pub fn of(viewer: &Viewer, now_ns: u64) -> Self {
         Self::of_apps(viewer, now_ns, viewer.topics().map(|topic| &topic.app))

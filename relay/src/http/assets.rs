@@ -51,7 +51,7 @@ fn policy(index: &str) -> String {
         inline_scripts(index).map(|script| format!(" 'sha256-{}'", STANDARD.encode(Sha256::digest(script)))).collect();
     format!(
         "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'{hashes}; style-src 'self'; img-src 'self' data:; \
-         connect-src 'self' ws: wss: http: https:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+         connect-src 'self' ws: wss: http: https:; worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 }
 
@@ -75,6 +75,25 @@ fn embedded() -> Router {
         .html_cache_control(CacheControl::NoCache)
         .cache_control(CacheControl::Long)
         .into_router()
+        .layer(axum::middleware::from_fn(revalidate_fixed_names))
+}
+
+/// Lets browsers ask again for files whose names do not change with their content: the service worker, the manifest and the icons.
+#[cfg(feature = "embed-ui")]
+async fn revalidate_fixed_names(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
+    let has_fixed_name = !is_hashed(request.uri().path());
+    let mut response = next.run(request).await;
+    if has_fixed_name {
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    }
+    response
+}
+
+/// Whether the name of a file contains a hash of its content: `joey-ui-0123456789abcdef.js`.
+#[cfg(any(feature = "embed-ui", test))]
+fn is_hashed(path: &str) -> bool {
+    let parts = path.rsplit('/').next().unwrap_or_default().split(['-', '_', '.']);
+    parts.into_iter().any(|part| part.len() >= 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 #[cfg(not(feature = "embed-ui"))]
@@ -90,6 +109,16 @@ fn embedded() -> Router {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_names_with_a_hash_are_kept_without_asking_again() {
+        for path in ["/joey-ui-6f3c9d1e2a4b5c6d_bg.wasm", "/a/style-0123456789abcdef.css"] {
+            assert!(is_hashed(path), "{path}");
+        }
+        for path in ["/", "/index.html", "/sw.js", "/manifest.webmanifest", "/icon-192.png", "/icon-maskable-512.png"] {
+            assert!(!is_hashed(path), "{path}");
+        }
+    }
 
     #[test]
     fn only_inline_scripts_of_the_page_are_allowed() {

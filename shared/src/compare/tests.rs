@@ -202,6 +202,25 @@ proptest! {
     }
 
     #[test]
+    fn differences_of_shares_add_up_to_zero_and_change_sign(
+        now in durations(), before in durations(), grids in (grid(), grid()), times in 1..1_000_u64,
+    ) {
+        let (current, reference) = (histogram(grids.0, &now), histogram(grids.1, &before));
+        let there = Comparison::new(&current, &reference).differences();
+        let back = Comparison::new(&reference, &current).differences();
+        prop_assert!(there.iter().map(|(_, difference)| difference).sum::<f64>().abs() < 1e-9);
+        prop_assert!(there.is_sorted_by_key(|(bin, _)| *bin) && there.len() == back.len());
+        for ((bin, one), (other_bin, other)) in there.iter().zip(&back) {
+            prop_assert_eq!(bin, other_bin);
+            prop_assert!((one + other).abs() < 1e-12 && one.abs() <= 1.0);
+        }
+        // More events of the same shares do not differ at all.
+        let mut more = Histogram::new(grids.0);
+        now.iter().for_each(|&ns| more.record_many(ns, times));
+        prop_assert!(Comparison::new(&more, &current).differences().iter().all(|(_, difference)| *difference == 0.0));
+    }
+
+    #[test]
     fn more_events_of_the_same_distributions_are_more_evidence(
         now in durations(), before in durations(), times in 1..1_000_u64,
     ) {

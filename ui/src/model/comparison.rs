@@ -1,10 +1,10 @@
 //! The other side of a comparison, as part of the model: which one it is, and its statistics.
 
-use joey_shared::series::Topic;
 use joey_shared::store::AppStore;
 use joey_shared::view::ViewKey;
-use joey_shared::window::SLOT_NS;
+use joey_shared::window::{SECONDS_MAX, second_of};
 
+use super::recording::shown;
 use super::{Cache, Model, cached_statistics};
 use crate::reference::{Baseline, BaselineRange, Reference, clip_name};
 use crate::row_change::RowChange;
@@ -23,31 +23,27 @@ pub(super) struct Compared {
     pub(super) offered_app: Option<String>,
     /// By application, oldest first.
     baselines: Vec<(String, Baseline)>,
-    /// A baseline of the address whose data may not have been received completely.
-    pub(super) awaited: Option<Awaited>,
+    /// A baseline of the address whose data has not been received completely, with its application.
+    awaited: Option<(String, BaselineRange)>,
     /// The statistics of the other application.
     cache: Cache,
 }
-
-/// A baseline that is pinned as soon as its data is there.
-#[derive(Debug)]
-pub(super) struct Awaited {
-    app: String,
-    range: BaselineRange,
-    /// When it was pinned first, in local ns.
-    pinned_ns: Option<u64>,
-}
-
-/// How long after its last second has arrived a baseline is renewed, in ns: history has its late updates at the end.
-const SETTLING_NS: u64 = 5 * SLOT_NS;
 
 impl Model {
     /// Keeps the window of `app` that is shown as its baseline. Returns false if it has no data.
     pub fn pin_window(&mut self, app: &str, name: &str) -> bool {
         let baseline = self.app_mut(app).and_then(|store| Baseline::of_window(name, store));
         let Some(baseline) = baseline else { return false };
-        self.pin(app, baseline);
+        self.pin(app, baseline.recorded(self.opened.is_some()));
         true
+    }
+
+    /// Keeps the windows that the open recording shows as the baselines of its applications.
+    pub fn pin_recording(&mut self, name: &str) {
+        let apps: Vec<String> = self.recording_apps().map(|(app, _)| app.to_owned()).collect();
+        for app in apps {
+            self.pin_window(&app, name);
+        }
     }
 
     /// Makes `baseline` that of `app`. It can come from anywhere, such as a recording.
@@ -61,37 +57,36 @@ impl Model {
         self.compared.awaited = None;
     }
 
-    /// Pins the baseline of an address as soon as its data is there. The next subscription to `app` requests all that the
-    /// relay retains.
+    /// Pins the baseline of an address when its data has arrived.
     pub fn await_baseline(&mut self, app: &str, range: BaselineRange) {
-        let subscribed: Vec<Topic> = self.viewer.topics().filter(|topic| topic.app == app).cloned().collect();
-        for topic in &subscribed {
-            self.viewer.unsubscribe(topic);
-        }
-        if !subscribed.is_empty() {
-            self.forget(app);
-        }
-        self.compared.awaited = Some(Awaited { app: app.to_owned(), range, pinned_ns: None });
+        self.compared.awaited = Some((app.to_owned(), range));
     }
 
-    /// Pins the awaited baseline if its data is there at local time `now_ns`.
-    pub fn pin_awaited(&mut self, now_ns: u64) {
-        let Some(mut awaited) = self.compared.awaited.take() else { return };
-        let store = self.viewer.app_mut(&awaited.app);
-        if let Some(baseline) = store.and_then(|store| Baseline::of_range(&awaited.range, store)) {
-            self.pin(&awaited.app, baseline);
-            awaited.pinned_ns.get_or_insert(now_ns);
+    /// Pins the awaited baseline if its data has arrived at local time `now_ns`. Requests the history of the last hour if the
+    /// baseline is older than what was requested from the relay, and returns whether it did.
+    #[must_use]
+    pub fn pin_awaited(&mut self, now_ns: u64) -> bool {
+        if self.compared.awaited.is_none() || !self.has_history() {
+            return false;
         }
-        let is_settled = awaited.pinned_ns.is_some_and(|since_ns| now_ns.saturating_sub(since_ns) > SETTLING_NS);
-        if !is_settled {
-            self.compared.awaited = Some(awaited);
+        let Some((app, range)) = self.compared.awaited.take() else { return false };
+        let oldest = self.live_relay_ns(now_ns).map_or(u64::MAX, second_of).saturating_sub(self.requested_seconds);
+        if range.from < oldest && self.requested_seconds < SECONDS_MAX {
+            self.request_history(SECONDS_MAX, now_ns);
+            self.compared.awaited = Some((app, range));
+            return true;
         }
+        match self.viewer.app_mut(&app).and_then(|store| Baseline::of_range(&range, store)) {
+            Some(baseline) => self.pin(&app, baseline),
+            None => self.compared.awaited = Some((app, range)),
+        }
+        false
     }
 
     /// The baseline of `app` that is not there yet.
     #[must_use]
     pub fn awaited_baseline(&self, app: &str) -> Option<&BaselineRange> {
-        self.compared.awaited.as_ref().filter(|awaited| awaited.app == app).map(|awaited| &awaited.range)
+        self.compared.awaited.as_ref().filter(|(name, _)| name == app).map(|(_, range)| range)
     }
 
     /// Removes the baseline of `app`.
@@ -103,9 +98,6 @@ impl Model {
     /// Names the baseline of `app`.
     pub fn name_baseline(&mut self, app: &str, name: &str) {
         let name = clip_name(name);
-        if let Some(awaited) = &mut self.compared.awaited {
-            awaited.range.name.clone_from(&name);
-        }
         if let Some(baseline) = self.baseline_mut(app) {
             baseline.range.name = name;
         }
@@ -115,6 +107,16 @@ impl Model {
     #[must_use]
     pub fn baseline(&self, app: &str) -> Option<&BaselineRange> {
         self.compared.baselines.iter().find(|(name, _)| name == app).map(|(_, baseline)| &baseline.range)
+    }
+
+    /// The baseline of `app` that its address has.
+    #[must_use]
+    pub fn baseline_in_address(&self, app: &str) -> Option<&BaselineRange> {
+        let pinned = self.compared.baselines.iter().find(|(name, _)| name == app);
+        match pinned {
+            Some((_, baseline)) => (!baseline.is_recorded).then_some(&baseline.range),
+            None => self.awaited_baseline(app),
+        }
     }
 
     fn baseline_mut(&mut self, app: &str) -> Option<&mut Baseline> {
@@ -189,7 +191,7 @@ impl Model {
     fn other_app_mut(&mut self, app: &str) -> Option<&mut AppStore> {
         let Self { snapshot, opened, viewer, .. } = self;
         let paused = snapshot.as_mut().and_then(|snapshot| snapshot.app_mut(app));
-        paused.or_else(|| super::recording::shown(opened, viewer).app_mut(app))
+        paused.or_else(|| shown(opened, viewer).app_mut(app))
     }
 
     /// The statistics of the other side of the view `key` of `app`, on the page of that view.
@@ -204,7 +206,7 @@ impl Model {
     fn other_statistics(&mut self, app: &str, key: &ViewKey) -> Option<ViewStatistics> {
         let Self { snapshot, opened, viewer, compared, .. } = self;
         let paused = snapshot.as_mut().and_then(|snapshot| snapshot.app_mut(app));
-        let store = paused.or_else(|| super::recording::shown(opened, viewer).app_mut(app))?;
+        let store = paused.or_else(|| shown(opened, viewer).app_mut(app))?;
         let at = store.find(key)?;
         cached_statistics(&mut compared.cache, app, store, at)
     }
@@ -216,5 +218,76 @@ impl Model {
         let current = self.view_statistics(app, view_index)?;
         let reference = self.reference_statistics(app, &key);
         Some(RowChange::between(&current, reference.as_ref(), typed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::tests::{model, subscribed};
+    use crate::route::Page;
+    use crate::testing::{store_of, update};
+
+    #[test]
+    fn another_application_is_subscribed_to_while_it_is_compared_with_or_offered() {
+        let mut model = model();
+        model.show(&Page::Dashboard("a".to_owned()), 0);
+        model.compare_with(Some(Reference::App("b".to_owned())), None, 0);
+        assert_eq!(subscribed(&model), ["a All", "b All"]);
+        model.compare_with(Some(Reference::View("a".to_owned(), ViewKey::computation("n"))), None, 0);
+        assert_eq!(subscribed(&model), ["a All"]);
+        model.compare_with(None, Some("b".to_owned()), 0);
+        assert_eq!(subscribed(&model), ["a All", "b All"]);
+        model.compare_with(Some(Reference::App("b".to_owned())), Some("b".to_owned()), 0);
+        assert_eq!(subscribed(&model), ["a All", "b All"]);
+        model.compare_with(None, None, 0);
+        assert_eq!(subscribed(&model), ["a All"]);
+    }
+
+    /// A store that was opened from a file, for example.
+    fn recording() -> AppStore {
+        store_of(&[update(1, 0, 100, &[5; 200]), update(2, 0, 102, &[900; 200])])
+    }
+
+    #[test]
+    fn any_store_can_be_the_other_side() {
+        let mut model = model();
+        assert!(!model.pin_window("a", "no data"));
+        assert_eq!(model.reference("a"), None);
+        model.pin("a", Baseline::new("recording", recording()).recorded(true));
+        assert_eq!(model.reference("a"), Some(Reference::Baseline));
+        assert_eq!(model.baseline_in_address("a"), None);
+        assert_eq!(model.reference_name("a", &Reference::Baseline), "“recording”");
+        let key = ViewKey::computation("n");
+        assert_eq!(model.reference_statistics("a", &key).map(|statistics| statistics.count), Some(400));
+        assert!(model.reference_store("a", &key).is_some());
+        assert!(model.reference_statistics("a", &ViewKey::computation("other")).is_none());
+        // Another application has its own, or none.
+        assert_eq!(model.reference("b"), None);
+        model.name_baseline("a", " renamed\n");
+        assert_eq!(model.baseline("a").map(|range| range.name.as_str()), Some("renamed"));
+        model.unpin("a");
+        assert_eq!(model.reference("a"), None);
+    }
+
+    #[test]
+    fn a_chosen_view_comes_before_the_baseline_and_is_not_for_rows() {
+        let mut model = model();
+        model.pin("a", Baseline::new("", recording()));
+        let view = Reference::View("b".to_owned(), ViewKey::computation("n"));
+        model.compare_with(Some(view.clone()), None, 0);
+        assert_eq!((model.reference("a"), model.row_reference("a")), (Some(view), None));
+        model.compare_with(None, None, 0);
+        assert_eq!(model.row_reference("a"), Some(Reference::Baseline));
+    }
+
+    #[test]
+    fn the_number_of_baselines_is_bounded() {
+        let mut model = model();
+        for app in 0..=BASELINES_MAX {
+            model.pin(&app.to_string(), Baseline::new("", recording()));
+        }
+        assert!(model.baseline("0").is_none() && model.baseline("1").is_some());
+        assert!(model.baseline(&BASELINES_MAX.to_string()).is_some());
     }
 }

@@ -123,20 +123,11 @@ fn distance_cell(latency: Option<&LatencyChange>, is_new: bool, other: &str) -> 
             data-col="change"
             data-head="change"
             data-value=share
-            data-evidence=evidence.map(evidence_name)
+            data-evidence=evidence.map(Evidence::name)
             title=with_note(tooltip, latency)
         >
             <ChangeView text/>
         </td>
-    }
-}
-
-/// The name of an evidence in data attributes.
-const fn evidence_name(evidence: Evidence) -> &'static str {
-    match evidence {
-        Evidence::Changed => "changed",
-        Evidence::Chance => "chance",
-        Evidence::TooFew => "few",
     }
 }
 

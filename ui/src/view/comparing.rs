@@ -2,7 +2,7 @@
 
 use leptos::prelude::{GetUntracked, ReadUntracked, ReadValue, Set, WriteValue};
 
-use super::{UiState, shortcuts};
+use super::{UiState, menus};
 use crate::browser;
 use crate::reference::{BaselineRange, Reference};
 use crate::route::{Page, Route};
@@ -12,10 +12,21 @@ impl UiState {
     pub fn pin_baseline(self) {
         let page = self.page.get_untracked();
         let Some(app) = page.app() else { return };
-        let name = self.baseline_in_address(&page).map(|range| range.name).unwrap_or_default();
+        // A name that the user gave stays. A baseline of a recording has the name of its file.
+        let file = self.recordings.opened.get_untracked().map(|opened| opened.name);
+        let named = || self.model.read_value().baseline(app).map(|range| range.name.clone());
+        let name = file.or_else(named).unwrap_or_default();
         if self.model.write_value().pin_window(app, &name) {
             self.compare_with(None);
         }
+    }
+
+    /// Keeps what the open recording shows as baselines, and goes back to live data.
+    pub fn compare_with_recording(self) {
+        let name = self.recordings.opened.get_untracked().map(|opened| opened.name).unwrap_or_default();
+        self.model.write_value().pin_recording(&name);
+        self.close_recording();
+        self.compare_with(None);
     }
 
     /// The key pins a baseline if there is none. Another one would be lost by accident, so it only leads to the bar that shows it.
@@ -91,16 +102,23 @@ impl UiState {
         self.set_reference(reference);
         if is_chosen {
             // The menu in which it was chosen.
-            shortcuts::close_menus();
+            menus::close();
             if let Some(summary) = browser::query_all(".picker > summary").first() {
                 let _ = summary.focus();
             }
         }
     }
 
+    /// Pins the baseline of the address when its data has arrived. Runs at each tick.
+    pub(super) fn pin_awaited(self) {
+        if self.model.write_value().pin_awaited(browser::now_ns()) {
+            self.connection.send();
+        }
+    }
+
     /// The baseline for the address of `page`.
     pub(super) fn baseline_in_address(self, page: &Page) -> Option<BaselineRange> {
         let (model, app) = (self.model.read_value(), page.app()?);
-        model.baseline(app).or_else(|| model.awaited_baseline(app)).cloned()
+        model.baseline_in_address(app).cloned()
     }
 }

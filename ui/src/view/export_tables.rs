@@ -1,5 +1,6 @@
 //! The tables of the panels as they are saved: exact values, ranges as two columns in ns.
 
+use joey_shared::compare::RateChange;
 use joey_shared::histogram::{Histogram, Quantile};
 use joey_shared::view::{Kind, ViewKey};
 
@@ -8,6 +9,7 @@ use super::table_row::PERCENTILE_COLUMNS;
 use crate::chart::bar_chart::Bar;
 use crate::chart::timeline::Timeline;
 use crate::export::{Cell, ExportTable};
+use crate::row_change::RowChange;
 use crate::statistics::{self, PERCENTILES};
 use crate::table_rows::TableRow;
 use crate::time_format::UtcOffset;
@@ -26,7 +28,7 @@ fn table_percentiles(typed: &[TypedPercentile]) -> Vec<(String, Quantile)> {
 
 /// The table of the views in `rows`.
 pub(super) fn views_table(ui: UiState, app: &str, rows: &[TableRow]) -> ExportTable {
-    use leptos::prelude::{GetUntracked, WriteValue};
+    use leptos::prelude::{GetUntracked, ReadValue, WriteValue};
     let percentiles = table_percentiles(&ui.percentiles.get_untracked());
     let mut columns = names(&["name", "qualifier", "kind", "pipeline", "worker", "metric", "events", "mean_ns"]);
     columns.extend(percentiles.iter().flat_map(|(name, _)| ExportTable::range_columns(name)));
@@ -39,6 +41,11 @@ pub(super) fn views_table(ui: UiState, app: &str, rows: &[TableRow]) -> ExportTa
         "max_in_per_s",
     ]));
     columns.extend(names(&["covered_s", "window_s"]));
+    let is_compared = ui.model.read_value().row_reference(app).is_some();
+    if is_compared {
+        columns.extend(change_columns(&percentiles));
+    }
+    let typed = ui.percentiles.get_untracked();
     let mut model = ui.model.write_value();
     let mut row = |row: &TableRow| {
         let view = model.view_statistics(app, row.view_index)?;
@@ -65,9 +72,49 @@ pub(super) fn views_table(ui: UiState, app: &str, rows: &[TableRow]) -> ExportTa
             cells.extend((0..3).map(|index| Cell::rate(values.map(|values| values[index]))));
         }
         cells.extend([view.covered_seconds, view.window_seconds].map(|seconds| Cell::Integer(seconds.into())));
+        if is_compared {
+            let change = model.row_change(app, row.view_index, &typed)?;
+            cells.extend(change_cells(&change, &typed));
+        }
         Some(cells)
     };
     ExportTable { columns, rows: rows.iter().filter_map(&mut row).collect() }
+}
+
+/// The columns of the changes of a table: the distance, its evidence, and for each percentile the number of bins and the range of
+/// ratios.
+fn change_columns(percentiles: &[(String, Quantile)]) -> Vec<String> {
+    let mut columns = names(&["change_share", "change_direction", "change_evidence", "reference_events"]);
+    columns.extend(
+        percentiles
+            .iter()
+            .flat_map(|(name, _)| ["bins", "ratio_low", "ratio_high"].map(|part| format!("{name}_change_{part}"))),
+    );
+    columns.push("median_rate_ratio".to_owned());
+    columns
+}
+
+/// The cells of these columns.
+fn change_cells(change: &RowChange, typed: &[TypedPercentile]) -> Vec<Cell> {
+    let latency = change.latency.as_ref();
+    let distance = latency.and_then(|latency| latency.change.distance);
+    let text = |text: Option<&str>| text.map_or(Cell::Missing, |text| Cell::Text(text.to_owned()));
+    // What is at least a number may be infinite, which CSV and JSON cannot express.
+    let number = |number: Option<f64>| number.filter(|number| number.is_finite()).map_or(Cell::Missing, Cell::Number);
+    let mut cells = vec![
+        number(distance.map(|distance| distance.share)),
+        text(distance.map(|distance| if distance.is_slower { "slower" } else { "faster" })),
+        text(latency.map(|latency| latency.change.evidence.name())),
+        latency.map_or(Cell::Missing, |latency| Cell::Integer(latency.change.reference_count)),
+    ];
+    let fixed = (0..PERCENTILE_COLUMNS).map(|index| latency.and_then(|latency| latency.quantiles[index]));
+    let typed = typed.iter().map(|typed| latency.and_then(|latency| latency.typed_change(*typed)));
+    cells.extend(fixed.chain(typed).flat_map(|change| {
+        let bins = change.map(|change| f64::from(change.bins));
+        [bins, change.map(|change| change.ratio.0), change.map(|change| change.ratio.1)].map(number)
+    }));
+    cells.push(number(change.rate.as_ref().and_then(RateChange::ratio)));
+    cells
 }
 
 /// A timeline, with one row for each second and one column for each bin of the heatmap. The latencies of a period are

@@ -17,6 +17,7 @@ use super::recording_bar::OpenButton;
 use super::table_row::open_row;
 use super::{UiState, page_address, use_ui};
 use crate::browser;
+use crate::connection::ConnectionState;
 use crate::natural_order;
 use crate::route::Page;
 use crate::settings::host_name;
@@ -60,11 +61,20 @@ pub(super) fn LandingPage() -> impl IntoView {
 
 #[component]
 fn Searching() -> impl IntoView {
-    let address = use_ui().connection.address;
+    let connection = use_ui().connection;
+    let address = connection.address;
     let text = move || if address.read().is_empty() { "no address".to_owned() } else { address.get() };
+    let is_waiting = Memo::new(move |_| matches!(connection.state.get(), ConnectionState::Reconnecting(_)));
+    let start = Signal::derive(move || {
+        if is_waiting.get() { "No relay answers at ".to_owned() } else { "Looking for the relay at ".to_owned() }
+    });
+    let end = Signal::derive(move || {
+        let rest = ". The page connects by itself as soon as one does.";
+        if is_waiting.get() { rest.to_owned() } else { ".".to_owned() }
+    });
     view! {
         <div class="notice">
-            <p>"Looking for the relay at " <code prop:textContent=text></code> "."</p>
+            <p><LiveText text=start/><code prop:textContent=text></code><LiveText text=end/></p>
             <p><OpenButton/></p>
         </div>
     }

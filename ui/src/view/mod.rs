@@ -5,6 +5,8 @@
 
 #![allow(unreachable_pub, reason = "`#[component]` makes the props of every component public")]
 
+mod actions;
+mod announcements;
 mod caveats;
 mod cells;
 mod change_cells;
@@ -24,16 +26,22 @@ mod export_tables;
 mod format;
 mod landing;
 mod live_text;
+mod menus;
+mod modal;
 mod name;
 mod notices;
+mod palette;
 mod other_side;
 mod percentile_choice;
+mod percentile_handles;
 mod rate_chart;
 mod readout;
 mod record_button;
 mod recording_bar;
 mod recordings;
 mod relay_facts;
+mod row_focus;
+mod shortcut_sheet;
 mod share_menu;
 mod shortcuts;
 mod state;
@@ -45,6 +53,8 @@ mod table_row;
 mod time_range_bar;
 mod time_selection;
 mod toolbar;
+mod update;
+mod wall_mode;
 mod worker_row;
 mod workers;
 
@@ -53,12 +63,17 @@ use leptos::prelude::*;
 pub use self::state::{AppName, UiState, use_ui, use_words};
 pub use self::table::ViewTable;
 
+use self::announcements::Announcements;
 use self::dashboard::DashboardPage;
 use self::detail::DetailPage;
 use self::landing::LandingPage;
+use self::palette::Palette;
 use self::recording_bar::RecordingBar;
+use self::shortcut_sheet::ShortcutSheet;
 use self::time_range_bar::TimeRangeBar;
 use self::toolbar::Toolbar;
+use self::update::UpdateNotice;
+use self::wall_mode::WallMode;
 use self::workers::WorkersPage;
 use crate::browser;
 use crate::route::{Page, Route};
@@ -80,8 +95,9 @@ pub fn App() -> impl IntoView {
     recordings::listen(ui);
     view! {
         <Toolbar/>
-        <RecordingBar/>
+        <UpdateNotice/>
         <TimeRangeBar/>
+        <RecordingBar/>
         <main id="main" tabindex="-1">
             // A list of one: another page gets new components, even if it is of the same kind, and so does a recording.
             <For
@@ -92,6 +108,10 @@ pub fn App() -> impl IntoView {
                 <PageContent page/>
             </For>
         </main>
+        <WallMode/>
+        <Announcements/>
+        <Palette/>
+        <ShortcutSheet/>
     }
 }
 

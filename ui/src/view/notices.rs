@@ -49,7 +49,7 @@ pub(super) fn Notices(#[prop(optional)] app: Option<AppName>) -> impl IntoView {
     });
     let notice = |Notice { class, text }| view! { <p class=class dir="auto" use:text_content=text></p> };
     view! {
-        <div class="notes" role="status">
+        <div class="notes">
             {move || notices.get().into_iter().map(notice).collect_view()}
         </div>
     }

@@ -74,7 +74,7 @@ impl Viewed {
         let (from, to) = chart_data::window_range(store);
         let (store, at) = model.reference_store(&app, &key)?;
         let other = match reference {
-            Reference::Baseline => OtherSide::Whole(store.histogram(at)),
+            Reference::Baseline => OtherSide::Whole(Box::new(store.histogram(at))),
             Reference::App(_) | Reference::View(..) => {
                 OtherSide::SameSeconds(difference_data::side(store, at, Some((from, to)))?)
             }

@@ -94,6 +94,16 @@ fn Bar(opened: OpenedRecording) -> impl IntoView {
                     <Speed/>
                 </div>
             </Show>
+            <Show when=move || !ui.connection.address.read().is_empty()>
+                <button
+                    type="button"
+                    data-testid="compare-live"
+                    title="Keep what the recording shows as the baseline, and go back to live"
+                    on:click=move |_| ui.compare_with_recording()
+                >
+                    "Compare live with it"
+                </button>
+            </Show>
             <button type="button" data-testid="back-to-live" on:click=move |_| ui.close_recording()>{back}</button>
             {torn}
             {(!caveat.is_empty()).then(|| view! { <p class="torn" data-testid="caveat">{caveat}</p> })}

@@ -1,14 +1,16 @@
 //! Events of the whole window: address changes, keyboard shortcuts, printing, and the page becoming visible again.
 
-use leptos::prelude::{GetUntracked as _, StoredValue};
+use std::cell::RefCell;
+
+use leptos::prelude::StoredValue;
 use wasm_bindgen::JsCast;
 use wasm_bindgen::closure::Closure;
-use web_sys::{Event, EventTarget, HtmlElement, KeyboardEvent};
+use web_sys::{Event, EventTarget, KeyboardEvent};
 
-use super::time_range_bar::{earlier, later};
-use super::{UiState, compare_picker};
+use super::actions::{ACTIONS, Action};
+use super::{UiState, menus};
 use crate::browser;
-use crate::time_range::TimeRange;
+use crate::key_sequence::{Typed, key_text};
 
 /// Listens until the current reactive owner is disposed.
 pub(super) fn listen(ui: UiState) {
@@ -21,8 +23,9 @@ pub(super) fn listen(ui: UiState) {
     listen_to(&window, "resize", move |_| ui.frame_loop.request_frame());
     // Scrolling of an element does not bubble; it can only be captured.
     listen_to(&window, "scroll", move |_| ui.frame_loop.request_frame());
-    listen_to(&window, "keydown", move |event| on_keydown(ui, event.unchecked_ref()));
-    listen_to(&window, "pointerdown", |event| close_menus_outside(&event));
+    let typed = RefCell::new(Typed::default());
+    listen_to(&window, "keydown", move |event| on_keydown(ui, &mut typed.borrow_mut(), event.unchecked_ref()));
+    listen_to(&window, "pointerdown", |event| menus::close_outside(&event));
     listen_to(&window, "visibilitychange", move |_| {
         if !browser::is_hidden() {
             ui.connection.retry();
@@ -79,66 +82,23 @@ pub(super) fn listen_to(target: &EventTarget, event: &'static str, callback: imp
     StoredValue::new_local(Listener { target: target.clone(), event, callback });
 }
 
-fn on_keydown(ui: UiState, event: &KeyboardEvent) {
-    if event.ctrl_key() || event.meta_key() || event.alt_key() {
-        return;
-    }
+/// Does what the action with this key does. Letters that are typed into a text box, and keys in a dialog, are not for the page.
+fn on_keydown(ui: UiState, typed: &mut Typed, event: &KeyboardEvent) {
+    let has_dialog = !browser::query_all("dialog[open]").is_empty();
+    let has_control = event.ctrl_key() || event.meta_key();
+    let Some(key) = key_text(&event.key(), has_control, event.alt_key()).filter(|_| !has_dialog) else { return };
     let is_typing = browser::active_element()
         .is_some_and(|element| matches!(element.tag_name().as_str(), "INPUT" | "SELECT" | "TEXTAREA"));
-    match event.key().as_str() {
-        "/" if !is_typing => {
-            if let Some(filter) = browser::query_all("#filter").first() {
-                event.prevent_default();
-                let _ = filter.focus();
-            }
-        }
-        "b" if !is_typing => ui.on_baseline_key(),
-        "c" if !is_typing => {
-            event.prevent_default();
-            compare_picker::open();
-        }
-        "Escape" => close_menus(),
-        "p" if !is_typing && ui.paused_at_ns.get_untracked().is_none() => ui.pause(),
-        "p" | "l" if !is_typing => ui.resume(),
-        "[" if !is_typing => ui.change_range(earlier),
-        "]" if !is_typing => ui.change_range(later),
-        "+" | "=" if !is_typing => ui.change_range(TimeRange::zoomed_in),
-        "-" if !is_typing => ui.change_range(TimeRange::zoomed_out),
-        "ArrowDown" if !is_typing => focus_row(event, true),
-        "ArrowUp" if !is_typing => focus_row(event, false),
-        _ => {}
+    if is_typing && !has_control && key != "Escape" {
+        return;
     }
-}
-
-/// Closes every open menu, unless `event` is inside one.
-fn close_menus_outside(event: &Event) {
-    let target = event.target().and_then(|target| target.dyn_into::<web_sys::Element>().ok());
-    if target.and_then(|element| element.closest("details.menu").ok().flatten()).is_none() {
-        close_menus();
-    }
-}
-
-/// Closes every open menu.
-pub(super) fn close_menus() {
-    for menu in browser::query_all("details.menu[open]") {
-        let _ = menu.remove_attribute("open");
-    }
-}
-
-/// Moves the focus to the next or previous row. A chart or a menu that has the focus keeps it.
-fn focus_row(event: &KeyboardEvent, down: bool) {
-    let rows = browser::query_all("a.row-link");
-    let focused = browser::active_element().and_then(|element| element.dyn_into::<HtmlElement>().ok());
-    let index = focused.as_ref().and_then(|focused| rows.iter().position(|row| row == focused));
-    let nothing_focused = focused.is_none_or(|focused| matches!(focused.tag_name().as_str(), "BODY" | "MAIN"));
-    let next = match (index, down) {
-        (Some(index), true) => index + 1,
-        (Some(index), false) => index.wrapping_sub(1),
-        (None, true) if nothing_focused => 0,
-        _ => return,
-    };
-    if let Some(row) = rows.get(next) {
+    let keys = || ACTIONS.iter().flat_map(|action| action.keys.iter().copied());
+    let is_prefix = |key: &str| keys().any(|keys| keys.split_once(' ').is_some_and(|(first, _)| first == key));
+    let complete = typed.press(&key, browser::now_ns(), |key| keys().any(|other| other == key), is_prefix);
+    let Some(complete) = complete else { return };
+    let has_key = |action: &&Action| action.keys.contains(&complete.as_str());
+    if let Some(action) = ACTIONS.iter().filter(has_key).find(|action| (action.is_available)(ui)) {
         event.prevent_default();
-        let _ = row.focus();
+        (action.run)(ui);
     }
 }

@@ -10,8 +10,8 @@ use leptos::prelude::{
     Effect, Get, GetUntracked, ReadUntracked, ReadValue, RwSignal, Set, StoredValue, Track, WriteValue, expect_context,
 };
 
+use super::menus;
 use super::recordings::Recordings;
-use super::shortcuts;
 use crate::browser;
 use crate::connection::Connection;
 use crate::frame_loop::{FrameLoop, ModelHandle};
@@ -24,6 +24,7 @@ use crate::time_format::UtcOffset;
 use crate::time_range::TimeRange;
 use crate::typed_percentile::{TYPED_MAX, TypedPercentile};
 use crate::vocabulary::Words;
+use crate::wall::Wall;
 
 /// The name of an application, owned by a page component. Copies share the name.
 pub type AppName = StoredValue<String>;
@@ -56,12 +57,24 @@ pub struct UiState {
     pub filter: RwSignal<String>,
     /// The percentiles that the user typed, ascending.
     pub percentiles: RwSignal<Vec<TypedPercentile>>,
+    /// Wall mode, if it is on.
+    pub wall: RwSignal<Option<Wall>>,
+    /// The pages that were chosen for wall mode.
+    pub wall_pages: RwSignal<Vec<Page>>,
+    /// What screen readers say next.
+    pub announcement: RwSignal<String>,
+    /// Whether the search is open.
+    pub palette_open: RwSignal<bool>,
+    /// Whether the sheet of keyboard shortcuts is open.
+    pub sheet_open: RwSignal<bool>,
+    /// Whether the server has a newer version of the page.
+    pub is_outdated: RwSignal<bool>,
+    /// What the user compares with; `None` for the baseline, if there is one.
+    pub reference: RwSignal<Option<Reference>>,
     /// The recording that is shown instead of live data.
     pub recordings: Recordings,
     /// How many times faster than live a recording plays.
     pub recording_speed: RwSignal<f64>,
-    /// What the user compares with; `None` for the baseline, if there is one.
-    pub reference: RwSignal<Option<Reference>>,
 }
 
 /// The state of the page, from the context.
@@ -120,9 +133,15 @@ impl UiState {
             pending_range: RwSignal::new(route.range),
             filter: RwSignal::new(String::new()),
             percentiles: RwSignal::new(route.percentiles),
+            wall_pages: RwSignal::new(route.wall.as_ref().map(|wall| wall.pages.clone()).unwrap_or_default()),
+            wall: RwSignal::new(route.wall),
+            announcement: RwSignal::new(String::new()),
+            palette_open: RwSignal::new(false),
+            sheet_open: RwSignal::new(false),
+            is_outdated: RwSignal::new(false),
+            reference: RwSignal::new(route.reference),
             recordings: Recordings::default(),
             recording_speed: RwSignal::new(1.0),
-            reference: RwSignal::new(route.reference),
         };
         if let Some(data) = data {
             ui.open_link(data);
@@ -131,7 +150,7 @@ impl UiState {
         ui.write_address();
         Effect::new(move || {
             ui.frame_loop.tick.track();
-            ui.model.write_value().pin_awaited(browser::now_ns());
+            ui.pin_awaited();
         });
         ui
     }
@@ -183,6 +202,9 @@ impl UiState {
         if !route.percentiles.is_empty() {
             self.percentiles.set(route.percentiles);
         }
+        if route.wall.is_some() && route.wall != self.wall.get_untracked() {
+            self.wall.set(route.wall);
+        }
         if route.page != *self.page.read_untracked() {
             self.show_page(route.page);
         }
@@ -199,7 +221,7 @@ impl UiState {
         self.filter.set(String::new());
         self.model.write_value().show(&page, browser::now_ns());
         self.connection.send();
-        shortcuts::close_menus();
+        menus::close();
         self.page.set(page);
         browser::scroll_to_top();
         self.frame_loop.tick_now();
@@ -238,6 +260,16 @@ impl UiState {
         self.set_percentiles(percentiles);
     }
 
+    /// Shows `new` instead of `old`, here and in the address bar.
+    pub fn replace_percentile(self, old: TypedPercentile, new: TypedPercentile) {
+        let mut percentiles = self.percentiles.get_untracked();
+        percentiles.retain(|other| *other != old);
+        if let Err(index) = percentiles.binary_search(&new) {
+            percentiles.insert(index, new);
+        }
+        self.set_percentiles(percentiles);
+    }
+
     fn set_percentiles(self, percentiles: Vec<TypedPercentile>) {
         self.percentiles.set(percentiles);
         self.write_address();
@@ -262,9 +294,10 @@ impl UiState {
             page,
             window_seconds: (seconds != WINDOW_DEFAULT).then_some(seconds),
             percentiles: self.percentiles.get_untracked(),
-            range: self.range.get_untracked().or(self.pending_range.get_untracked()),
+            range: self.range.get_untracked().or_else(|| self.pending_range.get_untracked()),
             reference: self.reference.get_untracked(),
             baseline,
+            wall: self.wall.get_untracked(),
         }
     }
 

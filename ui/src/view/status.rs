@@ -70,7 +70,7 @@ pub(super) fn ConnectionStatus() -> impl IntoView {
     let summary = view! {
         <summary class="pill" data-testid="status" title="The relay" data-state=move || status.read().name>
             <span class="dot" aria-hidden="true"></span>
-            <span role="status" prop:textContent=move || status.get().text></span>
+            <span prop:textContent=move || status.get().text></span>
         </summary>
     };
     view! {

@@ -33,8 +33,6 @@ fn RangeControls() -> impl IntoView {
     view! {
         <div class="time-range" role="group" aria-label="Range of time" data-testid="time-range">
             <LiveText class="range-text" text/>
-            // Without the age, which changes every second.
-            <span class="visually-hidden" role="status">{move || announcement(ui)}</span>
             {button("Earlier", "Show the time before ([)", earlier)}
             {button("Later", "Show the time after (])", later)}
             {button("Zoom in", "Show the middle half (+)", TimeRange::zoomed_in)}
@@ -74,8 +72,8 @@ fn description(ui: UiState) -> String {
     format!("{text}, until {age}. Data keeps coming in.")
 }
 
-/// The same without its age.
-fn announcement(ui: UiState) -> String {
+/// The same without its age, which changes every second.
+pub(super) fn announcement(ui: UiState) -> String {
     if ui.pending_range.get().is_some() {
         return "Loading the history of the last hour".to_owned();
     }

@@ -7,6 +7,7 @@ use leptos::prelude::*;
 use super::compare_bar::PinButton;
 use super::live_text::LiveText;
 use super::name::{NameLink, display_name};
+use super::palette::PaletteButton;
 use super::record_button::RecordButton;
 use super::share_menu::ShareMenu;
 use super::status::ConnectionStatus;
@@ -36,6 +37,7 @@ pub(super) fn Toolbar() -> impl IntoView {
                 <span>"Joey"</span>
             </a>
             <Switcher/>
+            <PaletteButton/>
             <Breadcrumbs/>
             <span class="push"></span>
             <EarlierButton/>

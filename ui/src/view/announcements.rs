@@ -1,0 +1,77 @@
+//! What screen readers say by themselves: one calm region for the whole page.
+//!
+//! It says what happened, once: the connection was lost or is back, the page was paused, an application is new, an application has
+//! gone silent. It never says measurements, countdowns or ages, which change every second; they can be read where they are.
+
+use std::collections::BTreeSet;
+
+use leptos::prelude::*;
+
+use super::name::display_name;
+use super::time_range_bar;
+use super::{UiState, use_ui};
+use crate::connection::ConnectionState;
+
+impl UiState {
+    /// Lets screen readers say `text`.
+    pub fn say(self, text: String) {
+        self.announcement.set(text);
+    }
+}
+
+/// The region. It is visible only to screen readers; what it says is also on the page.
+#[component]
+pub(super) fn Announcements() -> impl IntoView {
+    let ui = use_ui();
+    watch_connection(ui);
+    watch_applications(ui);
+    let time = Memo::new(move |_| time_range_bar::announcement(ui));
+    Effect::new(move |before: Option<String>| {
+        let time = time.get();
+        if let Some(before) = before.filter(|before| *before != time) {
+            match (before.is_empty(), time.is_empty()) {
+                (_, false) => ui.say(time.clone()),
+                (false, true) => ui.say("Live".to_owned()),
+                (true, true) => {}
+            }
+        }
+        time
+    });
+    view! {
+        <div class="visually-hidden" role="status" data-testid="announcements" prop:textContent=move || ui.announcement.get()></div>
+    }
+}
+
+/// Says when the connection is lost and when it is back. Attempts in between are not news.
+fn watch_connection(ui: UiState) {
+    let state = Memo::new(move |_| match ui.connection.state.get() {
+        ConnectionState::Connected => "Connected to the relay",
+        ConnectionState::Connecting | ConnectionState::Reconnecting(_) => "Not connected to the relay; trying again",
+        _ => "The relay cannot be used",
+    });
+    Effect::new(move |before: Option<&'static str>| {
+        let now = state.get();
+        if before.is_some_and(|before| before != now) {
+            ui.say(now.to_owned());
+        }
+        now
+    });
+}
+
+/// Says which applications are new. Those that are there when the page opens are not.
+fn watch_applications(ui: UiState) {
+    let apps = Memo::new(move |_| ui.read_model().catalogue().keys().cloned().collect::<BTreeSet<String>>());
+    Effect::new(move |before: Option<BTreeSet<String>>| {
+        let now = apps.get();
+        let new: Vec<String> = match &before {
+            Some(before) if !before.is_empty() => now.difference(before).map(|app| display_name(app)).collect(),
+            _ => Vec::new(),
+        };
+        match new.as_slice() {
+            [] => {}
+            [app] => ui.say(format!("New application: {app}")),
+            apps => ui.say(format!("{} new applications", apps.len())),
+        }
+        now
+    });
+}
