@@ -120,6 +120,7 @@ fn axe_finds_nothing_on_any_page() {
     found.extend(check(&browser, &axe, "stale"));
 
     // A recording of them.
+    let _ = browser.evaluate("document.querySelectorAll('details').forEach(one => { one.open = false; })", &[]);
     let _ = browser.evaluate(CATCH, &[]);
     browser.resize(1440, 900);
     browser.click("[data-testid=record]");
