@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn better_matches_come_first() {
-        check("co", &["Decode", "Check order", "Count"], &["Count", "Decode", "Check order"]);
+        check("co", &["Decode", "Check order", "Count"], &["Count", "Check order", "Decode"]);
         check("chor", &["Decode", "Search", "Check order"], &["Check order"]);
         check("worker 2", &["worker-1", "worker-2", "2 of worker"], &["worker-2", "2 of worker"]);
         check("WIN", &["window", "Rewind"], &["window", "Rewind"]);
