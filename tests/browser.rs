@@ -7,8 +7,11 @@
 //! - `lifecycle`: no data yet, a relay that stops and returns, missed updates.
 //! - `service`: a service with OpenTelemetry: words, marks, and percentiles compared with raw durations.
 //! - `reach`: no WebSocket, a proxy, several relays, and a relay that rejects the page.
+//! - `relays`: several relays in one page.
+//! - `settings`: the settings dialog.
 //! - `start`: the page where it cannot run, and after other software has changed it.
 //! - `controls`: window, pause, filter, order, colours.
+//! - `percentile_handle`: a percentile chosen on the curve, by pointer and keyboard.
 //! - `time_range`: a selected range of time, by pointer, keyboard and address.
 //! - `compare`: a pinned baseline, two views, two applications.
 //! - `tables`: the order of names, the filter, and tables with more rows than a screen.
@@ -39,12 +42,18 @@ mod names;
 mod numbers;
 #[path = "browser/page.rs"]
 mod page;
+#[path = "browser/percentile_handle.rs"]
+mod percentile_handle;
 #[path = "browser/reach.rs"]
 mod reach;
+#[path = "browser/relays.rs"]
+mod relays;
 #[path = "browser/recording.rs"]
 mod recording;
 #[path = "browser/service.rs"]
 mod service;
+#[path = "browser/settings.rs"]
+mod settings;
 #[path = "browser/start.rs"]
 mod start;
 #[path = "browser/tables.rs"]
@@ -59,3 +68,5 @@ mod everyone;
 mod installed;
 #[path = "browser/wall.rs"]
 mod wall;
+#[path = "browser/work.rs"]
+mod work;

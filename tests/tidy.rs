@@ -228,8 +228,9 @@ fn only_the_clock_module_reads_the_wall_clock() {
 
 /// Whether a file of the browser app may use browser APIs.
 fn may_use_browser_apis(path: &str) -> bool {
-    let impure = ["browser", "frame_loop", "local_storage", "connection", "main", "chart/canvas"]
-        .map(|name| format!("ui/src/{name}.rs"));
+    let impure =
+        ["browser", "frame_loop", "local_storage", "connection", "connections", "zone", "main", "chart/canvas"]
+            .map(|name| format!("ui/src/{name}.rs"));
     impure.iter().any(|other| other == path)
         || path.starts_with("ui/src/view/")
         || path.starts_with("ui/src/connection/")

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::auth::{self, Auth};
-use crate::client::{self, Outcome, Pipe, Record, Stats, Tap, Top};
+use crate::client::{self, Outcome, Pipe, Record, Stats, Tap, Top, parse_span};
 use crate::config::{self, Config, DEFAULT_AUDIENCE, Options};
 use crate::demo;
 use crate::net::listener;
@@ -113,15 +113,6 @@ struct Token {
     /// Set the audience (claim `aud`)
     #[arg(long, env = "JOEY_TOKEN_AUDIENCE", default_value = DEFAULT_AUDIENCE, value_name = "NAME")]
     audience: String,
-}
-
-/// Parses a time: `90s`, `15m`, `12h`, `30d`, or plain seconds.
-pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
-    let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400), ("", 1)];
-    let seconds = units.into_iter().find_map(|(unit, seconds)| {
-        text.strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(seconds).filter(|&seconds| seconds > 0)
-    });
-    seconds.map(Duration::from_secs).ok_or_else(|| "it must be a time such as 90s, 15m, 12h or 30d".to_owned())
 }
 
 /// The command line with its environment variables. An empty variable counts as not set.

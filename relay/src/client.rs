@@ -11,7 +11,7 @@ pub(crate) mod tap;
 pub(crate) mod top;
 mod transport;
 
-pub(crate) use self::args::{Pipe, Record, Stats, Tap, Top};
+pub(crate) use self::args::{Pipe, Record, Stats, Tap, Top, parse_span};
 
 /// The outcome of a client that did not fail.
 #[derive(Debug)]

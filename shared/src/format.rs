@@ -33,26 +33,78 @@ impl Quantity {
 /// Units of time with their lengths in ns, in ascending order.
 const DURATIONS: [(u128, &str); 4] = [(1, "ns"), (1_000, "µs"), (1_000_000, "ms"), (1_000_000_000, "s")];
 
+/// A unit of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DurationUnit {
+    /// ns.
+    Nanoseconds,
+    /// µs.
+    Microseconds,
+    /// ms.
+    Milliseconds,
+    /// s.
+    Seconds,
+}
+
 /// Formats a duration of `ns`: `999 ns`, `16.8 ms`, `1.05 s`.
 #[must_use]
 pub fn duration(ns: u128) -> Quantity {
-    let (length, unit) = unit_of(ns);
-    Quantity { number: three_digits(ns, length), unit }
+    duration_in(ns, None)
+}
+
+/// The same, always in `unit` if there is one: `0.00105 s`.
+#[must_use]
+pub fn duration_in(ns: u128, unit: Option<DurationUnit>) -> Quantity {
+    let (format, unit) = in_unit(ns, unit);
+    Quantity { number: format(ns), unit }
 }
 
 /// Formats a quantile's range in the unit of its upper bound: `16.8–33.6 ms`. One value if both bounds look the same.
 #[must_use]
 pub fn range(range: QuantileRange) -> Quantity {
-    let (length, unit) = unit_of(range.high);
-    let [low, high] = [u128::from(range.low), range.high].map(|ns| three_digits(ns, length));
+    range_in(range, None)
+}
+
+/// The same, always in `unit` if there is one.
+#[must_use]
+pub fn range_in(range: QuantileRange, unit: Option<DurationUnit>) -> Quantity {
+    let (low, Quantity { number: high, unit }) = range_ends_in(range, unit);
     Quantity { number: if low == high { high } else { format!("{low}–{high}") }, unit }
 }
 
 /// Formats the two bounds of a quantile's range in one unit, for pages that show them separately.
 #[must_use]
 pub fn range_ends(range: QuantileRange) -> (String, Quantity) {
-    let (length, unit) = unit_of(range.high);
-    (three_digits(range.low.into(), length), Quantity { number: three_digits(range.high, length), unit })
+    range_ends_in(range, None)
+}
+
+/// The same, always in `unit` if there is one.
+#[must_use]
+pub fn range_ends_in(range: QuantileRange, unit: Option<DurationUnit>) -> (String, Quantity) {
+    let (format, unit) = in_unit(range.high, unit);
+    (format(range.low.into()), Quantity { number: format(range.high), unit })
+}
+
+/// How to format durations in `unit`, or in the one that suits `ns`; and the name of the unit.
+fn in_unit(ns: u128, unit: Option<DurationUnit>) -> (impl Fn(u128) -> String, &'static str) {
+    let (length, name) = unit.map_or_else(|| unit_of(ns), |unit| DURATIONS[unit as usize]);
+    (move |ns| if unit.is_some() { three_significant_digits(ns, length) } else { three_digits(ns, length) }, name)
+}
+
+/// Formats `value / unit` with three significant digits, however small it is, and with all digits before the point.
+fn three_significant_digits(value: u128, unit: u128) -> String {
+    if unit == 1 || value == 0 {
+        return count(value);
+    }
+    // A unit is at most 10^9 times the smallest one.
+    for decimals in (1..=9).rev() {
+        let scale = 10_u128.pow(decimals);
+        let scaled = value.saturating_mul(scale).saturating_add(unit / 2) / unit;
+        if scaled < 1_000 {
+            return decimal(scaled as u64, decimals);
+        }
+    }
+    count(value.saturating_add(unit / 2) / unit)
 }
 
 fn unit_of(ns: u128) -> (u128, &'static str) {
@@ -183,6 +235,24 @@ mod tests {
         for (ns, text) in expected {
             assert_eq!(duration(ns).to_string(), text, "{ns}");
         }
+    }
+
+    #[test]
+    fn durations_in_a_fixed_unit_have_three_digits_at_least() {
+        for (ns, unit, text) in [
+            (8, DurationUnit::Seconds, "0.000000008 s"),
+            (8, DurationUnit::Milliseconds, "0.00000800 ms"),
+            (1_048_576, DurationUnit::Seconds, "0.00105 s"),
+            (999_999_999, DurationUnit::Seconds, "1.00 s"),
+            (16_777_216, DurationUnit::Microseconds, "16\u{202f}777 µs"),
+            (16_777_216, DurationUnit::Nanoseconds, "16\u{202f}777\u{202f}216 ns"),
+            (0, DurationUnit::Seconds, "0 s"),
+            (u128::MAX, DurationUnit::Seconds, &duration_in(u128::MAX, Some(DurationUnit::Seconds)).to_string()),
+        ] {
+            assert_eq!(duration_in(ns, Some(unit)).to_string(), text, "{ns}");
+        }
+        let range = QuantileRange { low: 16_777_216, high: 33_554_432 };
+        assert_eq!(range_in(range, Some(DurationUnit::Seconds)).to_string(), "0.0168–0.0336 s");
     }
 
     #[test]

@@ -56,6 +56,12 @@ impl Quantile {
         let rank = (count * self.0 as u128).div_ceil(1_000_000);
         if rank == 0 { 1 } else { rank }
     }
+
+    /// The same for a count of 64 bits, without a division of 128 bits for most of them.
+    pub(crate) fn rank_of(self, count: u64) -> u64 {
+        let product = count.checked_mul(u64::from(self.0));
+        product.map_or_else(|| self.rank(count.into()) as u64, |product| product.div_ceil(1_000_000).max(1))
+    }
 }
 
 /// The range that contains a quantile: `low <= value < high`, in ns.
@@ -366,18 +372,11 @@ impl Histogram {
     /// The range that contains quantile `q`: the bin of rank `ceil(q * count)`, clamped to the recorded minimum and
     /// maximum. `None` if the histogram is empty.
     ///
-    /// All quantiles are computed here.
+    /// All quantiles are computed by the same function, [`quantile_of`].
     #[must_use]
     pub fn quantile(&self, q: Quantile) -> Option<QuantileRange> {
-        let rank = q.rank(self.count());
-        let mut seen = 0_u128;
-        for (bin, count) in self.occupied() {
-            seen += u128::from(count);
-            if seen >= rank {
-                return Some(self.range_of(bin));
-            }
-        }
-        None
+        let (first, counts) = self.span();
+        quantile_of(self.grid, first, counts.iter().copied(), (self.min_ns, self.max_ns), q)
     }
 
     /// The range of `bin`, clamped to the recorded minimum and maximum if they are inside it.
@@ -385,18 +384,42 @@ impl Histogram {
     /// A minimum or maximum outside its bin is an error of the producer. It must not invert the range.
     #[must_use]
     pub fn range_of(&self, bin: usize) -> QuantileRange {
-        let (low, high) = (self.grid.low(bin), self.grid.high(bin));
-        let mut range = QuantileRange { low, high };
-        if let Some((min_ns, max_ns)) = self.extremes() {
-            if low <= min_ns && u128::from(min_ns) < high {
-                range.low = min_ns;
-            }
-            if low <= max_ns && u128::from(max_ns) < high {
-                range.high = u128::from(max_ns);
-            }
-        }
-        range
+        range_of(self.grid, bin, (self.min_ns, self.max_ns))
     }
+}
+
+/// The range that contains quantile `q` of `counts`, which are those of the bins of `grid` from `first` on: the bin of rank
+/// `ceil(q * count)`, clamped to the minimum and maximum. `None` if there are no counts.
+pub(crate) fn quantile_of(
+    grid: Grid,
+    first: usize,
+    counts: impl Iterator<Item = u64> + Clone,
+    extremes: (u64, u64),
+    q: Quantile,
+) -> Option<QuantileRange> {
+    let rank = q.rank(counts.clone().map(u128::from).sum());
+    let mut seen = 0_u128;
+    let mut bins = counts.zip(first..);
+    let (_, bin) = bins.find(|&(count, _)| {
+        seen += u128::from(count);
+        seen >= rank
+    })?;
+    Some(range_of(grid, bin, extremes))
+}
+
+/// The range of `bin`, clamped to the minimum and maximum if they are inside it and consistent.
+pub(crate) fn range_of(grid: Grid, bin: usize, (min_ns, max_ns): (u64, u64)) -> QuantileRange {
+    let (low, high) = (grid.low(bin), grid.high(bin));
+    let mut range = QuantileRange { low, high };
+    if min_ns <= max_ns {
+        if low <= min_ns && u128::from(min_ns) < high {
+            range.low = min_ns;
+        }
+        if low <= max_ns && u128::from(max_ns) < high {
+            range.high = u128::from(max_ns);
+        }
+    }
+    range
 }
 
 #[cfg(test)]

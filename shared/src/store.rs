@@ -3,19 +3,23 @@
 //! The page, `joey stats` and the tests use the same store. Its clock is the newest plausible period end that it has
 //! received, not the wall clock. A recording from last year therefore looks the same as it did then.
 
+mod apps;
 mod between;
+mod changes;
 mod ranges;
 pub(crate) mod state;
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+pub use self::apps::AppStores;
+use self::changes::Changes;
 use self::ranges::ReceivedRanges;
-use crate::histogram::{Histogram, Unit};
+use crate::histogram::{Histogram, Quantile, QuantileRange, Unit};
 use crate::seqset::SeqSet;
 use crate::series::Provenance;
 use crate::view::ViewKey;
-use crate::window::{Added, Throughput, Window, second_of};
+use crate::window::{Added, Throughput, Window, first_changed_second, second_of};
 use crate::wire::{SeriesEntry, Update};
 
 /// Default length of a window, in seconds; the same as in the original Metrics UI.
@@ -76,6 +80,8 @@ pub struct Gap {
     pub to_ns: u64,
     /// Number of missing updates; `None` if it is unknown because the relay restarted.
     pub updates: Option<u64>,
+    /// The relay that did not send it: the id of its [`Subscriber`](crate::viewer::Subscriber).
+    pub relay: u32,
 }
 
 /// Everything that a viewer has received of one application.
@@ -114,6 +120,9 @@ pub struct AppStore {
     /// The newest period, until it is complete.
     open: Option<Open>,
     revision: u64,
+    /// The revision in which views were last added, changed or removed.
+    views_revision: u64,
+    changes: Changes,
     last_received_ns: u64,
     late: u64,
     gaps: Vec<Gap>,
@@ -172,12 +181,20 @@ impl AppStore {
             through_ns: 0,
             open: None,
             revision: 0,
+            views_revision: 0,
+            changes: Changes::new(0),
             last_received_ns: 0,
             late: 0,
             gaps: Vec::new(),
             interval: 0,
             interval_start_ns: 0,
         }
+    }
+
+    /// Creates an empty store with windows of `seconds`, whose revisions are higher than `revision`. If it replaces another store of
+    /// the same application, what was computed from that one is not used for it.
+    pub(crate) fn starting_at(seconds: u64, revision: u64) -> Self {
+        Self { revision, views_revision: revision, changes: Changes::new(revision), ..Self::new(seconds) }
     }
 
     /// Adds `series` of the log of `epoch`. Adding a series again has no effect.
@@ -196,9 +213,14 @@ impl AppStore {
     fn view_for(&mut self, key: ViewKey, &SeriesEntry { id, provenance, .. }: &SeriesEntry) -> usize {
         if let Some(&at) = self.index.get(&key) {
             let view = &mut self.views[at];
+            let before = (view.id, view.provenance);
             view.id = view.id.min(id);
             view.provenance = view.provenance.and(provenance);
             view.interval = self.interval;
+            if (view.id, view.provenance) != before {
+                self.revision += 1;
+                self.views_revision = self.revision;
+            }
             return at;
         }
         let mut window = Window::new(self.seconds);
@@ -216,6 +238,7 @@ impl AppStore {
             interval: self.interval,
         });
         self.revision += 1;
+        self.views_revision = self.revision;
         self.views.len() - 1
     }
 
@@ -261,8 +284,12 @@ impl AppStore {
     fn count(&mut self, series: SeriesViews, update: &Update, arrival_ns: u64) -> Applied {
         let SeriesViews { own, total, instance_total, .. } = series;
         self.last_received_ns = self.last_received_ns.max(arrival_ns);
+        let before = self.clock_ns;
         self.move_clock(update, arrival_ns);
         self.revision += 1;
+        let first = update.end_ns.saturating_sub(update.period_ns) / crate::window::SLOT_NS + 1;
+        let changed = first_changed_second(first, second_of(before), second_of(self.clock_ns), self.seconds);
+        self.changes.record(self.revision, changed);
         let (clock, revision) = (second_of(self.clock_ns), self.revision);
         let mut added = Added::Late;
         for at in core::iter::once(own).chain(total).chain(instance_total) {
@@ -343,8 +370,14 @@ impl AppStore {
         index.retain(|key, at| views.get(positions[*at]).is_some_and(|view| view.key == *key));
         index.values_mut().for_each(|at| *at = positions[*at]);
         self.revision += 1;
+        self.views_revision = self.revision;
         self.views.iter_mut().for_each(|view| view.revision = self.revision);
         true
+    }
+
+    /// Number of series in the log of `epoch`.
+    pub(crate) fn series_count(&self, epoch: u64) -> usize {
+        self.logs.iter().find(|log| log.epoch == epoch).map_or(0, |log| log.series.len())
     }
 
     /// Whether the log of `epoch` has a series with this number.
@@ -356,6 +389,7 @@ impl AppStore {
     pub fn set_seconds(&mut self, seconds: u64) {
         self.seconds = seconds;
         self.revision += 1;
+        self.changes = Changes::new(self.revision);
         for view in &mut self.views {
             view.window.slide(second_of(self.clock_ns));
             view.window.set_seconds(seconds);
@@ -391,6 +425,11 @@ impl AppStore {
         self.window_at(at).histogram()
     }
 
+    /// Quantile `q` of [`AppStore::histogram`], without the histogram.
+    pub fn quantile(&mut self, at: usize, q: Quantile) -> Option<QuantileRange> {
+        self.window_at(at).quantile(q)
+    }
+
     /// Throughput of view `at` over the complete seconds of its window, in events per second.
     pub fn throughput(&mut self, at: usize) -> Option<Throughput> {
         let through = self.through_second();
@@ -402,6 +441,7 @@ impl AppStore {
         let clock = second_of(self.clock_ns);
         let window = &mut self.views[at].window;
         window.slide(clock);
+        window.prepare();
         window
     }
 
@@ -445,6 +485,19 @@ impl AppStore {
         self.revision
     }
 
+    /// The revision in which views were last added, changed or removed. Their positions and keys have been the same since.
+    #[must_use]
+    pub const fn views_revision(&self) -> u64 {
+        self.views_revision
+    }
+
+    /// The first second, since the Unix epoch, whose counts have changed since `revision`. 0 if it is unknown, `u64::MAX` if none has
+    /// changed. Seconds after the clock have not changed but come into being.
+    #[must_use]
+    pub fn first_change_since(&self, revision: u64) -> u64 {
+        self.changes.since(revision)
+    }
+
     /// Number of updates that arrived too late for any window.
     #[must_use]
     pub const fn late(&self) -> u64 {
@@ -460,9 +513,10 @@ impl AppStore {
         self.revision += 1;
     }
 
-    /// Ends the open gaps at the batch that was cut at `cut_ns`, in ns since the Unix epoch.
-    pub fn close_gaps(&mut self, cut_ns: u64) {
-        self.gaps.iter_mut().filter(|gap| gap.to_ns == 0).for_each(|gap| gap.to_ns = cut_ns);
+    /// Ends the open gaps of `relay` at the batch that was cut at `cut_ns`, in ns since the Unix epoch.
+    pub fn close_gaps(&mut self, relay: u32, cut_ns: u64) {
+        let open = self.gaps.iter_mut().filter(|gap| gap.to_ns == 0 && gap.relay == relay);
+        open.for_each(|gap| gap.to_ns = cut_ns);
     }
 
     /// The missing parts of the log, oldest first.

@@ -1,7 +1,8 @@
 //! A viewer without its socket: its subscriptions, its position in each log, and what to request again after a
 //! reconnect.
 //!
-//! The page, `joey tap`, `joey stats` and the end-to-end tests wrap it in a socket. It has no I/O and no clock. Call
+//! The page, `joey tap`, `joey stats` and the end-to-end tests wrap it in a socket. A [`Viewer`] has one relay and its stores.
+//! [`Viewers`] have several relays that fill the same stores. Both have no I/O and no clock. Call
 //! [`Viewer::connected`] after each (re)connection and [`Viewer::receive`] for each message, and send the messages that
 //! [`Viewer::outgoing`] returns.
 //!
@@ -13,14 +14,18 @@
 mod messages;
 mod progress;
 mod replay;
+mod several;
+mod single;
 
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 pub(crate) use self::replay::catalogue_messages;
+pub use self::several::Viewers;
+pub use self::single::Viewer;
 use crate::series::{SeriesKey, Topic};
-use crate::store::{AppStore, WINDOW_SECONDS};
+use crate::store::AppStores;
 use crate::wire::{AppEntry, ClientMessage, SeriesEntry, ServerMessage, Start, Update, VERSION, WireError};
 
 /// Information about the relay, from its hello.
@@ -105,40 +110,21 @@ struct Progress {
     cut_ns: u64,
 }
 
-/// The state of one viewer.
-///
-/// ```
-/// use joey_shared::series::{Filter, Topic};
-/// use joey_shared::viewer::Viewer;
-/// use joey_shared::wire::{ClientMessage, ServerMessage, Start, Subscribed};
-///
-/// let mut viewer = Viewer::default();
-/// let topic = Topic { app: "Alerts".to_owned(), filter: Filter::All };
-/// viewer.subscribe(topic.clone(), Start::History);
-///
-/// // After the connection opens, send the outgoing messages.
-/// viewer.connected();
-/// let subscribe = ClientMessage::Subscribe { sub: 1, topic: topic.clone(), start: Start::History };
-/// assert_eq!(viewer.outgoing(), [subscribe.encode()]);
-///
-/// // Pass each message of the relay to `receive`. This one is the answer to the subscription.
-/// let answer = Subscribed { sub: 1, feed: 1, epoch: 77, next: 301, head: 300, missing: 0 };
-/// let now_ns = 0;
-/// viewer.receive(&ServerMessage::Subscribed(answer).encode(), now_ns, |incoming| {
-///     println!("{} {:?}", incoming.app, incoming.update.histogram);
-/// })?;
-/// assert!(viewer.is_caught_up());
-///
-/// // After a reconnect, the viewer resumes from its position.
-/// viewer.disconnected();
-/// viewer.connected();
-/// let resume = ClientMessage::Subscribe { sub: 1, topic, start: Start::After { epoch: 77, seq: 300 } };
-/// assert_eq!(viewer.outgoing(), [resume.encode()]);
-/// # Ok::<(), joey_shared::wire::WireError>(())
-/// ```
+/// What the owner of the stores has to do after a message. The stores can be shared with other relays.
+#[derive(Debug, Default)]
+struct Effects {
+    /// The catalogue was received completely, so some stores may not be needed any more.
+    catalogue: bool,
+    /// Applications whose store has to be replaced, with the epoch of the log that replaces it.
+    replaced: Vec<(String, u64)>,
+}
+
+/// What a viewer knows of one relay, without the stores that it fills: its subscriptions, its position in each log, the
+/// catalogue. [`Viewer`] has one and its stores, [`Viewers`] has several that fill the same stores.
 #[derive(Debug)]
-pub struct Viewer {
-    seconds: u64,
+pub struct Subscriber {
+    /// Distinguishes the relays that fill the same stores.
+    id: u32,
     relay: Option<RelayInfo>,
     /// Addresses of all relays.
     relays: Vec<String>,
@@ -146,7 +132,6 @@ pub struct Viewer {
     catalogue: BTreeMap<String, AppEntry>,
     has_catalogue: bool,
     catalogue_revision: u64,
-    apps: BTreeMap<String, AppStore>,
     subscriptions: BTreeMap<u32, Subscription>,
     next_sub: u32,
     /// By topic and by the epoch of the log, see [`Subscription::log`].
@@ -166,28 +151,23 @@ pub struct Viewer {
     expires_ns: Option<u64>,
     malformed: u64,
     missing: u64,
+    answers: u64,
     revision: u64,
+    effects: Effects,
 }
 
-impl Default for Viewer {
-    fn default() -> Self {
-        Self::new(WINDOW_SECONDS)
-    }
-}
-
-impl Viewer {
-    /// Creates a viewer without subscriptions, with windows of `seconds`.
+impl Subscriber {
+    /// Creates the state for one relay, without subscriptions. The gaps that it records have this `id`.
     #[must_use]
-    pub const fn new(seconds: u64) -> Self {
+    pub const fn new(id: u32) -> Self {
         Self {
-            seconds,
+            id,
             relay: None,
             relays: Vec::new(),
             wall_clock: None,
             catalogue: BTreeMap::new(),
             has_catalogue: false,
             catalogue_revision: 0,
-            apps: BTreeMap::new(),
             subscriptions: BTreeMap::new(),
             next_sub: 1,
             progress: BTreeMap::new(),
@@ -201,8 +181,16 @@ impl Viewer {
             expires_ns: None,
             malformed: 0,
             missing: 0,
+            answers: 0,
             revision: 0,
+            effects: Effects { catalogue: false, replaced: Vec::new() },
         }
+    }
+
+    /// The id that was given to [`Subscriber::new`].
+    #[must_use]
+    pub const fn id(&self) -> u32 {
+        self.id
     }
 
     /// Subscribes to `topic` from `start` on, or resumes it from its last position. Has no effect if it is subscribed already.
@@ -237,14 +225,12 @@ impl Viewer {
         }
     }
 
-    /// Removes the windows of an application and the positions of its topics, and subscribes again. Use it after an absence that
-    /// is longer than the retained history. The time in between is then missing from the windows instead of counting as zero.
-    pub fn forget(&mut self, app: &str) {
-        self.apps.remove(app);
+    /// Removes the positions of the topics of `app`, and subscribes again. Use it after the store of `app` was removed.
+    fn reload(&mut self, stores: &mut AppStores, app: &str) {
         self.progress.retain(|(topic, _), _| topic.app != app);
         // The relay announces each series once on a connection, so the new store needs the known ones.
         let epochs: Vec<u64> = self.names.keys().filter(|(_, name)| name == app).map(|(epoch, _)| *epoch).collect();
-        epochs.into_iter().for_each(|epoch| self.announce_known_series(app, epoch));
+        epochs.into_iter().for_each(|epoch| self.announce_known_series(stores, app, epoch));
         let topics = self.subscriptions.iter().filter(|(_, subscription)| subscription.topic.app == app);
         let subs: Vec<u32> = topics.map(|(&sub, _)| sub).collect();
         for sub in subs {
@@ -318,29 +304,24 @@ impl Viewer {
         core::mem::take(&mut self.outgoing)
     }
 
-    /// Processes one message that arrived at local time `now_ns` (any monotonic clock). Calls `incoming` for each update that was
+    /// Processes one message that arrived at local time `now_ns` (any monotonic clock) into `stores`. Calls `incoming` for each update that was
     /// not received before.
     ///
     /// # Errors
-    /// Fails if the message or a part of it is malformed. The error is counted in [`Viewer::malformed`], and the viewer remains
+    /// Fails if the message or a part of it is malformed. The error is counted in [`Subscriber::malformed`], and the viewer remains
     /// usable.
-    pub fn receive(
+    fn receive(
         &mut self,
+        stores: &mut AppStores,
         bytes: &[u8],
         now_ns: u64,
         mut incoming: impl FnMut(&Incoming<'_>),
     ) -> Result<(), WireError> {
         self.revision += 1;
-        let outcome = ServerMessage::decode(bytes).and_then(|message| self.handle(message, now_ns, &mut incoming));
+        let message = ServerMessage::decode(bytes);
+        let outcome = message.and_then(|message| self.handle(stores, message, now_ns, &mut incoming));
         self.malformed += u64::from(outcome.is_err());
         outcome
-    }
-
-    /// Completes the newest periods that are due at local time `now_ns`, even without an update of a later one.
-    pub fn advance(&mut self, now_ns: u64) {
-        if let Some(relay_ns) = self.relay_ns(now_ns) {
-            self.apps.values_mut().for_each(|store| store.advance(relay_ns));
-        }
     }
 
     /// The relay's time at local time `now_ns`, in ns since the Unix epoch; `None` before its hello.
@@ -358,6 +339,25 @@ impl Viewer {
             let is_gap = own.waiting && own.log.is_some();
             has_logs || is_gap || own.live.is_some_and(|live| live.next > live.head)
         })
+    }
+
+    /// Whether a connection is open.
+    #[must_use]
+    pub const fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// Whether the relay has not answered a subscription yet. The time from then to the next of its [`answers`](Self::answers)
+    /// is a round trip.
+    #[must_use]
+    pub fn awaits_answer(&self) -> bool {
+        self.subscriptions.values().any(|own| own.live.is_none() && !own.waiting && !own.has_several_logs)
+    }
+
+    /// Number of answers to subscriptions.
+    #[must_use]
+    pub const fn answers(&self) -> u64 {
+        self.answers
     }
 
     /// Whether a subscribed application does not exist yet.
@@ -426,34 +426,21 @@ impl Viewer {
         self.catalogue_revision
     }
 
-    /// The store of one application.
+    /// Whether this relay and `other` send the same log of `app`, as the relays of a cluster do.
     #[must_use]
-    pub fn app(&self, app: &str) -> Option<&AppStore> {
-        self.apps.get(app)
-    }
-
-    /// The store of one application, for reading its windows.
-    pub fn app_mut(&mut self, app: &str) -> Option<&mut AppStore> {
-        self.apps.get_mut(app)
+    pub fn shares_log(&self, other: &Self, app: &str) -> bool {
+        let epochs = |relay: &Self| -> Vec<u64> {
+            let own = relay.progress.iter().filter(|((topic, _), _)| topic.app == app);
+            own.map(|(_, progress)| progress.epoch).collect()
+        };
+        let others = epochs(other);
+        epochs(self).iter().any(|epoch| others.contains(epoch))
     }
 
     /// The series of an application that the relay has announced.
     pub fn series(&self, app: &str) -> impl Iterator<Item = &SeriesKey> {
         let named = self.names.iter().filter(move |((_, name), _)| name == app);
         named.flat_map(|(_, series)| series.values().map(|entry| &entry.key))
-    }
-
-    /// Sets the length of every window, in seconds.
-    pub fn set_seconds(&mut self, seconds: u64) {
-        self.seconds = seconds;
-        self.revision += 1;
-        self.apps.values_mut().for_each(|store| store.set_seconds(seconds));
-    }
-
-    /// Length of the windows in seconds.
-    #[must_use]
-    pub const fn seconds(&self) -> u64 {
-        self.seconds
     }
 
     /// Number of malformed messages.

@@ -12,10 +12,8 @@ use joey_tests::browser::Browser;
 use joey_tests::{Frame, Relay, S, eventually, now_ns};
 use serde_json::{Value, json};
 
-use crate::Figure;
+use crate::{Extent, Figure};
 
-/// Number of visits of each kind.
-const VISITS: usize = 7;
 /// Number of series, the same as in the measurements of the original Monitoring Hub.
 const SERIES: usize = 50;
 /// Number of periods of two seconds: five minutes, with a margin at the edge of the window.
@@ -44,15 +42,15 @@ const WATCH: &str = r"
     });
     observer.observe(document, { childList: true, subtree: true, characterData: true });";
 
-pub(crate) fn figures() -> Vec<Figure> {
-    let relay = Relay::start();
+pub(crate) fn figures(extent: Extent) -> Vec<Figure> {
+    let relay = crate::page::relay(&[]);
     let mut producer = relay.producer("Arrival", "worker");
     producer.send_all(&frames());
     relay.wait_for_accepted(PERIODS * SERIES as u64);
     let mut files = Vec::new();
     let mut waits = [const { Vec::new() }; 4];
-    for visit in 1..=VISITS {
-        eprintln!("visit {visit} of {VISITS}, with and without a slow network");
+    for visit in 1..=extent.visits {
+        eprintln!("visit {visit} of {}, with and without a slow network", extent.visits);
         for (is_slow, waits) in [true, false].into_iter().zip(waits.chunks_mut(2)) {
             let visit = visit_once(&relay, is_slow);
             waits.iter_mut().zip(visit.row_ms).for_each(|(waits, ms)| waits.push(ms));

@@ -1,27 +1,22 @@
-//! The cost of an open dashboard: CPU time by kind, late frames, long tasks, memory.
+//! The cost of an open dashboard: script of each frame and for each update, CPU time by kind, late frames, long tasks.
 //!
 //! Counters and frames are measured one after the other, because requesting every frame costs CPU time.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle, sleep};
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread::sleep;
 use std::time::Duration;
 
+use joey_tests::Relay;
 use joey_tests::browser::Browser;
-use joey_tests::{Frame, Producer, Relay, S, eventually, now_ns};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::Figure;
 use crate::counters::{Counters, Memory};
+use crate::page::{self, Frames};
+use crate::source::{self, Series, Source};
+use crate::{Extent, Figure};
 
-/// Number of repetitions.
-const ROUNDS: usize = 3;
-/// Duration of the measurement of counters in each repetition.
-const COUNTED: Duration = Duration::from_secs(20);
-/// Duration of the measurement of frames in each repetition.
-const WATCHED: Duration = Duration::from_secs(10);
-/// Time after which a page has finished its startup work.
-const SETTLED: Duration = Duration::from_secs(10);
+/// Duration of a profile.
+const PROFILED: Duration = Duration::from_secs(15);
 
 /// Chromium's time counters, and their names in the output.
 const COUNTERS: [(&str, &str); 5] = [
@@ -32,169 +27,132 @@ const COUNTERS: [(&str, &str); 5] = [
     ("ThreadTime", "CPU of the main thread"),
 ];
 
-/// Records tasks longer than 50 ms, and the memories of WebAssembly, for which Chromium has no counter.
-const KEEP: &str = "window.longTasks = [];
-    new PerformanceObserver(list => longTasks.push(...list.getEntries().map(task => task.duration)))
-        .observe({ type: 'longtask' });
-    window.memories = new Set();
-    const keep = started => {
-        const found = Object.values((started.instance ?? started).exports);
-        found.filter(item => item instanceof WebAssembly.Memory).forEach(item => memories.add(item));
-        return started;
-    };
-    for (const name of ['instantiate', 'instantiateStreaming']) {
-        const real = WebAssembly[name];
-        WebAssembly[name] = (...words) => real.apply(WebAssembly, words).then(keep);
-    }";
-/// The size of these memories, in MB.
-const MEMORIES: &str = "return [...memories].reduce((sum, memory) => sum + memory.buffer.byteLength / 1048576, 0)";
-/// Starts recording the intervals between frames, in ms.
-const FRAMES: &str = "const frames = window.frameTimes = [];
-    let last = null;
-    const step = now => {
-        if (last !== null) frames.push(now - last);
-        last = now;
-        if (window.frameTimes === frames) requestAnimationFrame(step);
-    };
-    requestAnimationFrame(step);";
-/// Ends the recording. Returns the share of frames that were late by at least half a frame at 60 Hz, in %, and the longest in ms.
-const FRAMES_END: &str = "const frames = window.frameTimes;
-    window.frameTimes = null;
-    return [100 * frames.filter(ms => ms > 25).length / frames.length, Math.max(...frames)];";
-/// The number of rows of all tables, in the document or not.
-const ROWS: &str = "return [...document.querySelectorAll('table[aria-rowcount]')]
-    .reduce((sum, table) => sum + Number(table.getAttribute('aria-rowcount')) - 1, 0);";
-
 /// The dashboard of the largest application of `joey demo`.
-pub(crate) fn demo() -> Vec<Figure> {
+pub(crate) fn demo(extent: Extent) -> Vec<Figure> {
     // The arguments are those of `serve`.
     let relay = Relay::start_in(&["sh", "-c", "shift; exec \"$0\" demo \"$@\""], &[]);
-    let browser = open(&relay, "Market%20Spread", 5);
-    measure("demo", &relay, &browser)
+    let browser = page::open(&relay, "Market%20Spread", 5);
+    measure("demo", &relay, &browser, extent, None)
 }
 
-/// A dashboard of 1,000 rows that all change every second.
-pub(crate) fn thousand() -> Vec<Figure> {
-    let relay = Relay::start();
-    let source = Source::start(&relay);
-    let browser = open(&relay, "Thousand", WORKERS * SERIES);
-    let figures = measure("1,000 rows", &relay, &browser);
+/// A dashboard of a number of series that all change every second.
+pub(crate) fn series(extent: Extent, series: Series) -> Vec<Figure> {
+    let relay = page::relay(&[]);
+    let source = Source::start(&relay, series);
+    let browser = page::open(&relay, source::APP, series.count);
+    let figures = measure(&series.to_string(), &relay, &browser, extent, Some(series));
     drop(browser);
-    source.stop();
+    drop(source);
     figures
 }
 
-/// Opens a dashboard and waits until it has at least this number of rows.
-fn open(relay: &Relay, app: &str, rows: usize) -> Browser {
-    let browser = Browser::start();
-    browser.command("Page.addScriptToEvaluateOnNewDocument", json!({"source": format!("{{{KEEP}}}")}));
-    browser.command("Performance.enable", json!({}));
-    browser.open(&format!("http://{}/#/applications/{app}/dashboard", relay.http));
-    eventually(&format!("{rows} rows"), || (browser.evaluate(ROWS, &[]).as_u64()? >= rows as u64).then_some(()));
-    sleep(SETTLED);
-    browser
-}
-
-fn measure(scene: &str, relay: &Relay, browser: &Browser) -> Vec<Figure> {
+fn measure(scene: &str, relay: &Relay, browser: &Browser, extent: Extent, series: Option<Series>) -> Vec<Figure> {
     let mut times = COUNTERS.map(|_| Vec::new());
-    let [mut cpu, mut noise, mut tasks, mut late, mut longest] = [const { Vec::new() }; 5];
-    for round in 1..=ROUNDS {
-        eprintln!("{scene}, round {round} of {ROUNDS}");
-        let _ = browser.evaluate("longTasks.length = 0", &[]);
+    let [mut cpu, mut noise, mut median, mut p95, mut most, mut over, mut tasks, mut late, mut longest] =
+        [const { Vec::new() }; 9];
+    let [mut decoding, mut applying] = [const { Vec::new() }; 2];
+    for round in 1..=extent.rounds {
+        eprintln!("{scene}, round {round} of {}", extent.rounds);
         let before = Counters::read(relay, browser);
-        sleep(COUNTED);
+        sleep(extent.counted);
         let after = Counters::read(relay, browser);
         for ((counter, _), times) in COUNTERS.iter().zip(&mut times) {
             times.push(after.ms_per_sec(&before, counter));
         }
         cpu.push(after.cpu_ms_per_sec(&before));
         noise.push(after.noise(&before));
-        let count = browser.evaluate("return longTasks.length", &[]).as_f64().unwrap_or(f64::NAN);
-        tasks.push(count * 60.0 / COUNTED.as_secs_f64());
-        let _ = browser.evaluate(FRAMES, &[]);
-        sleep(WATCHED);
-        let frames = browser.evaluate(FRAMES_END, &[]);
-        late.push(frames[0].as_f64().unwrap_or(f64::NAN));
-        longest.push(frames[1].as_f64().unwrap_or(f64::NAN));
+        let frames = page::frames(browser, extent.watched, false);
+        let per_minute = 60.0 / extent.watched.as_secs_f64();
+        median.push(frames.script_ms(0.5));
+        p95.push(frames.script_ms(0.95));
+        most.push(frames.script_ms(1.0));
+        over.push(frames.over_16_ms() * per_minute);
+        tasks.push(frames.long_tasks * per_minute);
+        late.push(frames.late_percent());
+        longest.push(frames.longest_ms());
+        if let Some(series) = series {
+            let Frames { messages_ms, repeated_ms, .. } = page::frames(browser, extent.watched, true);
+            let updates = series.count as f64 * extent.watched.as_secs_f64();
+            decoding.push(1e3 * repeated_ms / updates);
+            applying.push(1e3 * (messages_ms - repeated_ms) / updates);
+        }
     }
     let memory = Memory::read(browser);
     let named = |what: &str, unit, values| Figure::new(format!("{scene}: {what}"), unit, values);
     let times = COUNTERS.iter().zip(times).map(|((_, what), times)| named(what, "ms/s", times));
+    let mut figures = vec![
+        named("script of a frame, median", "ms", median),
+        named("script of a frame, p95", "ms", p95),
+        named("script of a frame, most", "ms", most),
+        named("frames over 16 ms", "/min", over),
+    ];
+    if series.is_some() {
+        figures.push(named("decoding an update", "µs", decoding));
+        figures.push(named("applying an update", "µs", applying));
+    }
     let others = [
-        named("CPU of all processes", "ms/s", cpu),
         named("tasks over 50 ms", "/min", tasks),
         named("late frames", "%", late),
         named("longest frame", "ms", longest),
+        named("CPU of all processes", "ms/s", cpu),
         named("JavaScript's heap", "MB", vec![memory.heap_mb]),
-        named("WebAssembly's memory", "MB", vec![browser.evaluate(MEMORIES, &[]).as_f64().unwrap_or(f64::NAN)]),
+        named("WebAssembly's memory", "MB", vec![page::wasm_mb(browser)]),
         named("document", "MB", vec![memory.document_mb]),
         named("process of the page", "MB", vec![memory.process_mb]),
         named("nodes", "1", vec![Counters::read(relay, browser).value("Nodes")]),
         named("noise", "cores", noise),
     ];
-    times.chain(others).collect()
+    figures.extend(times);
+    figures.extend(others);
+    figures
 }
 
-/// Number of connections that send the 1,000 series.
-const WORKERS: usize = 10;
-/// Number of series of each connection.
-const SERIES: usize = 100;
-/// Number of periods of one second that are sent before the page opens: five minutes, with a margin at the edge of the window.
-const PAST: u64 = 296;
-/// Number of periods that are sent at once. The frames are below the rate limit of a producer.
-const AT_ONCE: u64 = 100;
-
-/// A thread that sends 1,000 histograms per second.
-struct Source {
-    is_over: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
+/// Where the script time of a scene goes: the functions with the most time, of their own and with what they call, in ms/s. The bundle
+/// in `JOEY_DIST` has their names if it was built with `CARGO_PROFILE_WASM_RELEASE_STRIP=none cargo xtask ui`.
+pub(crate) fn profile(series: Series) {
+    let relay = page::relay(&[]);
+    let source = Source::start(&relay, series);
+    let browser = page::open(&relay, source::APP, series.count);
+    browser.command("Profiler.enable", json!({}));
+    browser.command("Profiler.start", json!({}));
+    sleep(PROFILED);
+    let answer = browser.command_result("Profiler.stop", json!({}));
+    drop(browser);
+    drop(source);
+    let ms_per_sec = |profile_us: i64| profile_us as f64 / 1e3 / PROFILED.as_secs_f64();
+    let times = FunctionTimes::of(&answer["profile"]);
+    for (title, times) in [("own", times.own), ("total", times.total)] {
+        let mut times: Vec<(&str, i64)> = times.into_iter().collect();
+        times.sort_by_key(|&(_, us)| -us);
+        times.iter().take(30).for_each(|&(name, us)| println!("{title} {:8.2} ms/s  {name}", ms_per_sec(us)));
+    }
 }
 
-impl Source {
-    /// Sends the history, then continues in real time.
-    fn start(relay: &Relay) -> Self {
-        let worker = |number: usize| (number, relay.producer("Thousand", &format!("worker-{number}")));
-        let mut workers: Vec<(usize, Producer)> = (0..WORKERS).map(worker).collect();
-        let mut sent_s = now_ns() / S - PAST;
-        let first_s = sent_s;
-        let is_over = Arc::new(AtomicBool::new(false));
-        let is_asked = Arc::clone(&is_over);
-        let mut send = move |until_s: u64| {
-            for (number, producer) in &mut workers {
-                let frames: Vec<Frame> = (sent_s..until_s).flat_map(|end_s| period(*number, end_s)).collect();
-                producer.send_all(&frames);
-            }
-            sent_s = until_s;
-        };
-        for until_s in (first_s + AT_ONCE..first_s + PAST).step_by(AT_ONCE as usize) {
-            send(until_s);
-            sleep(Duration::from_secs(1));
+/// The time of each function of a profile of Chromium, in µs.
+#[derive(Default)]
+struct FunctionTimes<'a> {
+    own: BTreeMap<&'a str, i64>,
+    total: BTreeMap<&'a str, i64>,
+}
+
+impl<'a> FunctionTimes<'a> {
+    fn of(profile: &'a Value) -> Self {
+        let list = |value: &'a Value| value.as_array().map_or(&[][..], Vec::as_slice);
+        let mut names = BTreeMap::new();
+        let mut parents = BTreeMap::new();
+        for node in list(&profile["nodes"]) {
+            let id = node["id"].as_u64();
+            names.insert(id, node["callFrame"]["functionName"].as_str().unwrap_or_default());
+            parents.extend(list(&node["children"]).iter().map(|child| (child.as_u64(), id)));
         }
-        let past_s = now_ns() / S;
-        send(past_s);
-        relay.wait_for_accepted((past_s - first_s) * (WORKERS * SERIES) as u64);
-        let thread = thread::spawn(move || {
-            while !is_asked.load(Ordering::Relaxed) {
-                send(now_ns() / S);
-                sleep(Duration::from_nanos(S - now_ns() % S));
-            }
-        });
-        Self { is_over, thread }
+        let mut times = Self::default();
+        for (sample, us) in list(&profile["samples"]).iter().zip(list(&profile["timeDeltas"])) {
+            let (node, us) = (sample.as_u64(), us.as_i64().unwrap_or(0));
+            let path = std::iter::successors(Some(node), |node| parents.get(node).copied());
+            let path: BTreeSet<&str> = path.filter_map(|node| names.get(&node).copied()).collect();
+            path.into_iter().for_each(|name| *times.total.entry(name).or_default() += us);
+            *times.own.entry(names.get(&node).copied().unwrap_or_default()).or_default() += us;
+        }
+        times
     }
-
-    fn stop(self) {
-        self.is_over.store(true, Ordering::Relaxed);
-        self.thread.join().expect("the relay reads on");
-    }
-}
-
-/// The frames of one worker for the second that ends at `end_s`. They differ in each second.
-fn period(worker: usize, end_s: u64) -> impl Iterator<Item = Frame> {
-    (0..SERIES).map(move |series| {
-        let (name, number) = (format!("Step {:04}", worker * SERIES + series), series as u64);
-        let (bin, fast, slow) = (14 + series % 5, 400 + (7 * number + 13 * end_s) % 200, 1 + (number + end_s) % 9);
-        let bins = [(bin, fast), (bin + 6, slow)];
-        let end = Frame::new("Thousand", "computation", ["Orders", &format!("worker-{worker}"), &name], end_s);
-        end.with_bins(&bins, 1 << (bin - 1), (1 << (bin + 6)) - 1).lasting(S)
-    })
 }

@@ -9,6 +9,7 @@ use joey_tests::{Relay, eventually, eventually_is};
 use serde_json::Value;
 
 use crate::page::{address, now_s, relay, sample_data, send};
+use crate::recording::CATCH;
 use crate::service::{export_metrics, export_span};
 
 const SIZES: [(u32, u32); 2] = [(1440, 900), (390, 844)];
@@ -22,14 +23,14 @@ const RUN: &str = "
         error => { window.axeFound = [String(error)]; });";
 
 /// The script of axe-core.
-fn axe() -> String {
+pub(crate) fn axe() -> String {
     let script = std::env::var_os("AXE_CORE").map(PathBuf::from);
     let script = script.expect("`cargo xtask setup` installs axe-core; set AXE_CORE to its axe.min.js");
     std::fs::read_to_string(script).expect("AXE_CORE names a script")
 }
 
 /// Applies all rules to the page that is shown, in all sizes and themes. Returns what breaks them.
-fn check(browser: &Browser, axe: &str, name: &str) -> Vec<String> {
+pub(crate) fn check(browser: &Browser, axe: &str, name: &str) -> Vec<String> {
     let mut all = Vec::new();
     let _ = browser.evaluate(axe, &[]);
     for (width, height) in SIZES {
@@ -119,6 +120,21 @@ fn axe_finds_nothing_on_any_page() {
     browser.go_to("/applications/App/dashboard");
     eventually("old measurements", || (browser.count(".page.stale td.delta .n") > 0).then_some(()));
     found.extend(check(&browser, &axe, "stale"));
+
+    // A recording of them.
+    let _ = browser.evaluate(CATCH, &[]);
+    browser.resize(1440, 900);
+    browser.click("[data-testid=record]");
+    eventually_is("it records", &"true".to_owned(), || browser.attribute("[data-testid=record]", "aria-pressed"));
+    browser.click("[data-testid=record]");
+    let drop_it = "
+        const data = new DataTransfer();
+        data.items.add(new File([saved.at(-1).blob], 'a.joey'));
+        document.body.dispatchEvent(new DragEvent('drop', {dataTransfer: data, bubbles: true, cancelable: true}))";
+    let _ = browser.evaluate(drop_it, &[]);
+    eventually_is("the bar of the recording", &1, || browser.count("[data-testid=recording]"));
+    browser.click("[data-testid=share]");
+    found.extend(check(&browser, &axe, "recording"));
     assert!(found.is_empty(), "{}", found.join("\n"));
     assert_eq!(browser.console_errors(), [] as [String; 0]);
 }

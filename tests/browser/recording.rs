@@ -1,9 +1,11 @@
 //! Recordings: what was recorded in one tab is shown in another one without a relay, with the same numbers.
 
+use std::collections::BTreeMap;
+
 use joey_tests::browser::{Browser, page_arguments};
 use joey_tests::nginx::Nginx;
-use joey_tests::oracle::ViewId;
-use joey_tests::{Frame, Oracle, S, eventually, eventually_is};
+use joey_tests::oracle::{ViewId, by_id};
+use joey_tests::{Frame, Oracle, S, eventually, eventually_is, joey};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -19,12 +21,17 @@ pub(crate) fn static_host() -> Nginx {
     Nginx::start(&format!("location / {{ root {dist}; {types} }}"))
 }
 
+/// The number of events of each view.
+fn counts(views: &BTreeMap<ViewId, Value>) -> BTreeMap<ViewId, Value> {
+    views.iter().map(|(id, view)| (id.clone(), view["count"].clone())).collect()
+}
+
 fn totals(id: &ViewId) -> bool {
     ["start-to-end", "node-ingress-egress", "computation", "gc-pause"].contains(&id.0.as_str())
 }
 
 /// Keeps the files that the page saves in `saved` instead of downloading them.
-const CATCH: &str = "
+pub(crate) const CATCH: &str = "
     window.saved = [];
     const make = URL.createObjectURL;
     URL.createObjectURL = blob => { saved.push({blob}); return make.call(URL, blob); };
@@ -98,6 +105,14 @@ fn a_recording_has_the_same_numbers_on_a_page_without_a_relay() {
     let all = Oracle { frames: [first.frames.clone(), more.frames].concat() };
 
     let (host, folder, browser) = (static_host(), TempDir::new().expect("a folder"), Browser::start());
+    // The command line reads it too.
+    let path = folder.path().join("page.joey");
+    std::fs::write(&path, &file).expect("a temporary folder can be written");
+    let stats = joey(&["stats", "App", "--json", "--file", &path.display().to_string()]);
+    assert_eq!(stats.code, 0, "{}", stats.err);
+    let stats: Value = serde_json::from_str(&stats.out).expect("it prints JSON");
+    assert_eq!(counts(&by_id(&stats)), counts(&all.expected(300, all.clock_ns())));
+
     browser.open(&format!("http://{}/", host.address));
     eventually_is("a way to open one", &1, || browser.count("main [data-testid=open-recording]"));
     open(&browser, &folder, &name, &file);
@@ -290,4 +305,26 @@ fn a_short_link_that_expands_to_very_much_is_refused() {
     eventually("a reason", || problem(&browser).contains("incomplete or damaged").then_some(()));
     assert_eq!(browser.count("[data-testid=recording]"), 0);
     assert!(!browser.evaluate_text("return location.hash", &[]).contains("data="));
+}
+
+#[test]
+fn a_recording_of_the_command_line_opens_in_the_page() {
+    let oracle = sample_data("App");
+    let folder = TempDir::new().expect("a folder");
+    let path = folder.path().join("line.joey");
+    {
+        let relay = relay(&[]);
+        let _open = send(&relay, &oracle);
+        let (path, address) = (path.display().to_string(), relay.http.to_string());
+        let done = joey(&["record", "App", "-o", &path, "--for", "2s", "--relay", &address]);
+        assert_eq!(done.code, 0, "{}", done.err);
+    }
+    let (host, browser) = (static_host(), Browser::start());
+    browser.open(&format!("http://{}/", host.address));
+    eventually_is("the page", &1, || browser.count("main [data-testid=open-recording]"));
+    let file = std::fs::read(&path).expect("the file is there");
+    open(&browser, &folder, "line.joey", &file);
+    eventually_is("its application", &1, || browser.count("[data-testid=application][data-app=App]"));
+    browser.go_to(DASHBOARD);
+    wait_for_rows(&browser, ROWS, &oracle, 300, totals);
 }

@@ -10,6 +10,7 @@ use crate::page::{address, detail, now_s, relay, sample_data, send, wait_for_row
 const ROWS: &str = "[data-testid=row]";
 const BAR: &str = "[data-testid=time-range]";
 const ARROW_LEFT: &str = "\u{e012}";
+const ESCAPE: &str = "\u{e00c}";
 const SHIFT: &str = "\u{e008}";
 const ENTER: &str = "\u{e007}";
 
@@ -47,26 +48,41 @@ fn shown_events(browser: &Browser) -> Option<usize> {
     browser.evaluate_text(script, &[]).chars().filter(char::is_ascii_digit).collect::<String>().parse().ok()
 }
 
-/// Moves the mouse over the timeline with the left button held, from one share of its width to another.
-fn drag(browser: &Browser, from: f64, to: f64, modifiers: u8) {
+/// Sends a mouse event at a share of the timeline's width, with more properties of the event.
+fn mouse(browser: &Browser, kind: &str, share: f64, more: &Value) {
     let script = "
         const box = document.querySelector('canvas.timeline').getBoundingClientRect();
         return [box.x, box.y, box.width, box.height]";
     let canvas: Vec<f64> =
         browser.evaluate(script, &[]).as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
-    let event = |kind: &str, share: f64, buttons: u8| {
-        browser.command(
-            "Input.dispatchMouseEvent",
-            json!({
-                "type": kind, "x": canvas[0] + share * canvas[2], "y": canvas[1] + canvas[3] / 2.0, "button": "left",
-                "buttons": buttons, "clickCount": 1, "modifiers": modifiers,
-            }),
-        );
-    };
-    event("mousePressed", from, 1);
-    event("mouseMoved", f64::midpoint(from, to), 1);
-    event("mouseMoved", to, 1);
-    event("mouseReleased", to, 0);
+    let mut event = json!({"type": kind, "x": canvas[0] + share * canvas[2], "y": canvas[1] + canvas[3] / 2.0});
+    for (name, value) in more.as_object().into_iter().flatten() {
+        event[name] = value.clone();
+    }
+    browser.command("Input.dispatchMouseEvent", event);
+}
+
+/// Moves the mouse over the timeline with the left button held, from one share of its width to another.
+fn hold(browser: &Browser, from: f64, to: f64, modifiers: u8) {
+    let held = json!({"button": "left", "buttons": 1, "clickCount": 1, "modifiers": modifiers});
+    mouse(browser, "mousePressed", from, &held);
+    mouse(browser, "mouseMoved", f64::midpoint(from, to), &held);
+    mouse(browser, "mouseMoved", to, &held);
+}
+
+fn release(browser: &Browser, at: f64, modifiers: u8) {
+    let released = json!({"button": "left", "buttons": 0, "clickCount": 1, "modifiers": modifiers});
+    mouse(browser, "mouseReleased", at, &released);
+}
+
+fn drag(browser: &Browser, from: f64, to: f64, modifiers: u8) {
+    hold(browser, from, to, modifiers);
+    release(browser, to, modifiers);
+}
+
+/// Turns the wheel by a notch in the middle of the timeline.
+fn wheel(browser: &Browser, modifiers: u8) {
+    mouse(browser, "mouseWheel", 0.5, &json!({"deltaX": 0, "deltaY": -100, "modifiers": modifiers}));
 }
 
 /// Presses a key while nothing has the focus.
@@ -141,7 +157,21 @@ fn a_range_is_dragged_moved_and_zoomed() {
     let later = check("later", Some(zoomed));
     assert!(later.0 > zoomed.0);
     press(&browser, "-");
-    check("zoomed out", Some(later));
+    let before = check("zoomed out", Some(later));
+    // The wheel scrolls the page; with Ctrl it zooms the range, and not the page.
+    wheel(&browser, 0);
+    assert_eq!(selected(&browser), Some(before));
+    wheel(&browser, 2);
+    let zoomed = check("zoomed in by the wheel", Some(before));
+    assert_eq!(zoomed.1 + 1 - zoomed.0, (before.1 + 1 - before.0) / 2);
+    assert_eq!(browser.evaluate("return devicePixelRatio", &[]), json!(1));
+    // Escape cancels a drag.
+    hold(&browser, 0.3, 0.6, 0);
+    eventually_is("a selection", &1, || browser.count(".time-selection .selection"));
+    browser.press_focused(ESCAPE);
+    eventually_is("no selection", &0, || browser.count(".time-selection .selection"));
+    release(&browser, 0.6, 0);
+    assert_eq!(selected(&browser), Some(zoomed));
     press(&browser, "l");
     eventually_is("live", &(None, 0), || (selected(&browser), browser.count(BAR)));
     assert_eq!(browser.console_errors(), [] as [String; 0]);

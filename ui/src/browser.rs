@@ -12,22 +12,14 @@ use web_sys::{
 
 use std::time::Duration;
 
-use crate::local_storage;
+use crate::settings::choices::{self, Density};
 use crate::settings::{self, Theme};
-use crate::time_format::UtcOffset;
 
 /// A monotonic clock, in ns.
 #[must_use]
 pub fn now_ns() -> u64 {
     let ms = web_sys::window().and_then(|window| window.performance()).map_or(0.0, |performance| performance.now());
     (ms * 1e6) as u64
-}
-
-/// The UTC offset of this browser's time zone at `ns` since the Unix epoch.
-#[must_use]
-pub fn utc_offset_at(ns: u64) -> UtcOffset {
-    let date = js_sys::Date::new(&((ns / 1_000_000) as f64).into());
-    UtcOffset(-(date.get_timezone_offset() * 60.0) as i64)
 }
 
 /// A uniformly distributed random number.
@@ -113,6 +105,13 @@ pub fn apply_theme(theme: Theme) {
     }
 }
 
+/// Applies `density` to the document.
+pub fn apply_density(density: Density) {
+    if let Some(root) = document().and_then(|document| document.document_element()) {
+        let _ = root.set_attribute("data-density", choices::word_of(&Density::CHOICES, density));
+    }
+}
+
 /// Host and port of the server that served the page.
 #[must_use]
 pub fn host() -> String {
@@ -125,21 +124,21 @@ fn page_directory() -> String {
     format!("{}{}/", host(), address::directory(&path))
 }
 
-/// The WebSocket addresses of the relays: from the address bar, local storage, the meta tag, or the page's own server.
+/// The WebSocket addresses of the relay that the page uses without settings: from the address bar, the meta tag, or the page's
+/// own server.
 #[must_use]
-pub fn relay_addresses() -> Vec<String> {
+pub fn own_relay_addresses() -> Vec<String> {
     let meta = document().and_then(|document| document.query_selector("meta[name=joey-relay]").ok().flatten());
     let meta = meta.and_then(|meta| meta.get_attribute("content")).unwrap_or_default();
-    let sources = [configured_relays(), local_storage::relay(), meta, page_directory()];
+    let sources = [configured_relays(), meta, page_directory()];
     settings::relay_addresses(sources.iter().map(String::as_str), is_encrypted())
 }
 
-/// The relay addresses in the address bar, or else the stored one, as the user wrote them.
+/// The relay addresses in the address bar, as the user wrote them.
 #[must_use]
 pub fn configured_relays() -> String {
     let query = web_sys::window().and_then(|window| window.location().search().ok()).unwrap_or_default();
-    let relays = settings::relays_in_query(&query);
-    if relays.is_empty() { local_storage::relay() } else { relays }
+    settings::relays_in_query(&query)
 }
 
 /// Whether the page was loaded over HTTPS.

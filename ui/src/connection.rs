@@ -1,10 +1,11 @@
-//! The connection to a relay: it receives messages into the model and reconnects, to this relay or another.
+//! The connection to one relay: it receives messages into the model and reconnects, to this address or another.
 //!
-//! One task runs as long as the page. It merges every message at once, because a browser cannot apply backpressure and an
+//! One task runs until the connection is stopped. It merges every message at once, because a browser cannot apply backpressure and an
 //! unread message only takes memory. If WebSockets fail, it uses a stream over HTTP. Reconnects are delayed with full
 //! jitter. No attempt is made while the page is hidden, and one is made at once when the page is shown again or the network
 //! returns. After a rejection that a retry cannot fix, the task waits for the user.
 
+pub mod probe;
 mod transport;
 
 use std::future::poll_fn;
@@ -13,23 +14,21 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use gloo_timers::callback::Timeout;
+use joey_shared::viewer::Subscriber;
 use joey_shared::wire::VERSION;
 use joey_shared::{address, backoff, close};
-use leptos::prelude::{
-    LocalStorage, ReadValue, RwSignal, Set, StoredValue, UpdateValue, WriteValue, on_cleanup, set_interval_with_handle,
-};
+use leptos::prelude::{LocalStorage, ReadValue, RwSignal, Set, StoredValue, Update, UpdateValue, WriteValue};
 use leptos::reactive::spawn_local_scoped_with_cancellation;
 
 use self::transport::{Transport, TransportEvent};
 use crate::browser;
 use crate::frame_loop::{FrameLoop, ModelHandle};
-use crate::local_storage;
 use crate::settings::add_relays;
 
 /// A relay that sends nothing for this long, in ns, is considered lost: it sends a heartbeat every 5 s.
 const SILENCE_NS: u64 = 15_000_000_000;
-/// How often the silence is checked.
-const SILENCE_CHECK_PERIOD: Duration = Duration::from_millis(2_500);
+/// How often [`Connection::send`] must be called, so that the silence is noticed.
+pub const SILENCE_CHECK_PERIOD: Duration = Duration::from_millis(2_500);
 /// After a connection of this length, in ns, the reconnect delay starts from its minimum again.
 const STABLE_NS: u64 = 10_000_000_000;
 
@@ -101,6 +100,8 @@ impl Reachability {
 #[derive(Clone, Copy)]
 #[allow(missing_debug_implementations, reason = "the frame loop holds closures")]
 pub struct Connection {
+    /// The id of its relay in the model.
+    pub relay: u32,
     model: ModelHandle,
     frame_loop: FrameLoop,
     mailbox: StoredValue<Mailbox, LocalStorage>,
@@ -110,6 +111,19 @@ pub struct Connection {
     pub address: RwSignal<String>,
     /// Why the last relay rejected this page, in the relay's words; empty if it did not.
     pub rejection: RwSignal<String>,
+    /// How often a connection that had worked was lost.
+    pub losses: RwSignal<u32>,
+    /// The newest round trip, in ns: how long the relay took to answer a subscription.
+    pub round_trip_ns: RwSignal<Option<u64>>,
+}
+
+/// A subscription that the relay has not answered.
+#[derive(Default)]
+struct Question {
+    /// When it was sent, in local ns; `None` if there is none.
+    asked_ns: Option<u64>,
+    /// The number of answers at that time.
+    answers: u64,
 }
 
 /// What the task waits for.
@@ -119,6 +133,8 @@ struct Mailbox {
     send: bool,
     /// The user wants the next attempt now.
     retry: bool,
+    /// The connection is not wanted any more.
+    stop: bool,
     /// The token for the next connection; empty for none.
     token: String,
     /// The number of the current connection.
@@ -129,24 +145,34 @@ struct Mailbox {
 }
 
 impl Connection {
-    /// Connects to the first reachable relay of `addresses`. The task ends when the current reactive owner is disposed.
+    /// Connects to the first reachable one of `addresses`, which all lead to `relay`. `token` is empty for none. The task ends
+    /// when the connection is stopped or the current reactive owner is disposed.
     #[must_use]
-    pub fn start(model: ModelHandle, frame_loop: FrameLoop, addresses: Vec<String>) -> Self {
+    pub fn start(model: ModelHandle, frame_loop: FrameLoop, relay: u32, addresses: Vec<String>, token: String) -> Self {
         let connection = Self {
+            relay,
             model,
             frame_loop,
-            mailbox: StoredValue::new_local(Mailbox { token: local_storage::token(), ..Mailbox::default() }),
+            mailbox: StoredValue::new_local(Mailbox { token, ..Mailbox::default() }),
             state: RwSignal::new(ConnectionState::NoAddress),
             address: RwSignal::new(addresses.first().cloned().unwrap_or_default()),
             rejection: RwSignal::new(String::new()),
+            losses: RwSignal::new(0),
+            round_trip_ns: RwSignal::new(None),
         };
         if !addresses.is_empty() {
-            if let Ok(timer) = set_interval_with_handle(move || connection.send(), SILENCE_CHECK_PERIOD) {
-                on_cleanup(move || timer.clear());
-            }
             spawn_local_scoped_with_cancellation(connection.run(addresses));
         }
         connection
+    }
+
+    /// Closes the connection for good.
+    pub fn stop(self) {
+        self.notify(|mailbox| mailbox.stop = true);
+    }
+
+    fn is_stopped(self) -> bool {
+        self.mailbox.read_value().stop
     }
 
     /// Sends the viewer's pending commands.
@@ -161,11 +187,22 @@ impl Connection {
 
     /// Replaces the token, on the current connection or with a new one.
     pub fn set_token(self, token: &str) {
-        local_storage::store_token(token);
         token.clone_into(&mut self.mailbox.write_value().token);
-        self.model.write_value().viewer().set_token(token);
+        self.change_relay(|relay| relay.set_token(token));
         self.send();
         self.retry();
+    }
+
+    /// Changes the state of the relay in the model, unless it was removed.
+    fn change_relay(self, change: impl FnOnce(&mut Subscriber)) {
+        if let Some(relay) = self.model.write_value().relay_mut(self.relay) {
+            change(relay);
+        }
+    }
+
+    /// Reads the state of the relay in the model; the default after it was removed.
+    fn read_relay<R: Default>(self, read: impl FnOnce(&Subscriber) -> R) -> R {
+        self.model.read_value().relay(self.relay).map(read).unwrap_or_default()
     }
 
     /// Changes the mailbox and wakes the task. Does nothing after the page was unmounted.
@@ -199,10 +236,11 @@ impl Connection {
         let mut relays: Vec<Reachability> = Vec::new();
         let (mut index, mut tried, mut round) = (0, 0, 0);
         let configured = addresses.len();
-        loop {
+        while !self.is_stopped() {
             // Relays announced earlier may be gone. Dropping them makes room for new ones.
             addresses.truncate(configured);
-            add_relays(&mut addresses, self.model.read_value().seen().relays(), browser::is_encrypted());
+            let announced = self.read_relay(|relay| relay.relays().to_vec());
+            add_relays(&mut addresses, &announced, browser::is_encrypted());
             relays.resize_with(addresses.len(), Reachability::default);
             let (Some(relay), Some(address)) = (relays.get_mut(index), addresses.get(index)) else {
                 index = 0;
@@ -216,7 +254,13 @@ impl Connection {
             self.address.set(address.clone());
             let mut greeted = false;
             let end = self.run_once(&address, &mut greeted).await;
-            self.model.write_value().viewer().disconnected();
+            self.change_relay(Subscriber::disconnected);
+            if self.is_stopped() {
+                return;
+            }
+            if greeted {
+                self.losses.update(|losses| *losses += 1);
+            }
             let now_ns = browser::now_ns();
             // A rejection is an answer too.
             relay.record(is_stream, greeted || matches!(end, End::Final(_)), opened_ns);
@@ -260,7 +304,11 @@ impl Connection {
         poll_fn(|context| {
             let retry = self.poll_flag(context, |mailbox| &mut mailbox.retry);
             let is_over = end_ns.is_some_and(|end_ns| browser::now_ns() >= end_ns);
-            if retry || (is_over && !browser::is_hidden()) { Poll::Ready(()) } else { Poll::Pending }
+            if retry || self.is_stopped() || (is_over && !browser::is_hidden()) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         })
         .await;
     }
@@ -270,7 +318,7 @@ impl Connection {
         poll_fn(|context| {
             let send = self.poll_flag(context, |mailbox| &mut mailbox.send);
             let events = take(&mut self.mailbox.write_value().events);
-            if send || !events.is_empty() { Poll::Ready(events) } else { Poll::Pending }
+            if send || !events.is_empty() || self.is_stopped() { Poll::Ready(events) } else { Poll::Pending }
         })
         .await
     }
@@ -285,7 +333,8 @@ impl Connection {
         };
         let Some(mut transport) = Transport::open(self, number, address, &token) else { return End::Lost };
         let mut last_event_ns = browser::now_ns();
-        loop {
+        let mut question = Question::default();
+        while !self.is_stopped() {
             for event in self.next_events().await {
                 last_event_ns = browser::now_ns();
                 match event {
@@ -293,6 +342,7 @@ impl Connection {
                         if let Some(end) = self.receive_message(&bytes, greeted) {
                             return end;
                         }
+                        self.measure_round_trip(&mut question, false);
                     }
                     TransportEvent::Opened(id) => transport.opened(&id),
                     TransportEvent::Sent => transport.sent(),
@@ -307,23 +357,38 @@ impl Connection {
             }
             // The viewer has no commands before the relay has announced its protocol version.
             if transport.is_ready() {
-                let commands = self.model.write_value().outgoing(browser::now_ns());
+                let commands = self.model.write_value().outgoing(self.relay, browser::now_ns());
+                self.measure_round_trip(&mut question, !commands.is_empty());
                 transport.send(&commands);
             }
+        }
+        End::Lost
+    }
+
+    /// Measures how long the relay takes to answer a subscription. `sends` tells that commands are about to be sent.
+    fn measure_round_trip(self, question: &mut Question, sends: bool) {
+        let (answers, awaits_answer) = self.read_relay(|relay| (relay.answers(), relay.awaits_answer()));
+        match question.asked_ns {
+            Some(asked_ns) if answers != question.answers => {
+                self.round_trip_ns.set(Some(browser::now_ns().saturating_sub(asked_ns)));
+                question.asked_ns = None;
+            }
+            None if sends && awaits_answer => *question = Question { asked_ns: Some(browser::now_ns()), answers },
+            _ => {}
         }
     }
 
     /// Merges one message. The viewer counts unreadable ones.
     fn receive_message(self, bytes: &[u8], greeted: &mut bool) -> Option<End> {
         let is_first = !std::mem::replace(greeted, true);
-        let was_caught_up = self.model.read_value().seen().is_caught_up();
+        let was_caught_up = self.read_relay(Subscriber::is_caught_up);
         if let Some(state) = self.merge(bytes, is_first) {
             return Some(End::Final(state));
         }
         if is_first {
             self.rejection.set(String::new());
             self.set_state(ConnectionState::Connected);
-        } else if !was_caught_up && self.model.read_value().seen().is_caught_up() {
+        } else if !was_caught_up && self.read_relay(Subscriber::is_caught_up) {
             // The history of a new page is complete. Waiting for the next tick would delay its first rows by up to half a second.
             self.frame_loop.tick_now();
         } else {
@@ -334,16 +399,12 @@ impl Connection {
 
     /// Merges one message into the model. Returns the final state if the relay uses another version of the protocol.
     fn merge(self, bytes: &[u8], is_first: bool) -> Option<ConnectionState> {
-        let (mut model, now_ns) = (self.model.write_value(), browser::now_ns());
         if is_first {
-            model.viewer().connected();
+            self.change_relay(Subscriber::connected);
         }
-        let apps = model.seen().catalogue().len();
-        let _ = model.receive(bytes, now_ns);
-        if model.seen().catalogue().len() != apps {
-            model.update_subscriptions(now_ns);
-        }
-        let relay = model.seen().relay().filter(|relay| relay.version != VERSION)?;
+        let mut model = self.model.write_value();
+        let _ = model.receive(self.relay, bytes, browser::now_ns());
+        let relay = model.relay(self.relay)?.relay().filter(|relay| relay.version != VERSION)?;
         Some(ConnectionState::VersionMismatch(relay.version, relay.release.clone()))
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A frame is requested when something may have changed: a message arrived, the pointer moved, or the 250 ms timer
 //! fired. Two requests never overlap. In a frame, at most every [`TICK_NS`], the `tick` signal tells components to
-//! read the model again, and the visible charts are painted. Those out of sight are painted a few at a time, so that a
+//! read the model again, and the visible charts are painted. The rows of tables follow in their [`Turn`]s, a few in each of the next
+//! frames, each with its charts: all of them at once would take longer than a frame. Charts out of sight are painted a few at a time, so that a
 //! screenshot of the whole page has them too; before the page is printed, all are painted at once in light colours.
 //! The browser grants no frames to a hidden page: data is still merged then, but nothing is drawn.
 
@@ -19,6 +20,11 @@ use crate::browser;
 use crate::chart::canvas::{Palette, image, paint};
 use crate::chart::{Shape, Size};
 use crate::model::Model;
+
+mod turns;
+
+pub use self::turns::Turn;
+use self::turns::Turns;
 
 /// Minimum time between two ticks, in ns. Producers report every second or two, so more ticks would show nothing new.
 const TICK_NS: u64 = 500_000_000;
@@ -47,6 +53,7 @@ pub struct ChartId(u64);
 pub struct FrameLoop {
     model: ModelHandle,
     charts: StoredValue<Charts, LocalStorage>,
+    turns: StoredValue<Turns, LocalStorage>,
     /// Changes when components should read the model again.
     pub tick: RwSignal<u64>,
 }
@@ -72,6 +79,8 @@ struct Chart {
     id: ChartId,
     canvas: HtmlCanvasElement,
     draw: DrawChart,
+    /// The turn of its row; `None` if it is painted at each tick.
+    turn: Option<Turn>,
     /// Tick and size of the last paint.
     painted: Option<(u64, Size)>,
 }
@@ -95,7 +104,12 @@ impl FrameLoop {
     /// Starts a loop that shows `model`. It stops when the current reactive owner is disposed.
     #[must_use]
     pub fn start(model: ModelHandle) -> Self {
-        let frame_loop = Self { model, charts: StoredValue::new_local(Charts::default()), tick: RwSignal::new(0) };
+        let frame_loop = Self {
+            model,
+            charts: StoredValue::new_local(Charts::default()),
+            turns: StoredValue::new_local(Turns::default()),
+            tick: RwSignal::new(0),
+        };
         if let Ok(timer) = set_interval_with_handle(move || frame_loop.request_frame(), TIMER_PERIOD) {
             on_cleanup(move || timer.clear());
         }
@@ -167,9 +181,21 @@ impl FrameLoop {
         ChartId(charts.last_id)
     }
 
-    /// Paints chart `id` on `canvas` from the next frame on.
-    pub fn add_chart(self, id: ChartId, canvas: HtmlCanvasElement, draw: DrawChart) {
-        self.charts.write_value().charts.push(Chart { id, canvas, draw, painted: None });
+    /// The turn of a new row, until the current reactive owner is disposed.
+    #[must_use]
+    pub fn turn(self) -> Turn {
+        let turn = self.turns.write_value().add(self.charts.read_value().ticks);
+        on_cleanup(move || {
+            if let Some(mut turns) = self.turns.try_write_value() {
+                turns.remove(turn);
+            }
+        });
+        turn
+    }
+
+    /// Paints chart `id` on `canvas` from the next frame on, again at each tick or at each `turn`.
+    pub fn add_chart(self, id: ChartId, canvas: HtmlCanvasElement, draw: DrawChart, turn: Option<Turn>) {
+        self.charts.write_value().charts.push(Chart { id, canvas, draw, turn, painted: None });
         self.request_frame();
     }
 
@@ -193,7 +219,7 @@ impl FrameLoop {
         let (revision, is_reading, has_arrived) = {
             // The page may have been unmounted since the frame was requested.
             let Some(mut model) = self.model.try_write_value() else { return };
-            model.viewer().advance(now_ns);
+            model.advance(now_ns);
             model.advance_recording(now_ns);
             let was_reading =
                 std::mem::replace(&mut self.charts.write_value().was_reading, model.is_reading_recording());
@@ -204,10 +230,15 @@ impl FrameLoop {
         }
         let tick = self.charts.write_value().next_tick(revision, now_ns);
         if let Some(tick) = tick {
+            self.turns.write_value().start(tick);
             self.tick.set(tick);
+        } else {
+            // The guard must be dropped before the rows read the loop.
+            let due = self.turns.write_value().take();
+            due.into_iter().for_each(Turn::take_place);
         }
         self.paint_charts();
-        if is_reading {
+        if is_reading || self.turns.read_value().are_due() {
             self.request_frame();
         }
     }
@@ -252,11 +283,12 @@ impl Charts {
         let (mut due, mut hidden, mut is_complete) = (Vec::new(), 0, true);
         for chart in &mut self.charts {
             let size = size_of(&chart.canvas);
-            if chart.painted == Some((self.ticks, size)) || size.width <= 0.0 {
+            let ticks = chart.turn.map_or(self.ticks, Turn::tick);
+            if chart.painted == Some((ticks, size)) || size.width <= 0.0 {
                 continue;
             }
             if !self.is_printing && !browser::is_in_viewport(&chart.canvas) {
-                let is_recent = |(tick, known): (u64, Size)| known == size && self.ticks - tick < HIDDEN_TICKS;
+                let is_recent = |(tick, known): (u64, Size)| known == size && ticks - tick < HIDDEN_TICKS;
                 if chart.painted.is_some_and(is_recent) {
                     continue;
                 }
@@ -266,7 +298,7 @@ impl Charts {
                 }
                 hidden += 1;
             }
-            chart.painted = Some((self.ticks, size));
+            chart.painted = Some((ticks, size));
             due.push(DueChart { canvas: chart.canvas.clone(), draw: Rc::clone(&chart.draw), size });
         }
         DueCharts { due, is_complete, palette: self.palette.clone() }

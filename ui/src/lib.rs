@@ -2,6 +2,9 @@
 //!
 //! Data flows through these modules in this order:
 //!
+//! 1. The [`connections`], one [`connection`] for each relay, receive messages and merge them into the [`model`], and their
+//!    catalogues into [`merged_catalogue`].
+//! 2. [`statistics`], [`chart_data`] and [`table_rows`] read statistics, charts and tables from the model. [`natural_order`] and
 //! 1. [`connection`] receives messages and merges them into the [`model`].
 //! 2. [`statistics`], [`chart_data`], [`difference_data`] and [`table_rows`] read statistics, charts and tables from the model. [`natural_order`] and
 //!    [`row_filter`] order and filter the rows, and [`rendered_rows`] are those in the document.
@@ -13,25 +16,31 @@
 //!    [`fuzzy_match`] are for its search, [`wall`] for
 //!    wall mode; [`route`], [`settings`], [`time_format`], [`typed_percentile`] and [`vocabulary`]
 //! 5. [`export`] writes tables as files; [`share_link`] and [`compression`] put recordings into links.
+//! 5. [`export`] writes tables as files and [`share_link`] writes recordings into links.
 //! 6. [`view`] contains the components; [`route`], [`settings`], [`time_format`], [`typed_percentile`] and [`vocabulary`]
 //!    are their addresses, settings, times, chosen percentiles and words.
+//! 6. [`view`] contains the components; [`route`], [`settings`], [`time_format`], [`typed_percentile`], [`units`], [`zone`] and
+//!    [`vocabulary`] are their addresses, settings, times, chosen percentiles, units, time zones and words.
 //!
 //! Measurements do not travel in signals: a signal only tells that the model has changed, a few times a second at most.
 
+pub mod app_cache;
 pub mod browser;
 pub mod change_text;
 pub mod chart;
 pub mod chart_data;
-pub mod compression;
 pub mod connection;
+pub mod connections;
 pub mod difference_data;
 pub mod export;
 pub mod frame_loop;
 pub mod fuzzy_match;
 pub mod key_sequence;
 pub mod local_storage;
+pub mod merged_catalogue;
 pub mod model;
 pub mod natural_order;
+pub mod percentile_step;
 pub mod reference;
 pub mod rendered_rows;
 pub mod palette_items;
@@ -48,6 +57,8 @@ mod testing;
 pub mod time_format;
 pub mod time_range;
 pub mod typed_percentile;
+pub mod units;
 pub mod view;
 pub mod vocabulary;
 pub mod wall;
+pub mod zone;

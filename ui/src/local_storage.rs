@@ -1,16 +1,20 @@
-//! Settings that survive a reload: most in the browser's local storage, the token in the tab's session storage.
+//! What survives a reload: the settings in the browser's local storage, and tokens in the tab's session storage.
 //!
 //! A private window may have no storage. Then a setting lasts until the page is closed.
 
 use web_sys::Storage;
 
-use crate::settings::{self, Theme};
+use crate::settings::choices::Zone;
+use crate::settings::relay_list::{RelayEntry, parse_addresses};
+use crate::settings::text::Settings;
+use crate::settings::{Theme, offered_window};
 
-const THEME: &str = "joey.theme";
-const WINDOW: &str = "joey.window";
-const RELAY: &str = "joey.relay";
-const UTC: &str = "joey.utc";
-const TOKEN: &str = "joey.token";
+/// All settings as text.
+const SETTINGS: &str = "joey.settings";
+/// The keys of settings before there was one text of all.
+const OLD_KEYS: [&str; 4] = ["joey.theme", "joey.window", "joey.utc", "joey.relay"];
+/// Prefix of the tokens. The rest is the key of the relay.
+const TOKEN: &str = "joey.token ";
 
 fn local_storage() -> Option<Storage> {
     web_sys::window()?.local_storage().ok().flatten()
@@ -24,66 +28,54 @@ fn load(key: &str) -> Option<String> {
     local_storage()?.get_item(key).ok().flatten()
 }
 
-/// Stores `value`; an empty value removes the entry.
-fn store(key: &str, value: &str) {
-    if let Some(storage) = local_storage() {
-        let _ = if value.is_empty() { storage.remove_item(key) } else { storage.set_item(key, value) };
+/// The stored settings, or the defaults.
+#[must_use]
+pub fn settings() -> Settings {
+    match load(SETTINGS) {
+        Some(text) => Settings::parse(&text).unwrap_or_default(),
+        None => old_settings(),
     }
 }
 
-/// The stored theme.
+/// Stores the settings.
+pub fn store_settings(settings: &Settings) {
+    if let Some(storage) = local_storage() {
+        let _ = storage.set_item(SETTINGS, &settings.text());
+        for key in OLD_KEYS {
+            let _ = storage.remove_item(key);
+        }
+    }
+}
+
+/// The settings that were stored before there was one text of all.
+fn old_settings() -> Settings {
+    let [theme, window, utc, relay] = OLD_KEYS.map(load);
+    let mut settings = Settings { theme: Theme::parse(&theme.unwrap_or_default()), ..Settings::default() };
+    if let Some(seconds) = window.and_then(|seconds| seconds.parse().ok()).and_then(offered_window) {
+        settings.window_seconds = seconds;
+    }
+    if utc.is_some() {
+        settings.zone = Zone::Utc;
+    }
+    // It replaced the relay that the page uses without settings.
+    if let Some(addresses) = relay.and_then(|relay| parse_addresses(&relay, crate::browser::is_encrypted()).ok()) {
+        settings.relays =
+            vec![RelayEntry { addresses, is_enabled: true }, RelayEntry { is_enabled: false, ..RelayEntry::own() }];
+    }
+    settings
+}
+
+/// The token of this tab for the relay with this key; empty if there is none.
 #[must_use]
-pub fn theme() -> Theme {
-    Theme::parse(&load(THEME).unwrap_or_default())
+pub fn token(relay_key: &str) -> String {
+    let token = session_storage().and_then(|storage| storage.get_item(&format!("{TOKEN}{relay_key}")).ok().flatten());
+    token.unwrap_or_default()
 }
 
-/// Stores the theme.
-pub fn store_theme(theme: Theme) {
-    store(THEME, theme.name());
-}
-
-/// The stored window in seconds, if it is one of [`settings::WINDOWS`].
-#[must_use]
-pub fn window_seconds() -> Option<u64> {
-    load(WINDOW)?.parse().ok().and_then(settings::offered_window)
-}
-
-/// Stores the window in seconds.
-pub fn store_window(seconds: u64) {
-    store(WINDOW, &seconds.to_string());
-}
-
-/// Whether times are shown in UTC.
-#[must_use]
-pub fn utc() -> bool {
-    load(UTC).is_some()
-}
-
-/// Stores whether times are shown in UTC.
-pub fn store_utc(utc: bool) {
-    store(UTC, if utc { "yes" } else { "" });
-}
-
-/// The stored relay address; empty if there is none.
-#[must_use]
-pub fn relay() -> String {
-    load(RELAY).unwrap_or_default()
-}
-
-/// Stores the relay address; an empty one removes it.
-pub fn store_relay(relay: &str) {
-    store(RELAY, relay);
-}
-
-/// The token of this tab; empty if there is none.
-#[must_use]
-pub fn token() -> String {
-    session_storage().and_then(|storage| storage.get_item(TOKEN).ok().flatten()).unwrap_or_default()
-}
-
-/// Stores the token for as long as the tab is open, so that a reload does not lose it.
-pub fn store_token(token: &str) {
+/// Stores the token for as long as the tab is open, so that a reload does not lose it. An empty one removes it.
+pub fn store_token(relay_key: &str, token: &str) {
     if let Some(storage) = session_storage() {
-        let _ = storage.set_item(TOKEN, token);
+        let key = format!("{TOKEN}{relay_key}");
+        let _ = if token.is_empty() { storage.remove_item(&key) } else { storage.set_item(&key, token) };
     }
 }

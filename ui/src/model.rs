@@ -1,17 +1,17 @@
-//! The page's data: the viewer with its stores, a snapshot while the page is paused, an open recording, and the
+//! The page's data: the relays and the stores that they fill, a snapshot while the page is paused, an open recording, and the
 //! subscriptions.
 //!
 //! It is plain memory without signals. Components read it after a tick of the frame loop.
 //!
 //! The subscriptions depend on the page: everything of an application while it is open, and only the categories of the key figures
-//! of each application on the landing page.
+//! of each application on the landing page. Each relay has the same subscriptions, as far as it has the applications.
 
 mod comparison;
 mod recording;
 
 use joey_shared::series::{COMPUTATION, Filter, PIPELINE_INGESTION, START_TO_END, Topic};
 use joey_shared::store::{AppStore, WINDOW_SECONDS};
-use joey_shared::viewer::Viewer;
+use joey_shared::viewer::{Subscriber, Viewers};
 use joey_shared::window::{SECONDS_MAX, SLOT_NS, second_of};
 use joey_shared::wire::{AppEntry, Start};
 use std::collections::BTreeMap;
@@ -19,9 +19,11 @@ use std::collections::BTreeMap;
 use self::comparison::Compared;
 use self::recording::{Opened, Recorder};
 pub use self::recording::{RECORDING_BYTES_MAX, RecordingProgress};
+use crate::app_cache::AppCache;
+use crate::merged_catalogue::merged;
 use crate::route::Page;
 use crate::snapshot::Snapshot;
-use crate::statistics::{AppStatistics, ViewStatistics, app_statistics, view_statistics};
+use crate::statistics::{AppStatistics, ViewStatistics, view_statistics};
 use crate::time_range::TimeRange;
 use crate::vocabulary::Words;
 
@@ -34,7 +36,9 @@ const RETAINED_NS: u64 = 3_600 * SLOT_NS;
 /// The page's data.
 #[derive(Debug)]
 pub struct Model {
-    viewer: Viewer,
+    viewers: Viewers,
+    /// The applications of all relays, if there are several.
+    merged: BTreeMap<String, AppEntry>,
     snapshot: Option<Snapshot>,
     page: Page,
     /// The longest history that subscriptions have requested, in seconds.
@@ -45,6 +49,10 @@ pub struct Model {
     opened: Option<Opened>,
     compared: Compared,
     cache: Cache,
+    /// Number of changes of the list of relays.
+    relay_changes: u64,
+    /// What was computed for the key figures of each application.
+    app_caches: BTreeMap<String, AppCache>,
 }
 
 /// The statistics of one application's views: rows, sorting and figures need the same ones.
@@ -70,7 +78,8 @@ impl Model {
     #[must_use]
     pub fn new(seconds: u64) -> Self {
         Self {
-            viewer: Viewer::new(seconds),
+            viewers: Viewers::new(seconds),
+            merged: BTreeMap::new(),
             snapshot: None,
             page: Page::Landing,
             requested_seconds: seconds.max(WINDOW_SECONDS),
@@ -79,18 +88,69 @@ impl Model {
             opened: None,
             compared: Compared::default(),
             cache: Cache::default(),
+            relay_changes: 0,
+            app_caches: BTreeMap::new(),
         }
     }
 
-    /// The viewer, for the connection.
-    pub const fn viewer(&mut self) -> &mut Viewer {
-        &mut self.viewer
+    /// Adds relay `id` at local time `now_ns`, and subscribes it to what the page needs.
+    pub fn add_relay(&mut self, id: u32, now_ns: u64) {
+        self.viewers.add(id);
+        self.relays_changed(now_ns);
     }
 
-    /// The viewer, to read.
+    /// Removes relay `id` and its data at local time `now_ns`. The others send theirs again.
+    pub fn remove_relay(&mut self, id: u32, now_ns: u64) {
+        self.viewers.remove(id);
+        self.relays_changed(now_ns);
+    }
+
+    /// Sorts the relays as in `ids`. The clock of the first is the page's.
+    pub fn set_relay_order(&mut self, ids: &[u32]) {
+        self.viewers.set_order(ids);
+    }
+
+    fn relays_changed(&mut self, now_ns: u64) {
+        self.relay_changes += 1;
+        self.forget_statistics();
+        self.merge_catalogues();
+        self.update_subscriptions(now_ns);
+    }
+
+    /// The relays, in the order in which they were added.
+    pub fn relays(&self) -> impl Iterator<Item = &Subscriber> {
+        self.viewers.relays()
+    }
+
+    /// What is known of relay `id`.
     #[must_use]
-    pub const fn seen(&self) -> &Viewer {
-        &self.viewer
+    pub fn relay(&self, id: u32) -> Option<&Subscriber> {
+        self.viewers.relay(id)
+    }
+
+    /// The same, for its connection.
+    pub fn relay_mut(&mut self, id: u32) -> Option<&mut Subscriber> {
+        self.viewers.relay_mut(id)
+    }
+
+    /// With one relay there is nothing to merge.
+    fn merge_catalogues(&mut self) {
+        let relays: Vec<&Subscriber> = self.viewers.relays().collect();
+        self.merged = if relays.len() > 1 { merged(&relays) } else { BTreeMap::new() };
+    }
+
+    /// The applications of all relays, without regard to a snapshot.
+    fn live_catalogue(&self) -> &BTreeMap<String, AppEntry> {
+        let mut relays = self.viewers.relays();
+        match (relays.next(), relays.next()) {
+            (Some(only), None) => only.catalogue(),
+            _ => &self.merged,
+        }
+    }
+
+    /// Completes the newest periods that are due at local time `now_ns`.
+    pub fn advance(&mut self, now_ns: u64) {
+        self.viewers.advance(now_ns);
     }
 
     /// Shows `page` from local time `now_ns` on and subscribes to what it needs.
@@ -102,14 +162,12 @@ impl Model {
     /// Subscribes to what the page needs, and ends all other subscriptions. The landing page needs more as the catalogue grows.
     pub fn update_subscriptions(&mut self, now_ns: u64) {
         let needed = self.needed_topics();
-        let unneeded: Vec<Topic> = self.viewer.topics().filter(|topic| !needed.contains(topic)).cloned().collect();
-        for topic in &unneeded {
-            self.viewer.unsubscribe(topic);
-        }
-        for topic in unneeded {
+        let subscribed: Vec<Topic> = self.viewers.relays().flat_map(Subscriber::topics).cloned().collect();
+        for topic in subscribed.iter().filter(|topic| !needed.contains(topic)) {
+            self.viewers.relays_mut().for_each(|relay| relay.unsubscribe(topic));
             if needed.iter().all(|needed| needed.app != topic.app) {
                 self.unsubscribed_ns.retain(|(app, _)| *app != topic.app);
-                self.unsubscribed_ns.push((topic.app, now_ns));
+                self.unsubscribed_ns.push((topic.app.clone(), now_ns));
             }
         }
         let start = Start::Recent { span_ns: self.requested_seconds * SLOT_NS };
@@ -119,7 +177,13 @@ impl Model {
             if unsubscribed.is_some_and(|(_, since_ns)| now_ns.saturating_sub(since_ns) > RETAINED_NS) {
                 self.forget(&topic.app);
             }
-            self.viewer.subscribe(topic, start);
+            let is_open = self.page.app().is_some();
+            for relay in self.viewers.relays_mut() {
+                // The application that is open may still come to a relay. The others are in its catalogue then.
+                if is_open || relay.catalogue().contains_key(&topic.app) {
+                    relay.subscribe(topic.clone(), start);
+                }
+            }
         }
     }
 
@@ -141,7 +205,7 @@ impl Model {
                 topics
             }
             Page::Landing => {
-                let apps = self.viewer.catalogue().iter().take(SUBSCRIBED_APPS_MAX);
+                let apps = self.live_catalogue().iter().take(SUBSCRIBED_APPS_MAX);
                 let both = |(app, entry): (&String, &AppEntry)| {
                     // Services ingest nothing. Some have no operation that is called from outside.
                     let second = if Words::of(&entry.sources).is_service { COMPUTATION } else { PIPELINE_INGESTION };
@@ -153,23 +217,26 @@ impl Model {
         }
     }
 
-    /// Takes a snapshot at local time `now_ns`, which is shown until [`resume`](Self::resume).
-    pub fn pause(&mut self, now_ns: u64) {
-        self.snapshot = Some(self.copy(now_ns));
+    /// A copy of what is shown, at local time `now_ns`.
+    fn copy(&self, relay_ns: Option<u64>, now_ns: u64) -> Snapshot {
+        let app_relay_ns = |app: &str| match &self.opened {
+            Some(_) => relay_ns,
+            None => self.viewers.app_relay_ns(app, now_ns),
+        };
+        Snapshot::of(self.shown_catalogue(), self.shown_stores(), relay_ns, app_relay_ns)
     }
 
-    /// A copy of what is shown at local time `now_ns`.
-    fn copy(&self, now_ns: u64) -> Snapshot {
-        match &self.opened {
-            Some(opened) => Snapshot::of_all(opened.playback().viewer(), opened.playback().position_ns()),
-            None => Snapshot::of(&self.viewer, now_ns),
-        }
+    /// Takes a snapshot at local time `now_ns`, which is shown until [`resume`](Self::resume).
+    pub fn pause(&mut self, now_ns: u64) {
+        let relay_ns = self.relay_ns(now_ns);
+        self.snapshot = Some(self.copy(relay_ns, now_ns));
     }
 
     /// Shows live data again.
     pub fn resume(&mut self) {
         self.snapshot = None;
-        self.cache = Cache::default();
+        self.forget_statistics();
+        self.app_caches.clear();
     }
 
     /// Shows only the seconds of `range`, of a snapshot that is taken at local time `now_ns` if there is none.
@@ -184,9 +251,13 @@ impl Model {
             self.request_history(SECONDS_MAX, now_ns);
             return false;
         }
-        let copy = self.snapshot.take().unwrap_or_else(|| self.copy(now_ns));
-        self.snapshot.insert(copy).select(range);
-        self.cache = Cache::default();
+        let snapshot = self.snapshot.take();
+        let relay_ns = self.relay_ns(now_ns);
+        let mut snapshot = snapshot.unwrap_or_else(|| self.copy(relay_ns, now_ns));
+        snapshot.select(range);
+        self.snapshot = Some(snapshot);
+        self.forget_statistics();
+        self.app_caches.clear();
         true
     }
 
@@ -196,7 +267,11 @@ impl Model {
         if self.opened.is_some() {
             return !self.is_reading_recording();
         }
-        self.viewer.has_catalogue() && self.viewer.topics().next().is_some() && self.viewer.is_caught_up()
+        let connected = || self.viewers.relays().filter(|relay| relay.is_connected());
+        let has_all =
+            |relay: &Subscriber| relay.has_catalogue() && relay.topics().next().is_some() && relay.is_caught_up();
+        // A relay that does not have the application does not hold up the others.
+        connected().any(has_all) && connected().all(|relay| has_all(relay) || relay.is_waiting())
     }
 
     /// The selected range.
@@ -222,40 +297,55 @@ impl Model {
         self.snapshot.is_some()
     }
 
-    /// The relay's clock at local time `now_ns`; the instant of the pause while paused.
+    /// The clock of the first relay that has answered, at local time `now_ns`; the instant of the pause while paused.
     #[must_use]
     pub fn relay_ns(&self, now_ns: u64) -> Option<u64> {
         match (&self.snapshot, &self.opened) {
             (Some(snapshot), _) => snapshot.relay_ns,
-            (None, Some(opened)) => Some(opened.playback().position_ns()),
-            (None, None) => self.viewer.relay_ns(now_ns),
+            (None, _) => self.live_relay_ns(now_ns),
         }
     }
 
-    /// The relay's clock at local time `now_ns`, also while paused; the position in an open recording.
+    /// The same also while paused; the position in an open recording.
     #[must_use]
     pub fn live_relay_ns(&self, now_ns: u64) -> Option<u64> {
-        self.opened
-            .as_ref()
-            .map_or_else(|| self.viewer.relay_ns(now_ns), |opened| Some(opened.playback().position_ns()))
+        match &self.opened {
+            Some(opened) => Some(opened.playback().position_ns()),
+            None => self.viewers.relays().find_map(|relay| relay.relay_ns(now_ns)),
+        }
     }
 
-    /// By how much the relay's wall clock was set while it ran, in ns, and when; `None` if it was not.
+    /// The clock of the relays that have `app`: the latest of them, if they differ.
     #[must_use]
-    pub fn wall_clock(&self) -> Option<(i64, u64)> {
-        self.shown().wall_clock()
+    pub fn app_relay_ns(&self, app: &str, now_ns: u64) -> Option<u64> {
+        match (&self.snapshot, &self.opened) {
+            (Some(snapshot), _) => snapshot.app_relay_ns(app),
+            (None, Some(opened)) => Some(opened.playback().position_ns()),
+            (None, None) => self.viewers.app_relay_ns(app, now_ns),
+        }
     }
 
-    /// How long the relay retains single updates, in ns.
+    /// By how much the clock of relay `id` is ahead of the first relay's, in ns at local time `now_ns`; negative if it is
+    /// behind. `None` for the first relay itself, and before both have answered.
+    #[must_use]
+    pub fn clock_ahead_ns(&self, id: u32, now_ns: u64) -> Option<i64> {
+        let first = self.viewers.relays().find(|relay| relay.relay_ns(now_ns).is_some())?;
+        let (first_ns, own_ns) = (first.relay_ns(now_ns)?, self.relay(id)?.relay_ns(now_ns)?);
+        (first.id() != id).then(|| own_ns.cast_signed().saturating_sub(first_ns.cast_signed()))
+    }
+
+    /// How long each relay retains single updates at least, in ns.
     #[must_use]
     pub fn ring_ns(&self) -> u64 {
-        self.shown().relay().map_or(0, |relay| relay.ring_ns)
+        let recorded = self.recording().and_then(|recording| recording.viewer().relay());
+        let live = || self.viewers.relays().filter_map(Subscriber::relay).map(|relay| relay.ring_ns).min();
+        recorded.map(|relay| relay.ring_ns).or_else(live).unwrap_or(0)
     }
 
-    /// The applications.
+    /// The applications of all relays.
     #[must_use]
     pub fn catalogue(&self) -> &BTreeMap<String, AppEntry> {
-        self.snapshot.as_ref().map_or_else(|| self.shown().catalogue(), |snapshot| &snapshot.catalogue)
+        self.snapshot.as_ref().map_or_else(|| self.shown_catalogue(), |snapshot| &snapshot.catalogue)
     }
 
     /// The words for the parts of an application.
@@ -267,21 +357,21 @@ impl Model {
     /// The store of an application, if it is subscribed to.
     #[must_use]
     pub fn app(&self, app: &str) -> Option<&AppStore> {
-        self.snapshot.as_ref().map_or_else(|| self.shown().app(app), |snapshot| snapshot.app(app))
+        self.snapshot.as_ref().map_or_else(|| self.shown_stores().get(app), |snapshot| snapshot.app(app))
     }
 
     /// The same, to read windows, which slide when they are read.
     pub fn app_mut(&mut self, app: &str) -> Option<&mut AppStore> {
         match &mut self.snapshot {
             Some(snapshot) => snapshot.app_mut(app),
-            None => recording::shown(&mut self.opened, &mut self.viewer).app_mut(app),
+            None => recording::shown(&mut self.opened, &mut self.viewers).get_mut(app),
         }
     }
 
     /// Changes the length of every window, at local time `now_ns`. A window longer than all before is requested again from the
     /// relay.
     pub fn set_seconds(&mut self, seconds: u64, now_ns: u64) {
-        self.viewer.set_seconds(seconds);
+        self.viewers.set_seconds(seconds);
         if let Some(opened) = &mut self.opened {
             opened.playback_mut().viewer_mut().set_seconds(seconds);
         }
@@ -296,11 +386,11 @@ impl Model {
     /// Requests the history of the last `seconds` again, at local time `now_ns`.
     fn request_history(&mut self, seconds: u64, now_ns: u64) {
         self.requested_seconds = seconds;
-        let subscribed: Vec<Topic> = self.viewer.topics().cloned().collect();
-        for topic in &subscribed {
-            self.viewer.unsubscribe(topic);
+        for relay in self.viewers.relays_mut() {
+            let subscribed: Vec<Topic> = relay.topics().cloned().collect();
+            subscribed.iter().for_each(|topic| relay.unsubscribe(topic));
         }
-        for app in self.viewer.catalogue().keys().cloned().collect::<Vec<String>>() {
+        for app in self.live_catalogue().keys().cloned().collect::<Vec<String>>() {
             self.forget(&app);
         }
         self.unsubscribed_ns.clear();
@@ -310,25 +400,43 @@ impl Model {
     /// The length of the windows in seconds.
     #[must_use]
     pub const fn seconds(&self) -> u64 {
-        self.viewer.seconds()
+        self.viewers.seconds()
+    }
+
+    /// Computes everything anew: other stores are shown, or other seconds of them.
+    fn forget_statistics(&mut self) {
+        self.cache = Cache::default();
+        self.app_caches.clear();
     }
 
     /// The statistics of the view of `app` at `view_index`.
     pub fn view_statistics(&mut self, app: &str, view_index: usize) -> Option<ViewStatistics> {
-        let Self { snapshot, opened, viewer, cache, .. } = self;
+        let Self { snapshot, viewers, opened, cache, .. } = self;
         let store = match snapshot {
             Some(snapshot) => snapshot.app_mut(app),
-            None => recording::shown(opened, viewer).app_mut(app),
+            None => recording::shown(opened, viewers).get_mut(app),
         }?;
         cached_statistics(cache, app, store, view_index)
     }
 
     /// The key figures of `app`.
     pub fn app_statistics(&mut self, app: &str) -> Option<AppStatistics> {
-        let store = self.app_mut(app)?;
-        Some(app_statistics(store, |store, view_index| {
-            view_statistics(store, view_index).map(|statistics| statistics.quantiles)
-        }))
+        if !self.app_caches.contains_key(app) {
+            // Applications come and go.
+            let shown = recording::shown(&mut self.opened, &mut self.viewers);
+            self.app_caches.retain(|app, _| shown.get(app).is_some());
+        }
+        let store = match &mut self.snapshot {
+            Some(snapshot) => snapshot.app_mut(app),
+            None => recording::shown(&mut self.opened, &mut self.viewers).get_mut(app),
+        }?;
+        Some(self.app_caches.entry(app.to_owned()).or_default().statistics(store))
+    }
+
+    /// Changes when views may have new positions, because a store was replaced.
+    #[must_use]
+    pub fn removals(&self) -> u64 {
+        self.shown_stores().removals()
     }
 
     /// Increases whenever something that is shown may have changed.
@@ -337,12 +445,18 @@ impl Model {
         match &self.snapshot {
             Some(snapshot) => snapshot.revision(),
             None => {
-                let viewer = self.shown();
-                let apps = viewer.catalogue().keys().filter_map(|app| viewer.app(app));
-                viewer.revision() + apps.map(AppStore::revision).sum::<u64>()
+                let stores = self.shown_stores().iter().map(|(_, store)| store.revision());
+                let recorded = self.recording().map(|recording| recording.viewer().revision());
+                let relays = recorded.unwrap_or_else(|| self.relay_changes + self.viewers.revision());
+                relays + stores.sum::<u64>()
             }
         }
     }
+}
+
+/// Changes if the catalogue changes, and the number of its applications.
+fn catalogue_state(relay: &Subscriber) -> (u64, usize) {
+    (relay.catalogue_revision(), relay.catalogue().len())
 }
 
 /// The statistics of the view of `app` at `view_index` of its `store`.
@@ -380,6 +494,7 @@ mod tests {
     /// A model with the applications `a` and `b` in its catalogue.
     pub(super) fn model() -> Model {
         let mut model = Model::new(300);
+        model.add_relay(1, 0);
         let hello = Hello {
             version: VERSION,
             release: "t",
@@ -392,13 +507,13 @@ mod tests {
         };
         let apps = ["a", "b"].map(|app| AppEntry { app: app.to_owned(), ..AppEntry::default() }).to_vec();
         for message in [ServerMessage::Hello(hello), ServerMessage::Catalogue { full: true, apps, last: true }] {
-            model.viewer().receive(&message.encode(), 0, |_| {}).unwrap();
+            model.receive(1, &message.encode(), 0).unwrap();
         }
         model
     }
 
     pub(super) fn subscribed(model: &Model) -> Vec<String> {
-        model.seen().topics().map(|topic| format!("{} {:?}", topic.app, topic.filter)).collect()
+        model.relays().flat_map(Subscriber::topics).map(|topic| format!("{} {:?}", topic.app, topic.filter)).collect()
     }
 
     #[test]
@@ -419,7 +534,7 @@ mod tests {
         let mut model = model();
         let service = AppEntry { app: "a".to_owned(), sources: vec![Source::Statsd], ..AppEntry::default() };
         let message = ServerMessage::Catalogue { full: false, apps: vec![service], last: true };
-        model.viewer().receive(&message.encode(), 0, |_| {}).unwrap();
+        model.receive(1, &message.encode(), 0).unwrap();
         model.show(&Page::Landing, 0);
         let expected = [("a", COMPUTATION), ("a", START_TO_END), ("b", PIPELINE_INGESTION), ("b", START_TO_END)];
         let expected = expected.map(|(app, category)| format!("{app} Category({category:?})"));
@@ -434,13 +549,40 @@ mod tests {
         let mut model = model();
         model.show(&Page::Dashboard("a".to_owned()), 0);
         model.show(&Page::Unknown("x".to_owned()), S);
-        assert_eq!(model.unsubscribed_ns, [("a".to_owned(), S)]);
-        let revision = model.seen().revision();
+        // The other application was on the landing page before.
+        assert_eq!(model.unsubscribed_ns, [("b".to_owned(), 0), ("a".to_owned(), S)]);
+        let revision = model.viewers.revision();
         model.show(&Page::Dashboard("a".to_owned()), 100 * S);
-        assert_eq!(model.seen().revision(), revision);
+        assert_eq!(model.viewers.revision(), revision);
         model.show(&Page::Unknown("x".to_owned()), 101 * S);
         model.show(&Page::Dashboard("a".to_owned()), 4_000 * S);
-        assert_eq!(model.seen().revision(), revision + 1);
+        assert_eq!(model.viewers.revision(), revision + 1);
+    }
+
+    #[test]
+    fn each_relay_is_subscribed_to_what_it_has_and_clocks_are_compared_with_the_first() {
+        let mut model = model();
+        model.add_relay(2, 0);
+        let heartbeat = ServerMessage::Heartbeat { now_ns: 970 * S, sent: Vec::new() };
+        let apps = ["b", "c"].map(|app| AppEntry { app: app.to_owned(), ..AppEntry::default() }).to_vec();
+        let catalogue = ServerMessage::Catalogue { full: true, apps, last: true };
+        for message in [heartbeat, catalogue] {
+            model.receive(2, &message.encode(), 0).unwrap();
+        }
+        assert_eq!(model.catalogue().keys().collect::<Vec<_>>(), ["a", "b", "c"]);
+        let topics = |id| {
+            let topics = model.relay(id).unwrap().topics().map(|topic| topic.app.clone());
+            topics.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<String>()
+        };
+        assert_eq!((topics(1), topics(2)), ("ab".to_owned(), "bc".to_owned()));
+        assert_eq!((model.clock_ahead_ns(1, S), model.clock_ahead_ns(2, S)), (None, Some(-30 * S.cast_signed())));
+        assert_eq!((model.relay_ns(S), model.app_relay_ns("c", S)), (Some(1_001 * S), Some(971 * S)));
+        model.set_relay_order(&[2, 1]);
+        assert_eq!(model.relay_ns(S), Some(971 * S));
+        model.show(&Page::Dashboard("a".to_owned()), S);
+        assert_eq!(subscribed(&model), ["a All", "a All"]);
+        model.remove_relay(2, S);
+        assert_eq!(model.catalogue().keys().collect::<Vec<_>>(), ["a", "b"]);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window, the
 //! typed percentiles and the selected range are part of the address (`?w=60&p=99.95&from=…&to=…`), so that a shared
-//! link shows the same. What it is compared with is `vs=` and `base=`, see [`Reference`].
+//! link shows the same. What it is compared with is `vs=` and `base=`, see [`Reference`]. The relays are
+//! `relays=wss%3A%2F%2Fa%2Fws,wss%3A%2F%2Fb%2Fws`, unless the page uses only its own.
 //! `leptos_router` has no hash routing, and a path would need a server that answers every path with the page.
 
 use joey_shared::view::{Kind, ViewKey};
@@ -11,6 +12,9 @@ use crate::reference::{BaselineRange, Reference};
 use crate::time_range::TimeRange;
 use crate::typed_percentile::TypedPercentile;
 use crate::wall::Wall;
+
+/// Maximum length of the list of relays, in bytes. It is far below what a browser accepts as an address.
+const RELAYS_BYTES_MAX: usize = 16_384;
 
 /// A page and how it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub struct Route {
     pub reference: Option<Reference>,
     /// The baseline of the application, if the address contains it.
     pub baseline: Option<BaselineRange>,
+    /// The relays in the address: the addresses of each, separated by spaces. Empty if it names none.
+    pub relays: Vec<String>,
 }
 
 /// A page.
@@ -69,6 +75,7 @@ impl Route {
             reference: None,
             baseline: None,
             wall: None,
+            relays: Vec::new(),
         }
     }
 
@@ -84,7 +91,8 @@ impl Route {
         let page = page_of(path).unwrap_or_else(|| Page::Unknown(typed()));
         let reference = value(query, "vs=").and_then(Reference::parse);
         let baseline = value(query, "base=").and_then(BaselineRange::parse);
-        Self { page, window_seconds, percentiles, range, reference, baseline, wall }
+        let relays = value(query, "relays=").map(relays_of).unwrap_or_default();
+        Self { page, window_seconds, percentiles, range, reference, baseline, wall, relays }
     }
 
     /// The address of this route, from `#` on.
@@ -99,6 +107,10 @@ impl Route {
         parameters.extend(self.wall.as_ref().map(Wall::to_string));
         parameters.extend(self.reference.as_ref().and_then(Reference::text).map(|text| format!("vs={text}")));
         parameters.extend(self.baseline.as_ref().map(|baseline| format!("base={}", baseline.text())));
+        if !self.relays.is_empty() {
+            let relays: Vec<String> = self.relays.iter().map(|relay| encode(relay)).collect();
+            parameters.push(format!("relays={}", relays.join(",")));
+        }
         let mark = if parameters.is_empty() { "" } else { "?" };
         format!("#{}{mark}{}", path_of(&self.page), parameters.join("&"))
     }
@@ -133,6 +145,14 @@ fn parts(hash: &str) -> (&str, &str) {
 
 fn value<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     query.split('&').find_map(|pair| pair.strip_prefix(name))
+}
+
+/// The relays in a list, each percent-encoded. Too long a list is ignored.
+fn relays_of(list: &str) -> Vec<String> {
+    if list.len() > RELAYS_BYTES_MAX {
+        return Vec::new();
+    }
+    list.split(',').filter(|relay| !relay.is_empty()).filter_map(decode).collect()
 }
 
 pub(crate) fn page_of(path: &str) -> Option<Page> {
@@ -273,8 +293,12 @@ mod tests {
                     let baseline = window_seconds.map(|to| BaselineRange { from: 7, to, name: "a & b".to_owned() });
                     let percentiles = percentiles.clone();
                     let wall = window_seconds.map(|_| Wall { seconds: 30, pages: vec![Page::Landing, page.clone()] });
-                    let route =
-                        Route { page: page.clone(), window_seconds, percentiles, range, reference, baseline, wall };
+                    let relays = match window_seconds {
+                        Some(_) => vec!["wss://a/ws".to_owned(), "ws://[::1]:2/x,y/ws ws://b/ws".to_owned()],
+                        None => Vec::new(),
+                    };
+                    let page = page.clone();
+                    let route = Route { page, window_seconds, percentiles, range, reference, baseline, wall, relays };
                     assert_eq!(Route::parse(&route.address()), route, "{}", route.address());
                 }
             }

@@ -1,5 +1,7 @@
 //! By how much a row of a table differs from its reference, and the order of rows by that.
 
+use core::borrow::Borrow;
+
 use joey_shared::compare::{Change, Comparison, QuantileChange, RateChange};
 use joey_shared::histogram::Quantile;
 
@@ -108,14 +110,14 @@ impl LatencyChange {
 /// `rows` in the order of `column`. Rows without a value, or with too few events, are last in either direction and keep their
 /// order.
 #[must_use]
-pub fn sort_by_change(
-    rows: Vec<TableRow>,
+pub fn sort_by_change<R: Borrow<TableRow>>(
+    rows: Vec<R>,
     sort: Sort,
     column: ChangeColumn,
     mut change: impl FnMut(&TableRow) -> Option<RowChange>,
-) -> Vec<TableRow> {
-    let ranked = rows.into_iter().map(|row| (change(&row).and_then(|change| change.rank(column)), row));
-    let mut ranked: Vec<(Option<f64>, TableRow)> = ranked.collect();
+) -> Vec<R> {
+    let ranked = rows.into_iter().map(|row| (change(row.borrow()).and_then(|change| change.rank(column)), row));
+    let mut ranked: Vec<(Option<f64>, R)> = ranked.collect();
     ranked.sort_by(|(a, _), (b, _)| match (a, b) {
         (Some(a), Some(b)) if sort.descending => b.total_cmp(a),
         (Some(a), Some(b)) => a.total_cmp(b),

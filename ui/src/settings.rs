@@ -2,6 +2,10 @@
 //!
 //! Nothing here depends on the browser; `local_storage.rs` stores the settings.
 
+pub mod choices;
+pub mod relay_list;
+pub mod text;
+
 use joey_shared::address::{has_scheme, websocket};
 use joey_shared::wire::RELAYS_MAX;
 
@@ -43,6 +47,10 @@ impl Theme {
             Self::Light => "light",
         }
     }
+
+    /// The choices: value, word, label.
+    pub const CHOICES: choices::Choices<Self, 3> =
+        [(Self::Auto, "auto", "As the system"), (Self::Light, "light", "Light"), (Self::Dark, "dark", "Dark")];
 
     /// The theme after the next press of the button.
     #[must_use]

@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use joey_shared::store::AppStore;
-use joey_shared::viewer::Viewer;
+use joey_shared::store::{AppStore, AppStores};
 use joey_shared::wire::AppEntry;
 
 use crate::time_range::TimeRange;
@@ -16,6 +15,8 @@ pub struct Snapshot {
     pub catalogue: BTreeMap<String, AppEntry>,
     /// The relay's clock at the time of the copy, in ns since the Unix epoch.
     pub relay_ns: Option<u64>,
+    /// The clock of the relays of each application at that time.
+    app_relay_ns: BTreeMap<String, Option<u64>>,
     stores: BTreeMap<String, AppStore>,
     selected: Option<Selected>,
 }
@@ -28,26 +29,29 @@ struct Selected {
 }
 
 impl Snapshot {
-    /// Copies the stores of `viewer` while the relay's clock is `relay_ns`.
+    /// Copies the stores of the applications in `catalogue`. The page's clock is `relay_ns`, that of the relays of an
+    /// application is `app_relay_ns`.
     #[must_use]
-    pub fn of(viewer: &Viewer, now_ns: u64) -> Self {
-        Self::of_apps(viewer, now_ns, viewer.topics().map(|topic| &topic.app))
-    }
-
-    /// Copies all stores of `viewer`, which reads a recording, at local time `now_ns`.
-    #[must_use]
-    pub fn of_all(viewer: &Viewer, now_ns: u64) -> Self {
-        Self::of_apps(viewer, now_ns, viewer.catalogue().keys())
-    }
-
-    fn of_apps<'a>(viewer: &Viewer, now_ns: u64, apps: impl Iterator<Item = &'a String>) -> Self {
-        let store = |app: &String| Some((app.clone(), viewer.app(app)?.clone()));
+    pub fn of(
+        catalogue: &BTreeMap<String, AppEntry>,
+        stores: &AppStores,
+        relay_ns: Option<u64>,
+        app_relay_ns: impl Fn(&str) -> Option<u64>,
+    ) -> Self {
+        let store = |app: &String| Some((app.clone(), stores.get(app)?.clone()));
         Self {
-            catalogue: viewer.catalogue().clone(),
-            relay_ns: viewer.relay_ns(now_ns),
-            stores: apps.filter_map(store).collect(),
+            catalogue: catalogue.clone(),
+            relay_ns,
+            app_relay_ns: catalogue.keys().map(|app| (app.clone(), app_relay_ns(app))).collect(),
+            stores: catalogue.keys().filter_map(store).collect(),
             selected: None,
         }
+    }
+
+    /// The clock of the relays of `app` at the time of the copy.
+    #[must_use]
+    pub fn app_relay_ns(&self, app: &str) -> Option<u64> {
+        self.app_relay_ns.get(app).copied().unwrap_or(self.relay_ns)
     }
 
     /// Shows only the seconds of `range` from now on, or the whole copy for `None`.

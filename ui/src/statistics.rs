@@ -9,6 +9,7 @@ use joey_shared::store::{AppStore, Gap, QUIET_SECONDS, View};
 use joey_shared::view::{Kind, ViewKey};
 use joey_shared::window::{SLOT_NS, Throughput, second_of};
 
+use crate::app_cache::AppCache;
 use crate::typed_percentile::TypedPercentile;
 
 /// A percentile that the page shows.
@@ -146,14 +147,16 @@ impl RateSeries {
 /// The sum of the rates of `views` over the complete seconds of the window, from the first second of any of them.
 pub fn rates(store: &mut AppStore, views: &[usize]) -> RateSeries {
     let through = store.through_second();
-    let ranges: Vec<_> = views
-        .iter()
+    // A chart may be painted once more after its view has gone with the store of a relay that was removed.
+    let known = store.views().len();
+    let views = || views.iter().filter(move |&&view_index| view_index < known);
+    let ranges: Vec<_> = views()
         .map(|&view_index| store.window_at(view_index).seconds_through(through))
         .filter(|range| !range.is_empty())
         .collect();
     let Some(start_second) = ranges.iter().map(|range| *range.start()).min() else { return RateSeries::default() };
     let mut values = vec![0.0; usize::try_from((through + 1).saturating_sub(start_second)).unwrap_or(0)];
-    for &view_index in views {
+    for &view_index in views() {
         let mut slot = values.iter_mut();
         store.window_at(view_index).for_each_rate(start_second..=through, |_, rate| {
             if let Some(sum) = slot.next() {
@@ -165,14 +168,14 @@ pub fn rates(store: &mut AppStore, views: &[usize]) -> RateSeries {
 }
 
 /// `views` without those of spans, if there are any others: a service may report the same requests as metrics and as spans.
-fn without_repeated_spans(store: &AppStore, views: &[usize]) -> Vec<usize> {
+pub(crate) fn without_repeated_spans(store: &AppStore, views: &[usize]) -> Vec<usize> {
     let is_span = |view_index: &usize| store.views()[*view_index].provenance.source == Source::OtlpTraces;
     let others: Vec<usize> = views.iter().copied().filter(|view_index| !is_span(view_index)).collect();
     if others.is_empty() { views.to_vec() } else { others }
 }
 
 /// Whether the data of the store is from a service, not from an application of Wallaroo.
-fn is_service(store: &AppStore) -> bool {
+pub(crate) fn is_service(store: &AppStore) -> bool {
     !store.views().is_empty() && store.views().iter().all(|view| view.provenance.source != Source::Wallaroo)
 }
 
@@ -185,7 +188,7 @@ pub fn ingestion_views(store: &AppStore, pipeline: Option<&str>) -> Vec<usize> {
 }
 
 /// The indices of the views whose keys match.
-fn matching_views(store: &AppStore, matches: impl Fn(&ViewKey) -> bool) -> Vec<usize> {
+pub(crate) fn matching_views(store: &AppStore, matches: impl Fn(&ViewKey) -> bool) -> Vec<usize> {
     store.views_by_key().filter(|(_, view)| matches(&view.key)).map(|(view_index, _)| view_index).collect()
 }
 
@@ -225,32 +228,36 @@ pub struct WorstView {
     pub p99: QuantileRange,
 }
 
-/// The key figures of an application. `quantiles` returns those of a view.
-pub fn app_statistics(
-    store: &mut AppStore,
-    mut quantiles: impl FnMut(&mut AppStore, usize) -> Option<[Option<QuantileRange>; PERCENTILES.len()]>,
-) -> AppStatistics {
-    let pipelines = matching_views(store, |key| key.kind == Kind::StartToEnd);
-    let computations = matching_views(store, |key| key.kind == Kind::Computation);
-    let sources = ingestion_views(store, None);
-    // A service without operations that are called from outside, such as a client, has the rate of its other operations.
-    let is_client = pipelines.is_empty() && sources.is_empty() && is_service(store);
-    let counted = without_repeated_spans(store, if is_client { &computations } else { &pipelines });
-    let rates_out = rates(store, &counted);
-    let mut worst_of = |views: &[usize]| {
-        let mut worst: Option<WorstView> = None;
-        for &view_index in views {
-            if let Some([Some(p50), _, Some(p99), ..]) = quantiles(store, view_index)
-                && worst.as_ref().is_none_or(|worst| (p99.high, p99.low) > (worst.p99.high, worst.p99.low))
-            {
-                worst = Some(WorstView { key: store.views()[view_index].key.clone(), p50, p99 });
-            }
+/// The key figures of an application. `cache` is what was computed for the same application before.
+pub fn app_statistics(store: &mut AppStore, cache: &mut AppCache) -> AppStatistics {
+    cache.update(store);
+    AppStatistics {
+        rate_in: cache.rates_in().and_then(RateSeries::recent),
+        rate_out: cache.rates_out().recent(),
+        rates: cache.rates_out().clone(),
+        worst_pipeline: worst_of(store, cache.pipelines()),
+        slowest_computation: worst_of(store, cache.computations()),
+    }
+}
+
+/// The view with the highest 99th percentile. Most views are ruled out by the bin of theirs.
+fn worst_of(store: &mut AppStore, views: &[usize]) -> Option<WorstView> {
+    let order = |range: QuantileRange| (range.high, range.low);
+    let mut worst: Option<(usize, QuantileRange)> = None;
+    for &view_index in views {
+        let bound = store.window_at(view_index).quantile_bound(Quantile::P99);
+        if worst.is_some_and(|(_, worst)| bound < worst.high) {
+            continue;
         }
-        worst
-    };
-    let (worst_pipeline, slowest_computation) = (worst_of(&pipelines), worst_of(&computations));
-    let rate_in = if sources.is_empty() { None } else { rates(store, &sources).recent() };
-    AppStatistics { rate_in, rate_out: rates_out.recent(), rates: rates_out, worst_pipeline, slowest_computation }
+        if let Some(p99) = store.quantile(view_index, Quantile::P99)
+            && worst.is_none_or(|(_, worst)| order(p99) > order(worst))
+        {
+            worst = Some((view_index, p99));
+        }
+    }
+    let (view_index, p99) = worst?;
+    let p50 = store.quantile(view_index, Quantile::P50)?;
+    Some(WorstView { key: store.views()[view_index].key.clone(), p50, p99 })
 }
 
 #[cfg(test)]
@@ -270,6 +277,7 @@ mod tests {
         assert_eq!(statistics.throughput, Some(Throughput { min: 1.0, median: 1.5, max: 2.0 }));
         assert_eq!(statistics.recent_rate, Some(1.5));
         assert_eq!(view_statistics(&mut store, 99), None);
+        assert_eq!(rates(&mut store, &[99]), RateSeries::default());
     }
 
     #[test]
@@ -285,7 +293,7 @@ mod tests {
     fn gaps_become_seconds_without_overlap() {
         let mut store = store_of(&[update(1, 0, 100, &[5]), update(2, 0, 130, &[5])]);
         for (from, to) in [(110, 115), (112, 118), (125, 0)] {
-            store.record_gap(Gap { from_ns: from * S, to_ns: to * S, updates: Some(1) });
+            store.record_gap(Gap { from_ns: from * S, to_ns: to * S, updates: Some(1), relay: 0 });
         }
         assert_eq!(missing_seconds(&store, 100, 130), [(111, 118), (126, 130)]);
         assert_eq!(view_statistics(&mut store, 0).unwrap().covered_seconds, 32 - 13);
@@ -294,9 +302,7 @@ mod tests {
     #[test]
     fn counts_have_no_latency_and_an_application_has_its_worst_views() {
         let mut store = store_of(&[update(1, 2, 100, &[700]), update(2, 3, 100, &[5, 5]), update(3, 0, 102, &[9])]);
-        let app = app_statistics(&mut store, |store, view_index| {
-            view_statistics(store, view_index).map(|statistics| statistics.quantiles)
-        });
+        let app = app_statistics(&mut store, &mut AppCache::default());
         assert_eq!((app.rate_in, app.rate_out), (Some(1.0), Some(0.5)));
         assert_eq!(app.worst_pipeline.unwrap().key, ViewKey::pipeline("p"));
         assert_eq!(app.slowest_computation.unwrap().key, ViewKey::computation("n"));
@@ -311,7 +317,7 @@ mod tests {
         let rate = |updates: &[joey_shared::wire::Update]| {
             let mut store = service_of(updates);
             store.advance(200 * S);
-            app_statistics(&mut store, |_, _| None).rate_out
+            app_statistics(&mut store, &mut AppCache::default()).rate_out
         };
         assert_eq!(rate(&[fine_update(1, 0, 100, &[5; 4]), fine_update(2, 2, 100, &[5; 4])]), Some(4.0));
     }
@@ -320,7 +326,7 @@ mod tests {
     fn a_service_that_only_calls_others_has_the_rate_of_its_calls() {
         let rate = |store: &mut AppStore| {
             store.advance(200 * S);
-            app_statistics(store, |_, _| None).rate_out
+            app_statistics(store, &mut AppCache::default()).rate_out
         };
         assert_eq!(
             rate(&mut service_of(&[fine_update(1, 0, 100, &[5; 4]), fine_update(2, 3, 100, &[5; 9])])),

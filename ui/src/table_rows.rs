@@ -3,15 +3,15 @@
 //! Nothing here depends on the browser. The values in a row's cells come from `statistics.rs` when the row is rendered.
 
 use core::cmp::Ordering;
+use std::sync::Arc;
 
-use joey_shared::histogram::QuantileRange;
 use joey_shared::store::AppStore;
 use joey_shared::view::{Kind, ViewKey};
 
 use crate::natural_order;
 use crate::row_change::ChangeColumn;
 use crate::row_filter::RowFilter;
-use crate::statistics::ViewStatistics;
+use crate::statistics::PERCENTILES;
 use crate::typed_percentile::TypedPercentile;
 use crate::vocabulary::Words;
 
@@ -245,37 +245,82 @@ fn by_name(a: &TableRow, b: &TableRow) -> Ordering {
     natural_order::compare(&a.label, &b.label).then_with(|| natural_order::compare(a_qualifier, b_qualifier))
 }
 
-/// The rows that match `filter`, in the order of `sort` (or as they are for `None`). `statistics` returns those of a view.
-#[must_use]
-pub fn filter_and_sort(
-    mut rows: Vec<TableRow>,
-    sort: Option<Sort>,
-    filter: &str,
-    mut statistics: impl FnMut(usize) -> Option<ViewStatistics>,
-) -> Vec<TableRow> {
+/// The rows of one table that match the filter, in the table's own order or by name. They are kept until the views or the filter
+/// change, because thousands of names take longer to sort than a frame lasts.
+#[derive(Debug, Default)]
+pub struct RowCache {
+    /// The store's revision of the views, the filter, and whether rows are sorted by name, and then descending.
+    state: Option<(u64, String, Option<bool>)>,
+    total: usize,
+    rows: Arc<Vec<Arc<TableRow>>>,
+    axis_views: Vec<usize>,
+}
+
+impl RowCache {
+    /// The number of rows without the filter, and the rows that match `filter`, in the order of `sort` or as they are for `None`.
+    pub fn rows(
+        &mut self,
+        listing: &Listing,
+        store: &mut AppStore,
+        sort: Option<Sort>,
+        filter: &str,
+    ) -> (usize, Arc<Vec<Arc<TableRow>>>) {
+        let by_name = sort.filter(|sort| sort.column == Column::Name).map(|sort| sort.descending);
+        let is_known = self.state.as_ref().is_some_and(|(revision, known, order)| {
+            *revision == store.views_revision() && *known == filter && *order == by_name
+        });
+        if !is_known {
+            let rows = listing.rows(store);
+            self.total = rows.len();
+            let with_latency = rows.iter().filter(|row| row.key.kind.has_latency());
+            self.axis_views = with_latency.take(AXIS_ROWS_MAX).map(|row| row.view_index).collect();
+            self.rows = Arc::new(filtered(rows, by_name, filter).into_iter().map(Arc::new).collect());
+            self.state = Some((store.views_revision(), filter.to_owned(), by_name));
+        }
+        let rows = match sort.filter(|_| by_name.is_none()) {
+            Some(sort) => Arc::new(ranked(&self.rows, sort, store)),
+            None => Arc::clone(&self.rows),
+        };
+        (self.total, rows)
+    }
+
+    /// The views whose latencies decide the axis of the small histograms: those of the first rows, whether they match the filter or
+    /// not.
+    #[must_use]
+    pub fn axis_views(&self) -> &[usize] {
+        &self.axis_views
+    }
+}
+
+/// Maximum number of rows whose latencies decide the axis of the small histograms even if they are out of sight.
+pub const AXIS_ROWS_MAX: usize = 200;
+
+/// The rows that match `filter`, sorted by name if this is wanted.
+fn filtered(mut rows: Vec<TableRow>, by_name_descending: Option<bool>, filter: &str) -> Vec<TableRow> {
     let filter = RowFilter::parse(filter);
     if !filter.is_empty() {
         rows.retain(|row| filter.matches(&[row.label.as_str(), row.qualifier.as_deref().unwrap_or_default()]));
     }
-    let Some(Sort { column, descending }) = sort else { return rows };
-    if column == Column::Name {
+    if let Some(descending) = by_name_descending {
         rows.sort_by(by_name);
         if descending {
             rows.reverse();
         }
-        return rows;
     }
-    let mut ranked: Vec<(Option<Rank>, TableRow)> = rows
-        .into_iter()
-        .map(|row| (statistics(row.view_index).and_then(|statistics| rank(&statistics, column)), row))
-        .collect();
+    rows
+}
+
+/// The rows in the order of their values in a column.
+fn ranked(rows: &[Arc<TableRow>], Sort { column, descending }: Sort, store: &mut AppStore) -> Vec<Arc<TableRow>> {
+    let mut ranked: Vec<(Option<Rank>, &Arc<TableRow>)> =
+        rows.iter().map(|row| (rank(store, row.view_index, column), row)).collect();
     // Rows without a value are last in either direction.
     ranked.sort_by(|(a, _), (b, _)| match (a, b) {
         (Some(a), Some(b)) if descending => b.total_cmp(a),
         (Some(a), Some(b)) => a.total_cmp(b),
         (a, b) => b.is_some().cmp(&a.is_some()),
     });
-    ranked.into_iter().map(|(_, row)| row).collect()
+    ranked.into_iter().map(|(_, row)| Arc::clone(row)).collect()
 }
 
 /// A sort key: a number, and a second one for equal first ones.
@@ -287,23 +332,26 @@ impl Rank {
     }
 }
 
-fn rank(statistics: &ViewStatistics, column: Column) -> Option<Rank> {
-    let range = |range: QuantileRange| Rank(range.high as f64, range.low as f64);
+fn rank(store: &mut AppStore, view_index: usize, column: Column) -> Option<Rank> {
+    let has_latency = store.views().get(view_index)?.key.kind.has_latency();
+    let mut quantile = |quantile| {
+        let range = if has_latency { store.quantile(view_index, quantile) } else { None }?;
+        Some(Rank(range.high as f64, range.low as f64))
+    };
     match column {
         // Changes need the other side: see `row_change.rs`.
         Column::Name | Column::Change(_) => None,
-        Column::Percentile(index) => statistics.quantiles.get(index).copied().flatten().map(range),
-        Column::Typed(percentile) => statistics.typed_quantile(percentile).map(range),
-        Column::Min => statistics.throughput.map(|throughput| Rank(throughput.min, 0.0)),
-        Column::Median => statistics.throughput.map(|throughput| Rank(throughput.median, 0.0)),
-        Column::Max => statistics.throughput.map(|throughput| Rank(throughput.max, 0.0)),
+        Column::Percentile(index) => quantile(PERCENTILES.get(index)?.quantile),
+        Column::Typed(percentile) => quantile(percentile.quantile()),
+        Column::Min => store.throughput(view_index).map(|throughput| Rank(throughput.min, 0.0)),
+        Column::Median => store.throughput(view_index).map(|throughput| Rank(throughput.median, 0.0)),
+        Column::Max => store.throughput(view_index).map(|throughput| Rank(throughput.max, 0.0)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::statistics::view_statistics;
     use crate::testing::{service_of, store_of, update};
     use crate::vocabulary::{SERVICE, WALLAROO};
 
@@ -316,8 +364,7 @@ mod tests {
     /// The labels of a listing's rows, filtered and sorted.
     fn check(listing: &Listing, sort: Option<Sort>, filter: &str, expected: &[&str]) {
         let mut store = store_of(&[update(1, 0, 100, &[5; 4]), update(2, 1, 100, &[900]), update(3, 4, 100, &[7])]);
-        let rows =
-            filter_and_sort(listing.rows(&store), sort, filter, |view_index| view_statistics(&mut store, view_index));
+        let (_, rows) = RowCache::default().rows(listing, &mut store, sort, filter);
         assert_eq!(rows.iter().map(|row| row.label.as_str()).collect::<Vec<_>>(), expected, "{listing:?}");
     }
 
@@ -406,6 +453,25 @@ mod tests {
         check(&on_worker, sort(Column::Name, true), "", &["b", "a"]);
         check(&on_worker, None, " B ", &["b"]);
         check(&on_worker, None, "nothing", &[]);
+    }
+
+    #[test]
+    fn names_are_read_again_only_when_views_or_the_filter_change() {
+        let mut store = store_of(&[update(1, 0, 100, &[5; 4]), update(2, 1, 100, &[900])]);
+        let (listing, mut cache) = (Listing::ComputationOnWorker("n".to_owned()), RowCache::default());
+        let mut rows = |store: &mut AppStore, filter: &str| cache.rows(&listing, store, None, filter).1;
+        let first = rows(&mut store, "");
+        store.apply(1, &update(3, 1, 102, &[900]), 0);
+        assert!(Arc::ptr_eq(&first, &rows(&mut store, "")));
+        assert_eq!(rows(&mut store, "b").len(), 1);
+        let key = joey_shared::series::SeriesKey {
+            category: joey_shared::series::COMPUTATION.to_owned(),
+            pipeline: "p".to_owned(),
+            worker: "c".to_owned(),
+            name: "n".to_owned(),
+        };
+        store.announce(1, &[joey_shared::wire::SeriesEntry::new(9, 1, key)]);
+        assert_eq!(rows(&mut store, "").len(), 3);
     }
 
     #[test]

@@ -82,8 +82,9 @@ pub(crate) fn service_of(updates: &[Update]) -> AppStore {
 /// 1,000 s.
 pub(crate) fn live_model(seconds: u64) -> Model {
     let mut model = Model::new(300);
+    model.add_relay(1, 0);
     model.show(&Page::Dashboard("app".to_owned()), 0);
-    model.viewer().connected();
+    model.relay_mut(1).unwrap().connected();
     let hello = Hello {
         version: VERSION,
         release: "t",
@@ -103,7 +104,7 @@ pub(crate) fn live_model(seconds: u64) -> Model {
         ServerMessage::Series { app: "app".to_owned(), epoch: 1, series, last: true },
         ServerMessage::Subscribed(Subscribed { sub: 1, feed: 1, epoch: 1, next: 1, head: 0, missing: 0 }),
     ] {
-        model.receive(&message.encode(), 0).unwrap();
+        model.receive(1, &message.encode(), 0).unwrap();
     }
     (1..=seconds).for_each(|second| receive_second(&mut model, second));
     model
@@ -117,5 +118,5 @@ pub(crate) fn receive_second(model: &mut Model, second: u64) {
     let mut writer = UpdatesWriter::new(&head);
     writer.push(&Update { period_ns: S, ..update(second, 0, 1_000 + second, &[5, 900]) });
     let message = ServerMessage::Batch { head, updates: writer.finish() }.encode();
-    model.receive(&message, second * S).unwrap();
+    model.receive(1, &message, second * S).unwrap();
 }

@@ -49,6 +49,15 @@ impl TimeRange {
         Self::around(self.from, self.to, (self.seconds() * 2).min(SECONDS_MAX))
     }
 
+    /// Half or twice the range, with `second` at the same share of it as before.
+    #[must_use]
+    pub fn zoomed_at(self, second: u64, is_in: bool) -> Self {
+        let length = if is_in { (self.seconds() / 2).max(RANGE_MIN) } else { (self.seconds() * 2).min(SECONDS_MAX) };
+        let before = second.clamp(self.from, self.to) - self.from;
+        let from = (self.from + before).saturating_sub(before * length / self.seconds());
+        Self { from, to: from + length - 1 }
+    }
+
     /// The range moved by `seconds`.
     #[must_use]
     pub const fn moved(self, seconds: i64) -> Self {
@@ -95,6 +104,14 @@ mod tests {
         assert_eq!(range(101, 200).zoomed_in(), range(126, 175));
         assert_eq!(range(126, 175).zoomed_out(), range(101, 200));
         assert_eq!(range(101, 105).zoomed_in(), range(101, 105));
+    }
+
+    #[test]
+    fn a_range_is_zoomed_around_a_second() {
+        assert_eq!(range(101, 200).zoomed_at(121, true), range(111, 160));
+        assert_eq!(range(111, 160).zoomed_at(121, false), range(101, 200));
+        assert_eq!(range(101, 200).zoomed_at(9, true), range(101, 150));
+        assert_eq!(range(5_001, 8_600).zoomed_at(6_000, false), range(5_001, 8_600));
     }
 
     #[test]

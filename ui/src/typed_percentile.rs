@@ -34,6 +34,18 @@ impl TypedPercentile {
         (0 < millionths && millionths < ONE).then_some(Self { millionths })
     }
 
+    /// The percentile that `tail` millionths of the events exceed. `None` outside 1 to 999,999.
+    #[must_use]
+    pub fn from_tail(tail: u32) -> Option<Self> {
+        (0 < tail && tail < ONE).then(|| Self { millionths: ONE - tail })
+    }
+
+    /// The share of events that exceed it, in millionths.
+    #[must_use]
+    pub const fn tail(self) -> u32 {
+        ONE - self.millionths
+    }
+
     /// Parses the list in an address. Those that are not percentiles are ignored.
     #[must_use]
     pub fn parse_list(text: &str) -> Vec<Self> {

@@ -110,15 +110,17 @@ fn messages() -> Vec<Vec<u8>> {
 async fn names_stay_text_and_canvases_have_names() {
     let stage = stage();
     let handle = leptos::mount::mount_to(stage.clone().unchecked_into::<HtmlElement>(), || {
-        let ui = UiState::start(Vec::new());
+        let ui = UiState::start();
         provide_context(ui);
         provide_context(&vocabulary::WALLAROO);
         {
             let mut model = ui.model.write_value();
             model.show(&Page::Dashboard(HOSTILE.to_owned()), 0);
-            model.viewer().connected();
+            // The relay that the page uses without settings.
+            let relay = model.relays().next().unwrap().id();
+            model.relay_mut(relay).unwrap().connected();
             for message in messages() {
-                model.viewer().receive(&message, 0, |_| {}).unwrap();
+                model.receive(relay, &message, 0).unwrap();
             }
         }
         view! { <ViewTable app=StoredValue::new(HOSTILE.to_owned()) listing=Listing::Computations/> }

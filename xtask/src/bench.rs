@@ -1,6 +1,7 @@
 //! Benchmarks of the relay and its peers, and of the page ([`page`]). The package `joey-bench` measures the relay; this module
 //! builds it and passes the paths.
 
+mod goals;
 pub(crate) mod page;
 
 use std::{env, ffi::OsString};

@@ -20,6 +20,7 @@ use std::{env, ffi::OsString, process::ExitCode};
 
 use anyhow::Result;
 
+use bench::page::Extent;
 use checkout::Checkout;
 
 const HELP: &str = "\
@@ -39,7 +40,8 @@ Usage: cargo xtask VERB
   reliability [NAMES…]  measure a release build, or $JOEY_BIN, under faults; all measurements, or the named ones
   reliability soak [--minutes N] [--seed N] [--browser] [-- ARGS…]  two hours of everything at once; ARGS are passed to `joey serve`
   bench [--quick] measure the relay beside its peers; --install-peers installs them, and the name of a workload runs only that
-  bench ui [--record]  measure the page in Chromium and compare it with docs/benchmarks-ui.md, or record the results there
+  bench ui [--quick | --record]  measure the page in Chromium and compare it with docs/benchmarks-ui.md, in a few minutes with
+                  --quick, or record the results there
   setup           install everything that the other verbs need
   help            print this help
 
@@ -60,9 +62,12 @@ fn main() -> ExitCode {
         (Some("deny"), []) => in_checkout(slow_checks::supply_chain),
         (Some("schedules"), []) => in_checkout(slow_checks::schedules),
         (Some("bench"), [argument]) if argument == "--install-peers" => in_checkout(setup::peers),
-        (Some("bench"), [argument]) if argument == "ui" => in_checkout(|here| bench::page::measure(here, false)),
-        (Some("bench"), [argument, record]) if argument == "ui" && record == "--record" => {
-            in_checkout(|here| bench::page::measure(here, true))
+        (Some("bench"), [argument]) if argument == "ui" => in_checkout(|here| bench::page::measure(here, Extent::Full)),
+        (Some("bench"), [argument, extent]) if argument == "ui" && extent == "--quick" => {
+            in_checkout(|here| bench::page::measure(here, Extent::Quick))
+        }
+        (Some("bench"), [argument, extent]) if argument == "ui" && extent == "--record" => {
+            in_checkout(|here| bench::page::measure(here, Extent::Recorded))
         }
         (Some("bench"), arguments) => in_checkout(|here| bench::run(here, arguments)),
         (Some("guard"), []) => in_checkout(|here| guard::check(here, false)),

@@ -12,10 +12,12 @@ mod faketime;
 mod kosoku;
 mod nats;
 mod nginx;
+mod npm;
 mod peers;
 mod prometheus;
 mod rust;
 mod trunk;
+mod uplot;
 mod valgrind;
 mod wasm_bindgen;
 
@@ -33,6 +35,7 @@ pub(crate) use nats::find_or_install as nats;
 pub(crate) use nginx::find_or_install as nginx;
 pub(crate) use peers::install as peers;
 pub(crate) use prometheus::find_or_install as prometheus;
+pub(crate) use uplot::find_or_install as uplot;
 pub(crate) use valgrind::find_or_install as valgrind;
 
 use crate::checkout::{Checkout, before_path};
@@ -55,7 +58,7 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     let faketime = faketime(here)?;
     let nginx = nginx(here)?;
     let prometheus = prometheus(here)?;
-    let axe = axe(here)?;
+    let (axe, uplot) = (axe(here)?, uplot(here)?);
     let (python, node) = (exporters::python(here)?, exporters::node(here)?);
     println!("everything is installed:");
     println!("  trunk         {}", tools.trunk.display());
@@ -67,6 +70,7 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     println!("  nginx         {}", nginx.display());
     println!("  prometheus    {}", prometheus.display());
     println!("  axe-core      {}", axe.display());
+    println!("  uPlot         {}", uplot.display());
     println!("  exporters     {} and {}", python.display(), node.display());
     Ok(())
 }

@@ -76,7 +76,7 @@ pub(crate) struct Record {
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: PathBuf,
     /// End after this time: 90s, 10m, 12h
-    #[arg(long = "for", value_name = "SPAN", value_parser = crate::cli::parse_span)]
+    #[arg(long = "for", value_name = "SPAN", value_parser = parse_span)]
     pub(crate) duration: Option<Duration>,
     /// Begin a new file when this one reaches this size, and keep the one before as NAME.1.joey: 500k, 100M, 2G
     #[arg(long, default_value = "1G", value_name = "BYTES", value_parser = parse_bytes)]
@@ -148,6 +148,15 @@ fn parse_relay(text: &str) -> Result<String, String> {
     // Only browsers convert an internationalized domain name to its ASCII form.
     let address = address::websocket(text, false).filter(|address| address.is_ascii());
     address.ok_or_else(|| "the address must be like relay.example:4000 or wss://relay.example/joey/".to_owned())
+}
+
+/// Parses a time: `90s`, `15m`, `12h`, `30d`, or plain seconds.
+pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400), ("", 1)];
+    let seconds = units.into_iter().find_map(|(unit, seconds)| {
+        text.strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(seconds).filter(|&seconds| seconds > 0)
+    });
+    seconds.map(Duration::from_secs).ok_or_else(|| "it must be a time such as 90s, 15m, 12h or 30d".to_owned())
 }
 
 /// Parses a size: `500k`, `100M`, `2G`, or plain bytes.

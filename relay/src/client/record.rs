@@ -98,7 +98,8 @@ fn progress_line(connection: &Connection, elapsed: Duration) -> String {
     let bytes = connection.recorder.as_ref().map_or(0, Recorder::bytes);
     let apps = connection.viewer.topics().count();
     let state = if connection.is_connected() { "" } else { ", waiting for the relay" };
-    format!("recording {apps} applications: {}, {}{state}   ", format::age(elapsed.as_secs()), size(bytes))
+    let noun = if apps == 1 { "application" } else { "applications" };
+    format!("recording {apps} {noun}: {}, {}{state}   ", format::age(elapsed.as_secs()), size(bytes))
 }
 
 /// A size in megabytes: `12.3 MB`.

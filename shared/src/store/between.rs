@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 
+use super::changes::Changes;
 use super::{AppStore, View};
 use crate::window::{SLOT_NS, Window, second_of};
 
@@ -32,6 +33,8 @@ impl AppStore {
             clock_ns: self.clock_ns.min(to * SLOT_NS),
             through_ns: self.through_ns.min(to * SLOT_NS),
             revision: self.revision,
+            views_revision: self.views_revision,
+            changes: Changes::new(self.revision),
             last_received_ns: self.last_received_ns,
             gaps: gaps.copied().collect(),
             ..Self::default()
@@ -92,7 +95,7 @@ mod tests {
     fn a_range_has_the_gaps_that_overlap_it() {
         let mut whole = store();
         for (from, to) in [(0, 5), (15, 16), (50, 0)] {
-            whole.record_gap(Gap { from_ns: from * SLOT_NS, to_ns: to * SLOT_NS, updates: None });
+            whole.record_gap(Gap { from_ns: from * SLOT_NS, to_ns: to * SLOT_NS, updates: None, relay: 0 });
         }
         assert_eq!(whole.between(11..=20).gaps().len(), 1);
         assert_eq!(whole.between(1..=100).gaps().len(), 3);

@@ -151,7 +151,9 @@ impl AppStore {
             Some(Log { epoch, series: BTreeMap::new(), counted, ranges })
         };
         let logs: Option<Vec<Log>> = state.logs.into_iter().map(log).collect();
-        let gaps = state.gaps.into_iter().map(|(from_ns, to_ns, updates)| Gap { from_ns, to_ns, updates });
+        // A viewer that replays a recording has one relay.
+        let gaps = state.gaps.into_iter();
+        let gaps = gaps.map(|(from_ns, to_ns, updates)| Gap { from_ns, to_ns, updates, relay: 0 });
         let open = |(arrival_ns, start_ns, period_ns)| Open { arrival_ns, start_ns, period_ns };
         Ok(Self {
             logs: logs.ok_or(WireError::Malformed)?,

@@ -1,10 +1,10 @@
 //! Handles each message of a relay.
 
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use super::{ClusterInfo, Incoming, Live, Progress, RelayInfo, Subscription, Viewer};
-use crate::store::{AppStore, Applied};
+use super::{ClusterInfo, Incoming, Live, Progress, RelayInfo, Subscriber, Subscription};
+use crate::store::{AppStores, Applied};
 use crate::window::{SECONDS_MAX, SLOT_NS};
 use crate::wire::{
     AppEntry, BatchHead, Blob, RELAYS_MAX, SeriesEntry, ServerMessage, Start, SubscribeError, Subscribed, WireError,
@@ -16,9 +16,10 @@ const WINDOWS_NS: u64 = SECONDS_MAX * SLOT_NS;
 /// How much longer than the relay a viewer retains an unused series, in ns: 1 min.
 const SERIES_SLACK_NS: u64 = 60_000_000_000;
 
-impl Viewer {
+impl Subscriber {
     pub(super) fn handle(
         &mut self,
+        stores: &mut AppStores,
         message: ServerMessage<'_>,
         now_ns: u64,
         incoming: &mut impl FnMut(&Incoming<'_>),
@@ -38,12 +39,15 @@ impl Viewer {
                 });
             }
             ServerMessage::Catalogue { full, apps, last } => self.update_catalogue(full, apps, last),
-            ServerMessage::Subscribed(subscribed) => self.subscribed(subscribed),
-            ServerMessage::Batch { head, updates } => return self.batch(&head, updates, false, incoming),
-            ServerMessage::Rollup { head, updates } => return self.batch(&head, updates, true, incoming),
+            ServerMessage::Subscribed(subscribed) => {
+                self.answers += 1;
+                self.subscribed(stores, subscribed);
+            }
+            ServerMessage::Batch { head, updates } => return self.batch(stores, &head, updates, false, incoming),
+            ServerMessage::Rollup { head, updates } => return self.batch(stores, &head, updates, true, incoming),
             ServerMessage::Gap { feed, from, to } => {
-                if let Some((sub, _)) = self.subscription_of_feed(feed) {
-                    self.record_missing(sub, Some(to.saturating_sub(from).saturating_add(1)));
+                if let Some((sub, live)) = self.subscription_of_feed(feed) {
+                    self.record_missing_range(stores, sub, live.epoch, from, to);
                     self.advance_positions(sub, from, to, None);
                 }
             }
@@ -54,12 +58,13 @@ impl Viewer {
                         && last >= live.next
                         && !self.retry_from(sub, live.next)
                     {
-                        self.record_missing(sub, Some((last - live.next).saturating_add(1)));
+                        self.record_missing_range(stores, sub, live.epoch, live.next, last);
                         self.advance_positions(sub, live.next, last, None);
                     }
                 }
             }
             ServerMessage::SubscribeFailed { sub, reason } => {
+                self.answers += 1;
                 if let Some(subscription) = self.subscriptions.get_mut(&sub) {
                     subscription.waiting = reason == SubscribeError::NoSuchApp;
                     // A new token with fewer permissions can end an existing subscription.
@@ -67,9 +72,9 @@ impl Viewer {
                     if reason == SubscribeError::SeveralLogs {
                         subscription.has_several_logs = true;
                         let app = subscription.topic.app.clone();
-                        self.subscribe_to_logs(&app);
+                        self.subscribe_to_logs(stores, &app);
                     } else if subscription.waiting && subscription.log.is_some() {
-                        self.record_missing(sub, None);
+                        self.record_missing(stores, sub, None);
                     }
                 }
             }
@@ -78,9 +83,9 @@ impl Viewer {
             }
             ServerMessage::Logs { app, epochs } => {
                 self.logs.insert(app.clone(), epochs);
-                self.subscribe_to_logs(&app);
+                self.subscribe_to_logs(stores, &app);
             }
-            ServerMessage::Series { app, epoch, series, last: _ } => self.announce(&app, epoch, series),
+            ServerMessage::Series { app, epoch, series, last: _ } => self.announce(stores, &app, epoch, series),
             ServerMessage::Expires { at_ns } => self.expires_ns = Some(at_ns),
             ServerMessage::WallClock { step_ns, at_ns } => self.wall_clock = Some((step_ns, at_ns)),
             ServerMessage::Relays { mut addresses } => {
@@ -101,6 +106,7 @@ impl Viewer {
         if last && !self.has_catalogue {
             self.has_catalogue = true;
             self.remove_unknown_apps();
+            self.effects.catalogue = true;
         }
         let ready = |(&sub, subscription): (&u32, &Subscription)| {
             (subscription.waiting && self.catalogue.contains_key(&subscription.topic.app)).then_some(sub)
@@ -109,35 +115,37 @@ impl Viewer {
         subs.into_iter().for_each(|sub| self.send_subscribe(sub));
     }
 
-    /// Removes the data of applications that the relay has removed and that are not subscribed.
+    /// Removes the positions in the logs of applications that the relay has removed and that are not subscribed.
     fn remove_unknown_apps(&mut self) {
-        let Self { catalogue, subscriptions, apps, names, progress, .. } = self;
-        let is_known = |app: &String| {
-            catalogue.contains_key(app) || subscriptions.values().any(|subscription| subscription.topic.app == *app)
-        };
-        apps.retain(|app, _| is_known(app));
-        names.retain(|(_, app), _| is_known(app));
-        progress.retain(|(topic, _), _| is_known(&topic.app));
+        let (mut names, mut progress) = (core::mem::take(&mut self.names), core::mem::take(&mut self.progress));
+        names.retain(|(_, app), _| self.needs(app));
+        progress.retain(|(topic, _), _| self.needs(&topic.app));
+        (self.names, self.progress) = (names, progress);
     }
 
-    fn subscribed(&mut self, Subscribed { sub, feed, epoch, next, head, missing }: Subscribed) {
+    /// Whether the store of `app` is needed: the relay has the application, or it is subscribed.
+    pub(super) fn needs(&self, app: &str) -> bool {
+        self.catalogue.contains_key(app) || self.subscriptions.values().any(|own| own.topic.app == app)
+    }
+
+    fn subscribed(&mut self, stores: &mut AppStores, Subscribed { sub, feed, epoch, next, head, missing }: Subscribed) {
         let Some(subscription) = self.subscriptions.get_mut(&sub) else { return };
         subscription.live = Some(Live { feed, epoch, next, head });
         let key = (subscription.topic.clone(), subscription.log);
         let topic = &key.0;
-        let seconds = self.seconds;
-        self.apps.entry(topic.app.clone()).or_insert_with(|| AppStore::new(seconds));
+        stores.get_or_create(&topic.app);
         let before = self.progress.get(&key).or_else(|| self.progress.get(&(topic.clone(), None))).copied();
         let before = before.filter(|progress| key.1.is_none() || progress.epoch == epoch);
         let has_restarted = before.is_some_and(|progress| progress.epoch != epoch);
         if has_restarted && self.relay.as_ref().is_some_and(|relay| relay.demo) {
             // Simulated producers send their history again, which would be counted twice.
-            self.apps.insert(topic.app.clone(), AppStore::new(seconds));
-            self.announce_known_series(&topic.app, epoch);
+            self.effects.replaced.push((topic.app.clone(), epoch));
         } else if has_restarted {
-            self.record_missing(sub, None);
-        } else if missing > 0 {
-            self.record_missing(sub, Some(missing));
+            self.record_missing(stores, sub, None);
+        } else if missing > 0
+            && !before.is_some_and(|before| self.has_range(stores, sub, epoch, before.next, next.saturating_sub(1)))
+        {
+            self.record_missing(stores, sub, Some(missing));
         }
         let first = if self.subscriptions.get(&sub).is_some_and(|own| own.start == Start::Live) { next } else { 0 };
         let from = before.filter(|_| !has_restarted).map_or(first, |progress| progress.from);
@@ -146,15 +154,14 @@ impl Viewer {
     }
 
     /// Adds the known series of `app` to its new store. The relay announces each series only once on a connection.
-    pub(super) fn announce_known_series(&mut self, app: &str, epoch: u64) {
+    pub(super) fn announce_known_series(&mut self, stores: &mut AppStores, app: &str, epoch: u64) {
         let named = self.names.iter().find(|((known, name), _)| *known == epoch && name == app);
         let named: Vec<SeriesEntry> = named.map_or_else(Vec::new, |(_, series)| series.values().cloned().collect());
-        self.announce(app, epoch, named);
+        self.announce(stores, app, epoch, named);
     }
 
-    fn announce(&mut self, app: &str, epoch: u64, series: Vec<SeriesEntry>) {
-        let seconds = self.seconds;
-        self.apps.entry(app.to_string()).or_insert_with(|| AppStore::new(seconds)).announce(epoch, &series);
+    fn announce(&mut self, stores: &mut AppStores, app: &str, epoch: u64, series: Vec<SeriesEntry>) {
+        stores.get_or_create(app).announce(epoch, &series);
         let logs = self.logs.get(app).map_or(&[][..], Vec::as_slice);
         self.names.retain(|(known, name), _| *known == epoch || name != app || logs.contains(known));
         let names = self.names.entry((epoch, app.to_string())).or_default();
@@ -169,6 +176,7 @@ impl Viewer {
 
     fn batch(
         &mut self,
+        stores: &mut AppStores,
         head: &BatchHead,
         updates: Blob<'_>,
         is_rollup: bool,
@@ -184,13 +192,13 @@ impl Viewer {
                 // The relay sends this batch again after the missing ones.
                 return Ok(());
             }
-            self.record_missing(sub, Some(head.from - live.next));
+            self.record_missing_range(stores, sub, live.epoch, live.next, head.from - 1);
         }
         let app = topic.app.as_str();
-        self.announce(app, live.epoch, head.series.clone());
+        self.announce(stores, app, live.epoch, head.series.clone());
         let names = self.names.get(&(live.epoch, topic.app.clone()));
-        let Some(store) = self.apps.get_mut(app) else { return Ok(()) };
-        store.close_gaps(head.cut_ns);
+        let Some(store) = stores.get_mut(app) else { return Ok(()) };
+        store.close_gaps(self.id, head.cut_ns);
         let received = if is_rollup {
             store.ranges(live.epoch).already_received(&topic.filter, head.from, head.to)
         } else {
@@ -225,8 +233,14 @@ impl Viewer {
             }
         }
         store.ranges(live.epoch).record(&topic.filter, head.from, head.to, is_rollup);
-        if let Some(relay) = &self.relay
-            && store.expire_series(relay.series_retention_ns.max(WINDOWS_NS).saturating_add(SERIES_SLACK_NS))
+        if let Some(relay) = &self.relay {
+            store.expire_series(relay.series_retention_ns.max(WINDOWS_NS).saturating_add(SERIES_SLACK_NS));
+        }
+        // Another relay may have removed series of this log from the store.
+        if self
+            .names
+            .get(&(live.epoch, topic.app.clone()))
+            .is_some_and(|names| names.len() > store.series_count(live.epoch))
         {
             for ((epoch, _), series) in self.names.iter_mut().filter(|((_, name), _)| name == app) {
                 series.retain(|&number, _| store.has_series(*epoch, number));
@@ -234,10 +248,10 @@ impl Viewer {
         }
         if unknown > 0 {
             // Updates of unknown series are not counted, so they are missing.
-            self.record_missing(sub, Some(unknown));
+            self.record_missing(stores, sub, Some(unknown));
         }
         if is_ambiguous {
-            self.record_missing(sub, Some(head.to.saturating_sub(head.from).saturating_add(1)));
+            self.record_missing(stores, sub, Some(head.to.saturating_sub(head.from).saturating_add(1)));
         }
         self.advance_positions(sub, head.from, head.to, Some(head.cut_ns));
         outcome

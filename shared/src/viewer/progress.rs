@@ -2,12 +2,12 @@
 
 use alloc::vec::Vec;
 
-use super::{Progress, Subscription, Viewer};
+use super::{Progress, Subscriber, Subscription};
 use crate::series::Topic;
-use crate::store::Gap;
+use crate::store::{AppStores, Gap};
 use crate::wire::{ClientMessage, Start};
 
-impl Viewer {
+impl Subscriber {
     /// Moves the position of a topic forward to that of a wider topic which has received the same updates. Otherwise, a viewer
     /// that returns from a whole application to one of its categories would report everything in between as missing.
     ///
@@ -30,7 +30,7 @@ impl Viewer {
     }
 
     /// Subscribes to each log of `app` that the relay has announced, and ends the subscriptions to logs that no longer exist.
-    pub(super) fn subscribe_to_logs(&mut self, app: &str) {
+    pub(super) fn subscribe_to_logs(&mut self, stores: &mut AppStores, app: &str) {
         let epochs = self.logs.get(app).cloned().unwrap_or_default();
         if !self.replaying {
             self.end_subscriptions(|own| own.topic.app == app && own.log.is_some_and(|log| !epochs.contains(&log)));
@@ -39,7 +39,7 @@ impl Viewer {
         let templates: Vec<(u32, Topic, Start)> =
             templates.map(|(&sub, own)| (sub, own.topic.clone(), own.start)).collect();
         for (sub, topic, start) in templates {
-            self.record_ended_logs(sub, &topic, &epochs);
+            self.record_ended_logs(stores, sub, &topic, &epochs);
             // A recording contains the subscriptions that its viewer made.
             let own = if self.replaying { &[][..] } else { &epochs };
             for &epoch in own {
@@ -52,12 +52,12 @@ impl Viewer {
     }
 
     /// Records the rest of each log that no relay holds any more as missing. Its length is unknown.
-    pub(super) fn record_ended_logs(&mut self, sub: u32, topic: &Topic, epochs: &[u64]) {
+    pub(super) fn record_ended_logs(&mut self, stores: &mut AppStores, sub: u32, topic: &Topic, epochs: &[u64]) {
         let ended =
             self.progress.iter().filter(|((known, _), progress)| known == topic && !epochs.contains(&progress.epoch));
         let ended: Vec<(Topic, Option<u64>)> = ended.map(|(key, _)| key.clone()).collect();
         if !ended.is_empty() {
-            self.record_missing(sub, None);
+            self.record_missing(stores, sub, None);
         }
         self.progress.retain(|key, _| !ended.contains(key));
     }
@@ -97,8 +97,23 @@ impl Viewer {
         true
     }
 
+    /// Records a gap in the topic of `sub`, unless another relay has sent this range of the log.
+    pub(super) fn record_missing_range(&mut self, stores: &mut AppStores, sub: u32, epoch: u64, from: u64, to: u64) {
+        if !self.has_range(stores, sub, epoch, from, to) {
+            self.record_missing(stores, sub, Some(to.saturating_sub(from).saturating_add(1)));
+        }
+    }
+
+    /// Whether the range `from..=to` of a log was received for the topic of `sub`, from any relay.
+    pub(super) fn has_range(&self, stores: &mut AppStores, sub: u32, epoch: u64, from: u64, to: u64) -> bool {
+        let Some(own) = self.subscriptions.get(&sub) else { return false };
+        let Some(store) = stores.get_mut(&own.topic.app) else { return false };
+        let received = store.ranges(epoch).already_received(&own.topic.filter, from, to);
+        received.iter().any(|received| received.is_whole && received.filter.covers(&own.topic.filter))
+    }
+
     /// Records a gap in the topic of `sub`: this many updates, or an unknown number.
-    pub(super) fn record_missing(&mut self, sub: u32, updates: Option<u64>) {
+    pub(super) fn record_missing(&mut self, stores: &mut AppStores, sub: u32, updates: Option<u64>) {
         let Some(own) = self.subscriptions.get(&sub) else { return };
         self.missing = self.missing.saturating_add(updates.unwrap_or(0));
         let of_topic = self.progress.iter().filter(|((topic, log), _)| *topic == own.topic && *log == own.log);
@@ -106,8 +121,8 @@ impl Viewer {
         let of_any = self.progress.iter().filter(|((topic, _), _)| *topic == own.topic);
         let last = of_topic.map(|(_, progress)| progress.cut_ns).max();
         let from_ns = last.or_else(|| of_any.map(|(_, progress)| progress.cut_ns).max()).unwrap_or(0);
-        if let Some(store) = self.apps.get_mut(&own.topic.app) {
-            store.record_gap(Gap { from_ns, to_ns: 0, updates });
+        if let Some(store) = stores.get_mut(&own.topic.app) {
+            store.record_gap(Gap { from_ns, to_ns: 0, updates, relay: self.id });
         }
     }
 }

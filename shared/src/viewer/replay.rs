@@ -3,11 +3,11 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Subscription, Viewer};
+use super::{Subscriber, Subscription, Viewer};
 use crate::recording::{Entry, Record};
 use crate::series::Topic;
-use crate::store::AppStore;
 use crate::store::state::{AppState, ViewState};
+use crate::store::{AppStore, AppStores};
 use crate::window::second_of;
 use crate::wire::{
     AppEntry, BatchHead, Blob, ClientMessage, Hello, SeriesEntry, ServerMessage, Start, SubscribeError, Subscribed,
@@ -17,10 +17,10 @@ use crate::wire::{
 /// Number of series in one message.
 const SERIES_MAX: usize = 500;
 
-impl Viewer {
+impl Subscriber {
     /// Appends to `out` the records that give a replaying viewer the state of this one at local time `now_ns`, with the last
     /// `seconds` of each view. The messages that this viewer receives next continue it.
-    pub fn write_state(&self, now_ns: u64, seconds: u64, out: &mut Vec<u8>) {
+    pub(super) fn write_state(&self, stores: &AppStores, now_ns: u64, seconds: u64, out: &mut Vec<u8>) {
         let time_ns = self.relay_ns(now_ns).unwrap_or(0);
         let mut write = |entry: Entry<'_>| {
             Record { time_ns, entry }.write(out);
@@ -32,7 +32,7 @@ impl Viewer {
                 write(Entry::Message(&message));
             }
         }
-        for (app, store) in &self.apps {
+        for (app, store) in stores.iter() {
             write(Entry::App(&encode(&store.state(app, true))));
             let from = (second_of(store.clock_ns()) + 1).saturating_sub(seconds);
             for view in 0..store.views().len() {
@@ -97,45 +97,6 @@ impl Viewer {
         messages
     }
 
-    /// Processes one record of a recording. Its time is the local time. The viewer must not be connected.
-    ///
-    /// # Errors
-    /// Fails if the entry or a part of it is malformed. This is counted in [`Viewer::malformed`], and the viewer remains
-    /// usable.
-    pub fn replay(&mut self, record: &Record<'_>) -> Result<(), WireError> {
-        self.replaying = true;
-        let outcome = match record.entry {
-            Entry::Message(bytes) => {
-                // Only a new connection begins with a hello.
-                if matches!(ServerMessage::decode(bytes), Ok(ServerMessage::Hello(_))) {
-                    self.disconnected();
-                    self.subscriptions.retain(|_, subscription| subscription.log.is_none());
-                }
-                return self.receive(bytes, record.time_ns, |_| {});
-            }
-            Entry::Command(bytes) => ClientMessage::decode(bytes).map(|command| self.replay_command(command)),
-            Entry::App(bytes) => decode(bytes).and_then(|state| self.replay_app(state)),
-            Entry::View(bytes) => decode(bytes).and_then(|state: ViewState<'_>| {
-                self.apps.get_mut(&state.app).ok_or(WireError::Malformed)?.add_view(state)
-            }),
-            Entry::Forget(app) => {
-                self.forget(app);
-                Ok(())
-            }
-            Entry::Unknown(_) => Ok(()),
-        };
-        self.revision += 1;
-        self.malformed += u64::from(outcome.is_err());
-        outcome
-    }
-
-    fn replay_app(&mut self, state: AppState) -> Result<(), WireError> {
-        let app: String = state.app.clone();
-        let store = AppStore::from_state(state, self.seconds)?;
-        self.apps.insert(app, store);
-        Ok(())
-    }
-
     fn replay_command(&mut self, command: ClientMessage) {
         let (sub, topic, start, log) = match command {
             ClientMessage::Subscribe { sub, topic, start } => (sub, topic, start, None),
@@ -154,6 +115,53 @@ impl Viewer {
         let (live, waiting, has_several_logs) = (None, false, false);
         self.subscriptions
             .insert(sub, Subscription { topic, log, start, live, waiting, has_several_logs, retried_from });
+    }
+}
+
+impl Viewer {
+    /// Appends to `out` the records that give a replaying viewer the state of this one at local time `now_ns`, with the last
+    /// `seconds` of each view. The messages that this viewer receives next continue it.
+    pub fn write_state(&self, now_ns: u64, seconds: u64, out: &mut Vec<u8>) {
+        self.relay.write_state(&self.stores, now_ns, seconds, out);
+    }
+
+    /// Processes one record of a recording. Its time is the local time. The viewer must not be connected.
+    ///
+    /// # Errors
+    /// Fails if the entry or a part of it is malformed. This is counted in [`Subscriber::malformed`], and the viewer remains
+    /// usable.
+    pub fn replay(&mut self, record: &Record<'_>) -> Result<(), WireError> {
+        self.relay.replaying = true;
+        let outcome = match record.entry {
+            Entry::Message(bytes) => {
+                // Only a new connection begins with a hello.
+                if matches!(ServerMessage::decode(bytes), Ok(ServerMessage::Hello(_))) {
+                    self.relay.disconnected();
+                    self.relay.subscriptions.retain(|_, subscription| subscription.log.is_none());
+                }
+                return self.receive(bytes, record.time_ns, |_| {});
+            }
+            Entry::Command(bytes) => ClientMessage::decode(bytes).map(|command| self.relay.replay_command(command)),
+            Entry::App(bytes) => decode(bytes).and_then(|state| self.replay_app(state)),
+            Entry::View(bytes) => decode(bytes).and_then(|state: ViewState<'_>| {
+                self.stores.get_mut(&state.app).ok_or(WireError::Malformed)?.add_view(state)
+            }),
+            Entry::Forget(app) => {
+                self.forget(app);
+                Ok(())
+            }
+            Entry::Unknown(_) => Ok(()),
+        };
+        self.relay.revision += 1;
+        self.relay.malformed += u64::from(outcome.is_err());
+        outcome
+    }
+
+    fn replay_app(&mut self, state: AppState) -> Result<(), WireError> {
+        let app: String = state.app.clone();
+        let store = AppStore::from_state(state, self.stores.seconds())?;
+        self.stores.insert(app, store);
+        Ok(())
     }
 }
 

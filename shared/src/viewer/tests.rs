@@ -1,6 +1,7 @@
 //! Tests a viewer against scripted messages of a relay.
 
 mod lossy;
+mod several;
 
 use super::*;
 use crate::histogram::Histogram;
@@ -114,7 +115,7 @@ fn a_jump_between_ranges_is_a_gap_but_a_missing_number_within_one_is_not() {
     assert_eq!(sent_commands(&mut viewer), again);
     assert_eq!(deliver(&mut viewer, &[subscribed(1, 9, 31, 40, 10), batch(11, 31, 40, &[33])]), [33]);
     assert_eq!(viewer.missing(), 10);
-    let gap = Gap { from_ns: 1_000 * S + 20, to_ns: 1_000 * S + 40, updates: Some(10) };
+    let gap = Gap { from_ns: 1_000 * S + 20, to_ns: 1_000 * S + 40, updates: Some(10), relay: 0 };
     assert_eq!(viewer.app("app").unwrap().gaps(), [gap]);
     deliver(&mut viewer, &[ServerMessage::Gap { feed: 11, from: 41, to: 50 }.encode(), batch(11, 51, 51, &[51])]);
     assert_eq!((viewer.missing(), viewer.app("app").unwrap().gaps().len()), (20, 2));

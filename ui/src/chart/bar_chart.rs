@@ -6,11 +6,11 @@
 //! The bars are horizontal, so that a label and a number fit beside each at any width. They do not overlap and add up to 100
 //! percent.
 
-use joey_shared::format;
 use joey_shared::histogram::{Grid, Histogram};
 
 use super::latency_axis::finest_grid;
 use super::{Anchor, Ink, Rect, Shape, Size};
+use crate::units;
 
 /// How bins are grouped into bars.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,10 +122,8 @@ fn bars_like(histogram: &Histogram, shape: &Histogram, set: BinSet) -> Vec<Bar> 
         let (low, high) = (grid.low(from), grid.high(last));
         let label = if last == 0 {
             "0\u{2009}ns".to_owned()
-        } else if last == grid.bins() - 1 {
-            format!("≥ {}", format::duration(low.into()).thin())
         } else {
-            format!("< {}", format::duration(high).thin())
+            units::bin_label(low, (last < grid.bins() - 1).then_some(high))
         };
         bars.push(Bar { low, high, label, count, percent: percent(count), cumulative_percent: percent(seen) });
         from = (last + 1).min(grid.bins() - 1);

@@ -8,6 +8,7 @@ use joey_shared::histogram::{Grid, Histogram};
 
 use super::latency_axis::{LatencyRange, finest_grid, visible_range};
 use super::scale::{Scale, duration_ticks, time_ticks};
+use super::time_axis::TimeAxis;
 use super::{Anchor, Ink, Rect, Shape, Size, text_width};
 use crate::time_format::UtcOffsets;
 
@@ -88,6 +89,13 @@ impl Difference {
         let plot = plot_of(size);
         let inside = x >= plot.x && x <= plot.right();
         inside.then(|| (self.time(plot).value(x).ceil() as u64).clamp(self.from, self.to))
+    }
+
+    /// The time axis on a canvas of `size`.
+    #[must_use]
+    pub fn axis(&self, size: Size) -> TimeAxis {
+        let plot = plot_of(size);
+        TimeAxis { from: self.from.max(1), to: self.to, left: plot.x, right: plot.right() }
     }
 
     fn time(&self, plot: Rect) -> Scale {

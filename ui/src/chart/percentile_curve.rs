@@ -17,6 +17,9 @@ const MARKS: [(f64, &str); 7] =
 /// Minimum and maximum number of nines on the axis. The minimum is the last percentile of the page.
 const NINES: (f64, f64) = (4.0, 5.3);
 
+/// The margins beside the plot, in pixels.
+pub const MARGINS: (f64, f64) = (62.0, 16.0);
+
 /// A step of the curve: from one share of events to another, between two durations (as powers of two).
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Step {
@@ -40,20 +43,31 @@ fn steps(histogram: &Histogram) -> Vec<Step> {
     histogram.occupied().map(step).collect()
 }
 
+/// The number of nines that the events of `histogram` can tell.
+fn known_nines(histogram: &Histogram) -> f64 {
+    (histogram.count() as f64).max(1.0).log10()
+}
+
+/// The number of nines at the right end of the axis of [`draw`].
+#[must_use]
+pub fn nines_max(histogram: &Histogram, reference: Option<&Histogram>) -> f64 {
+    let known = known_nines(histogram);
+    let most = reference.map_or(known, |reference| known.max(known_nines(reference)));
+    (most + 0.3).max(NINES.0 + 0.2).min(NINES.1)
+}
+
 /// Draws the curve of `histogram`, and that of `reference` as dashed lines on the same axes: its bound, and thinner its lower end.
 #[must_use]
 pub fn draw(histogram: &Histogram, reference: Option<&Histogram>, size: Size) -> Vec<Shape> {
     let plot = Rect {
-        x: 62.0,
+        x: MARGINS.0,
         y: 10.0,
-        width: (size.width - 62.0 - 16.0).max(1.0),
+        width: (size.width - MARGINS.0 - MARGINS.1).max(1.0),
         height: (size.height - 10.0 - 38.0).max(1.0),
     };
     let reference = reference.filter(|reference| !reference.is_empty());
-    let known_nines = |histogram: &Histogram| (histogram.count() as f64).max(1.0).log10();
     let known = known_nines(histogram);
-    let most = reference.map_or(known, |reference| known.max(known_nines(reference)));
-    let x = Scale { from: 0.0, to: (most + 0.3).max(NINES.0 + 0.2).min(NINES.1), start: plot.x, end: plot.right() };
+    let x = Scale { from: 0.0, to: nines_max(histogram, reference), start: plot.x, end: plot.right() };
     let range = reference.map_or_else(|| visible_range(histogram), |reference| common_range(histogram, reference));
     let y = Scale { from: range.low, to: range.high, start: plot.bottom(), end: plot.y };
     let mut list = Vec::new();

@@ -76,7 +76,7 @@ impl Model {
             self.compared.awaited = Some((app, range));
             return true;
         }
-        match self.viewer.app_mut(&app).and_then(|store| Baseline::of_range(&range, store)) {
+        match self.viewers.stores_mut().get_mut(&app).and_then(|store| Baseline::of_range(&range, store)) {
             Some(baseline) => self.pin(&app, baseline),
             None => self.compared.awaited = Some((app, range)),
         }
@@ -174,7 +174,7 @@ impl Model {
     #[must_use]
     pub fn other_app(&self, app: &str) -> Option<&AppStore> {
         let paused = self.snapshot.as_ref().and_then(|snapshot| snapshot.app(app));
-        paused.or_else(|| self.shown().app(app))
+        paused.or_else(|| self.shown_stores().get(app))
     }
 
     /// The store of the other side of the view `key` of `app`, and the view's position there.
@@ -189,9 +189,9 @@ impl Model {
     }
 
     fn other_app_mut(&mut self, app: &str) -> Option<&mut AppStore> {
-        let Self { snapshot, opened, viewer, .. } = self;
+        let Self { snapshot, opened, viewers, .. } = self;
         let paused = snapshot.as_mut().and_then(|snapshot| snapshot.app_mut(app));
-        paused.or_else(|| shown(opened, viewer).app_mut(app))
+        paused.or_else(|| shown(opened, viewers).get_mut(app))
     }
 
     /// The statistics of the other side of the view `key` of `app`, on the page of that view.
@@ -204,9 +204,9 @@ impl Model {
     }
 
     fn other_statistics(&mut self, app: &str, key: &ViewKey) -> Option<ViewStatistics> {
-        let Self { snapshot, opened, viewer, compared, .. } = self;
+        let Self { snapshot, opened, viewers, compared, .. } = self;
         let paused = snapshot.as_mut().and_then(|snapshot| snapshot.app_mut(app));
-        let store = paused.or_else(|| shown(opened, viewer).app_mut(app))?;
+        let store = paused.or_else(|| shown(opened, viewers).get_mut(app))?;
         let at = store.find(key)?;
         cached_statistics(&mut compared.cache, app, store, at)
     }

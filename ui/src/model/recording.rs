@@ -1,17 +1,20 @@
 //! What the model records, and the recording that it shows instead of live data.
 //!
 //! A recording begins with what the tab already has: the state of its viewer, at most an hour. While a recording is open,
-//! the live viewer still receives data.
+//! the relays still send data.
+//!
+//! A recording is the log of one relay's messages. It can be started while the page has one relay.
 
 use joey_shared::recording::{Detail, Entry, Playback, Record, RecordingError, excerpt, header};
 use joey_shared::series::{Filter, Topic};
-use joey_shared::store::AppStore;
+use joey_shared::store::{AppStore, AppStores};
 use joey_shared::view::ViewKey;
-use joey_shared::viewer::Viewer;
+use joey_shared::viewer::Viewers;
 use joey_shared::window::SECONDS_MAX;
-use joey_shared::wire::WireError;
+use joey_shared::wire::{AppEntry, WireError};
+use std::collections::BTreeMap;
 
-use super::{Cache, Model, SUBSCRIBED_APPS_MAX};
+use super::{Model, SUBSCRIBED_APPS_MAX, catalogue_state};
 
 /// Maximum size of a recording in the tab, in bytes. It is held in memory until it is saved. At 1,000 series a second this is
 /// about an hour. When it is reached, the recording ends.
@@ -26,6 +29,8 @@ const READ_BYTES: usize = 256 << 10;
 /// A recording in progress.
 #[derive(Debug)]
 pub(super) struct Recorder {
+    /// The id of the relay.
+    relay: u32,
     /// The applications to record, with all their series.
     apps: Vec<String>,
     parts: Vec<Vec<u8>>,
@@ -93,38 +98,56 @@ impl Opened {
     }
 }
 
-/// The viewer whose data is shown.
-pub(super) fn shown<'a>(opened: &'a mut Option<Opened>, live: &'a mut Viewer) -> &'a mut Viewer {
+/// The stores that are shown.
+pub(super) const fn shown<'a>(opened: &'a mut Option<Opened>, live: &'a mut Viewers) -> &'a mut AppStores {
     match opened {
-        Some(opened) => opened.playback.viewer_mut(),
-        None => live,
+        Some(opened) => opened.playback.viewer_mut().stores_mut(),
+        None => live.stores_mut(),
     }
 }
 
 impl Model {
-    /// The viewer whose data is shown: of the open recording, or else the live one.
-    #[must_use]
-    pub fn shown(&self) -> &Viewer {
-        self.opened.as_ref().map_or(&self.viewer, |opened| opened.playback.viewer())
+    /// The stores that are shown: of the open recording, or else the live ones.
+    pub(super) fn shown_stores(&self) -> &AppStores {
+        self.opened.as_ref().map_or_else(|| self.viewers.stores(), |opened| opened.playback.viewer().stores())
     }
 
-    /// Merges a message of the relay that arrived at local time `now_ns`.
+    /// The applications of the open recording, or else of all relays.
+    pub(super) fn shown_catalogue(&self) -> &BTreeMap<String, AppEntry> {
+        self.opened.as_ref().map_or_else(|| self.live_catalogue(), |opened| opened.playback.viewer().catalogue())
+    }
+
+    /// The time of relay `id` at local time `now_ns`, in ns since the Unix epoch; 0 before its hello.
+    fn time_of(&self, id: u32, now_ns: u64) -> u64 {
+        self.viewers.relay(id).and_then(|relay| relay.relay_ns(now_ns)).unwrap_or(0)
+    }
+
+    /// Merges a message of relay `id` that arrived at local time `now_ns`.
     ///
     /// # Errors
-    /// Fails if it is malformed, which the viewer counts.
-    pub fn receive(&mut self, bytes: &[u8], now_ns: u64) -> Result<(), WireError> {
-        let outcome = self.viewer.receive(bytes, now_ns, |_| {});
-        if let Some(recorder) = &mut self.recorder {
-            recorder.write(self.viewer.relay_ns(now_ns).unwrap_or(0), Entry::Message(bytes));
+    /// Fails if it is malformed. The relay counts that.
+    pub fn receive(&mut self, id: u32, bytes: &[u8], now_ns: u64) -> Result<(), WireError> {
+        let before = self.viewers.relay(id).map_or((0, 0), catalogue_state);
+        let outcome = self.viewers.receive(id, bytes, now_ns, |_| {});
+        let time_ns = self.time_of(id, now_ns);
+        if let Some(recorder) = self.recorder.as_mut().filter(|recorder| recorder.relay == id) {
+            recorder.write(time_ns, Entry::Message(bytes));
+        }
+        let after = self.viewers.relay(id).map_or((0, 0), catalogue_state);
+        if after.0 != before.0 {
+            self.merge_catalogues();
+        }
+        if after.1 != before.1 {
+            self.update_subscriptions(now_ns);
         }
         outcome
     }
 
-    /// The commands to send to the relay at local time `now_ns`.
-    pub fn outgoing(&mut self, now_ns: u64) -> Vec<Vec<u8>> {
-        let commands = self.viewer.outgoing();
-        if let Some(recorder) = &mut self.recorder {
-            let time_ns = self.viewer.relay_ns(now_ns).unwrap_or(0);
+    /// The commands to send to relay `id` at local time `now_ns`.
+    pub fn outgoing(&mut self, id: u32, now_ns: u64) -> Vec<Vec<u8>> {
+        let time_ns = self.time_of(id, now_ns);
+        let commands = self.relay_mut(id).map(|relay| relay.outgoing()).unwrap_or_default();
+        if let Some(recorder) = self.recorder.as_mut().filter(|recorder| recorder.relay == id) {
             // The format itself leaves out tokens.
             commands.iter().for_each(|command| recorder.write(time_ns, Entry::Command(command)));
         }
@@ -136,26 +159,37 @@ impl Model {
         if let Some(recorder) = &mut self.recorder {
             recorder.write(recorder.last_ns, Entry::Forget(app));
         }
-        self.viewer.forget(app);
+        self.viewers.forget(app);
+    }
+
+    /// Whether a recording can be started: the page has exactly one relay, which has answered.
+    #[must_use]
+    pub fn can_record(&self) -> bool {
+        self.viewers.relays().count() == 1 && self.viewers.relays().all(|relay| relay.relay().is_some())
     }
 
     /// Starts to record the application of the page, or on the landing page all applications, at local time `now_ns`.
+    /// Does nothing if the page [cannot record](Self::can_record).
     pub fn start_recording(&mut self, now_ns: u64) {
+        let Some(relay) = self.viewers.relays().next().map(|relay| relay.id()).filter(|_| self.can_record()) else {
+            return;
+        };
         let of_page = self.page.app().map(|app| vec![app.to_owned()]);
-        let all = || self.viewer.catalogue().keys().take(SUBSCRIBED_APPS_MAX).cloned().collect();
+        let all = || self.live_catalogue().keys().take(SUBSCRIBED_APPS_MAX).cloned().collect();
         let mut state = header().to_vec();
-        self.viewer.write_state(now_ns, SECONDS_MAX, &mut state);
+        self.viewers.write_state(relay, now_ns, SECONDS_MAX, &mut state);
         if state.len() > STATE_BYTES_MAX {
             state = header().to_vec();
-            self.viewer.write_state(now_ns, self.viewer.seconds(), &mut state);
+            self.viewers.write_state(relay, now_ns, self.viewers.seconds(), &mut state);
         }
         self.recorder = Some(Recorder {
+            relay,
             apps: of_page.unwrap_or_else(all),
             bytes: state.len(),
             is_full: state.len() >= RECORDING_BYTES_MAX,
             parts: vec![state],
             started_ns: now_ns,
-            last_ns: self.viewer.relay_ns(now_ns).unwrap_or(0),
+            last_ns: self.time_of(relay, now_ns),
         });
         self.update_subscriptions(now_ns);
     }
@@ -187,7 +221,7 @@ impl Model {
     /// # Errors
     /// Fails if the bytes are no recording. Nothing is changed then.
     pub fn open_recording(&mut self, file: Vec<u8>) -> Result<(), RecordingError> {
-        let playback = Playback::open(file, self.viewer.seconds())?;
+        let playback = Playback::open(file, self.viewers.seconds())?;
         let target_ns = playback.span_ns().1;
         self.resume();
         self.opened = Some(Opened { playback, target_ns, is_reading: true, speed: None, moved_ns: 0 });
@@ -235,7 +269,7 @@ impl Model {
             let (first_ns, last_ns) = opened.playback.span_ns();
             opened.target_ns = target_ns.clamp(first_ns, last_ns);
             opened.is_reading = true;
-            self.cache = Cache::default();
+            self.forget_statistics();
         }
     }
 
@@ -349,9 +383,9 @@ mod tests {
         let mut model = testing::live_model(1);
         model.start_recording(0);
         model.show(&crate::route::Page::Unknown(String::new()), 0);
-        assert_eq!(model.seen().topics().count(), 1);
+        assert_eq!(model.relays().flat_map(|relay| relay.topics()).count(), 1);
         model.stop_recording(0);
-        assert_eq!(model.seen().topics().count(), 0);
+        assert_eq!(model.relays().flat_map(|relay| relay.topics()).count(), 0);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::{UiState, compare_picker, menus};
 use crate::browser;
 use crate::route::Page;
 use crate::settings::WINDOWS;
+use crate::settings::choices::Zone;
 use crate::time_range::TimeRange;
 
 /// A section of the sheet of shortcuts.
@@ -98,13 +99,14 @@ pub(super) const ACTIONS: &[Action] = &[
     action(Group::Page, "Compare with something", &["c"], has_picker, |_| compare_picker::open()),
     action(Group::Page, "Record", &["R"], can_record, UiState::start_recording),
     action(Group::Page, "Stop recording and save the file", &["R"], is_recording, UiState::save_recording),
-    action(Group::Page, "Change the colours", &["t"], always, |ui| ui.set_theme(ui.theme.get_untracked().next())),
-    action(Group::Page, "Local time or UTC", &["z"], always, |ui| ui.set_utc(!ui.utc.get_untracked())),
-    action(Group::Page, "Connect again now", &["r"], is_disconnected, |ui| ui.connection.retry()),
+    action(Group::Page, "Change the colours", &["t"], always, change_theme),
+    action(Group::Page, "Local time or UTC", &["z"], always, change_zone),
+    action(Group::Page, "Connect again now", &["r"], is_disconnected, |ui| ui.connections.retry()),
     action(Group::Page, "Wall mode", &["w"], has_no_wall, UiState::start_wall),
     action(Group::Page, "Leave wall mode", &["Escape", "w"], has_wall, UiState::stop_wall),
     action(Group::Page, "Show this page in wall mode, or no longer", &["W"], always, UiState::toggle_wall_page),
     action(Group::Page, "Close menus", &["Escape"], menus::is_any_open, |_| menus::close()),
+    action(Group::Page, "Settings", &[","], always, |ui| ui.settings_open.set(true)),
     action(Group::Page, "Keyboard shortcuts", &["?"], always, |ui| ui.sheet_open.set(true)),
 ];
 
@@ -149,11 +151,21 @@ fn is_recording(ui: UiState) -> bool {
 
 fn can_record(ui: UiState) -> bool {
     let is_free = ui.recordings.opened.read_untracked().is_none() && !is_recording(ui);
-    is_free && ui.model.read_value().seen().relay().is_some()
+    is_free && ui.model.read_value().can_record()
+}
+
+fn change_theme(ui: UiState) {
+    let theme = ui.settings.read_untracked().theme;
+    ui.set_theme(theme.next());
+}
+
+fn change_zone(ui: UiState) {
+    let is_utc = ui.settings.read_untracked().zone == Zone::Utc;
+    ui.set_zone(if is_utc { Zone::Local } else { Zone::Utc });
 }
 
 fn is_disconnected(ui: UiState) -> bool {
-    ui.connection.state.get_untracked() != crate::connection::ConnectionState::Connected
+    ui.connections.is_any_disconnected()
 }
 
 fn has_wall(ui: UiState) -> bool {

@@ -44,10 +44,18 @@ pub(super) fn Announcements() -> impl IntoView {
 
 /// Says when the connection is lost and when it is back. Attempts in between are not news.
 fn watch_connection(ui: UiState) {
-    let state = Memo::new(move |_| match ui.connection.state.get() {
-        ConnectionState::Connected => "Connected to the relay",
-        ConnectionState::Connecting | ConnectionState::Reconnecting(_) => "Not connected to the relay; trying again",
-        _ => "The relay cannot be used",
+    let state = Memo::new(move |_| {
+        let relays = ui.connections.relays.read();
+        let all = |is: fn(&ConnectionState) -> bool| relays.iter().all(|relay| is(&relay.connection.state.read()));
+        let is_trying =
+            |state: &ConnectionState| matches!(state, ConnectionState::Connecting | ConnectionState::Reconnecting(_));
+        if all(|state| *state == ConnectionState::Connected) {
+            "Connected to the relay"
+        } else if relays.iter().any(|relay| is_trying(&relay.connection.state.read())) {
+            "Not connected to the relay; trying again"
+        } else {
+            "The relay cannot be used"
+        }
     });
     Effect::new(move |before: Option<&'static str>| {
         let now = state.get();

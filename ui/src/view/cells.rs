@@ -11,6 +11,7 @@ use super::format::{NO_VALUE, exact_rates, percentile_tooltip};
 use super::live_text::text_content;
 use crate::statistics::{PERCENTILES, Percentile, ViewStatistics};
 use crate::typed_percentile::TypedPercentile;
+use crate::units;
 
 /// A number and its unit.
 #[component]
@@ -56,7 +57,7 @@ pub(super) fn InOutRate(rate_in: Option<f64>, rate_out: Option<f64>) -> impl Int
 #[component]
 pub(super) fn LatencyRange(range: Option<QuantileRange>) -> impl IntoView {
     let Some(range) = range else { return view! { <NoValue/> }.into_any() };
-    let (low, high) = format::range_ends(range);
+    let (low, high) = units::range_ends(range);
     let low = if low == high.number { String::new() } else { format!("{low}–") };
     view! {
         <span class="low" use:text_content=low></span>

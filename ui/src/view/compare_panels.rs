@@ -1,5 +1,7 @@
 //! The panels of a comparison on a detail page: a table of figures with both sides, and the difference heatmap.
 
+use std::rc::Rc;
+
 use joey_shared::compare::{Comparison, RateChange};
 use joey_shared::format;
 use joey_shared::histogram::{Histogram, Quantile};
@@ -13,9 +15,10 @@ use super::chart_table::{ChartTable, PlainTable};
 use super::format::{NO_VALUE, exact_range, mean, range_text};
 use super::live_text::{LiveText, text_content};
 use super::other_side::Viewed;
+use super::time_selection::TimeSelection;
 use crate::change_text::{self, ChangeText, bins_note};
 use crate::chart::Size;
-use crate::chart::bar_chart::percent_text;
+use crate::chart::bar_chart::{self, BinSet, percent_text};
 use crate::chart::difference::{Difference, DifferenceColumn};
 use crate::statistics::{PERCENTILES, ViewStatistics};
 use crate::typed_percentile::TypedPercentile;
@@ -264,18 +267,21 @@ fn DifferencePanel(viewed: Viewed) -> impl IntoView {
                 <h2>"Difference over time"</h2>
                 <dl class="readout">{move || values.get().into_iter().map(value).collect_view()}</dl>
             </header>
-            <Chart
-                class="difference"
-                label
-                draw
-                id
-                attr:tabindex="0"
-                attr:title="The share of a column's events in each bin, minus the share on the other side"
-                on:pointermove=on_pointer
-                on:pointerdown=on_pointer
-                on:pointerleave=move |_| set_hover(None)
-                on:keydown=on_keydown
-            />
+            <TimeSelection axis=Rc::new(move |size| viewed.difference(None).map(|chart| chart.axis(size))) crosshair=hover>
+                <Chart
+                    class="difference"
+                    label
+                    draw
+                    id
+                    attr:tabindex="0"
+                    attr:title="The share of a column's events in each bin, minus the share on the other side. \
+                    Drag to show a range of time."
+                    on:pointermove=on_pointer
+                    on:pointerdown=on_pointer
+                    on:pointerleave=move |_| set_hover(None)
+                    on:keydown=on_keydown
+                />
+            </TimeSelection>
             <ChartTable table=move || Some(table(&viewed.difference(None)?))/>
         </section>
     }
@@ -336,5 +342,19 @@ pub(super) fn percentile_table(histogram: &Histogram, reference: &Histogram, typ
         vec![label, range_text(here), range_text(other), change, exact_here, exact_other]
     });
     let heads = vec!["percentile", "this", "other side", "change", "exactly", "exactly, other side"];
+    PlainTable { heads, rows: rows.collect() }
+}
+
+/// The table below the bars with both sides.
+pub(super) fn bar_table(histogram: &Histogram, reference: &Histogram, set: BinSet) -> PlainTable {
+    let [bars, others] = bar_chart::paired_bars(histogram, reference, set);
+    let rows = bars.into_iter().zip(others).map(|(bar, other)| {
+        let percent = |share: f64| format!("{share:.4}");
+        let low = format!("{} ns", format::count(bar.low.into()));
+        let counts = [bar.count, other.count].map(format::count);
+        let [here, there] = counts;
+        vec![bar.label, low, here, percent(bar.percent), there, percent(other.percent)]
+    });
+    let heads = vec!["latency", "from", "events", "percent", "events, other side", "percent, other side"];
     PlainTable { heads, rows: rows.collect() }
 }

@@ -70,14 +70,14 @@ impl UiState {
             self.reference.set(reference.clone());
         }
         self.model.write_value().compare_with(reference, None, browser::now_ns());
-        self.connection.send();
+        self.connections.send();
     }
 
     /// Subscribes to `app`, so that the user can choose one of its views.
     pub fn offer_views_of(self, app: Option<String>) {
         let reference = self.reference.get_untracked();
         self.model.write_value().compare_with(reference, app, browser::now_ns());
-        self.connection.send();
+        self.connections.send();
         self.frame_loop.tick_now();
     }
 
@@ -112,7 +112,7 @@ impl UiState {
     /// Pins the baseline of the address when its data has arrived. Runs at each tick.
     pub(super) fn pin_awaited(self) {
         if self.model.write_value().pin_awaited(browser::now_ns()) {
-            self.connection.send();
+            self.connections.send();
         }
     }
 

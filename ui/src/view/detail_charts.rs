@@ -18,6 +18,7 @@ use super::export_tables;
 use super::format::{exact_range, range_text, view_summary};
 use super::live_text::{LiveText, text_content};
 use super::other_side::Viewed;
+use super::percentile_handles::PercentileHandles;
 use super::readout::{ReadoutValue, readout};
 use super::time_selection::TimeSelection;
 use super::{AppName, UiState, use_ui, use_words};
@@ -176,7 +177,7 @@ pub(super) fn DistributionCharts(app: AppName, view_index: usize, key: ViewKey) 
                         chart=id
                     />
                 </header>
-                <Chart class="curve" label draw id/>
+                <PercentileHandles viewed><Chart class="curve" label draw id/></PercentileHandles>
                 <ChartTable table/>
             </section>
             <BarChart app view_index viewed name/>
@@ -221,6 +222,13 @@ fn BarChart(app: AppName, view_index: usize, viewed: Viewed, name: String) -> im
             <button type="button" aria-pressed=move || (bin_set.get() == set).to_string() on:click=choose>{name}</button>
         }
     };
+    let table = move || {
+        let set = bin_set.get();
+        Some(match viewed.histograms() {
+            (histogram, None) => bar_table(&histogram, set),
+            (histogram, Some(reference)) => compare_panels::bar_table(&histogram, &reference, set),
+        })
+    };
     view! {
         <section class="panel chart-panel" data-testid="bars">
             <header>
@@ -238,7 +246,7 @@ fn BarChart(app: AppName, view_index: usize, viewed: Viewed, name: String) -> im
                 />
             </header>
             <Chart class="bars" label draw id/>
-            <ChartTable table=move || Some(bar_table(&histogram(), bin_set.get()))/>
+            <ChartTable table/>
         </section>
     }
 }

@@ -1,5 +1,7 @@
 //! The tables of the panels as they are saved: exact values, ranges as two columns in ns.
 
+use std::sync::Arc;
+
 use joey_shared::compare::RateChange;
 use joey_shared::histogram::{Histogram, Quantile};
 use joey_shared::view::{Kind, ViewKey};
@@ -27,7 +29,7 @@ fn table_percentiles(typed: &[TypedPercentile]) -> Vec<(String, Quantile)> {
 }
 
 /// The table of the views in `rows`.
-pub(super) fn views_table(ui: UiState, app: &str, rows: &[TableRow]) -> ExportTable {
+pub(super) fn views_table(ui: UiState, app: &str, rows: &[Arc<TableRow>]) -> ExportTable {
     use leptos::prelude::{GetUntracked, ReadValue, WriteValue};
     let percentiles = table_percentiles(&ui.percentiles.get_untracked());
     let mut columns = names(&["name", "qualifier", "kind", "pipeline", "worker", "metric", "events", "mean_ns"]);
@@ -47,7 +49,7 @@ pub(super) fn views_table(ui: UiState, app: &str, rows: &[TableRow]) -> ExportTa
     }
     let typed = ui.percentiles.get_untracked();
     let mut model = ui.model.write_value();
-    let mut row = |row: &TableRow| {
+    let mut row = |row: &Arc<TableRow>| {
         let view = model.view_statistics(app, row.view_index)?;
         let ViewKey { kind, pipeline, worker, name } = &row.key;
         let ingestion = if *kind == Kind::StartToEnd {

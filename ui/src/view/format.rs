@@ -4,13 +4,14 @@ use joey_shared::format::{self, Quantity};
 use joey_shared::histogram::QuantileRange;
 
 use crate::statistics::{PERCENTILES, ViewStatistics};
+use crate::units;
 
 /// Shown where there is no value.
 pub(super) const NO_VALUE: &str = "–";
 
 /// A range with units: `8.19–16.4 µs`.
 pub(super) fn range_text(range: Option<QuantileRange>) -> String {
-    range.map_or_else(|| NO_VALUE.to_owned(), |range| format::range(range).to_string())
+    range.map_or_else(|| NO_VALUE.to_owned(), |range| units::range(range).to_string())
 }
 
 /// A range in nanoseconds: `8,192 to 16,384 ns`.
@@ -20,7 +21,7 @@ pub(super) fn exact_range(QuantileRange { low, high }: QuantileRange) -> String 
 
 /// A mean in ns as a duration: `8.12 ms`.
 pub(super) fn mean(mean_ns: f64) -> Quantity {
-    format::duration(mean_ns.round() as u128)
+    units::duration(mean_ns.round() as u128)
 }
 
 /// A mean in ns with all its digits: `8 120 345.5`.

@@ -3,6 +3,7 @@
 use joey_shared::format;
 use joey_shared::histogram::QuantileRange;
 use joey_shared::store::AppStore;
+use joey_shared::viewer::Subscriber;
 use joey_shared::wire::{AppEntry, WorkerEntry};
 use leptos::prelude::*;
 
@@ -18,6 +19,7 @@ use super::table_row::open_row;
 use super::{UiState, page_address, use_ui};
 use crate::browser;
 use crate::connection::ConnectionState;
+use crate::connections::PageRelay;
 use crate::natural_order;
 use crate::route::Page;
 use crate::settings::host_name;
@@ -42,7 +44,7 @@ pub(super) fn LandingPage() -> impl IntoView {
         let model = ui.read_model();
         if !model.catalogue().is_empty() {
             Content::Applications
-        } else if model.seen().relay().is_some() {
+        } else if model.relays().any(|relay| relay.relay().is_some()) {
             Content::Welcome
         } else {
             Content::Searching
@@ -61,10 +63,15 @@ pub(super) fn LandingPage() -> impl IntoView {
 
 #[component]
 fn Searching() -> impl IntoView {
-    let connection = use_ui().connection;
-    let address = connection.address;
-    let text = move || if address.read().is_empty() { "no address".to_owned() } else { address.get() };
-    let is_waiting = Memo::new(move |_| matches!(connection.state.get(), ConnectionState::Reconnecting(_)));
+    let relays = use_ui().connections.relays;
+    let text = move || {
+        let addresses: Vec<String> = relays.read().iter().map(|relay| relay.connection.address.get()).collect();
+        if addresses.is_empty() { "no address".to_owned() } else { addresses.join(", ") }
+    };
+    let is_waiting = Memo::new(move |_| {
+        let is_waiting = |relay: &PageRelay| matches!(relay.connection.state.get(), ConnectionState::Reconnecting(_));
+        relays.read().iter().any(is_waiting)
+    });
     let start = Signal::derive(move || {
         if is_waiting.get() { "No relay answers at ".to_owned() } else { "Looking for the relay at ".to_owned() }
     });
@@ -234,7 +241,7 @@ fn ApplicationRow(app: String, heads: Memo<LandingHeads>) -> impl IntoView {
 
 fn application_summary(ui: UiState, app: &str) -> Option<ApplicationSummary> {
     let mut model = ui.read_model();
-    let now_ns = model.relay_ns(browser::now_ns()).unwrap_or(0);
+    let now_ns = model.app_relay_ns(app, browser::now_ns()).unwrap_or(0);
     let entry = model.catalogue().get(app)?.clone();
     let statistics = model.app_statistics(app).unwrap_or_default();
     let store = model.app(app);
@@ -242,9 +249,9 @@ fn application_summary(ui: UiState, app: &str) -> Option<ApplicationSummary> {
     let last_update_age = (last_update_ns > 0).then(|| now_ns.saturating_sub(last_update_ns) / 1_000_000_000);
     let is_stale = store.is_some_and(|store| store.silent_for(now_ns).is_some())
         && last_update_age.is_none_or(|seconds| seconds > 5);
-    let cluster = model.seen().cluster();
-    let viewers = cluster.and_then(|cluster| cluster.watching.iter().find(|(name, _)| name == app));
-    let viewers = viewers.map(|(_, viewers)| *viewers);
+    // Relays of one cluster count the same viewers.
+    let watching = model.relays().filter_map(Subscriber::cluster).flat_map(|cluster| &cluster.watching);
+    let viewers = watching.filter(|(name, _)| name == app).map(|(_, viewers)| *viewers).max();
     Some(ApplicationSummary { entry, statistics, last_update_age, is_stale, viewers })
 }
 
@@ -319,6 +326,6 @@ fn producer_option(ui: UiState) -> String {
         "" | "localhost" => "127.0.0.1",
         name => name,
     };
-    let port = ui.read_model().seen().relay().map_or(5001, |relay| relay.ingest_port);
+    let port = ui.read_model().relays().find_map(Subscriber::relay).map_or(5001, |relay| relay.ingest_port);
     format!("--metrics {host}:{port}")
 }

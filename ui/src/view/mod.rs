@@ -16,6 +16,7 @@ mod compare_bar;
 mod compare_panels;
 mod compare_picker;
 mod comparing;
+mod compression;
 mod dashboard;
 mod detail;
 mod detail_charts;
@@ -32,6 +33,7 @@ mod notices;
 mod palette;
 mod other_side;
 mod percentile_choice;
+mod percentile_handles;
 mod rate_chart;
 mod readout;
 mod record_button;
@@ -41,6 +43,11 @@ mod relay_facts;
 mod row_focus;
 mod shortcut_sheet;
 mod share_menu;
+mod relay_question;
+mod relay_settings;
+mod relays;
+mod settings_dialog;
+mod settings_text;
 mod shortcuts;
 mod state;
 mod status;
@@ -67,6 +74,8 @@ use self::detail::DetailPage;
 use self::landing::LandingPage;
 use self::palette::Palette;
 use self::recording_bar::RecordingBar;
+use self::relay_question::RelayQuestion;
+use self::settings_dialog::SettingsDialog;
 use self::shortcut_sheet::ShortcutSheet;
 use self::time_range_bar::TimeRangeBar;
 use self::toolbar::Toolbar;
@@ -80,9 +89,12 @@ use crate::vocabulary::Words;
 /// The whole page.
 #[component]
 pub fn App() -> impl IntoView {
-    let ui = UiState::start(browser::relay_addresses());
+    let ui = UiState::start();
     provide_context(ui);
-    browser::apply_theme(ui.theme.get_untracked());
+    browser::apply_theme(ui.settings.read_untracked().theme);
+    browser::apply_density(ui.settings.read_untracked().density);
+    let labels = Memo::new(move |_| (ui.settings.read().units, ui.settings.read().bins));
+    let removals = Memo::new(move |_| ui.read_model().removals());
     let title = Memo::new(move |_| {
         let page = ui.page.read();
         let words = ui.words(page.app().unwrap_or_default());
@@ -97,11 +109,12 @@ pub fn App() -> impl IntoView {
         <TimeRangeBar/>
         <RecordingBar/>
         <main id="main" tabindex="-1">
-            // A list of one: another page gets new components, even if it is of the same kind, and so does a recording.
+            // A list of one: another page gets new components, even if it is of the same kind. So does a recording, another unit,
+            // and a new store, because rows remember positions of views.
             <For
-                each=move || [(ui.page.get(), ui.recordings.generation.get())]
-                key=|(page, recording)| (page_address(page.clone()), *recording)
-                let((page, _))
+                each=move || [(ui.page.get(), (labels.get(), removals.get(), ui.recordings.generation.get()))]
+                key=|(page, rest)| (page_address(page.clone()), format!("{rest:?}"))
+                let((page, _rest))
             >
                 <PageContent page/>
             </For>
@@ -110,6 +123,8 @@ pub fn App() -> impl IntoView {
         <Announcements/>
         <Palette/>
         <ShortcutSheet/>
+        <Show when=move || ui.settings_open.get()><SettingsDialog/></Show>
+        <Show when=move || !ui.unknown_relays.read().is_empty()><RelayQuestion/></Show>
     }
 }
 

@@ -2,6 +2,7 @@
 
 use joey_shared::format;
 use joey_shared::store::AppStore;
+use joey_shared::viewer::Subscriber;
 use leptos::prelude::*;
 
 use super::compare_bar::CompareBar;
@@ -10,6 +11,7 @@ use super::name::display_name;
 use super::{AppName, UiState, page_address, status, use_ui};
 use crate::browser;
 use crate::connection::ConnectionState;
+use crate::connections::PageRelay;
 use crate::route::Page;
 use crate::settings::invalid_addresses;
 
@@ -31,8 +33,9 @@ impl Notice {
 pub(super) fn is_stale(ui: UiState, app: AppName) -> Memo<bool> {
     Memo::new(move |_| {
         let model = ui.read_model();
-        let now_ns = model.relay_ns(browser::now_ns()).unwrap_or(0);
-        model.app(&app.read_value()).and_then(|store| store.silent_for(now_ns)).is_some()
+        let app = app.read_value();
+        let now_ns = model.app_relay_ns(&app, browser::now_ns()).unwrap_or(0);
+        model.app(&app).and_then(|store| store.silent_for(now_ns)).is_some()
     })
 }
 
@@ -58,18 +61,27 @@ pub(super) fn Notices(#[prop(optional)] app: Option<AppName>) -> impl IntoView {
 /// The notices of any page.
 fn page_notices(ui: UiState) -> Vec<Notice> {
     let mut notices = Vec::new();
-    if let Some(text) = status::obstacle(ui) {
-        notices.push(Notice::new("note stopped", text));
-    }
+    notices.extend(status::obstacles(ui).into_iter().map(|text| Notice::new("note stopped", text)));
     for relay in invalid_addresses(&browser::configured_relays()) {
         notices.push(Notice::new("note odd", format!("“{relay}” is not the address of a relay.")));
     }
-    if let Some((step_ns, at_ns)) = ui.read_model().wall_clock().filter(|(step_ns, _)| *step_ns != 0) {
-        let (offset, at) = (format::clock_offset(step_ns), ui.utc_offset(at_ns).time(at_ns));
-        let text = format!(
-            "The clock of the relay's machine was set at {at}; times shown here are {offset}. No count is affected."
-        );
-        notices.push(Notice::new("note odd", text));
+    for relay in ui.connections.relays.read().iter() {
+        let (name, model) = (status::relay_name(ui, relay, "the relay"), ui.read_model());
+        let wall_clock = model.relay(relay.connection.relay).and_then(Subscriber::wall_clock);
+        if let Some((step_ns, at_ns)) = wall_clock.filter(|(step_ns, _)| *step_ns != 0) {
+            let (offset, at) = (format::clock_offset(step_ns), ui.utc_offset(at_ns).time(at_ns));
+            let text = format!(
+                "The clock of the machine of {name} was set at {at}; times shown here are {offset}. No count is affected."
+            );
+            notices.push(Notice::new("note odd", text));
+        }
+        if let Some(offset) = status::clock_text(&model, relay) {
+            let text = format!(
+                "The clock of {name} is {offset} of the first relay's. Its data is placed by its own clock, \
+                 and windows end with the latest."
+            );
+            notices.push(Notice::new("note odd", text));
+        }
     }
     notices
 }
@@ -79,7 +91,9 @@ fn app_notices(ui: UiState, app: &str) -> Vec<Notice> {
     let mut notices = Vec::new();
     let model = ui.read_model();
     let time = |ns: u64| ui.utc_offset(ns).time(ns);
-    let (Some(now_ns), Some(store)) = (model.relay_ns(browser::now_ns()), model.app(app)) else { return notices };
+    let (Some(now_ns), Some(store)) = (model.app_relay_ns(app, browser::now_ns()), model.app(app)) else {
+        return notices;
+    };
     if let Some(silent_ns) = store.silent_for(now_ns).filter(|_| !model.is_paused()) {
         let silence = format::age(silent_ns / 1_000_000_000);
         let text = format!("No data for {silence}. What is shown ends at {}.", time(store.clock_ns()));
@@ -114,6 +128,10 @@ fn app_notices(ui: UiState, app: &str) -> Vec<Notice> {
 fn gap_texts(ui: UiState, store: &AppStore) -> Vec<String> {
     let start_ns = store.clock_ns().saturating_sub(store.seconds() * 1_000_000_000);
     let time = |ns: u64| ui.utc_offset(ns).time(ns);
+    // With one relay, its name says nothing.
+    let relays = ui.connections.relays.read();
+    let named = |relay: &PageRelay| (relay.connection.relay, status::host(relay));
+    let names: Vec<(u32, String)> = relays.iter().filter(|_| relays.len() > 1).map(named).collect();
     let gaps = store.gaps().iter().filter(|gap| gap.from_ns > 0 && (gap.to_ns == 0 || gap.to_ns > start_ns));
     let mut texts: Vec<String> = gaps
         .map(|gap| {
@@ -121,10 +139,13 @@ fn gap_texts(ui: UiState, store: &AppStore) -> Vec<String> {
                 0 => format!("after {}", time(gap.from_ns)),
                 to_ns => format!("between {} and {}", time(gap.from_ns), time(to_ns)),
             };
+            let name = names.iter().find(|(id, _)| *id == gap.relay).map(|(_, name)| name);
+            let of = name.map_or_else(String::new, |name| format!(" of {name}"));
+            let restarted = name.map_or("The relay", String::as_str);
             match gap.updates {
-                Some(1) => format!("Missed 1 update {between}."),
-                Some(updates) => format!("Missed {} updates {between}.", format::count(updates.into())),
-                None => format!("The relay restarted; what it alone held {between} is lost."),
+                Some(1) => format!("Missed 1 update{of} {between}."),
+                Some(updates) => format!("Missed {} updates{of} {between}.", format::count(updates.into())),
+                None => format!("{restarted} restarted; what it alone held {between} is lost."),
             }
         })
         .collect();
@@ -134,7 +155,9 @@ fn gap_texts(ui: UiState, store: &AppStore) -> Vec<String> {
 
 /// Why there is nothing to show of an application, or `None` if there is something.
 fn reason_for_absence(ui: UiState, app: &str) -> Option<&'static str> {
-    let state = ui.connection.state.get();
+    let relays = ui.connections.relays.read();
+    let is_connected = |relay: &&PageRelay| *relay.connection.state.read() == ConnectionState::Connected;
+    let mut connected = relays.iter().filter(is_connected).peekable();
     let model = ui.read_model();
     let has_views = model.app(app).is_some_and(|store| !store.views().is_empty());
     if has_views || model.catalogue().contains_key(app) {
@@ -148,12 +171,14 @@ fn reason_for_absence(ui: UiState, app: &str) -> Option<&'static str> {
             "The recording does not have this application at this time."
         });
     }
-    Some(match state {
-        ConnectionState::Connected if model.seen().is_waiting() => {
-            "The relay does not know this application. It appears here when its first data arrives."
-        }
-        ConnectionState::Connected => "Connected; no measurements yet.",
-        _ => "Waiting for the relay.",
+    if connected.peek().is_none() {
+        return Some("Waiting for the relay.");
+    }
+    let is_waiting = |relay: &PageRelay| model.relay(relay.connection.relay).is_some_and(Subscriber::is_waiting);
+    Some(if connected.all(is_waiting) {
+        "The relay does not know this application. It appears here when its first data arrives."
+    } else {
+        "Connected; no measurements yet."
     })
 }
 

@@ -18,13 +18,16 @@ pub(super) fn RecordButton() -> impl IntoView {
         Some((seconds, progress.bytes / 100_000, progress.is_full))
     });
     let is_recording = Memo::new(move |_| progress.read().is_some());
-    let is_ready = Memo::new(move |_| ui.read_model().seen().relay().is_some());
+    let is_ready = Memo::new(move |_| ui.read_model().can_record());
     let text = Signal::derive(move || match progress.get() {
         None => "Record".to_owned(),
         Some((_, tenths, true)) => format!("Full, {}", megabytes(tenths)),
         Some((seconds, tenths, false)) => format!("{}:{:02}, {}", seconds / 60, seconds % 60, megabytes(tenths)),
     });
     let tooltip = move || match progress.get() {
+        None if ui.connections.relays.read().len() > 1 => {
+            "A recording has one relay: switch the others off in the settings (,)".to_owned()
+        }
         None => format!(
             "Record what this page receives, and what it already shows of the last hour. Ends at {} MB.",
             RECORDING_BYTES_MAX >> 20

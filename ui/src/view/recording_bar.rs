@@ -72,7 +72,7 @@ fn Bar(opened: OpenedRecording) -> impl IntoView {
         let text = format!("The end of this file is incomplete or damaged: its last {bytes} bytes were left out.");
         view! { <p class="torn" data-testid="torn" use:text_content=text></p> }
     });
-    let back = move || if ui.connection.address.read().is_empty() { "Close" } else { "Back to live" };
+    let back = move || if ui.connections.relays.read().is_empty() { "Close" } else { "Back to live" };
     view! {
         <section class="recording" aria-label="Recording" data-testid="recording">
             <p class="what">
@@ -94,7 +94,7 @@ fn Bar(opened: OpenedRecording) -> impl IntoView {
                     <Speed/>
                 </div>
             </Show>
-            <Show when=move || !ui.connection.address.read().is_empty()>
+            <Show when=move || !ui.connections.relays.read().is_empty()>
                 <button
                     type="button"
                     data-testid="compare-live"

@@ -8,9 +8,9 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::{DragEvent, Event, File, HtmlInputElement, KeyboardEvent};
 
 use super::UiState;
+use super::compression::decompress;
 use super::shortcuts::listen_to;
 use crate::browser;
-use crate::compression::decompress;
 use crate::export::file_part;
 use crate::route::Page;
 use crate::share_link;
@@ -165,7 +165,7 @@ impl UiState {
     /// Starts to record.
     pub fn start_recording(self) {
         self.model.write_value().start_recording(browser::now_ns());
-        self.connection.send();
+        self.connections.send();
         self.frame_loop.tick_now();
     }
 
@@ -174,10 +174,13 @@ impl UiState {
         let now_ns = browser::now_ns();
         let (name, parts) = {
             let mut model = self.model.write_value();
-            let name = recording_name(model.recorded_apps(), model.seen().relay_ns(now_ns).unwrap_or(0));
+            let name = recording_name(
+                model.recorded_apps(),
+                model.relays().find_map(|relay| relay.relay_ns(now_ns)).unwrap_or(0),
+            );
             (name, model.stop_recording(now_ns))
         };
-        self.connection.send();
+        self.connections.send();
         browser::save_bytes(&name, &parts);
         self.frame_loop.tick_now();
     }

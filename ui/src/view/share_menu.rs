@@ -6,13 +6,13 @@ use joey_shared::view::ViewKey;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
+use super::compression::compress;
 use super::disclosure::Disclosure;
 use super::live_text::LiveText;
 use super::recording_bar::OpenButton;
 use super::recordings::recording_name;
 use super::{UiState, use_ui};
 use crate::browser;
-use crate::compression::compress;
 use crate::route::{Page, with_data};
 use crate::share_link::{self, LINK_MAX, is_related};
 

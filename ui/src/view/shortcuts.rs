@@ -18,7 +18,7 @@ pub(super) fn listen(ui: UiState) {
     listen_to(&window, "hashchange", move |_| ui.on_hash_change());
     // The network is back, or the page was restored after it was frozen or left.
     for event in ["online", "resume", "pageshow"] {
-        listen_to(&window, event, move |_| ui.connection.retry());
+        listen_to(&window, event, move |_| ui.connections.retry());
     }
     listen_to(&window, "resize", move |_| ui.frame_loop.request_frame());
     // Scrolling of an element does not bubble; it can only be captured.
@@ -28,7 +28,7 @@ pub(super) fn listen(ui: UiState) {
     listen_to(&window, "pointerdown", |event| menus::close_outside(&event));
     listen_to(&window, "visibilitychange", move |_| {
         if !browser::is_hidden() {
-            ui.connection.retry();
+            ui.connections.retry();
             ui.frame_loop.tick_now();
         }
     });

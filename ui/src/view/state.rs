@@ -7,24 +7,27 @@ use std::ops::DerefMut;
 
 use joey_shared::window::second_of;
 use leptos::prelude::{
-    Effect, Get, GetUntracked, ReadUntracked, ReadValue, RwSignal, Set, StoredValue, Track, WriteValue, expect_context,
+    Effect, Get, GetUntracked, Read, ReadUntracked, ReadValue, RwSignal, Set, StoredValue, Track, WriteValue,
+    expect_context,
 };
 
 use super::menus;
 use super::recordings::Recordings;
 use crate::browser;
-use crate::connection::Connection;
+use crate::connections::Connections;
 use crate::frame_loop::{FrameLoop, ModelHandle};
 use crate::local_storage;
 use crate::model::Model;
 use crate::reference::Reference;
 use crate::route::{Page, Route, data_in, token_in, with_data};
-use crate::settings::{self, Theme, WINDOW_DEFAULT};
+use crate::settings::text::Settings;
+use crate::settings::{self, WINDOW_DEFAULT};
 use crate::time_format::UtcOffset;
 use crate::time_range::TimeRange;
 use crate::typed_percentile::{TYPED_MAX, TypedPercentile};
 use crate::vocabulary::Words;
 use crate::wall::Wall;
+use crate::{units, zone};
 
 /// The name of an application, owned by a page component. Copies share the name.
 pub type AppName = StoredValue<String>;
@@ -37,16 +40,18 @@ pub struct UiState {
     pub model: ModelHandle,
     /// Ticks and charts.
     pub frame_loop: FrameLoop,
-    /// The connection to the relay.
-    pub connection: Connection,
+    /// The connections to the relays.
+    pub connections: Connections,
     /// The page that is shown.
     pub page: RwSignal<Page>,
     /// The length of the window in seconds.
     pub window_seconds: RwSignal<u64>,
-    /// The colour theme.
-    pub theme: RwSignal<Theme>,
-    /// Whether times are shown in UTC.
-    pub utc: RwSignal<bool>,
+    /// The settings, which are stored.
+    pub settings: RwSignal<Settings>,
+    /// The addresses of the relays that a link names and that this browser does not know. The user is asked about them.
+    pub unknown_relays: RwSignal<Vec<Vec<String>>>,
+    /// Whether the settings are open.
+    pub settings_open: RwSignal<bool>,
     /// When the page was paused, by the relay's clock in ns since the Unix epoch; `None` while it is live.
     pub paused_at_ns: RwSignal<Option<u64>>,
     /// The selected range of time.
@@ -96,21 +101,18 @@ pub fn use_words() -> &'static Words {
 }
 
 impl UiState {
-    /// Creates the state for the current address and connects to one of the relays at `addresses`.
+    /// Creates the state for the current address and connects to its relays.
     #[must_use]
-    pub fn start(addresses: Vec<String>) -> Self {
+    pub fn start() -> Self {
         let hash = browser::location_hash();
         let route = Route::parse(&hash);
         let data = data_in(&hash);
-        if let Some(token) = token_in(&hash) {
-            local_storage::store_token(token);
+        if token_in(&hash).is_some() {
             browser::replace_address(&route.address());
         }
-        let window_seconds = route
-            .window_seconds
-            .and_then(settings::offered_window)
-            .or_else(local_storage::window_seconds)
-            .unwrap_or(WINDOW_DEFAULT);
+        let settings = local_storage::settings();
+        units::set(settings.units, settings.bins);
+        let window_seconds = route.window_seconds.and_then(settings::offered_window).unwrap_or(settings.window_seconds);
         let mut model = Model::new(window_seconds);
         if let (Some(app), Some(range)) = (route.page.app(), route.baseline) {
             model.await_baseline(app, range);
@@ -122,11 +124,12 @@ impl UiState {
         let ui = Self {
             model,
             frame_loop,
-            connection: Connection::start(model, frame_loop, addresses),
+            connections: Connections::new(model, frame_loop),
             page: RwSignal::new(route.page),
             window_seconds: RwSignal::new(window_seconds),
-            theme: RwSignal::new(local_storage::theme()),
-            utc: RwSignal::new(local_storage::utc()),
+            settings: RwSignal::new(settings),
+            unknown_relays: RwSignal::new(Vec::new()),
+            settings_open: RwSignal::new(false),
             paused_at_ns: RwSignal::new(None),
             range: RwSignal::new(None),
             // The data arrives later.
@@ -143,6 +146,7 @@ impl UiState {
             recordings: Recordings::default(),
             recording_speed: RwSignal::new(1.0),
         };
+        ui.start_relays(&route.relays, token_in(&hash));
         if let Some(data) = data {
             ui.open_link(data);
         }
@@ -171,13 +175,13 @@ impl UiState {
     /// The UTC offset for displaying the instant `ns`.
     #[must_use]
     pub fn utc_offset(self, ns: u64) -> UtcOffset {
-        if self.utc.get() { UtcOffset::UTC } else { browser::utc_offset_at(ns) }
+        zone::utc_offset(&self.settings.read().zone, ns)
     }
 
     /// The same without subscribing to the setting; for charts, which are repainted at every tick.
     #[must_use]
     pub fn utc_offset_untracked(self, ns: u64) -> UtcOffset {
-        if self.utc.get_untracked() { UtcOffset::UTC } else { browser::utc_offset_at(ns) }
+        zone::utc_offset(&self.settings.read_untracked().zone, ns)
     }
 
     /// Follows the address bar after it has changed.
@@ -190,8 +194,9 @@ impl UiState {
                 route.page = self.page.get_untracked();
             }
             browser::replace_address(&route.address());
-            self.connection.set_token(token);
+            self.follow_token(&route.relays, token);
         }
+        self.follow_relays(&route.relays);
         if let Some(data) = data_in(&hash) {
             self.open_link(data);
         }
@@ -220,7 +225,7 @@ impl UiState {
         }
         self.filter.set(String::new());
         self.model.write_value().show(&page, browser::now_ns());
-        self.connection.send();
+        self.connections.send();
         menus::close();
         self.page.set(page);
         browser::scroll_to_top();
@@ -234,8 +239,7 @@ impl UiState {
         }
         self.window_seconds.set(seconds);
         self.model.write_value().set_seconds(seconds, browser::now_ns());
-        self.connection.send();
-        local_storage::store_window(seconds);
+        self.connections.send();
         self.write_address();
         self.frame_loop.tick_now();
     }
@@ -260,13 +264,24 @@ impl UiState {
         self.set_percentiles(percentiles);
     }
 
+    /// Shows `new` instead of `old`, here and in the address bar.
+    pub fn replace_percentile(self, old: TypedPercentile, new: TypedPercentile) {
+        let mut percentiles = self.percentiles.get_untracked();
+        percentiles.retain(|other| *other != old);
+        if let Err(index) = percentiles.binary_search(&new) {
+            percentiles.insert(index, new);
+        }
+        self.set_percentiles(percentiles);
+    }
+
     fn set_percentiles(self, percentiles: Vec<TypedPercentile>) {
         self.percentiles.set(percentiles);
         self.write_address();
         self.frame_loop.tick_now();
     }
 
-    /// Writes the window and the typed percentiles into the address bar, so that a copied address shows the same.
+    /// Writes the window, the typed percentiles, the range, the comparison and the relays into the address bar, so that a copied
+    /// address shows the same.
     pub(super) fn write_address(self) {
         let (shown, data) = (self.shown_route(), self.link_data());
         let hash = browser::location_hash();
@@ -282,8 +297,11 @@ impl UiState {
         let baseline = self.baseline_in_address(&page);
         Route {
             page,
-            window_seconds: (seconds != WINDOW_DEFAULT).then_some(seconds),
+            // Another browser may have another default.
+            window_seconds: (seconds != WINDOW_DEFAULT || seconds != self.settings.read_untracked().window_seconds)
+                .then_some(seconds),
             percentiles: self.percentiles.get_untracked(),
+            relays: self.relays_in_address(),
             range: self.range.get_untracked().or_else(|| self.pending_range.get_untracked()),
             reference: self.reference.get_untracked(),
             baseline,
@@ -337,7 +355,7 @@ impl UiState {
             self.paused_at_ns.set(None);
             self.range.set(None);
             self.pending_range.set(range);
-            self.connection.send();
+            self.connections.send();
         }
         self.write_address();
         self.frame_loop.tick_now();
@@ -368,20 +386,5 @@ impl UiState {
         if let Some((shown, newest)) = self.range.get_untracked().or_else(|| self.shown_range()).zip(newest) {
             self.select_range(Some(change(shown).within_hour_before(newest)));
         }
-    }
-
-    /// Changes the theme.
-    pub fn set_theme(self, theme: Theme) {
-        self.theme.set(theme);
-        local_storage::store_theme(theme);
-        browser::apply_theme(theme);
-        self.frame_loop.repaint_all();
-    }
-
-    /// Changes between local time and UTC.
-    pub fn set_utc(self, utc: bool) {
-        self.utc.set(utc);
-        local_storage::store_utc(utc);
-        self.frame_loop.tick_now();
     }
 }

@@ -3,8 +3,9 @@
 //! A row exists as long as its view; only its cells change. Of a long table, only the rows near the viewport exist.
 
 use core::ops::Range;
+use std::sync::Arc;
 
-use joey_shared::format;
+use joey_shared::store::AppStore;
 use leptos::ev::{self, FocusEvent};
 use leptos::html::Tbody;
 use leptos::prelude::*;
@@ -19,15 +20,12 @@ use super::table_row::{PERCENTILE_COLUMNS, ViewRow};
 use super::{AppName, UiState, use_ui, use_words};
 use crate::browser;
 use crate::chart::latency_axis::LatencyRange;
-use crate::chart::sparkline;
 use crate::rendered_rows::{self, Part};
 use crate::row_change::{ChangeColumn, sort_by_change};
-use crate::statistics::{PERCENTILES, ViewStatistics};
-use crate::table_rows::{Column, Listing, Sort, TableRow, filter_and_sort};
+use crate::statistics::PERCENTILES;
+use crate::table_rows::{AXIS_ROWS_MAX, Column, Listing, RowCache, Sort, TableRow};
 use crate::typed_percentile::TypedPercentile;
-
-/// Maximum number of rows whose latencies decide the axis of the small histograms even if they are out of sight.
-const AXIS_ROWS_MAX: usize = 200;
+use crate::units;
 
 /// The rows that are rendered before the table has been measured, and their height in CSS pixels.
 const UNMEASURED: Layout = Layout { visible: 0..32, row_height: 34.0 };
@@ -38,7 +36,7 @@ struct TableContent {
     /// The number of rows without the filter.
     total: usize,
     /// The rows that match the filter, sorted.
-    rows: Vec<TableRow>,
+    rows: Arc<Vec<Arc<TableRow>>>,
     /// The axis of the small histograms.
     axis: LatencyRange,
 }
@@ -64,7 +62,7 @@ struct Layout {
 struct RenderedPart {
     part: Part,
     /// The row, unless it is a gap.
-    row: Option<TableRow>,
+    row: Option<Arc<TableRow>>,
 }
 
 /// What identifies a part of the table's body.
@@ -90,6 +88,7 @@ pub fn ViewTable(app: AppName, listing: Listing) -> impl IntoView {
     let title = StoredValue::new(listing.title(words));
     let subject = listing.subject(words);
     let class = if listing.shows_ingestion() && !words.is_service { "views forked" } else { "views" };
+    let cache = StoredValue::new_local(RowCache::default());
     let is_compared = is_compared(ui, app);
     sort_by_change_while(sort, is_compared, shows_latency);
     let content = Memo::new(move |_| {
@@ -100,7 +99,7 @@ pub fn ViewTable(app: AppName, listing: Listing) -> impl IntoView {
             }
             _ => true,
         };
-        table_content(ui, &app.read_value(), &listing, sort.get().filter(is_shown))
+        table_content(ui, &app.read_value(), &listing, sort.get().filter(is_shown), &mut cache.write_value())
     });
     view! {
         <Show when=move || !hide_if_empty || content.read().total != 0>
@@ -120,24 +119,28 @@ pub fn ViewTable(app: AppName, listing: Listing) -> impl IntoView {
     }
 }
 
-fn table_content(ui: UiState, app: &str, listing: &Listing, sort: Option<Sort>) -> TableContent {
+fn table_content(ui: UiState, app: &str, listing: &Listing, sort: Option<Sort>, cache: &mut RowCache) -> TableContent {
     let filter = ui.filter.read();
     let mut model = ui.read_model();
-    let rows = model.app(app).map(|store| listing.rows(store)).unwrap_or_default();
-    let total = rows.len();
+    let Some(store) = model.app_mut(app) else {
+        return TableContent { total: 0, rows: Arc::default(), axis: LatencyRange::EMPTY };
+    };
+    let (total, rows) = cache.rows(listing, store, sort, &filter);
     // All small histograms use the same axis, so that they can be compared.
-    let with_latency = rows.iter().filter(|row| row.key.kind.has_latency()).take(AXIS_ROWS_MAX);
-    let statistics: Vec<ViewStatistics> =
-        with_latency.filter_map(|row| model.view_statistics(app, row.view_index)).collect();
-    let axis = sparkline::common_axis(statistics.iter().map(|statistics| &statistics.histogram));
-    let mut rows = filter_and_sort(rows, sort, &filter, |view_index| model.view_statistics(app, view_index));
-    if let Some(sort) = sort
-        && let Column::Change(column) = sort.column
-    {
-        let typed = ui.percentiles.get_untracked();
-        rows = sort_by_change(rows, sort, column, |row| model.row_change(app, row.view_index, &typed));
-    }
-    TableContent { total, rows, axis }
+    let axis = latencies(store, cache.axis_views().iter().copied()).reduce(LatencyRange::union);
+    let rows = match sort.map(|sort| (sort, sort.column)) {
+        Some((sort, Column::Change(column))) => {
+            let typed = ui.percentiles.get_untracked();
+            Arc::new(sort_by_change(rows.to_vec(), sort, column, |row| model.row_change(app, row.view_index, &typed)))
+        }
+        _ => rows,
+    };
+    TableContent { total, rows, axis: axis.unwrap_or(LatencyRange::EMPTY) }
+}
+
+/// The latencies of these views.
+fn latencies(store: &mut AppStore, views: impl Iterator<Item = usize>) -> impl Iterator<Item = LatencyRange> {
+    views.filter_map(|view_index| LatencyRange::around(&store.histogram(view_index)))
 }
 
 /// The number of rows: `12`, or `3 of 12` with a filter.
@@ -191,7 +194,7 @@ fn Rows(
                     {match (part.row, part.part) {
                         (Some(row), _) => {
                             let view_index = row.view_index;
-                            let row_number = Memo::new(move |_| content.read().position(view_index).map(|at| at + 2));
+                            let row_number = Memo::new(move |_| row_number(&parts.read(), view_index));
                             view! { <ViewRow app row row_number axis shows_latency/> }.into_any()
                         }
                         (None, Part::Gap { rows, .. }) => view! { <Gap rows row_height/> }.into_any(),
@@ -203,6 +206,14 @@ fn Rows(
         </div>
         <WhyEmpty content/>
     }
+}
+
+/// The number of a view's row, from 1, which is the heads.
+fn row_number(parts: &[RenderedPart], view_index: usize) -> Option<usize> {
+    parts.iter().find_map(|part| match part.part {
+        Part::Row(at) if part.row.as_ref()?.view_index == view_index => Some(at + 2),
+        _ => None,
+    })
 }
 
 /// Takes the place of `rows` rows that are not rendered.
@@ -257,9 +268,9 @@ fn rendered_axis(ui: UiState, app: &str, content: &TableContent, parts: &[Render
         return axis;
     }
     let mut model = ui.read_model();
+    let Some(store) = model.app_mut(app) else { return axis };
     let rows = parts.iter().filter_map(|part| part.row.as_ref()).filter(|row| row.key.kind.has_latency());
-    let statistics = rows.filter_map(|row| model.view_statistics(app, row.view_index));
-    statistics.filter_map(|statistics| LatencyRange::around(&statistics.histogram)).fold(axis, LatencyRange::union)
+    latencies(store, rows.map(|row| row.view_index)).fold(axis, LatencyRange::union)
 }
 
 /// The element of the table's body that has the focus.
@@ -321,8 +332,8 @@ fn TableHead(
             />
         }
     };
-    let low_text = Signal::derive(move || format::duration(axis.get().durations().0).to_string());
-    let high_text = Signal::derive(move || format::duration(axis.get().durations().1).to_string());
+    let low_text = Signal::derive(move || units::duration(axis.get().durations().0).to_string());
+    let high_text = Signal::derive(move || units::duration(axis.get().durations().1).to_string());
     view! {
         <thead>
             <tr aria-rowindex="1">

@@ -1,5 +1,7 @@
 //! A row of a table of views: name, small charts, percentiles and throughput.
 
+use std::sync::Arc;
+
 use joey_shared::series::Provenance;
 use joey_shared::view::{Kind, ViewKey};
 use joey_shared::window::Throughput;
@@ -19,6 +21,7 @@ use crate::browser;
 use crate::chart::latency_axis::LatencyRange;
 use crate::chart::sparkline;
 use crate::chart_data;
+use crate::frame_loop::Turn;
 use crate::route::Page;
 use crate::row_change::RowChange;
 use crate::statistics::{self, ViewStatistics};
@@ -54,19 +57,20 @@ impl RowStatistics {
 #[component]
 pub(super) fn ViewRow(
     app: AppName,
-    row: TableRow,
+    row: Arc<TableRow>,
     row_number: Memo<Option<usize>>,
     axis: Memo<LatencyRange>,
     shows_latency: bool,
 ) -> impl IntoView {
     let (ui, words) = (use_ui(), use_words());
-    let TableRow { view_index, key, label, qualifier, .. } = row;
+    let TableRow { view_index, key, label, qualifier, .. } = Arc::unwrap_or_clone(row);
+    let turn = ui.frame_loop.turn();
     let address = page_address(Page::Detail(app.get_value(), key.clone()));
     let href = address.clone();
     let has_latency = key.kind.has_latency();
     let kind = key.kind.as_str().to_owned();
     let ViewKey { pipeline, worker, name, .. } = key.clone();
-    let row = Memo::new(move |_| row_statistics(ui, &app.read_value(), view_index, &key));
+    let row = Memo::new(move |_| row_statistics(ui, turn, &app.read_value(), view_index, &key));
     let label_text = Memo::new(move |_| row.read().as_ref().map(|row| view_summary(&row.view)).unwrap_or_default());
     let caveats =
         Signal::derive(move || row.read().as_ref().map(|row| view_caveats(row.provenance)).unwrap_or_default());
@@ -104,10 +108,10 @@ pub(super) fn ViewRow(
                     {move || row.read().as_ref().and_then(|row| row_flag(ui, words, row))}
                 </div>
             </th>
-            <td class="spark"><Chart class="spark" label=label_text draw=draw_rate/></td>
+            <td class="spark"><Chart class="spark" label=label_text draw=draw_rate turn/></td>
             {shows_latency.then(|| view! {
                 <td class="mini" title=move || mean_title.get()>
-                    {has_latency.then(|| view! { <Chart class="mini" label=label_text draw=draw_histogram/> })}
+                    {has_latency.then(|| view! { <Chart class="mini" label=label_text draw=draw_histogram turn/> })}
                 </td>
             })}
             {move || row.read().as_ref().map(|row| (
@@ -119,8 +123,10 @@ pub(super) fn ViewRow(
     }
 }
 
-fn row_statistics(ui: UiState, app: &str, view_index: usize, key: &ViewKey) -> Option<RowStatistics> {
-    let mut model = ui.read_model();
+/// Reads what a row shows. The row reads it again at its next `turn`.
+fn row_statistics(ui: UiState, turn: Turn, app: &str, view_index: usize, key: &ViewKey) -> Option<RowStatistics> {
+    turn.track();
+    let mut model = ui.model.write_value();
     let view = model.view_statistics(app, view_index)?;
     let provenance = model.app(app)?.views().get(view_index)?.provenance;
     let ingestion = if key.kind == Kind::StartToEnd {

@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
-use leptos::ev::{KeyboardEvent, PointerEvent};
+use leptos::ev::{self, KeyboardEvent, PointerEvent, WheelEvent};
 use leptos::html::Div;
 use leptos::prelude::*;
+use web_sys::MouseEvent;
 
 use super::use_ui;
 use crate::chart::Size;
@@ -13,6 +14,10 @@ use crate::time_range::TimeRange;
 
 /// A drag that is shorter than this, in pixels, is a click.
 const DRAG_MIN: f64 = 5.0;
+
+/// How far a wheel turns for one step of the zoom, in pixels of scrolling. A notch of a mouse is about 100; a touchpad reports
+/// many small movements.
+const WHEEL_STEP: f64 = 50.0;
 
 /// A drag in progress: positions in pixels from the left edge of the chart.
 #[derive(Clone, Copy, PartialEq)]
@@ -32,7 +37,8 @@ impl Drag {
 /// Returns the axis of a chart of the given size; `None` while it has no data.
 pub(super) type AxisOfChart = Rc<dyn Fn(Size) -> Option<TimeAxis>>;
 
-/// Makes the chart inside selectable: dragging selects a range of time, dragging with Shift moves it, a double click zooms out. If
+/// Makes the chart inside selectable: dragging selects a range of time, dragging with Shift moves it, a double click zooms
+/// out, the wheel with Ctrl zooms at the pointer, and Escape cancels a drag. If
 /// the chart has a crosshair, Shift with the arrow keys extends a selection from it, and Enter shows it.
 #[component]
 pub(super) fn TimeSelection(
@@ -53,7 +59,7 @@ pub(super) fn TimeSelection(
         let size = Size { width: frame.client_width().into(), height: frame.client_height().into() };
         axis.with_value(|axis| axis(size))
     };
-    let position = move |event: &PointerEvent| {
+    let position = move |event: &MouseEvent| {
         let left = frame.get_untracked().map_or(0.0, |frame| frame.get_bounding_client_rect().left());
         f64::from(event.client_x()) - left
     };
@@ -86,6 +92,26 @@ pub(super) fn TimeSelection(
             ui.select_range(Some(TimeRange::between(axis.second_at(done.from), axis.second_at(done.to))));
         }
     };
+    let turned = StoredValue::new(0.0);
+    let on_wheel = move |event: WheelEvent| {
+        // Without Ctrl, the wheel scrolls the page.
+        let Some(axis) = current_axis().filter(|_| event.ctrl_key() || event.meta_key()) else { return };
+        // The browser would zoom the page.
+        event.prevent_default();
+        let total = turned.get_value() + event.delta_y();
+        turned.set_value(if total.abs() < WHEEL_STEP { total } else { 0.0 });
+        if total.abs() >= WHEEL_STEP {
+            let second = axis.second_at(position(&event));
+            ui.change_range(|range| range.zoomed_at(second, total < 0.0));
+        }
+    };
+    // The chart of a drag need not have the focus.
+    let escape = window_event_listener(ev::keydown, move |event| {
+        if event.key() == "Escape" && drag.get_untracked().is_some() {
+            drag.set(None);
+        }
+    });
+    on_cleanup(move || escape.remove());
     let on_keydown = move |event: KeyboardEvent| {
         let at = crosshair.and_then(|crosshair| crosshair.get_untracked());
         match event.key().as_str() {
@@ -132,6 +158,7 @@ pub(super) fn TimeSelection(
             on:pointermove=on_move
             on:pointerup=on_up
             on:pointercancel=move |_| drag.set(None)
+            on:wheel=on_wheel
             on:dblclick=move |_| ui.change_range(TimeRange::zoomed_out)
             // Before the chart moves its crosshair, which is where the selection begins.
             on:keydown:capture=on_keydown

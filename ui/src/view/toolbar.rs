@@ -17,6 +17,7 @@ use super::{page_address, use_ui};
 use crate::browser;
 use crate::route::Page;
 use crate::settings::WINDOWS;
+use crate::settings::choices::Zone;
 use crate::vocabulary::Words;
 
 /// The toolbar, and before it a link that skips it.
@@ -49,6 +50,7 @@ pub(super) fn Toolbar() -> impl IntoView {
             <ConnectionStatus/>
             <ClockButton/>
             <ThemeButton/>
+            <SettingsButton/>
         </header>
     }
 }
@@ -187,23 +189,69 @@ fn PauseButton() -> impl IntoView {
     }
 }
 
-/// The relay's time. Pressing it changes between local time and UTC.
+/// The relay's time. Pressing it changes between UTC and the other zone.
 #[component]
 fn ClockButton() -> impl IntoView {
     let ui = use_ui();
     let relay_ns = Memo::new(move |_| ui.read_model().relay_ns(browser::now_ns()));
+    // The zone to go back to from UTC.
+    let other_zone = RwSignal::new(Zone::Local);
     let time =
         Signal::derive(move || relay_ns.get().map_or_else(|| "--:--:--".to_owned(), |ns| ui.utc_offset(ns).time(ns)));
     let tooltip = move || {
         let time = relay_ns.get().map(|ns| ui.utc_offset(ns).full(ns)).unwrap_or_default();
-        let other = if ui.utc.get() { "local time" } else { "UTC" };
-        format!("{time} by the relay's clock; press for {other}")
+        let other = if ui.settings.read().zone == Zone::Utc { other_zone.get() } else { Zone::Utc };
+        format!("{time} by the relay's clock; press for {}", zone_name(&other))
     };
-    let suffix = Signal::derive(move || if ui.utc.get() { "UTC" } else { "" }.to_owned());
+    let suffix = Signal::derive(move || match &ui.settings.read().zone {
+        Zone::Local => String::new(),
+        other => zone_name(other),
+    });
+    let press = move |_| {
+        let zone = ui.settings.read_untracked().zone.clone();
+        let next = if zone == Zone::Utc { other_zone.get_untracked() } else { Zone::Utc };
+        if zone != Zone::Utc {
+            other_zone.set(zone);
+        }
+        ui.set_zone(next);
+    };
     view! {
-        <button class="time" type="button" title=tooltip on:click=move |_| ui.set_utc(!ui.utc.get_untracked())>
+        <button class="time" type="button" title=tooltip on:click=press>
             <LiveText text=time/>
             <LiveText class="u" text=suffix/>
+        </button>
+    }
+}
+
+/// The name of a zone on screen.
+pub(super) fn zone_name(zone: &Zone) -> String {
+    match zone {
+        Zone::Local => "local time".to_owned(),
+        Zone::Utc => "UTC".to_owned(),
+        Zone::Named(name) => name.clone(),
+    }
+}
+
+/// The button that opens the settings.
+#[component]
+fn SettingsButton() -> impl IntoView {
+    let ui = use_ui();
+    view! {
+        <button
+            class="settings-button"
+            type="button"
+            data-testid="settings"
+            title="Settings (,)"
+            aria-label="Settings"
+            aria-haspopup="dialog"
+            on:click=move |_| ui.settings_open.set(true)
+        >
+            <svg viewBox="0 0 16 16" aria-hidden="true">
+                <path d="M2 4h6M12 4h2M2 8h1M7 8h7M2 12h7M13 12h1"></path>
+                <circle cx="10" cy="4" r="1.75"></circle>
+                <circle cx="5" cy="8" r="1.75"></circle>
+                <circle cx="11" cy="12" r="1.75"></circle>
+            </svg>
         </button>
     }
 }
@@ -212,15 +260,16 @@ fn ClockButton() -> impl IntoView {
 #[component]
 fn ThemeButton() -> impl IntoView {
     let ui = use_ui();
-    let label = move || format!("Colours: {}", ui.theme.get().name());
-    let name = Signal::derive(move || ui.theme.get().name().to_owned());
+    let theme = Memo::new(move |_| ui.settings.read().theme);
+    let label = move || format!("Colours: {}", theme.get().name());
+    let name = Signal::derive(move || theme.get().name().to_owned());
     view! {
         <button
             class="theme"
             type="button"
             title=label
             aria-label=label
-            on:click=move |_| ui.set_theme(ui.theme.get_untracked().next())
+            on:click=move |_| ui.set_theme(theme.get_untracked().next())
         >
             <svg viewBox="0 0 16 16" aria-hidden="true">
                 <circle cx="8" cy="8" r="5.25"></circle>

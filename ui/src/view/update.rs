@@ -14,7 +14,6 @@ use web_sys::{RequestCache, RequestInit, Response};
 use super::shortcuts::listen_to;
 use super::{UiState, use_ui};
 use crate::browser;
-use crate::connection::ConnectionState;
 
 /// How often the page looks for another version while it is open, in ms. It also looks when it has connected again, and when it
 /// becomes visible, but not more often than every [`PAUSE_NS`].
@@ -81,7 +80,7 @@ fn watch(ui: UiState) {
     }
     // A relay that returns may be another release.
     Effect::new(move |before: Option<bool>| {
-        let is_connected = ui.connection.state.get() == ConnectionState::Connected;
+        let is_connected = ui.connections.is_any_connected();
         if is_connected && before == Some(false) {
             look();
         }

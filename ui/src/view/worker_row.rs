@@ -54,7 +54,7 @@ pub(super) fn WorkerRow(app: AppName, worker: String) -> impl IntoView {
 
 fn worker_summary(ui: UiState, app: &str, worker: &str) -> Option<WorkerSummary> {
     let mut model = ui.read_model();
-    let now_ns = model.relay_ns(browser::now_ns()).unwrap_or(0);
+    let now_ns = model.app_relay_ns(app, browser::now_ns()).unwrap_or(0);
     let entry = model.catalogue().get(app)?.workers.iter().find(|entry| entry.worker == worker)?.clone();
     let view_index = model.app(app).and_then(|store| store.find(&ViewKey::worker(worker)));
     let statistics = view_index.and_then(|view_index| model.view_statistics(app, view_index));

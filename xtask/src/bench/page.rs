@@ -6,6 +6,7 @@ use std::{env, fmt::Write as _, fs};
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
+use super::goals::{goal, pairs};
 use crate::{checkout::Checkout, relay, setup};
 
 /// The recorded results. Git has the earlier ones.
@@ -15,8 +16,19 @@ const RATIO_MAX: f64 = 1.2;
 /// Replaces a missing number.
 const NONE: &str = "–";
 
+/// How much is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Everything once.
+    Quick,
+    /// Everything several times.
+    Full,
+    /// The same, and the results are recorded.
+    Recorded,
+}
+
 /// Makes a release build and measures it. If `JOEY_BIN` is set, measures that program instead.
-pub(crate) fn measure(here: &Checkout, is_recorded: bool) -> Result<()> {
+pub(crate) fn measure(here: &Checkout, extent: Extent) -> Result<()> {
     let sh = &here.shell;
     let joey = relay::to_measure(here)?;
     let browser = setup::for_tests(here)?;
@@ -24,16 +36,19 @@ pub(crate) fn measure(here: &Checkout, is_recorded: bool) -> Result<()> {
     let chrome = &browser.chrome;
     let about = about(sh, &cmd!(sh, "{chrome} --version").quiet().ignore_stderr().read()?)?;
     let program = here.target.join("release/bench-ui");
-    let measured = cmd!(sh, "{program}")
+    let uplot = setup::uplot(here)?;
+    let words: &[&str] = if extent == Extent::Quick { &["--quick"] } else { &[] };
+    let measured = cmd!(sh, "{program} {words...}")
         .env("JOEY_BIN", joey)
         .env("CHROME", &browser.chrome)
         .env("CHROMEDRIVER", &browser.driver)
+        .env("UPLOT", uplot)
         .read()?;
     let figures = measured.lines().map(Figure::read).collect::<Result<Vec<_>>>()?;
     let file = here.root.join(RECORD);
     let before = fs::read_to_string(&file).unwrap_or_default();
-    println!("\n{about}\n\n{}", beside(&figures, &before));
-    if is_recorded {
+    println!("\n{about}\n\n{}\n{}", beside(&figures, &before), others(&figures));
+    if extent == Extent::Recorded {
         sh.write_file(file, record(&figures, &about))?;
     }
     Ok(())
@@ -41,8 +56,8 @@ pub(crate) fn measure(here: &Checkout, is_recorded: bool) -> Result<()> {
 
 /// One measurement.
 #[derive(Debug, PartialEq)]
-struct Figure {
-    name: String,
+pub(super) struct Figure {
+    pub(super) name: String,
     unit: String,
     least: f64,
     median: f64,
@@ -51,7 +66,7 @@ struct Figure {
 
 impl Figure {
     /// Parses a line of the output: name, unit and values, separated by tabs.
-    fn read(line: &str) -> Result<Self> {
+    pub(super) fn read(line: &str) -> Result<Self> {
         let (name, rest) = line.split_once('\t').context("a figure has a name")?;
         let (unit, values) = rest.split_once('\t').context("a figure has a unit")?;
         let mut values = values.split(' ').map(str::parse).collect::<Result<Vec<f64>, _>>()?;
@@ -64,7 +79,11 @@ impl Figure {
     /// The first cells of a table row, as in the record.
     fn cells(&self) -> String {
         let [median, least, most] = [self.median, self.least, self.most].map(shown);
-        format!("| {} | {} | {median} | {least} | {most} |", self.name, self.unit)
+        let goal = goal(&self.name).map_or_else(String::new, |goal| {
+            let goal_text = format!("≤ {}", shown(goal));
+            if self.median <= goal { goal_text } else { format!("**{goal_text}**") }
+        });
+        format!("| {} | {} | {median} | {least} | {most} | {goal} |", self.name, self.unit)
     }
 }
 
@@ -87,7 +106,8 @@ fn on_record(record: &str, name: &str) -> Option<f64> {
 /// A table of the measurements and their ratios to those in `record`.
 fn beside(figures: &[Figure], record: &str) -> String {
     let mut table =
-        "| figure | unit | median | least | most | on record | ratio |\n|---|---|--:|--:|--:|--:|--:|\n".to_owned();
+        "| figure | unit | median | least | most | goal | on record | ratio |\n|---|---|--:|--:|--:|--:|--:|--:|\n"
+            .to_owned();
     for figure in figures {
         let before = on_record(record, &figure.name);
         let ratio = before.filter(|&before| before > 0.0).map(|before| figure.median / before);
@@ -101,13 +121,26 @@ fn beside(figures: &[Figure], record: &str) -> String {
     table
 }
 
+/// A table of the page's figures beside those of others with the same work.
+fn others(figures: &[Figure]) -> String {
+    let mut table = "| figure | unit | the page | others | ratio |\n|---|---|--:|--:|--:|\n".to_owned();
+    for (ours, other) in pairs(figures) {
+        let ratio = if other.median > 0.0 { format!("{:.2}", ours.median / other.median) } else { NONE.to_owned() };
+        let name = format!("{}; {}", ours.name, other.name.split_once(": ").map_or("", |(scene, _)| scene));
+        let _ =
+            writeln!(table, "| {name} | {} | {} | {} | {ratio} |", ours.unit, shown(ours.median), shown(other.median));
+    }
+    table
+}
+
 /// The record of the measurements.
 fn record(figures: &[Figure], about: &str) -> String {
     let rows: String = figures.iter().map(|figure| figure.cells() + "\n").collect();
     format!(
         "# Cost of the page\n\nWritten by `cargo xtask bench ui --record`. [Benchmarks](benchmarks.md#the-page) explains the \
-         measurements.\n\n{about}\n\n| figure | unit | median | least | most |\n\
-         |---|---|--:|--:|--:|\n{rows}"
+         measurements. A goal in bold is missed.\n\n{about}\n\n| figure | unit | median | least | most | goal |\n\
+         |---|---|--:|--:|--:|--:|\n{rows}\n## Beside others\n\n{}",
+        others(figures)
     )
 }
 

@@ -7,12 +7,12 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::{ReadableStream, ReadableStreamDefaultReader, WritableStream};
 
 /// Compresses `bytes`. Returns `None` if the browser cannot.
-pub async fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
+pub(super) async fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
     transform("CompressionStream", bytes, usize::MAX).await
 }
 
 /// The inverse of [`compress`]. Returns `None` if `bytes` are not compressed or expand to more than `bytes_max`.
-pub async fn decompress(bytes: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
+pub(super) async fn decompress(bytes: &[u8], bytes_max: usize) -> Option<Vec<u8>> {
     transform("DecompressionStream", bytes, bytes_max).await
 }
 
