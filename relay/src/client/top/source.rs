@@ -38,7 +38,7 @@ pub(super) enum Source<'a> {
 
 impl Source<'_> {
     /// The applications.
-    pub(super) const fn catalogue(&self) -> &BTreeMap<String, AppEntry> {
+    pub(super) fn catalogue(&self) -> &BTreeMap<String, AppEntry> {
         match self {
             Self::Live(viewer, _) => viewer.catalogue(),
             Self::Frozen(frozen) => &frozen.catalogue,
