@@ -16,6 +16,7 @@
 //! - `compare`: a pinned baseline, two views, two applications.
 //! - `tables`: the order of names, the filter, and tables with more rows than a screen.
 //! - `accessibility`: axe-core finds nothing on any page.
+//! - `overview`: the lists of the landing page, small charts, favourites, marks, and the choice in the address.
 //! - `recording`: recordings in the tab, by button, drop and link.
 //! - `takeaway`: typed percentiles, files, images and print.
 //! - `auth`: a token from the address.
@@ -40,6 +41,8 @@ mod layout;
 mod names;
 #[path = "browser/numbers.rs"]
 mod numbers;
+#[path = "browser/overview.rs"]
+mod overview;
 #[path = "browser/page.rs"]
 mod page;
 #[path = "browser/percentile_handle.rs"]

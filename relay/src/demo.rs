@@ -53,7 +53,10 @@ pub async fn run(ingest: SocketAddr, otlp: Option<SocketAddr>, deploy_after: Dur
         tracing::info!(first_s, slow_s, "demo: Web Shop deploys a slow release and rolls it back, again and again");
         workers.spawn({
             let stop = stop.clone();
-            async move { Some(deploys.log(stop).await) }
+            async move {
+                deploys.log(stop).await;
+                Some(())
+            }
         });
     }
     for (otlp, instance) in otlp.iter().copied().flat_map(|otlp| INSTANCES.map(|instance| (otlp, instance))) {

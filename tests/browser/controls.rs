@@ -58,7 +58,9 @@ fn window_filter_order_and_colours_can_be_changed() {
     // Clicking a column header sorts its table.
     let first = names(&browser);
     click_text(&browser, "[data-testid=table] thead th button", "Pipeline");
-    eventually("sorted by name", || (browser.count("th[aria-sort=ascending]") == 1).then_some(()));
+    eventually("sorted by name", || {
+        (browser.count("[data-subject=Pipeline] th[aria-sort=ascending]") == 1).then_some(())
+    });
     click_text(&browser, "[data-testid=table] thead th button", "Pipeline");
     eventually_is("sorted in reverse", &vec![first[1].clone(), first[0].clone()], || names(&browser)[..2].to_vec());
 

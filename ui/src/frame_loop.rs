@@ -156,6 +156,13 @@ impl FrameLoop {
         self.paint_charts();
     }
 
+    /// Paints the charts that were added after [`start_printing`](Self::start_printing).
+    pub fn paint_for_print(self) {
+        if self.charts.read_value().is_printing {
+            self.paint_charts();
+        }
+    }
+
     /// Goes back to the theme's colours after printing.
     pub fn stop_printing(self) {
         self.charts.write_value().is_printing = false;

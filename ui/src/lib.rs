@@ -6,6 +6,16 @@
 //!    catalogues into [`merged_catalogue`].
 //! 2. [`statistics`], [`chart_data`] and [`table_rows`] read statistics, charts and tables from the model. [`natural_order`] and
 //! 1. [`connection`] receives messages and merges them into the [`model`].
+//! 2. [`statistics`], [`chart_data`] and [`table_rows`] read statistics, charts and tables from the model. [`natural_order`] and
+//!    [`row_filter`] order and filter the rows, and [`rendered_rows`] are those in the document. [`recent_change`] is what changed
+//!    lately, [`band_data`] the latencies over time in a small chart, [`overview_data`] the lists of the landing page, and [`row_marks`]
+//!    what is unusual about a row.
+//! 3. [`frame_loop`] sends a tick when components should read the model again.
+//! 4. [`chart`] turns data into lists of shapes, and [`chart::canvas`] paints them.
+//! 5. [`export`] writes tables as files.
+//! 6. [`view`] contains the components; [`route`], [`settings`], [`time_format`], [`typed_percentile`], [`percentile_list`] and
+//!    [`vocabulary`] are their addresses, settings, times, chosen percentiles and words. [`table_choice`] and [`favourites`] are how the user
+//!    wants the tables.
 //! 2. [`statistics`], [`chart_data`], [`difference_data`] and [`table_rows`] read statistics, charts and tables from the model. [`natural_order`] and
 //!    [`row_filter`] order and filter the rows, and [`rendered_rows`] are those in the document.
 //!    [`reference`] is the other side of a comparison, and [`row_change`] is by how much a row differs from it.
@@ -25,6 +35,7 @@
 //! Measurements do not travel in signals: a signal only tells that the model has changed, a few times a second at most.
 
 pub mod app_cache;
+pub mod band_data;
 pub mod browser;
 pub mod change_text;
 pub mod chart;
@@ -33,6 +44,7 @@ pub mod connection;
 pub mod connections;
 pub mod difference_data;
 pub mod export;
+pub mod favourites;
 pub mod frame_loop;
 pub mod fuzzy_match;
 pub mod key_sequence;
@@ -40,6 +52,9 @@ pub mod local_storage;
 pub mod merged_catalogue;
 pub mod model;
 pub mod natural_order;
+pub mod overview_data;
+pub mod percentile_list;
+pub mod recent_change;
 pub mod percentile_step;
 pub mod reference;
 pub mod rendered_rows;
@@ -47,10 +62,12 @@ pub mod palette_items;
 pub mod route;
 pub mod row_change;
 pub mod row_filter;
+pub mod row_marks;
 pub mod settings;
 pub mod share_link;
 pub mod snapshot;
 pub mod statistics;
+pub mod table_choice;
 pub mod table_rows;
 #[cfg(test)]
 mod testing;

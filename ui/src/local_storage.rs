@@ -4,6 +4,7 @@
 
 use web_sys::Storage;
 
+use crate::favourites::Favourites;
 use crate::settings::choices::Zone;
 use crate::settings::relay_list::{RelayEntry, parse_addresses};
 use crate::settings::text::Settings;
@@ -13,6 +14,8 @@ use crate::settings::{Theme, offered_window};
 const SETTINGS: &str = "joey.settings";
 /// The keys of settings before there was one text of all.
 const OLD_KEYS: [&str; 4] = ["joey.theme", "joey.window", "joey.utc", "joey.relay"];
+/// Followed by the name of an application.
+const FAVOURITES: &str = "joey.favourites.";
 /// Prefix of the tokens. The rest is the key of the relay.
 const TOKEN: &str = "joey.token ";
 
@@ -70,6 +73,19 @@ fn old_settings() -> Settings {
 pub fn token(relay_key: &str) -> String {
     let token = session_storage().and_then(|storage| storage.get_item(&format!("{TOKEN}{relay_key}")).ok().flatten());
     token.unwrap_or_default()
+}
+
+/// The favourites of `app`.
+#[must_use]
+pub fn favourites(app: &str) -> Favourites {
+    Favourites::parse(&load(&format!("{FAVOURITES}{app}")).unwrap_or_default())
+}
+
+/// Stores the favourites of `app`.
+pub fn store_favourites(app: &str, favourites: &Favourites) {
+    if let Some(storage) = local_storage() {
+        let _ = storage.set_item(&format!("{FAVOURITES}{app}"), &favourites.text());
+    }
 }
 
 /// Stores the token for as long as the tab is open, so that a reload does not lose it. An empty one removes it.

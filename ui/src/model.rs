@@ -21,6 +21,7 @@ use self::recording::{Opened, Recorder};
 pub use self::recording::{RECORDING_BYTES_MAX, RecordingProgress};
 use crate::app_cache::AppCache;
 use crate::merged_catalogue::merged;
+use crate::recent_change::{RecentChange, RecentChanges};
 use crate::route::Page;
 use crate::snapshot::Snapshot;
 use crate::statistics::{AppStatistics, ViewStatistics, view_statistics};
@@ -51,8 +52,11 @@ pub struct Model {
     cache: Cache,
     /// Number of changes of the list of relays.
     relay_changes: u64,
+    /// Number of times that other stores were shown.
+    generation: u64,
     /// What was computed for the key figures of each application.
     app_caches: BTreeMap<String, AppCache>,
+    recent_changes: RecentChanges,
 }
 
 /// The statistics of one application's views: rows, sorting and figures need the same ones.
@@ -89,7 +93,9 @@ impl Model {
             compared: Compared::default(),
             cache: Cache::default(),
             relay_changes: 0,
+            generation: 0,
             app_caches: BTreeMap::new(),
+            recent_changes: RecentChanges::default(),
         }
     }
 
@@ -407,6 +413,7 @@ impl Model {
     fn forget_statistics(&mut self) {
         self.cache = Cache::default();
         self.app_caches.clear();
+        self.generation += 1;
     }
 
     /// The statistics of the view of `app` at `view_index`.
@@ -417,6 +424,14 @@ impl Model {
             None => recording::shown(opened, viewers).get_mut(app),
         }?;
         cached_statistics(cache, app, store, view_index)
+    }
+
+    /// How the end of the window of a view of `app` differs from the rest of it; a few seconds old at most.
+    pub fn recent_change(&mut self, app: &str, view_index: usize) -> Option<RecentChange> {
+        let mut changes = core::mem::take(&mut self.recent_changes);
+        let change = self.app_mut(app).and_then(|store| changes.of(app, store, view_index));
+        self.recent_changes = changes;
+        change
     }
 
     /// The key figures of `app`.
@@ -431,6 +446,12 @@ impl Model {
             None => recording::shown(&mut self.opened, &mut self.viewers).get_mut(app),
         }?;
         Some(self.app_caches.entry(app.to_owned()).or_default().statistics(store))
+    }
+
+    /// Changes when other stores are shown, such as those of a recording: revisions of different stores cannot be compared.
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Changes when views may have new positions, because a store was replaced.

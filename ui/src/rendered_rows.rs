@@ -8,6 +8,9 @@ use core::ops::Range;
 /// Maximum number of rows that are all rendered, in or out of sight: few enough to stay fast, and the browser can search them.
 pub const ALL_MAX: usize = 100;
 
+/// Maximum number of rows of a table that are printed: about 40 pages.
+pub const PRINTED_MAX: usize = 2_000;
+
 /// Number of rows that are rendered before and after the visible ones, so that scrolling does not show gaps.
 const MARGIN: usize = 8;
 
@@ -29,8 +32,14 @@ pub enum Part {
 /// focus.
 #[must_use]
 pub fn parts(count: usize, visible: &Range<usize>, focused: Option<usize>) -> Vec<Part> {
-    if count <= ALL_MAX {
-        return (0..count).map(Part::Row).collect();
+    if count <= ALL_MAX { (0..count).map(Part::Row).collect() } else { parts_of_many(count, visible, focused) }
+}
+
+/// The same for any number of rows, even for few.
+#[must_use]
+pub fn parts_of_many(count: usize, visible: &Range<usize>, focused: Option<usize>) -> Vec<Part> {
+    if count == 0 {
+        return Vec::new();
     }
     let near = visible.start.saturating_sub(MARGIN)..visible.end.saturating_add(MARGIN);
     // The focus moves from the focused row to its neighbours, and into the table at its first and last row.

@@ -2,13 +2,14 @@
 //!
 //! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window, the
 //! typed percentiles and the selected range are part of the address (`?w=60&p=99.95&from=…&to=…`), so that a shared
-//! link shows the same. What it is compared with is `vs=` and `base=`, see [`Reference`]. The relays are
-//! `relays=wss%3A%2F%2Fa%2Fws,wss%3A%2F%2Fb%2Fws`, unless the page uses only its own.
+//! link shows the same. What it is compared with is `vs=` and `base=`, see [`Reference`]; how tables are shown is in
+//! [`TableChoice`]. The relays are `relays=wss%3A%2F%2Fa%2Fws,wss%3A%2F%2Fb%2Fws`, unless the page uses only its own.
 //! `leptos_router` has no hash routing, and a path would need a server that answers every path with the page.
 
 use joey_shared::view::{Kind, ViewKey};
 
 use crate::reference::{BaselineRange, Reference};
+use crate::table_choice::TableChoice;
 use crate::time_range::TimeRange;
 use crate::typed_percentile::TypedPercentile;
 use crate::wall::Wall;
@@ -25,6 +26,8 @@ pub struct Route {
     pub window_seconds: Option<u64>,
     /// The typed percentiles in the address.
     pub percentiles: Vec<TypedPercentile>,
+    /// How the tables are shown.
+    pub tables: TableChoice,
     /// The selected range of time, if the address contains it.
     pub range: Option<TimeRange>,
     /// Wall mode, if the address contains it.
@@ -67,10 +70,12 @@ impl Route {
     /// The route to `page`, shown as before.
     #[must_use]
     pub const fn to(page: Page) -> Self {
+        let tables = TableChoice::DEFAULT;
         Self {
             page,
             window_seconds: None,
             percentiles: Vec::new(),
+            tables,
             range: None,
             reference: None,
             baseline: None,
@@ -88,11 +93,12 @@ impl Route {
         let range = value(query, "from=").zip(value(query, "to=")).and_then(|(from, to)| TimeRange::parse(from, to));
         let wall = value(query, "wall=").and_then(|seconds| Wall::parse(seconds, value(query, "pages=").unwrap_or("")));
         let typed = || hash.strip_prefix('#').unwrap_or(hash).to_owned();
+        let tables = TableChoice::parse(|name| value(query, name));
         let page = page_of(path).unwrap_or_else(|| Page::Unknown(typed()));
         let reference = value(query, "vs=").and_then(Reference::parse);
         let baseline = value(query, "base=").and_then(BaselineRange::parse);
         let relays = value(query, "relays=").map(relays_of).unwrap_or_default();
-        Self { page, window_seconds, percentiles, range, reference, baseline, wall, relays }
+        Self { page, window_seconds, percentiles, tables, range, reference, baseline, wall, relays }
     }
 
     /// The address of this route, from `#` on.
@@ -103,6 +109,7 @@ impl Route {
         if !self.percentiles.is_empty() {
             parameters.push(format!("p={}", TypedPercentile::list_text(&self.percentiles)));
         }
+        parameters.extend(self.tables.parameters());
         parameters.extend(self.range.map(|range| range.to_string()));
         parameters.extend(self.wall.as_ref().map(Wall::to_string));
         parameters.extend(self.reference.as_ref().and_then(Reference::text).map(|text| format!("vs={text}")));
@@ -199,26 +206,26 @@ fn key_of(section: &str, names: &[String]) -> Option<ViewKey> {
     }
 }
 
+/// What identifies the view `key` within its application: the last part of the path of its page.
+#[must_use]
+pub fn key_path(key: &ViewKey) -> String {
+    let mut path = match &key.kind {
+        Kind::Other(category) => format!("other/{}", encode(category)),
+        known => known.as_str().to_owned(),
+    };
+    for name in [&key.pipeline, &key.worker, &key.name].into_iter().flatten() {
+        path.push('/');
+        path.push_str(&encode(name));
+    }
+    path
+}
+
 pub(crate) fn path_of(page: &Page) -> String {
     match page {
         Page::Landing => "/".to_owned(),
         Page::Dashboard(app) => format!("/applications/{}/dashboard", encode(app)),
         Page::Workers(app) => format!("/applications/{}/workers-dashboard", encode(app)),
-        Page::Detail(app, key) => {
-            let mut path = format!("/applications/{}/", encode(app));
-            match &key.kind {
-                Kind::Other(category) => {
-                    path.push_str("other/");
-                    path.push_str(&encode(category));
-                }
-                known => path.push_str(known.as_str()),
-            }
-            for name in [&key.pipeline, &key.worker, &key.name].into_iter().flatten() {
-                path.push('/');
-                path.push_str(&encode(name));
-            }
-            path
-        }
+        Page::Detail(app, key) => format!("/applications/{}/{}", encode(app), key_path(key)),
         Page::Unknown(typed) => typed.clone(),
     }
 }
@@ -287,18 +294,20 @@ mod tests {
     fn check(page: Page) {
         for window_seconds in [None, Some(60)] {
             for percentiles in ["", "75,99.95"].map(TypedPercentile::parse_list) {
+                let tables = TableChoice { filter: "a&b=c".to_owned(), ..TableChoice::DEFAULT };
                 for reference in [None, Some(Reference::View("a&b".to_owned(), ViewKey::computation("?w=9#")))] {
                     let range =
                         window_seconds.map(|seconds| TimeRange { from: 1_700_000_000, to: 1_700_000_000 + seconds });
                     let baseline = window_seconds.map(|to| BaselineRange { from: 7, to, name: "a & b".to_owned() });
-                    let percentiles = percentiles.clone();
+                    let (page, percentiles, tables) = (page.clone(), percentiles.clone(), tables.clone());
                     let wall = window_seconds.map(|_| Wall { seconds: 30, pages: vec![Page::Landing, page.clone()] });
                     let relays = match window_seconds {
                         Some(_) => vec!["wss://a/ws".to_owned(), "ws://[::1]:2/x,y/ws ws://b/ws".to_owned()],
                         None => Vec::new(),
                     };
                     let page = page.clone();
-                    let route = Route { page, window_seconds, percentiles, range, reference, baseline, wall, relays };
+                    let route =
+                        Route { page, window_seconds, percentiles, tables, range, reference, baseline, wall, relays };
                     assert_eq!(Route::parse(&route.address()), route, "{}", route.address());
                 }
             }

@@ -34,6 +34,9 @@ pub const PERCENTILES: [Percentile; 5] = [
     Percentile { quantile: Quantile::P9999, column: "p9999", label: "p99.99", events_min: 10_000 },
 ];
 
+/// The number of percentiles in a table: the first of [`PERCENTILES`].
+pub const TABLE_PERCENTILES: usize = 3;
+
 /// Number of complete seconds that a recent rate averages: enough to be steady, few enough to follow changes.
 const RECENT_SECONDS: usize = 10;
 

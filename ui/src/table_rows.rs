@@ -9,6 +9,7 @@ use joey_shared::store::AppStore;
 use joey_shared::view::{Kind, ViewKey};
 
 use crate::natural_order;
+use crate::recent_change::RecentChange;
 use crate::row_change::ChangeColumn;
 use crate::row_filter::RowFilter;
 use crate::statistics::PERCENTILES;
@@ -74,6 +75,10 @@ pub enum Column {
     Median,
     /// The maximum rate.
     Max,
+    /// The number of events.
+    Events,
+    /// How much the last minute differs from the minutes before.
+    LastMinute,
     /// The difference from what the table is compared with.
     Change(ChangeColumn),
 }
@@ -249,6 +254,7 @@ fn by_name(a: &TableRow, b: &TableRow) -> Ordering {
 /// change, because thousands of names take longer to sort than a frame lasts.
 #[derive(Debug, Default)]
 pub struct RowCache {
+    generation: u64,
     /// The store's revision of the views, the filter, and whether rows are sorted by name, and then descending.
     state: Option<(u64, String, Option<bool>)>,
     total: usize,
@@ -257,6 +263,13 @@ pub struct RowCache {
 }
 
 impl RowCache {
+    /// Forgets the rows if they are of another generation of stores.
+    pub fn use_for(&mut self, generation: u64) {
+        if self.generation != generation {
+            *self = Self { generation, ..Self::default() };
+        }
+    }
+
     /// The number of rows without the filter, and the rows that match `filter`, in the order of `sort` or as they are for `None`.
     pub fn rows(
         &mut self,
@@ -312,15 +325,30 @@ fn filtered(mut rows: Vec<TableRow>, by_name_descending: Option<bool>, filter: &
 
 /// The rows in the order of their values in a column.
 fn ranked(rows: &[Arc<TableRow>], Sort { column, descending }: Sort, store: &mut AppStore) -> Vec<Arc<TableRow>> {
-    let mut ranked: Vec<(Option<Rank>, &Arc<TableRow>)> =
-        rows.iter().map(|row| (rank(store, row.view_index, column), row)).collect();
-    // Rows without a value are last in either direction.
+    let ranked = rows.iter().map(|row| (rank(store, row.view_index, column), Arc::clone(row))).collect();
+    sorted_by_rank(ranked, descending)
+}
+
+/// `rows` in the order of how much they changed lately. Those without a change beyond chance are last in either direction.
+#[must_use]
+pub fn sort_by_recent_change(
+    rows: &[Arc<TableRow>],
+    descending: bool,
+    mut change: impl FnMut(usize) -> Option<RecentChange>,
+) -> Vec<Arc<TableRow>> {
+    let mut rank = |row: &TableRow| change(row.view_index)?.rank().map(|rank| Rank(rank, 0.0));
+    let ranked = rows.iter().map(|row| (rank(row), Arc::clone(row))).collect();
+    sorted_by_rank(ranked, descending)
+}
+
+/// The rows in the order of their ranks. Those without one are last in either direction.
+fn sorted_by_rank(mut ranked: Vec<(Option<Rank>, Arc<TableRow>)>, descending: bool) -> Vec<Arc<TableRow>> {
     ranked.sort_by(|(a, _), (b, _)| match (a, b) {
         (Some(a), Some(b)) if descending => b.total_cmp(a),
         (Some(a), Some(b)) => a.total_cmp(b),
         (a, b) => b.is_some().cmp(&a.is_some()),
     });
-    ranked.into_iter().map(|(_, row)| Arc::clone(row)).collect()
+    ranked.into_iter().map(|(_, row)| row).collect()
 }
 
 /// A sort key: a number, and a second one for equal first ones.
@@ -339,13 +367,14 @@ fn rank(store: &mut AppStore, view_index: usize, column: Column) -> Option<Rank>
         Some(Rank(range.high as f64, range.low as f64))
     };
     match column {
-        // Changes need the other side: see `row_change.rs`.
-        Column::Name | Column::Change(_) => None,
+        // Changes need the other side: see `recent_change.rs` and `row_change.rs`.
+        Column::Name | Column::LastMinute | Column::Change(_) => None,
         Column::Percentile(index) => quantile(PERCENTILES.get(index)?.quantile),
         Column::Typed(percentile) => quantile(percentile.quantile()),
         Column::Min => store.throughput(view_index).map(|throughput| Rank(throughput.min, 0.0)),
         Column::Median => store.throughput(view_index).map(|throughput| Rank(throughput.median, 0.0)),
         Column::Max => store.throughput(view_index).map(|throughput| Rank(throughput.max, 0.0)),
+        Column::Events => Some(Rank(store.histogram(view_index).count() as f64, 0.0)),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod canvas;
 pub mod difference;
 pub mod heatmap;
 pub mod latency_axis;
+pub mod latency_band;
 pub mod percentile_curve;
 pub mod scale;
 pub mod sparkline;

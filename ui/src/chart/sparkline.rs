@@ -17,7 +17,12 @@ pub fn axis(from: u64, to: u64, size: Size) -> TimeAxis {
 /// The rate from second `from` to second `to`. The vertical axis is from zero to its own maximum.
 #[must_use]
 pub fn rate(rates: &RateSeries, from: u64, to: u64, size: Size) -> Vec<Shape> {
-    let most = rates.values.iter().copied().fold(0.0, f64::max);
+    rate_up_to(rates, rates.values.iter().copied().fold(0.0, f64::max), from, to, size)
+}
+
+/// The same, with a vertical axis from zero to `most`.
+#[must_use]
+pub fn rate_up_to(rates: &RateSeries, most: f64, from: u64, to: u64, size: Size) -> Vec<Shape> {
     let x = Scale { from: from.saturating_sub(1) as f64, to: to as f64, start: 0.5, end: size.width - 0.5 };
     let y = Scale { from: 0.0, to: if most > 0.0 { most } else { 1.0 }, start: size.height - 1.5, end: 2.0 };
     let baseline = size.height - 1.0;

@@ -6,7 +6,7 @@ use leptos::prelude::*;
 
 use super::row_focus::{self, Step};
 use super::time_range_bar::{earlier, later};
-use super::{UiState, compare_picker, menus};
+use super::{UiState, compare_picker, favourite, menus};
 use crate::browser;
 use crate::route::Page;
 use crate::settings::WINDOWS;
@@ -94,6 +94,15 @@ pub(super) const ACTIONS: &[Action] = &[
     }),
     action(Group::Tables, "A screen of rows down", &["PageDown"], row_focus::is_row, |_| {
         row_focus::move_focus(Step::PageDown)
+    }),
+    action(Group::Tables, "Favourite, or no longer", &["f"], favourite::has_focused_star, |_| {
+        favourite::press_focused_star()
+    }),
+    action(Group::Tables, "Only favourites, or all rows", &["F"], has_filter, |ui| {
+        ui.only_favourites.update(|only| *only = !*only);
+    }),
+    action(Group::Tables, "Table or small charts", &["v"], has_filter, |ui| {
+        ui.layout.update(|layout| *layout = layout.other())
     }),
     action(Group::Page, "Pin a baseline, or go to its bar", &["b"], has_app, UiState::on_baseline_key),
     action(Group::Page, "Compare with something", &["c"], has_picker, |_| compare_picker::open()),

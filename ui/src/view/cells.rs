@@ -9,6 +9,7 @@ use leptos::prelude::*;
 
 use super::format::{NO_VALUE, exact_rates, percentile_tooltip};
 use super::live_text::text_content;
+use crate::percentile_list::{ShownPercentile, shown_percentiles};
 use crate::statistics::{PERCENTILES, Percentile, ViewStatistics};
 use crate::typed_percentile::TypedPercentile;
 use crate::units;
@@ -82,15 +83,23 @@ pub(super) struct PercentileValue {
 }
 
 impl PercentileValue {
+    /// A percentile of a table or of the figures.
+    pub(super) fn shown(statistics: Option<&ViewStatistics>, percentile: ShownPercentile) -> Self {
+        match percentile {
+            ShownPercentile::Fixed(index) => Self::new(statistics, index),
+            ShownPercentile::Typed(percentile) => Self::typed(statistics, percentile),
+        }
+    }
+
     /// Percentile `index` of [`PERCENTILES`].
-    pub(super) fn new(statistics: Option<&ViewStatistics>, index: usize) -> Self {
+    fn new(statistics: Option<&ViewStatistics>, index: usize) -> Self {
         let Percentile { column, label, events_min, .. } = PERCENTILES[index];
         let range = statistics.and_then(|statistics| statistics.quantiles[index]);
         Self::of_range(statistics, range, events_min, column.to_owned(), label.to_owned())
     }
 
     /// A percentile that the user typed.
-    pub(super) fn typed(statistics: Option<&ViewStatistics>, percentile: TypedPercentile) -> Self {
+    fn typed(statistics: Option<&ViewStatistics>, percentile: TypedPercentile) -> Self {
         let range = statistics.and_then(|statistics| statistics.typed_quantile(percentile));
         let label = percentile.label();
         Self::of_range(statistics, range, percentile.events_min(), label.clone(), label)
@@ -133,15 +142,16 @@ fn PercentileCell(value: PercentileValue) -> impl IntoView {
     }
 }
 
-/// The table cells of the first `count` of [`PERCENTILES`] and of the percentiles `typed`.
+/// The table cells of the first `count` of [`PERCENTILES`] and of the percentiles `typed`, in order.
 pub(super) fn percentile_cells(
     statistics: Option<&ViewStatistics>,
     count: usize,
     typed: &[TypedPercentile],
 ) -> impl IntoView + use<> {
-    let fixed = (0..count).map(|index| PercentileValue::new(statistics, index));
-    let typed = typed.iter().map(|percentile| PercentileValue::typed(statistics, *percentile));
-    fixed.chain(typed).map(|value| view! { <PercentileCell value/> }).collect_view()
+    let values = shown_percentiles(count, typed).into_iter();
+    values
+        .map(|percentile| view! { <PercentileCell value=PercentileValue::shown(statistics, percentile)/> })
+        .collect_view()
 }
 
 /// One column of a throughput: the rate out, and the rate in if it is known.

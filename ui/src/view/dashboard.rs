@@ -9,6 +9,7 @@ use super::name::display_name;
 use super::notices::{AppPage, is_stale};
 use super::percentile_choice::PercentileChoice;
 use super::summary_strip::SummaryStrip;
+use super::table_controls::TableControls;
 use super::{ViewTable, use_ui};
 use crate::table_rows::Listing;
 
@@ -23,6 +24,7 @@ pub(super) fn DashboardPage(app: String) -> impl IntoView {
             <div class="page" class:stale=move || is_stale.get()>
                 <header class="head">
                     <h1 class="ellipsis" dir="auto" translate="no" title=heading.clone()>{heading.clone()}</h1>
+                    <TableControls/>
                     <PercentileChoice/>
                     <ComparePicker app key=None/>
                     <FilterBox/>
@@ -66,6 +68,7 @@ fn FilterBox() -> impl IntoView {
                 spellcheck="false"
                 autocomplete="off"
                 title=FILTER_HELP
+                prop:value=move || filter.get()
                 on:input=on_input
                 on:keydown=on_keydown
             />

@@ -17,8 +17,9 @@ use super::live_text::text_content;
 use super::name::display_name;
 use super::notices::{AppPage, is_stale};
 use super::other_side::Viewed;
-use super::percentile_choice::{PercentileChoice, is_figure};
+use super::percentile_choice::PercentileChoice;
 use super::{AppName, ViewTable, page_address, use_ui, use_words};
+use crate::percentile_list::shown_percentiles;
 use crate::route::Page;
 use crate::statistics::{self, PERCENTILES, ViewStatistics};
 use crate::table_rows::Listing;
@@ -217,10 +218,8 @@ fn Figures(app: AppName, view_index: usize, key: ViewKey) -> impl IntoView {
 
 fn percentile_figures(statistics: &ViewStatistics, typed: &[TypedPercentile]) -> impl IntoView + use<> {
     let count = statistics.count;
-    let fixed = (0..PERCENTILES.len()).map(|index| (PercentileValue::new(Some(statistics), index), false));
-    let typed = typed.iter().filter(|percentile| !is_figure(**percentile));
-    let typed = typed.map(|percentile| (PercentileValue::typed(Some(statistics), *percentile), true));
-    let figures = fixed.chain(typed).map(|(value, is_typed)| {
+    let figures = shown_percentiles(PERCENTILES.len(), typed).into_iter().map(|percentile| {
+        let (value, is_typed) = (PercentileValue::shown(Some(statistics), percentile), percentile.is_typed());
         let class = match (value.is_supported, count) {
             (true, _) => "figure",
             (false, 0) => "figure faint empty",

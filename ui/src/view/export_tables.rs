@@ -5,14 +5,15 @@ use std::sync::Arc;
 use joey_shared::compare::RateChange;
 use joey_shared::histogram::{Histogram, Quantile};
 use joey_shared::view::{Kind, ViewKey};
+use joey_shared::wire::AppEntry;
 
 use super::UiState;
-use super::table_row::PERCENTILE_COLUMNS;
 use crate::chart::bar_chart::Bar;
 use crate::chart::timeline::Timeline;
 use crate::export::{Cell, ExportTable};
+use crate::percentile_list::{ShownPercentile, shown_percentiles};
 use crate::row_change::RowChange;
-use crate::statistics::{self, PERCENTILES};
+use crate::statistics::{self, PERCENTILES, TABLE_PERCENTILES};
 use crate::table_rows::TableRow;
 use crate::time_format::UtcOffset;
 use crate::typed_percentile::TypedPercentile;
@@ -23,9 +24,8 @@ fn names(columns: &[&str]) -> Vec<String> {
 
 /// The names of the percentiles of a table, and their quantiles.
 fn table_percentiles(typed: &[TypedPercentile]) -> Vec<(String, Quantile)> {
-    let fixed = PERCENTILES.iter().take(PERCENTILE_COLUMNS);
-    let fixed = fixed.map(|percentile| (percentile.label.to_owned(), percentile.quantile));
-    fixed.chain(typed.iter().map(|percentile| (percentile.label(), percentile.quantile()))).collect()
+    let shown = shown_percentiles(TABLE_PERCENTILES, typed).into_iter();
+    shown.map(|percentile| (percentile.label(), percentile.quantile())).collect()
 }
 
 /// The table of the views in `rows`.
@@ -83,6 +83,78 @@ pub(super) fn views_table(ui: UiState, app: &str, rows: &[Arc<TableRow>]) -> Exp
     ExportTable { columns, rows: rows.iter().filter_map(&mut row).collect() }
 }
 
+/// The workers of `app` called `workers`, with the measurements of each.
+pub(super) fn workers_table(ui: UiState, app: &str, workers: &[String]) -> ExportTable {
+    use leptos::prelude::{GetUntracked, WriteValue};
+    let percentiles = table_percentiles(&ui.percentiles.get_untracked());
+    let mut columns = names(&["worker", "connected", "since", "returns", "clock_offset_ns", "events", "recent_per_s"]);
+    columns.extend(percentiles.iter().flat_map(|(name, _)| ExportTable::range_columns(name)));
+    columns.extend(names(&["min_per_s", "median_per_s", "max_per_s", "covered_s", "window_s"]));
+    let mut model = ui.model.write_value();
+    let mut row = |worker: &String| {
+        let entries = &model.catalogue().get(app)?.workers;
+        let entry = entries.iter().find(|entry| entry.worker == *worker)?.clone();
+        let view_index = model.app(app).and_then(|store| store.find(&ViewKey::worker(worker)));
+        let view = view_index.and_then(|view_index| model.view_statistics(app, view_index));
+        let view = view.as_ref();
+        let integer = |value: Option<u128>| value.map_or(Cell::Missing, Cell::Integer);
+        let mut cells = vec![
+            Cell::Text(worker.clone()),
+            Cell::Flag(entry.connected),
+            Cell::Text(UtcOffset::iso(entry.since_ns)),
+            Cell::Integer(entry.reconnects.into()),
+            Cell::Number(entry.offset_ns as f64),
+            integer(view.map(|view| view.count)),
+            Cell::rate(view.and_then(|view| view.recent_rate)),
+        ];
+        let quantile = |quantile| view.and_then(|view| view.histogram.quantile(quantile));
+        cells.extend(percentiles.iter().flat_map(|(_, wanted)| Cell::range(quantile(*wanted))));
+        let throughput = view.and_then(|view| view.throughput).map(|rates| [rates.min, rates.median, rates.max]);
+        cells.extend((0..3).map(|index| Cell::rate(throughput.map(|rates| rates[index]))));
+        cells.push(integer(view.map(|view| view.covered_seconds.into())));
+        cells.push(integer(view.map(|view| view.window_seconds.into())));
+        Some(cells)
+    };
+    ExportTable { columns, rows: workers.iter().filter_map(&mut row).collect() }
+}
+
+/// All applications of the landing page.
+pub(super) fn apps_table(ui: UiState) -> ExportTable {
+    use leptos::prelude::WriteValue;
+    let mut columns = names(&["application", "workers", "workers_connected", "series", "in_per_s", "out_per_s"]);
+    columns.extend(names(&["worst_kind", "worst_name"]));
+    columns.extend(["p50", "p99"].iter().flat_map(|name| ExportTable::range_columns(name)));
+    columns.extend(names(&["approximate", "sampled", "over_limit", "rejected_for_name", "late", "last_received"]));
+    let mut model = ui.model.write_value();
+    let apps: Vec<AppEntry> = model.catalogue().values().cloned().collect();
+    let row = |entry: AppEntry| {
+        let statistics = model.app_statistics(&entry.app).unwrap_or_default();
+        let worst = statistics.worst_pipeline.or(statistics.slowest_computation);
+        let connected = entry.workers.iter().filter(|worker| worker.connected).count();
+        let mut cells = vec![
+            Cell::Text(entry.app),
+            Cell::Integer(entry.workers.len() as u128),
+            Cell::Integer(connected as u128),
+            Cell::Integer(entry.series.into()),
+            Cell::rate(statistics.rate_in),
+            Cell::rate(statistics.rate_out),
+            worst.as_ref().map_or(Cell::Missing, |worst| Cell::Text(worst.key.kind.as_str().to_owned())),
+            worst.as_ref().map_or(Cell::Missing, |worst| Cell::Text(view_name(&worst.key))),
+        ];
+        cells.extend(Cell::range(worst.as_ref().map(|worst| worst.p50)));
+        cells.extend(Cell::range(worst.as_ref().map(|worst| worst.p99)));
+        cells.extend([Cell::Flag(entry.is_approximate), Cell::Flag(entry.is_sampled)]);
+        cells.extend([entry.over_limit, entry.rejected_for_name, entry.late].map(|count| Cell::Integer(count.into())));
+        cells.push(if entry.last_received_ns == 0 {
+            Cell::Missing
+        } else {
+            Cell::Text(UtcOffset::iso(entry.last_received_ns))
+        });
+        cells
+    };
+    ExportTable { columns, rows: apps.into_iter().map(row).collect() }
+}
+
 /// The columns of the changes of a table: the distance, its evidence, and for each percentile the number of bins and the range of
 /// ratios.
 fn change_columns(percentiles: &[(String, Quantile)]) -> Vec<String> {
@@ -109,9 +181,11 @@ fn change_cells(change: &RowChange, typed: &[TypedPercentile]) -> Vec<Cell> {
         text(latency.map(|latency| latency.change.evidence.name())),
         latency.map_or(Cell::Missing, |latency| Cell::Integer(latency.change.reference_count)),
     ];
-    let fixed = (0..PERCENTILE_COLUMNS).map(|index| latency.and_then(|latency| latency.quantiles[index]));
-    let typed = typed.iter().map(|typed| latency.and_then(|latency| latency.typed_change(*typed)));
-    cells.extend(fixed.chain(typed).flat_map(|change| {
+    let shown = shown_percentiles(TABLE_PERCENTILES, typed).into_iter().map(|percentile| match percentile {
+        ShownPercentile::Fixed(index) => latency.and_then(|latency| latency.quantiles[index]),
+        ShownPercentile::Typed(typed) => latency.and_then(|latency| latency.typed_change(typed)),
+    });
+    cells.extend(shown.flat_map(|change| {
         let bins = change.map(|change| f64::from(change.bins));
         [bins, change.map(|change| change.ratio.0), change.map(|change| change.ratio.1)].map(number)
     }));

@@ -1,5 +1,7 @@
 //! The landing page: every application with its key figures, or how to add the first one.
 
+use std::collections::BTreeMap;
+
 use joey_shared::format;
 use joey_shared::histogram::QuantileRange;
 use joey_shared::store::AppStore;
@@ -9,21 +11,29 @@ use leptos::prelude::*;
 
 use super::caveats::Caveats;
 use super::cells::{InOutRate, LatencyRange};
-use super::format::{exact_range, exact_rates};
+use super::chart::Chart;
+use super::download::DownloadMenu;
+use super::export_tables::apps_table;
+use super::format::{exact_range, exact_rates, range_text};
 use super::live_text::{LiveText, text_content};
 use super::name::{NameLink, display_name};
 use super::notices::Notices;
+use super::overview::{OverviewPanels, common_axis, slow_tick};
 use super::rate_chart::AppRateChart;
 use super::recording_bar::OpenButton;
-use super::table_row::open_row;
+use super::table_row::{MarkView, open_row};
 use super::{UiState, page_address, use_ui};
+use crate::band_data::Band;
 use crate::browser;
+use crate::chart::latency_axis::LatencyRange as LatencyAxis;
+use crate::chart::latency_band::latency_band;
 use crate::connection::ConnectionState;
 use crate::connections::PageRelay;
 use crate::natural_order;
 use crate::route::Page;
+use crate::row_marks::app_marks;
 use crate::settings::host_name;
-use crate::statistics::AppStatistics;
+use crate::statistics::{AppStatistics, WorstView};
 use crate::vocabulary::{Words, caveats, source_names};
 
 /// What the landing page shows.
@@ -131,16 +141,34 @@ fn Applications() -> impl IntoView {
             "To add an application, start it with"
         }
     });
+    let all = StoredValue::new("all".to_owned());
+    let bands: Bands = StoredValue::new_local(BTreeMap::new());
+    let tick = slow_tick(ui);
+    let axis = Memo::new(move |_| {
+        tick.track();
+        read_bands(ui, &apps.read(), bands)
+    });
     view! {
-        <div>
+        <div class="page">
             <section class="panel" data-testid="applications">
-                <header><h2>"Applications"</h2><LiveText class="tally" text=tally/></header>
+                <header>
+                    <h2>"Applications"</h2>
+                    <LiveText class="tally" text=tally/>
+                    <DownloadMenu app=all view="Applications".to_owned() table=move || Some(apps_table(ui))/>
+                </header>
                 <table class="apps landing">
                     <thead>
                         <tr>
                             <th class="name" scope="col">"Application"</th>
                             <th class="number" scope="col"><LiveText text=head(|heads| heads.words.workers_up)/></th>
                             <th class="number" scope="col"><LiveText text=head(|heads| heads.rate)/></th>
+                            <th
+                                class="spark latency"
+                                scope="col"
+                                title="Of the worst pipeline or operation, from the median (blue) to p99 (orange); all rows on one axis"
+                            >
+                                "Latency, p50 to p99"
+                            </th>
                             <th class="spark" scope="col">"Rate"</th>
                             <th class="number wide" scope="col"><LiveText text=head(|heads| heads.words.median_column)/></th>
                             <th class="number wide" scope="col">"p99"</th>
@@ -150,11 +178,12 @@ fn Applications() -> impl IntoView {
                     </thead>
                     <tbody>
                         <For each=move || apps.get() key=Clone::clone let(app)>
-                            <ApplicationRow app heads/>
+                            <ApplicationRow app heads bands axis/>
                         </For>
                     </tbody>
                 </table>
             </section>
+            <OverviewPanels/>
             <p class="below">
                 <LiveText text=hint/>" "
                 <code prop:textContent=move || option.get()></code>
@@ -186,12 +215,14 @@ struct ApplicationSummary {
     /// How long ago its last update arrived, in seconds.
     last_update_age: Option<u64>,
     is_stale: bool,
+    /// When the relay last restarted within the window, in ns since the Unix epoch.
+    restarted_ns: Option<u64>,
     /// How many viewers it has, if several relays count them.
     viewers: Option<u32>,
 }
 
 #[component]
-fn ApplicationRow(app: String, heads: Memo<LandingHeads>) -> impl IntoView {
+fn ApplicationRow(app: String, heads: Memo<LandingHeads>, bands: Bands, axis: Memo<LatencyAxis>) -> impl IntoView {
     let ui = use_ui();
     let address = page_address(Page::Dashboard(app.clone()));
     let href = address.clone();
@@ -207,6 +238,19 @@ fn ApplicationRow(app: String, heads: Memo<LandingHeads>) -> impl IntoView {
             .map(|ApplicationSummary { entry, .. }| caveats(entry.is_approximate, entry.is_sampled))
             .unwrap_or_default()
     });
+    let band_label = Signal::derive(move || {
+        let summary = summary.read();
+        let worst = summary.as_ref().and_then(|summary| worst(&summary.statistics));
+        worst.map_or_else(
+            || "no latency yet".to_owned(),
+            |worst| format!("p50 {}, p99 {}", range_text(Some(worst.p50)), range_text(Some(worst.p99))),
+        )
+    });
+    let draw_band = move |size| {
+        // The axis is computed together with the bands.
+        let axis = axis.get_untracked();
+        bands.with_value(|bands| Some(latency_band(bands.get(&*app.read_value())?, axis, size)))
+    };
     view! {
         <tr
             data-testid="application"
@@ -218,6 +262,10 @@ fn ApplicationRow(app: String, heads: Memo<LandingHeads>) -> impl IntoView {
                 <div class="label">
                     <NameLink class="row-link ellipsis" name href/>
                     <Caveats caveats/>
+                    {move || summary.read().as_ref().map(|summary| {
+                        let marks = app_marks(&summary.entry, summary.restarted_ns, |ns| ui.utc_offset(ns).time(ns));
+                        marks.into_iter().map(|mark| view! { <MarkView mark/> }).collect_view()
+                    })}
                     {move || summary.read().as_ref().and_then(|summary| summary.viewers).map(|viewers| view! {
                         <span class="of" use:text_content=format!("{viewers} watching")></span>
                     })}
@@ -229,6 +277,7 @@ fn ApplicationRow(app: String, heads: Memo<LandingHeads>) -> impl IntoView {
                 <WorkersCell words=Words::of(&entry.sources) workers=entry.workers/>
                 <RateCell rate_in=statistics.rate_in rate_out=statistics.rate_out/>
             })}
+            <td class="spark latency"><Chart class="spark" label=band_label draw=draw_band/></td>
             <td class="spark"><AppRateChart app rate_out=Signal::derive(rate_out)/></td>
             {move || summary.get().map(|ApplicationSummary { entry, statistics, last_update_age, .. }| view! {
                 <LatencyCells words=Words::of(&entry.sources) statistics/>
@@ -252,7 +301,37 @@ fn application_summary(ui: UiState, app: &str) -> Option<ApplicationSummary> {
     // Relays of one cluster count the same viewers.
     let watching = model.relays().filter_map(Subscriber::cluster).flat_map(|cluster| &cluster.watching);
     let viewers = watching.filter(|(name, _)| name == app).map(|(_, viewers)| *viewers).max();
-    Some(ApplicationSummary { entry, statistics, last_update_age, is_stale, viewers })
+    let restarted_ns = store.and_then(|store| {
+        let start_ns = store.clock_ns().saturating_sub(store.seconds() * 1_000_000_000);
+        let unknown = store.gaps().iter().filter(|gap| gap.updates.is_none() && gap.from_ns > 0);
+        unknown.map(|gap| gap.to_ns.max(gap.from_ns)).filter(|at_ns| *at_ns >= start_ns).max()
+    });
+    Some(ApplicationSummary { entry, statistics, last_update_age, is_stale, restarted_ns, viewers })
+}
+
+/// The latencies over time of the worst view of each application.
+type Bands = StoredValue<BTreeMap<String, Band>, LocalStorage>;
+
+/// Reads what the small charts show into `bands`, and returns their common axis.
+fn read_bands(ui: UiState, apps: &[String], bands: Bands) -> LatencyAxis {
+    let mut model = ui.model.write_value();
+    let mut fresh = BTreeMap::new();
+    for app in apps {
+        let Some(worst) = model.app_statistics(app).as_ref().and_then(worst).map(|worst| worst.key.clone()) else {
+            continue;
+        };
+        let Some(store) = model.app_mut(app) else { continue };
+        let band = store.find(&worst).and_then(|view_index| Band::of(store, view_index));
+        fresh.extend(band.map(|band| (app.clone(), band)));
+    }
+    let axis = common_axis(fresh.values());
+    bands.set_value(fresh);
+    axis
+}
+
+/// The view with the highest 99th percentile: a pipeline, or a computation if there is no pipeline.
+fn worst(statistics: &AppStatistics) -> Option<&WorstView> {
+    statistics.worst_pipeline.as_ref().or(statistics.slowest_computation.as_ref())
 }
 
 /// Where the data of an application comes from.

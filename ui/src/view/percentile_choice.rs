@@ -5,10 +5,9 @@ use leptos::ev::SubmitEvent;
 use leptos::html::Input;
 use leptos::prelude::*;
 
-use super::table_row::PERCENTILE_COLUMNS;
 use super::use_ui;
 use crate::route::Page;
-use crate::statistics::PERCENTILES;
+use crate::statistics::{PERCENTILES, TABLE_PERCENTILES};
 use crate::typed_percentile::{TYPED_MAX, TypedPercentile};
 
 /// Whether `percentile` is a figure of every detail page.
@@ -18,7 +17,7 @@ pub(super) fn is_figure(percentile: TypedPercentile) -> bool {
 
 /// Whether `percentile` is a column of every table.
 fn is_column(percentile: TypedPercentile) -> bool {
-    PERCENTILES.iter().take(PERCENTILE_COLUMNS).any(|shown| shown.quantile == percentile.quantile())
+    PERCENTILES.iter().take(TABLE_PERCENTILES).any(|shown| shown.quantile == percentile.quantile())
 }
 
 /// The text box with the buttons.

@@ -2,15 +2,20 @@
 
 use std::cell::RefCell;
 
-use leptos::prelude::StoredValue;
-use wasm_bindgen::JsCast;
+use js_sys::Promise;
+use leptos::prelude::{Set, StoredValue};
 use wasm_bindgen::closure::Closure;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::{JsFuture, spawn_local};
 use web_sys::{Event, EventTarget, KeyboardEvent};
 
 use super::actions::{ACTIONS, Action};
 use super::{UiState, menus};
 use crate::browser;
 use crate::key_sequence::{Typed, key_text};
+
+/// Number of microtasks after which a change of a signal is in the document.
+const RENDER_STEPS: usize = 16;
 
 /// Listens until the current reactive owner is disposed.
 pub(super) fn listen(ui: UiState) {
@@ -47,11 +52,20 @@ pub(super) fn listen(ui: UiState) {
 /// Lays the page out about as wide as paper, and paints every chart at that size.
 fn start_printing(ui: UiState) {
     set_printing(true);
+    ui.is_printing.set(true);
     ui.frame_loop.start_printing();
+    // Rows that are not in sight exist only now; their charts are painted before the browser goes on to print.
+    spawn_local(async move {
+        for _ in 0..RENDER_STEPS {
+            let _ = JsFuture::from(Promise::resolve(&JsValue::NULL)).await;
+        }
+        ui.frame_loop.paint_for_print();
+    });
 }
 
 fn stop_printing(ui: UiState) {
     set_printing(false);
+    ui.is_printing.set(false);
     ui.frame_loop.stop_printing();
 }
 

@@ -5,16 +5,18 @@
 
 use std::ops::DerefMut;
 
+use joey_shared::view::ViewKey;
 use joey_shared::window::second_of;
 use leptos::prelude::{
-    Effect, Get, GetUntracked, Read, ReadUntracked, ReadValue, RwSignal, Set, StoredValue, Track, WriteValue,
-    expect_context,
+    Effect, Get, GetUntracked, Read, ReadUntracked, ReadValue, RwSignal, Set, StoredValue, Track, Update, WriteValue,
+    expect_context, untrack,
 };
 
 use super::menus;
 use super::recordings::Recordings;
 use crate::browser;
 use crate::connections::Connections;
+use crate::favourites::Favourites;
 use crate::frame_loop::{FrameLoop, ModelHandle};
 use crate::local_storage;
 use crate::model::Model;
@@ -22,6 +24,8 @@ use crate::reference::Reference;
 use crate::route::{Page, Route, data_in, token_in, with_data};
 use crate::settings::text::Settings;
 use crate::settings::{self, WINDOW_DEFAULT};
+use crate::table_choice::{Layout, TableChoice};
+use crate::table_rows::Sort;
 use crate::time_format::UtcOffset;
 use crate::time_range::TimeRange;
 use crate::typed_percentile::{TYPED_MAX, TypedPercentile};
@@ -62,6 +66,16 @@ pub struct UiState {
     pub filter: RwSignal<String>,
     /// The percentiles that the user typed, ascending.
     pub percentiles: RwSignal<Vec<TypedPercentile>>,
+    /// The order of the tables; `None` is each table's own.
+    pub sort: RwSignal<Option<Sort>>,
+    /// How the rows of the tables are shown.
+    pub layout: RwSignal<Layout>,
+    /// Whether the tables show only favourites.
+    pub only_favourites: RwSignal<bool>,
+    /// The favourites of the application of this page.
+    pub favourites: RwSignal<Favourites>,
+    /// Whether the page is being printed: then tables have all their rows.
+    pub is_printing: RwSignal<bool>,
     /// Wall mode, if it is on.
     pub wall: RwSignal<Option<Wall>>,
     /// The pages that were chosen for wall mode.
@@ -121,6 +135,7 @@ impl UiState {
         model.show(&route.page, browser::now_ns());
         let model = StoredValue::new_local(model);
         let frame_loop = FrameLoop::start(model);
+        let favourites = RwSignal::new(local_storage::favourites(route.page.app().unwrap_or_default()));
         let ui = Self {
             model,
             frame_loop,
@@ -134,7 +149,12 @@ impl UiState {
             range: RwSignal::new(None),
             // The data arrives later.
             pending_range: RwSignal::new(route.range),
-            filter: RwSignal::new(String::new()),
+            filter: RwSignal::new(route.tables.filter),
+            sort: RwSignal::new(route.tables.sort),
+            layout: RwSignal::new(route.tables.layout),
+            only_favourites: RwSignal::new(route.tables.only_favourites),
+            favourites,
+            is_printing: RwSignal::new(false),
             percentiles: RwSignal::new(route.percentiles),
             wall_pages: RwSignal::new(route.wall.as_ref().map(|wall| wall.pages.clone()).unwrap_or_default()),
             wall: RwSignal::new(route.wall),
@@ -151,6 +171,10 @@ impl UiState {
             ui.open_link(data);
         }
         Effect::new(move || ui.select_pending_range());
+        Effect::new(move || {
+            ui.table_choice();
+            ui.write_address();
+        });
         ui.write_address();
         Effect::new(move || {
             ui.frame_loop.tick.track();
@@ -211,7 +235,9 @@ impl UiState {
             self.wall.set(route.wall);
         }
         if route.page != *self.page.read_untracked() {
-            self.show_page(route.page);
+            self.show_page(route.page, route.tables);
+        } else if route.tables != TableChoice::DEFAULT {
+            self.set_table_choice(route.tables);
         }
         if route.range.is_some() && route.range != self.range.get_untracked() {
             self.select_range(route.range);
@@ -219,11 +245,12 @@ impl UiState {
         self.write_address();
     }
 
-    fn show_page(self, page: Page) {
+    fn show_page(self, page: Page, tables: TableChoice) {
         if page.app() != self.page.read_untracked().app() {
             self.resume();
         }
-        self.filter.set(String::new());
+        self.set_table_choice(tables);
+        self.favourites.set(local_storage::favourites(page.app().unwrap_or_default()));
         self.model.write_value().show(&page, browser::now_ns());
         self.connections.send();
         menus::close();
@@ -280,8 +307,34 @@ impl UiState {
         self.frame_loop.tick_now();
     }
 
-    /// Writes the window, the typed percentiles, the range, the comparison and the relays into the address bar, so that a copied
-    /// address shows the same.
+    /// How the user wants the tables. The caller runs again when that changes.
+    fn table_choice(self) -> TableChoice {
+        TableChoice {
+            filter: self.filter.get(),
+            sort: self.sort.get(),
+            layout: self.layout.get(),
+            only_favourites: self.only_favourites.get(),
+        }
+    }
+
+    fn set_table_choice(self, TableChoice { filter, sort, layout, only_favourites }: TableChoice) {
+        self.filter.set(filter);
+        self.sort.set(sort);
+        self.layout.set(layout);
+        self.only_favourites.set(only_favourites);
+    }
+
+    /// Adds the view to the favourites of the application of this page, or removes it.
+    pub fn toggle_favourite(self, key: &ViewKey) {
+        self.favourites.update(|favourites| favourites.toggle(key));
+        if let Some(app) = self.page.read_untracked().app() {
+            local_storage::store_favourites(app, &self.favourites.read_untracked());
+        }
+        self.frame_loop.tick_now();
+    }
+
+    /// Writes the window, the typed percentiles, the range, the comparison, the tables and the relays into the address bar, so that
+    /// a copied address shows the same.
     pub(super) fn write_address(self) {
         let (shown, data) = (self.shown_route(), self.link_data());
         let hash = browser::location_hash();
@@ -302,6 +355,7 @@ impl UiState {
                 .then_some(seconds),
             percentiles: self.percentiles.get_untracked(),
             relays: self.relays_in_address(),
+            tables: untrack(|| self.table_choice()),
             range: self.range.get_untracked().or_else(|| self.pending_range.get_untracked()),
             reference: self.reference.get_untracked(),
             baseline,

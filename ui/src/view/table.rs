@@ -16,15 +16,18 @@ use super::change_cells::{ChangeHeads, is_compared, sort_by_change_while};
 use super::download::DownloadMenu;
 use super::export_tables::views_table;
 use super::live_text::LiveText;
-use super::table_row::{PERCENTILE_COLUMNS, ViewRow};
+use super::multiples::Multiples;
+use super::table_row::ViewRow;
 use super::{AppName, UiState, use_ui, use_words};
 use crate::browser;
 use crate::chart::latency_axis::LatencyRange;
+use crate::percentile_list::{ShownPercentile, shown_percentiles};
 use crate::rendered_rows::{self, Part};
+use crate::route::Page;
 use crate::row_change::{ChangeColumn, sort_by_change};
-use crate::statistics::PERCENTILES;
-use crate::table_rows::{AXIS_ROWS_MAX, Column, Listing, RowCache, Sort, TableRow};
-use crate::typed_percentile::TypedPercentile;
+use crate::statistics::TABLE_PERCENTILES;
+use crate::table_choice::Layout as TableLayout;
+use crate::table_rows::{AXIS_ROWS_MAX, Column, Listing, RowCache, Sort, TableRow, sort_by_recent_change};
 use crate::units;
 
 /// The rows that are rendered before the table has been measured, and their height in CSS pixels.
@@ -32,13 +35,13 @@ const UNMEASURED: Layout = Layout { visible: 0..32, row_height: 34.0 };
 
 /// What a table shows.
 #[derive(Clone, PartialEq)]
-struct TableContent {
+pub(super) struct TableContent {
     /// The number of rows without the filter.
     total: usize,
-    /// The rows that match the filter, sorted.
-    rows: Arc<Vec<Arc<TableRow>>>,
+    /// The rows that match the filter, sorted, favourites first.
+    pub(super) rows: Arc<Vec<Arc<TableRow>>>,
     /// The axis of the small histograms.
-    axis: LatencyRange,
+    pub(super) axis: LatencyRange,
 }
 
 impl TableContent {
@@ -84,7 +87,7 @@ pub fn ViewTable(app: AppName, listing: Listing) -> impl IntoView {
     let (ui, words) = (use_ui(), use_words());
     let hide_if_empty = words.is_service || listing.is_optional();
     let shows_latency = listing.has_latency();
-    let sort = RwSignal::new(None);
+    let sort = ui.sort;
     let title = StoredValue::new(listing.title(words));
     let subject = listing.subject(words);
     let class = if listing.shows_ingestion() && !words.is_service { "views forked" } else { "views" };
@@ -101,6 +104,9 @@ pub fn ViewTable(app: AppName, listing: Listing) -> impl IntoView {
         };
         table_content(ui, &app.read_value(), &listing, sort.get().filter(is_shown), &mut cache.write_value())
     });
+    // The tables of a detail page belong to its own charts.
+    let is_dashboard = matches!(*ui.page.read_untracked(), Page::Dashboard(_));
+    let is_charts = Memo::new(move |_| is_dashboard && ui.layout.get() == TableLayout::Charts);
     view! {
         <Show when=move || !hide_if_empty || content.read().total != 0>
             <section class="panel" data-testid="table" data-subject=subject>
@@ -113,7 +119,11 @@ pub fn ViewTable(app: AppName, listing: Listing) -> impl IntoView {
                         table=move || Some(views_table(ui, &app.read_value(), &content.read_untracked().rows))
                     />
                 </header>
-                <Rows app content sort subject class shows_latency is_compared/>
+                {move || if is_charts.get() {
+                    view! { <Multiples app content shows_latency/> <WhyEmpty content/> }.into_any()
+                } else {
+                    view! { <Rows app content sort subject class shows_latency is_compared/> }.into_any()
+                }}
             </section>
         </Show>
     }
@@ -122,6 +132,7 @@ pub fn ViewTable(app: AppName, listing: Listing) -> impl IntoView {
 fn table_content(ui: UiState, app: &str, listing: &Listing, sort: Option<Sort>, cache: &mut RowCache) -> TableContent {
     let filter = ui.filter.read();
     let mut model = ui.read_model();
+    cache.use_for(model.generation());
     let Some(store) = model.app_mut(app) else {
         return TableContent { total: 0, rows: Arc::default(), axis: LatencyRange::EMPTY };
     };
@@ -133,8 +144,12 @@ fn table_content(ui: UiState, app: &str, listing: &Listing, sort: Option<Sort>, 
             let typed = ui.percentiles.get_untracked();
             Arc::new(sort_by_change(rows.to_vec(), sort, column, |row| model.row_change(app, row.view_index, &typed)))
         }
+        Some((sort, Column::LastMinute)) => {
+            Arc::new(sort_by_recent_change(&rows, sort.descending, |view_index| model.recent_change(app, view_index)))
+        }
         _ => rows,
     };
+    let rows = ui.favourites.read().first(rows, ui.only_favourites.get());
     TableContent { total, rows, axis: axis.unwrap_or(LatencyRange::EMPTY) }
 }
 
@@ -166,7 +181,8 @@ fn Rows(
     let focused_link = StoredValue::new_local(None);
     let parts = Memo::new(move |_| {
         focused_link.set_value(focused_element(body));
-        rendered_parts(&content.read(), &layout.read().visible, focused_view.get())
+        let visible = if ui.is_printing.get() { 0..rendered_rows::PRINTED_MAX } else { layout.read().visible.clone() };
+        rendered_parts(&content.read(), &visible, focused_view.get())
     });
     // A row that moves within the document loses the focus.
     Effect::new(move || {
@@ -290,10 +306,12 @@ fn focused_position(event: &FocusEvent) -> Option<usize> {
 /// Why there are no rows.
 #[component]
 fn WhyEmpty(content: Memo<TableContent>) -> impl IntoView {
+    let only_favourites = use_ui().only_favourites;
     let reason = Memo::new(move |_| {
         let content = content.read();
         match (content.total, content.rows.len()) {
             (0, _) => Some("None yet."),
+            (_, 0) if only_favourites.get() => Some("No favourite matches: press the star of a row, or f."),
             (_, 0) => Some("Nothing matches the filter."),
             _ => None,
         }
@@ -309,28 +327,17 @@ fn TableHead(
     shows_latency: bool,
     is_compared: Memo<bool>,
 ) -> impl IntoView {
-    let percentile_heads = PERCENTILES.iter().take(PERCENTILE_COLUMNS).enumerate().map(|(index, percentile)| {
-        view! {
-            <SortableHead
-                sort
-                column=Column::Percentile(index)
-                label=percentile.label.to_owned()
-                class="number wide"
-                tooltip="The range that holds this percentile"
-            />
-        }
-    });
     let ui = use_ui();
-    let typed_head = move |percentile: TypedPercentile| {
-        view! {
-            <SortableHead
-                sort
-                column=Column::Typed(percentile)
-                label=percentile.label()
-                class="number wide typed"
-                tooltip="The range that holds this percentile"
-            />
-        }
+    let percentile_head = move |percentile: ShownPercentile| {
+        let (column, class) = match percentile {
+            ShownPercentile::Fixed(index) => (Column::Percentile(index), "number wide"),
+            ShownPercentile::Typed(percentile) => (Column::Typed(percentile), "number wide typed"),
+        };
+        view! { <SortableHead sort column label=percentile.label() class tooltip="The range that holds this percentile"/> }
+    };
+    let percentile_heads = move || {
+        let shown = shown_percentiles(TABLE_PERCENTILES, &ui.percentiles.read()).into_iter();
+        shown.map(percentile_head).collect_view()
     };
     let low_text = Signal::derive(move || units::duration(axis.get().durations().0).to_string());
     let high_text = Signal::derive(move || units::duration(axis.get().durations().1).to_string());
@@ -355,8 +362,8 @@ fn TableHead(
                         <LiveText text=high_text/>
                     </span>
                 </th> })}
-                {shows_latency.then(|| percentile_heads.collect_view())}
-                {move || shows_latency.then(|| ui.percentiles.get().into_iter().map(typed_head).collect_view())}
+                {shows_latency.then_some(percentile_heads)}
+                <ExtraHead sort shows_latency/>
                 <ChangeHeads sort is_compared shows_latency/>
                 <SortableHead
                     sort
@@ -382,6 +389,25 @@ fn TableHead(
             </tr>
         </thead>
     }
+}
+
+/// The head of the column that exists only while the table is sorted by it.
+#[component]
+fn ExtraHead(sort: RwSignal<Option<Sort>>, shows_latency: bool) -> impl IntoView {
+    let head = move |(column, label, tooltip): (Column, &str, &'static str)| {
+        view! { <SortableHead sort column label=label.to_owned() class="number extra" tooltip/> }
+    };
+    move || match extra_column(sort.get(), shows_latency)? {
+        Column::Events => Some(head((Column::Events, "events", "The number of events in the window"))),
+        column => Some(head((column, "last minute", "How the end of the window differs from the rest of it"))),
+    }
+}
+
+/// The column that a table has only while it is sorted by it.
+pub(super) fn extra_column(sort: Option<Sort>, shows_latency: bool) -> Option<Column> {
+    let column = sort?.column;
+    let is_extra = column == Column::Events || (shows_latency && column == Column::LastMinute);
+    is_extra.then_some(column)
 }
 
 /// The head of a column; pressing it sorts the table.

@@ -9,11 +9,11 @@ use super::cells::{Rate, percentile_cells, throughput_cells};
 use super::format::exact_rate;
 use super::live_text::text_content;
 use super::name::{NameLink, display_name};
-use super::table_row::{PERCENTILE_COLUMNS, open_row};
+use super::table_row::open_row;
 use super::{AppName, UiState, page_address, use_ui, use_words};
 use crate::browser;
 use crate::route::Page;
-use crate::statistics::ViewStatistics;
+use crate::statistics::{TABLE_PERCENTILES, ViewStatistics};
 use crate::time_format::UtcOffset;
 
 /// What the row shows.
@@ -78,7 +78,7 @@ fn WorkerCells(summary: WorkerSummary, utc_offset: UtcOffset) -> impl IntoView {
         </td>
         <td class="number" data-head="returns" use:text_content=reconnects.to_string()></td>
         <td class="number" data-head="events/s" title=exact_rate(recent_rate)><Rate per_second=recent_rate/></td>
-        {percentile_cells(statistics, PERCENTILE_COLUMNS, &use_ui().percentiles.read())}
+        {percentile_cells(statistics, TABLE_PERCENTILES, &use_ui().percentiles.read())}
         {throughput_cells(throughput, None)}
     }
 }

@@ -2,6 +2,8 @@
 
 use leptos::prelude::*;
 
+use super::download::DownloadMenu;
+use super::export_tables::workers_table;
 use super::live_text::LiveText;
 use super::name::display_name;
 use super::notices::AppPage;
@@ -9,8 +11,9 @@ use super::percentile_choice::PercentileChoice;
 use super::worker_row::WorkerRow;
 use super::{AppName, page_address, use_ui, use_words};
 use crate::natural_order;
+use crate::percentile_list::shown_percentiles;
 use crate::route::Page;
-use crate::typed_percentile::TypedPercentile;
+use crate::statistics::TABLE_PERCENTILES;
 
 /// The workers of `app`.
 #[component]
@@ -49,12 +52,22 @@ fn WorkerTable(app: AppName) -> impl IntoView {
         let workers = natural_order::sorted(workers.iter().map(|worker| &worker.worker));
         workers.into_iter().cloned().collect::<Vec<String>>()
     });
-    let typed_head =
-        |percentile: TypedPercentile| view! { <th class="number wide" scope="col">{percentile.label()}</th> };
+    let percentile_heads = move || {
+        let shown = shown_percentiles(TABLE_PERCENTILES, &ui.percentiles.read()).into_iter();
+        shown.map(|percentile| view! { <th class="number wide" scope="col">{percentile.label()}</th> }).collect_view()
+    };
     let tally = Signal::derive(move || workers.read().len().to_string());
     view! {
         <section class="panel" data-testid="workers">
-            <header><h2>{words.workers}</h2><LiveText class="tally" text=tally/></header>
+            <header>
+                <h2>{words.workers}</h2>
+                <LiveText class="tally" text=tally/>
+                <DownloadMenu
+                    app
+                    view=words.workers.to_owned()
+                    table=move || Some(workers_table(ui, &app.read_value(), &workers.read_untracked()))
+                />
+            </header>
             <table class="apps workers">
                 <thead>
                     <tr>
@@ -62,10 +75,7 @@ fn WorkerTable(app: AppName) -> impl IntoView {
                         <th class="state" scope="col">"State"</th>
                         <th class="number" scope="col">"Returns"</th>
                         <th class="number" scope="col">"Events/s"</th>
-                        <th class="number wide" scope="col">"p50"</th>
-                        <th class="number wide" scope="col">"p95"</th>
-                        <th class="number wide" scope="col">"p99"</th>
-                        {move || ui.percentiles.get().into_iter().map(typed_head).collect_view()}
+                        {percentile_heads}
                         <th class="number" scope="col">"min/s"</th>
                         <th class="number" scope="col">"median/s"</th>
                         <th class="number" scope="col">"max/s"</th>

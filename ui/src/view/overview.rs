@@ -1,0 +1,269 @@
+//! The panels below the applications of the landing page: what changed most, the slowest and the busiest operations of all
+//! applications, and their latencies over time on one axis.
+
+use std::collections::BTreeMap;
+
+use joey_shared::compare::QuantileChange;
+use joey_shared::histogram::QuantileRange;
+use leptos::prelude::*;
+
+use super::cells::{LatencyRange as LatencyRangeView, Rate};
+use super::chart::Chart;
+use super::format::{exact_range, exact_rate, range_text};
+use super::live_text::{LiveText, text_content};
+use super::name::{Name, NameLink, display_name};
+use super::{UiState, page_address, use_ui};
+use crate::band_data::Band;
+use crate::chart::latency_axis::LatencyRange;
+use crate::chart::latency_band::latency_band;
+use crate::overview_data::{Operation, Overview, operations, overview};
+use crate::recent_change::{RecentChange, recent_seconds};
+use crate::route::{Page, key_path};
+
+/// How many ticks the lists are shown before they are computed again: they change little from one tick to the next, and an order
+/// that changes twice a second cannot be read.
+const TICKS: u64 = 4;
+
+/// For how many ticks after a page opens its lists are computed at each one.
+const FIRST_TICKS: u64 = 8;
+
+/// The latencies over time of all charts, so that they share an axis.
+type Bands = StoredValue<BTreeMap<(String, usize), Band>, LocalStorage>;
+
+/// A signal that changes every few ticks, and whenever the user changes what is shown.
+pub(super) fn slow_tick(ui: UiState) -> Memo<(u64, u64, bool)> {
+    let start = ui.frame_loop.tick.get_untracked();
+    Memo::new(move |_| {
+        let age = ui.frame_loop.tick.get() - start;
+        // At first, each tick brings more history.
+        let slow = if age < FIRST_TICKS { age } else { FIRST_TICKS + age / TICKS };
+        (slow, ui.window_seconds.get(), ui.paused_at_ns.get().is_some())
+    })
+}
+
+/// The panels.
+#[component]
+pub(super) fn OverviewPanels() -> impl IntoView {
+    let ui = use_ui();
+    let tick = slow_tick(ui);
+    let lists = Memo::new(move |_| {
+        tick.track();
+        lists(ui)
+    });
+    let changed = Signal::derive(move || lists.read().changed.clone());
+    let slowest = Signal::derive(move || lists.read().slowest.clone());
+    let busiest = Signal::derive(move || lists.read().busiest.clone());
+    let recent = Signal::derive(move || {
+        let seconds = ui.window_seconds.get();
+        let recent = recent_seconds(seconds);
+        format!("last {recent}\u{2009}s against the {}\u{2009}s before", seconds.saturating_sub(recent))
+    });
+    let window = Signal::derive(move || format!("p99 of {}\u{2009}s", ui.window_seconds.get()));
+    let rate = Signal::derive(|| "events per second".to_owned());
+    view! {
+        <div class="overview">
+            <RankedPanel id="changed" title="What changed most" note=recent operations=changed value=change_value
+                empty="No distribution moved by 5 % or more, beyond chance."/>
+            <RankedPanel id="slowest" title="Slowest operations" note=window operations=slowest value=latency_value
+                empty="No operation has the 100 events that its p99 needs."/>
+            <RankedPanel id="busiest" title="Busiest operations" note=rate operations=busiest value=rate_value
+                empty="No events yet."/>
+        </div>
+        <ChartsPanel lists tick/>
+    }
+}
+
+/// The lists of all applications.
+fn lists(ui: UiState) -> Overview {
+    let mut model = ui.model.write_value();
+    let apps: Vec<String> = model.catalogue().keys().cloned().collect();
+    let mut all = Vec::new();
+    for app in &apps {
+        all.extend(model.app_mut(app).map(|store| operations(app, store)).unwrap_or_default());
+    }
+    overview(all, |operation| RecentChange::of(model.app_mut(&operation.app)?, operation.view_index))
+}
+
+/// A list of operations with one value each.
+#[component]
+fn RankedPanel(
+    id: &'static str,
+    title: &'static str,
+    #[prop(into)] note: Signal<String>,
+    #[prop(into)] operations: Signal<Vec<Operation>>,
+    value: fn(&Operation) -> AnyView,
+    empty: &'static str,
+) -> impl IntoView {
+    let row = move |operation: Operation| {
+        let href = page_address(Page::Detail(operation.app.clone(), operation.key.clone()));
+        view! {
+            <li data-testid="ranked" data-app=operation.app.clone() data-name=operation.name().to_owned()>
+                <div class="label">
+                    <NameLink class="row-link ellipsis" name=display_name(operation.name()) href/>
+                    <Name class="aside ellipsis" name=display_name(&operation.app)/>
+                </div>
+                {value(&operation)}
+            </li>
+        }
+    };
+    view! {
+        <section class="panel ranked" data-testid=id>
+            <header><h2>{title}</h2><LiveText class="tally" text=note/></header>
+            {move || {
+                let operations = operations.get();
+                if operations.is_empty() {
+                    view! { <p class="nothing">{empty}</p> }.into_any()
+                } else {
+                    view! { <ol>{operations.into_iter().map(row).collect_view()}</ol> }.into_any()
+                }
+            }}
+        </section>
+    }
+}
+
+/// The 99th percentile before and lately, and by how much the distribution moved.
+fn change_value(operation: &Operation) -> AnyView {
+    let Some(change) = &operation.change else { return ().into_any() };
+    let (word, share) = change.text();
+    let seconds = change_seconds();
+    // A percentile that stays in its bin says nothing.
+    let has_moved = |quantile: &QuantileChange| quantile.bins != 0;
+    let ranges = change.p99.filter(has_moved).map(|p99| ("p99", p99));
+    let ranges = ranges.or_else(|| change.p50.filter(has_moved).map(|p50| ("p50", p50)));
+    let ranges = ranges.map(|(label, quantile)| {
+        let [before, now] = [quantile.reference, quantile.current].map(|range| range_text(Some(range)));
+        view! {
+            <span class="tag">{label}</span>
+            <span class="low" use:text_content=before></span>
+            <span class="arrow" aria-label=" then ">"→"</span>
+            <span class="n" use:text_content=now></span>
+        }
+    });
+    let rank = change.rank().map(|rank| rank.to_string());
+    view! {
+        <span class="value" data-value=rank title=change.tooltip(seconds)>
+            {ranges}
+            <span class=format!("moved {word}")>
+                <span use:text_content=word.to_owned()></span>
+                <span class="u" use:text_content=share></span>
+            </span>
+        </span>
+    }
+    .into_any()
+}
+
+/// The length of the window that the tooltips speak of.
+fn change_seconds() -> u64 {
+    use_context::<UiState>().map_or(300, |ui| ui.window_seconds.get_untracked())
+}
+
+fn latency_value(operation: &Operation) -> AnyView {
+    let range = operation.p99;
+    let (low, high) = (range.map(|range| range.low.to_string()), range.map(|range| range.high.to_string()));
+    let tooltip = range.map(exact_range).unwrap_or_default();
+    view! { <span class="value" data-low=low data-high=high title=tooltip><LatencyRangeView range/></span> }.into_any()
+}
+
+fn rate_value(operation: &Operation) -> AnyView {
+    let per_second = operation.rate;
+    let value = per_second.map(|rate| rate.to_string());
+    view! { <span class="value" data-value=value title=exact_rate(per_second)><Rate per_second/></span> }.into_any()
+}
+
+/// The latencies of the operations over time, all on one axis.
+#[component]
+fn ChartsPanel(lists: Memo<Overview>, tick: Memo<(u64, u64, bool)>) -> impl IntoView {
+    let ui = use_ui();
+    let bands: Bands = StoredValue::new_local(BTreeMap::new());
+    let charted = Memo::new(move |_| lists.read().charted.clone());
+    let axis = Memo::new(move |_| {
+        tick.track();
+        let mut model = ui.model.write_value();
+        let mut fresh = BTreeMap::new();
+        for operation in charted.read().iter() {
+            let band = model.app_mut(&operation.app).and_then(|store| Band::of(store, operation.view_index));
+            fresh.extend(band.map(|band| ((operation.app.clone(), operation.view_index), band)));
+        }
+        let axis = common_axis(fresh.values());
+        bands.set_value(fresh);
+        axis
+    });
+    let keys = move || {
+        charted
+            .get()
+            .into_iter()
+            .map(|operation| (operation.app, operation.view_index, operation.key))
+            .collect::<Vec<_>>()
+    };
+    let note = Signal::derive(|| "from the median (blue) to p99 (orange), all on one axis".to_owned());
+    view! {
+        <section class="panel" data-testid="operations" hidden=move || charted.read().is_empty()>
+            <header><h2>"Latency of operations"</h2><LiveText class="tally" text=note/></header>
+            <ul class="multiples fill">
+                <For each=keys key=|(app, index, key)| (app.clone(), *index, key_path(key)) let((app, view_index, key))>
+                    <OperationCell app view_index name=name_of(&charted.read_untracked(), view_index, &key) key charted bands axis/>
+                </For>
+            </ul>
+        </section>
+    }
+}
+
+/// The axis on which all bands fit.
+pub(super) fn common_axis<'a>(bands: impl Iterator<Item = &'a Band>) -> LatencyRange {
+    let range = bands.filter_map(Band::range).reduce(LatencyRange::union);
+    // A margin, so that nothing is at the edge.
+    range.map_or(LatencyRange::EMPTY, |range| LatencyRange { low: range.low - 0.5, high: range.high + 0.5 })
+}
+
+fn name_of(charted: &[Operation], view_index: usize, key: &joey_shared::view::ViewKey) -> String {
+    let operation = charted.iter().find(|operation| operation.view_index == view_index && operation.key == *key);
+    display_name(operation.map(Operation::name).unwrap_or_default())
+}
+
+#[component]
+fn OperationCell(
+    app: String,
+    view_index: usize,
+    key: joey_shared::view::ViewKey,
+    name: String,
+    charted: Memo<Vec<Operation>>,
+    bands: Bands,
+    axis: Memo<LatencyRange>,
+) -> impl IntoView {
+    let href = page_address(Page::Detail(app.clone(), key.clone()));
+    let wanted = (app.clone(), key);
+    let operation = Memo::new(move |_| {
+        let charted = charted.read();
+        charted.iter().find(|operation| operation.app == wanted.0 && operation.key == wanted.1).cloned()
+    });
+    let ranges = move || operation.read().as_ref().map(|operation| (operation.p50, operation.p99, operation.rate));
+    let ranges = Memo::new(move |_| ranges());
+    let label = Signal::derive(move || {
+        let (p50, p99, _) = ranges.get().unwrap_or_default();
+        format!("p50 {}, p99 {}", range_text(p50), range_text(p99))
+    });
+    let key = (app.clone(), view_index);
+    let draw = move |size| {
+        // The axis is computed together with the bands.
+        let axis = axis.get_untracked();
+        bands.with_value(|bands| Some(latency_band(bands.get(&key)?, axis, size)))
+    };
+    let figure = |label: &'static str, range: Option<QuantileRange>| {
+        view! { <div><dt>{label}</dt><dd><LatencyRangeView range/></dd></div> }
+    };
+    view! {
+        <li class="cell" data-testid="operation">
+            <div class="label">
+                <NameLink class="row-link ellipsis" name href/>
+                <Name class="aside ellipsis" name=display_name(&app)/>
+            </div>
+            <Chart class="band" label draw/>
+            {move || ranges.get().map(|(p50, p99, per_second)| view! {
+                <dl class="cell-figures">
+                    {figure("p50", p50)} {figure("p99", p99)}
+                    <div class="rate"><dt>"rate"</dt><dd><Rate per_second/>"/s"</dd></div>
+                </dl>
+            })}
+        </li>
+    }
+}
