@@ -96,6 +96,13 @@ fn axe_finds_nothing_on_any_page() {
     let _ = browser.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })", &[]);
     found.extend(check(&browser, &axe, "menus"));
 
+    // A comparison, with its menus and tables too.
+    let _ = browser.evaluate("document.querySelector('[data-testid=pin]').click()", &[]);
+    eventually("both sides", || (browser.count("[data-testid=compared] td") > 0).then_some(()));
+    let _ = browser.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })", &[]);
+    found.extend(check(&browser, &axe, "comparison"));
+
+    // Dialogs and wall mode.
     for (name, keys) in [("search", "k"), ("shortcuts", "?")] {
         let _ = browser.evaluate("document.activeElement.blur()", &[]);
         browser.press_focused(keys);
@@ -108,11 +115,6 @@ fn axe_finds_nothing_on_any_page() {
     eventually("the wall", || (browser.count("[data-testid=wall]") > 0).then_some(()));
     found.extend(check(&browser, &axe, "wall"));
     let _ = browser.evaluate("document.querySelector('[data-testid=wall] button').click()", &[]);
-    // A comparison, with its menus and tables too.
-    let _ = browser.evaluate("document.querySelector('[data-testid=pin]').click()", &[]);
-    eventually("both sides", || (browser.count("[data-testid=compared] td") > 0).then_some(()));
-    let _ = browser.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })", &[]);
-    found.extend(check(&browser, &axe, "comparison"));
 
     // By now, the measurements are old.
     browser.go_to("/applications/App/dashboard");

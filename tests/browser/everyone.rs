@@ -67,6 +67,11 @@ fn check_key(browser: &Browser, keys: &str) -> bool {
         "Ctrl+k" => dialog(&format!("{CONTROL}k"), "dialog palette"),
         "k" => dialog("k", "dialog palette"),
         "?" => dialog("?", "dialog shortcuts"),
+        "," => {
+            gives(browser, ",", "return document.querySelectorAll('dialog[open]').length", &json!(1));
+            browser.press_focused(ESCAPE);
+            eventually_is("closed", &0, || browser.count("dialog[open]"));
+        }
         "g a" => goes(DASHBOARD, "/"),
         "g d" => goes(DETAIL, DASHBOARD),
         "g w" => goes(DASHBOARD, "/applications/App/workers-dashboard"),

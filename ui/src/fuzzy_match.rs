@@ -7,17 +7,23 @@
 #[must_use]
 pub fn score(query: &str, name: &str) -> Option<i32> {
     let name: Vec<char> = name.to_lowercase().chars().collect();
-    query.to_lowercase().split_whitespace().map(|word| word_score(word, &name)).sum()
+    // Only the first word should come early: `worker 2` is rather `worker-2` than `2 of worker`.
+    query
+        .to_lowercase()
+        .split_whitespace()
+        .zip([1].into_iter().chain(std::iter::repeat(0)))
+        .map(|(word, weight)| word_score(word, &name, weight))
+        .sum()
 }
 
-fn word_score(word: &str, name: &[char]) -> Option<i32> {
+fn word_score(word: &str, name: &[char], start_weight: i32) -> Option<i32> {
     let letters: Vec<char> = word.chars().collect();
     let starts = (0..name.len()).filter(|&at| name[at] == letters[0]);
     // The best of a few beginnings: enough for names, and bounded.
-    starts.take(16).filter_map(|start| score_from(start, &letters, name)).max()
+    starts.take(16).filter_map(|start| score_from(start, &letters, name, start_weight)).max()
 }
 
-fn score_from(start: usize, letters: &[char], name: &[char]) -> Option<i32> {
+fn score_from(start: usize, letters: &[char], name: &[char], start_weight: i32) -> Option<i32> {
     let (mut at, mut score) = (start, 0);
     for (index, letter) in letters.iter().enumerate() {
         let found = at + name.get(at..)?.iter().position(|other| other == letter)?;
@@ -30,7 +36,7 @@ fn score_from(start: usize, letters: &[char], name: &[char]) -> Option<i32> {
         at = found + 1;
     }
     let length = i32::try_from(name.len()).unwrap_or(i32::MAX).min(64);
-    Some(score * 4 - i32::try_from(start).unwrap_or(i32::MAX).min(16) - length / 8)
+    Some(score * 4 - start_weight * i32::try_from(start).unwrap_or(i32::MAX).min(16) - length / 8)
 }
 
 /// The positions in `names` of the best matches, best first, at most `max`. Equally good ones keep their order.

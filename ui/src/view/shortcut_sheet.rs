@@ -62,7 +62,7 @@ fn GroupTable(group: Group) -> impl IntoView {
         <section>
             <h3>{group.title()}</h3>
             <table>
-                <tbody>{ACTIONS.iter().filter(|action| action.group == group).map(row).collect_view()}</tbody>
+                <tbody>{ACTIONS.iter().filter(|action| action.group == group && !action.keys.is_empty()).map(row).collect_view()}</tbody>
             </table>
         </section>
     }

@@ -35,10 +35,10 @@ pub(super) fn UpdateNotice() -> impl IntoView {
     watch(ui);
     view! {
         <Show when=move || ui.is_outdated.get()>
-            <div class="update" data-testid="update">
+            <section class="update" aria-label="New version" data-testid="update">
                 <span>"Joey was updated. It reloads by itself when you look away."</span>
                 <button type="button" on:click=|_| browser::reload()>"Reload now"</button>
-            </div>
+            </section>
         </Show>
     }
 }

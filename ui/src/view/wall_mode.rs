@@ -146,11 +146,11 @@ fn Cycle() -> impl IntoView {
         format!("{}%", 100.0 * f64::from(shown_for.get().min(seconds)) / f64::from(seconds))
     };
     view! {
-        <div class="wall-foot" role="group" aria-label="Wall mode" data-testid="wall">
+        <section class="wall-foot" aria-label="Wall mode" data-testid="wall">
             <span class="wall-progress" aria-hidden="true"><span style:width=width></span></span>
             <span class="wall-page">{text}</span>
             <button type="button" on:click=move |_| ui.stop_wall()>"Leave wall mode"</button>
-        </div>
+        </section>
     }
 }
 
