@@ -14,9 +14,10 @@
 //! 5. [`window`]: latency and throughput of one view, second by second, over the last hour.
 //! 6. [`store`]: the views of one application, its clock, and which periods are complete.
 //! 7. [`compare`]: by how much two distributions differ, and what changed most.
-//! 8. [`viewer`]: a complete viewer without its socket: subscriptions, resume, gaps.
-//! 9. [`recording`]: what a viewer received, as a file.
-//! 10. [`format`](mod@format): durations, rates and counts for display. [`address`], [`backoff`], [`close`]: connecting
+//! 8. [`objective`]: which share of the events must be faster than a threshold, and whether it was.
+//! 9. [`viewer`]: a complete viewer without its socket: subscriptions, resume, gaps.
+//! 10. [`recording`]: what a viewer received, as a file.
+//! 11. [`format`](mod@format): durations, rates and counts for display. [`address`], [`backoff`], [`close`]: connecting
 //!     to a relay.
 //!
 //! # Example
@@ -82,6 +83,7 @@ pub mod view;
 pub mod window;
 pub mod store;
 pub mod compare;
+pub mod objective;
 pub mod viewer;
 pub mod recording;
 pub mod format;
