@@ -140,7 +140,7 @@ fn send_history(series: Series, workers: &[Sender], next_s: &mut u64, through_s:
         series.send(workers, *next_s);
         *next_s += 1;
         // Without this, the buffer of a sender would overflow.
-        if *next_s % 20 == 0 || *next_s > through_s() {
+        if next_s.is_multiple_of(20) || *next_s > through_s() {
             assert!(workers.iter().all(|worker| worker.flush(PATIENCE)), "the relay acknowledges the history");
         }
     }
