@@ -149,6 +149,24 @@ fn check_key(browser: &Browser, keys: &str) -> bool {
             browser.press_focused(ESCAPE);
             eventually_is("menus", &0, || browser.count("details.menu[open]"));
         }
+        "f" => {
+            let script =
+                "return document.querySelector('[data-subject=Computation] .star').getAttribute('aria-pressed')";
+            let before = browser.evaluate(script, &[]);
+            let _ = browser.evaluate("document.querySelector('[data-subject=Computation] .row-link').focus()", &[]);
+            browser.press_focused("f");
+            eventually("a favourite", || (browser.evaluate(script, &[]) != before).then_some(()));
+        }
+        "F" => {
+            let script = "return document.querySelector('button.only').getAttribute('aria-pressed')";
+            gives(browser, "F", script, &json!("true"));
+            gives(browser, "F", script, &json!("false"));
+        }
+        "v" => {
+            let script = "return document.querySelector('.layout [aria-pressed=true]').textContent";
+            gives(browser, "v", script, &json!("Charts"));
+            gives(browser, "v", script, &json!("Table"));
+        }
         "c" => {
             browser.go_to(DETAIL);
             eventually("the picker", || (browser.count("details.picker") > 0).then_some(()));
@@ -181,7 +199,7 @@ fn each_key_of_the_sheet_does_what_the_sheet_says() {
     press(&browser, "?");
     eventually("the sheet", || (browser.count("[data-testid=shortcut]") > 20).then_some(()));
     let script =
-        "return [...document.querySelectorAll('[data-testid=shortcut]')].flatMap(row => row.dataset.keys.split(','))";
+        "return [...document.querySelectorAll('[data-testid=shortcut]')].flatMap(row => row.dataset.keys.split('\\t'))";
     let listed = browser.evaluate(script, &[]);
     browser.press_focused(ESCAPE);
     eventually_is("closed", &0, || browser.count("dialog"));

@@ -52,7 +52,7 @@ pub(super) fn ShortcutSheet() -> impl IntoView {
 fn GroupTable(group: Group) -> impl IntoView {
     let row = |action: &'static Action| {
         view! {
-            <tr data-testid="shortcut" data-keys=action.keys.join(",")>
+            <tr data-testid="shortcut" data-keys=action.keys.join("\t")>
                 <th scope="row">{action.name}</th>
                 <td><Keys keys=action.keys/></td>
             </tr>
