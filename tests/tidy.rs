@@ -234,6 +234,7 @@ fn may_use_browser_apis(path: &str) -> bool {
     impure.iter().any(|other| other == path)
         || path.starts_with("ui/src/view/")
         || path.starts_with("ui/src/connection/")
+        || path.starts_with("ui/src/frame_loop/")
 }
 
 #[test]

@@ -336,10 +336,11 @@ impl UiState {
     /// Writes the window, the typed percentiles, the range, the comparison, the tables and the relays into the address bar, so that
     /// a copied address shows the same.
     pub(super) fn write_address(self) {
-        let (shown, data) = (self.shown_route(), self.link_data());
-        let hash = browser::location_hash();
-        if Route::parse(&hash) != shown || data_in(&hash) != data.as_deref() {
-            browser::replace_address(&with_data(&shown.address(), data.as_deref()));
+        let address = with_data(&self.shown_route().address(), self.link_data().as_deref());
+        // The page in the address is as it was typed. Invalid parameters are removed.
+        let parameters = |hash: &str| hash.split_once('?').map(|(_, parameters)| parameters.to_owned());
+        if parameters(&browser::location_hash()) != parameters(&address) {
+            browser::replace_address(&address);
         }
     }
 
