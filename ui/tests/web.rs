@@ -125,9 +125,17 @@ async fn names_stay_text_and_canvases_have_names() {
         }
         view! { <ViewTable app=StoredValue::new(HOSTILE.to_owned()) listing=Listing::Computations/> }
     });
-    sleep(400).await;
+    let mut link = None;
+    // Rows are added when their time comes.
+    for _ in 0..100 {
+        link = stage.query_selector("a.row-link").unwrap();
+        if link.is_some() && stage.query_selector("td[data-col=p99]").unwrap().is_some() {
+            break;
+        }
+        sleep(50).await;
+    }
     assert!(document().get_element_by_id("injected").is_none());
-    let link = stage.query_selector("a.row-link").unwrap().unwrap();
+    let link = link.unwrap_or_else(|| panic!("{}", stage.inner_html()));
     assert_eq!(link.text_content().as_deref(), Some(HOSTILE));
     let route = Route::parse(&link.get_attribute("href").unwrap());
     assert_eq!(route.page, Page::Detail(HOSTILE.to_owned(), ViewKey::computation(HOSTILE)));

@@ -171,9 +171,12 @@ impl UiState {
             ui.open_link(data);
         }
         Effect::new(move || ui.select_pending_range());
-        Effect::new(move || {
+        Effect::new(move |before: Option<()>| {
             ui.table_choice();
-            ui.write_address();
+            // At the start, the address may already be another one, whose event has not arrived.
+            if before.is_some() {
+                ui.write_address();
+            }
         });
         ui.write_address();
         Effect::new(move || {
