@@ -145,7 +145,7 @@ fn Applications() -> impl IntoView {
     let bands: Bands = StoredValue::new_local(BTreeMap::new());
     let tick = slow_tick(ui);
     let axis = Memo::new(move |_| {
-        tick.track();
+        let _ = tick.get();
         read_bands(ui, &apps.read(), bands)
     });
     view! {

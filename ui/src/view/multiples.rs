@@ -93,7 +93,7 @@ pub(super) fn Multiples(app: AppName, content: Memo<TableContent>, shows_latency
     let tick = slow_tick(ui);
     let bands: Bands = StoredValue::new_local(BTreeMap::new());
     let scales = Memo::new(move |_| {
-        tick.track();
+        let _ = tick.get();
         read_charts(ui, &app.read_value(), &parts.read(), bands)
     });
     let on_focus = move |event: FocusEvent| {

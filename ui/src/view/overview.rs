@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use joey_shared::compare::QuantileChange;
 use joey_shared::histogram::QuantileRange;
+use joey_shared::view::ViewKey;
 use leptos::prelude::*;
 
 use super::cells::{LatencyRange as LatencyRangeView, Rate};
@@ -47,7 +48,7 @@ pub(super) fn OverviewPanels() -> impl IntoView {
     let ui = use_ui();
     let tick = slow_tick(ui);
     let lists = Memo::new(move |_| {
-        tick.track();
+        let _ = tick.get();
         lists(ui)
     });
     let changed = Signal::derive(move || lists.read().changed.clone());
@@ -94,29 +95,38 @@ fn RankedPanel(
     value: fn(&Operation) -> AnyView,
     empty: &'static str,
 ) -> impl IntoView {
-    let row = move |operation: Operation| {
-        let href = page_address(Page::Detail(operation.app.clone(), operation.key.clone()));
+    // Keyed rows, so that a click is not lost when the values change under the pointer.
+    let keys = Memo::new(move |_| {
+        operations.read().iter().map(|operation| (operation.app.clone(), operation.key.clone())).collect::<Vec<_>>()
+    });
+    let is_empty = Memo::new(move |_| keys.read().is_empty());
+    let row = move |(app, key): (String, ViewKey)| {
+        let href = page_address(Page::Detail(app.clone(), key.clone()));
+        let is_this = {
+            let (app, key) = (app.clone(), key.clone());
+            move |operation: &&Operation| operation.app == app && operation.key == key
+        };
+        let found = Memo::new(move |_| operations.read().iter().find(|operation| is_this(operation)).cloned());
+        let name = found.read_untracked().as_ref().map(|operation| operation.name().to_owned()).unwrap_or_default();
         view! {
-            <li data-testid="ranked" data-app=operation.app.clone() data-name=operation.name().to_owned()>
+            <li data-testid="ranked" data-app=app.clone() data-name=name.clone()>
                 <div class="label">
-                    <NameLink class="row-link ellipsis" name=display_name(operation.name()) href/>
-                    <Name class="aside ellipsis" name=display_name(&operation.app)/>
+                    <NameLink class="row-link ellipsis" name=display_name(&name) href/>
+                    <Name class="aside ellipsis" name=display_name(&app)/>
                 </div>
-                {value(&operation)}
+                {move || found.get().map(|operation| value(&operation))}
             </li>
         }
     };
     view! {
         <section class="panel ranked" data-testid=id>
             <header><h2>{title}</h2><LiveText class="tally" text=note/></header>
-            {move || {
-                let operations = operations.get();
-                if operations.is_empty() {
-                    view! { <p class="nothing">{empty}</p> }.into_any()
-                } else {
-                    view! { <ol>{operations.into_iter().map(row).collect_view()}</ol> }.into_any()
-                }
-            }}
+            <p class="nothing" hidden=move || !is_empty.get()>{empty}</p>
+            <ol hidden=move || is_empty.get()>
+                <For each=move || keys.get() key=|(app, key)| (app.clone(), key_path(key)) let(row_key)>
+                    {row(row_key)}
+                </For>
+            </ol>
         </section>
     }
 }
@@ -177,7 +187,7 @@ fn ChartsPanel(lists: Memo<Overview>, tick: Memo<(u64, u64, bool)>) -> impl Into
     let bands: Bands = StoredValue::new_local(BTreeMap::new());
     let charted = Memo::new(move |_| lists.read().charted.clone());
     let axis = Memo::new(move |_| {
-        tick.track();
+        let _ = tick.get();
         let mut model = ui.model.write_value();
         let mut fresh = BTreeMap::new();
         for operation in charted.read().iter() {
