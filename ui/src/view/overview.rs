@@ -188,9 +188,11 @@ fn ChartsPanel(lists: Memo<Overview>, tick: Memo<(u64, u64, bool)>) -> impl Into
     let charted = Memo::new(move |_| lists.read().charted.clone());
     let axis = Memo::new(move |_| {
         let _ = tick.get();
+        // The list reads the model itself, so it is read before the model is locked.
+        let charted = charted.read();
         let mut model = ui.model.write_value();
         let mut fresh = BTreeMap::new();
-        for operation in charted.read().iter() {
+        for operation in charted.iter() {
             let band = model.app_mut(&operation.app).and_then(|store| Band::of(store, operation.view_index));
             fresh.extend(band.map(|band| ((operation.app.clone(), operation.view_index), band)));
         }
