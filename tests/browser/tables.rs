@@ -193,6 +193,10 @@ fn the_keyboard_reaches_every_row_of_a_large_table() {
         press(&browser, "ArrowDown");
         eventually_is("the focus moves down, and is in sight", &json!([row, true]), focused);
     }
+    // Out of sight, the row still has the focus.
+    let _ = browser.evaluate("window.scrollTo(0, document.documentElement.scrollHeight)", &[]);
+    eventually("the last rows", || names(&browser).contains(&"number 995".to_owned()).then_some(()));
+    eventually_is("the focus stays", &json!(80), || focused()[0].clone());
     for row in (70..80).rev() {
         press(&browser, "ArrowUp");
         eventually_is("the focus moves up, and is in sight", &json!([row, true]), focused);

@@ -27,6 +27,7 @@ mod favourite;
 mod format;
 mod landing;
 mod live_text;
+mod measured;
 mod menus;
 mod modal;
 mod multiples;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use joey_shared::window::SLOT_NS;
-use leptos::ev::{self, FocusEvent};
+use leptos::ev::FocusEvent;
 use leptos::html::Ul;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
@@ -17,6 +17,7 @@ use super::chart::Chart;
 use super::favourite::FavouriteStar;
 use super::format::view_summary;
 use super::live_text::LiveText;
+use super::measured::measured;
 use super::name::{Name, NameLink, display_name};
 use super::overview::{common_axis, slow_tick};
 use super::table::TableContent;
@@ -104,6 +105,12 @@ pub(super) fn Multiples(app: AppName, content: Memo<TableContent>, shows_latency
     };
     let columns = move || layout.read().columns;
     let is_partial = move || count.get() > rendered_rows::ALL_MAX;
+    // As in a table: the page must not be short while charts are exchanged.
+    let min_height = move || {
+        let GridLayout { columns, line_height, .. } = layout.get();
+        let lines = if is_partial() { count.get().div_ceil(columns) } else { 0 };
+        format!("{}px", lines as f64 * line_height)
+    };
     let caption = Signal::derive(move || caption(ui, &app.read_value(), shows_latency));
     view! {
         <p class="multiples-caption" hidden=move || count.get() == 0><LiveText text=caption/></p>
@@ -112,6 +119,7 @@ pub(super) fn Multiples(app: AppName, content: Memo<TableContent>, shows_latency
             class:partial=is_partial
             hidden=move || count.get() == 0
             data-columns=move || columns().to_string()
+            style:min-height=min_height
             style:grid-template-columns=move || format!("repeat({}, minmax(0, 1fr))", columns())
             node_ref=grid
             on:focusin=on_focus
@@ -256,34 +264,22 @@ fn cell_figures(row: &RowStatistics, has_latency: bool) -> impl IntoView + use<>
     }
 }
 
-/// Where the lines are: measured at each tick and whenever the page is scrolled or resized.
+/// Where the lines are.
 fn layout(ui: UiState, grid: NodeRef<Ul>, count: Memo<usize>) -> RwSignal<GridLayout> {
-    let layout = RwSignal::new(GridLayout { columns: 4, visible: 0..8, line_height: LINE_HEIGHT });
-    let measure = move || {
-        let Some(grid) = grid.get_untracked() else { return };
-        let columns = columns_in(f64::from(grid.client_width()));
-        let lines = count.get_untracked().div_ceil(columns);
-        let Some((top, viewport_height)) = browser::vertical_position(&grid) else { return };
-        let line_height = browser::mean_height(&grid, ".cell").unwrap_or(LINE_HEIGHT) + GAP;
-        let visible = rendered_rows::visible_rows(lines, top, viewport_height, line_height);
-        let measured = GridLayout { columns, visible, line_height };
-        if *layout.read_untracked() != measured {
-            layout.set(measured);
-        }
-    };
-    Effect::new(move || {
-        ui.frame_loop.tick.track();
+    let initial = GridLayout { columns: 4, visible: 0..8, line_height: LINE_HEIGHT };
+    let changes = move || {
         count.track();
         grid.track();
-        measure();
-    });
-    let on_scroll = window_event_listener(ev::scroll, move |_| measure());
-    let on_resize = window_event_listener(ev::resize, move |_| measure());
-    on_cleanup(move || {
-        on_scroll.remove();
-        on_resize.remove();
-    });
-    layout
+    };
+    measured(ui, initial, changes, move |_| {
+        let grid = grid.get_untracked()?;
+        let columns = columns_in(f64::from(grid.client_width()));
+        let lines = count.get_untracked().div_ceil(columns);
+        let (top, viewport_height) = browser::vertical_position(&grid)?;
+        let line_height = browser::mean_height(&grid, ".cell").unwrap_or(LINE_HEIGHT) + GAP;
+        let visible = rendered_rows::visible_rows(lines, top, viewport_height, line_height);
+        Some(GridLayout { columns, visible, line_height })
+    })
 }
 
 /// The number of columns in a grid of this width.

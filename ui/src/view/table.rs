@@ -6,7 +6,7 @@ use core::ops::Range;
 use std::sync::Arc;
 
 use joey_shared::store::AppStore;
-use leptos::ev::{self, FocusEvent};
+use leptos::ev::FocusEvent;
 use leptos::html::Tbody;
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
@@ -16,6 +16,7 @@ use super::change_cells::{ChangeHeads, is_compared, sort_by_change_while};
 use super::download::DownloadMenu;
 use super::export_tables::views_table;
 use super::live_text::LiveText;
+use super::measured::measured;
 use super::multiples::Multiples;
 use super::table_row::ViewRow;
 use super::{AppName, UiState, use_ui, use_words};
@@ -31,7 +32,7 @@ use crate::table_rows::{AXIS_ROWS_MAX, Column, Listing, RowCache, Sort, TableRow
 use crate::units;
 
 /// The rows that are rendered before the table has been measured, and their height in CSS pixels.
-const UNMEASURED: Layout = Layout { visible: 0..32, row_height: 34.0 };
+const UNMEASURED: Layout = Layout { visible: 0..32, row_height: 34.0, head_height: 0.0 };
 
 /// What a table shows.
 #[derive(Clone, PartialEq)]
@@ -58,6 +59,8 @@ struct Layout {
     visible: Range<usize>,
     /// Their height in CSS pixels.
     row_height: f64,
+    /// The height of the heads in CSS pixels.
+    head_height: f64,
 }
 
 /// A part of the table's body.
@@ -199,10 +202,17 @@ fn Rows(
         }
     };
     let is_partial = move || count.get() > rendered_rows::ALL_MAX;
+    // While rows are exchanged, the table is short for a moment. If the focused row is among those that move, the browser lays
+    // the page out right then, and would scroll to where the short page ends.
+    let min_height = move || {
+        let Layout { row_height, head_height, .. } = layout.get();
+        let height = if is_partial() { head_height + count.get() as f64 * row_height } else { 0.0 };
+        format!("{height}px")
+    };
     // The heads are the first row.
     let row_count = move || (count.get() + 1).to_string();
     view! {
-        <div class="across">
+        <div class="across" style:min-height=min_height>
         <table class=class class:partial=is_partial aria-rowcount=row_count>
             <TableHead sort axis subject shows_latency is_compared/>
             <tbody node_ref=body on:focusin=on_focus>
@@ -239,34 +249,20 @@ fn Gap(rows: usize, row_height: Memo<f64>) -> impl IntoView {
     view! { <tr class="gap" aria-hidden="true"><td style:height=height></td></tr> }
 }
 
-/// Where the rows of the table with this body are: measured at each tick and whenever the page is scrolled or resized.
+/// Where the rows of the table with this body are.
 fn layout(ui: UiState, body: NodeRef<Tbody>, count: Memo<usize>) -> RwSignal<Layout> {
-    let layout = RwSignal::new(UNMEASURED);
-    let measure = move || {
-        let count = count.get_untracked();
-        let Some(body) = body.get_untracked().filter(|_| count > rendered_rows::ALL_MAX) else { return };
-        let Some((top, viewport_height)) = browser::vertical_position(&body) else { return };
-        let measured = browser::mean_height(&body, "tr:not(.gap)");
-        let row_height = measured.unwrap_or_else(|| layout.read_untracked().row_height);
-        let visible = rendered_rows::visible_rows(count, top, viewport_height, row_height);
-        let measured = Layout { visible, row_height };
-        if *layout.read_untracked() != measured {
-            layout.set(measured);
-        }
-    };
-    Effect::new(move || {
-        ui.frame_loop.tick.track();
+    let changes = move || {
         count.track();
         body.track();
-        measure();
-    });
-    let on_scroll = window_event_listener(ev::scroll, move |_| measure());
-    let on_resize = window_event_listener(ev::resize, move |_| measure());
-    on_cleanup(move || {
-        on_scroll.remove();
-        on_resize.remove();
-    });
-    layout
+    };
+    measured(ui, UNMEASURED, changes, move |last| {
+        let count = count.get_untracked();
+        let body = body.get_untracked().filter(|_| count > rendered_rows::ALL_MAX)?;
+        let (top, viewport_height) = browser::vertical_position(&body)?;
+        let row_height = browser::mean_height(&body, "tr:not(.gap)").unwrap_or(last.row_height);
+        let visible = rendered_rows::visible_rows(count, top, viewport_height, row_height);
+        Some(Layout { visible, row_height, head_height: f64::from(body.offset_top()) })
+    })
 }
 
 /// The parts of the table's body. `focused_view` is the view whose row last had the focus.
