@@ -507,8 +507,9 @@ fn cached_statistics(cache: &mut Cache, app: &str, store: &mut AppStore, view_in
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::hello;
     use joey_shared::series::Source;
-    use joey_shared::wire::{Hello, ServerMessage, VERSION};
+    use joey_shared::wire::ServerMessage;
 
     const S: u64 = 1_000_000_000;
 
@@ -516,18 +517,8 @@ mod tests {
     pub(super) fn model() -> Model {
         let mut model = Model::new(300);
         model.add_relay(1, 0);
-        let hello = Hello {
-            version: VERSION,
-            release: "t",
-            epoch: 1,
-            now_ns: 1_000 * S,
-            ring_ns: 300 * S,
-            series_retention_ns: 3_635 * S,
-            demo: false,
-            ingest_port: 5001,
-        };
         let apps = ["a", "b"].map(|app| AppEntry { app: app.to_owned(), ..AppEntry::default() }).to_vec();
-        for message in [ServerMessage::Hello(hello), ServerMessage::Catalogue { full: true, apps, last: true }] {
+        for message in [ServerMessage::Hello(hello()), ServerMessage::Catalogue { full: true, apps, last: true }] {
             model.receive(1, &message.encode(), 0).unwrap();
         }
         model

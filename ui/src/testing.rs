@@ -78,14 +78,9 @@ pub(crate) fn service_of(updates: &[Update]) -> AppStore {
     store
 }
 
-/// A live model on the dashboard of `app`, which has received this many seconds of a computation. The relay's clock began at
-/// 1,000 s.
-pub(crate) fn live_model(seconds: u64) -> Model {
-    let mut model = Model::new(300);
-    model.add_relay(1, 0);
-    model.show(&Page::Dashboard("app".to_owned()), 0);
-    model.relay_mut(1).unwrap().connected();
-    let hello = Hello {
+/// The hello of a relay whose clock began at 1,000 s.
+pub(crate) const fn hello() -> Hello<'static> {
+    Hello {
         version: VERSION,
         release: "t",
         epoch: 1,
@@ -94,7 +89,17 @@ pub(crate) fn live_model(seconds: u64) -> Model {
         series_retention_ns: 3_635 * S,
         demo: false,
         ingest_port: 5001,
-    };
+    }
+}
+
+/// A live model on the dashboard of `app`, which has received this many seconds of a computation. The relay's clock began at
+/// 1,000 s.
+pub(crate) fn live_model(seconds: u64) -> Model {
+    let mut model = Model::new(300);
+    model.add_relay(1, 0);
+    model.show(&Page::Dashboard("app".to_owned()), 0);
+    model.relay_mut(1).unwrap().connected();
+    let hello = hello();
     let app = AppEntry { app: "app".to_owned(), ..AppEntry::default() };
     let [category, pipeline, worker, name] = [COMPUTATION, "p", "w", "n"].map(ToOwned::to_owned);
     let series = vec![SeriesEntry::new(0, 1, SeriesKey { category, pipeline, worker, name })];

@@ -6,17 +6,15 @@
 use joey_shared::compare::Comparison;
 use joey_shared::histogram::{Grid, Histogram};
 
-use super::latency_axis::{LatencyRange, finest_grid, visible_range};
-use super::scale::{Scale, duration_ticks, time_ticks};
-use super::time_axis::TimeAxis;
+use super::heatmap::{latency_axis, row_edges, row_grid};
+use super::latency_axis::{LatencyRange, visible_range};
+use super::scale::Scale;
+use super::time_axis::{self, TimeAxis};
 use super::{Anchor, Ink, Rect, Shape, Size, text_width};
 use crate::time_format::UtcOffsets;
 
 /// The number of colours on each side of zero.
 pub const LEVELS: i8 = 12;
-
-/// Minimum height of a row, in pixels.
-const ROW_HEIGHT_MIN: f64 = 2.0;
 
 /// The ends of the scale, as shares.
 const ENDS: [f64; 7] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0];
@@ -86,21 +84,13 @@ impl Difference {
     /// The second at horizontal position `x` of a canvas of `size`; `None` outside the plot.
     #[must_use]
     pub fn second_at(&self, x: f64, size: Size) -> Option<u64> {
-        let plot = plot_of(size);
-        let inside = x >= plot.x && x <= plot.right();
-        inside.then(|| (self.time(plot).value(x).ceil() as u64).clamp(self.from, self.to))
+        self.axis(size).second_inside(x)
     }
 
     /// The time axis on a canvas of `size`.
     #[must_use]
     pub fn axis(&self, size: Size) -> TimeAxis {
-        let plot = plot_of(size);
-        TimeAxis { from: self.from.max(1), to: self.to, left: plot.x, right: plot.right() }
-    }
-
-    fn time(&self, plot: Rect) -> Scale {
-        let start = self.from.saturating_sub(1);
-        Scale { from: start as f64, to: self.to as f64, start: plot.x, end: plot.right() }
+        TimeAxis::along(plot_of(size), self.from, self.to)
     }
 
     /// The range of latencies of both sides.
@@ -117,34 +107,20 @@ impl Difference {
     #[must_use]
     pub fn draw(&self, size: Size, name: &str) -> Vec<Shape> {
         let plot = plot_of(size);
-        let (time, range) = (self.time(plot), self.range());
+        let (time, range) = (time_axis::scale(plot, self.from, self.to), self.range());
         let scale = Scale { from: range.low, to: range.high, start: plot.bottom(), end: plot.y };
-        let octave = scale.at(0.0) - scale.at(1.0);
-        let grid = finest_grid(self.grid, |folded| octave / f64::from(1_u32 << folded.scale()) >= ROW_HEIGHT_MIN);
+        let grid = row_grid(self.grid, &scale);
         let mut list = vec![Shape::Hatched(plot)];
         let end = self.cells(&mut list, plot, grid, &scale, &time);
-        for (log2, label) in duration_ticks(scale.from, scale.to, (plot.height / 26.0) as usize) {
-            let y = scale.at(log2);
-            list.push(Shape::hairline(Ink::Grid, [plot.x, y], [plot.right(), y]));
-            list.push(Shape::text(Ink::Muted, [plot.x - 8.0, y], Anchor::End, label));
-        }
-        list.push(Shape::hairline(Ink::Axis, [plot.x, plot.bottom()], [plot.right(), plot.bottom()]));
-        let labels_max = (plot.width / 84.0).max(1.0) as usize;
-        for (second, label) in time_ticks(self.from, self.to, labels_max, self.utc_offsets) {
-            let x = time.at(second as f64);
-            list.push(Shape::hairline(Ink::Axis, [x, plot.bottom()], [x, plot.bottom() + 4.0]));
-            let half = text_width(label.chars().count()) / 2.0;
-            let at = x.min(plot.right() - half + 8.0).max(plot.x + half - 24.0);
-            list.push(Shape::text(Ink::Muted, [at, plot.bottom() + 14.0], Anchor::Middle, label));
-        }
+        latency_axis(&mut list, plot, &scale);
+        time_axis::draw_ticks(&mut list, plot, &time, (self.from, self.to), self.utc_offsets);
         legend(&mut list, plot, end);
         if self.columns.is_empty() {
             let middle = [f64::midpoint(plot.x, plot.right()), plot.y + plot.height / 2.0];
             list.push(Shape::text(Ink::Muted, middle, Anchor::Middle, format!("nothing to compare with {name}")));
         }
         if let Some(second) = self.hover.filter(|second| (self.from..=self.to).contains(second)) {
-            let x = f64::midpoint(time.at(second.saturating_sub(1) as f64), time.at(second as f64));
-            list.push(Shape::hairline(Ink::Cross, [x, plot.y], [x, plot.bottom()]));
+            time_axis::draw_crosshair(&mut list, &time, second, plot.y, plot.bottom());
         }
         list
     }
@@ -167,9 +143,8 @@ impl Difference {
             for &(bin, difference) in differences {
                 let step = level(difference, end);
                 if step != 0 {
-                    let range = LatencyRange::of_bin(grid, bin);
-                    let (bottom, top) = (scale.at(range.low).round(), scale.at(range.high).round());
-                    by_level[index(step)].push(Rect::between(x0, bottom, x1, top.min(bottom - 1.0)));
+                    let (top, bottom) = row_edges(grid, bin, scale);
+                    by_level[index(step)].push(Rect::between(x0, bottom, x1, top));
                 }
             }
         }
@@ -291,7 +266,7 @@ mod tests {
         let chart = chart(vec![column(3_604, &[(10, 1)], &[(10, 1)])]);
         assert!(chart.column_at(3_603).is_some() && chart.column_at(3_604).is_some());
         assert!(chart.column_at(3_602).is_none() && chart.column_at(3_605).is_none());
-        let x = chart.time(plot_of(SIZE)).at(3_603.5);
+        let x = time_axis::scale(plot_of(SIZE), chart.from, chart.to).at(3_603.5);
         assert_eq!((chart.second_at(x, SIZE), chart.second_at(3.0, SIZE)), (Some(3_604), None));
     }
 

@@ -40,7 +40,7 @@ pub(super) fn draw(list: &mut Vec<Shape>, chart: &Timeline, layout: &Layout, tim
     let scale = Scale { from: range.low, to: range.high, start: plot.bottom(), end: plot.y };
     let grid = row_grid(chart.total.grid(), &scale);
     let most = cells(list, chart, grid, &scale, time);
-    axis(list, layout, &scale);
+    latency_axis(list, plot, &scale);
     legend(list, plot, most);
     if let Some(first) = chart.first.filter(|_| most == 0) {
         let known = f64::midpoint(time.at(first.max(chart.from) as f64), plot.right());
@@ -52,13 +52,13 @@ pub(super) fn draw(list: &mut Vec<Shape>, chart: &Timeline, layout: &Layout, tim
 }
 
 /// The finest grid, up to `grid`, whose bins are high enough to be seen.
-fn row_grid(grid: Grid, scale: &Scale) -> Grid {
+pub(super) fn row_grid(grid: Grid, scale: &Scale) -> Grid {
     let octave = scale.at(0.0) - scale.at(1.0);
     finest_grid(grid, |folded| octave / f64::from(1_u32 << folded.scale()) >= ROW_HEIGHT_MIN)
 }
 
 /// The upper and lower edge of a row, in whole pixels and at least one pixel apart.
-fn row_edges(grid: Grid, bin: usize, scale: &Scale) -> (f64, f64) {
+pub(super) fn row_edges(grid: Grid, bin: usize, scale: &Scale) -> (f64, f64) {
     let range = LatencyRange::of_bin(grid, bin);
     let (bottom, top) = (scale.at(range.low).round(), scale.at(range.high).round());
     (top.min(bottom - 1.0), bottom)
@@ -95,8 +95,8 @@ fn cells(list: &mut Vec<Shape>, chart: &Timeline, grid: Grid, scale: &Scale, tim
     most
 }
 
-fn axis(list: &mut Vec<Shape>, layout: &Layout, scale: &Scale) {
-    let plot = layout.heat;
+/// Adds the latency axis on the left of `plot`.
+pub(super) fn latency_axis(list: &mut Vec<Shape>, plot: Rect, scale: &Scale) {
     let labels_max = (plot.height / 26.0) as usize;
     for (log2, label) in duration_ticks(scale.from, scale.to, labels_max) {
         let y = scale.at(log2);

@@ -5,31 +5,27 @@
 //! hatched.
 
 use super::heatmap;
-use super::scale::{Scale, plain_rate, round_steps, time_ticks};
-use super::time_axis::TimeAxis;
+use super::scale::{Scale, plain_rate, round_steps};
+use super::time_axis::{self, TimeAxis};
 pub use super::timeline_data::{Column, Layout, Timeline};
-use super::{Anchor, Ink, Rect, Shape, Size, text_width};
+use super::{Anchor, Ink, Rect, Shape, Size};
 use crate::statistics::RateSeries;
 
 impl Timeline {
     fn time(&self, layout: &Layout) -> Scale {
-        let start = self.from.saturating_sub(1);
-        Scale { from: start as f64, to: self.to as f64, start: layout.rates.x, end: layout.rates.right() }
+        time_axis::scale(layout.rates, self.from, self.to)
     }
 
     /// The time axis on a canvas of `size`.
     #[must_use]
     pub fn axis(&self, size: Size) -> TimeAxis {
-        let plot = Layout::of(size, self.has_latency).rates;
-        TimeAxis { from: self.from.max(1), to: self.to, left: plot.x, right: plot.right() }
+        TimeAxis::along(Layout::of(size, self.has_latency).rates, self.from, self.to)
     }
 
     /// The second at horizontal position `x` of a canvas of `size`; `None` outside the plot.
     #[must_use]
     pub fn second_at(&self, x: f64, size: Size) -> Option<u64> {
-        let layout = Layout::of(size, self.has_latency);
-        let inside = x >= layout.rates.x && x <= layout.rates.right();
-        inside.then(|| (self.time(&layout).value(x).ceil() as u64).clamp(self.from, self.to))
+        self.axis(size).second_inside(x)
     }
 
     /// The rate of `second`, and whether that second is complete.
@@ -60,7 +56,7 @@ impl Timeline {
         // On top of the cells: an incomplete period shows its counts and that it is incomplete.
         self.hatch_missing(&mut list, &layout, &time);
         self.draw_rates(&mut list, &layout, &time);
-        self.time_axis(&mut list, &layout, &time);
+        time_axis::draw_ticks(&mut list, layout.rates, &time, (self.from, self.to), self.utc_offsets);
         self.crosshair(&mut list, &layout, &time);
         list
     }
@@ -130,23 +126,10 @@ impl Timeline {
         list.push(Shape::Line { ink: Ink::Out, width: 1.0, dashed: true, points: steps(&self.partial) });
     }
 
-    fn time_axis(&self, list: &mut Vec<Shape>, layout: &Layout, time: &Scale) {
-        let plot = layout.rates;
-        let labels_max = (plot.width / 84.0).max(1.0) as usize;
-        for (second, label) in time_ticks(self.from, self.to, labels_max, self.utc_offsets) {
-            let x = time.at(second as f64);
-            list.push(Shape::hairline(Ink::Axis, [x, plot.bottom()], [x, plot.bottom() + 4.0]));
-            let half = text_width(label.chars().count()) / 2.0;
-            let at = x.min(plot.right() - half + 8.0).max(plot.x + half - 24.0);
-            list.push(Shape::text(Ink::Muted, [at, plot.bottom() + 14.0], Anchor::Middle, label));
-        }
-    }
-
     fn crosshair(&self, list: &mut Vec<Shape>, layout: &Layout, time: &Scale) {
         let Some(second) = self.hover.filter(|second| (self.from..=self.to).contains(second)) else { return };
-        let x = f64::midpoint(time.at(second.saturating_sub(1) as f64), time.at(second as f64));
         let top = if self.has_latency { layout.heat.y } else { layout.rates.y };
-        list.push(Shape::hairline(Ink::Cross, [x, top], [x, layout.rates.bottom()]));
+        time_axis::draw_crosshair(list, time, second, top, layout.rates.bottom());
     }
 }
 
