@@ -63,6 +63,16 @@ pub struct Throughput {
     pub max: f64,
 }
 
+/// Number of complete seconds that a recent rate averages: enough to be steady, few enough to follow changes.
+const RECENT_SECONDS: usize = 10;
+
+/// The recent rate: the mean of the last few of `rates`, which are those of complete seconds. `None` if there are none.
+#[must_use]
+pub fn recent_rate(rates: &[f64]) -> Option<f64> {
+    let last = &rates[rates.len().saturating_sub(RECENT_SECONDS)..];
+    (!last.is_empty()).then(|| last.iter().sum::<f64>() / last.len() as f64)
+}
+
 /// The outcome of adding an update to a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Added {

@@ -5,9 +5,9 @@
 
 use joey_shared::histogram::{Histogram, Quantile, QuantileRange};
 use joey_shared::series::Source;
-use joey_shared::store::{AppStore, Gap, QUIET_SECONDS, View};
+use joey_shared::store::{AppStore, Gap};
 use joey_shared::view::{Kind, ViewKey};
-use joey_shared::window::{SLOT_NS, Throughput, second_of};
+use joey_shared::window::{SLOT_NS, Throughput, recent_rate, second_of};
 
 use crate::app_cache::AppCache;
 use crate::typed_percentile::TypedPercentile;
@@ -36,9 +36,6 @@ pub const PERCENTILES: [Percentile; 5] = [
 
 /// The number of percentiles in a table: the first of [`PERCENTILES`].
 pub const TABLE_PERCENTILES: usize = 3;
-
-/// Number of complete seconds that a recent rate averages: enough to be steady, few enough to follow changes.
-const RECENT_SECONDS: usize = 10;
 
 /// The statistics of one view over the window.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,15 +86,8 @@ pub fn view_statistics(store: &mut AppStore, view_index: usize) -> Option<ViewSt
         recent_rate,
         covered_seconds: (now + 1).saturating_sub(start).saturating_sub(missing).min(covered_max),
         window_seconds,
-        stalled_since_ns: stalled_since_ns(&store.views()[view_index], now),
+        stalled_since_ns: store.views()[view_index].stalled_since_ns(now),
     })
-}
-
-/// When the last event was counted, if that was more than three periods before second `now`.
-fn stalled_since_ns(view: &View, now: u64) -> Option<u64> {
-    let periods = (view.period_ns / SLOT_NS).saturating_mul(3);
-    let last = view.window.last_second()?;
-    (now.saturating_sub(last) > periods.max(QUIET_SECONDS)).then(|| last.saturating_mul(SLOT_NS))
 }
 
 /// The seconds between `from` and `to` for which updates are missing, as inclusive ranges that do not overlap.
@@ -133,8 +123,7 @@ impl RateSeries {
     /// The mean of the last few seconds.
     #[must_use]
     pub fn recent(&self) -> Option<f64> {
-        let last = &self.values[self.values.len().saturating_sub(RECENT_SECONDS)..];
-        (!last.is_empty()).then(|| last.iter().sum::<f64>() / last.len() as f64)
+        recent_rate(&self.values)
     }
 
     /// Minimum, median and maximum.

@@ -3,14 +3,11 @@
 use core::cmp::Reverse;
 
 use joey_shared::histogram::{Histogram, Quantile, QuantileRange};
-use joey_shared::store::{AppStore, QUIET_SECONDS};
+use joey_shared::store::AppStore;
 use joey_shared::view::{Kind, ViewKey};
-use joey_shared::window::{SLOT_NS, second_of};
+use joey_shared::window::{SLOT_NS, recent_rate, second_of};
 
 use super::source::Source;
-
-/// Number of complete seconds that a rate averages; as on the page.
-const RECENT_SECONDS: usize = 10;
 
 /// The percentiles of a table.
 pub(super) const TABLE_QUANTILES: [(&str, Quantile); 3] =
@@ -113,7 +110,7 @@ fn store_row(store: &mut AppStore, relay_ns: u64) -> Row {
         label: String::new(),
         key: None,
         quantiles: slowest.map_or([None; 3], |row| row.quantiles),
-        rate: recent(&rates),
+        rate: recent_rate(&rates),
         is_approximate: slowest.is_some_and(|row| row.is_approximate),
         silent_ns: store.silent_for(relay_ns),
         rates,
@@ -175,16 +172,14 @@ fn view_row(store: &mut AppStore, at: usize) -> Row {
     let now = second_of(store.clock_ns());
     let view = &store.views()[at];
     let has_latency = view.key.kind.has_latency();
-    let expected = (view.period_ns / SLOT_NS).saturating_mul(3).max(QUIET_SECONDS);
-    let silence = view.window.last_second().map(|last| now.saturating_sub(last));
     Row {
         label: String::new(),
         key: Some(view.key.clone()),
         quantiles: TABLE_QUANTILES.map(|(_, q)| histogram.quantile(q).filter(|_| has_latency)),
-        rate: recent(&rates),
+        rate: recent_rate(&rates),
         rates,
         is_approximate: view.provenance.is_approximate,
-        silent_ns: silence.filter(|&seconds| seconds > expected).map(|seconds| seconds * SLOT_NS),
+        silent_ns: view.stalled_since_ns(now).map(|since_ns| (now * SLOT_NS).saturating_sub(since_ns)),
     }
 }
 
@@ -194,12 +189,6 @@ fn rates(store: &mut AppStore, at: usize) -> Vec<f64> {
     let mut rates = Vec::new();
     window.for_each_rate(window.seconds_through(through), |_, rate| rates.push(rate));
     rates
-}
-
-/// The mean of the last few rates.
-fn recent(rates: &[f64]) -> Option<f64> {
-    let last = &rates[rates.len().saturating_sub(RECENT_SECONDS)..];
-    (!last.is_empty()).then(|| last.iter().sum::<f64>() / last.len() as f64)
 }
 
 fn sort_rows(rows: &mut [Row], sort: Column, is_reversed: bool) {
