@@ -14,7 +14,8 @@ use joey_shared::window::SECONDS_MAX;
 use joey_shared::wire::{AppEntry, WireError};
 use std::collections::BTreeMap;
 
-use super::{Model, SUBSCRIBED_APPS_MAX, catalogue_state};
+use super::subscriptions::SUBSCRIBED_APPS_MAX;
+use super::{Model, catalogue_state};
 
 /// Maximum size of a recording in the tab, in bytes. It is held in memory until it is saved. At 1,000 series a second this is
 /// about an hour. When it is reached, the recording ends.
