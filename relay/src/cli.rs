@@ -213,11 +213,10 @@ async fn run_relay(serve: Serve, deploy_after: Option<Duration>) -> anyhow::Resu
 fn init_log(format: LogFormat, level: Option<String>) -> anyhow::Result<()> {
     let from_environment = || std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     let filter = EnvFilter::try_new(level.or_else(from_environment).unwrap_or_else(|| DEFAULT_LOG_FILTER.to_owned()))?;
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(console::writer());
     match format {
-        LogFormat::Text => log.with_target(false).with_ansi(is_terminal && !no_color).init(),
+        LogFormat::Text => log.with_target(false).with_ansi(is_terminal && console::allows_colors()).init(),
         LogFormat::Json => log.json().init(),
     }
     Ok(())

@@ -94,7 +94,7 @@ impl TopScreen {
             relay: top.target.relay.join(", "),
             messages,
             message: None,
-            has_colors: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            has_colors: console::allows_colors(),
         }
     }
 

@@ -43,6 +43,12 @@ pub fn start() -> Console {
     Console { _worker: worker }
 }
 
+/// Whether a terminal may be coloured: `NO_COLOR` is not set, or empty (<https://no-color.org>).
+#[must_use]
+pub fn allows_colors() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
 /// Maximum number of diverted lines that are not read yet.
 const DIVERTED_MAX: usize = 64;
 

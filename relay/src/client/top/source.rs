@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use joey_shared::store::AppStore;
+use joey_shared::store::{AppStore, AppStores};
 use joey_shared::viewer::Viewer;
 use joey_shared::wire::AppEntry;
 
 /// A copy of a viewer's data, which does not change.
 pub(super) struct Frozen {
-    stores: BTreeMap<String, AppStore>,
+    stores: AppStores,
     catalogue: BTreeMap<String, AppEntry>,
     relay_ns: u64,
 }
@@ -16,15 +16,16 @@ pub(super) struct Frozen {
 impl Frozen {
     /// Copies the data of `viewer` at local time `now_ns`.
     pub(super) fn of(viewer: &Viewer, now_ns: u64) -> Self {
-        let catalogue = viewer.catalogue().clone();
-        let store = |app: &String| Some((app.clone(), viewer.app(app)?.clone()));
-        let stores = catalogue.keys().filter_map(store).collect();
-        Self { stores, catalogue, relay_ns: viewer.relay_ns(now_ns).unwrap_or(0) }
+        Self {
+            stores: viewer.stores().clone(),
+            catalogue: viewer.catalogue().clone(),
+            relay_ns: viewer.relay_ns(now_ns).unwrap_or(0),
+        }
     }
 
     /// Sets the length of all windows, in seconds.
     pub(super) fn set_seconds(&mut self, seconds: u64) {
-        self.stores.values_mut().for_each(|store| store.set_seconds(seconds));
+        self.stores.set_seconds(seconds);
     }
 }
 
