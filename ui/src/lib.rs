@@ -52,6 +52,7 @@ pub mod local_storage;
 pub mod merged_catalogue;
 pub mod model;
 pub mod natural_order;
+pub mod objectives;
 pub mod overview_data;
 pub mod percentile_list;
 pub mod recent_change;
@@ -71,6 +72,7 @@ pub mod table_choice;
 pub mod table_rows;
 #[cfg(test)]
 mod testing;
+pub mod threshold;
 pub mod time_format;
 pub mod time_range;
 pub mod typed_percentile;

@@ -7,6 +7,7 @@ use web_sys::HtmlInputElement;
 use super::compare_picker::ComparePicker;
 use super::name::display_name;
 use super::notices::{AppPage, is_stale};
+use super::objectives::ObjectivesPanel;
 use super::percentile_choice::PercentileChoice;
 use super::summary_strip::SummaryStrip;
 use super::table_controls::TableControls;
@@ -35,6 +36,7 @@ pub(super) fn DashboardPage(app: String) -> impl IntoView {
                 <ViewTable app listing=Listing::Computations/>
                 <ViewTable app listing=Listing::Counters/>
                 <ViewTable app listing=Listing::Others/>
+                <ObjectivesPanel app/>
             </div>
         </AppPage>
     }
