@@ -10,7 +10,7 @@ use leptos::prelude::*;
 
 use super::live_text::{LiveText, text_content};
 use super::objective_text::{
-    budget_left, budget_text, burn_text, over_text, share_text, target_text, verdict_text, window_text,
+    budget_text, budget_used, burn_text, over_text, share_text, target_text, verdict_text, window_text,
 };
 use super::threshold::Threshold;
 use super::{AppName, use_ui};
@@ -99,7 +99,7 @@ pub(super) fn ObjectivePanel(threshold: Threshold, key: ViewKey) -> impl IntoVie
                     <span class="problem" role="alert" prop:textContent=move || problem.get()></span>
                 </form>
             </header>
-            <div class="scroll">
+            <div class="scroll" tabindex="0" role="group" aria-label="What is under the threshold">
                 <table class="shares" data-testid="shares">
                     <thead><tr>
                         <th scope="col">"window"</th>
@@ -181,7 +181,7 @@ fn SavedObjectives(app: AppName, view_index: usize) -> impl IntoView {
                 Some(_) => format!("the last {}, all that is known", format::age(hour.known_seconds)),
                 None => "the selected time".to_owned(),
             };
-            let left = budget_left(&budget).map_or(0.0, |(low, _)| low.clamp(0.0, 1.0));
+            let left = budget_used(&budget).map_or(0.0, |(_, high)| (1.0 - high).clamp(0.0, 1.0));
             view! {
                 <div class="budget" data-testid="budget" data-left=left.to_string()>
                     <span use:text_content=format!("Error budget of {span}: {}", budget_text(&budget))></span>

@@ -74,24 +74,24 @@ pub(super) fn window_text(seconds: Option<u64>) -> String {
     known.map_or_else(|| format!("{seconds} s"), |&(_, text)| text.to_owned())
 }
 
-/// How much of the error budget is left, as a share of what is allowed: from -∞ to 1. `None` if nothing is allowed.
-pub(super) fn budget_left(budget: &Budget) -> Option<(f64, f64)> {
-    let (low, high) = budget.left();
-    let share = |left: i128| left as f64 / budget.allowed as f64;
-    (budget.allowed > 0).then(|| (share(low), share(high)))
+/// The smallest and the largest share of the error budget that is used, from 0; more than 1 if it is exceeded. `None` if nothing is
+/// allowed.
+pub(super) fn budget_used(budget: &Budget) -> Option<(f64, f64)> {
+    let share = |spent: u128| spent as f64 / budget.allowed as f64;
+    (budget.allowed > 0).then(|| (share(budget.spent.0), share(budget.spent.1)))
 }
 
-/// The budget in words: `61–64 % left: 12–15 of 40 allowed events were over`.
+/// The budget in words: `36–40 % used, 36–40 of 100 allowed events were over`.
 pub(super) fn budget_text(budget: &Budget) -> String {
     let spent = count_range(budget.spent.0, budget.spent.1);
     let allowed = format::count(budget.allowed);
-    let Some((low, high)) = budget_left(budget) else {
+    let Some((low, high)) = budget_used(budget) else {
         return format!("no event may be over; {spent} were");
     };
-    let number = |share: f64| format!("{:.0}", (share * 100.0).floor());
+    let number = |share: f64| format!("{:.0}", (share * 100.0).ceil());
     let (low, high) = (number(low), number(high));
-    let left = if low == high { low } else { format!("{low} to {high}") };
-    format!("{left}\u{2009}% left: {spent} of {allowed} allowed events were over")
+    let used = if low == high { low } else { format!("{low}–{high}") };
+    format!("{used}\u{2009}% used, {spent} of {allowed} allowed events were over")
 }
 
 /// The mark of a row whose objective was missed, or may have been; the worst of `outcomes`.
@@ -140,9 +140,9 @@ mod tests {
         let outcome = under(9_960, 9_964, 10_000);
         assert_eq!(burn_text(&objective, &outcome), "×0.4");
         let budget = outcome.budget(objective.quantile());
-        assert_eq!(budget_text(&budget), "60 to 64\u{2009}% left: 36–40 of 100 allowed events were over");
+        assert_eq!(budget_text(&budget), "36–40\u{2009}% used, 36–40 of 100 allowed events were over");
         let spent = under(9_800, 9_800, 10_000).budget(objective.quantile());
-        assert_eq!(budget_text(&spent), "-100\u{2009}% left: 200 of 100 allowed events were over");
+        assert_eq!(budget_text(&spent), "200\u{2009}% used, 200 of 100 allowed events were over");
         let none = under(3, 3, 4).budget(objective.quantile());
         assert_eq!(budget_text(&none), "no event may be over; 1 were");
     }
