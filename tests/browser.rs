@@ -22,6 +22,9 @@
 //! - `takeaway`: typed percentiles, files, images and print.
 //! - `auth`: a token from the address.
 //! - `everyone`: every key, the search, targets, zoom, names from right to left, announcements.
+//! - `charts`: units on axes, files, texts and keys of charts.
+//! - `hour`: the strip of the last hour and its brush.
+//! - `touch`: selecting and scrolling with a finger.
 //! - `wall`: wall mode.
 //! - `installed`: the manifest, a start without the server, new versions.
 //! - `layout`: every page at two sizes in two colour schemes, and nothing wider than a phone.
@@ -30,6 +33,8 @@
 mod accessibility;
 #[path = "browser/auth.rs"]
 mod auth;
+#[path = "browser/charts.rs"]
+mod charts;
 #[path = "browser/compare.rs"]
 mod compare;
 #[path = "browser/controls.rs"]
@@ -70,8 +75,12 @@ mod takeaway;
 mod time_range;
 #[path = "browser/everyone.rs"]
 mod everyone;
+#[path = "browser/hour.rs"]
+mod hour;
 #[path = "browser/installed.rs"]
 mod installed;
+#[path = "browser/touch.rs"]
+mod touch;
 #[path = "browser/wall.rs"]
 mod wall;
 #[path = "browser/work.rs"]

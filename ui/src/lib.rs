@@ -9,7 +9,7 @@
 //! 2. [`statistics`], [`chart_data`] and [`table_rows`] read statistics, charts and tables from the model. [`natural_order`] and
 //!    [`row_filter`] order and filter the rows, and [`rendered_rows`] are those in the document. [`recent_change`] is what changed
 //!    lately, [`band_data`] the latencies over time in a small chart, [`overview_data`] the lists of the landing page, and [`row_marks`]
-//!    what is unusual about a row.
+//!    what is unusual about a row. [`hour_data`] is the last hour in steps of ten seconds.
 //! 3. [`frame_loop`] sends a tick when components should read the model again.
 //! 4. [`chart`] turns data into lists of shapes, and [`chart::canvas`] paints them.
 //! 5. [`export`] writes tables as files.
@@ -47,6 +47,7 @@ pub mod export;
 pub mod favourites;
 pub mod frame_loop;
 pub mod fuzzy_match;
+pub mod hour_data;
 pub mod key_sequence;
 pub mod local_storage;
 pub mod merged_catalogue;

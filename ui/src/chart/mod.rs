@@ -7,6 +7,7 @@ pub mod bar_chart;
 pub mod canvas;
 pub mod difference;
 pub mod heatmap;
+pub mod hour_strip;
 pub mod latency_axis;
 pub mod latency_band;
 pub mod percentile_curve;

@@ -5,6 +5,7 @@ use leptos::prelude::*;
 use web_sys::HtmlInputElement;
 
 use super::compare_picker::ComparePicker;
+use super::hour_strip::HourStrip;
 use super::name::display_name;
 use super::notices::{AppPage, is_stale};
 use super::objectives::ObjectivesPanel;
@@ -31,6 +32,7 @@ pub(super) fn DashboardPage(app: String) -> impl IntoView {
                     <FilterBox/>
                 </header>
                 <SummaryStrip app/>
+                <HourStrip app key=None/>
                 <ViewTable app listing=Listing::Pipelines/>
                 <ViewTable app listing=Listing::Workers/>
                 <ViewTable app listing=Listing::Computations/>

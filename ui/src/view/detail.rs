@@ -13,6 +13,7 @@ use super::compare_panels::ComparePanels;
 use super::compare_picker::ComparePicker;
 use super::detail_charts::{DistributionCharts, TimelineChart};
 use super::format::{mean, mean_digits, view_summary};
+use super::hour_strip::HourStrip;
 use super::live_text::text_content;
 use super::name::display_name;
 use super::notices::{AppPage, is_stale};
@@ -174,6 +175,7 @@ fn Measurements(app: AppName, key: ViewKey) -> impl IntoView {
         .into_any(),
         Some(view_index) => view! {
             <Figures app view_index key=key.clone()/>
+            <HourStrip app key=Some(key.clone())/>
             <TimelineChart app view_index key=key.clone()/>
             <ComparePanels viewed=Viewed::new(ui, app, key.clone()) has_latency=kind.has_latency()/>
             {kind.has_latency().then(|| view! {

@@ -21,7 +21,7 @@ use super::other_side::Viewed;
 use super::percentile_handles::PercentileHandles;
 use super::readout::{ReadoutValue, readout};
 use super::threshold::{Threshold, ThresholdHandle};
-use super::time_selection::TimeSelection;
+use super::time_selection::{TimeSelection, crosshair_after, is_hovering};
 use super::{AppName, UiState, use_ui, use_words};
 use crate::chart::bar_chart::{self, BinSet};
 use crate::chart::timeline::Timeline;
@@ -68,17 +68,9 @@ pub(super) fn TimelineChart(app: AppName, view_index: usize, key: ViewKey) -> im
     };
     let on_keydown = move |event: KeyboardEvent| {
         let Some(chart) = chart_at(None) else { return };
-        let current = hover.get_untracked();
-        let next = match event.key().as_str() {
-            "ArrowLeft" => Some(current.map_or(chart.through, |second| second.saturating_sub(1))),
-            "ArrowRight" => Some(current.map_or(chart.through, |second| second + 1)),
-            "Home" => Some(chart.from),
-            "End" => Some(chart.through),
-            "Escape" => None,
-            _ => return,
-        };
-        event.prevent_default();
-        set_hover(next.map(|second| second.clamp(chart.from, chart.to)));
+        if let Some(next) = crosshair_after(&event, hover.get_untracked(), chart.through, (chart.from, chart.to)) {
+            set_hover(next);
+        }
     };
     let has_latency = kind.has_latency();
     let title = if has_latency { "Latency and throughput over time" } else { "Throughput over time" };
@@ -103,7 +95,7 @@ pub(super) fn TimelineChart(app: AppName, view_index: usize, key: ViewKey) -> im
                 Enter, to show a range of time."
                 on:pointermove=on_pointer
                 on:pointerdown=on_pointer
-                on:pointerleave=move |_| set_hover(None)
+                on:pointerleave=move |event: PointerEvent| if is_hovering(&event) { set_hover(None) }
                 on:keydown=on_keydown
             />
         }

@@ -25,6 +25,7 @@ mod download;
 mod export_tables;
 mod favourite;
 mod format;
+mod hour_strip;
 mod landing;
 mod live_text;
 mod measured;

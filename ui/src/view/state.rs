@@ -82,6 +82,8 @@ pub struct UiState {
     pub wall_pages: RwSignal<Vec<Page>>,
     /// What screen readers say next.
     pub announcement: RwSignal<String>,
+    /// What the page shows for a few seconds.
+    pub confirmation: RwSignal<String>,
     /// Whether the search is open.
     pub palette_open: RwSignal<bool>,
     /// Whether the sheet of keyboard shortcuts is open.
@@ -169,6 +171,7 @@ impl UiState {
             wall_pages: RwSignal::new(route.wall.as_ref().map(|wall| wall.pages.clone()).unwrap_or_default()),
             wall: RwSignal::new(route.wall),
             announcement: RwSignal::new(String::new()),
+            confirmation: RwSignal::new(String::new()),
             palette_open: RwSignal::new(false),
             sheet_open: RwSignal::new(false),
             is_outdated: RwSignal::new(false),
@@ -437,6 +440,13 @@ impl UiState {
             self.connections.send();
         }
         self.write_address();
+        self.frame_loop.tick_now();
+    }
+
+    /// Requests the history of the last hour.
+    pub fn load_hour(self) {
+        self.model.write_value().load_hour(browser::now_ns());
+        self.connections.send();
         self.frame_loop.tick_now();
     }
 
