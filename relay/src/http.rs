@@ -175,6 +175,9 @@ fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 async fn ready(State(state): State<AppState>) -> Response {
     if state.stop.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response()
+    } else if state.auth.refresh().has_failed() {
+        // The relay itself is ready, as it is without NATS.
+        "ok\nwarning: the token keys of the identity provider cannot be fetched, see the log\n".into_response()
     } else {
         "ok\n".into_response()
     }
