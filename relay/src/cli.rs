@@ -22,6 +22,8 @@ use crate::auth::Auth;
 use crate::client::{self, Outcome, Pipe, Record, Stats, Tap, Top, parse_span};
 use crate::config::{self, Config, Options};
 use crate::demo;
+use crate::http;
+
 use crate::net::listener;
 use crate::runtime::console;
 use crate::server::Relay;
@@ -175,6 +177,7 @@ async fn run_relay(serve: Serve, deploy_after: Option<Duration>) -> anyhow::Resu
     if open_files_max < connections_max {
         tracing::warn!(open_files_max, connections_max, "the limit on open files is lower than the connection limits");
     }
+    let has_ui_dir = config.ui_dir.is_some();
     let relay = Relay::bind(config.clone()).await?;
     let (ingest, http) = (relay.ingest_addr()?, relay.http_addr()?);
     let stop = CancellationToken::new();
@@ -191,6 +194,11 @@ async fn run_relay(serve: Serve, deploy_after: Option<Duration>) -> anyhow::Resu
         "\n  Joey is at     {scheme}://{http}\n  Producers      --metrics {ingest}\n  OpenTelemetry  HTTP {otlp_http}, gRPC \
          {otlp_grpc}\n"
     ));
+    if !http::HAS_PAGE && !has_ui_dir {
+        console::line(format_args!(
+            "  This program was built without the page (feature embed-ui). Use joey top, joey stats, or --ui-dir.\n"
+        ));
+    }
     let otlp = relay.otlp_http_addr();
     let demo = deploy_after.map(|after| tokio::spawn(demo::run(ingest, otlp, after, stop.clone())));
     relay.run(stop).await;

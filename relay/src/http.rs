@@ -30,6 +30,7 @@ use crate::runtime::panic_guard::catch_panic;
 use crate::session::{self, Transport, websocket::Socket};
 
 use self::accept::Connection;
+pub use self::assets::HAS_PAGE;
 use self::stream::Streams;
 
 /// The state that all handlers share.
