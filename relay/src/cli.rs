@@ -177,7 +177,11 @@ async fn run_relay(serve: Serve, deploy_after: Option<Duration>) -> anyhow::Resu
     if open_files_max < connections_max {
         tracing::warn!(open_files_max, connections_max, "the limit on open files is lower than the connection limits");
     }
-    let has_ui_dir = config.ui_dir.is_some();
+    if !http::HAS_PAGE && config.ui_dir.is_none() {
+        tracing::warn!(
+            "this program was built without the page (feature embed-ui): use joey top, joey stats, a page elsewhere, or --ui-dir"
+        );
+    }
     let relay = Relay::bind(config.clone()).await?;
     let (ingest, http) = (relay.ingest_addr()?, relay.http_addr()?);
     let stop = CancellationToken::new();
@@ -194,11 +198,6 @@ async fn run_relay(serve: Serve, deploy_after: Option<Duration>) -> anyhow::Resu
         "\n  Joey is at     {scheme}://{http}\n  Producers      --metrics {ingest}\n  OpenTelemetry  HTTP {otlp_http}, gRPC \
          {otlp_grpc}\n"
     ));
-    if !http::HAS_PAGE && !has_ui_dir {
-        console::line(format_args!(
-            "  This program was built without the page (feature embed-ui). Use joey top, joey stats, or --ui-dir.\n"
-        ));
-    }
     let otlp = relay.otlp_http_addr();
     let demo = deploy_after.map(|after| tokio::spawn(demo::run(ingest, otlp, after, stop.clone())));
     relay.run(stop).await;
