@@ -14,6 +14,7 @@
 //! - [`prometheus`]: a Prometheus server that scrapes a relay.
 //! - [`namespace`]: a network namespace whose links can be taken down.
 //! - [`token`] and [`tls`]: keys, tokens and certificates of every kind.
+//! - [`oidc`]: an OpenID Connect provider that issues tokens.
 //! - [`browser`]: Chromium, through ChromeDriver.
 //! - [`process`]: the resource use of a process.
 //!
@@ -35,6 +36,8 @@ pub mod namespace;
 pub mod nats;
 #[path = "harness/nginx.rs"]
 pub mod nginx;
+#[path = "harness/oidc.rs"]
+pub mod oidc;
 #[path = "harness/oracle.rs"]
 pub mod oracle;
 #[path = "harness/process.rs"]

@@ -8,6 +8,7 @@
 mod close_reason;
 mod cluster_reason;
 mod format;
+mod jwks;
 mod otlp_refusal;
 mod reject_reason;
 
@@ -23,6 +24,7 @@ use prometheus_client::registry::Registry;
 pub use self::close_reason::CloseReason;
 pub use self::cluster_reason::{ClusterDropReason, ClusterRejectReason};
 pub use self::format::Format;
+pub use self::jwks::JwksCounters;
 pub use self::otlp_refusal::OtlpRefusalReason;
 pub use self::reject_reason::RejectReason;
 use crate::runtime::console;
@@ -124,6 +126,8 @@ pub struct Counters {
     pub gap_updates: Counter,
     /// Batches for peer relays dropped because their queue was full.
     pub peer_batches_dropped: Counter,
+    /// Metrics of the keys of an identity provider.
+    pub jwks: JwksCounters,
     /// Counters of the cluster connection.
     pub cluster: ClusterCounters,
 }
@@ -253,7 +257,7 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
     let mut registry = Registry::with_prefix("joey");
     let to_usize = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let gauge = |number: usize| ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
-    let release = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+    let release = Info::new(vec![("version", env!("CARGO_PKG_VERSION")), ("commit", env!("JOEY_COMMIT"))]);
     registry.register("build", "The running release", release);
     registry.register("frames_accepted", "Frames that became updates", counters.frames_accepted.clone());
     registry.register("frames_rejected", "Rejected frames, by reason", counters.frames_rejected.clone());
@@ -372,6 +376,9 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
     registry.register("topics", "Topics with a ring buffer", gauge(topics));
     registry.register("series", "Known series", gauge(series));
     registry.register("ring_bytes", "Bytes of retained history", gauge(to_usize(ring_bytes)));
+    if counters.jwks.fetches.get() > 0 {
+        counters.jwks.register(&mut registry);
+    }
     if is_clustered {
         counters.cluster.register(&mut registry);
     }

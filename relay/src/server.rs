@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Auth;
+use crate::auth::jwks::refresh;
 use crate::config::{Config, Listen};
 use crate::export::{self, ViewHistograms};
 use crate::hub::Hub;
@@ -175,6 +176,9 @@ impl Relay {
             // If it fails, this relay continues on its own.
             tasks.spawn(guard("cluster", Box::pin(cluster::run(hub.clone(), close_viewers.clone())) as Work));
         }
+        // If it fails, the keys that were fetched last stay in force.
+        let keys = refresh::run(auth.clone(), hub.counters().clone(), close_viewers.clone());
+        tasks.spawn(guard("token keys", Box::pin(keys) as Work));
         let views = (!config.metrics_views.is_empty()).then(|| Arc::new(ViewHistograms::new(hub.clone())));
         if let Some(views) = &views {
             let work = Box::pin(follow_views(views.clone(), close_viewers.clone())) as Work;

@@ -13,6 +13,7 @@ mod kosoku;
 mod nats;
 mod nginx;
 mod npm;
+mod oidc;
 mod peers;
 mod prometheus;
 mod rust;
@@ -33,6 +34,7 @@ pub(crate) use faketime::find_or_install as faketime;
 pub(crate) use kosoku::find_or_install as kosoku;
 pub(crate) use nats::find_or_install as nats;
 pub(crate) use nginx::find_or_install as nginx;
+pub(crate) use oidc::find_or_install as oidc;
 pub(crate) use peers::install as peers;
 pub(crate) use prometheus::find_or_install as prometheus;
 pub(crate) use uplot::find_or_install as uplot;
@@ -59,6 +61,7 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     let nginx = nginx(here)?;
     let prometheus = prometheus(here)?;
     let (axe, uplot) = (axe(here)?, uplot(here)?);
+    let oidc = oidc(here)?;
     let (python, node) = (exporters::python(here)?, exporters::node(here)?);
     println!("everything is installed:");
     println!("  trunk         {}", tools.trunk.display());
@@ -71,6 +74,7 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     println!("  prometheus    {}", prometheus.display());
     println!("  axe-core      {}", axe.display());
     println!("  uPlot         {}", uplot.display());
+    println!("  OIDC provider {}", oidc.display());
     println!("  exporters     {} and {}", python.display(), node.display());
     Ok(())
 }
