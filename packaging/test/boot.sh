@@ -23,4 +23,7 @@ else
     mount -t cgroup -o none,name=systemd cgroup "$root/sys/fs/cgroup/systemd"
     mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup/unified"
 fi
-exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot "$root" /lib/systemd/systemd
+# Not chroot: systemd gives each service its own view of the file system, which needs a real root.
+cd "$root"
+pivot_root . mnt
+exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot . sh -c 'umount -l /mnt && exec /lib/systemd/systemd'

@@ -50,6 +50,7 @@ pub(super) fn archive(release: &Release<'_>, target: &Target, program: &Path, do
     }
     for (source, name) in [
         (root.join("packaging/systemd"), "systemd"),
+        (root.join("packaging/systemd/sockets"), "systemd"),
         (documents.join("man"), "man"),
         (documents.join("completions"), "completions"),
     ] {
@@ -91,6 +92,8 @@ pub(super) fn deb_with(
     for name in ["man", "completions"] {
         copy_files(&documents.join(name), &share.join(name))?;
     }
+    let pages = fs::read_dir(share.join("man"))?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    cmd!(sh, "gzip -9 -n {pages...}").quiet().run()?;
     let path = before_path(&find_or_install(release.here, CARGO_DEB)?)?;
     let architecture = target.debian.context("there is no package for this target")?;
     let version = format!("{}-{revision}", release.version);
