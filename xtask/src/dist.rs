@@ -4,6 +4,7 @@
 //! The same commit gives the same bytes, wherever and whenever it is built: paths are replaced in programs, and all times in
 //! archives are that of the commit. [`reproduce`] checks it.
 
+mod bill_of_materials;
 mod check;
 mod debian_root;
 mod packages;
@@ -95,7 +96,7 @@ fn build(release: &Release<'_>, targets: &[&'static Target]) -> Result<()> {
             packages::deb(release, target, documents)?;
         }
     }
-    packages::bill_of_materials(release)?;
+    bill_of_materials::write(release)?;
     packages::checksums(release)?;
     for file in packages::files(release)? {
         println!("{:>12}  {}", sh.read_binary_file(&file)?.len(), file.display());

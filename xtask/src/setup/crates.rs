@@ -15,8 +15,6 @@ pub(crate) const CARGO_DENY: (&str, &str) = ("cargo-deny", "0.20.2");
 
 /// Builds Debian packages, with the scripts that debhelper would generate.
 pub(crate) const CARGO_DEB: (&str, &str) = ("cargo-deb", "3.8.0");
-/// Lists the dependencies of a program in CycloneDX' format.
-pub(crate) const CARGO_CYCLONEDX: (&str, &str) = ("cargo-cyclonedx", "0.5.9");
 /// Builds the documents as a site.
 pub(crate) const MDBOOK: (&str, &str) = ("mdbook", "0.5.4");
 
