@@ -14,6 +14,7 @@ for device in null zero full random urandom tty; do
     touch "$root/dev/$device"
     mount --bind "/dev/$device" "$root/dev/$device"
 done
+ln -s pts/ptmx "$root/dev/ptmx"
 mount -t sysfs -o ro sysfs "$root/sys"
 if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
     mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"

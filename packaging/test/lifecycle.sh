@@ -29,7 +29,8 @@ joey --version
 
 step reload
 systemctl reload joey
-eventually journalctl --quiet -u joey --grep 'reloaded keys'
+has_reloaded() { journalctl --quiet -u joey --grep 'reloaded keys' >/dev/null; }
+eventually has_reloaded
 [ "$(property MainPID)" = "$first" ] || fail "a reload restarted it"
 
 step 'an invalid configuration'
@@ -75,7 +76,8 @@ systemctl restart --no-block joey
 for _ in $(seq 50); do
     page /readyz >/dev/null || fail "a connection failed during a restart"
 done
-eventually [ "$(property ActiveState)" = active ]
+is_active() { [ "$(property ActiveState)" = active ]; }
+eventually is_active
 
 step remove
 dpkg --remove joey
