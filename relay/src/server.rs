@@ -1,5 +1,7 @@
 //! Starts a relay, runs it until it is stopped, and shuts it down gracefully.
 
+mod watchdog;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,9 +20,11 @@ use crate::hub::Hub;
 use crate::ingest::otlp;
 use crate::ingest::statsd::{self, Sockets};
 use crate::metrics::CloseReason;
+use crate::net::inherited::InheritedSockets;
 use crate::net::listener::{ConnectionLimit, LimitReasons, LimitedListener};
 use crate::runtime::clock;
 use crate::runtime::panic_guard::catch_panic;
+use crate::runtime::service_manager;
 use crate::session::broadcast;
 use crate::{cluster, http, ingest};
 
@@ -81,14 +85,32 @@ impl Relay {
     /// # Errors
     /// Fails if a port cannot be opened, or the policy's keys or certificate cannot be read.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
+        Self::bind_except(config, InheritedSockets::default()).await
+    }
+
+    /// Opens all ports except those that are `inherited`, whose addresses `config` must have.
+    ///
+    /// # Errors
+    /// As for [`Relay::bind`].
+    pub async fn bind_except(config: Config, inherited: InheritedSockets) -> anyhow::Result<Self> {
         let auth = Auth::new(&config)?;
-        let open = |what, address: SocketAddr, backlog| {
-            listen(address, backlog).with_context(|| format!("cannot listen for {what} on {address}"))
+        let open = |what, inherited, address: SocketAddr, backlog| {
+            let opened = match inherited {
+                Some(socket) => TcpListener::from_std(socket),
+                None => listen(address, backlog),
+            };
+            opened.with_context(|| format!("cannot listen for {what} on {address}"))
         };
-        let ingest = open("producers", config.ingest, INGEST_BACKLOG)?;
-        let http = open("viewers", config.http, HTTP_BACKLOG)?;
-        let otlp_http = listen_optional("OTLP over HTTP", "--otlp-http", config.otlp_http)?;
-        let otlp_grpc = listen_optional("OTLP over gRPC", "--otlp-grpc", config.otlp_grpc)?;
+        let ingest = open("producers", inherited.ingest, config.ingest, INGEST_BACKLOG)?;
+        let http = open("viewers", inherited.http, config.http, HTTP_BACKLOG)?;
+        let otlp_http = match inherited.otlp_http {
+            Some(socket) => Some(TcpListener::from_std(socket)?),
+            None => listen_optional("OTLP over HTTP", "--otlp-http", config.otlp_http)?,
+        };
+        let otlp_grpc = match inherited.otlp_grpc {
+            Some(socket) => Some(TcpListener::from_std(socket)?),
+            None => listen_optional("OTLP over gRPC", "--otlp-grpc", config.otlp_grpc)?,
+        };
         let statsd = Sockets::bind(&config.statsd)?;
         // 0 is not a valid epoch, and a JavaScript number holds 53 bits.
         let epoch = fastrand::u64(1..1 << 53);
@@ -179,6 +201,9 @@ impl Relay {
         // If it fails, the keys that were fetched last stay in force.
         let keys = refresh::run(auth.clone(), hub.counters().clone(), close_viewers.clone());
         tasks.spawn(guard("token keys", Box::pin(keys) as Work));
+        if let Some(interval) = service_manager::alive_interval() {
+            tasks.spawn(watchdog::run(hub.clone(), interval, service_manager::alive, close_viewers.clone()));
+        }
         let views = (!config.metrics_views.is_empty()).then(|| Arc::new(ViewHistograms::new(hub.clone())));
         if let Some(views) = &views {
             let work = Box::pin(follow_views(views.clone(), close_viewers.clone())) as Work;
