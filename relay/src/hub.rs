@@ -38,11 +38,11 @@ use tokio::time::Instant;
 
 pub use self::broadcast::{Broadcast, BroadcastQueue, Delivered, NewBatches, NumberedBatch, Subscriber};
 use self::feed::Feed;
+pub use self::journaling::Recovered;
 use self::log::Log;
+pub use self::log::{Mark, Safe};
 use self::peers::Peers;
 pub use self::peers::{ApplyOutcome, Interest, LogState, PeerBatch, RELAYS_MAX, RemoteLog, ReplicaError};
-pub use self::journaling::Recovered;
-pub use self::log::{Mark, Safe};
 pub use self::publisher::Publisher;
 use self::series_messages::SeriesMessages;
 pub use self::subscription::{Read, Subscription, Viewer};

@@ -300,7 +300,9 @@ impl Journal {
         let is_late = waits && now_ns.saturating_sub(shared.progress_ns.load(Relaxed)) >= STALL_NS;
         if is_late && !shared.is_bypassed.swap(true, SeqCst) {
             shared.counters.journal_stalls.inc();
-            tracing::warn!("the journal's disk does not respond: updates are sent and acknowledged before they are written");
+            tracing::warn!(
+                "the journal's disk does not respond: updates are sent and acknowledged before they are written"
+            );
             self.write_state_in_background();
         } else if !waits && shared.is_bypassed.swap(false, SeqCst) {
             tracing::info!("the journal's disk responds again");
@@ -345,3 +347,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,7 +107,10 @@ impl Hub {
             tracing::info!(bytes = replayed.torn_bytes, "the journal's incomplete last record was cut off");
         }
         if replayed.damaged_bytes > 0 {
-            tracing::error!(bytes = replayed.damaged_bytes, "a part of the journal is damaged: its updates are missing");
+            tracing::error!(
+                bytes = replayed.damaged_bytes,
+                "a part of the journal is damaged: its updates are missing"
+            );
         }
         if !is_complete {
             tracing::warn!("the journal lacks the newest updates: viewers are told that the relay was restarted");
@@ -121,7 +124,7 @@ impl Hub {
     }
 
     /// Restores one batch. Returns its size in bytes.
-    fn recover(&self, batch: &BatchRecord<'_>, oldest_ns: u64) -> u64 {
+    pub(super) fn recover(&self, batch: &BatchRecord<'_>, oldest_ns: u64) -> u64 {
         let mut apps = self.apps.write();
         let app = match apps.get(batch.app) {
             Some(app) if app.epoch == batch.epoch => app.clone(),
@@ -173,8 +176,7 @@ impl Hub {
     /// to other updates. Returns the old and the new epochs. In a cluster, other relays may have the logs under the old
     /// epochs, so nothing can be kept.
     fn renew_epochs(&mut self) -> Vec<(String, u64, u64)> {
-        let all: Vec<(String, u64)> =
-            self.apps.get_mut().iter().map(|(name, app)| (name.clone(), app.epoch)).collect();
+        let all: Vec<(String, u64)> = self.apps.get_mut().iter().map(|(name, app)| (name.clone(), app.epoch)).collect();
         if self.is_clustered() {
             for (_, app) in std::mem::take(self.apps.get_mut()) {
                 self.release_app(&app);

@@ -114,6 +114,10 @@ impl Producer {
         closing: &CancellationToken,
     ) {
         let end = self.exchange(&mut stream, &mut buffer, closing).await;
+        if end == End::Stopped {
+            // If it takes too long or fails, the producer sends the data again, and the session is known.
+            let _ = timeout(LINGER, self.acknowledge_rest(&mut stream)).await;
+        }
         let (peer, counters) = (self.peer, self.hub.counters());
         let reason = match end {
             End::Closed => "closed",
@@ -213,6 +217,17 @@ impl Producer {
             self.acknowledged = safe;
             self.replies.extend(Reply::Ack { seq: safe }.to_frame());
         }
+    }
+
+    /// Waits until everything that was received is safe, and acknowledges it.
+    async fn acknowledge_rest(&mut self, stream: &mut (impl AsyncWrite + Unpin)) -> Result<(), End> {
+        let Some(last_seq) = self.joined.as_ref().map(|joined| joined.last_seq.clone()) else { return Ok(()) };
+        let received = *last_seq.lock();
+        let mut safe = last_seq.safe.subscribe();
+        // The sender is in `last_seq`, so this cannot fail.
+        let _ = safe.wait_for(|safe| *safe >= received).await;
+        self.acknowledge();
+        self.write_replies(stream).await
     }
 
     /// Reads some bytes, unless something that is not acknowledged becomes safe earlier.

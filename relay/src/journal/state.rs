@@ -51,7 +51,8 @@ impl State {
 impl StateFile {
     /// Opens and locks the file in `dir`. Returns also whether the segments contain everything that viewers have seen.
     pub(super) fn open(dir: &Path) -> anyhow::Result<(Self, bool)> {
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join("state"))?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join("state"))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => anyhow::bail!("another relay uses it"),
@@ -99,9 +100,8 @@ impl StateFile {
 
 /// Whether the journal with this state contains everything, now that the machine has been running since `boot`.
 fn is_complete(text: &str, boot: &str) -> bool {
-    let value = |name: &str| {
-        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).map_or("", str::trim)
-    };
+    let value =
+        |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).map_or("", str::trim);
     match value("state") {
         "closed" => true,
         "open" => value("boot") == boot || value("sync") == "true",
@@ -128,15 +128,14 @@ mod tests {
 
     #[test]
     fn a_directory_belongs_to_one_relay() {
-        let dir = std::env::temp_dir().join(format!("joey-state-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let (state, is_complete) = StateFile::open(&dir).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        let (state, is_complete) = StateFile::open(dir).unwrap();
         assert!(is_complete);
-        assert!(StateFile::open(&dir).unwrap_err().to_string().contains("another relay"));
+        assert!(StateFile::open(dir).unwrap_err().to_string().contains("another relay"));
         state.opened(false).unwrap();
         state.set(|| true).unwrap();
         drop(state);
-        assert!(!StateFile::open(&dir).unwrap().1);
-        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(!StateFile::open(dir).unwrap().1);
     }
 }

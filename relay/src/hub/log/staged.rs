@@ -137,7 +137,14 @@ impl Log {
         };
         let frame = Bytes::from(Record::Batch(record).to_frame());
         let updates_at = frame.len().saturating_sub(length);
-        self.staged.push_back(Staged { to, cut_ns: now_ns, end_ns, period_ns, updates: frame.slice(updates_at..), marks });
+        self.staged.push_back(Staged {
+            to,
+            cut_ns: now_ns,
+            end_ns,
+            period_ns,
+            updates: frame.slice(updates_at..),
+            marks,
+        });
         *count = 0;
         updates.shrink_to(PENDING_BYTES);
         Entry { app: app.to_owned(), epoch, range: (from, to), cut_ns: now_ns, sessions, frame }
