@@ -27,7 +27,6 @@ pub use self::listen::{Listen, ListenOption};
 pub use self::nats_url::NatsUrl;
 pub use self::statsd::{Statsd, StatsdUnit};
 pub use self::tokens::{ClaimName, Jwks, JwksSource, TokenRules};
-use crate::journal::JournalConfig;
 use crate::runtime::clock;
 
 /// The default audience of tokens.
@@ -249,6 +248,17 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// Its private key, in PEM.
     pub key: PathBuf,
+}
+
+/// The options of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalConfig {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Maximum size in bytes, except for one record. The oldest segment is deleted first.
+    pub bytes_max: u64,
+    /// Whether each write is synchronized with the disk before it counts as written, so that it survives a power failure.
+    pub is_synced: bool,
 }
 
 /// The resolved configuration of one relay.

@@ -13,7 +13,6 @@ mod segment;
 mod state;
 mod writer;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::thread::JoinHandle;
@@ -27,6 +26,7 @@ pub use self::record::{BatchRecord, Record};
 use self::segment::Segment;
 use self::state::StateFile;
 use self::writer::Writer;
+pub use crate::config::JournalConfig;
 use crate::metrics::Counters;
 
 /// Maximum number of records that wait for the disk.
@@ -39,17 +39,6 @@ const STALL_NS: u64 = 1_000_000_000;
 const SEGMENT_BYTES_MAX: u64 = 16 << 20;
 /// A journal has at least about this many segments, because the oldest one is deleted as a whole.
 const SEGMENTS: u64 = 8;
-
-/// The options of the journal.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JournalConfig {
-    /// Its directory.
-    pub dir: PathBuf,
-    /// Maximum size in bytes, except for one record. The oldest segment is deleted first.
-    pub bytes_max: u64,
-    /// Whether each write is synchronized with the disk before it counts as written, so that it survives a power failure.
-    pub is_synced: bool,
-}
 
 /// Receives what has been written.
 pub trait Sink: Send + Sync {

@@ -78,7 +78,9 @@ impl Writer {
         if let Some((_, file)) = &self.current {
             file.sync_data()?;
         }
-        File::open(&self.config.dir)?.sync_data()
+        File::open(&self.config.dir)?.sync_data()?;
+        self.delete_old();
+        Ok(())
     }
 
     fn create(&mut self, generation: u64, first: &[Record<'_>]) -> io::Result<()> {
