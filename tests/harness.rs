@@ -9,6 +9,7 @@
 //! - [`viewer`]: a WebSocket, message by message.
 //! - [`stream`]: the HTTP stream that replaces a WebSocket, written by hand.
 //! - [`delivery`]: checks what a viewer received against what was sent.
+//! - [`kills`]: kills a relay with a journal again and again.
 //! - [`proxy`]: a TCP proxy that injects network faults.
 //! - [`nats`]: starts, kills and stops `nats-server`, one or a cluster of three.
 //! - [`prometheus`]: a Prometheus server that scrapes a relay.
@@ -30,6 +31,8 @@ pub mod client;
 pub mod frame;
 #[path = "harness/delivery.rs"]
 pub mod delivery;
+#[path = "harness/kills.rs"]
+pub mod kills;
 #[path = "harness/namespace.rs"]
 pub mod namespace;
 #[path = "harness/nats.rs"]

@@ -22,6 +22,7 @@
 //! - `pipe`: `joey pipe`.
 //! - `top`: `joey top` in a terminal.
 //! - `otlp`: OpenTelemetry over HTTP and gRPC.
+//! - `service_manager`: sockets from systemd, and what it is told.
 //! - `examples`: the programs in `examples/`.
 //! - `exporters`: OpenTelemetry's exporters for Python, Node and Rust.
 
@@ -59,6 +60,8 @@ mod pipe;
 mod reach;
 #[path = "pipeline/recording.rs"]
 mod recording;
+#[path = "pipeline/service_manager.rs"]
+mod service_manager;
 #[path = "pipeline/statsd.rs"]
 mod statsd;
 #[path = "pipeline/streams.rs"]

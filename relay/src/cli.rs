@@ -3,6 +3,7 @@
 //! Exit codes: 0 success, 1 failure (with one line on standard error), 2 invalid usage, 3 unknown application or no data.
 
 mod configuration;
+mod generate;
 mod token;
 
 use std::ffi::OsStr;
@@ -23,9 +24,8 @@ use crate::client::{self, Outcome, Pipe, Record, Stats, Tap, Top, parse_span};
 use crate::config::{self, Config, Options};
 use crate::demo;
 use crate::http;
-
-use crate::net::listener;
-use crate::runtime::console;
+use crate::net::{inherited, listener};
+use crate::runtime::{console, service_manager};
 use crate::server::Relay;
 
 /// The default log filter. At `info` the NATS client would log each connection attempt.
@@ -66,6 +66,11 @@ enum Command {
     CheckConfig(CheckConfig),
     /// Print a configuration file with all options, their meaning and their defaults
     GenConfig,
+    /// Print the completions of a shell: `joey completions bash >/etc/bash_completion.d/joey`
+    Completions(generate::Completions),
+    /// Write the man pages into a directory
+    #[command(hide = true)]
+    Man(generate::Man),
 }
 
 #[derive(Args)]
@@ -116,6 +121,8 @@ fn command() -> clap::Command {
 pub fn main() -> ExitCode {
     let matches = command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    // Before the first thread is started.
+    let inherited = inherited::Environment::take();
     let _console = console::start();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -123,8 +130,10 @@ pub fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match cli.command {
-            Command::Serve(serve) => run_relay(serve, None).await.map(|()| Outcome::Done),
-            Command::Demo(demo) => run_relay(demo.serve, Some(demo.deploy_after)).await.map(|()| Outcome::Done),
+            Command::Serve(serve) => run_relay(serve, inherited, None).await.map(|()| Outcome::Done),
+            Command::Demo(demo) => {
+                run_relay(demo.serve, inherited, Some(demo.deploy_after)).await.map(|()| Outcome::Done)
+            }
             Command::Tap(tap) => client::tap::run(tap).await,
             Command::Stats(stats) => client::stats::run(stats).await,
             Command::Record(record) => client::record::run(record).await,
@@ -133,6 +142,8 @@ pub fn main() -> ExitCode {
             Command::Token(token) => token::run(token).await.map(|()| Outcome::Done),
             Command::CheckConfig(check) => check.run(matches.subcommand_matches("check-config")),
             Command::GenConfig => configuration::generate().map(|()| Outcome::Done),
+            Command::Completions(shell) => generate::completions(&shell, Cli::command()).map(|()| Outcome::Done),
+            Command::Man(directory) => generate::man(&directory, Cli::command()).map(|()| Outcome::Done),
         }
     });
     // A blocked read or write of a standard stream must not delay the exit.
@@ -157,8 +168,14 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 }
 
 /// Runs the relay, with the simulated producers if there is a time of their first deploy.
-async fn run_relay(serve: Serve, deploy_after: Option<Duration>) -> anyhow::Result<()> {
+async fn run_relay(
+    mut serve: Serve,
+    inherited: inherited::Environment,
+    deploy_after: Option<Duration>,
+) -> anyhow::Result<()> {
     init_log(serve.log_format, serve.log_level)?;
+    let inherited = inherited.sockets()?;
+    inherited.apply_to(&mut serve.options)?;
     let file = serve.config.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
     let config = Config::resolve(serve.options.clone(), file, deploy_after.is_some())?;
     let is_exposed = |address: Option<SocketAddr>| address.is_some_and(|address| !address.ip().is_loopback());
@@ -182,7 +199,7 @@ async fn run_relay(serve: Serve, deploy_after: Option<Duration>) -> anyhow::Resu
             "this program was built without the page (feature embed-ui): use joey top, joey stats, a page elsewhere, or --ui-dir"
         );
     }
-    let relay = Relay::bind(config.clone()).await?;
+    let relay = Relay::bind_except(config.clone(), inherited).await?;
     let (ingest, http) = (relay.ingest_addr()?, relay.http_addr()?);
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
@@ -200,7 +217,12 @@ async fn run_relay(serve: Serve, deploy_after: Option<Duration>) -> anyhow::Resu
     ));
     let otlp = relay.otlp_http_addr();
     let demo = deploy_after.map(|after| tokio::spawn(demo::run(ingest, otlp, after, stop.clone())));
-    relay.run(stop).await;
+    service_manager::ready();
+    let stopping = async {
+        stop.cancelled().await;
+        service_manager::stopping();
+    };
+    tokio::join!(relay.run(stop.clone()), stopping);
     if let Some(demo) = demo {
         demo.abort();
     }

@@ -27,6 +27,7 @@ pub use self::listen::{Listen, ListenOption};
 pub use self::nats_url::NatsUrl;
 pub use self::statsd::{Statsd, StatsdUnit};
 pub use self::tokens::{ClaimName, Jwks, JwksSource, TokenRules};
+use crate::journal::JournalConfig;
 use crate::runtime::clock;
 
 /// The default audience of tokens.
@@ -202,6 +203,15 @@ pub struct Options {
     /// `other` [default: 200]
     #[arg(long, env = "JOEY_OTLP_ATTRIBUTE_SETS", help_heading = "OpenTelemetry", value_name = "N")]
     pub otlp_attribute_sets: Option<usize>,
+    /// Keep the history in this directory too, so that it survives a restart of the relay [default: off]
+    #[arg(long, env = "JOEY_JOURNAL", help_heading = "History", value_name = "DIR")]
+    pub journal: Option<PathBuf>,
+    /// Limit the journal to this many bytes [default: 268435456]
+    #[arg(long, env = "JOEY_JOURNAL_BYTES", help_heading = "History", value_name = "N", value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    pub journal_bytes: Option<u64>,
+    /// Synchronize each write of the journal with the disk, so that it also survives a power failure
+    #[arg(long, env = "JOEY_JOURNAL_SYNC", help_heading = "History", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub journal_sync: Option<bool>,
     /// Forget an application after this many seconds without producers and viewers [default: 3600]
     #[arg(long, env = "JOEY_FORGET_SECS", help_heading = "History", value_name = "N")]
     pub forget_secs: Option<u64>,
@@ -290,6 +300,8 @@ pub struct Config {
     pub rollups: Duration,
     /// Maximum bytes of history over all applications. The oldest batch of the largest history is evicted first. Default: 64 MiB.
     pub ring_bytes_max: u64,
+    /// The journal, which is off by default.
+    pub journal: Option<JournalConfig>,
     /// Maximum time that an update waits for its batch to be cut. With few viewers, or after a pause, it waits less.
     /// Default: 50 ms, which is invisible beside a period of 2 s.
     pub batch_delay: Duration,
@@ -363,6 +375,7 @@ impl Default for Config {
             ring: Duration::from_secs(300),
             rollups: Duration::from_secs(3_600),
             ring_bytes_max: 64 << 20,
+            journal: None,
             batch_delay: Duration::from_millis(50),
             frame_bytes_max: 16 << 10,
             apps_max: 1_000,
@@ -448,6 +461,11 @@ impl Config {
             ring: options.ring_secs.or(file.ring_secs).map_or(defaults.ring, Duration::from_secs),
             rollups: options.sum_secs.or(file.sum_secs).map_or(defaults.rollups, Duration::from_secs),
             ring_bytes_max: options.ring_bytes.or(file.ring_bytes).unwrap_or(defaults.ring_bytes_max),
+            journal: options.journal.or(file.journal).map(|dir| JournalConfig {
+                dir,
+                bytes_max: options.journal_bytes.or(file.journal_bytes).unwrap_or(256 << 20),
+                is_synced: options.journal_sync.or(file.journal_sync).unwrap_or(false),
+            }),
             batch_delay: options.batch_ms.or(file.batch_ms).map_or(defaults.batch_delay, Duration::from_millis),
             frame_bytes_max: options
                 .frame_bytes

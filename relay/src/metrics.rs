@@ -110,6 +110,16 @@ pub struct Counters {
     pub batches: Counter,
     /// Batches evicted early because the history exceeded its byte limit.
     pub batches_evicted: Counter,
+    /// Bytes written to the journal.
+    pub journal_bytes: Counter,
+    /// Bytes in the journal.
+    pub journal_stored_bytes: Gauge,
+    /// Updates that the journal could not take. They will be missing after a restart.
+    pub journal_updates_lost: Counter,
+    /// Failed operations on the journal's files.
+    pub journal_errors: Counter,
+    /// How often the disk of the journal did not respond for a second.
+    pub journal_stalls: Counter,
     /// Series that expired because no producer sent them any more. They no longer count towards the limit.
     pub series_expired: Counter,
     /// Subscriptions created.
@@ -345,6 +355,19 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
         ConstCounter::new(console::dropped()),
     );
     registry.register("batches", "Encoded batches", counters.batches.clone());
+    registry.register("journal_bytes", "Bytes written to the journal", counters.journal_bytes.clone());
+    registry.register("journal_stored_bytes", "Bytes in the journal", counters.journal_stored_bytes.clone());
+    registry.register(
+        "journal_updates_lost",
+        "Updates that the journal could not take, which will be missing after a restart",
+        counters.journal_updates_lost.clone(),
+    );
+    registry.register("journal_errors", "Failed operations on the journal's files", counters.journal_errors.clone());
+    registry.register(
+        "journal_stalls",
+        "How often the disk of the journal did not respond for a second",
+        counters.journal_stalls.clone(),
+    );
     registry.register(
         "series_expired",
         "Series that expired because no producer sent them any more",

@@ -17,6 +17,7 @@ mod oidc;
 mod peers;
 mod prometheus;
 mod rust;
+mod schemas;
 mod trunk;
 mod uplot;
 mod valgrind;
@@ -37,6 +38,8 @@ pub(crate) use nginx::find_or_install as nginx;
 pub(crate) use oidc::find_or_install as oidc;
 pub(crate) use peers::install as peers;
 pub(crate) use prometheus::find_or_install as prometheus;
+pub(crate) use rust::target as rust_target;
+pub(crate) use schemas::find_or_install as manifest_schemas;
 pub(crate) use uplot::find_or_install as uplot;
 pub(crate) use valgrind::find_or_install as valgrind;
 
@@ -50,6 +53,11 @@ pub(crate) struct BundleTools {
     pub(crate) path: OsString,
     /// The program with which Cargo runs browser tests.
     pub(crate) test_runner: PathBuf,
+}
+
+/// Installs packages of Debian.
+pub(crate) fn debian(here: &Checkout, packages: &[&str]) -> Result<()> {
+    apt::install(&here.shell, packages)
 }
 
 /// Installs everything that any verb needs.
