@@ -19,7 +19,7 @@ use crate::config::{self, Config, JwksSource, NatsUrl, OTLP_ATTRIBUTES, Options}
 const COMMENT_COLUMNS: usize = 100;
 
 /// Values for options without a default, and where the default cannot be written as a value. A generated file marks them as examples.
-const EXAMPLES: [(&str, &str); 23] = [
+const EXAMPLES: [(&str, &str); 24] = [
     ("otlp_http", "\"127.0.0.1:4318\""),
     ("otlp_grpc", "\"127.0.0.1:4317\""),
     ("ui_dir", "\"/usr/share/joey\""),
@@ -42,6 +42,7 @@ const EXAMPLES: [(&str, &str); 23] = [
     ("statsd_socket", "\"/run/joey/statsd.sock\""),
     ("statsd_tags", "[\"route\", \"method\"]"),
     ("statsd_out", "\"127.0.0.1:8125\""),
+    ("journal", "\"/var/lib/joey\""),
     ("metrics_views", "[\"shop/start-to-end/*\"]"),
 ];
 

@@ -78,6 +78,9 @@ impl Permissions {
     /// If a new token has been received that may be signed with a key unknown so far, waits for the keys to be fetched.
     pub(super) async fn fetch_key(&self, received: &Result<Option<Bytes>, Ended>) {
         let Ok(Some(bytes)) = received else { return };
+        if self.policy.borrow().jwks().is_none() {
+            return;
+        }
         if let Ok(ClientMessage::Token { token }) = ClientMessage::decode(bytes)
             && self.policy.borrow().lacks_key_of(&token)
         {
