@@ -1,23 +1,28 @@
-//! Embeds the built page, if the feature `embed-ui` is enabled.
+//! Passes the commit to the program, and embeds the built page if the feature `embed-ui` is enabled.
+
+use std::path::Path;
+use std::process::Command;
 
 fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    pass_commit();
     #[cfg(feature = "embed-ui")]
     {
         let dist = std::env::var("JOEY_DIST").unwrap_or_else(|_| "../dist".to_owned());
         println!("cargo::rerun-if-env-changed=JOEY_DIST");
         println!("cargo::rerun-if-changed={dist}");
         assert!(
-            std::path::Path::new(&dist).join("index.html").is_file(),
+            Path::new(&dist).join("index.html").is_file(),
             "the feature embed-ui requires the built page in {dist}; build it with `cargo xtask ui`"
         );
         // The content security policy is derived from the text of `index.html`.
-        let index = std::path::absolute(std::path::Path::new(&dist).join("index.html")).unwrap_or_default();
+        let index = std::path::absolute(Path::new(&dist).join("index.html")).unwrap_or_default();
         println!("cargo::rustc-env=JOEY_INDEX={}", index.display());
         memory_serve::load_directory(&dist);
         // A debug build reads the page from its folder. A release build contains it, and must not depend on where it
         // was built.
         if !cfg!(debug_assertions) {
-            remove_paths(std::path::Path::new(&dist)).expect("the code of memory-serve can be changed");
+            remove_paths(Path::new(&dist)).expect("the code of memory-serve can be changed");
         }
     }
 }
@@ -25,11 +30,40 @@ fn main() {
 /// Replaces the path of the page's folder in the code that memory-serve has generated, so that the same page gives
 /// the same program wherever it is. The paths are only used without an embedded page.
 #[cfg(feature = "embed-ui")]
-fn remove_paths(dist: &std::path::Path) -> std::io::Result<()> {
+fn remove_paths(dist: &Path) -> std::io::Result<()> {
     let folder = std::fs::canonicalize(dist)?;
-    let generated =
-        std::path::Path::new(&std::env::var_os("OUT_DIR").unwrap_or_default()).join("memory_serve_assets.rs");
+    let generated = Path::new(&std::env::var_os("OUT_DIR").unwrap_or_default()).join("memory_serve_assets.rs");
     let code = std::fs::read_to_string(&generated)?;
     let field = |folder: &str| format!("path: r\"{folder}/");
     std::fs::write(&generated, code.replace(&field(&folder.display().to_string()), &field("/page")))
+}
+
+/// Sets `JOEY_VERSION` and `JOEY_COMMIT` for the compiler. The commit comes from the variable `JOEY_COMMIT`, for builds from an
+/// archive, or from git. Without both, it is empty. It depends on nothing else, so that two builds of a commit are equal.
+fn pass_commit() {
+    println!("cargo::rerun-if-env-changed=JOEY_COMMIT");
+    let commit = std::env::var("JOEY_COMMIT").ok().filter(|commit| !commit.is_empty());
+    let commit = commit.or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
+    let commit = commit.filter(|commit| commit.bytes().all(|byte| byte.is_ascii_alphanumeric())).unwrap_or_default();
+    // A commit changes one of these. In a worktree they are outside the checkout.
+    let branch = git(&["symbolic-ref", "--quiet", "HEAD"]);
+    for name in ["HEAD", "packed-refs"].into_iter().chain(branch.as_deref()) {
+        if let Some(path) = git(&["rev-parse", "--git-path", name]).filter(|path| Path::new(path).exists()) {
+            println!("cargo::rerun-if-changed={path}");
+        }
+    }
+    let release = env!("CARGO_PKG_VERSION");
+    let version = if commit.is_empty() { release.to_owned() } else { format!("{release} ({commit})") };
+    println!("cargo::rustc-env=JOEY_COMMIT={commit}");
+    println!("cargo::rustc-env=JOEY_VERSION={version}");
+}
+
+/// What git prints, if it is installed and this is a checkout of Joey rather than a folder in that of another project.
+fn git(arguments: &[&str]) -> Option<String> {
+    let run = |arguments: &[&str]| {
+        let done = Command::new("git").args(arguments).output().ok().filter(|done| done.status.success())?;
+        Some(String::from_utf8(done.stdout).ok()?.trim().to_owned())
+    };
+    // The folder of this package within the checkout.
+    (run(&["rev-parse", "--show-prefix"])? == "relay/").then(|| run(arguments))?
 }

@@ -7,6 +7,9 @@
 //! - `viewers`: subscriptions, batches, gaps and closed WebSockets.
 //! - `streams`: the same over HTTP streams.
 //! - `auth`: authentication of viewers.
+//! - `identity`: tokens of an identity provider whose keys are fetched and change.
+//! - `token_check`: `joey token --check`.
+//! - `configuration`: `joey check-config`, `joey gen-config` and `joey --version`.
 //! - `listeners`: TLS, and which producers may connect.
 //! - `commands`: exit codes, `joey tap`, and stopping the relay.
 //! - `reach`: how the command line connects to a relay, and what it prints if it cannot.
@@ -27,6 +30,8 @@
 mod auth;
 #[path = "pipeline/commands.rs"]
 mod commands;
+#[path = "pipeline/configuration.rs"]
+mod configuration;
 #[path = "pipeline/examples.rs"]
 mod examples;
 #[path = "pipeline/listeners.rs"]
@@ -35,6 +40,8 @@ mod listeners;
 mod exporters;
 #[path = "pipeline/hostile.rs"]
 mod hostile;
+#[path = "pipeline/identity.rs"]
+mod identity;
 #[path = "pipeline/monitoring.rs"]
 mod monitoring;
 #[path = "pipeline/native.rs"]
@@ -61,6 +68,8 @@ mod statsd;
 mod streams;
 #[path = "pipeline/time.rs"]
 mod time;
+#[path = "pipeline/token_check.rs"]
+mod token_check;
 #[path = "pipeline/top.rs"]
 mod top;
 #[path = "pipeline/viewers.rs"]

@@ -13,6 +13,7 @@ mod kosoku;
 mod nats;
 mod nginx;
 mod npm;
+mod oidc;
 mod peers;
 mod prometheus;
 mod rust;
@@ -34,6 +35,7 @@ pub(crate) use faketime::find_or_install as faketime;
 pub(crate) use kosoku::find_or_install as kosoku;
 pub(crate) use nats::find_or_install as nats;
 pub(crate) use nginx::find_or_install as nginx;
+pub(crate) use oidc::find_or_install as oidc;
 pub(crate) use peers::install as peers;
 pub(crate) use prometheus::find_or_install as prometheus;
 pub(crate) use rust::target as rust_target;
@@ -67,6 +69,7 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     let nginx = nginx(here)?;
     let prometheus = prometheus(here)?;
     let (axe, uplot) = (axe(here)?, uplot(here)?);
+    let oidc = oidc(here)?;
     let (python, node) = (exporters::python(here)?, exporters::node(here)?);
     println!("everything is installed:");
     println!("  trunk         {}", tools.trunk.display());
@@ -79,6 +82,7 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     println!("  prometheus    {}", prometheus.display());
     println!("  axe-core      {}", axe.display());
     println!("  uPlot         {}", uplot.display());
+    println!("  OIDC provider {}", oidc.display());
     println!("  exporters     {} and {}", python.display(), node.display());
     Ok(())
 }

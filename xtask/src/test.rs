@@ -108,6 +108,7 @@ struct TestPrograms {
     axe: PathBuf,
     python_exporters: PathBuf,
     node_exporters: PathBuf,
+    oidc: PathBuf,
 }
 
 impl TestPrograms {
@@ -120,6 +121,7 @@ impl TestPrograms {
             axe: setup::axe(here)?,
             python_exporters: setup::exporters::python(here)?,
             node_exporters: setup::exporters::node(here)?,
+            oidc: setup::oidc(here)?,
         })
     }
 }
@@ -144,6 +146,7 @@ fn end_to_end_tests(here: &Checkout, browser: &Browser, programs: &TestPrograms)
             ("AXE_CORE", &programs.axe),
             ("OTEL_PYTHON", &programs.python_exporters),
             ("OTEL_NODE", &programs.node_exporters),
+            ("OIDC_PROVIDER", &programs.oidc),
         ],
     )
 }
