@@ -8,8 +8,8 @@ use joey_tests::relay::program;
 use joey_tests::{Frame, Relay, TIMEOUT, eventually, joey_with_env};
 use tempfile::TempDir;
 
-/// Opens a listening socket for each name in `NAMES`, writes their ports to the file `PORTS`, and becomes the relay with the
-/// sockets as descriptors 3, 4, …, as systemd does.
+/// Opens a listening socket for each name in `NAMES`, writes their ports to the file `PORTS`, and becomes the relay
+/// with the sockets as descriptors 3, 4, …, as systemd does.
 const MANAGER: &str = "
 import os, socket, sys
 names = os.environ['NAMES'].split(':')

@@ -1,8 +1,8 @@
-//! The files of a release, in `target/dist/`: programs, Debian packages, the page for a web server, a list of all dependencies,
-//! and their checksums.
+//! The files of a release, in `target/dist/`: programs, Debian packages, the page for a web server, a list of all
+//! dependencies, and their checksums.
 //!
-//! The same commit gives the same bytes, wherever and whenever it is built: paths are replaced in programs, and all times in
-//! archives are that of the commit. [`reproduce`] checks it.
+//! The same commit gives the same bytes, wherever and whenever it is built: paths are replaced in programs, and all
+//! times in archives are that of the commit. [`reproduce`] checks it.
 
 mod bill_of_materials;
 mod check;

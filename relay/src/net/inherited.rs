@@ -1,7 +1,7 @@
 //! Listening sockets that the service manager opened before it started this process (systemd's socket activation).
 //!
-//! A socket is assigned by its name (`FileDescriptorName=` in the socket unit), never by its position, so that a unit that
-//! lists its sockets in another order cannot turn the port of viewers into the port of producers.
+//! A socket is assigned by its name (`FileDescriptorName=` in the socket unit), never by its position, so that a unit
+//! that lists its sockets in another order cannot turn the port of viewers into the port of producers.
 
 use std::env;
 use std::net::{SocketAddr, TcpListener};
@@ -35,8 +35,8 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Reads `LISTEN_FDS` and its companions, and removes them from the environment so that no child process uses them. Must
-    /// be called while this process has a single thread.
+    /// Reads `LISTEN_FDS` and its companions, and removes them from the environment so that no child process uses
+    /// them. Must be called while this process has a single thread.
     #[must_use]
     pub fn take() -> Self {
         Self { names: env::var("LISTEN_FDNAMES").ok(), sockets: ListenFd::from_env() }
@@ -70,8 +70,8 @@ impl Environment {
 }
 
 impl InheritedSockets {
-    /// Replaces the addresses in `options` with those of the inherited sockets, so that everything that depends on an address,
-    /// such as the rule for ports beyond loopback, applies to the real one.
+    /// Replaces the addresses in `options` with those of the inherited sockets, so that everything that depends on an
+    /// address, such as the rule for ports beyond loopback, applies to the real one.
     ///
     /// # Errors
     /// Fails if the operating system does not return the address of a socket.

@@ -1,5 +1,5 @@
-//! Messages to the service manager that started this process, in systemd's protocol (`sd_notify`): a datagram to the socket that
-//! `NOTIFY_SOCKET` names. Without this variable nothing is sent.
+//! Messages to the service manager that started this process, in systemd's protocol (`sd_notify`): a datagram to the
+//! socket that `NOTIFY_SOCKET` names. Without this variable nothing is sent.
 
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ pub fn alive() {
     send(&[NotifyState::Watchdog]);
 }
 
-/// Interval between two calls of [`alive`]: half of the watchdog's time, as systemd recommends. `None` without a watchdog.
+/// Interval between two calls of [`alive`]: half of the watchdog's time, as systemd recommends. `None` without a
+/// watchdog.
 #[must_use]
 pub fn alive_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|time| time / 2).filter(|interval| !interval.is_zero())

@@ -30,8 +30,8 @@ pub(super) fn write(release: &Release<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The list for `package`. It has neither a time nor a serial number, so that it is the same for the same lockfile. `None` if
-/// `metadata` is not what `cargo metadata` prints.
+/// The list for `package`. It has neither a time nor a serial number, so that it is the same for the same lockfile.
+/// `None` if `metadata` is not what `cargo metadata` prints.
 fn bill(metadata: &Value, package: &str) -> Option<Value> {
     let packages: BTreeMap<&str, &Value> = metadata["packages"]
         .as_array()?

@@ -1,5 +1,5 @@
-//! Checks of the built release: its checksums, the programs on their architectures, the life of the Debian package under systemd,
-//! the rights of the unit, and the manifests.
+//! Checks of the built release: its checksums, the programs on their architectures, the life of the Debian package
+//! under systemd, the rights of the unit, and the manifests.
 
 use std::{fs, path::Path};
 

@@ -16,7 +16,8 @@ const PACKAGES: &str = "systemd,systemd-sysv,dbus,adduser,ca-certificates,curl,p
 /// The time within which the test ends, in s.
 const TIMEOUT_SECS: &str = "600";
 
-/// Runs `packaging/test/lifecycle.sh` with these two packages in a fresh copy of the system, in namespaces of its own. Needs root.
+/// Runs `packaging/test/lifecycle.sh` with these two packages in a fresh copy of the system, in namespaces of its
+/// own. Needs root.
 pub(super) fn run_lifecycle(here: &Checkout, work: &Path, old: &Path, new: &Path) -> Result<()> {
     let sh = &here.shell;
     ensure!(setup::is_root(sh), "the test of the package starts a systemd: run it as root");

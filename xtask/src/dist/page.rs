@@ -47,7 +47,8 @@ pub(super) fn build(release: &Release<'_>) -> Result<PathBuf> {
     Ok(bundle)
 }
 
-/// Writes `FILE.gz` and `FILE.br`, which web servers send to browsers that accept them (`gzip_static`, `brotli_static`).
+/// Writes `FILE.gz` and `FILE.br`, which web servers send to browsers that accept them (`gzip_static`,
+/// `brotli_static`).
 fn compress(release: &Release<'_>, file: &Path) -> Result<()> {
     let sh = &release.here.shell;
     let gzip = cmd!(sh, "gzip -9 -n -c {file}").quiet().output()?.stdout;

@@ -1,5 +1,5 @@
-//! Links between documents, as text only: which pages there are, which links lead nowhere, and the same pages with links that work
-//! on a site.
+//! Links between documents, as text only: which pages there are, which links lead nowhere, and the same pages with
+//! links that work on a site.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -54,8 +54,8 @@ impl Pages {
         self.pages.iter().map(within).sum()
     }
 
-    /// The links that lead nowhere, each as `page: link`. `read` returns the text of a file of the checkout, an empty text for a
-    /// folder, and `None` if there is neither.
+    /// The links that lead nowhere, each as `page: link`. `read` returns the text of a file of the checkout, an empty
+    /// text for a folder, and `None` if there is neither.
     pub(super) fn broken(&self, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
         let mut known: HashMap<String, BTreeSet<String>> = HashMap::new();
         let mut broken = Vec::new();
@@ -85,8 +85,8 @@ impl Pages {
         paths.filter(|path| extensions.iter().any(|extension| path.ends_with(&format!(".{extension}")))).collect()
     }
 
-    /// The pages for mdBook: links to files that are neither pages nor `images` lead to `repository`, and the summary, as
-    /// `SUMMARY.md`, is at the root. mdBook calls a `README.md` `index`.
+    /// The pages for mdBook: links to files that are neither pages nor `images` lead to `repository`, and the
+    /// summary, as `SUMMARY.md`, is at the root. mdBook calls a `README.md` `index`.
     pub(super) fn for_site(&self, repository: &str, images: &BTreeSet<String>) -> Vec<(String, String)> {
         let for_site = |(page, text): (&String, &String)| {
             let is_summary = *page == self.summary;
