@@ -13,6 +13,7 @@
 //! - `controls`: window, pause, filter, order, colours.
 //! - `percentile_handle`: a percentile chosen on the curve, by pointer and keyboard.
 //! - `time_range`: a selected range of time, by pointer, keyboard and address.
+//! - `objectives`: the threshold, saved objectives, and how missed ones are reported.
 //! - `compare`: a pinned baseline, two views, two applications.
 //! - `tables`: the order of names, the filter, and tables with more rows than a screen.
 //! - `accessibility`: axe-core finds nothing on any page.
@@ -46,6 +47,8 @@ mod layout;
 mod names;
 #[path = "browser/numbers.rs"]
 mod numbers;
+#[path = "browser/objectives.rs"]
+mod objectives;
 #[path = "browser/overview.rs"]
 mod overview;
 #[path = "browser/page.rs"]

@@ -175,6 +175,7 @@ fn check_key(browser: &Browser, keys: &str) -> bool {
             gives(browser, "c", "return document.querySelector('details.picker').open", &json!(true));
             browser.go_to(DASHBOARD);
         }
+        "o" => gives(browser, "o", "return document.activeElement.id", &json!("objective")),
         "b" => {
             press(browser, "b");
             eventually("a baseline", || (browser.count(".compare-bar") > 0).then_some(()));

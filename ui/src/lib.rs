@@ -53,6 +53,7 @@ pub mod local_storage;
 pub mod merged_catalogue;
 pub mod model;
 pub mod natural_order;
+pub mod objectives;
 pub mod overview_data;
 pub mod percentile_list;
 pub mod recent_change;
@@ -72,6 +73,7 @@ pub mod table_choice;
 pub mod table_rows;
 #[cfg(test)]
 mod testing;
+pub mod threshold;
 pub mod time_format;
 pub mod time_range;
 pub mod typed_percentile;

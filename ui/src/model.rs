@@ -8,6 +8,7 @@
 
 mod comparison;
 mod history;
+mod objectives;
 mod recording;
 mod subscriptions;
 
@@ -18,10 +19,12 @@ use joey_shared::wire::AppEntry;
 use std::collections::BTreeMap;
 
 use self::comparison::Compared;
+pub use self::objectives::{MissedObjective, WindowShare};
 use self::recording::{Opened, Recorder};
 pub use self::recording::{RECORDING_BYTES_MAX, RecordingProgress};
 use crate::app_cache::AppCache;
 use crate::merged_catalogue::merged;
+use crate::objectives::AppObjectives;
 use crate::recent_change::{RecentChange, RecentChanges};
 use crate::route::Page;
 use crate::snapshot::Snapshot;
@@ -52,6 +55,8 @@ pub struct Model {
     /// What was computed for the key figures of each application.
     app_caches: BTreeMap<String, AppCache>,
     recent_changes: RecentChanges,
+    /// By application.
+    objectives: BTreeMap<String, AppObjectives>,
 }
 
 /// The statistics of one application's views: rows, sorting and figures need the same ones.
@@ -91,6 +96,7 @@ impl Model {
             generation: 0,
             app_caches: BTreeMap::new(),
             recent_changes: RecentChanges::default(),
+            objectives: BTreeMap::new(),
         }
     }
 
@@ -309,6 +315,7 @@ impl Model {
         self.cache = Cache::default();
         self.app_caches.clear();
         self.recent_changes = RecentChanges::default();
+        self.objectives.values_mut().for_each(AppObjectives::forget_outcomes);
         self.generation += 1;
     }
 

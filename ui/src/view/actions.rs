@@ -107,6 +107,7 @@ pub(super) const ACTIONS: &[Action] = &[
     }),
     action(Group::Page, "Pin a baseline, or go to its bar", &["b"], has_app, UiState::on_baseline_key),
     action(Group::Page, "Compare with something", &["c"], has_picker, |_| compare_picker::open()),
+    action(Group::Page, "Threshold, or a new objective", &["o"], has_threshold, |_| focus(THRESHOLD)),
     action(Group::Page, "Record", &["R"], can_record, UiState::start_recording),
     action(Group::Page, "Why recording needs a single relay", &["R"], has_several_relays, UiState::explain_recording),
     action(Group::Page, "Stop recording and save the file", &["R"], is_recording, UiState::save_recording),
@@ -123,6 +124,9 @@ pub(super) const ACTIONS: &[Action] = &[
 
 /// The text box for another percentile.
 const PERCENTILE: &str = ".percentiles input";
+
+/// The handle of the threshold, or the text box for an objective.
+const THRESHOLD: &str = ".threshold-handle, #objective";
 
 const fn always(_: UiState) -> bool {
     true
@@ -154,6 +158,10 @@ fn has_filter(_: UiState) -> bool {
 
 fn has_percentiles(_: UiState) -> bool {
     !browser::query_all(PERCENTILE).is_empty()
+}
+
+fn has_threshold(_: UiState) -> bool {
+    !browser::query_all(THRESHOLD).is_empty()
 }
 
 fn has_picker(_: UiState) -> bool {

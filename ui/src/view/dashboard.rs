@@ -8,6 +8,7 @@ use super::compare_picker::ComparePicker;
 use super::hour_strip::HourStrip;
 use super::name::display_name;
 use super::notices::{AppPage, is_stale};
+use super::objectives::ObjectivesPanel;
 use super::percentile_choice::PercentileChoice;
 use super::summary_strip::SummaryStrip;
 use super::table_controls::TableControls;
@@ -37,6 +38,7 @@ pub(super) fn DashboardPage(app: String) -> impl IntoView {
                 <ViewTable app listing=Listing::Computations/>
                 <ViewTable app listing=Listing::Counters/>
                 <ViewTable app listing=Listing::Others/>
+                <ObjectivesPanel app/>
             </div>
         </AppPage>
     }

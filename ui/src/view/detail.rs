@@ -17,8 +17,10 @@ use super::hour_strip::HourStrip;
 use super::live_text::text_content;
 use super::name::display_name;
 use super::notices::{AppPage, is_stale};
+use super::objective_panel::ObjectivePanel;
 use super::other_side::Viewed;
 use super::percentile_choice::PercentileChoice;
+use super::threshold::Threshold;
 use super::{AppName, ViewTable, page_address, use_ui, use_words};
 use crate::percentile_list::shown_percentiles;
 use crate::route::Page;
@@ -176,7 +178,10 @@ fn Measurements(app: AppName, key: ViewKey) -> impl IntoView {
             <HourStrip app key=Some(key.clone())/>
             <TimelineChart app view_index key=key.clone()/>
             <ComparePanels viewed=Viewed::new(ui, app, key.clone()) has_latency=kind.has_latency()/>
-            {kind.has_latency().then(|| view! { <DistributionCharts app view_index key=key.clone()/> })}
+            {kind.has_latency().then(|| view! {
+                <DistributionCharts app view_index key=key.clone()/>
+                <ObjectivePanel threshold=Threshold { ui, app, view_index } key=key.clone()/>
+            })}
         }
         .into_any(),
     }

@@ -18,11 +18,13 @@ use super::export_tables::{bands_table, operations_table};
 use super::format::{exact_range, exact_rate, range_text};
 use super::live_text::{LiveText, text_content};
 use super::name::{Name, NameLink, display_name};
+use super::objective_text::{burn_text, share_text, target_text};
 use super::{UiState, page_address, use_ui};
 use crate::band_data::{Band, Slice};
 use crate::chart::latency_axis::LatencyRange;
 use crate::chart::latency_band::latency_band;
-use crate::overview_data::{Operation, Overview, operations, overview};
+use crate::model::MissedObjective;
+use crate::overview_data::{LISTED, Operation, Overview, operations, overview};
 use crate::recent_change::{RecentChange, recent_seconds};
 use crate::route::{Page, key_path};
 
@@ -72,10 +74,57 @@ pub(super) fn OverviewPanels() -> impl IntoView {
                 empty="No distribution moved by 5 % or more, beyond chance."/>
             <RankedPanel id="slowest" title="Slowest operations" note=window operations=slowest value=latency_value
                 empty="No operation has the 100 events that its p99 needs."/>
+            <MissedPanel tick/>
             <RankedPanel id="busiest" title="Busiest operations" note=rate operations=busiest value=rate_value
                 empty="No events yet."/>
         </div>
         <ChartsPanel lists tick/>
+    }
+}
+
+/// The objectives that are missed, worst first.
+#[component]
+fn MissedPanel(tick: Memo<(u64, u64, bool)>) -> impl IntoView {
+    let ui = use_ui();
+    let missed = Memo::new(move |_| {
+        let _ = tick.get();
+        ui.model.write_value().missed_objectives()
+    });
+    let is_shown = Memo::new(move |_| {
+        let _ = tick.get();
+        ui.model.read_value().has_objectives()
+    });
+    let note = Signal::derive(move || match missed.read().len() {
+        0 => "all are met".to_owned(),
+        1 => "1 is missed".to_owned(),
+        count => format!("{count} are missed"),
+    });
+    let row = |MissedObjective { app, key, objective, under }: MissedObjective| {
+        let name = [&key.name, &key.pipeline, &key.worker].into_iter().flatten().next().cloned().unwrap_or_default();
+        let href = page_address(Page::Detail(app.clone(), key));
+        let tooltip = format!("{objective}: {} of the events are under the threshold", share_text(&under));
+        let burn = burn_text(&objective, &under);
+        view! {
+            <li data-testid="missed" data-app=app.clone() data-name=name.clone()>
+                <div class="label">
+                    <NameLink class="row-link ellipsis" name=display_name(&name) href/>
+                    <Name class="aside ellipsis" name=display_name(&app)/>
+                </div>
+                <span class="value" title=tooltip>
+                    <span class="low" use:text_content=target_text(&objective)></span>
+                    <span class="moved slower" aria-label=format!("burn rate {burn}") use:text_content=burn.clone()></span>
+                </span>
+            </li>
+        }
+    };
+    view! {
+        <section class="panel ranked" data-testid="missed-objectives" hidden=move || !is_shown.get()>
+            <header><h2>"Worst objectives"</h2><LiveText class="tally" text=note/></header>
+            <p class="nothing" hidden=move || !missed.read().is_empty()>"No view misses an objective."</p>
+            <ol hidden=move || missed.read().is_empty()>
+                {move || missed.get().into_iter().take(LISTED).map(row).collect_view()}
+            </ol>
+        </section>
     }
 }
 
