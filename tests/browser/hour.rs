@@ -83,6 +83,7 @@ fn drag(browser: &Browser, from: [f64; 2], to: [f64; 2]) {
 }
 
 fn focus(browser: &Browser, selector: &str) {
+    eventually(selector, || (browser.count(selector) == 1).then_some(()));
     let _ = browser.evaluate("document.querySelector(arguments[0]).focus()", &[selector.into()]);
 }
 
