@@ -7,6 +7,9 @@
 //! - `viewers`: subscriptions, batches, gaps and closed WebSockets.
 //! - `streams`: the same over HTTP streams.
 //! - `auth`: authentication of viewers.
+//! - `identity`: tokens of an identity provider whose keys are fetched and change.
+//! - `token_check`: `joey token --check`.
+//! - `configuration`: `joey check-config`, `joey gen-config` and `joey --version`.
 //! - `listeners`: TLS, and which producers may connect.
 //! - `commands`: exit codes, `joey tap`, and stopping the relay.
 //! - `reach`: how the command line connects to a relay, and what it prints if it cannot.
@@ -19,6 +22,7 @@
 //! - `pipe`: `joey pipe`.
 //! - `top`: `joey top` in a terminal.
 //! - `otlp`: OpenTelemetry over HTTP and gRPC.
+//! - `service_manager`: sockets from systemd, and what it is told.
 //! - `examples`: the programs in `examples/`.
 //! - `exporters`: OpenTelemetry's exporters for Python, Node and Rust.
 
@@ -26,6 +30,8 @@
 mod auth;
 #[path = "pipeline/commands.rs"]
 mod commands;
+#[path = "pipeline/configuration.rs"]
+mod configuration;
 #[path = "pipeline/examples.rs"]
 mod examples;
 #[path = "pipeline/listeners.rs"]
@@ -34,6 +40,8 @@ mod listeners;
 mod exporters;
 #[path = "pipeline/hostile.rs"]
 mod hostile;
+#[path = "pipeline/identity.rs"]
+mod identity;
 #[path = "pipeline/monitoring.rs"]
 mod monitoring;
 #[path = "pipeline/native.rs"]
@@ -52,12 +60,16 @@ mod pipe;
 mod reach;
 #[path = "pipeline/recording.rs"]
 mod recording;
+#[path = "pipeline/service_manager.rs"]
+mod service_manager;
 #[path = "pipeline/statsd.rs"]
 mod statsd;
 #[path = "pipeline/streams.rs"]
 mod streams;
 #[path = "pipeline/time.rs"]
 mod time;
+#[path = "pipeline/token_check.rs"]
+mod token_check;
 #[path = "pipeline/top.rs"]
 mod top;
 #[path = "pipeline/viewers.rs"]

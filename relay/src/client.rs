@@ -20,4 +20,6 @@ pub(crate) enum Outcome {
     Done,
     /// The application is unknown, or has no data. Contains the message for the user.
     NoData(String),
+    /// The configuration is not valid. Contains the reason.
+    Invalid(String),
 }

@@ -2,7 +2,6 @@
 
 use joey_shared::objective::{Objective, Under};
 use joey_shared::view::ViewKey;
-use joey_shared::window::SECONDS_MAX;
 
 use super::Model;
 use crate::objectives::{AppObjectives, Outcome, Tally, badness, known_seconds};
@@ -129,18 +128,5 @@ impl Model {
             return vec![share(None, window_seconds)];
         }
         WINDOWS.iter().map(|&(seconds, _)| share(Some(seconds), seconds)).collect()
-    }
-
-    /// Whether the relays may have more of the last hour than was requested.
-    #[must_use]
-    pub fn can_load_hour(&self) -> bool {
-        self.requested_seconds < SECONDS_MAX && !self.is_paused() && self.recording().is_none()
-    }
-
-    /// Requests the last hour from the relays, at local time `now_ns`.
-    pub fn load_hour(&mut self, now_ns: u64) {
-        if self.can_load_hour() {
-            self.request_history(SECONDS_MAX, now_ns);
-        }
     }
 }

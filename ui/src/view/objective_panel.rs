@@ -14,7 +14,6 @@ use super::objective_text::{
 };
 use super::threshold::Threshold;
 use super::{AppName, use_ui};
-use crate::browser;
 use crate::model::WindowShare;
 use crate::objectives::{Outcome, glob_of};
 use crate::settings::WINDOWS;
@@ -118,10 +117,7 @@ pub(super) fn ObjectivePanel(threshold: Threshold, key: ViewKey) -> impl IntoVie
             </div>
             <Show when=move || can_load.get()>
                 <p class="aside">
-                    <button type="button" data-testid="load-hour" on:click=move |_| {
-                        ui.model.write_value().load_hour(browser::now_ns());
-                        ui.connections.send();
-                    }>"Load the last hour"</button>
+                    <button type="button" data-testid="load-hour" on:click=move |_| ui.load_hour()>"Load the last hour"</button>
                 </p>
             </Show>
             <SavedObjectives app view_index/>
