@@ -122,7 +122,7 @@ fn figure(browser: &Browser, name: &str) -> Value {
 /// The rows of the table below the difference heatmap: events of this side and of the other one.
 fn difference_columns(browser: &Browser) -> Value {
     let script = "
-        const details = document.querySelector('[data-testid=difference] details');
+        const details = document.querySelector('[data-testid=difference] .twin');
         if (details) details.open = true;
         const rows = [...document.querySelectorAll('[data-testid=difference] tbody tr')];
         return rows.map(row => [1, 2].map(index => Number(row.children[index].textContent.replace(/\\D/g, ''))))";

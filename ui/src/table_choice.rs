@@ -11,6 +11,9 @@ use crate::typed_percentile::TypedPercentile;
 /// Maximum length of a filter in an address, in characters.
 const FILTER_MAX: usize = 200;
 
+/// The order of a table that is compared, unless the user has chosen another one: what changed most is first.
+pub const MOST_CHANGED: Sort = Sort { column: Column::Change(ChangeColumn::Distance), descending: true };
+
 /// How the rows of a table are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
@@ -69,7 +72,9 @@ impl TableChoice {
             let short: String = self.filter.chars().take(FILTER_MAX).collect();
             parameters.push(format!("q={}", encode(&short)));
         }
-        parameters.extend(self.sort.and_then(sort_text).map(|text| format!("sort={text}")));
+        // A comparison brings its own order with it.
+        let sort = self.sort.filter(|sort| *sort != MOST_CHANGED);
+        parameters.extend(sort.and_then(sort_text).map(|text| format!("sort={text}")));
         if self.layout == Layout::Charts {
             parameters.push("as=charts".to_owned());
         }
@@ -167,7 +172,7 @@ mod tests {
             Column::Change(ChangeColumn::Typed(typed)),
         ];
         let sorts = columns.into_iter().flat_map(|column| [true, false].map(|descending| Sort { column, descending }));
-        for sort in sorts.map(Some).chain([None]) {
+        for sort in sorts.filter(|sort| *sort != MOST_CHANGED).map(Some).chain([None]) {
             for filter in ["", "GET /users/* -health & ?x=1#%", "解码"] {
                 for (layout, only_favourites) in [(Layout::Table, false), (Layout::Charts, true)] {
                     let choice = TableChoice { filter: filter.to_owned(), sort, layout, only_favourites };
@@ -197,6 +202,8 @@ mod tests {
         ] {
             assert_eq!(parsed(query), TableChoice::DEFAULT, "{query}");
         }
+        assert_eq!(parsed("sort=-change").sort, Some(MOST_CHANGED));
+        assert!(TableChoice { sort: Some(MOST_CHANGED), ..TableChoice::DEFAULT }.parameters().is_empty());
         // An address has no other name for a column that every table has.
         assert_eq!(parse_sort("p99"), Some(Sort { column: Column::Percentile(2), descending: false }));
     }

@@ -9,11 +9,9 @@ use super::{AppName, UiState, use_ui};
 use crate::change_text::{self, ChangeText, bins_note};
 use crate::row_change::{CHANGE_PERCENTILES, ChangeColumn, LatencyChange, RowChange};
 use crate::statistics::PERCENTILES;
+use crate::table_choice::MOST_CHANGED;
 use crate::table_rows::{Column, Sort};
 use crate::typed_percentile::TypedPercentile;
-
-/// What a sorted table without an order of its own shows first.
-pub(super) const MOST_CHANGED: Sort = Sort { column: Column::Change(ChangeColumn::Distance), descending: true };
 
 /// Minimum distance that is emphasized. Smaller ones may be beyond chance too, but everything changes a little.
 const EMPHASIZED: f64 = 0.05;

@@ -116,7 +116,7 @@ pub(super) fn HourStrip(app: AppName, key: Option<ViewKey>) -> impl IntoView {
     let name = key.as_ref().map_or_else(|| app.get_value(), export_tables::view_name);
     let source = Source { ui, app, key: StoredValue::new(key), cache: StoredValue::new_local(HourCache::default()) };
     let id = ui.frame_loop.new_chart_id();
-    let note = Signal::derive(move || {
+    let note = Memo::new(move |_| {
         ui.frame_loop.tick.track();
         source.hour().map(|hour| scale_text(&hour, source.measure())).unwrap_or_default()
     });
