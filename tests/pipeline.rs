@@ -11,7 +11,10 @@
 //! - `commands`: exit codes, `joey tap`, and stopping the relay.
 //! - `reach`: how the command line connects to a relay, and what it prints if it cannot.
 //! - `recording`: `joey record` and `joey stats --file`.
+//! - `compare`: `joey compare`.
+//! - `watch`: `joey watch`.
 //! - `output`: what the command line and `/metrics` print.
+//! - `replay`: `joey replay`.
 //! - `statsd`: StatsD from a client library, over UDP and Unix datagrams.
 //! - `prometheus`: a real Prometheus scrapes histograms and answers quantiles.
 //! - `monitoring`: Prometheus' own tool checks `/metrics` and the alert rules.
@@ -26,6 +29,8 @@
 mod auth;
 #[path = "pipeline/commands.rs"]
 mod commands;
+#[path = "pipeline/compare.rs"]
+mod compare;
 #[path = "pipeline/examples.rs"]
 mod examples;
 #[path = "pipeline/listeners.rs"]
@@ -52,6 +57,8 @@ mod pipe;
 mod reach;
 #[path = "pipeline/recording.rs"]
 mod recording;
+#[path = "pipeline/replay.rs"]
+mod replay;
 #[path = "pipeline/statsd.rs"]
 mod statsd;
 #[path = "pipeline/streams.rs"]
@@ -60,5 +67,7 @@ mod streams;
 mod time;
 #[path = "pipeline/top.rs"]
 mod top;
+#[path = "pipeline/watch.rs"]
+mod watch;
 #[path = "pipeline/viewers.rs"]
 mod viewers;
