@@ -13,6 +13,7 @@
 //! - `controls`: window, pause, filter, order, colours.
 //! - `percentile_handle`: a percentile chosen on the curve, by pointer and keyboard.
 //! - `time_range`: a selected range of time, by pointer, keyboard and address.
+//! - `objectives`: the threshold, saved objectives, and how missed ones are reported.
 //! - `compare`: a pinned baseline, two views, two applications.
 //! - `tables`: the order of names, the filter, and tables with more rows than a screen.
 //! - `accessibility`: axe-core finds nothing on any page.
@@ -21,6 +22,9 @@
 //! - `takeaway`: typed percentiles, files, images and print.
 //! - `auth`: a token from the address.
 //! - `everyone`: every key, the search, targets, zoom, names from right to left, announcements.
+//! - `charts`: units on axes, files, texts and keys of charts.
+//! - `hour`: the strip of the last hour and its brush.
+//! - `touch`: selecting and scrolling with a finger.
 //! - `wall`: wall mode.
 //! - `installed`: the manifest, a start without the server, new versions.
 //! - `layout`: every page at two sizes in two colour schemes, and nothing wider than a phone.
@@ -29,6 +33,8 @@
 mod accessibility;
 #[path = "browser/auth.rs"]
 mod auth;
+#[path = "browser/charts.rs"]
+mod charts;
 #[path = "browser/compare.rs"]
 mod compare;
 #[path = "browser/controls.rs"]
@@ -41,6 +47,8 @@ mod layout;
 mod names;
 #[path = "browser/numbers.rs"]
 mod numbers;
+#[path = "browser/objectives.rs"]
+mod objectives;
 #[path = "browser/overview.rs"]
 mod overview;
 #[path = "browser/page.rs"]
@@ -67,8 +75,12 @@ mod takeaway;
 mod time_range;
 #[path = "browser/everyone.rs"]
 mod everyone;
+#[path = "browser/hour.rs"]
+mod hour;
 #[path = "browser/installed.rs"]
 mod installed;
+#[path = "browser/touch.rs"]
+mod touch;
 #[path = "browser/wall.rs"]
 mod wall;
 #[path = "browser/work.rs"]

@@ -8,6 +8,7 @@
 //! - `stalled`: viewers that do not read.
 //! - `connections`: more connections than allowed, and silent ones.
 //! - `protocol`: WebSocket frames that no client should send.
+//! - `journal`: a journal whose relay is killed, whose disk fails or hangs, and whose files are damaged.
 //! - `console`: standard error and output that are closed, full or not read.
 //! - `time`: clocks that jump.
 
@@ -17,6 +18,8 @@ mod connections;
 mod console;
 #[path = "faults/ingest.rs"]
 mod ingest;
+#[path = "faults/journal.rs"]
+mod journal;
 #[path = "faults/network.rs"]
 mod network;
 #[path = "faults/process.rs"]

@@ -9,11 +9,13 @@
 //! - [`viewer`]: a WebSocket, message by message.
 //! - [`stream`]: the HTTP stream that replaces a WebSocket, written by hand.
 //! - [`delivery`]: checks what a viewer received against what was sent.
+//! - [`kills`]: kills a relay with a journal again and again.
 //! - [`proxy`]: a TCP proxy that injects network faults.
 //! - [`nats`]: starts, kills and stops `nats-server`, one or a cluster of three.
 //! - [`prometheus`]: a Prometheus server that scrapes a relay.
 //! - [`namespace`]: a network namespace whose links can be taken down.
 //! - [`token`] and [`tls`]: keys, tokens and certificates of every kind.
+//! - [`oidc`]: an OpenID Connect provider that issues tokens.
 //! - [`browser`]: Chromium, through ChromeDriver.
 //! - [`process`]: the resource use of a process.
 //!
@@ -29,12 +31,16 @@ pub mod client;
 pub mod frame;
 #[path = "harness/delivery.rs"]
 pub mod delivery;
+#[path = "harness/kills.rs"]
+pub mod kills;
 #[path = "harness/namespace.rs"]
 pub mod namespace;
 #[path = "harness/nats.rs"]
 pub mod nats;
 #[path = "harness/nginx.rs"]
 pub mod nginx;
+#[path = "harness/oidc.rs"]
+pub mod oidc;
 #[path = "harness/oracle.rs"]
 pub mod oracle;
 #[path = "harness/process.rs"]

@@ -7,6 +7,9 @@
 //! - `viewers`: subscriptions, batches, gaps and closed WebSockets.
 //! - `streams`: the same over HTTP streams.
 //! - `auth`: authentication of viewers.
+//! - `identity`: tokens of an identity provider whose keys are fetched and change.
+//! - `token_check`: `joey token --check`.
+//! - `configuration`: `joey check-config`, `joey gen-config` and `joey --version`.
 //! - `listeners`: TLS, and which producers may connect.
 //! - `commands`: exit codes, `joey tap`, and stopping the relay.
 //! - `reach`: how the command line connects to a relay, and what it prints if it cannot.
@@ -22,6 +25,7 @@
 //! - `pipe`: `joey pipe`.
 //! - `top`: `joey top` in a terminal.
 //! - `otlp`: OpenTelemetry over HTTP and gRPC.
+//! - `service_manager`: sockets from systemd, and what it is told.
 //! - `examples`: the programs in `examples/`.
 //! - `exporters`: OpenTelemetry's exporters for Python, Node and Rust.
 
@@ -31,6 +35,8 @@ mod auth;
 mod commands;
 #[path = "pipeline/compare.rs"]
 mod compare;
+#[path = "pipeline/configuration.rs"]
+mod configuration;
 #[path = "pipeline/examples.rs"]
 mod examples;
 #[path = "pipeline/listeners.rs"]
@@ -39,6 +45,8 @@ mod listeners;
 mod exporters;
 #[path = "pipeline/hostile.rs"]
 mod hostile;
+#[path = "pipeline/identity.rs"]
+mod identity;
 #[path = "pipeline/monitoring.rs"]
 mod monitoring;
 #[path = "pipeline/native.rs"]
@@ -59,12 +67,16 @@ mod reach;
 mod recording;
 #[path = "pipeline/replay.rs"]
 mod replay;
+#[path = "pipeline/service_manager.rs"]
+mod service_manager;
 #[path = "pipeline/statsd.rs"]
 mod statsd;
 #[path = "pipeline/streams.rs"]
 mod streams;
 #[path = "pipeline/time.rs"]
 mod time;
+#[path = "pipeline/token_check.rs"]
+mod token_check;
 #[path = "pipeline/top.rs"]
 mod top;
 #[path = "pipeline/watch.rs"]

@@ -3,6 +3,7 @@
 //! check correctness on any machine; this program measures speed and size on the current machine.
 //!
 //! - `restart`: a relay is killed and restarted; time until each of 200 viewers is up to date again.
+//! - `journal`: a relay with a journal is killed a hundred times under load.
 //! - `garbage`: 100 MB of invalid bytes over a hundred connections.
 //! - `series`: a hundred thousand series from one producer.
 //! - `stalled`: twenty viewers that do not read, beside five that do.
@@ -19,6 +20,8 @@ mod crowd;
 mod fleet;
 #[path = "reliability/hostile.rs"]
 mod hostile;
+#[path = "reliability/journal.rs"]
+mod journal;
 #[path = "reliability/load.rs"]
 mod load;
 #[path = "reliability/restart.rs"]
@@ -38,8 +41,9 @@ use std::process::ExitCode;
 type Measure = fn() -> Vec<Measurement>;
 
 /// The measurements by name, in the order in which they run.
-const MEASUREMENTS: [(&str, Measure); 7] = [
+const MEASUREMENTS: [(&str, Measure); 8] = [
     ("restart", restart::measurements),
+    ("journal", journal::measurements),
     ("garbage", hostile::garbage),
     ("series", hostile::series),
     ("stalled", stalled::measurements),

@@ -155,11 +155,12 @@ fn the_relay_computes_no_statistics() {
 }
 
 /// The modules of the relay. Each one uses only the modules before it.
-const RELAY_MODULES: [&str; 16] = [
+const RELAY_MODULES: [&str; 17] = [
     "runtime",
     "metrics",
     "config",
     "data_point",
+    "journal",
     "net",
     "auth",
     "hub",

@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use anyhow::Result;
 use criterion::{Criterion, Throughput};
-use joey_bench::{REPETITIONS, STEPS};
+use joey_bench::{REPETITIONS, STEPS, TIMED_STEPS};
 
 fn main() -> Result<()> {
     let mut criterion = Criterion::default().configure_from_args();
     let mut group = criterion.benchmark_group("steps");
     group.throughput(Throughput::Elements(REPETITIONS as u64));
-    for (name, prepare) in STEPS {
+    for (name, prepare) in STEPS.into_iter().chain(TIMED_STEPS) {
         let mut step = prepare()?;
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|iterations| {

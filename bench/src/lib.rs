@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use fastrand::Rng;
 use joey::config::Config;
 use joey::data_point::DataPoint;
@@ -17,6 +17,7 @@ use joey::demo::emitter;
 use joey::hub::Hub;
 use joey::ingest;
 use joey::ingest::wallaroo::{Frame, decode};
+use joey::journal::{JournalConfig, OpenedJournal};
 use joey_shared::histogram::{Histogram, Quantile};
 use joey_shared::window::{Window, second_of};
 use joey_shared::wire::{BatchHead, ServerMessage, Update, UpdatesWriter};
@@ -24,6 +25,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 /// Number of repetitions of a step in one round.
 pub const REPETITIONS: usize = 100;
+/// Rounds before the journal is flushed.
+const ROUNDS_PER_FLUSH: usize = 256;
 const S: u64 = 1_000_000_000;
 /// The time of all updates, in ns since the Unix epoch.
 const NOW: u64 = 1_544_101_820 * S;
@@ -45,6 +48,9 @@ pub const STEPS: [Step; 8] = [
     ("slide", slide),
     ("quantile", quantile),
 ];
+
+/// Steps whose instructions are not counted, because threads and the disk take part.
+pub const TIMED_STEPS: [Step; 1] = [("publish-journal", publish_with_journal)];
 
 /// Histograms of about 15 neighbouring bins, as a second of a computation has.
 fn histograms() -> Vec<Histogram> {
@@ -105,6 +111,34 @@ fn decode_frames() -> Result<Ready> {
 /// Publishes a decoded frame to the log, including its share of cutting a batch.
 fn publish() -> Result<Ready> {
     let (hub, frames) = (Hub::new(Config::default(), 7), frames());
+    publish_to(Arc::new(hub), frames)
+}
+
+/// Like [`publish`], including the time until the frame is in the journal.
+fn publish_with_journal() -> Result<Ready> {
+    let folder = tempfile::tempdir()?;
+    let config = JournalConfig { dir: folder.path().to_owned(), bytes_max: 256 << 20, is_synced: false };
+    let hub = Hub::new(Config { clock: || NOW, ..Config::default() }, 7);
+    let (hub, _) = hub.with_journal(OpenedJournal::open(config)?)?;
+    let mut publish = publish_to(hub.clone(), frames())?;
+    Ok(Box::new(move |rounds| {
+        // As many as fit the queue of the journal.
+        for at in (0..rounds).step_by(ROUNDS_PER_FLUSH) {
+            publish(ROUNDS_PER_FLUSH.min(rounds - at))?;
+            while hub.journal().is_some_and(|journal| !journal.is_flushed()) {
+                std::thread::yield_now();
+            }
+        }
+        ensure!(
+            hub.counters().journal_updates_lost.get() == 0,
+            "the journal lost updates in {}",
+            folder.path().display()
+        );
+        Ok(())
+    }))
+}
+
+fn publish_to(hub: Arc<Hub>, frames: Vec<Vec<u8>>) -> Result<Ready> {
     let app = hub.app("bench").ok().context("the limits are not reached")?;
     Ok(Box::new(move |rounds| {
         let decoded: Vec<DataPoint<'_>> = frames

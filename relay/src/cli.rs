@@ -2,8 +2,11 @@
 //!
 //! Exit codes: 0 success, 1 failure (with one line on standard error), 2 invalid usage, 3 unknown application or no data.
 
+mod configuration;
+mod generate;
+mod token;
+
 use std::ffi::OsStr;
-use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,17 +14,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
-use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::auth::{self, Auth};
+use self::configuration::CheckConfig;
+use self::token::Token;
+use crate::auth::Auth;
 use crate::client::{self, Compare, Outcome, Pipe, Record, Replay, Stats, Tap, Top, Watch, parse_span};
-use crate::config::{self, Config, DEFAULT_AUDIENCE, Options};
+use crate::config::{self, Config, Options};
 use crate::demo;
-use crate::net::listener;
-use crate::runtime::clock::wall_ns;
-use crate::runtime::console;
+use crate::http;
+use crate::net::{inherited, listener};
+use crate::runtime::{console, service_manager};
 use crate::server::Relay;
 
 /// The default log filter. At `info` the NATS client would log each connection attempt.
@@ -34,7 +38,7 @@ const DEFAULT_LOG_FILTER: &str = "info,async_nats=warn";
 ///
 /// Exit codes: 0 success, 1 failure, 2 invalid usage, 3 unknown application or no data.
 #[derive(Parser)]
-#[command(name = "joey", version, arg_required_else_help = true)]
+#[command(name = "joey", version = env!("JOEY_VERSION"), arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -62,8 +66,17 @@ enum Command {
     Pipe(Pipe),
     /// Tell when an objective for latency or throughput is missed and when it is met again
     Watch(Watch),
-    /// Create a viewer token and print it
+    /// Create a viewer token and print it, or explain one
     Token(Token),
+    /// Check flags, environment and configuration file, and print where each value comes from
+    CheckConfig(CheckConfig),
+    /// Print a configuration file with all options, their meaning and their defaults
+    GenConfig,
+    /// Print the completions of a shell: `joey completions bash >/etc/bash_completion.d/joey`
+    Completions(generate::Completions),
+    /// Write the man pages into a directory
+    #[command(hide = true)]
+    Man(generate::Man),
 }
 
 #[derive(Args)]
@@ -98,29 +111,6 @@ enum LogFormat {
     Json,
 }
 
-/// The arguments of `joey token`.
-#[derive(Args)]
-struct Token {
-    /// Sign with this key: a file with a secret, or an Ed25519 private key in PEM
-    #[arg(long, env = "JOEY_TOKEN_KEY", value_name = "FILE")]
-    token_key: PathBuf,
-    /// Allow these applications: exact names, or prefixes followed by * [default: all]
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
-    apps: Option<Vec<String>>,
-    /// Allow these categories: exact names, or * [default: all]
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
-    categories: Option<Vec<String>>,
-    /// Expire after this time: 90s, 15m, 12h, 30d
-    #[arg(long, default_value = "15m", value_name = "SPAN", value_parser = parse_span)]
-    ttl: Duration,
-    /// Name the holder (claim `sub`), for the relay's log
-    #[arg(long, value_name = "NAME")]
-    subject: Option<String>,
-    /// Set the audience (claim `aud`)
-    #[arg(long, env = "JOEY_TOKEN_AUDIENCE", default_value = DEFAULT_AUDIENCE, value_name = "NAME")]
-    audience: String,
-}
-
 /// The command line with its environment variables. An empty variable counts as not set.
 fn command() -> clap::Command {
     let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
@@ -137,7 +127,10 @@ fn command() -> clap::Command {
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit());
+    let matches = command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    // Before the first thread is started.
+    let inherited = inherited::Environment::take();
     let _console = console::start();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -145,8 +138,10 @@ pub fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match cli.command {
-            Command::Serve(serve) => run_relay(serve, None).await.map(|()| Outcome::Done),
-            Command::Demo(demo) => run_relay(demo.serve, Some(demo.deploy_after)).await.map(|()| Outcome::Done),
+            Command::Serve(serve) => run_relay(serve, inherited, None).await.map(|()| Outcome::Done),
+            Command::Demo(demo) => {
+                run_relay(demo.serve, inherited, Some(demo.deploy_after)).await.map(|()| Outcome::Done)
+            }
             Command::Tap(tap) => client::tap::run(tap).await,
             Command::Stats(stats) => client::stats::run(stats).await,
             Command::Compare(compare) => client::compare::run(compare).await,
@@ -155,13 +150,21 @@ pub fn main() -> ExitCode {
             Command::Top(top) => client::top::run(top).await,
             Command::Pipe(pipe) => client::pipe::run(pipe).await,
             Command::Watch(watch) => client::watch::run(watch).await,
-            Command::Token(token) => print_token(&token).map(|()| Outcome::Done),
+            Command::Token(token) => token::run(token).await.map(|()| Outcome::Done),
+            Command::CheckConfig(check) => check.run(matches.subcommand_matches("check-config")),
+            Command::GenConfig => configuration::generate().map(|()| Outcome::Done),
+            Command::Completions(shell) => generate::completions(&shell, Cli::command()).map(|()| Outcome::Done),
+            Command::Man(directory) => generate::man(&directory, Cli::command()).map(|()| Outcome::Done),
         }
     });
     // A blocked read or write of a standard stream must not delay the exit.
     runtime.shutdown_timeout(Duration::from_millis(100));
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Invalid(message)) => {
+            console::line(format_args!("joey: {message}"));
+            ExitCode::from(2)
+        }
         Ok(Outcome::NoData(message)) => {
             console::line(format_args!("joey: {message}"));
             ExitCode::from(3)
@@ -180,13 +183,19 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 }
 
 /// Runs the relay, with the simulated producers if there is a time of their first deploy.
-async fn run_relay(serve: Serve, deploy_after: Option<Duration>) -> anyhow::Result<()> {
+async fn run_relay(
+    mut serve: Serve,
+    inherited: inherited::Environment,
+    deploy_after: Option<Duration>,
+) -> anyhow::Result<()> {
     init_log(serve.log_format, serve.log_level)?;
+    let inherited = inherited.sockets()?;
+    inherited.apply_to(&mut serve.options)?;
     let file = serve.config.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
     let config = Config::resolve(serve.options.clone(), file, deploy_after.is_some())?;
     let is_exposed = |address: Option<SocketAddr>| address.is_some_and(|address| !address.ip().is_loopback());
     let is_otlp_exposed = [config.otlp_http, config.otlp_grpc].iter().any(|listen| is_exposed(listen.address()));
-    if !config.token_keys.is_empty()
+    if config.requires_token()
         && ((config.tls.is_none() && is_exposed(Some(config.http))) || (!config.ingest_tls && is_otlp_exposed))
     {
         tracing::warn!(
@@ -200,7 +209,12 @@ async fn run_relay(serve: Serve, deploy_after: Option<Duration>) -> anyhow::Resu
     if open_files_max < connections_max {
         tracing::warn!(open_files_max, connections_max, "the limit on open files is lower than the connection limits");
     }
-    let relay = Relay::bind(config.clone()).await?;
+    if !http::HAS_PAGE && config.ui_dir.is_none() {
+        tracing::warn!(
+            "this program was built without the page (feature embed-ui): use joey top, joey stats, a page elsewhere, or --ui-dir"
+        );
+    }
+    let relay = Relay::bind_except(config.clone(), inherited).await?;
     let (ingest, http) = (relay.ingest_addr()?, relay.http_addr()?);
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
@@ -208,7 +222,7 @@ async fn run_relay(serve: Serve, deploy_after: Option<Duration>) -> anyhow::Resu
     reload_on_signal(relay.auth().clone(), serve.options, serve.config, config)?;
     let shown = |address: Option<SocketAddr>| address.map_or_else(|| "off".to_owned(), |address| address.to_string());
     let (otlp_http, otlp_grpc) = (shown(relay.otlp_http_addr()), shown(relay.otlp_grpc_addr()));
-    tracing::info!(release = env!("CARGO_PKG_VERSION"), %ingest, %http, %otlp_http, %otlp_grpc, "listening");
+    tracing::info!(release = env!("JOEY_VERSION"), %ingest, %http, %otlp_http, %otlp_grpc, "listening");
     if let Some(statsd) = relay.statsd_addr() {
         tracing::info!(%statsd, "listening for StatsD");
     }
@@ -218,16 +232,26 @@ async fn run_relay(serve: Serve, deploy_after: Option<Duration>) -> anyhow::Resu
     ));
     let otlp = relay.otlp_http_addr();
     let demo = deploy_after.map(|after| tokio::spawn(demo::run(ingest, otlp, after, stop.clone())));
-    relay.run(stop).await;
+    service_manager::ready();
+    let stopping = async {
+        stop.cancelled().await;
+        service_manager::stopping();
+    };
+    tokio::join!(relay.run(stop.clone()), stopping);
     if let Some(demo) = demo {
         demo.abort();
     }
     Ok(())
 }
 
-fn init_log(format: LogFormat, level: Option<String>) -> anyhow::Result<()> {
+/// What is logged: `level`, the variable `RUST_LOG`, or the default.
+fn log_filter(level: Option<String>) -> anyhow::Result<EnvFilter> {
     let from_environment = || std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
-    let filter = EnvFilter::try_new(level.or_else(from_environment).unwrap_or_else(|| DEFAULT_LOG_FILTER.to_owned()))?;
+    Ok(EnvFilter::try_new(level.or_else(from_environment).unwrap_or_else(|| DEFAULT_LOG_FILTER.to_owned()))?)
+}
+
+fn init_log(format: LogFormat, level: Option<String>) -> anyhow::Result<()> {
+    let filter = log_filter(level)?;
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(console::writer());
     match format {
@@ -262,45 +286,22 @@ fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
 fn reload_on_signal(auth: Arc<Auth>, options: Options, file: Option<PathBuf>, running: Config) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut hangup = signal(SignalKind::hangup())?;
-    let reload = move || {
+    let reload = async move |auth: &Auth| {
         let file = file.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
         let config = Config::resolve(options.clone(), file, running.demo)?;
         let Config { ingest, http, otlp_http, otlp_grpc, insecure_open, .. } = running;
         let config = Config { ingest, http, otlp_http, otlp_grpc, insecure_open, ..config };
         config::check_exposure(&config)?;
-        auth.reload(&config)
+        auth.reload(&config).await
     };
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            match reload() {
+            match reload(&auth).await {
                 Ok(()) => tracing::info!("reloaded keys, certificate, origins and producer networks"),
                 Err(error) => tracing::error!("reload failed, the current configuration stays in force: {error:#}"),
             }
         }
     });
-    Ok(())
-}
-
-fn print_token(token: &Token) -> anyhow::Result<()> {
-    let now_s = wall_ns() / 1_000_000_000;
-    let mut claims = json!({
-        "aud": token.audience,
-        "iat": now_s,
-        "exp": now_s.saturating_add(token.ttl.as_secs()),
-    });
-    let names = |names: &Vec<String>| json!(config::trimmed(names.clone()));
-    let subject = token.subject.as_ref().map(|subject| json!(subject));
-    let optional = [
-        ("sub", subject),
-        ("apps", token.apps.as_ref().map(names)),
-        ("categories", token.categories.as_ref().map(names)),
-    ];
-    for (claim, value) in optional {
-        if let Some(value) = value {
-            claims[claim] = value;
-        }
-    }
-    writeln!(io::stdout(), "{}", auth::token::mint(&token.token_key, &claims)?)?;
     Ok(())
 }
 

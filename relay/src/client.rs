@@ -26,4 +26,6 @@ pub(crate) enum Outcome {
     NoData(String),
     /// An objective is missed. Contains the message for the user.
     Missed(String),
+    /// The configuration is not valid. Contains the reason.
+    Invalid(String),
 }

@@ -7,6 +7,7 @@ mod exposure;
 mod listen;
 mod nats_url;
 mod statsd;
+mod tokens;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -25,6 +26,8 @@ pub use self::exposure::check_exposure;
 pub use self::listen::{Listen, ListenOption};
 pub use self::nats_url::NatsUrl;
 pub use self::statsd::{Statsd, StatsdUnit};
+pub use self::tokens::{ClaimName, Jwks, JwksSource, TokenRules};
+use crate::journal::JournalConfig;
 use crate::runtime::clock;
 
 /// The default audience of tokens.
@@ -76,13 +79,38 @@ pub struct Options {
     /// including this one
     #[arg(long, env = "JOEY_ADVERTISE", help_heading = "Cluster", value_name = "URL", value_delimiter = ',')]
     pub advertise: Option<Vec<String>>,
-    /// Require viewers to present a token signed by this key: a secret of at least 32 bytes (HS256), or an Ed25519 key in PEM
-    /// (EdDSA); repeatable for key rotation
+    /// Require viewers to present a token signed by this key: a secret of at least 32 bytes (HS256), or a key in PEM: Ed25519
+    /// (EdDSA), RSA (RS256) or P-256 (ES256); repeatable for key rotation
     #[arg(long = "token-key", env = "JOEY_TOKEN_KEY", help_heading = "Access control", value_name = "FILE", value_delimiter = ',', value_parser = trimmed_path)]
     pub token_keys: Option<Vec<PathBuf>>,
     /// Require this audience in tokens (claim `aud`) [default: joey]
     #[arg(long, env = "JOEY_TOKEN_AUDIENCE", help_heading = "Access control", value_name = "NAME")]
     pub token_audience: Option<String>,
+    /// Require viewers to present a token signed by a key of this JSON Web Key Set: a file, or the https:// address at which an
+    /// identity provider publishes it (RS256, ES256 and others)
+    #[arg(long, env = "JOEY_JWKS", help_heading = "Access control", value_name = "FILE|URL")]
+    pub jwks: Option<JwksSource>,
+    /// Trust certificates from this authority too for the address of --jwks, in PEM
+    #[arg(long, env = "JOEY_JWKS_CA", help_heading = "Access control", value_name = "FILE")]
+    pub jwks_ca: Option<PathBuf>,
+    /// Require this issuer in tokens (claim `iss`) [default: any; --jwks needs one]
+    #[arg(long, env = "JOEY_TOKEN_ISSUER", help_heading = "Access control", value_name = "NAME")]
+    pub token_issuer: Option<String>,
+    /// Accept tokens for this many seconds before and after their times, because clocks differ [default: 5]
+    #[arg(long, env = "JOEY_TOKEN_LEEWAY_SECS", help_heading = "Access control", value_name = "N", value_parser = clap::value_parser!(u64).range(0..=300))]
+    pub token_leeway_secs: Option<u64>,
+    /// Read the applications that a token allows to watch from this claim, or from this JSON pointer; a token without it
+    /// allows none [default: apps, and a token without it allows all]
+    #[arg(long, env = "JOEY_TOKEN_APPS_CLAIM", help_heading = "Access control", value_name = "CLAIM")]
+    pub token_apps_claim: Option<String>,
+    /// Read the categories that a token allows to watch from this claim or JSON pointer; a token without it allows none
+    /// [default: categories, and a token without it allows all]
+    #[arg(long, env = "JOEY_TOKEN_CATEGORIES_CLAIM", help_heading = "Access control", value_name = "CLAIM")]
+    pub token_categories_claim: Option<String>,
+    /// Read the applications that a token allows to send for from this claim or JSON pointer; a token without it allows none
+    /// [default: send, and a token without it allows to send what it allows to watch]
+    #[arg(long, env = "JOEY_TOKEN_SEND_CLAIM", help_heading = "Access control", value_name = "CLAIM")]
+    pub token_send_claim: Option<String>,
     /// Accept producers from these networks only, e.g. 10.0.0.0/8,192.0.2.7
     #[arg(
         long,
@@ -175,6 +203,15 @@ pub struct Options {
     /// `other` [default: 200]
     #[arg(long, env = "JOEY_OTLP_ATTRIBUTE_SETS", help_heading = "OpenTelemetry", value_name = "N")]
     pub otlp_attribute_sets: Option<usize>,
+    /// Keep the history in this directory too, so that it survives a restart of the relay [default: off]
+    #[arg(long, env = "JOEY_JOURNAL", help_heading = "History", value_name = "DIR")]
+    pub journal: Option<PathBuf>,
+    /// Limit the journal to this many bytes [default: 268435456]
+    #[arg(long, env = "JOEY_JOURNAL_BYTES", help_heading = "History", value_name = "N", value_parser = clap::value_parser!(u64).range(1 << 20..))]
+    pub journal_bytes: Option<u64>,
+    /// Synchronize each write of the journal with the disk, so that it also survives a power failure
+    #[arg(long, env = "JOEY_JOURNAL_SYNC", help_heading = "History", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub journal_sync: Option<bool>,
     /// Forget an application after this many seconds without producers and viewers [default: 3600]
     #[arg(long, env = "JOEY_FORGET_SECS", help_heading = "History", value_name = "N")]
     pub forget_secs: Option<u64>,
@@ -235,6 +272,10 @@ pub struct Config {
     pub token_keys: Vec<PathBuf>,
     /// Required audience of tokens. Default: `joey`.
     pub token_audience: String,
+    /// Key set of an identity provider, which signs viewers' tokens. Default: none.
+    pub jwks: Option<Jwks>,
+    /// What tokens must claim besides the audience, and how their claims are read.
+    pub token_rules: TokenRules,
     /// Networks that producers may connect from. Default: any.
     pub producers_allow: Option<Vec<String>>,
     /// Certificate for HTTP connections. Default: none, so they are not encrypted.
@@ -259,6 +300,8 @@ pub struct Config {
     pub rollups: Duration,
     /// Maximum bytes of history over all applications. The oldest batch of the largest history is evicted first. Default: 64 MiB.
     pub ring_bytes_max: u64,
+    /// The journal, which is off by default.
+    pub journal: Option<JournalConfig>,
     /// Maximum time that an update waits for its batch to be cut. With few viewers, or after a pause, it waits less.
     /// Default: 50 ms, which is invisible beside a period of 2 s.
     pub batch_delay: Duration,
@@ -318,6 +361,8 @@ impl Default for Config {
             advertise: Vec::new(),
             token_keys: Vec::new(),
             token_audience: DEFAULT_AUDIENCE.to_owned(),
+            jwks: None,
+            token_rules: TokenRules::default(),
             producers_allow: None,
             tls: None,
             ingest_tls: false,
@@ -330,6 +375,7 @@ impl Default for Config {
             ring: Duration::from_secs(300),
             rollups: Duration::from_secs(3_600),
             ring_bytes_max: 64 << 20,
+            journal: None,
             batch_delay: Duration::from_millis(50),
             frame_bytes_max: 16 << 10,
             apps_max: 1_000,
@@ -362,6 +408,12 @@ impl Config {
         (self.clock)()
     }
 
+    /// Whether viewers need a token.
+    #[must_use]
+    pub fn requires_token(&self) -> bool {
+        !self.token_keys.is_empty() || self.jwks.is_some()
+    }
+
     /// Resolves `options`, then `file`, then the defaults.
     ///
     /// # Errors
@@ -373,6 +425,18 @@ impl Config {
             (None, None) => None,
             _ => anyhow::bail!("tls_cert and tls_key must be set together"),
         };
+        let (issuer, rules) = (options.token_issuer.or(file.token_issuer), defaults.token_rules);
+        let leeway = options.token_leeway_secs.or(file.token_leeway_secs);
+        let claim = |name: Option<String>, file, default| ClaimName::resolve(name.or(file), default);
+        let token_rules = TokenRules {
+            issuer: issuer.map(|issuer| issuer.trim().to_owned()),
+            leeway: leeway.map_or(rules.leeway, Duration::from_secs),
+            apps: claim(options.token_apps_claim, file.token_apps_claim, rules.apps),
+            categories: claim(options.token_categories_claim, file.token_categories_claim, rules.categories),
+            send: claim(options.token_send_claim, file.token_send_claim, rules.send),
+        };
+        let jwks_ca = options.jwks_ca.or(file.jwks_ca);
+        let jwks = options.jwks.or(file.jwks).map(|source| Jwks { source, ca: jwks_ca.clone() });
         let config = Self {
             ingest: options.ingest.or(file.ingest).unwrap_or(defaults.ingest),
             http: options.http.or(file.http).unwrap_or(defaults.http),
@@ -383,6 +447,8 @@ impl Config {
             advertise: trimmed(options.advertise.or(file.advertise).unwrap_or_default()),
             token_keys: options.token_keys.or(file.token_keys).unwrap_or_default(),
             token_audience: options.token_audience.or(file.token_audience).unwrap_or(defaults.token_audience),
+            jwks,
+            token_rules,
             producers_allow: options.producers_allow.or(file.producers_allow).map(trimmed),
             tls,
             ingest_tls: options.ingest_tls.or(file.ingest_tls).unwrap_or(false),
@@ -395,6 +461,11 @@ impl Config {
             ring: options.ring_secs.or(file.ring_secs).map_or(defaults.ring, Duration::from_secs),
             rollups: options.sum_secs.or(file.sum_secs).map_or(defaults.rollups, Duration::from_secs),
             ring_bytes_max: options.ring_bytes.or(file.ring_bytes).unwrap_or(defaults.ring_bytes_max),
+            journal: options.journal.or(file.journal).map(|dir| JournalConfig {
+                dir,
+                bytes_max: options.journal_bytes.or(file.journal_bytes).unwrap_or(256 << 20),
+                is_synced: options.journal_sync.or(file.journal_sync).unwrap_or(false),
+            }),
             batch_delay: options.batch_ms.or(file.batch_ms).map_or(defaults.batch_delay, Duration::from_millis),
             frame_bytes_max: options
                 .frame_bytes
@@ -434,6 +505,7 @@ impl Config {
         for (option, value, allowed) in [
             ("ring_secs", config.ring.as_secs(), 1..=86_400),
             ("sum_secs", config.rollups.as_secs(), 0..=86_400),
+            ("token_leeway_secs", config.token_rules.leeway.as_secs(), 0..=300),
             ("batch_ms", u64::try_from(config.batch_delay.as_millis()).unwrap_or(u64::MAX), 0..=1_000),
             ("frame_bytes", config.frame_bytes_max as u64, 1_024..=1_048_576),
         ] {
@@ -448,6 +520,12 @@ impl Config {
         anyhow::ensure!(config.advertise.len() <= RELAYS_MAX, "advertise contains more than {RELAYS_MAX} relays");
         anyhow::ensure!(!config.ingest_tls || config.tls.is_some(), "ingest_tls needs tls_cert and tls_key");
         anyhow::ensure!(!config.ingest_tls || !demo, "the demo's producers do not use TLS; remove ingest_tls");
+        // A provider signs tokens for many programs, and some sign those of several issuers with the same keys.
+        anyhow::ensure!(
+            config.jwks.is_none() || config.token_rules.issuer.is_some(),
+            "jwks needs token_issuer: the issuer (claim iss) of the identity provider's tokens"
+        );
+        anyhow::ensure!(config.jwks.is_some() || jwks_ca.is_none(), "jwks_ca needs jwks");
         check_nats_prefix(&config.nats_prefix)?;
         let statsd_app = &config.statsd.app;
         anyhow::ensure!(

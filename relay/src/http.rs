@@ -30,6 +30,7 @@ use crate::runtime::panic_guard::catch_panic;
 use crate::session::{self, Transport, websocket::Socket};
 
 use self::accept::Connection;
+pub use self::assets::HAS_PAGE;
 use self::stream::Streams;
 
 /// The state that all handlers share.
@@ -175,6 +176,9 @@ fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 async fn ready(State(state): State<AppState>) -> Response {
     if state.stop.is_cancelled() {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response()
+    } else if state.auth.refresh().has_failed() {
+        // The relay itself is ready, as it is without NATS.
+        "ok\nwarning: the token keys of the identity provider cannot be fetched, see the log\n".into_response()
     } else {
         "ok\n".into_response()
     }

@@ -20,6 +20,7 @@ mod publisher;
 mod eviction;
 mod peers;
 mod broadcast;
+mod journaling;
 mod series;
 mod rollup;
 mod worker_clock;
@@ -37,13 +38,16 @@ use tokio::time::Instant;
 
 pub use self::broadcast::{Broadcast, BroadcastQueue, Delivered, NewBatches, NumberedBatch, Subscriber};
 use self::feed::Feed;
+pub use self::journaling::Recovered;
 use self::log::Log;
+pub use self::log::{Mark, Safe};
 use self::peers::Peers;
 pub use self::peers::{ApplyOutcome, Interest, LogState, PeerBatch, RELAYS_MAX, RemoteLog, ReplicaError};
 pub use self::publisher::Publisher;
 use self::series_messages::SeriesMessages;
 pub use self::subscription::{Read, Subscription, Viewer};
 use crate::config::{Config, at_least_one};
+use crate::journal::Journal;
 use crate::metrics::{Counters, Gauges, RejectReason};
 use crate::runtime::clock::nanos;
 use crate::runtime::sync::{AtomicU64, Mutex, RwLock};
@@ -90,6 +94,8 @@ pub struct Hub {
     /// Version of the catalogue at the last removal of an application.
     removed_version: AtomicU64,
     peers: Peers,
+    /// The journal, if the history survives a restart.
+    journal: Option<Journal>,
 }
 
 /// Steps of the wall clock while the relay runs.
@@ -156,6 +162,7 @@ impl Hub {
             catalogue_version: AtomicU64::new(1),
             removed_version: AtomicU64::new(0),
             peers: Peers::default(),
+            journal: None,
         }
     }
 
@@ -305,6 +312,9 @@ impl Hub {
     }
 
     fn cut(&self, app: &App, log: &mut Log, now_ns: u64) {
+        if let Some(journal) = &self.journal {
+            return self.stage(journal, app, log, now_ns);
+        }
         let cut = log.cut(now_ns);
         self.counters.batches.inc_by(cut.batches);
         self.ring_bytes.fetch_add(cut.bytes, Relaxed);

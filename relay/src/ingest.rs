@@ -49,9 +49,14 @@ const WORKERS_PER_CONNECTION: usize = 16;
 const FRAMES_PER_YIELD: usize = 128;
 
 /// Accepts and serves producers until `stop`.
-pub async fn run(hub: Arc<Hub>, auth: Arc<Auth>, mut listener: LimitedListener, stop: CancellationToken) {
+pub async fn run(
+    hub: Arc<Hub>,
+    auth: Arc<Auth>,
+    mut listener: LimitedListener,
+    sessions: Arc<Sessions>,
+    stop: CancellationToken,
+) {
     let tasks = TaskTracker::new();
-    let sessions = Arc::<Sessions>::default();
     while let Some((stream, peer, permit)) = stop.run_until_cancelled(listener.accept()).await {
         if !auth.policy().allows_producer(peer.ip()) {
             hub.counters().close(CloseReason::ProducerForbiddenNetwork);

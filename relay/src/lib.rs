@@ -9,6 +9,7 @@
 //! - [`metrics`]: counters and gauges for `/metrics`, and all rejection and close reasons.
 //! - [`config`]: all addresses, limits and defaults.
 //! - [`data_point`]: one histogram of one series over one period, independent of the producer's format.
+//! - [`journal`]: the history on disk, so that it survives a restart.
 //! - [`net`]: listeners with connection limits, byte counts, WebSocket frames.
 //! - [`auth`]: which pages, producers and viewers may connect, tokens, and TLS.
 //! - [`hub`]: the log, the retained history and the subscribers of each application.
@@ -26,6 +27,7 @@ pub mod runtime;
 pub mod metrics;
 pub mod config;
 pub mod data_point;
+pub mod journal;
 pub mod net;
 pub mod auth;
 pub mod hub;

@@ -8,6 +8,7 @@
 mod close_reason;
 mod cluster_reason;
 mod format;
+mod jwks;
 mod otlp_refusal;
 mod reject_reason;
 
@@ -23,6 +24,7 @@ use prometheus_client::registry::Registry;
 pub use self::close_reason::CloseReason;
 pub use self::cluster_reason::{ClusterDropReason, ClusterRejectReason};
 pub use self::format::Format;
+pub use self::jwks::JwksCounters;
 pub use self::otlp_refusal::OtlpRefusalReason;
 pub use self::reject_reason::RejectReason;
 use crate::runtime::console;
@@ -108,6 +110,16 @@ pub struct Counters {
     pub batches: Counter,
     /// Batches evicted early because the history exceeded its byte limit.
     pub batches_evicted: Counter,
+    /// Bytes written to the journal.
+    pub journal_bytes: Counter,
+    /// Bytes in the journal.
+    pub journal_stored_bytes: Gauge,
+    /// Updates that the journal could not take. They will be missing after a restart.
+    pub journal_updates_lost: Counter,
+    /// Failed operations on the journal's files.
+    pub journal_errors: Counter,
+    /// How often the disk of the journal did not respond for a second.
+    pub journal_stalls: Counter,
     /// Series that expired because no producer sent them any more. They no longer count towards the limit.
     pub series_expired: Counter,
     /// Subscriptions created.
@@ -124,6 +136,8 @@ pub struct Counters {
     pub gap_updates: Counter,
     /// Batches for peer relays dropped because their queue was full.
     pub peer_batches_dropped: Counter,
+    /// Metrics of the keys of an identity provider.
+    pub jwks: JwksCounters,
     /// Counters of the cluster connection.
     pub cluster: ClusterCounters,
 }
@@ -253,7 +267,7 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
     let mut registry = Registry::with_prefix("joey");
     let to_usize = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let gauge = |number: usize| ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
-    let release = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+    let release = Info::new(vec![("version", env!("CARGO_PKG_VERSION")), ("commit", env!("JOEY_COMMIT"))]);
     registry.register("build", "The running release", release);
     registry.register("frames_accepted", "Frames that became updates", counters.frames_accepted.clone());
     registry.register("frames_rejected", "Rejected frames, by reason", counters.frames_rejected.clone());
@@ -341,6 +355,19 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
         ConstCounter::new(console::dropped()),
     );
     registry.register("batches", "Encoded batches", counters.batches.clone());
+    registry.register("journal_bytes", "Bytes written to the journal", counters.journal_bytes.clone());
+    registry.register("journal_stored_bytes", "Bytes in the journal", counters.journal_stored_bytes.clone());
+    registry.register(
+        "journal_updates_lost",
+        "Updates that the journal could not take, which will be missing after a restart",
+        counters.journal_updates_lost.clone(),
+    );
+    registry.register("journal_errors", "Failed operations on the journal's files", counters.journal_errors.clone());
+    registry.register(
+        "journal_stalls",
+        "How often the disk of the journal did not respond for a second",
+        counters.journal_stalls.clone(),
+    );
     registry.register(
         "series_expired",
         "Series that expired because no producer sent them any more",
@@ -372,6 +399,9 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
     registry.register("topics", "Topics with a ring buffer", gauge(topics));
     registry.register("series", "Known series", gauge(series));
     registry.register("ring_bytes", "Bytes of retained history", gauge(to_usize(ring_bytes)));
+    if counters.jwks.fetches.get() > 0 {
+        counters.jwks.register(&mut registry);
+    }
     if is_clustered {
         counters.cluster.register(&mut registry);
     }

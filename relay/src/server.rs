@@ -1,5 +1,7 @@
 //! Starts a relay, runs it until it is stopped, and shuts it down gracefully.
 
+mod watchdog;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +13,20 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Auth;
+use crate::auth::jwks::refresh;
 use crate::config::{Config, Listen};
 use crate::export::{self, ViewHistograms};
-use crate::hub::Hub;
+use crate::hub::{Hub, Recovered};
+use crate::ingest::native::Sessions;
 use crate::ingest::otlp;
 use crate::ingest::statsd::{self, Sockets};
+use crate::journal::{Journal, OpenedJournal};
 use crate::metrics::CloseReason;
+use crate::net::inherited::InheritedSockets;
 use crate::net::listener::{ConnectionLimit, LimitReasons, LimitedListener};
 use crate::runtime::clock;
 use crate::runtime::panic_guard::catch_panic;
+use crate::runtime::service_manager;
 use crate::session::broadcast;
 use crate::{cluster, http, ingest};
 
@@ -72,28 +79,54 @@ pub struct Relay {
     otlp_http: Option<TcpListener>,
     otlp_grpc: Option<TcpListener>,
     statsd: Sockets,
+    recovered: Recovered,
 }
 
 impl Relay {
     /// Opens all ports. Port 0 selects a free one. A port that is only wanted if it is free stays closed otherwise.
     ///
     /// # Errors
-    /// Fails if a port cannot be opened, or the policy's keys or certificate cannot be read.
+    /// Fails if a port cannot be opened, the policy's keys or certificate cannot be read, or the journal cannot be used.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
+        Self::bind_except(config, InheritedSockets::default()).await
+    }
+
+    /// Opens all ports except those that are `inherited`, whose addresses `config` must have.
+    ///
+    /// # Errors
+    /// As for [`Relay::bind`].
+    pub async fn bind_except(config: Config, inherited: InheritedSockets) -> anyhow::Result<Self> {
         let auth = Auth::new(&config)?;
-        let open = |what, address: SocketAddr, backlog| {
-            listen(address, backlog).with_context(|| format!("cannot listen for {what} on {address}"))
+        let open = |what, inherited, address: SocketAddr, backlog| {
+            let opened = match inherited {
+                Some(socket) => TcpListener::from_std(socket),
+                None => listen(address, backlog),
+            };
+            opened.with_context(|| format!("cannot listen for {what} on {address}"))
         };
-        let ingest = open("producers", config.ingest, INGEST_BACKLOG)?;
-        let http = open("viewers", config.http, HTTP_BACKLOG)?;
-        let otlp_http = listen_optional("OTLP over HTTP", "--otlp-http", config.otlp_http)?;
-        let otlp_grpc = listen_optional("OTLP over gRPC", "--otlp-grpc", config.otlp_grpc)?;
+        let ingest = open("producers", inherited.ingest, config.ingest, INGEST_BACKLOG)?;
+        let http = open("viewers", inherited.http, config.http, HTTP_BACKLOG)?;
+        let otlp_http = match inherited.otlp_http {
+            Some(socket) => Some(TcpListener::from_std(socket)?),
+            None => listen_optional("OTLP over HTTP", "--otlp-http", config.otlp_http)?,
+        };
+        let otlp_grpc = match inherited.otlp_grpc {
+            Some(socket) => Some(TcpListener::from_std(socket)?),
+            None => listen_optional("OTLP over gRPC", "--otlp-grpc", config.otlp_grpc)?,
+        };
         let statsd = Sockets::bind(&config.statsd)?;
         // 0 is not a valid epoch, and a JavaScript number holds 53 bits.
         let epoch = fastrand::u64(1..1 << 53);
         // If port 0 was configured, viewers receive the real port.
         let config = Config { ingest: ingest.local_addr()?, http: http.local_addr()?, ..config };
-        Ok(Self { hub: Arc::new(Hub::new(config, epoch)), auth, ingest, http, otlp_http, otlp_grpc, statsd })
+        let journal = config.journal.clone();
+        let hub = Hub::new(config, epoch);
+        let (hub, recovered) = match journal {
+            // Producers and viewers that connect meanwhile wait in the queue of their port.
+            Some(journal) => tokio::task::spawn_blocking(|| hub.with_journal(OpenedJournal::open(journal)?)).await??,
+            None => (Arc::new(hub), Recovered::default()),
+        };
+        Ok(Self { hub, auth, ingest, http, otlp_http, otlp_grpc, statsd, recovered })
     }
 
     /// The relay's policy, which can be replaced while the relay runs.
@@ -138,7 +171,7 @@ impl Relay {
 
     /// Runs until `stop` is cancelled. Then sends a close code to every viewer and returns.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { hub, auth, ingest, http, otlp_http, otlp_grpc, statsd } = self;
+        let Self { hub, auth, ingest, http, otlp_http, otlp_grpc, statsd, recovered } = self;
         let config = hub.config();
         let (producers, http_connections) = (
             ConnectionLimit::new(config.producers_max, config.per_address_max),
@@ -157,7 +190,8 @@ impl Relay {
         let http = limited(http, &http_connections, HTTP_REASONS);
         let close_viewers = CancellationToken::new();
         let (tasks, viewers) = (TaskTracker::new(), TaskTracker::new());
-        let ingest = tasks.spawn(ingest::run(hub.clone(), auth.clone(), ingest, stop.clone()));
+        let sessions = Arc::new(Sessions::recovered(recovered.sessions, config.now_ns()));
+        let ingest = tasks.spawn(ingest::run(hub.clone(), auth.clone(), ingest, sessions, stop.clone()));
         let [otlp_http, otlp_grpc] = otlp;
         let otlp = otlp::server::Listeners { http: otlp_http, grpc: otlp_grpc };
         let otlp = tasks.spawn(otlp::server::run(hub.clone(), auth.clone(), otlp, stop.clone()));
@@ -174,6 +208,12 @@ impl Relay {
         if hub.is_clustered() {
             // If it fails, this relay continues on its own.
             tasks.spawn(guard("cluster", Box::pin(cluster::run(hub.clone(), close_viewers.clone())) as Work));
+        }
+        // If it fails, the keys that were fetched last stay in force.
+        let keys = refresh::run(auth.clone(), hub.counters().clone(), close_viewers.clone());
+        tasks.spawn(guard("token keys", Box::pin(keys) as Work));
+        if let Some(interval) = service_manager::alive_interval() {
+            tasks.spawn(watchdog::run(hub.clone(), interval, service_manager::alive, close_viewers.clone()));
         }
         let views = (!config.metrics_views.is_empty()).then(|| Arc::new(ViewHistograms::new(hub.clone())));
         if let Some(views) = &views {
@@ -211,11 +251,16 @@ impl Relay {
         tokio::time::timeout(timeout, async { tokio::join!(ingest, otlp, statsd) }).await.ok();
         hub.release_held(u64::MAX, hub.config().now_ns());
         hub.cut_all(hub.config().now_ns());
+        tokio::time::timeout(timeout, wait_until_journaled(&hub)).await.ok();
         close_viewers.cancel();
         tasks.close();
         viewers.close();
         let graceful =
             tokio::time::timeout(timeout, async { tokio::join!(tasks.wait(), viewers.wait()) }).await.is_ok();
+        let closing = hub.clone();
+        let closed = tokio::task::spawn_blocking(move || closing.journal().map(Journal::close));
+        // A disk that hangs must not keep the relay from stopping.
+        tokio::time::timeout(timeout, closed).await.ok();
         tracing::info!(graceful, "stopped");
     }
 }
@@ -267,6 +312,14 @@ pub async fn cut_batches(hub: Arc<Hub>, stop: CancellationToken) {
     stop.run_until_cancelled(work).await;
 }
 
+/// Waits until all batches are in the journal, or no longer wait for it.
+async fn wait_until_journaled(hub: &Hub) {
+    while hub.journal().is_some_and(|journal| !journal.is_flushed()) {
+        hub.check_journal(hub.config().now_ns());
+        sleep(QUIET).await;
+    }
+}
+
 /// Waits until no update has arrived for [`QUIET`], at most until `latest`.
 async fn wait_until_quiet(hub: &Hub, latest: Instant) {
     loop {
@@ -293,6 +346,7 @@ pub async fn sweep(hub: Arc<Hub>, stop: CancellationToken) {
                 hub.release_held(now_ns, now_ns);
                 hub.evict_old(now_ns);
             }
+            hub.check_journal(hub.config().now_ns());
             if checked.elapsed() >= check_interval {
                 checked = Instant::now();
                 hub.wake_silent_viewers();

@@ -210,6 +210,7 @@ impl Session {
                 }
                 received = self.transport.recv(), if can_receive => {
                     self.leave_idle();
+                    self.permissions.fetch_key(&received).await;
                     self.handle_received(received)?;
                 }
                 () = std::future::ready(()), if more => {}

@@ -14,8 +14,7 @@ use alloc::string::String;
 use crate::histogram::{Histogram, Quantile};
 use crate::view::ViewKey;
 
-pub use self::text::parse_percentile;
-pub use self::text::{ObjectiveError, parse_list};
+pub use self::text::{ObjectiveError, parse_list, parse_percentile, parse_threshold, threshold_text};
 
 /// An objective for the views of one application.
 ///

@@ -436,6 +436,16 @@ impl AppStore {
         self.window_at(at).histogram()
     }
 
+    /// The histogram of view `at` over the last `seconds` up to the application's clock, whatever the length of the windows.
+    /// Only what has been received counts, see [`View::window`]. Where seconds are merged into steps, it begins with a whole step.
+    pub fn recent_histogram(&mut self, at: usize, seconds: u64) -> Histogram {
+        if seconds == self.seconds {
+            return self.histogram(at);
+        }
+        let to = second_of(self.clock_ns);
+        self.window_at(at).histogram_between((to + 1).saturating_sub(seconds)..=to)
+    }
+
     /// Quantile `q` of [`AppStore::histogram`], without the histogram.
     pub fn quantile(&mut self, at: usize, q: Quantile) -> Option<QuantileRange> {
         self.window_at(at).quantile(q)

@@ -16,7 +16,7 @@ use crate::service::export_metrics;
 const PERIODS: u64 = 5;
 
 /// Sends a phase that ends at second `end`: for each computation, `durations` in each of its periods.
-fn phase(relay: &Relay, app: &str, end: u64, computations: &[(&str, Vec<u64>)]) -> Vec<Producer> {
+pub(crate) fn phase(relay: &Relay, app: &str, end: u64, computations: &[(&str, Vec<u64>)]) -> Vec<Producer> {
     send(relay, &Oracle { frames: frames(app, end, computations) })
 }
 
@@ -34,7 +34,7 @@ fn frames(app: &str, end: u64, computations: &[(&str, Vec<u64>)]) -> Vec<Frame> 
 }
 
 /// `counts` durations of each length.
-fn durations(counts: &[(u64, usize)]) -> Vec<u64> {
+pub(crate) fn durations(counts: &[(u64, usize)]) -> Vec<u64> {
     counts.iter().flat_map(|&(ns, count)| vec![ns; count]).collect()
 }
 
@@ -50,7 +50,7 @@ fn hash(browser: &Browser) -> String {
 }
 
 /// Opens the same address anew.
-fn reload(browser: &Browser) {
+pub(crate) fn reload(browser: &Browser) {
     let _ = browser.evaluate("window.isOld = true; location.reload()", &[]);
     eventually("the page is a new one", || {
         let is_new = browser.evaluate("return !window.isOld && document.querySelector('.page') !== null", &[]);
@@ -59,7 +59,7 @@ fn reload(browser: &Browser) {
 }
 
 /// The computations of the table, in order.
-fn names(browser: &Browser) -> Vec<String> {
+pub(crate) fn names(browser: &Browser) -> Vec<String> {
     let script = "return [...document.querySelectorAll('[data-subject=Computation] [data-testid=row]')].map(row => row.dataset.name)";
     serde_json::from_value(browser.evaluate(script, &[])).expect("names")
 }

@@ -25,7 +25,7 @@ fn wait_for_status(browser: &Browser, words: &str) {
 }
 
 /// A relay that accepts the page of `host`.
-fn other_relay(host: &Relay, arguments: &[&str]) -> Relay {
+pub(crate) fn other_relay(host: &Relay, arguments: &[&str]) -> Relay {
     let page = format!("http://{}", host.http);
     Relay::start_with(&[&["--origin", &page], arguments].concat())
 }
@@ -36,7 +36,7 @@ fn socket(relay: &Relay) -> String {
 }
 
 /// The `relays` parameter for these relays.
-fn list(relays: &[&Relay]) -> String {
+pub(crate) fn list(relays: &[&Relay]) -> String {
     relays.iter().map(|relay| escaped(&socket(relay))).collect::<Vec<_>>().join(",")
 }
 

@@ -20,7 +20,7 @@ fn page() -> (Relay, Vec<joey_tests::Producer>, Browser) {
 }
 
 /// Chooses an option as a user does with the keyboard: by its first letters.
-fn choose(browser: &Browser, setting: &str, label: &str) {
+pub(crate) fn choose(browser: &Browser, setting: &str, label: &str) {
     browser.type_into(&format!("#setting-{setting}"), label);
 }
 

@@ -108,7 +108,7 @@ fn any_percentile_is_a_column_a_figure_and_part_of_the_address() {
 }
 
 /// Replaces the browser's downloads and clipboard by lists: `saved` and `copied`.
-const CATCH: &str = "
+pub(crate) const CATCH: &str = "
     window.saved = [];
     window.copied = [];
     const make = URL.createObjectURL;
@@ -118,7 +118,7 @@ const CATCH: &str = "
     navigator.clipboard.write = async items => { copied.push(await items[0].getType('image/png')); };";
 
 /// Opens the menu of the panel that matches `selector` with the keyboard, and presses the button with this text.
-fn download(browser: &Browser, selector: &str, action: &str) {
+pub(crate) fn download(browser: &Browser, selector: &str, action: &str) {
     let before = saved(browser);
     browser.type_into(&format!("{selector} .download summary"), "\n");
     let script = "
@@ -139,13 +139,13 @@ fn saved(browser: &Browser) -> u64 {
 }
 
 /// The name and the text of the last file.
-fn last_file(browser: &Browser) -> (String, String) {
+pub(crate) fn last_file(browser: &Browser) -> (String, String) {
     let text = browser.evaluate_text("return saved.at(-1).blob.text()", &[]);
     (browser.evaluate_text("return saved.at(-1).name", &[]), text)
 }
 
 /// Size of an image, and how many colours it has. `image` is an expression for a Blob.
-fn image_facts(browser: &Browser, image: &str) -> Value {
+pub(crate) fn image_facts(browser: &Browser, image: &str) -> Value {
     let script = format!(
         "const bitmap = await createImageBitmap({image});
          const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);

@@ -33,14 +33,14 @@ fn events(oracle: &Oracle, name: &str, (from, to): (u64, u64)) -> usize {
 }
 
 /// The range in the address.
-fn selected(browser: &Browser) -> Option<(u64, u64)> {
+pub(crate) fn selected(browser: &Browser) -> Option<(u64, u64)> {
     let hash = browser.evaluate_text("return location.hash", &[]);
     let value = |name: &str| hash.split(['?', '&']).find_map(|pair| pair.strip_prefix(name)?.parse().ok());
     value("from=").zip(value("to="))
 }
 
 /// The number of events on a detail page.
-fn shown_events(browser: &Browser) -> Option<usize> {
+pub(crate) fn shown_events(browser: &Browser) -> Option<usize> {
     let script = "
         const figure = [...document.querySelectorAll('.strip > div, dl > div')]
             .find(one => one.querySelector('dt')?.textContent.startsWith('events in window'));

@@ -10,6 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use thirtyfour::common::command::Command as DriverCommand;
 use thirtyfour::{By, Capabilities, WebDriver};
 use tokio::runtime::Runtime;
 
@@ -209,6 +210,27 @@ impl Browser {
             let pressed = async { self.page().find(By::Css(selector)).await?.click().await };
             self.runtime.block_on(pressed).ok()
         });
+    }
+
+    /// Touches the page with a finger at the first point of `path`, in CSS pixels of the viewport, moves it to the others, and
+    /// lifts it at the last one.
+    ///
+    /// # Panics
+    /// If the browser fails.
+    pub fn swipe(&self, path: &[[f64; 2]]) {
+        let point = |at: &[f64; 2], milliseconds: u32| {
+            let [x, y] = at.map(|length| length.round() as i64);
+            json!({"type": "pointerMove", "duration": milliseconds, "x": x, "y": y, "origin": "viewport"})
+        };
+        let (first, rest) = path.split_first().expect("a finger is somewhere");
+        let mut actions = vec![point(first, 0), json!({"type": "pointerDown", "button": 0})];
+        actions.extend(rest.iter().map(|at| point(at, 80)));
+        actions.push(json!({"type": "pointerUp", "button": 0}));
+        let finger = json!([
+            {"type": "pointer", "id": "finger", "parameters": {"pointerType": "touch"}, "actions": actions}
+        ]);
+        let command = DriverCommand::PerformActions(finger.into());
+        self.runtime.block_on(self.page().handle().cmd(command)).expect("Chromium can be touched");
     }
 
     /// Types into the first element that matches `selector`.

@@ -166,6 +166,12 @@ impl DeliveryRecord {
         self.logs.get(&epoch).map_or(0, |log| log.next - 1)
     }
 
+    /// The numbers of `epoch` that were received as single updates, by sequence number.
+    #[must_use]
+    pub fn numbers(&self, epoch: u64) -> BTreeMap<u64, u64> {
+        self.logs.get(&epoch).map_or_else(BTreeMap::new, |log| log.given.clone())
+    }
+
     /// Number of updates of `epoch` that were reported missing.
     #[must_use]
     pub fn missing(&self, epoch: u64) -> u64 {

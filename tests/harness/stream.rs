@@ -106,6 +106,20 @@ pub fn post(http: SocketAddr, path: &str, lines: &str, body: &[u8]) -> (u16, Str
     head(&mut BufReader::new(sent(stream, &request(http, path, lines, body))))
 }
 
+/// Response to a `POST` request with `Connection: close`: the status, and the whole response.
+///
+/// # Panics
+/// If nothing answers.
+#[must_use]
+pub fn post_and_read(http: SocketAddr, path: &str, lines: &str, body: &[u8]) -> (u16, String) {
+    let stream = TcpStream::connect(http).expect("the relay listens");
+    let mut stream = BufReader::new(sent(stream, &request(http, path, lines, body)));
+    let (status, head) = head(&mut stream);
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("the relay answers");
+    (status, format!("{head}{}", String::from_utf8_lossy(&answer)))
+}
+
 fn request(http: SocketAddr, path: &str, lines: &str, body: &[u8]) -> Vec<u8> {
     let length = match lines.contains("chunked") {
         true => String::new(),

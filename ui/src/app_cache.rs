@@ -60,10 +60,7 @@ impl AppCache {
         self.pipelines = matching_views(store, |key| key.kind == Kind::StartToEnd);
         self.computations = matching_views(store, |key| key.kind == Kind::Computation);
         let sources = ingestion_views(store, None);
-        // A service without operations that are called from outside, such as a client, has the rate of its other operations.
-        let is_client = self.pipelines.is_empty() && sources.is_empty() && is_service(store);
-        let counted = without_repeated_spans(store, if is_client { &self.computations } else { &self.pipelines });
-        self.rates_out = RateSum::of(counted);
+        self.rates_out = RateSum::of(counted_views(store));
         self.rates_in = if sources.is_empty() { None } else { Some(RateSum::of(sources)) };
     }
 
@@ -86,6 +83,16 @@ impl AppCache {
     pub(crate) fn rates_in(&self) -> Option<&RateSeries> {
         self.rates_in.as_ref().map(|sum| &sum.rates)
     }
+}
+
+/// The views whose rates add up to the rate out of an application.
+#[must_use]
+pub fn counted_views(store: &AppStore) -> Vec<usize> {
+    let pipelines = matching_views(store, |key| key.kind == Kind::StartToEnd);
+    // A service without operations that are called from outside, such as a client, has the rate of its other operations.
+    let is_client = pipelines.is_empty() && ingestion_views(store, None).is_empty() && is_service(store);
+    let counted = if is_client { matching_views(store, |key| key.kind == Kind::Computation) } else { pipelines };
+    without_repeated_spans(store, &counted)
 }
 
 /// The sum of the rates of some views, over the complete seconds of the window.

@@ -7,7 +7,8 @@ use joey_shared::address;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{
-    Blob, BlobPropertyBag, ClipboardItem, Document, Element, HtmlAnchorElement, HtmlCanvasElement, HtmlElement, Url,
+    Blob, BlobPropertyBag, ClipboardItem, Document, Element, HtmlAnchorElement, HtmlCanvasElement, HtmlElement,
+    Notification, NotificationOptions, NotificationPermission, Url,
 };
 
 use std::time::Duration;
@@ -167,6 +168,36 @@ pub fn has_clipboard() -> bool {
 pub async fn try_copy_text(text: &str) -> bool {
     let Some(window) = web_sys::window().filter(|_| has_clipboard()) else { return false };
     JsFuture::from(window.navigator().clipboard().write_text(text)).await.is_ok()
+}
+
+/// Asks the user to allow notifications, unless that is decided, and calls `done` with whether they are allowed. It must be called
+/// by a press.
+pub fn ask_to_notify(done: impl FnOnce(bool) + 'static) {
+    if !has_notifications() {
+        return done(false);
+    }
+    wasm_bindgen_futures::spawn_local(async move {
+        if let Ok(promise) = Notification::request_permission() {
+            let _ = JsFuture::from(promise).await;
+        }
+        done(Notification::permission() == NotificationPermission::Granted);
+    });
+}
+
+/// Shows a notification of the system, if the user allowed that. A later one with the same title replaces it.
+pub fn notify(title: &str, text: &str) {
+    if has_notifications() && Notification::permission() == NotificationPermission::Granted {
+        let options = NotificationOptions::new();
+        options.set_body(text);
+        options.set_tag(title);
+        // Some phones allow them only to installed pages.
+        let _ = Notification::new_with_options(title, &options);
+    }
+}
+
+/// Whether the browser has notifications at all.
+fn has_notifications() -> bool {
+    web_sys::window().is_some_and(|window| js_sys::Reflect::has(&window, &"Notification".into()).unwrap_or(false))
 }
 
 /// Copies an image to the clipboard, and returns whether that worked.

@@ -5,6 +5,7 @@ use joey_shared::format;
 use joey_shared::histogram::QuantileRange;
 
 use crate::chart::bar_chart::percent_text;
+use crate::units;
 
 /// A change as a short text, in two parts: the first is emphasised.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +41,7 @@ pub fn distance(change: &Change, other: &str) -> ChangeText {
 fn below(distance: &Distance, other: &str) -> String {
     let [current, reference] =
         [distance.current_below, distance.reference_below].map(|share| percent_text(share * 100.0));
-    format!("{current} take less than {}, {reference} in {other}", format::duration(distance.edge_ns).thin())
+    format!("{current} take less than {}, {reference} in {other}", units::duration(distance.edge_ns).thin())
 }
 
 /// How far a percentile moved: `+1 bin`, `×2`. `label` is its name.
@@ -54,7 +55,7 @@ pub fn quantile(change: &QuantileChange, label: &str, other: &str) -> ChangeText
         bins => format!("+{bins} bins"),
     };
     let factor = change.nominal_ratio().filter(|_| change.bins != 0);
-    let range = |range: QuantileRange| format::range(range).thin();
+    let range = |range: QuantileRange| units::range(range).thin();
     let tooltip = format!(
         "{label} is {}, and {} in {other}: {}",
         range(change.current),

@@ -9,7 +9,7 @@
 //! 2. [`statistics`], [`chart_data`] and [`table_rows`] read statistics, charts and tables from the model. [`natural_order`] and
 //!    [`row_filter`] order and filter the rows, and [`rendered_rows`] are those in the document. [`recent_change`] is what changed
 //!    lately, [`band_data`] the latencies over time in a small chart, [`overview_data`] the lists of the landing page, and [`row_marks`]
-//!    what is unusual about a row.
+//!    what is unusual about a row. [`hour_data`] is the last hour in steps of ten seconds.
 //! 3. [`frame_loop`] sends a tick when components should read the model again.
 //! 4. [`chart`] turns data into lists of shapes, and [`chart::canvas`] paints them.
 //! 5. [`export`] writes tables as files.
@@ -47,11 +47,13 @@ pub mod export;
 pub mod favourites;
 pub mod frame_loop;
 pub mod fuzzy_match;
+pub mod hour_data;
 pub mod key_sequence;
 pub mod local_storage;
 pub mod merged_catalogue;
 pub mod model;
 pub mod natural_order;
+pub mod objectives;
 pub mod overview_data;
 pub mod percentile_list;
 pub mod recent_change;
@@ -71,6 +73,7 @@ pub mod table_choice;
 pub mod table_rows;
 #[cfg(test)]
 mod testing;
+pub mod threshold;
 pub mod time_format;
 pub mod time_range;
 pub mod typed_percentile;

@@ -2,9 +2,11 @@
 //!
 //! A private window may have no storage. Then a setting lasts until the page is closed.
 
+use joey_shared::objective::Objective;
 use web_sys::Storage;
 
 use crate::favourites::Favourites;
+use crate::objectives;
 use crate::settings::choices::Zone;
 use crate::settings::relay_list::{RelayEntry, parse_addresses};
 use crate::settings::text::Settings;
@@ -16,6 +18,10 @@ const SETTINGS: &str = "joey.settings";
 const OLD_KEYS: [&str; 4] = ["joey.theme", "joey.window", "joey.utc", "joey.relay"];
 /// Followed by the name of an application.
 const FAVOURITES: &str = "joey.favourites.";
+/// Followed by the name of an application.
+const OBJECTIVES: &str = "joey.objectives.";
+/// Whether missed objectives are notified about.
+const NOTIFIES: &str = "joey.notify";
 /// Prefix of the tokens. The rest is the key of the relay.
 const TOKEN: &str = "joey.token ";
 
@@ -85,6 +91,50 @@ pub fn favourites(app: &str) -> Favourites {
 pub fn store_favourites(app: &str, favourites: &Favourites) {
     if let Some(storage) = local_storage() {
         let _ = storage.set_item(&format!("{FAVOURITES}{app}"), &favourites.text());
+    }
+}
+
+/// The saved objectives of all applications.
+#[must_use]
+pub fn all_objectives() -> Vec<(String, Vec<Objective>)> {
+    let Some(storage) = local_storage() else { return Vec::new() };
+    let keys = (0..storage.length().unwrap_or(0)).filter_map(|at| storage.key(at).ok().flatten());
+    let apps = keys.filter_map(|key| key.strip_prefix(OBJECTIVES).map(str::to_owned));
+    apps.map(|app| {
+        let list = objectives_of(&app);
+        (app, list)
+    })
+    .collect()
+}
+
+/// The saved objectives of `app`.
+#[must_use]
+pub fn objectives_of(app: &str) -> Vec<Objective> {
+    objectives::parse_saved(&load(&format!("{OBJECTIVES}{app}")).unwrap_or_default())
+}
+
+/// Stores the objectives of `app`.
+pub fn store_objectives(app: &str, list: &[Objective]) {
+    if let Some(storage) = local_storage() {
+        let key = format!("{OBJECTIVES}{app}");
+        let _ = if list.is_empty() {
+            storage.remove_item(&key)
+        } else {
+            storage.set_item(&key, &objectives::saved_text(list))
+        };
+    }
+}
+
+/// Whether missed objectives are notified about.
+#[must_use]
+pub fn notifies() -> bool {
+    load(NOTIFIES).is_some()
+}
+
+/// Stores whether missed objectives are notified about.
+pub fn store_notifies(notifies: bool) {
+    if let Some(storage) = local_storage() {
+        let _ = if notifies { storage.set_item(NOTIFIES, "1") } else { storage.remove_item(NOTIFIES) };
     }
 }
 

@@ -7,20 +7,24 @@
 //! of each application on the landing page. Each relay has the same subscriptions, as far as it has the applications.
 
 mod comparison;
+mod history;
+mod objectives;
 mod recording;
 mod subscriptions;
 
 use joey_shared::store::{AppStore, WINDOW_SECONDS};
 use joey_shared::viewer::{Subscriber, Viewers};
-use joey_shared::window::{SECONDS_MAX, second_of};
+use joey_shared::window::second_of;
 use joey_shared::wire::AppEntry;
 use std::collections::BTreeMap;
 
 use self::comparison::Compared;
+pub use self::objectives::{MissedObjective, WindowShare};
 use self::recording::{Opened, Recorder};
 pub use self::recording::{RECORDING_BYTES_MAX, RecordingProgress};
 use crate::app_cache::AppCache;
 use crate::merged_catalogue::merged;
+use crate::objectives::AppObjectives;
 use crate::recent_change::{RecentChange, RecentChanges};
 use crate::route::Page;
 use crate::snapshot::Snapshot;
@@ -51,6 +55,8 @@ pub struct Model {
     /// What was computed for the key figures of each application.
     app_caches: BTreeMap<String, AppCache>,
     recent_changes: RecentChanges,
+    /// By application.
+    objectives: BTreeMap<String, AppObjectives>,
 }
 
 /// The statistics of one application's views: rows, sorting and figures need the same ones.
@@ -90,6 +96,7 @@ impl Model {
             generation: 0,
             app_caches: BTreeMap::new(),
             recent_changes: RecentChanges::default(),
+            objectives: BTreeMap::new(),
         }
     }
 
@@ -159,7 +166,7 @@ impl Model {
             Some(_) => relay_ns,
             None => self.viewers.app_relay_ns(app, now_ns),
         };
-        Snapshot::of(self.shown_catalogue(), self.shown_stores(), relay_ns, app_relay_ns)
+        Snapshot::of(self.shown_catalogue(), self.shown_stores(), self.requested_seconds, relay_ns, app_relay_ns)
     }
 
     /// Takes a snapshot at local time `now_ns`, which is shown until [`resume`](Self::resume).
@@ -173,28 +180,6 @@ impl Model {
         self.snapshot = None;
         self.forget_statistics();
         self.app_caches.clear();
-    }
-
-    /// Shows only the seconds of `range`, of a snapshot that is taken at local time `now_ns` if there is none.
-    /// `None` shows the whole snapshot again. Returns false if the range is older than what was requested from the relay:
-    /// then the history of the last hour is requested, and the caller selects again when it
-    /// [has arrived](Self::has_history).
-    #[must_use]
-    pub fn select(&mut self, range: Option<TimeRange>, now_ns: u64) -> bool {
-        let oldest = self.relay_ns(now_ns).map_or(u64::MAX, second_of).saturating_sub(self.requested_seconds);
-        let is_live = self.opened.is_none();
-        if is_live && range.is_some_and(|range| range.from < oldest) && self.requested_seconds < SECONDS_MAX {
-            self.request_history(SECONDS_MAX, now_ns);
-            return false;
-        }
-        let snapshot = self.snapshot.take();
-        let relay_ns = self.relay_ns(now_ns);
-        let mut snapshot = snapshot.unwrap_or_else(|| self.copy(relay_ns, now_ns));
-        snapshot.select(range);
-        self.snapshot = Some(snapshot);
-        self.forget_statistics();
-        self.app_caches.clear();
-        true
     }
 
     /// Whether all requested history has arrived.
@@ -330,6 +315,7 @@ impl Model {
         self.cache = Cache::default();
         self.app_caches.clear();
         self.recent_changes = RecentChanges::default();
+        self.objectives.values_mut().for_each(AppObjectives::forget_outcomes);
         self.generation += 1;
     }
 

@@ -10,6 +10,8 @@ use joey_shared::store::AppStore;
 use joey_shared::view::ViewKey;
 use joey_shared::window::second_of;
 
+use crate::units;
+
 /// Maximum length of the end of the window, in seconds.
 const RECENT_SECONDS_MAX: u64 = 60;
 
@@ -98,7 +100,7 @@ impl RecentChange {
         format!(
             "{} of the last {recent} s take less than {}, {} of the {} s before{reason} ({} and {} events)",
             percent(distance.current_below),
-            format::duration(distance.edge_ns).thin(),
+            units::duration(distance.edge_ns).thin(),
             percent(distance.reference_below),
             seconds.saturating_sub(recent),
             format::count(self.change.count),

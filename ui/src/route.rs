@@ -3,11 +3,13 @@
 //! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window, the
 //! typed percentiles and the selected range are part of the address (`?w=60&p=99.95&from=…&to=…`), so that a shared
 //! link shows the same. What it is compared with is `vs=` and `base=`, see [`Reference`]; how tables are shown is in
-//! [`TableChoice`]. The relays are `relays=wss%3A%2F%2Fa%2Fws,wss%3A%2F%2Fb%2Fws`, unless the page uses only its own.
+//! [`TableChoice`]. The objectives of the application are `slo=`, and `under=10ms` is a threshold that was dragged. The relays are `relays=wss%3A%2F%2Fa%2Fws,wss%3A%2F%2Fb%2Fws`, unless the page uses only its own.
 //! `leptos_router` has no hash routing, and a path would need a server that answers every path with the page.
 
+use joey_shared::objective::{Objective, parse_threshold, threshold_text};
 use joey_shared::view::{Kind, ViewKey};
 
+use crate::objectives;
 use crate::reference::{BaselineRange, Reference};
 use crate::table_choice::TableChoice;
 use crate::time_range::TimeRange;
@@ -36,6 +38,10 @@ pub struct Route {
     pub reference: Option<Reference>,
     /// The baseline of the application, if the address contains it.
     pub baseline: Option<BaselineRange>,
+    /// The objectives of the application, if the address contains any.
+    pub objectives: Vec<Objective>,
+    /// The threshold on the charts in ns, if it was dragged.
+    pub threshold_ns: Option<u64>,
     /// The relays in the address: the addresses of each, separated by spaces. Empty if it names none.
     pub relays: Vec<String>,
 }
@@ -80,6 +86,8 @@ impl Route {
             reference: None,
             baseline: None,
             wall: None,
+            objectives: Vec::new(),
+            threshold_ns: None,
             relays: Vec::new(),
         }
     }
@@ -98,7 +106,21 @@ impl Route {
         let reference = value(query, "vs=").and_then(Reference::parse);
         let baseline = value(query, "base=").and_then(BaselineRange::parse);
         let relays = value(query, "relays=").map(relays_of).unwrap_or_default();
-        Self { page, window_seconds, percentiles, tables, range, reference, baseline, wall, relays }
+        let objectives = value(query, "slo=").and_then(decode).map(|text| objectives::parse_saved(&text));
+        let threshold_ns = value(query, "under=").and_then(parse_threshold).filter(|&ns| ns > 0);
+        Self {
+            page,
+            window_seconds,
+            percentiles,
+            tables,
+            range,
+            reference,
+            baseline,
+            wall,
+            objectives: objectives.unwrap_or_default(),
+            threshold_ns,
+            relays,
+        }
     }
 
     /// The address of this route, from `#` on.
@@ -114,6 +136,10 @@ impl Route {
         parameters.extend(self.wall.as_ref().map(Wall::to_string));
         parameters.extend(self.reference.as_ref().and_then(Reference::text).map(|text| format!("vs={text}")));
         parameters.extend(self.baseline.as_ref().map(|baseline| format!("base={}", baseline.text())));
+        parameters.extend(self.threshold_ns.map(|ns| format!("under={}", threshold_text(ns))));
+        if !self.objectives.is_empty() {
+            parameters.push(format!("slo={}", encode(objectives::saved_text(&self.objectives).trim_end())));
+        }
         if !self.relays.is_empty() {
             let relays: Vec<String> = self.relays.iter().map(|relay| encode(relay)).collect();
             parameters.push(format!("relays={}", relays.join(",")));
@@ -306,8 +332,23 @@ mod tests {
                         None => Vec::new(),
                     };
                     let page = page.clone();
-                    let route =
-                        Route { page, window_seconds, percentiles, tables, range, reference, baseline, wall, relays };
+                    let objectives = match window_seconds {
+                        Some(_) => objectives::parse_saved("a&b=#/*: p99 < 10ms over 1m\n*: p50 < 1.5us over 5m"),
+                        None => Vec::new(),
+                    };
+                    let route = Route {
+                        page,
+                        window_seconds,
+                        percentiles,
+                        tables,
+                        range,
+                        reference,
+                        baseline,
+                        wall,
+                        threshold_ns: window_seconds.map(|_| 1_500),
+                        objectives,
+                        relays,
+                    };
                     assert_eq!(Route::parse(&route.address()), route, "{}", route.address());
                 }
             }

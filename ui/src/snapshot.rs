@@ -18,6 +18,8 @@ pub struct Snapshot {
     /// The clock of the relays of each application at that time.
     app_relay_ns: BTreeMap<String, Option<u64>>,
     stores: BTreeMap<String, AppStore>,
+    /// How much history had been requested from the relays at that time, in seconds.
+    pub requested_seconds: u64,
     selected: Option<Selected>,
 }
 
@@ -29,12 +31,13 @@ struct Selected {
 }
 
 impl Snapshot {
-    /// Copies the stores of the applications in `catalogue`. The page's clock is `relay_ns`, that of the relays of an
-    /// application is `app_relay_ns`.
+    /// Copies the stores of the applications in `catalogue`, which have `requested_seconds` of history. The page's clock is
+    /// `relay_ns`, that of the relays of an application is `app_relay_ns`.
     #[must_use]
     pub fn of(
         catalogue: &BTreeMap<String, AppEntry>,
         stores: &AppStores,
+        requested_seconds: u64,
         relay_ns: Option<u64>,
         app_relay_ns: impl Fn(&str) -> Option<u64>,
     ) -> Self {
@@ -44,8 +47,14 @@ impl Snapshot {
             relay_ns,
             app_relay_ns: catalogue.keys().map(|app| (app.clone(), app_relay_ns(app))).collect(),
             stores: catalogue.keys().filter_map(store).collect(),
+            requested_seconds,
             selected: None,
         }
+    }
+
+    /// The whole copy of the store of an application, also while a range is selected.
+    pub fn whole_app_mut(&mut self, app: &str) -> Option<&mut AppStore> {
+        self.stores.get_mut(app)
     }
 
     /// The clock of the relays of `app` at the time of the copy.

@@ -3,6 +3,7 @@
 //! `q=` is the filter, `sort=` the column with `-` before it for descending, `as=charts` the small charts, `only=favourites`.
 
 use crate::route::{decode, encode};
+use crate::row_change::{CHANGE_PERCENTILES, ChangeColumn};
 use crate::statistics::{PERCENTILES, TABLE_PERCENTILES};
 use crate::table_rows::{Column, Sort};
 use crate::typed_percentile::TypedPercentile;
@@ -79,7 +80,7 @@ impl TableChoice {
     }
 }
 
-/// The name of a column in an address: `p99`, `p99.95`, `name`. `None` if it is not part of addresses.
+/// The name of a column in an address: `p99`, `p99.95`, `name`, `p99-change`. `None` if there is no such column.
 #[must_use]
 pub fn column_text(column: Column) -> Option<String> {
     let name = match column {
@@ -91,14 +92,27 @@ pub fn column_text(column: Column) -> Option<String> {
         Column::Max => "max",
         Column::Events => "events",
         Column::LastMinute => "last-minute",
-        // A comparison brings its order with it.
-        Column::Change(_) => return None,
+        Column::Change(ChangeColumn::Distance) => "change",
+        Column::Change(ChangeColumn::Rate) => "rate-change",
+        Column::Change(ChangeColumn::Percentile(index)) => {
+            return Some(format!("{}-change", PERCENTILES.get(index)?.label));
+        }
+        Column::Change(ChangeColumn::Typed(percentile)) => return Some(format!("{}-change", percentile.label())),
     };
     Some(name.to_owned())
 }
 
 fn parse_column(text: &str) -> Option<Column> {
     let fixed = PERCENTILES.iter().take(TABLE_PERCENTILES).position(|percentile| percentile.label == text);
+    if let Some(changed) = text.strip_suffix("-change") {
+        let column = match parse_column(changed) {
+            Some(Column::Percentile(index)) if CHANGE_PERCENTILES.contains(&index) => ChangeColumn::Percentile(index),
+            Some(Column::Typed(percentile)) => ChangeColumn::Typed(percentile),
+            _ if changed == "rate" => ChangeColumn::Rate,
+            _ => return None,
+        };
+        return Some(Column::Change(column));
+    }
     let typed = || text.strip_prefix('p').and_then(TypedPercentile::parse).map(Column::Typed);
     match text {
         "name" => Some(Column::Name),
@@ -107,6 +121,7 @@ fn parse_column(text: &str) -> Option<Column> {
         "max" => Some(Column::Max),
         "events" => Some(Column::Events),
         "last-minute" => Some(Column::LastMinute),
+        "change" => Some(Column::Change(ChangeColumn::Distance)),
         _ => fixed.map(Column::Percentile).or_else(typed),
     }
 }
@@ -146,6 +161,10 @@ mod tests {
             Column::Max,
             Column::Events,
             Column::LastMinute,
+            Column::Change(ChangeColumn::Distance),
+            Column::Change(ChangeColumn::Rate),
+            Column::Change(ChangeColumn::Percentile(2)),
+            Column::Change(ChangeColumn::Typed(typed)),
         ];
         let sorts = columns.into_iter().flat_map(|column| [true, false].map(|descending| Sort { column, descending }));
         for sort in sorts.map(Some).chain([None]) {
@@ -161,7 +180,21 @@ mod tests {
     #[test]
     fn what_is_invalid_is_ignored() {
         let long = format!("q={}", "x".repeat(FILTER_MAX + 1));
-        for query in ["sort=", "sort=-", "sort=p0", "sort=--p99", "sort=x", "q=%", "q=%ff", "as=x", "only=x", &long] {
+        for query in [
+            "sort=p95-change",
+            "sort=min-change",
+            "sort=-change-change",
+            "sort=",
+            "sort=-",
+            "sort=p0",
+            "sort=--p99",
+            "sort=x",
+            "q=%",
+            "q=%ff",
+            "as=x",
+            "only=x",
+            &long,
+        ] {
             assert_eq!(parsed(query), TableChoice::DEFAULT, "{query}");
         }
         // An address has no other name for a column that every table has.

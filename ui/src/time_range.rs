@@ -7,6 +7,17 @@ use joey_shared::window::SECONDS_MAX;
 /// The shortest range, in seconds. A shorter one would often contain no period.
 pub const RANGE_MIN: u64 = 5;
 
+/// What of a range is moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RangePart {
+    /// Its first second.
+    Start,
+    /// All of it; its length stays.
+    Whole,
+    /// Its last second.
+    End,
+}
+
 /// A range of seconds since the Unix epoch, inclusive. Second `k` is the span `((k-1) s, k s]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeRange {
@@ -74,6 +85,35 @@ impl TimeRange {
         Self { from: (to + 1).saturating_sub(length), to }
     }
 
+    /// The range with `part` moved by `seconds`, as far as `span` allows. It keeps at least [`RANGE_MIN`] seconds.
+    #[must_use]
+    pub fn with_moved(self, part: RangePart, seconds: i64, span: Self) -> Self {
+        let moved = |second: u64| second.saturating_add_signed(seconds);
+        match part {
+            RangePart::Whole => {
+                let length = self.seconds().min(span.seconds());
+                let last_start = span.to + 1 - length;
+                let from = moved(self.from).clamp(span.from.min(last_start), last_start);
+                Self { from, to: from + length - 1 }
+            }
+            RangePart::Start => {
+                let latest = (self.to + 1).saturating_sub(RANGE_MIN);
+                Self { from: moved(self.from).clamp(span.from.min(latest), latest), to: self.to }
+            }
+            RangePart::End => {
+                let earliest = self.from + RANGE_MIN - 1;
+                Self { from: self.from, to: moved(self.to).clamp(earliest, span.to.max(earliest)) }
+            }
+        }
+    }
+
+    /// The range of the same length with `second` in its middle, as far as `span` allows.
+    #[must_use]
+    pub fn centred_at(self, second: u64, span: Self) -> Self {
+        let middle = self.from.midpoint(self.to);
+        self.with_moved(RangePart::Whole, second.cast_signed() - middle.cast_signed(), span)
+    }
+
     /// Parses the parameters `from` and `to` of an address. `None` if they are not a range of at most an hour.
     #[must_use]
     pub fn parse(from: &str, to: &str) -> Option<Self> {
@@ -119,6 +159,22 @@ mod tests {
         assert_eq!(range(9_950, 10_049).within_hour_before(10_000), range(9_901, 10_000));
         assert_eq!(range(1, 100).within_hour_before(10_000), range(6_401, 6_500));
         assert_eq!(range(9_000, 9_100).within_hour_before(10_000), range(9_000, 9_100));
+    }
+
+    #[test]
+    fn parts_are_moved_within_the_span() {
+        let (start, span) = (range(101, 200), range(51, 300));
+        let moved = |part, seconds| start.with_moved(part, seconds, span);
+        assert_eq!(
+            [-10, -99, 99, 999].map(|by| moved(RangePart::Whole, by)),
+            [range(91, 190), range(51, 150), range(200, 299), range(201, 300)]
+        );
+        assert_eq!([-10, -99, 99].map(|by| moved(RangePart::Start, by).from), [91, 51, 196]);
+        assert_eq!([-99, 10, 999].map(|by| moved(RangePart::End, by).to), [105, 210, 300]);
+        assert_eq!([60, 120, 999].map(|second| start.centred_at(second, span).from), [51, 71, 201]);
+        // A window that is longer than what there is.
+        assert_eq!(start.with_moved(RangePart::Whole, 5, range(181, 200)), range(181, 200));
+        assert_eq!(start.with_moved(RangePart::Start, 5, range(190, 195)), range(190, 200));
     }
 
     #[test]

@@ -20,6 +20,17 @@ pub fn set(units: Units, bins: BinLabels) {
     BIN_LABELS.set(bins);
 }
 
+/// The length of the unit that the user chose, in ns; `None` if each duration has its own.
+#[must_use]
+pub fn fixed_ns() -> Option<u64> {
+    UNIT.get().map(|unit| match unit {
+        DurationUnit::Nanoseconds => 1,
+        DurationUnit::Microseconds => 1_000,
+        DurationUnit::Milliseconds => 1_000_000,
+        DurationUnit::Seconds => 1_000_000_000,
+    })
+}
+
 /// Formats a duration of `ns`: `16.8 ms`.
 #[must_use]
 pub fn duration(ns: u128) -> Quantity {

@@ -8,6 +8,8 @@
 mod bench;
 mod checkout;
 mod conformance;
+mod dist;
+mod docs;
 mod guard;
 mod slow_checks;
 mod relay;
@@ -28,6 +30,10 @@ Usage: cargo xtask VERB
 
   run [ARGS…]     build everything, then start `joey demo`, or `joey ARGS…` if there are arguments
   build           build the release: the browser bundle in dist/, and target/release/joey with the bundle embedded
+  dist [TARGETS…] build the files of a release in target/dist: programs, Debian packages, the page for a web server, checksums
+  dist --check    check them: programs of other architectures under emulation, the Debian package under systemd, manifests
+  dist --reproduce [TARGETS…]  build them here and from a clone in another folder, and compare the bytes
+  docs            check all links of the documents and build them as a site in target/docs
   ui              build the browser bundle in dist/ and print its size
   trunk ARGS…     run Trunk with the right tools, for example `cargo xtask trunk serve` beside a running `joey serve`
   test            check everything: format, lints, unit and browser tests, and the end-to-end tests
@@ -55,6 +61,8 @@ fn main() -> ExitCode {
     let outcome = match (verb.to_str(), arguments.as_slice()) {
         (Some("run"), arguments) => in_checkout(|here| relay::run(here, arguments)),
         (Some("build"), []) => in_checkout(relay::build),
+        (Some("dist"), arguments) => in_checkout(|here| dist::dist(here, arguments)),
+        (Some("docs"), []) => in_checkout(docs::build),
         (Some("ui"), []) => in_checkout(ui::build),
         (Some("trunk"), arguments) => in_checkout(|here| ui::trunk(here, arguments)),
         (Some("test"), []) => in_checkout(test::test),

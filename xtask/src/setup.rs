@@ -13,9 +13,11 @@ mod kosoku;
 mod nats;
 mod nginx;
 mod npm;
+mod oidc;
 mod peers;
 mod prometheus;
 mod rust;
+mod schemas;
 mod trunk;
 mod uplot;
 mod valgrind;
@@ -33,8 +35,11 @@ pub(crate) use faketime::find_or_install as faketime;
 pub(crate) use kosoku::find_or_install as kosoku;
 pub(crate) use nats::find_or_install as nats;
 pub(crate) use nginx::find_or_install as nginx;
+pub(crate) use oidc::find_or_install as oidc;
 pub(crate) use peers::install as peers;
 pub(crate) use prometheus::find_or_install as prometheus;
+pub(crate) use rust::target as rust_target;
+pub(crate) use schemas::find_or_install as manifest_schemas;
 pub(crate) use uplot::find_or_install as uplot;
 pub(crate) use valgrind::find_or_install as valgrind;
 
@@ -50,6 +55,11 @@ pub(crate) struct BundleTools {
     pub(crate) test_runner: PathBuf,
 }
 
+/// Installs packages of Debian.
+pub(crate) fn debian(here: &Checkout, packages: &[&str]) -> Result<()> {
+    apt::install(&here.shell, packages)
+}
+
 /// Installs everything that any verb needs.
 pub(crate) fn everything(here: &Checkout) -> Result<()> {
     let tools = for_bundle(here)?;
@@ -59,6 +69,7 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     let nginx = nginx(here)?;
     let prometheus = prometheus(here)?;
     let (axe, uplot) = (axe(here)?, uplot(here)?);
+    let oidc = oidc(here)?;
     let (python, node) = (exporters::python(here)?, exporters::node(here)?);
     println!("everything is installed:");
     println!("  trunk         {}", tools.trunk.display());
@@ -71,6 +82,7 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     println!("  prometheus    {}", prometheus.display());
     println!("  axe-core      {}", axe.display());
     println!("  uPlot         {}", uplot.display());
+    println!("  OIDC provider {}", oidc.display());
     println!("  exporters     {} and {}", python.display(), node.display());
     Ok(())
 }

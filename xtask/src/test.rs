@@ -10,7 +10,7 @@ use xshell::cmd;
 
 use crate::{
     checkout::Checkout,
-    conformance, guard, relay,
+    conformance, dist, docs, guard, relay,
     setup::{self, BARE_TARGET, Browser, BundleTools},
     slow_checks, ui,
 };
@@ -32,6 +32,7 @@ pub(crate) fn ci(here: &Checkout) -> Result<()> {
     let mut steps = Steps::default();
     check(here, &mut steps)?;
     steps.run("documentation", || documentation(here))?;
+    steps.run("documents as a site", || docs::build(here))?;
     steps.run("supply chain", || slow_checks::supply_chain(here))?;
     steps.run("interleavings of the hub's threads", || slow_checks::schedules(here))?;
     steps.run("fuzzers", || slow_checks::fuzz(here))?;
@@ -67,6 +68,8 @@ fn check(here: &Checkout, steps: &mut Steps) -> Result<()> {
     steps.run("lints of the relay with the bundle embedded", || {
         Ok(cmd!(sh, "cargo clippy -p joey --features embed-ui --all-targets -- -D warnings").run()?)
     })?;
+    steps.run("links in the documents", || docs::check_links(here).map(drop))?;
+    steps.run("files for containers and Kubernetes", || dist::manifests(here, &here.joey))?;
     steps.run("end-to-end tests", || end_to_end_tests(here, &browser, &programs))?;
     Ok(())
 }
@@ -105,6 +108,7 @@ struct TestPrograms {
     axe: PathBuf,
     python_exporters: PathBuf,
     node_exporters: PathBuf,
+    oidc: PathBuf,
 }
 
 impl TestPrograms {
@@ -117,6 +121,7 @@ impl TestPrograms {
             axe: setup::axe(here)?,
             python_exporters: setup::exporters::python(here)?,
             node_exporters: setup::exporters::node(here)?,
+            oidc: setup::oidc(here)?,
         })
     }
 }
@@ -141,6 +146,7 @@ fn end_to_end_tests(here: &Checkout, browser: &Browser, programs: &TestPrograms)
             ("AXE_CORE", &programs.axe),
             ("OTEL_PYTHON", &programs.python_exporters),
             ("OTEL_NODE", &programs.node_exporters),
+            ("OIDC_PROVIDER", &programs.oidc),
         ],
     )
 }

@@ -1,9 +1,9 @@
 //! The browser bundle: built by Trunk in `dist/`, and its compressed size.
 
-mod renew;
+pub(crate) mod renew;
 mod weight;
 
-use std::{env, ffi::OsString};
+use std::{env, ffi::OsString, path::Path};
 
 use anyhow::Result;
 use xshell::Cmd;
@@ -22,15 +22,27 @@ pub(crate) fn build(here: &Checkout) -> Result<()> {
 /// Builds the bundle in `dist/` and prints its compressed size.
 pub(crate) fn bundle(here: &Checkout, tools: &BundleTools) -> Result<()> {
     let built = here.target.join("bundle");
-    let mut trunk = trunk_command(here, tools).args(["build", "--release", "--dist"]).arg(&built);
+    bundle_in(here, tools, &built, &here.target, &[])?;
+    renew::renew(&here.dist, &built)?;
+    print!("{}", Weight::of(&here.shell, &here.dist)?.table());
+    Ok(())
+}
+
+/// Builds the bundle in the folder `built`, with these environment variables, and keeps what was compiled in `target`.
+pub(crate) fn bundle_in(
+    here: &Checkout,
+    tools: &BundleTools,
+    built: &Path,
+    target: &Path,
+    variables: &[(&str, &str)],
+) -> Result<()> {
+    let mut trunk = trunk_command(here, tools).args(["build", "--release", "--dist"]).arg(built);
+    trunk = trunk.env("CARGO_TARGET_DIR", target).envs(variables.iter().copied());
     // Only Trunk.toml and index.html decide what is in the bundle.
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TRUNK_")) {
         trunk = trunk.env_remove(name);
     }
-    trunk.run()?;
-    renew::renew(&here.dist, &built)?;
-    print!("{}", Weight::of(&here.shell, &here.dist)?.table());
-    Ok(())
+    Ok(trunk.run()?)
 }
 
 /// Runs Trunk with `words` as its arguments.

@@ -8,7 +8,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, header};
 
 /// The allowed origins. An origin is compared by scheme, host and port.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Origins {
     /// The configured origins, in addition to the relay's own.
     configured: Vec<Origin>,

@@ -1,75 +1,240 @@
-//! Tokens: signs them, and verifies them with the configured keys.
+//! Tokens: signs them, and verifies them with the configured keys and with those of an identity provider.
 //!
 //! The key determines the algorithm. The algorithm in a token's header must match it, so a public key cannot be mistaken for a
 //! secret. The library verifies the signature. This module checks the claims, because it takes the time as an argument.
 
+mod key_file;
+
+use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
-use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _};
-use ed25519_dalek::{SigningKey, VerifyingKey};
+use joey_shared::series::escape_name;
 use jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde_json::Value;
+use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
+use serde_json::{Map, Value};
 
-use super::claims::Claims;
+use self::key_file::Key;
+use super::claims::{ClaimError, Claims};
+use super::jwks::KeySet;
+use crate::config::{Config, TokenRules};
+use crate::runtime::clock::wall_ns;
 
-/// Minimum length of a secret in bytes: the output length of HMAC-SHA-256 (RFC 7518 section 3.2).
-const SECRET_BYTES_MIN: usize = 32;
-/// Maximum length of a key file in bytes. Real ones have about a hundred.
-const FILE_BYTES_MAX: u64 = 64 * 1024;
+/// Accepted sizes of RSA keys, in bits. NIST SP 800-131A disallows shorter ones, and the library longer ones.
+pub(super) const RSA_BITS: RangeInclusive<usize> = 2_048..=4_096;
 
-/// The token has no valid signature, is for another audience, or is expired or not yet valid. Clients do not learn which.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidToken;
-
-/// The keys that tokens may be signed with. During key rotation there are several.
-#[derive(Debug)]
-pub struct Keys {
-    keys: Vec<(DecodingKey, Validation)>,
-    audience: String,
+/// Why a token is refused. Clients do not learn it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TokenError {
+    /// A token is required.
+    Missing,
+    /// It is not a signed token, or names an algorithm or an extension that is not supported.
+    Malformed(String),
+    /// The identity provider's keys do not include the one with this id.
+    UnknownKey(String),
+    /// The key with this id is for another algorithm than the token's.
+    WrongAlgorithm {
+        /// The key's id.
+        key: String,
+        /// The token's algorithm.
+        token: Algorithm,
+        /// The key's algorithm.
+        required: Algorithm,
+    },
+    /// No key is for this algorithm.
+    NoKey(Algorithm),
+    /// None of the keys that may have signed it did so.
+    Signature(Algorithm),
+    /// Its signature is valid, but its claims are not.
+    Claims(ClaimError),
 }
 
-/// A key read from a file.
-enum Key {
-    Secret(Vec<u8>),
-    Public(VerifyingKey),
-    Private(SigningKey),
-}
-
-impl Keys {
-    /// Reads the keys in `files`. Their tokens must be for `audience`. Returns `None` if there are no files.
-    ///
-    /// # Errors
-    /// Fails if a file cannot be read or contains no key.
-    pub(super) fn read(files: &[PathBuf], audience: &str) -> anyhow::Result<Option<Self>> {
-        let keys = files.iter().map(|file| Ok(Self::key(Key::read(file)?))).collect::<anyhow::Result<Vec<_>>>()?;
-        Ok((!keys.is_empty()).then(|| Self { keys, audience: audience.to_owned() }))
+impl fmt::Display for TokenError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing => out.write_str("there is none"),
+            Self::Malformed(why) => write!(out, "it is not a signed JWT: {why}"),
+            Self::UnknownKey(id) => {
+                write!(out, "the key set has no key with the id \"{}\"", escape_name(id.as_bytes()))
+            }
+            Self::WrongAlgorithm { key, token, required } => {
+                let key = escape_name(key.as_bytes());
+                write!(out, "it is signed as {token:?}, and the key with the id \"{key}\" is for {required:?}")
+            }
+            Self::NoKey(algorithm) => write!(out, "it is signed as {algorithm:?}, and no key is for {algorithm:?}"),
+            Self::Signature(algorithm) => {
+                write!(out, "its signature does not match: no configured {algorithm:?} key has signed it")
+            }
+            Self::Claims(error) => error.fmt(out),
+        }
     }
+}
 
-    fn key(key: Key) -> (DecodingKey, Validation) {
-        let of_public = |key: VerifyingKey| (DecodingKey::from_ed_der(key.as_bytes()), Algorithm::EdDSA);
-        let (key, algorithm) = match key {
-            Key::Secret(secret) => (DecodingKey::from_secret(&secret), Algorithm::HS256),
-            Key::Public(key) => of_public(key),
-            Key::Private(key) => of_public(key.verifying_key()),
-        };
+/// A key that verifies signatures of one algorithm.
+#[derive(Clone, Debug)]
+pub(super) struct VerifyingKey {
+    /// Its id in a key set.
+    pub(super) id: Option<String>,
+    key: DecodingKey,
+    validation: Validation,
+}
+
+impl VerifyingKey {
+    pub(super) fn new(id: Option<String>, key: DecodingKey, algorithm: Algorithm) -> Self {
         // The library would use its own clock, and cannot check times if JSON numbers keep arbitrary precision.
         let mut validation = Validation::new(algorithm);
         validation.required_spec_claims.clear();
         (validation.validate_exp, validation.validate_aud) = (false, false);
-        (key, validation)
+        Self { id, key, validation }
+    }
+
+    pub(super) fn algorithm(&self) -> Option<Algorithm> {
+        self.validation.algorithms.first().copied()
+    }
+
+    fn claims(&self, token: &str) -> Option<Map<String, Value>> {
+        Some(jsonwebtoken::decode(token, &self.key, &self.validation).ok()?.claims)
+    }
+}
+
+/// The keys that tokens may be signed with, and what tokens must claim.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// Those of `--token-key`. During key rotation there are several.
+    own: Arc<[VerifyingKey]>,
+    /// Those of the identity provider, if there is one. Empty until they have been fetched.
+    provider: Option<Arc<KeySet>>,
+    audience: Arc<str>,
+    rules: Arc<TokenRules>,
+}
+
+impl Keys {
+    /// Reads the key files of `config`. Returns `None` if it requires no tokens.
+    ///
+    /// # Errors
+    /// Fails if a file cannot be read or contains no key.
+    pub(super) fn read(config: &Config, provider: Option<Arc<KeySet>>) -> anyhow::Result<Option<Self>> {
+        let own = Self::own(&config.token_keys)?;
+        Ok((!own.is_empty() || provider.is_some()).then(|| Self {
+            own: own.into(),
+            provider,
+            audience: config.token_audience.as_str().into(),
+            rules: Arc::new(config.token_rules.clone()),
+        }))
+    }
+
+    fn own(files: &[PathBuf]) -> anyhow::Result<Vec<VerifyingKey>> {
+        files.iter().map(|file| Ok(Self::key(&Key::read(file)?))).collect()
+    }
+
+    fn key(key: &Key) -> VerifyingKey {
+        let (key, algorithm) = key.verifying();
+        VerifyingKey::new(None, key, algorithm)
+    }
+
+    /// The same keys with another key set of the identity provider.
+    pub(super) fn with_provider(&self, provider: Arc<KeySet>) -> Self {
+        Self { provider: Some(provider), ..self.clone() }
+    }
+
+    /// The identity provider's keys.
+    pub(super) fn provider(&self) -> Option<&Arc<KeySet>> {
+        self.provider.as_ref()
+    }
+
+    /// Whether `token` may be signed with a key that the identity provider has published since its keys were fetched.
+    pub(super) fn lacks_key_of(&self, token: &str) -> bool {
+        let Some(provider) = &self.provider else { return false };
+        let Ok(header) = jsonwebtoken::decode_header(token) else { return false };
+        match &header.kid {
+            Some(id) => !provider.contains(id),
+            None => provider.is_empty() && header.alg != Algorithm::HS256,
+        }
     }
 
     /// Verifies `token` at `now_s` and returns its claims.
-    pub(super) fn verify(&self, token: &str, now_s: f64) -> Result<Claims, InvalidToken> {
+    pub(super) fn verify(&self, token: &str, now_s: f64) -> Result<Claims, TokenError> {
         install_provider();
-        let read = |(key, validation): &(DecodingKey, Validation)| {
-            Some(jsonwebtoken::decode::<Claims>(token, key, validation).ok()?.claims)
+        let header = header(token)?;
+        let provider = self.provider.iter().flat_map(|provider| provider.keys());
+        // A key set names its keys. If the token names one too, it must be the same.
+        let is_named = |key: &&VerifyingKey| match (&key.id, &header.kid) {
+            (Some(id), Some(wanted)) => id == wanted,
+            _ => true,
         };
-        let claims = self.keys.iter().find_map(read);
-        claims.filter(|claims| claims.are_valid(&self.audience, now_s)).ok_or(InvalidToken)
+        let is_candidate = |key: &&VerifyingKey| key.algorithm() == Some(header.alg);
+        let mut candidates = self.own.iter().chain(provider.clone().filter(is_named)).filter(is_candidate).peekable();
+        let has_candidates = candidates.peek().is_some();
+        let Some(claims) = candidates.find_map(|key| key.claims(token)) else {
+            return Err(self.no_signature(header, has_candidates));
+        };
+        Claims::check(claims, &self.audience, &self.rules, now_s).map_err(TokenError::Claims)
     }
+
+    /// Why no key has signed a token with this header.
+    fn no_signature(&self, header: Header, has_candidates: bool) -> TokenError {
+        let algorithm = header.alg;
+        let (Some(provider), Some(id)) = (&self.provider, header.kid) else {
+            return if has_candidates { TokenError::Signature(algorithm) } else { TokenError::NoKey(algorithm) };
+        };
+        let required = |key: &VerifyingKey| key.algorithm().filter(|required| *required != algorithm);
+        match provider.keys().find(|key| key.id.as_ref() == Some(&id)).map(required) {
+            Some(Some(required)) => TokenError::WrongAlgorithm { key: id, token: algorithm, required },
+            Some(None) => TokenError::Signature(algorithm),
+            None => TokenError::UnknownKey(id),
+        }
+    }
+}
+
+/// The header of a token. Nothing has been verified yet.
+fn header(token: &str) -> Result<Header, TokenError> {
+    let header = jsonwebtoken::decode_header(token).map_err(|error| TokenError::Malformed(error.to_string()))?;
+    // RFC 7515 section 4.1.11.
+    match &header.crit {
+        Some(_) => Err(TokenError::Malformed("it requires an extension (crit), and none is supported".to_owned())),
+        None => Ok(header),
+    }
+}
+
+/// What a token says, without a verified signature.
+#[derive(Clone, Debug)]
+pub struct Unverified {
+    /// The algorithm in its header.
+    pub algorithm: Algorithm,
+    /// The id of the key in its header.
+    pub key_id: Option<String>,
+    /// Its claims.
+    pub claims: Map<String, Value>,
+}
+
+/// The result of checking a token as a relay would.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// The identity provider's keys, if the configuration names one.
+    pub provider: Option<Arc<KeySet>>,
+    /// What the token says, if it can be read.
+    pub unverified: Option<Unverified>,
+    /// What it allows, or why it is refused.
+    pub verdict: Result<Claims, TokenError>,
+}
+
+/// Checks `token` as a relay with the configuration `config` does now. Fetches the keys of the identity provider.
+///
+/// # Errors
+/// Fails if the keys cannot be read or fetched.
+pub async fn check(config: &Config, token: &str) -> anyhow::Result<Checked> {
+    let provider = match &config.jwks {
+        Some(jwks) => Some(Arc::new(super::jwks::fetch::fetch(jwks).await?.keys)),
+        None => None,
+    };
+    let keys = Keys::read(config, provider.clone())?.context("the configuration requires no tokens")?;
+    let unverified = header(token).ok().and_then(|header| {
+        let claims = jsonwebtoken::dangerous::insecure_decode(token).ok()?.claims;
+        Some(Unverified { algorithm: header.alg, key_id: header.kid, claims })
+    });
+    Ok(Checked { provider, unverified, verdict: keys.verify(token, wall_ns() as f64 / 1e9) })
 }
 
 /// Signs `claims` with the key in `file`.
@@ -78,39 +243,9 @@ impl Keys {
 /// Fails if the file cannot be read, contains no key, or contains a public key.
 pub fn mint(file: &Path, claims: &Value) -> anyhow::Result<String> {
     install_provider();
-    let (algorithm, key) = match Key::read(file)? {
-        Key::Secret(secret) => (Algorithm::HS256, EncodingKey::from_secret(&secret)),
-        Key::Private(key) => (Algorithm::EdDSA, EncodingKey::from_ed_der(key.to_pkcs8_der()?.as_bytes())),
-        Key::Public(_) => anyhow::bail!("{} is a public key; signing a token requires the private key", file.display()),
-    };
+    let (key, algorithm) =
+        Key::read(file)?.signing().with_context(|| format!("cannot sign with {}", file.display()))?;
     Ok(jsonwebtoken::encode(&Header::new(algorithm), claims, &key)?)
-}
-
-impl Key {
-    fn read(file: &Path) -> anyhow::Result<Self> {
-        let cannot_read = || format!("cannot read the key {}", file.display());
-        anyhow::ensure!(
-            std::fs::metadata(file).with_context(cannot_read)?.len() <= FILE_BYTES_MAX,
-            "{}: the file is too long",
-            cannot_read()
-        );
-        let bytes = std::fs::read(file).with_context(cannot_read)?;
-        Self::parse(&bytes).with_context(|| format!("cannot use the key {}", file.display()))
-    }
-
-    /// A PEM file must contain an Ed25519 key. It is never used as a secret.
-    fn parse(bytes: &[u8]) -> anyhow::Result<Self> {
-        let text = std::str::from_utf8(bytes).unwrap_or_default();
-        if !text.contains("-----BEGIN") {
-            let secret = bytes.trim_ascii_end();
-            anyhow::ensure!(secret.len() >= SECRET_BYTES_MIN, "a secret has {SECRET_BYTES_MIN} bytes or more");
-            return Ok(Self::Secret(secret.to_vec()));
-        }
-        let public = VerifyingKey::from_public_key_pem(text.trim()).map(Self::Public);
-        let private = || SigningKey::from_pkcs8_pem(text.trim()).map(Self::Private);
-        let key = public.ok().or_else(|| private().ok());
-        key.context("a PEM file must contain one Ed25519 key, public or private")
-    }
 }
 
 /// Without this, jsonwebtoken selects a provider by its compiled features, and panics if another crate enables a second one.
@@ -119,5 +254,7 @@ fn install_provider() {
     let _ = DEFAULT_PROVIDER.install_default();
 }
 
+#[cfg(test)]
+pub(super) mod test_keys;
 #[cfg(test)]
 mod tests;

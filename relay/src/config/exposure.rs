@@ -11,9 +11,9 @@ use super::Config;
 pub fn check_exposure(config: &Config) -> anyhow::Result<()> {
     let is_open = |address: SocketAddr| !config.insecure_open && !address.ip().is_loopback();
     anyhow::ensure!(
-        !is_open(config.http) || (!config.origins.is_empty() && !config.token_keys.is_empty()),
-        "--http {} is not a loopback address, so any client that reaches it could watch: set both --origin and --token-key, or \
-         set --insecure-open",
+        !is_open(config.http) || (!config.origins.is_empty() && config.requires_token()),
+        "--http {} is not a loopback address, so any client that reaches it could watch: set both --origin and --token-key \
+         or --jwks, or set --insecure-open",
         config.http
     );
     anyhow::ensure!(
@@ -32,9 +32,9 @@ pub fn check_exposure(config: &Config) -> anyhow::Result<()> {
     for (option, listen) in [("otlp-http", config.otlp_http), ("otlp-grpc", config.otlp_grpc)] {
         let Some(address) = listen.address() else { continue };
         anyhow::ensure!(
-            !is_open(address) || config.producers_allow.is_some() || !config.token_keys.is_empty(),
+            !is_open(address) || config.producers_allow.is_some() || config.requires_token(),
             "--{option} {address} is not a loopback address, so any client that reaches it could send: set --producers-allow, \
-             --token-key or --insecure-open"
+             --token-key, --jwks or --insecure-open"
         );
     }
     Ok(())

@@ -46,6 +46,12 @@ impl FromStr for ListenOption {
     }
 }
 
+impl From<SocketAddr> for ListenOption {
+    fn from(address: SocketAddr) -> Self {
+        Self(Some(address))
+    }
+}
+
 impl TryFrom<String> for ListenOption {
     type Error = String;
 

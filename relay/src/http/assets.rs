@@ -96,6 +96,9 @@ fn is_hashed(path: &str) -> bool {
     parts.into_iter().any(|part| part.len() >= 8 && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
+/// Whether the program contains the page.
+pub const HAS_PAGE: bool = cfg!(feature = "embed-ui");
+
 #[cfg(not(feature = "embed-ui"))]
 const INDEX: &str = "";
 

@@ -48,7 +48,7 @@ impl Hub {
 
     /// Replaces batches whose time span ended before `oldest_ns` by rollups. Computing a rollup takes some time; the
     /// log is not locked meanwhile, so producers do not wait.
-    fn roll_up(&self, app: &App, oldest_ns: u64) {
+    pub(super) fn roll_up(&self, app: &App, oldest_ns: u64) {
         loop {
             let Some((number, batches)) = app.log.lock().batches_to_roll_up(oldest_ns) else { break };
             let rollups = rollup::roll_up(number, &batches);

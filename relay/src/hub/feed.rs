@@ -187,6 +187,15 @@ impl Feed {
         cost
     }
 
+    /// Moves the times of all messages back by `ns`.
+    pub(super) fn shift_back(&mut self, ns: u64) {
+        for message in self.ring.iter_mut().chain(&mut self.rollups) {
+            message.cut_ns = message.cut_ns.saturating_sub(ns);
+            message.received_ns = message.received_ns.saturating_sub(ns);
+        }
+        self.last_cut_ns = self.last_cut_ns.saturating_sub(ns);
+    }
+
     /// Updates of the newest batch.
     pub(super) fn last_batch(&self) -> Vec<Update> {
         match self.ring.back().map(|batch| ServerMessage::decode(&batch.frame)) {

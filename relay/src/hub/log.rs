@@ -1,6 +1,8 @@
 //! The log of one application: numbers of series and updates, updates that are not cut yet, feeds and workers.
 
+mod recovered;
 mod replica;
+mod staged;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -9,6 +11,8 @@ use bytes::Bytes;
 use joey_shared::series::{Filter, Source};
 use joey_shared::wire::{AppEntry, REJECTED_NAMES_MAX, RejectedName, Update, UpdatesWriter, WorkerEntry, span_of};
 
+pub(super) use self::staged::Staged;
+pub use self::staged::{Mark, Safe};
 use super::batch::{Batch, EncodedUpdates};
 use super::broadcast::Subscriber;
 use super::feed::{EMPTY_BATCH_INTERVAL_NS, Feed, History};
@@ -51,6 +55,14 @@ pub(super) struct Log {
     clocks: WorkerClocks,
     /// Number of held frames: the offset of their worker clock is not known yet.
     held: u64,
+    /// Batches that the journal has not written yet. Viewers do not see them.
+    staged: VecDeque<Staged>,
+    /// The newest segment of the journal with names of this log, and number of series that had been added by then.
+    journaled: (u64, u64),
+    /// Messages whose frames the clock at this position holds.
+    held_marks: Vec<(u32, Mark)>,
+    /// Last number that was read from the journal.
+    recovered_through: u64,
     /// When the newest batch was cut.
     cut_ns: u64,
     /// For a replica: how far the origin's clock is behind ours, in ns. It is the smallest difference between receiving
@@ -91,6 +103,8 @@ struct Pending {
     end_ns: u64,
     period_ns: u64,
     updates: UpdatesWriter,
+    /// Messages whose data ends in these updates.
+    marks: Vec<Mark>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -148,6 +162,10 @@ impl Log {
             clock_ns: 0,
             clocks: WorkerClocks::default(),
             held: 0,
+            staged: VecDeque::new(),
+            journaled: (0, 0),
+            held_marks: Vec::new(),
+            recovered_through: 0,
             cut_ns: 0,
             origin_behind_ns: None,
             received_ns: 0,
@@ -260,6 +278,7 @@ impl Log {
             self.held -= 1;
             stats.released += 1;
         }
+        self.release_marks(at);
     }
 
     /// Releases frames that have been held for too long at `due_ns`. Returns whether the pending batch is full.
@@ -267,6 +286,11 @@ impl Log {
         if self.held > 0 {
             self.clocks.due(due_ns).into_iter().for_each(|at| self.release(at, now, stats));
         }
+        self.is_full()
+    }
+
+    /// Whether the pending batch is full.
+    pub(super) const fn is_full(&self) -> bool {
         self.pending.count >= BATCH_UPDATES_MAX
     }
 
@@ -295,7 +319,8 @@ impl Log {
         stats.late += u64::from(is_late);
         self.last_received_ns = now.ns;
         self.head += 1;
-        let Pending { count, since_ns, end_ns: first_end_ns, period_ns: first_period_ns, updates } = &mut self.pending;
+        let Pending { count, since_ns, end_ns: first_end_ns, period_ns: first_period_ns, updates, .. } =
+            &mut self.pending;
         *count += 1;
         if *count == 1 {
             stats.is_first = true;
@@ -316,28 +341,32 @@ impl Log {
 
     /// Cuts one batch for each feed from the updates since the last cut.
     pub(super) fn cut(&mut self, now_ns: u64) -> Cut {
-        let mut cut = Cut::default();
-        let Pending { count, end_ns, period_ns, updates, .. } = &mut self.pending;
-        if *count == 0 {
-            return cut;
+        if self.pending.count == 0 {
+            return Cut::default();
         }
         // A step back of the wall clock must not split one ten-second span into two.
         let now_ns = now_ns.max(self.cut_ns);
         self.cut_ns = now_ns;
-        let encoded = EncodedUpdates { end_ns: *end_ns, period_ns: *period_ns, updates: updates.finish() };
-        let mut count_in = |bytes| {
-            cut.batches += u64::from(bytes > 0);
-            cut.bytes += bytes;
-        };
-        let names = self.series.names_since(self.whole.announced(), &Filter::All);
-        count_in(self.whole.cut_encoded(&encoded, names, self.head, now_ns));
-        *count = 0;
+        let mut updates = std::mem::take(&mut self.pending.updates);
+        let Pending { end_ns, period_ns, .. } = self.pending;
+        let encoded = EncodedUpdates { end_ns, period_ns, updates: updates.finish() };
+        let cut = self.cut_feeds(&encoded, self.head, now_ns);
+        self.pending.count = 0;
         // Release the memory of a burst. A steady stream keeps the capacity that it needs.
         updates.shrink_to(PENDING_BYTES);
+        self.pending.updates = updates;
+        cut
+    }
+
+    /// Cuts one batch up to number `to` for each feed.
+    fn cut_feeds(&mut self, encoded: &EncodedUpdates<'_>, to: u64, cut_ns: u64) -> Cut {
+        let names = self.series.names_since(self.whole.announced(), &Filter::All);
+        let bytes = self.whole.cut_encoded(encoded, names, to, cut_ns);
+        let mut cut = Cut { batches: u64::from(bytes > 0), bytes };
         if !self.filtered_feeds.is_empty() {
             // Decode the batch of the whole feed. Pending updates need no second representation for logs without part
             // feeds.
-            let filtered = self.cut_filtered_feeds(&self.whole.last_batch(), self.head, now_ns);
+            let filtered = self.cut_filtered_feeds(&self.whole.last_batch(), to, cut_ns);
             cut.batches += filtered.batches;
             cut.bytes += filtered.bytes;
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::log::{Log, PublishStats, PublishTime};
+use super::log::{Log, Mark, PublishStats, PublishTime};
 use super::{App, Hub};
 use crate::data_point::{Counts, DataPoint};
 use crate::metrics::RejectReason;
@@ -26,7 +26,7 @@ impl Hub {
     /// Starts publishing several histograms of `app` that the relay read at `now_ns`.
     pub fn publisher<'a>(&'a self, app: &'a Arc<App>, now_ns: u64) -> Publisher<'a> {
         let now = PublishTime { ns: now_ns, ring_ns: nanos(self.config.ring) };
-        Publisher { hub: self, app, now, log: app.log.lock(), stats: PublishStats::default() }
+        Publisher { hub: self, app, now, log: app.log.lock(), stats: PublishStats::default(), is_whole: false }
     }
 
     /// Releases frames that have been held for too long at `due_ns`, and logs workers whose clock offset has changed.
@@ -63,6 +63,8 @@ pub struct Publisher<'a> {
     now: PublishTime,
     log: MutexGuard<'a, Log>,
     stats: PublishStats,
+    /// Whether everything goes into one batch.
+    is_whole: bool,
 }
 
 impl Publisher<'_> {
@@ -101,10 +103,28 @@ impl Publisher<'_> {
         let Self { hub, now, log, stats, .. } = self;
         let has_room = hub.held.load(Relaxed) + stats.held < HELD_FRAMES_MAX;
         let published = log.publish(series, counts, *now, has_room, stats);
-        if published == Some(true) {
+        if published == Some(true) && !self.is_whole {
             self.cut();
         }
         published.is_some()
+    }
+
+    /// Publishes everything that follows in one batch. So if the relay is killed, its journal contains all or nothing of
+    /// it. Call [`Publisher::finish`] at the end.
+    pub const fn begin_whole(&mut self) {
+        self.is_whole = self.hub.journal().is_some();
+    }
+
+    /// Ends what [`Publisher::begin_whole`] began: all frames of a message from `worker`. `mark` learns when it is safe: at
+    /// once without a journal, and otherwise when the journal contains it.
+    pub fn finish(mut self, worker: &str, mark: Mark) {
+        if self.hub.journal().is_none() {
+            return mark.safe.reached(mark.seq);
+        }
+        self.log.mark(worker, mark);
+        if self.log.is_full() {
+            self.cut();
+        }
     }
 
     /// Releases frames that have been held for too long at `due_ns`.

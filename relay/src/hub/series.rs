@@ -95,11 +95,51 @@ impl SeriesTable {
         let key = SeriesKey { category, pipeline, worker, name };
         let entry = SeriesEntry { number, id: point.id, provenance: point.provenance, key };
         self.insert(entry, Some(clock), now_ns);
+        self.index(number, self.hasher.hash_one(identity(point)));
+        number
+    }
+
+    /// Adds a series with its number from the journal. An earlier series of the same identity is no longer found.
+    pub(super) fn recover(&mut self, entry: SeriesEntry, clock: u32, now_ns: u64) {
+        let number = entry.number;
+        let hash = self.hasher.hash_one(identity_of(&entry));
+        let Self { by_number, by_identity, .. } = self;
+        let is_same = |known: &u32| {
+            by_number.get(known).is_some_and(|known| {
+                known.entry.provenance == entry.provenance && identity_of(&known.entry) == identity_of(&entry)
+            })
+        };
+        if let Ok(earlier) = by_identity.find_entry(hash, is_same) {
+            earlier.remove();
+        }
+        self.insert(entry, Some(clock), now_ns);
+        self.reserve_numbers(number.saturating_add(1));
+        self.index(number, hash);
+    }
+
+    /// Number of the next new series.
+    pub(super) const fn next_number(&self) -> u32 {
+        self.next
+    }
+
+    /// New series get numbers from `next` on.
+    pub(super) fn reserve_numbers(&mut self, next: u32) {
+        self.next = self.next.max(next);
+    }
+
+    /// Moves the times of all series back by `ns`.
+    pub(super) fn shift_back(&mut self, ns: u64) {
+        for series in self.by_number.values_mut() {
+            series.last_received_ns = series.last_received_ns.saturating_sub(ns);
+        }
+    }
+
+    /// Makes an existing series known by the hash of its identity.
+    fn index(&mut self, number: u32, hash: u64) {
         let Self { by_number, hasher, by_identity, .. } = self;
         let rehash =
             |number: &u32| by_number.get(number).map_or(0, |series| hasher.hash_one(identity_of(&series.entry)));
-        by_identity.insert_unique(hasher.hash_one(identity(point)), number, rehash);
-        number
+        by_identity.insert_unique(hash, number, rehash);
     }
 
     /// Adds a series with a number from another relay.

@@ -82,7 +82,8 @@ impl Viewer {
             let bytes = log.feed_mut(number).map_or(0, |feed| feed.insert_old_rollups(old));
             hub.ring_bytes.fetch_add(bytes, Relaxed);
         }
-        let (head, origin_ns) = (log.head(), log.to_origin_clock(now_ns));
+        let (head, origin_ns) = (log.published_head(), log.to_origin_clock(now_ns));
+        let recovered_through = log.recovered_through();
         let feed = log.subscribe_feed(&topic.filter, self.number, self.subscriber.clone());
         let newest = feed.newest();
         let (next, missing) = match start {
@@ -94,7 +95,8 @@ impl Viewer {
             }
             Start::Recent { span_ns } => (feed.position_since(since_ns(span_ns, origin_ns)), 0),
             Start::History => (feed.oldest(), 0),
-            Start::After { .. } => (feed.oldest_with_rollups(), 0),
+            // The viewer may have the recovered part from the previous run, under the epoch of that run.
+            Start::After { .. } => (feed.oldest_with_rollups().max(recovered_through + 1), 0),
         };
         let subscribed = Subscribed { sub, feed: feed.number(), epoch: app.epoch, next, head: newest, missing };
         drop(log);

@@ -10,6 +10,8 @@ use joey_shared::wire::{ClientMessage, SeriesEntry, ServerMessage, Start, Update
 use super::*;
 use crate::data_point::DataPoint;
 
+#[cfg(not(shuttle))]
+mod journal;
 mod model;
 #[cfg(shuttle)]
 mod schedules;

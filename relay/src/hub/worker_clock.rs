@@ -249,6 +249,15 @@ impl WorkerClock {
         signed(end_ns).saturating_add(self.offset_ns).max(0).unsigned_abs()
     }
 
+    /// Restores the offset that was added to a frame which a previous run of the relay received at about `now_ns`.
+    pub(super) const fn recover(&mut self, offset_ns: i64, now_ns: u64) {
+        self.has_been_on_time = true;
+        if offset_ns != self.offset_ns {
+            self.previous_ns = self.offset_ns;
+            (self.offset_ns, self.logged_ns, self.since_ns) = (offset_ns, offset_ns, now_ns);
+        }
+    }
+
     /// Offset added to period ends, in ns, and when it was detected.
     pub(super) const fn offset(&self) -> (i64, u64) {
         (self.offset_ns, self.since_ns)

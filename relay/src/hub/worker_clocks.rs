@@ -62,6 +62,11 @@ impl WorkerClocks {
         self.all.get(at as usize).is_some_and(|entry| entry.clock.held_count() > 0)
     }
 
+    /// Returns the position of the clock of `worker`, if it exists.
+    pub(super) fn position_of(&self, worker: &str) -> Option<u32> {
+        self.by_worker.get(worker).copied()
+    }
+
     /// Returns the clock of `worker`, if it exists.
     pub(super) fn of_worker(&self, worker: &str) -> Option<&WorkerClock> {
         let &at = self.by_worker.get(worker)?;

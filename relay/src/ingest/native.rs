@@ -1,7 +1,8 @@
 //! Joey's own ingest protocol, with acknowledgements. `docs/emit-protocol.md` is its specification, `joey_shared::emit` its codec.
 //!
 //! The relay acknowledges data as soon as it is in the log, before viewers can receive it. So if the relay is killed, either the
-//! producer knows that the data arrived, or no viewer has seen it, and it can be sent to the restarted relay. The sequence number
+//! producer knows that the data arrived, or no viewer has seen it, and it can be sent to the restarted relay. With a journal it
+//! acknowledges data that is on disk, and the restarted relay knows from its journal what that was. The sequence number
 //! of a session prevents that data counts twice if only the connection was lost.
 //!
 //! A message or histogram that cannot be used is rejected, counted, and reported to the producer. As for other formats, the task
@@ -33,7 +34,7 @@ use super::rate_limit::FrameRateLimit;
 use super::wallaroo::check_times;
 use crate::auth::AuthPolicy;
 use crate::data_point::{Counts, DataPoint};
-use crate::hub::{App, Hub, Publisher};
+use crate::hub::{App, Hub, Mark, Publisher};
 use crate::metrics::{CloseReason, RejectReason};
 
 /// Maximum time for which a connection that the relay closes stays open, so that the producer reads the last replies. If it were
@@ -53,6 +54,8 @@ pub struct Producer {
     joined: Option<Joined>,
     /// Replies that are not written yet.
     replies: Vec<u8>,
+    /// The newest sequence number that was acknowledged on this connection.
+    acknowledged: u64,
 }
 
 /// What the relay knows after `Hello`.
@@ -99,8 +102,8 @@ impl Producer {
     #[must_use]
     pub fn new(hub: Arc<Hub>, policy: Arc<AuthPolicy>, sessions: Arc<Sessions>, peer: SocketAddr) -> Self {
         let rate_limit = FrameRateLimit::new(hub.config().frames_per_sec_max);
-        let (has_preamble, joined, replies) = (false, None, Vec::new());
-        Self { hub, policy, sessions, peer, rate_limit, has_preamble, joined, replies }
+        let (has_preamble, joined, replies, acknowledged) = (false, None, Vec::new(), 0);
+        Self { hub, policy, sessions, peer, rate_limit, has_preamble, joined, replies, acknowledged }
     }
 
     /// Serves the connection, whose first bytes may be in `buffer`, until it ends or `closing` is cancelled.
@@ -111,6 +114,10 @@ impl Producer {
         closing: &CancellationToken,
     ) {
         let end = self.exchange(&mut stream, &mut buffer, closing).await;
+        if end == End::Stopped {
+            // If it takes too long or fails, the producer sends the data again, and the session is known.
+            let _ = timeout(LINGER, self.acknowledge_rest(&mut stream)).await;
+        }
         let (peer, counters) = (self.peer, self.hub.counters());
         let reason = match end {
             End::Closed => "closed",
@@ -141,6 +148,10 @@ impl Producer {
         // When the incomplete message at the end of the buffer began. The first one has to follow the preamble.
         let mut partial_since = Some(Instant::now());
         loop {
+            self.acknowledge();
+            if let Err(end) = self.write_replies(stream).await {
+                return end;
+            }
             let (mut consumed, mut messages) = (0, 0_usize);
             let now_ns = self.hub.config().now_ns();
             let outcome = loop {
@@ -150,13 +161,8 @@ impl Producer {
                     Err(end) => break Some(end),
                 }
                 messages += 1;
-                // The task is not cancelled while it writes: what is in the log has to be acknowledged.
-                if !self.replies.is_empty() {
-                    match timeout(frame_timeout, stream.write_all(&self.replies)).await {
-                        Ok(Ok(())) => self.replies.clear(),
-                        Ok(Err(_)) => break Some(End::Closed),
-                        Err(_) => break Some(End::Failed(CloseReason::AckTimeout)),
-                    }
+                if let Err(end) = self.write_replies(stream).await {
+                    break Some(end);
                 }
                 if messages.is_multiple_of(MESSAGES_PER_YIELD) {
                     tokio::task::yield_now().await;
@@ -175,15 +181,72 @@ impl Producer {
                 _ => (!buffer.is_empty()).then(Instant::now),
             };
             let deadline = partial_since.map(|since| since + frame_timeout);
-            match closing.run_until_cancelled(buffer.read_from(stream, deadline)).await {
+            let read = self.read_unless_safe(stream, buffer, deadline);
+            match closing.run_until_cancelled(read).await {
                 None => return End::Stopped,
-                Some(Ok(0) | Err(ReadError::Socket)) if buffer.is_empty() => return End::Closed,
-                Some(Ok(0) | Err(ReadError::Socket)) => {
+                Some(None) => {}
+                Some(Some(Ok(0) | Err(ReadError::Socket))) if buffer.is_empty() => return End::Closed,
+                Some(Some(Ok(0) | Err(ReadError::Socket))) => {
                     return End::Failed(CloseReason::Frame(RejectReason::Truncated));
                 }
-                Some(Ok(bytes)) => _ = self.hub.counters().ingest_bytes.inc_by(bytes as u64),
-                Some(Err(ReadError::Timeout)) => return End::Failed(CloseReason::Frame(RejectReason::FrameTimeout)),
+                Some(Some(Ok(bytes))) => _ = self.hub.counters().ingest_bytes.inc_by(bytes as u64),
+                Some(Some(Err(ReadError::Timeout))) => {
+                    return End::Failed(CloseReason::Frame(RejectReason::FrameTimeout));
+                }
             }
+        }
+    }
+
+    /// Writes the replies. It is not cancelled meanwhile: what is safe has to be acknowledged.
+    async fn write_replies(&mut self, stream: &mut (impl AsyncWrite + Unpin)) -> Result<(), End> {
+        if self.replies.is_empty() {
+            return Ok(());
+        }
+        match timeout(self.hub.config().frame_timeout, stream.write_all(&self.replies)).await {
+            Ok(Ok(())) => self.replies.clear(),
+            Ok(Err(_)) => return Err(End::Closed),
+            Err(_) => return Err(End::Failed(CloseReason::AckTimeout)),
+        }
+        Ok(())
+    }
+
+    /// Acknowledges what has become safe.
+    fn acknowledge(&mut self) {
+        let safe = self.joined.as_ref().map_or(0, |joined| joined.last_seq.safe.get());
+        if safe > self.acknowledged {
+            self.acknowledged = safe;
+            self.replies.extend(Reply::Ack { seq: safe }.to_frame());
+        }
+    }
+
+    /// Waits until everything that was received is safe, and acknowledges it.
+    async fn acknowledge_rest(&mut self, stream: &mut (impl AsyncWrite + Unpin)) -> Result<(), End> {
+        let Some(last_seq) = self.joined.as_ref().map(|joined| joined.last_seq.clone()) else { return Ok(()) };
+        let received = *last_seq.lock();
+        let mut safe = last_seq.safe.subscribe();
+        // The sender is in `last_seq`, so this cannot fail.
+        let _ = safe.wait_for(|safe| *safe >= received).await;
+        self.acknowledge();
+        self.write_replies(stream).await
+    }
+
+    /// Reads some bytes, unless something that is not acknowledged becomes safe earlier.
+    async fn read_unless_safe(
+        &self,
+        stream: &mut (impl AsyncRead + Unpin),
+        buffer: &mut Buffer,
+        deadline: Option<Instant>,
+    ) -> Option<Result<usize, ReadError>> {
+        let Some(joined) = self.joined.as_ref().filter(|_| self.hub.journal().is_some()) else {
+            return Some(buffer.read_from(stream, deadline).await);
+        };
+        let mut safe = joined.last_seq.safe.subscribe();
+        if *safe.borrow_and_update() > self.acknowledged {
+            return None;
+        }
+        tokio::select! {
+            read = buffer.read_from(stream, deadline) => Some(read),
+            _ = safe.changed() => None,
         }
     }
 
@@ -238,8 +301,10 @@ impl Producer {
         self.hub.worker_joined(&app, hello.worker, now_ns);
         tracing::info!(peer = %self.peer, app = hello.app, worker = hello.worker, "producer joined");
         let frame_bytes_max = u32::try_from(self.hub.config().frame_bytes_max).unwrap_or(u32::MAX);
-        let welcome = Reply::Welcome { last_seq: *last_seq.lock(), frame_bytes_max };
-        self.replies.extend(welcome.to_frame());
+        // The rest has arrived, but would be lost if the relay were killed now.
+        let safe = last_seq.safe.get();
+        self.replies.extend(Reply::Welcome { last_seq: safe, frame_bytes_max }.to_frame());
+        self.acknowledged = safe;
         let (worker, origin, session) = (hello.worker.to_owned(), hello.origin, hello.session);
         self.joined = Some(Joined { app, worker, origin, session, last_seq, announced: Announced::default() });
         Ok(())
@@ -261,11 +326,13 @@ impl Producer {
 
     /// Publishes the histograms of `data`, unless they arrived earlier in this session, and acknowledges them.
     fn receive(&mut self, data: &Data<'_>, now_ns: u64) {
-        let Self { hub, joined: Some(joined), rate_limit, replies, peer, .. } = self else { return };
+        let Self { hub, joined: Some(joined), rate_limit, replies, peer, acknowledged, .. } = self else { return };
         let session = joined.last_seq.clone();
         let mut last_seq = session.lock();
         if data.seq <= *last_seq {
             hub.counters().data_duplicates.inc();
+            *acknowledged = session.safe.get();
+            replies.extend(Reply::Ack { seq: *acknowledged }.to_frame());
         } else {
             // If publishing panics, the message is lost. Otherwise the producer would send it again and again.
             *last_seq = data.seq;
@@ -275,7 +342,8 @@ impl Producer {
                 replies.extend(rejected.to_frame());
             }
         }
-        replies.extend(Reply::Ack { seq: *last_seq }.to_frame());
+        drop(last_seq);
+        self.acknowledge();
     }
 }
 
@@ -287,11 +355,12 @@ fn publish(
     data: &Data<'_>,
     now_ns: u64,
 ) -> Rejections {
-    let Joined { app, worker, announced, .. } = joined;
+    let Joined { app, worker, announced, session, last_seq, .. } = joined;
     let mut rejections = Rejections::default();
     let series_max = hub.config().series_per_app_max;
     let times = check_times(data.period_ns, data.end_ns);
     let mut log = hub.publisher(app, now_ns);
+    log.begin_whole();
     for entry in entries(data.entries) {
         let Ok((number, histogram)) = entry else {
             rejections.add(RejectReason::BadMessage, 0);
@@ -304,6 +373,7 @@ fn publish(
             rejections.add(reason, count);
         }
     }
+    log.finish(worker, Mark { session: Some(*session), seq: data.seq, safe: last_seq.safe.clone() });
     rejections
 }
 

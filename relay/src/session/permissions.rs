@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use joey_shared::close;
 use joey_shared::wire::ClientMessage;
 use tokio::sync::watch;
@@ -24,6 +25,7 @@ const EXPIRY_GRACE_NS: u64 = 25_000_000_000;
 
 /// Permissions of one viewer.
 pub(super) struct Permissions {
+    auth: Arc<Auth>,
     policy: watch::Receiver<Arc<AuthPolicy>>,
     /// Empty if the policy requires no token.
     token: String,
@@ -46,7 +48,7 @@ impl Permissions {
     /// Admits a viewer with the token of its HTTP request, or with the token in its first message.
     pub(super) async fn admit(
         transport: &mut Transport,
-        auth: &Auth,
+        auth: &Arc<Auth>,
         request_token: Option<String>,
     ) -> Result<Self, Ended> {
         let mut policy = auth.watch();
@@ -58,7 +60,10 @@ impl Permissions {
                 .await
                 .unwrap_or(Err(Ended::Close(close::NO_TOKEN, CloseReason::NoToken)))?,
         };
+        auth.fetch_key_of(&token).await;
+        policy.mark_unchanged();
         let mut permissions = Self {
+            auth: auth.clone(),
             policy,
             token: String::new(),
             claims: Claims::unrestricted(),
@@ -68,6 +73,17 @@ impl Permissions {
         permissions.renew(token)?;
         tracing::debug!(subject = permissions.claims.subject(), "viewer admitted");
         Ok(permissions)
+    }
+
+    /// If a new token has been received that may be signed with a key unknown so far, waits for the keys to be fetched.
+    pub(super) async fn fetch_key(&self, received: &Result<Option<Bytes>, Ended>) {
+        let Ok(Some(bytes)) = received else { return };
+        if let Ok(ClientMessage::Token { token }) = ClientMessage::decode(bytes)
+            && self.policy.borrow().lacks_key_of(&token)
+        {
+            // It is rare, and would take memory in every viewer's task.
+            Box::pin(self.auth.fetch_key_of(&token)).await;
+        }
     }
 
     /// Replaces the token.

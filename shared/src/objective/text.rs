@@ -93,15 +93,19 @@ impl FromStr for Objective {
 impl Display for Objective {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         let percentile = decimal(self.quantile().millionths().into(), 4);
-        let ns = self.threshold_ns();
-        let (unit, digits) =
-            THRESHOLD_UNITS.into_iter().find(|&(_, digits)| ns >= 10_u64.pow(digits)).unwrap_or(("ns", 0));
+        let threshold = threshold_text(self.threshold_ns());
         let seconds = self.window_seconds();
         let (window_unit, length) =
             WINDOW_UNITS.into_iter().find(|&(_, length)| seconds.is_multiple_of(length)).unwrap_or(("s", 1));
-        let threshold = decimal(ns, digits);
-        write!(out, "{}: p{percentile} < {threshold}{unit} over {}{window_unit}", self.views(), seconds / length)
+        write!(out, "{}: p{percentile} < {threshold} over {}{window_unit}", self.views(), seconds / length)
     }
+}
+
+/// A threshold as text, which [`parse_threshold`] reads: `10ms`, `1.5s`.
+#[must_use]
+pub fn threshold_text(ns: u64) -> String {
+    let (unit, digits) = THRESHOLD_UNITS.into_iter().find(|&(_, digits)| ns >= 10_u64.pow(digits)).unwrap_or(("ns", 0));
+    decimal(ns, digits) + unit
 }
 
 /// Parses a list with one objective on each line. Empty lines and lines that start with `#` are ignored.
@@ -122,7 +126,8 @@ pub fn parse_percentile(text: &str) -> Option<Quantile> {
 }
 
 /// Parses a duration such as `10ms`, `1.5 s` or `250us`, in ns.
-pub(super) fn parse_threshold(text: &str) -> Option<u64> {
+#[must_use]
+pub fn parse_threshold(text: &str) -> Option<u64> {
     let at = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
     let (number, unit) = text.split_at(at);
     let unit = match unit.trim() {

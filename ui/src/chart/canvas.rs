@@ -10,7 +10,7 @@ use super::difference::LEVELS;
 use super::{Anchor, Ink, Rect, Shape, Size};
 
 /// The custom properties of all inks except the ramps, in the order of [`property_index`].
-const PROPERTIES: [&str; 13] = [
+const PROPERTIES: [&str; 14] = [
     "--ink-text",
     "--ink-muted",
     "--ink-grid",
@@ -24,6 +24,7 @@ const PROPERTIES: [&str; 13] = [
     "--ink-hatch",
     "--ink-reference",
     "--ink-reference-area",
+    "--ink-threshold",
 ];
 
 /// The stops of the heat ramp, lowest first.
@@ -104,6 +105,7 @@ const fn property_index(ink: Ink) -> usize {
         Ink::Hatch => 10,
         Ink::Reference => 11,
         Ink::ReferenceArea => 12,
+        Ink::Threshold => 13,
     }
 }
 

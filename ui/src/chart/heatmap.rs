@@ -7,7 +7,7 @@
 use joey_shared::format;
 use joey_shared::histogram::{Grid, Histogram, Quantile};
 
-use super::latency_axis::{LatencyRange, finest_grid, visible_range};
+use super::latency_axis::{LatencyRange, finest_grid};
 use super::scale::{Scale, duration_ticks};
 use super::timeline_data::{Column, Layout, Timeline};
 use super::{Anchor, Ink, Rect, Shape, text_width};
@@ -36,8 +36,7 @@ pub fn level(count: u64, most: u64) -> u8 {
 /// Adds the heatmap of `chart` to `list`.
 pub(super) fn draw(list: &mut Vec<Shape>, chart: &Timeline, layout: &Layout, time: &Scale) {
     let plot = layout.heat;
-    let range = visible_range(&chart.total);
-    let scale = Scale { from: range.low, to: range.high, start: plot.bottom(), end: plot.y };
+    let scale = chart.latency_scale(layout);
     let grid = row_grid(chart.total.grid(), &scale);
     let most = cells(list, chart, grid, &scale, time);
     latency_axis(list, plot, &scale);
@@ -172,6 +171,7 @@ fn rail(list: &mut Vec<Shape>, chart: &Timeline, rail: Rect, grid: Grid, scale: 
 #[cfg(test)]
 mod tests {
     use super::super::Size;
+    use super::super::latency_axis::visible_range;
     use super::super::timeline::tests::{SIZE, timeline};
     use super::*;
     use joey_shared::histogram::Unit;

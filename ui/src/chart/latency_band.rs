@@ -9,9 +9,13 @@ use super::latency_axis::{LatencyRange, log2};
 use super::scale::{Scale, duration_ticks};
 use super::{Anchor, Ink, Rect, Shape, Size};
 use crate::band_data::Band;
+use crate::units;
 
-/// The space for the labels of the axis.
-const LABELS_WIDTH: f64 = 44.0;
+/// The space for the labels of the axis. They are longer if the user chose a unit.
+fn labels_width() -> f64 {
+    if units::fixed_ns().is_some() { 58.0 } else { 44.0 }
+}
+
 /// The minimum height of a box, so that a fine bin can be seen.
 const BOX_HEIGHT_MIN: f64 = 2.0;
 /// The height of a line of labels.
@@ -20,22 +24,22 @@ const LABEL_HEIGHT: f64 = 15.0;
 /// The band of `band` on `axis`. The time axis is the window.
 #[must_use]
 pub fn latency_band(band: &Band, axis: LatencyRange, size: Size) -> Vec<Shape> {
+    let left = labels_width();
     let y = Scale { from: axis.low, to: axis.high, start: size.height - 6.0, end: 6.0 };
-    let x =
-        Scale { from: band.from.saturating_sub(1) as f64, to: band.to as f64, start: LABELS_WIDTH, end: size.width };
+    let x = Scale { from: band.from.saturating_sub(1) as f64, to: band.to as f64, start: left, end: size.width };
     let labels_max = ((size.height / LABEL_HEIGHT) as usize).clamp(1, 4);
     let mut list = Vec::new();
     for (log2, label) in duration_ticks(axis.low, axis.high, labels_max) {
         let at = y.at(log2);
-        list.push(Shape::hairline(Ink::Grid, [LABELS_WIDTH, at], [size.width, at]));
-        list.push(Shape::text(Ink::Muted, [LABELS_WIDTH - 5.0, at], Anchor::End, label));
+        list.push(Shape::hairline(Ink::Grid, [left, at], [size.width, at]));
+        list.push(Shape::text(Ink::Muted, [left - 5.0, at], Anchor::End, label));
     }
     let mut bands = Vec::new();
     let mut medians = Vec::new();
     let mut p99s = Vec::new();
     for slice in &band.slices {
         let (start, end) = (x.at((slice.to - band.slice_seconds) as f64), x.at(slice.to as f64));
-        let (start, end) = (start.max(LABELS_WIDTH), end.min(size.width));
+        let (start, end) = (start.max(left), end.min(size.width));
         let gap = if end - start > 4.0 { 1.0 } else { 0.0 };
         let bar =
             |low: f64, high: f64| Rect { x: start, y: high, width: (end - start - gap).max(0.5), height: low - high };
@@ -79,7 +83,7 @@ mod tests {
         let edges = |rect: Rect| [rect.bottom(), rect.height].map(f64::round);
         assert_eq!((edges(medians[0]), edges(p99s[0])), ([106.0, 5.0], [56.0, 5.0]));
         assert_eq!((bands[0].y, bands[0].bottom()), (p99s[0].y, medians[0].bottom()));
-        assert_eq!((medians[0].x, medians[0].width), (LABELS_WIDTH, 9.0));
+        assert_eq!((medians[0].x, medians[0].width), (labels_width(), 9.0));
         assert_eq!(medians[1].right(), SIZE.width - 1.0);
         assert!(shapes.iter().any(|shape| matches!(shape, Shape::Text { text, .. } if text.contains("ms"))));
     }

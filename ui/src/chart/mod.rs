@@ -7,11 +7,13 @@ pub mod bar_chart;
 pub mod canvas;
 pub mod difference;
 pub mod heatmap;
+pub mod hour_strip;
 pub mod latency_axis;
 pub mod latency_band;
 pub mod percentile_curve;
 pub mod scale;
 pub mod sparkline;
+pub mod threshold_line;
 pub mod time_axis;
 pub mod timeline;
 mod timeline_data;
@@ -89,6 +91,8 @@ pub enum Ink {
     Reference,
     /// The same, as an area.
     ReferenceArea,
+    /// A threshold.
+    Threshold,
     /// A level of the diverging palette, from -[`difference::LEVELS`] to [`difference::LEVELS`]. The neutral colour is 0.
     Difference(i8),
 }

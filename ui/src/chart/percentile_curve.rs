@@ -8,6 +8,7 @@ use joey_shared::histogram::Histogram;
 
 use super::latency_axis::{LatencyRange, log2, visible_range};
 use super::scale::{Scale, duration_ticks, nines};
+use super::threshold_line::VerticalAxis;
 use super::{Anchor, Ink, Rect, Shape, Size};
 
 /// The percentiles on the axis.
@@ -56,9 +57,9 @@ pub fn nines_max(histogram: &Histogram, reference: Option<&Histogram>) -> f64 {
     (most + 0.3).max(NINES.0 + 0.2).min(NINES.1)
 }
 
-/// Draws the curve of `histogram`, and that of `reference` as dashed lines on the same axes: its bound, and thinner its lower end.
+/// The latency axis of [`draw`].
 #[must_use]
-pub fn draw(histogram: &Histogram, reference: Option<&Histogram>, size: Size) -> Vec<Shape> {
+pub fn latency_axis(histogram: &Histogram, reference: Option<&Histogram>, size: Size) -> VerticalAxis {
     let plot = Rect {
         x: MARGINS.0,
         y: 10.0,
@@ -66,10 +67,17 @@ pub fn draw(histogram: &Histogram, reference: Option<&Histogram>, size: Size) ->
         height: (size.height - 10.0 - 38.0).max(1.0),
     };
     let reference = reference.filter(|reference| !reference.is_empty());
+    let range = reference.map_or_else(|| visible_range(histogram), |reference| common_range(histogram, reference));
+    VerticalAxis { plot, scale: Scale { from: range.low, to: range.high, start: plot.bottom(), end: plot.y } }
+}
+
+/// Draws the curve of `histogram`, and that of `reference` as dashed lines on the same axes: its bound, and thinner its lower end.
+#[must_use]
+pub fn draw(histogram: &Histogram, reference: Option<&Histogram>, size: Size) -> Vec<Shape> {
+    let VerticalAxis { plot, scale: y } = latency_axis(histogram, reference, size);
+    let reference = reference.filter(|reference| !reference.is_empty());
     let known = known_nines(histogram);
     let x = Scale { from: 0.0, to: nines_max(histogram, reference), start: plot.x, end: plot.right() };
-    let range = reference.map_or_else(|| visible_range(histogram), |reference| common_range(histogram, reference));
-    let y = Scale { from: range.low, to: range.high, start: plot.bottom(), end: plot.y };
     let mut list = Vec::new();
     for (log2, label) in duration_ticks(y.from, y.to, (plot.height / 26.0) as usize) {
         list.push(Shape::hairline(Ink::Grid, [plot.x, y.at(log2)], [plot.right(), y.at(log2)]));

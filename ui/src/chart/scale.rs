@@ -3,6 +3,7 @@
 use joey_shared::format;
 
 use crate::time_format::UtcOffsets;
+use crate::units;
 
 /// A linear map from `from..=to` to `start..=end`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,23 +83,49 @@ fn ticks_of(factors: &[u64], every: u32, from_log2: f64, to_log2: f64) -> Vec<(f
     values.map(|ns| ((ns as f64).log2(), plain_duration(ns))).filter(|(log2, _)| near(*log2)).collect()
 }
 
-/// A round duration without decimals: `10 µs`.
+/// The maximum length of a number beside an axis. A longer one is written as a power of ten.
+const NUMBER_MAX: usize = 6;
+
+/// A round duration: `10 µs`, or in the unit that the user chose `0.01 ms`, `2×10⁷ ns`.
 fn plain_duration(ns: u64) -> String {
-    let units = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"), (1, "ns")];
-    units
-        .into_iter()
-        .find(|(length, _)| ns >= *length)
-        .map_or_else(String::new, |(length, unit)| format::Quantity { number: (ns / length).to_string(), unit }.thin())
+    let Some(length) = units::fixed_ns() else {
+        let units = [(1_000_000_000, "s"), (1_000_000, "ms"), (1_000, "µs"), (1, "ns")];
+        return units.into_iter().find(|(length, _)| ns >= *length).map_or_else(String::new, |(length, unit)| {
+            format::Quantity { number: (ns / length).to_string(), unit }.thin()
+        });
+    };
+    let mut quantity = units::duration(ns.into());
+    trim_zeros(&mut quantity.number);
+    if quantity.number.chars().count() > NUMBER_MAX {
+        let exponent = ns.ilog10();
+        let factor = ns / 10_u64.pow(exponent);
+        let power = format!("10{}", superscript(exponent.cast_signed() - length.ilog10().cast_signed()));
+        quantity.number = if factor == 1 { power } else { format!("{factor}×{power}") };
+    }
+    quantity.thin()
+}
+
+/// `⁻⁶`.
+fn superscript(number: i32) -> String {
+    let digit = |digit: char| match digit.to_digit(10) {
+        Some(digit) => ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'][digit as usize],
+        None => '⁻',
+    };
+    number.to_string().chars().map(digit).collect()
+}
+
+/// Removes the zeros at the end of a number with decimals.
+fn trim_zeros(number: &mut String) {
+    if number.contains('.') {
+        number.truncate(number.trim_end_matches('0').trim_end_matches('.').len());
+    }
 }
 
 /// A round rate without trailing zeros: `0`, `500`, `20 k`, `1.5 M`.
 #[must_use]
 pub fn plain_rate(rate: f64) -> String {
     let mut quantity = format::rate(rate);
-    let number = &mut quantity.number;
-    if number.bytes().any(|byte| byte == b'.') {
-        number.truncate(number.trim_end_matches('0').trim_end_matches('.').len());
-    }
+    trim_zeros(&mut quantity.number);
     quantity.thin()
 }
 
@@ -133,7 +160,9 @@ pub fn nines(quantile: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::choices::{BinLabels, Units};
     use crate::time_format::UtcOffset;
+    use joey_shared::format::DurationUnit;
 
     #[test]
     fn a_scale_maps_in_both_directions() {
@@ -166,6 +195,21 @@ mod tests {
         );
         assert_eq!(labels(duration_ticks(5.0, 9.0, 8)), ["50 ns", "100 ns", "200 ns", "500 ns"]);
         assert_eq!(labels(duration_ticks(0.0, 64.0, 6)), ["1 ns", "10 µs", "100 ms", "1000 s", "10000000 s"]);
+    }
+
+    #[test]
+    fn durations_are_labelled_in_the_chosen_unit() {
+        for (unit, expected) in [
+            (DurationUnit::Milliseconds, ["0.01 ms", "1 ms", "100 ms", "10 000 ms"]),
+            (DurationUnit::Nanoseconds, ["10 000 ns", "10⁶ ns", "10⁸ ns", "10¹⁰ ns"]),
+            (DurationUnit::Seconds, ["10⁻⁵ s", "0.001 s", "0.1 s", "10 s"]),
+        ] {
+            units::set(Units::Fixed(unit), BinLabels::Limits);
+            let labels = labels(duration_ticks(7.0, 37.0, 5)).into_iter();
+            assert_eq!(labels.map(|label| label.replace('\u{202f}', " ")).collect::<Vec<_>>(), expected);
+        }
+        assert_eq!([2_000, 50].map(plain_duration), ["2×10⁻⁶\u{2009}s", "5×10⁻⁸\u{2009}s"]);
+        units::set(Units::Automatic, BinLabels::Limits);
     }
 
     fn times(from: u64, to: u64, labels_max: usize, zone: i64) -> Vec<String> {

@@ -40,6 +40,13 @@ pub fn rate_up_to(rates: &RateSeries, most: f64, from: u64, to: u64, size: Size)
     list
 }
 
+/// Adds a vertical line through `second` of a chart of seconds `from..=to`.
+pub fn crosshair(list: &mut Vec<Shape>, second: u64, from: u64, to: u64, size: Size) {
+    let axis = axis(from, to, size);
+    let x = f64::midpoint(axis.start_of(second), axis.end_of(second));
+    list.push(Shape::hairline(Ink::Cross, [x, 0.0], [x, size.height]));
+}
+
 /// The histogram over the latencies of `axis`, with a mark at the upper edge of the bin of its 99th percentile.
 ///
 /// Heights are square roots of shares, because linear bars would hide the tail.

@@ -5,7 +5,9 @@
 //! hatched.
 
 use super::heatmap;
+use super::latency_axis::visible_range;
 use super::scale::{Scale, plain_rate, round_steps};
+use super::threshold_line::VerticalAxis;
 use super::time_axis::{self, TimeAxis};
 pub use super::timeline_data::{Column, Layout, Timeline};
 use super::{Anchor, Ink, Rect, Shape, Size};
@@ -20,6 +22,19 @@ impl Timeline {
     #[must_use]
     pub fn axis(&self, size: Size) -> TimeAxis {
         TimeAxis::along(Layout::of(size, self.has_latency).rates, self.from, self.to)
+    }
+
+    /// From the logarithm of a duration to a position in the heatmap.
+    pub(super) fn latency_scale(&self, layout: &Layout) -> Scale {
+        let range = visible_range(&self.total);
+        Scale { from: range.low, to: range.high, start: layout.heat.bottom(), end: layout.heat.y }
+    }
+
+    /// The latency axis of the heatmap on a canvas of `size`; `None` without a heatmap.
+    #[must_use]
+    pub fn latency_axis(&self, size: Size) -> Option<VerticalAxis> {
+        let layout = Layout::of(size, self.has_latency);
+        self.has_latency.then(|| VerticalAxis { plot: layout.heat, scale: self.latency_scale(&layout) })
     }
 
     /// The second at horizontal position `x` of a canvas of `size`; `None` outside the plot.

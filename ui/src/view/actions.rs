@@ -76,6 +76,7 @@ pub(super) const ACTIONS: &[Action] = &[
     action(Group::Time, "Later", &["]"], has_data, |ui| ui.change_range(later)),
     action(Group::Time, "Zoom in", &["+", "="], has_data, |ui| ui.change_range(TimeRange::zoomed_in)),
     action(Group::Time, "Zoom out", &["-"], has_data, |ui| ui.change_range(TimeRange::zoomed_out)),
+    action(Group::Time, "Load the last hour", &["h"], can_load_hour, UiState::load_hour),
     action(Group::Time, "Window of 10 seconds", &["1"], always, |ui| ui.set_window(WINDOWS[0].0)),
     action(Group::Time, "Window of 1 minute", &["2"], always, |ui| ui.set_window(WINDOWS[1].0)),
     action(Group::Time, "Window of 5 minutes", &["3"], always, |ui| ui.set_window(WINDOWS[2].0)),
@@ -106,7 +107,9 @@ pub(super) const ACTIONS: &[Action] = &[
     }),
     action(Group::Page, "Pin a baseline, or go to its bar", &["b"], has_app, UiState::on_baseline_key),
     action(Group::Page, "Compare with something", &["c"], has_picker, |_| compare_picker::open()),
+    action(Group::Page, "Threshold, or a new objective", &["o"], has_threshold, |_| focus(THRESHOLD)),
     action(Group::Page, "Record", &["R"], can_record, UiState::start_recording),
+    action(Group::Page, "Why recording needs a single relay", &["R"], has_several_relays, UiState::explain_recording),
     action(Group::Page, "Stop recording and save the file", &["R"], is_recording, UiState::save_recording),
     action(Group::Page, "Change the colours", &["t"], always, change_theme),
     action(Group::Page, "Local time or UTC", &["z"], always, change_zone),
@@ -121,6 +124,9 @@ pub(super) const ACTIONS: &[Action] = &[
 
 /// The text box for another percentile.
 const PERCENTILE: &str = ".percentiles input";
+
+/// The handle of the threshold, or the text box for an objective.
+const THRESHOLD: &str = ".threshold-handle, #objective";
 
 const fn always(_: UiState) -> bool {
     true
@@ -142,12 +148,20 @@ fn has_data(ui: UiState) -> bool {
     ui.shown_range().is_some()
 }
 
+fn can_load_hour(ui: UiState) -> bool {
+    ui.model.read_value().can_load_hour()
+}
+
 fn has_filter(_: UiState) -> bool {
     !browser::query_all("#filter").is_empty()
 }
 
 fn has_percentiles(_: UiState) -> bool {
     !browser::query_all(PERCENTILE).is_empty()
+}
+
+fn has_threshold(_: UiState) -> bool {
+    !browser::query_all(THRESHOLD).is_empty()
 }
 
 fn has_picker(_: UiState) -> bool {
@@ -161,6 +175,12 @@ fn is_recording(ui: UiState) -> bool {
 fn can_record(ui: UiState) -> bool {
     let is_free = ui.recordings.opened.read_untracked().is_none() && !is_recording(ui);
     is_free && ui.model.read_value().can_record()
+}
+
+fn has_several_relays(ui: UiState) -> bool {
+    ui.connections.relays.read_untracked().len() > 1
+        && !is_recording(ui)
+        && ui.recordings.opened.read_untracked().is_none()
 }
 
 fn change_theme(ui: UiState) {

@@ -3,6 +3,7 @@
 //! It says what happened, once: the connection was lost or is back, the page was paused, an application is new, an application has
 //! gone silent. It never says measurements, countdowns or ages, which change every second; they can be read where they are.
 
+use core::time::Duration;
 use std::collections::BTreeSet;
 
 use leptos::prelude::*;
@@ -17,7 +18,23 @@ impl UiState {
     pub fn say(self, text: String) {
         self.announcement.set(text);
     }
+
+    /// Says `text`, and shows it for a few seconds: for what a key has done out of sight.
+    pub fn confirm(self, text: String) {
+        self.confirmation.set(text.clone());
+        self.say(text.clone());
+        let clear = move || {
+            // Another one may have followed.
+            if self.confirmation.try_with_untracked(|shown| *shown == text) == Some(true) {
+                self.confirmation.set(String::new());
+            }
+        };
+        set_timeout(clear, SHOWN_FOR);
+    }
 }
+
+/// How long a confirmation is shown.
+const SHOWN_FOR: Duration = Duration::from_secs(6);
 
 /// The region. It is visible only to screen readers; what it says is also on the page.
 #[component]
@@ -38,6 +55,13 @@ pub(super) fn Announcements() -> impl IntoView {
         time
     });
     view! {
+        <p
+            class="confirmation"
+            aria-hidden="true"
+            data-testid="confirmation"
+            hidden=move || ui.confirmation.read().is_empty()
+            prop:textContent=move || ui.confirmation.get()
+        ></p>
         <div class="visually-hidden" role="status" data-testid="announcements" prop:textContent=move || ui.announcement.get()></div>
     }
 }

@@ -25,10 +25,15 @@ pub(super) fn is_compared(ui: UiState, app: AppName) -> Memo<bool> {
 
 /// Sorts by change when a comparison begins, unless the user has chosen an order, and ends that order with it.
 pub(super) fn sort_by_change_while(sort: RwSignal<Option<Sort>>, is_compared: Memo<bool>, shows_latency: bool) {
-    Effect::new(move || match (is_compared.get(), sort.get_untracked()) {
-        (true, None) if shows_latency => sort.set(Some(MOST_CHANGED)),
-        (false, Some(Sort { column: Column::Change(_), .. })) => sort.set(None),
-        _ => {}
+    Effect::new(move |before: Option<bool>| {
+        let is_compared = is_compared.get();
+        match (is_compared, sort.get_untracked()) {
+            (true, None) if shows_latency => sort.set(Some(MOST_CHANGED)),
+            // What an address compares with may not have arrived yet.
+            (false, Some(Sort { column: Column::Change(_), .. })) if before == Some(true) => sort.set(None),
+            _ => {}
+        }
+        is_compared
     });
 }
 

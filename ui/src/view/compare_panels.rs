@@ -12,16 +12,20 @@ use web_sys::HtmlCanvasElement;
 use super::change_cells::ChangeView;
 use super::chart::Chart;
 use super::chart_table::{ChartTable, PlainTable};
+use super::download::DownloadMenu;
+use super::export_tables;
 use super::format::{NO_VALUE, exact_range, mean, range_text};
 use super::live_text::{LiveText, text_content};
 use super::other_side::Viewed;
-use super::time_selection::TimeSelection;
+use super::time_selection::{TimeSelection, crosshair_after, is_hovering};
 use crate::change_text::{self, ChangeText, bins_note};
 use crate::chart::Size;
 use crate::chart::bar_chart::{self, BinSet, percent_text};
 use crate::chart::difference::{Difference, DifferenceColumn};
+use crate::export::{Cell, ExportTable};
 use crate::statistics::{PERCENTILES, ViewStatistics};
 use crate::typed_percentile::TypedPercentile;
+use crate::units;
 
 /// The panels, while there is something to compare with.
 #[component]
@@ -104,6 +108,11 @@ fn CompareFigures(viewed: Viewed, has_latency: bool) -> impl IntoView {
                 <h2>"Compared"</h2>
                 <Legend viewed/>
                 <LiveText class="tally" text=note/>
+                <DownloadMenu
+                    app=viewed.app
+                    view=format!("{}: Compared", export_tables::view_name(&viewed.key.read_value()))
+                    table=move || content.get_untracked().map(|(_, rows)| figures_table(rows))
+                />
             </header>
             <div class="across">
                 {move || content.get().map(|(name, rows)| view! {
@@ -120,6 +129,15 @@ fn CompareFigures(viewed: Viewed, has_latency: bool) -> impl IntoView {
             </div>
         </section>
     }
+}
+
+fn figures_table(rows: Vec<FigureRow>) -> ExportTable {
+    let columns = ["figure", "this", "other_side", "change"].map(str::to_owned).to_vec();
+    let row = |row: FigureRow| {
+        let change = row.value.and_then(|value| value.parse().ok()).filter(|value: &f64| value.is_finite());
+        vec![Cell::Text(row.label), Cell::Text(row.here), Cell::Text(row.other), Cell::rate(change)]
+    };
+    ExportTable { columns, rows: rows.into_iter().map(row).collect() }
 }
 
 fn figure_rows(
@@ -228,17 +246,9 @@ fn DifferencePanel(viewed: Viewed) -> impl IntoView {
     let on_keydown = move |event: KeyboardEvent| {
         let Some(chart) = viewed.difference(None) else { return };
         let last = chart.columns.last().map_or(chart.to, |column| column.second);
-        let current = hover.get_untracked();
-        let next = match event.key().as_str() {
-            "ArrowLeft" => Some(current.map_or(last, |second: u64| second.saturating_sub(1))),
-            "ArrowRight" => Some(current.map_or(last, |second| second + 1)),
-            "Home" => Some(chart.from),
-            "End" => Some(last),
-            "Escape" => None,
-            _ => return,
-        };
-        event.prevent_default();
-        set_hover(next.map(|second| second.clamp(chart.from, chart.to)));
+        if let Some(next) = crosshair_after(&event, hover.get_untracked(), last, (chart.from, chart.to)) {
+            set_hover(next);
+        }
     };
     let values = Memo::new(move |_| {
         ui.frame_loop.tick.track();
@@ -266,6 +276,12 @@ fn DifferencePanel(viewed: Viewed) -> impl IntoView {
             <header>
                 <h2>"Difference over time"</h2>
                 <dl class="readout">{move || values.get().into_iter().map(value).collect_view()}</dl>
+                <DownloadMenu
+                    app=viewed.app
+                    view=format!("{}: Difference over time", export_tables::view_name(&viewed.key.read_value()))
+                    table=move || viewed.difference(None).map(|chart| export_tables::difference_table(&chart))
+                    chart=id
+                />
             </header>
             <TimeSelection axis=Rc::new(move |size| viewed.difference(None).map(|chart| chart.axis(size))) crosshair=hover>
                 <Chart
@@ -278,7 +294,7 @@ fn DifferencePanel(viewed: Viewed) -> impl IntoView {
                     Drag to show a range of time."
                     on:pointermove=on_pointer
                     on:pointerdown=on_pointer
-                    on:pointerleave=move |_| set_hover(None)
+                    on:pointerleave=move |event: PointerEvent| if is_hovering(&event) { set_hover(None) }
                     on:keydown=on_keydown
                 />
             </TimeSelection>
@@ -309,7 +325,7 @@ fn row_of(chart: &Difference, column: &DifferenceColumn) -> [String; 6] {
     let extreme = |sign: f64| {
         let largest = differences.iter().copied().max_by(|(_, a), (_, b)| (a * sign).total_cmp(&(b * sign)));
         let (bin, difference) = largest.filter(|(_, difference)| difference * sign > 0.0)?;
-        let range = format::range(column.current.range_of(bin)).thin();
+        let range = units::range(column.current.range_of(bin)).thin();
         let size = percent_text(difference.abs() * 100.0);
         Some(format!("{range} by {size}"))
     };

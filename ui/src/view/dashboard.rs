@@ -5,8 +5,10 @@ use leptos::prelude::*;
 use web_sys::HtmlInputElement;
 
 use super::compare_picker::ComparePicker;
+use super::hour_strip::HourStrip;
 use super::name::display_name;
 use super::notices::{AppPage, is_stale};
+use super::objectives::ObjectivesPanel;
 use super::percentile_choice::PercentileChoice;
 use super::summary_strip::SummaryStrip;
 use super::table_controls::TableControls;
@@ -30,11 +32,13 @@ pub(super) fn DashboardPage(app: String) -> impl IntoView {
                     <FilterBox/>
                 </header>
                 <SummaryStrip app/>
+                <HourStrip app key=None/>
                 <ViewTable app listing=Listing::Pipelines/>
                 <ViewTable app listing=Listing::Workers/>
                 <ViewTable app listing=Listing::Computations/>
                 <ViewTable app listing=Listing::Counters/>
                 <ViewTable app listing=Listing::Others/>
+                <ObjectivesPanel app/>
             </div>
         </AppPage>
     }

@@ -13,11 +13,14 @@ use super::compare_panels::ComparePanels;
 use super::compare_picker::ComparePicker;
 use super::detail_charts::{DistributionCharts, TimelineChart};
 use super::format::{mean, mean_digits, view_summary};
+use super::hour_strip::HourStrip;
 use super::live_text::text_content;
 use super::name::display_name;
 use super::notices::{AppPage, is_stale};
+use super::objective_panel::ObjectivePanel;
 use super::other_side::Viewed;
 use super::percentile_choice::PercentileChoice;
+use super::threshold::Threshold;
 use super::{AppName, ViewTable, page_address, use_ui, use_words};
 use crate::percentile_list::shown_percentiles;
 use crate::route::Page;
@@ -172,9 +175,13 @@ fn Measurements(app: AppName, key: ViewKey) -> impl IntoView {
         .into_any(),
         Some(view_index) => view! {
             <Figures app view_index key=key.clone()/>
+            <HourStrip app key=Some(key.clone())/>
             <TimelineChart app view_index key=key.clone()/>
             <ComparePanels viewed=Viewed::new(ui, app, key.clone()) has_latency=kind.has_latency()/>
-            {kind.has_latency().then(|| view! { <DistributionCharts app view_index key=key.clone()/> })}
+            {kind.has_latency().then(|| view! {
+                <DistributionCharts app view_index key=key.clone()/>
+                <ObjectivePanel threshold=Threshold { ui, app, view_index } key=key.clone()/>
+            })}
         }
         .into_any(),
     }

@@ -20,7 +20,8 @@ use super::live_text::{LiveText, text_content};
 use super::other_side::Viewed;
 use super::percentile_handles::PercentileHandles;
 use super::readout::{ReadoutValue, readout};
-use super::time_selection::TimeSelection;
+use super::threshold::{Threshold, ThresholdHandle};
+use super::time_selection::{TimeSelection, crosshair_after, is_hovering};
 use super::{AppName, UiState, use_ui, use_words};
 use crate::chart::bar_chart::{self, BinSet};
 use crate::chart::timeline::Timeline;
@@ -67,21 +68,45 @@ pub(super) fn TimelineChart(app: AppName, view_index: usize, key: ViewKey) -> im
     };
     let on_keydown = move |event: KeyboardEvent| {
         let Some(chart) = chart_at(None) else { return };
-        let current = hover.get_untracked();
-        let next = match event.key().as_str() {
-            "ArrowLeft" => Some(current.map_or(chart.through, |second| second.saturating_sub(1))),
-            "ArrowRight" => Some(current.map_or(chart.through, |second| second + 1)),
-            "Home" => Some(chart.from),
-            "End" => Some(chart.through),
-            "Escape" => None,
-            _ => return,
-        };
-        event.prevent_default();
-        set_hover(next.map(|second| second.clamp(chart.from, chart.to)));
+        if let Some(next) = crosshair_after(&event, hover.get_untracked(), chart.through, (chart.from, chart.to)) {
+            set_hover(next);
+        }
     };
-    let title = if kind.has_latency() { "Latency and throughput over time" } else { "Throughput over time" };
+    let has_latency = kind.has_latency();
+    let title = if has_latency { "Latency and throughput over time" } else { "Throughput over time" };
     let label = Signal::derive(move || format!("{title}: {}", summary(ui, app, view_index)));
-    let draw = move |size| chart_at(hover.get_untracked()).map(|chart| chart.draw(size));
+    let threshold = Threshold { ui, app, view_index };
+    let draw = move |size| {
+        chart_at(hover.get_untracked()).map(|chart| {
+            let mut list = chart.draw(size);
+            threshold.draw(&mut list, chart.latency_axis(size));
+            list
+        })
+    };
+    let chart_view = move || {
+        view! {
+            <Chart
+                class=if has_latency { "timeline" } else { "timeline low" }
+                label
+                draw
+                id
+                attr:tabindex="0"
+                attr:title="Point, or use the arrow keys, to read a second. Drag, or use Shift and the arrow keys and then \
+                Enter, to show a range of time."
+                on:pointermove=on_pointer
+                on:pointerdown=on_pointer
+                on:pointerleave=move |event: PointerEvent| if is_hovering(&event) { set_hover(None) }
+                on:keydown=on_keydown
+            />
+        }
+    };
+    // Throughput alone has no latency axis.
+    let chart_view = if has_latency {
+        let axis = move |size| chart_at(None)?.latency_axis(size);
+        view! { <ThresholdHandle threshold axis chart=id>{chart_view()}</ThresholdHandle> }.into_any()
+    } else {
+        chart_view().into_any()
+    };
     view! {
         <section class="panel chart-panel" data-testid="time">
             <header>
@@ -95,19 +120,7 @@ pub(super) fn TimelineChart(app: AppName, view_index: usize, key: ViewKey) -> im
                 />
             </header>
             <TimeSelection axis=Rc::new(move |size| chart_at(None).map(|chart| chart.axis(size))) crosshair=hover>
-                <Chart
-                    class=if kind.has_latency() { "timeline" } else { "timeline low" }
-                    label
-                    draw
-                    id
-                    attr:tabindex="0"
-                    attr:title="Point, or use the arrow keys, to read a second. Drag, or use Shift and the arrow keys and then \
-                    Enter, to show a range of time."
-                    on:pointermove=on_pointer
-                    on:pointerdown=on_pointer
-                    on:pointerleave=move |_| set_hover(None)
-                    on:keydown=on_keydown
-                />
+                {chart_view}
             </TimeSelection>
             <ChartTable table=move || timeline_table(ui, words, app, view_index)/>
         </section>
@@ -153,9 +166,16 @@ pub(super) fn DistributionCharts(app: AppName, view_index: usize, key: ViewKey) 
     let label = Signal::derive(move || format!("Percentile curve: {}", summary(ui, app, view_index)));
     let histogram = move || histogram(ui, &app.read_value(), view_index);
     let viewed = Viewed::new(ui, app, key);
+    let threshold = Threshold { ui, app, view_index };
     let draw = move |size| {
         let (histogram, reference) = viewed.histograms();
-        Some(percentile_curve::draw(&histogram, reference.as_ref(), size))
+        let mut list = percentile_curve::draw(&histogram, reference.as_ref(), size);
+        threshold.draw(&mut list, Some(percentile_curve::latency_axis(&histogram, reference.as_ref(), size)));
+        Some(list)
+    };
+    let axis = move |size| {
+        let (histogram, reference) = viewed.histograms();
+        Some(percentile_curve::latency_axis(&histogram, reference.as_ref(), size))
     };
     let table = move || {
         let typed = ui.percentiles.read();
@@ -177,7 +197,9 @@ pub(super) fn DistributionCharts(app: AppName, view_index: usize, key: ViewKey) 
                         chart=id
                     />
                 </header>
-                <PercentileHandles viewed><Chart class="curve" label draw id/></PercentileHandles>
+                <PercentileHandles viewed>
+                    <ThresholdHandle threshold axis chart=id><Chart class="curve" label draw id/></ThresholdHandle>
+                </PercentileHandles>
                 <ChartTable table/>
             </section>
             <BarChart app view_index viewed name/>

@@ -1,5 +1,6 @@
 //! The tables of the panels as they are saved: exact values, ranges as two columns in ns.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use joey_shared::compare::RateChange;
@@ -8,9 +9,13 @@ use joey_shared::view::{Kind, ViewKey};
 use joey_shared::wire::AppEntry;
 
 use super::UiState;
+use crate::band_data::Band;
 use crate::chart::bar_chart::Bar;
+use crate::chart::difference::{Difference, DifferenceColumn};
 use crate::chart::timeline::Timeline;
 use crate::export::{Cell, ExportTable};
+use crate::hour_data::{Hour, Step};
+use crate::overview_data::Operation;
 use crate::percentile_list::{ShownPercentile, shown_percentiles};
 use crate::row_change::RowChange;
 use crate::statistics::{self, PERCENTILES, TABLE_PERCENTILES};
@@ -155,6 +160,55 @@ pub(super) fn apps_table(ui: UiState) -> ExportTable {
     ExportTable { columns, rows: apps.into_iter().map(row).collect() }
 }
 
+/// The cells that identify an operation of the landing page, and their names.
+const OPERATION_COLUMNS: [&str; 5] = ["application", "kind", "pipeline", "worker", "name"];
+
+fn operation_cells(operation: &Operation) -> Vec<Cell> {
+    let ViewKey { kind, pipeline, worker, name } = &operation.key;
+    let mut cells = vec![Cell::Text(operation.app.clone()), Cell::Text(kind.as_str().to_owned())];
+    cells.extend([pipeline, worker, name].map(|name| Cell::name(name.as_ref())));
+    cells
+}
+
+/// A list of operations of the landing page.
+pub(super) fn operations_table(operations: &[Operation]) -> ExportTable {
+    let mut columns = names(&OPERATION_COLUMNS);
+    columns.extend(names(&["events", "recent_per_s"]));
+    columns.extend(["p50", "p99"].iter().flat_map(|name| ExportTable::range_columns(name)));
+    columns.extend(names(&["change_share", "change_direction"]));
+    let row = |operation: &Operation| {
+        let mut cells = operation_cells(operation);
+        cells.extend([Cell::Integer(operation.count), Cell::rate(operation.rate)]);
+        cells.extend([operation.p50, operation.p99].into_iter().flat_map(Cell::range));
+        let distance = operation.change.as_ref().and_then(|change| change.change.distance);
+        cells.push(Cell::rate(distance.map(|distance| distance.share)));
+        let direction = distance.map(|distance| if distance.is_slower { "slower" } else { "faster" });
+        cells.push(direction.map_or(Cell::Missing, |direction| Cell::Text(direction.to_owned())));
+        cells
+    };
+    ExportTable { columns, rows: operations.iter().map(row).collect() }
+}
+
+/// The slices of the small charts of the landing page.
+pub(super) fn bands_table(operations: &[Operation], bands: &BTreeMap<(String, usize), Band>) -> ExportTable {
+    let mut columns = names(&OPERATION_COLUMNS);
+    columns.extend(names(&["time", "unix_s", "seconds", "events"]));
+    columns.extend(["p50", "p99"].iter().flat_map(|name| ExportTable::range_columns(name)));
+    let mut rows = Vec::new();
+    for operation in operations {
+        let Some(band) = bands.get(&(operation.app.clone(), operation.view_index)) else { continue };
+        rows.extend(band.slices.iter().map(|slice| {
+            let mut cells = operation_cells(operation);
+            cells.push(Cell::Text(UtcOffset::iso(slice.to.saturating_mul(1_000_000_000))));
+            cells.extend([slice.to, band.slice_seconds].map(|seconds| Cell::Integer(seconds.into())));
+            cells.push(Cell::Integer(slice.count));
+            cells.extend([slice.p50, slice.p99].into_iter().flat_map(|range| Cell::range(Some(range))));
+            cells
+        }));
+    }
+    ExportTable { columns, rows }
+}
+
 /// The columns of the changes of a table: the distance, its evidence, and for each percentile the number of bins and the range of
 /// ratios.
 fn change_columns(percentiles: &[(String, Quantile)]) -> Vec<String> {
@@ -230,6 +284,45 @@ pub(super) fn timeline_table(chart: &Timeline) -> ExportTable {
     };
     let first = chart.first.map_or(chart.to + 1, |first| first.max(chart.from));
     ExportTable { columns, rows: (first..=chart.to).map(row).collect() }
+}
+
+/// The difference over time, with one row for each column of the chart, and the differences of the shares in its bins.
+pub(super) fn difference_table(chart: &Difference) -> ExportTable {
+    let differences: Vec<Vec<(usize, f64)>> =
+        chart.columns.iter().map(|column| column.differences(chart.grid)).collect();
+    let bins: BTreeSet<usize> = differences.iter().flatten().map(|(bin, _)| *bin).collect();
+    let mut columns = names(&["time", "unix_s", "seconds", "events", "reference_events", "distance"]);
+    let bin_name = |bin: &usize| format!("share_difference_{}_to_{}_ns", chart.grid.low(*bin), chart.grid.high(*bin));
+    columns.extend(bins.iter().map(bin_name));
+    let row = |(column, differences): (&DifferenceColumn, &Vec<(usize, f64)>)| {
+        let mut cells = vec![
+            Cell::Text(UtcOffset::iso(column.second.saturating_mul(1_000_000_000))),
+            Cell::Integer(column.second.into()),
+            Cell::Integer(column.width.into()),
+            Cell::Integer(column.current.count()),
+            Cell::Integer(column.reference.count()),
+            column.comparison().distance().map_or(Cell::Missing, |distance| Cell::Number(distance.share)),
+        ];
+        // Bins without events on either side differ by exactly zero.
+        let difference =
+            |bin: &usize| differences.iter().find(|(other, _)| other == bin).map_or(0.0, |(_, share)| *share);
+        cells.extend(bins.iter().map(|bin| Cell::Number(difference(bin))));
+        cells
+    };
+    ExportTable { columns, rows: chart.columns.iter().zip(&differences).map(row).collect() }
+}
+
+/// The last hour, with one row for each step of ten seconds.
+pub(super) fn hour_table(hour: &Hour) -> ExportTable {
+    let mut columns = names(&["time", "unix_s", "per_s"]);
+    columns.extend(ExportTable::range_columns("p99"));
+    let row = |step: &Step| {
+        let time = Cell::Text(UtcOffset::iso(step.to.saturating_mul(1_000_000_000)));
+        let mut cells = vec![time, Cell::Integer(step.to.into()), Cell::rate(step.rate)];
+        cells.extend(Cell::range(step.p99));
+        cells
+    };
+    ExportTable { columns, rows: hour.steps.iter().map(row).collect() }
 }
 
 /// The percentiles of a distribution.

@@ -25,6 +25,7 @@ mod download;
 mod export_tables;
 mod favourite;
 mod format;
+mod hour_strip;
 mod landing;
 mod live_text;
 mod measured;
@@ -34,6 +35,9 @@ mod multiples;
 mod name;
 mod notices;
 mod other_side;
+mod objective_panel;
+mod objective_text;
+mod objectives;
 mod overview;
 mod palette;
 mod percentile_choice;
@@ -60,6 +64,7 @@ mod switcher;
 mod table;
 mod table_controls;
 mod table_row;
+mod threshold;
 mod time_range_bar;
 mod time_selection;
 mod toolbar;
@@ -105,7 +110,12 @@ pub fn App() -> impl IntoView {
         let words = ui.words(page.app().unwrap_or_default());
         document_title(&page, words)
     });
-    Effect::new(move || browser::set_title(&title.read()));
+    let missed = objectives::watch(ui);
+    Effect::new(move || {
+        let missed = missed.get();
+        let badge = if missed > 0 { format!("({missed}) ") } else { String::new() };
+        browser::set_title(&format!("{badge}{}", title.read()));
+    });
     shortcuts::listen(ui);
     recordings::listen(ui);
     view! {

@@ -21,7 +21,7 @@ use super::measured::measured;
 use super::name::{Name, NameLink, display_name};
 use super::overview::{common_axis, slow_tick};
 use super::table::TableContent;
-use super::table_row::{RowStatistics, row_mark, row_statistics};
+use super::table_row::{RowStatistics, row_marks, row_statistics};
 use super::{AppName, UiState, page_address, use_ui, use_words};
 use crate::band_data::Band;
 use crate::browser;
@@ -235,13 +235,14 @@ fn Cell(app: AppName, row: Arc<TableRow>, scales: Memo<Scales>, bands: Bands, sh
             data-testid="cell"
             data-view=view_index.to_string()
             class:stalled=move || row.read().as_ref().is_some_and(|row| row.state.is_quiet())
+            class:missed=move || row.read().as_ref().is_some_and(RowStatistics::misses_objective)
         >
             <div class="label">
                 <FavouriteStar key=favourite_key name=label.clone()/>
                 <NameLink class="row-link ellipsis" name=display_name(&label) href/>
                 {qualifier.map(|name| view! { <Name class="aside ellipsis" name/> })}
                 <Caveats caveats/>
-                {move || row.read().as_ref().and_then(|row| row_mark(ui, words, row.state))}
+                {move || row.read().as_ref().map(|row| row_marks(ui, words, row))}
             </div>
             <Chart class="band" label=label_text draw/>
             {move || row.read().as_ref().map(|row| cell_figures(row, has_latency))}

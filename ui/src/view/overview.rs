@@ -4,20 +4,27 @@
 use std::collections::BTreeMap;
 
 use joey_shared::compare::QuantileChange;
+use joey_shared::format;
 use joey_shared::histogram::QuantileRange;
 use joey_shared::view::ViewKey;
+use joey_shared::window::SLOT_NS;
 use leptos::prelude::*;
 
 use super::cells::{LatencyRange as LatencyRangeView, Rate};
 use super::chart::Chart;
+use super::chart_table::{ChartTable, PlainTable};
+use super::download::DownloadMenu;
+use super::export_tables::{bands_table, operations_table};
 use super::format::{exact_range, exact_rate, range_text};
 use super::live_text::{LiveText, text_content};
 use super::name::{Name, NameLink, display_name};
+use super::objective_text::{burn_text, share_text, target_text};
 use super::{UiState, page_address, use_ui};
-use crate::band_data::Band;
+use crate::band_data::{Band, Slice};
 use crate::chart::latency_axis::LatencyRange;
 use crate::chart::latency_band::latency_band;
-use crate::overview_data::{Operation, Overview, operations, overview};
+use crate::model::MissedObjective;
+use crate::overview_data::{LISTED, Operation, Overview, operations, overview};
 use crate::recent_change::{RecentChange, recent_seconds};
 use crate::route::{Page, key_path};
 
@@ -67,10 +74,57 @@ pub(super) fn OverviewPanels() -> impl IntoView {
                 empty="No distribution moved by 5 % or more, beyond chance."/>
             <RankedPanel id="slowest" title="Slowest operations" note=window operations=slowest value=latency_value
                 empty="No operation has the 100 events that its p99 needs."/>
+            <MissedPanel tick/>
             <RankedPanel id="busiest" title="Busiest operations" note=rate operations=busiest value=rate_value
                 empty="No events yet."/>
         </div>
         <ChartsPanel lists tick/>
+    }
+}
+
+/// The objectives that are missed, worst first.
+#[component]
+fn MissedPanel(tick: Memo<(u64, u64, bool)>) -> impl IntoView {
+    let ui = use_ui();
+    let missed = Memo::new(move |_| {
+        let _ = tick.get();
+        ui.model.write_value().missed_objectives()
+    });
+    let is_shown = Memo::new(move |_| {
+        let _ = tick.get();
+        ui.model.read_value().has_objectives()
+    });
+    let note = Signal::derive(move || match missed.read().len() {
+        0 => "all are met".to_owned(),
+        1 => "1 is missed".to_owned(),
+        count => format!("{count} are missed"),
+    });
+    let row = |MissedObjective { app, key, objective, under }: MissedObjective| {
+        let name = [&key.name, &key.pipeline, &key.worker].into_iter().flatten().next().cloned().unwrap_or_default();
+        let href = page_address(Page::Detail(app.clone(), key));
+        let tooltip = format!("{objective}: {} of the events are under the threshold", share_text(&under));
+        let burn = burn_text(&objective, &under);
+        view! {
+            <li data-testid="missed" data-app=app.clone() data-name=name.clone()>
+                <div class="label">
+                    <NameLink class="row-link ellipsis" name=display_name(&name) href/>
+                    <Name class="aside ellipsis" name=display_name(&app)/>
+                </div>
+                <span class="value" title=tooltip>
+                    <span class="low" use:text_content=target_text(&objective)></span>
+                    <span class="moved slower" aria-label=format!("burn rate {burn}") use:text_content=burn.clone()></span>
+                </span>
+            </li>
+        }
+    };
+    view! {
+        <section class="panel ranked" data-testid="missed-objectives" hidden=move || !is_shown.get()>
+            <header><h2>"Worst objectives"</h2><LiveText class="tally" text=note/></header>
+            <p class="nothing" hidden=move || !missed.read().is_empty()>"No view misses an objective."</p>
+            <ol hidden=move || missed.read().is_empty()>
+                {move || missed.get().into_iter().take(LISTED).map(row).collect_view()}
+            </ol>
+        </section>
     }
 }
 
@@ -100,6 +154,7 @@ fn RankedPanel(
         operations.read().iter().map(|operation| (operation.app.clone(), operation.key.clone())).collect::<Vec<_>>()
     });
     let is_empty = Memo::new(move |_| keys.read().is_empty());
+    let all = StoredValue::new("all".to_owned());
     let row = move |(app, key): (String, ViewKey)| {
         let href = page_address(Page::Detail(app.clone(), key.clone()));
         let is_this = {
@@ -120,7 +175,15 @@ fn RankedPanel(
     };
     view! {
         <section class="panel ranked" data-testid=id>
-            <header><h2>{title}</h2><LiveText class="tally" text=note/></header>
+            <header>
+                <h2>{title}</h2>
+                <LiveText class="tally" text=note/>
+                <DownloadMenu
+                    app=all
+                    view=title.to_owned()
+                    table=move || Some(operations_table(&operations.read_untracked()))
+                />
+            </header>
             <p class="nothing" hidden=move || !is_empty.get()>{empty}</p>
             <ol hidden=move || is_empty.get()>
                 <For each=move || keys.get() key=|(app, key)| (app.clone(), key_path(key)) let(row_key)>
@@ -184,6 +247,7 @@ fn rate_value(operation: &Operation) -> AnyView {
 #[component]
 fn ChartsPanel(lists: Memo<Overview>, tick: Memo<(u64, u64, bool)>) -> impl IntoView {
     let ui = use_ui();
+    let all = StoredValue::new("all".to_owned());
     let bands: Bands = StoredValue::new_local(BTreeMap::new());
     let charted = Memo::new(move |_| lists.read().charted.clone());
     let axis = Memo::new(move |_| {
@@ -210,14 +274,40 @@ fn ChartsPanel(lists: Memo<Overview>, tick: Memo<(u64, u64, bool)>) -> impl Into
     let note = Signal::derive(|| "from the median (blue) to p99 (orange), all on one axis".to_owned());
     view! {
         <section class="panel" data-testid="operations" hidden=move || charted.read().is_empty()>
-            <header><h2>"Latency of operations"</h2><LiveText class="tally" text=note/></header>
+            <header>
+                <h2>"Latency of operations"</h2>
+                <LiveText class="tally" text=note/>
+                <DownloadMenu
+                    app=all
+                    view="Latency of operations".to_owned()
+                    table=move || bands.with_value(|bands| Some(bands_table(&charted.read_untracked(), bands)))
+                />
+            </header>
             <ul class="multiples fill">
                 <For each=keys key=|(app, index, key)| (app.clone(), *index, key_path(key)) let((app, view_index, key))>
                     <OperationCell app view_index name=name_of(&charted.read_untracked(), view_index, &key) key charted bands axis/>
                 </For>
             </ul>
+            <ChartTable table=move || bands.with_value(|bands| Some(plain_table(ui, &charted.read_untracked(), bands)))/>
         </section>
     }
+}
+
+/// The slices of all charts, for reading.
+fn plain_table(ui: UiState, charted: &[Operation], bands: &BTreeMap<(String, usize), Band>) -> PlainTable {
+    let slices = |operation: &Operation| {
+        let band = bands.get(&(operation.app.clone(), operation.view_index));
+        let name = display_name(operation.name());
+        let row = |slice: &Slice| {
+            let ns = slice.to.saturating_mul(SLOT_NS);
+            let time = ui.utc_offset(ns).time(ns);
+            let [p50, p99] = [slice.p50, slice.p99].map(|range| range_text(Some(range)));
+            vec![name.clone(), operation.app.clone(), time, p50, p99, format::count(slice.count)]
+        };
+        band.into_iter().flat_map(|band| band.slices.iter().rev()).map(row).collect::<Vec<_>>()
+    };
+    let heads = vec!["operation", "application", "until", "p50", "p99", "events"];
+    PlainTable { heads, rows: charted.iter().flat_map(slices).collect() }
 }
 
 /// The axis on which all bands fit.

@@ -86,13 +86,16 @@ pub(super) fn PercentileHandles(viewed: Viewed, children: Children) -> impl Into
             }
         };
         let on_move = move |event: PointerEvent| {
-            if is_dragging.get_value() {
+            // A second finger is not part of the drag.
+            if is_dragging.get_value() && event.is_primary() {
                 drag_to(&event);
             }
         };
-        let on_up = move |_: PointerEvent| {
-            is_dragging.set_value(false);
-            commit();
+        let on_up = move |event: PointerEvent| {
+            if event.is_primary() {
+                is_dragging.set_value(false);
+                commit();
+            }
         };
         let cancel = move || {
             is_dragging.set_value(false);

@@ -82,6 +82,8 @@ pub struct UiState {
     pub wall_pages: RwSignal<Vec<Page>>,
     /// What screen readers say next.
     pub announcement: RwSignal<String>,
+    /// What the page shows for a few seconds.
+    pub confirmation: RwSignal<String>,
     /// Whether the search is open.
     pub palette_open: RwSignal<bool>,
     /// Whether the sheet of keyboard shortcuts is open.
@@ -92,6 +94,10 @@ pub struct UiState {
     pub reference: RwSignal<Option<Reference>>,
     /// The recording that is shown instead of live data.
     pub recordings: Recordings,
+    /// The threshold in ns that was dragged on the charts of this page.
+    pub threshold_ns: RwSignal<Option<u64>>,
+    /// Whether missed objectives are notified about.
+    pub notifies: RwSignal<bool>,
     /// How many times faster than live a recording plays.
     pub recording_speed: RwSignal<f64>,
 }
@@ -132,6 +138,12 @@ impl UiState {
             model.await_baseline(app, range);
         }
         model.compare_with(route.reference.clone(), None, browser::now_ns());
+        for (app, list) in local_storage::all_objectives() {
+            model.set_objectives(&app, list);
+        }
+        if let Some(app) = route.page.app().filter(|_| !route.objectives.is_empty()) {
+            model.set_objectives(app, route.objectives);
+        }
         model.show(&route.page, browser::now_ns());
         let model = StoredValue::new_local(model);
         let frame_loop = FrameLoop::start(model);
@@ -159,11 +171,14 @@ impl UiState {
             wall_pages: RwSignal::new(route.wall.as_ref().map(|wall| wall.pages.clone()).unwrap_or_default()),
             wall: RwSignal::new(route.wall),
             announcement: RwSignal::new(String::new()),
+            confirmation: RwSignal::new(String::new()),
             palette_open: RwSignal::new(false),
             sheet_open: RwSignal::new(false),
             is_outdated: RwSignal::new(false),
             reference: RwSignal::new(route.reference),
             recordings: Recordings::default(),
+            threshold_ns: RwSignal::new(route.threshold_ns),
+            notifies: RwSignal::new(local_storage::notifies()),
             recording_speed: RwSignal::new(1.0),
         };
         ui.start_relays(&route.relays, token_in(&hash));
@@ -237,7 +252,13 @@ impl UiState {
         if route.wall.is_some() && route.wall != self.wall.get_untracked() {
             self.wall.set(route.wall);
         }
+        if let Some(app) = route.page.app().filter(|app| self.page.read_untracked().app() != Some(app))
+            && !route.objectives.is_empty()
+        {
+            self.model.write_value().set_objectives(app, route.objectives);
+        }
         if route.page != *self.page.read_untracked() {
+            self.threshold_ns.set(route.threshold_ns);
             self.show_page(route.page, route.tables);
         } else if route.tables != TableChoice::DEFAULT {
             self.set_table_choice(route.tables);
@@ -352,6 +373,7 @@ impl UiState {
         let seconds = self.window_seconds.get_untracked();
         let page = Route::parse(&browser::location_hash()).page;
         let baseline = self.baseline_in_address(&page);
+        let objectives = page.app().map(|app| self.model.read_value().objectives(app).to_vec()).unwrap_or_default();
         Route {
             page,
             // Another browser may have another default.
@@ -364,6 +386,8 @@ impl UiState {
             reference: self.reference.get_untracked(),
             baseline,
             wall: self.wall.get_untracked(),
+            objectives,
+            threshold_ns: self.threshold_ns.get_untracked(),
         }
     }
 
@@ -371,8 +395,8 @@ impl UiState {
     /// without a range of time and a comparison, which need more data.
     pub(super) fn address(self) -> String {
         let window_seconds = Some(self.window_seconds.get_untracked());
-        let Route { page, percentiles, .. } = self.shown_route();
-        Route { window_seconds, percentiles, ..Route::to(page) }.address()
+        let Route { page, percentiles, objectives, threshold_ns, .. } = self.shown_route();
+        Route { window_seconds, percentiles, objectives, threshold_ns, ..Route::to(page) }.address()
     }
 
     /// Freezes what is shown. Data is still received.
@@ -416,6 +440,13 @@ impl UiState {
             self.connections.send();
         }
         self.write_address();
+        self.frame_loop.tick_now();
+    }
+
+    /// Requests the history of the last hour.
+    pub fn load_hour(self) {
+        self.model.write_value().load_hour(browser::now_ns());
+        self.connections.send();
         self.frame_loop.tick_now();
     }
 

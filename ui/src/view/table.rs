@@ -100,6 +100,7 @@ pub fn ViewTable(app: AppName, listing: Listing) -> impl IntoView {
     let content = Memo::new(move |_| {
         // The column of the order may have been removed.
         let is_shown = |sort: &Sort| match sort.column {
+            Column::Change(_) if !is_compared.get() => false,
             Column::Typed(percentile) | Column::Change(ChangeColumn::Typed(percentile)) => {
                 ui.percentiles.read().contains(&percentile)
             }

@@ -18,6 +18,7 @@ use super::favourite::FavouriteStar;
 use super::format::{mean, view_summary};
 use super::live_text::text_content;
 use super::name::{Name, NameLink, display_name};
+use super::objective_text::objective_mark;
 use super::table::extra_column;
 use super::{AppName, UiState, page_address, use_ui, use_words};
 use crate::browser;
@@ -41,6 +42,8 @@ pub(super) struct RowStatistics {
     pub(super) provenance: Provenance,
     /// What changed lately, if the table is sorted by that.
     recent_change: Option<RecentChange>,
+    /// What its objectives say, if that is not good.
+    pub(super) objectives: Option<Mark>,
     /// By how much it differs from what the table is compared with, and what that is, in words.
     change: Option<(RowChange, String)>,
 }
@@ -95,6 +98,7 @@ pub(super) fn ViewRow(
             data-worker=worker
             data-name=name
             class:stalled=move || row.read().as_ref().is_some_and(|row| row.state.is_quiet())
+            class:missed=move || row.read().as_ref().is_some_and(RowStatistics::misses_objective)
             on:click=move |event| open_row(&event, &address)
         >
             <th class="name" scope="row">
@@ -103,7 +107,7 @@ pub(super) fn ViewRow(
                     <NameLink class="row-link ellipsis" name=display_name(&label) href/>
                     {qualifier.map(|name| view! { <Name class="aside ellipsis" name/> })}
                     <Caveats caveats/>
-                    {move || row.read().as_ref().and_then(|row| row_mark(ui, words, row.state))}
+                    {move || row.read().as_ref().map(|row| row_marks(ui, words, row))}
                 </div>
             </th>
             <td class="spark"><Chart class="spark" label=label_text draw=draw_rate turn/></td>
@@ -143,7 +147,21 @@ pub(super) fn row_statistics(ui: UiState, app: &str, view_index: usize, key: &Vi
     let recent_change = if is_sorted_by_change { model.recent_change(app, view_index) } else { None };
     let change = model.row_change(app, view_index, &ui.percentiles.read());
     let other = model.row_reference(app).map(|reference| model.reference_name(app, &reference));
-    Some(RowStatistics { view, ingestion, state, provenance, recent_change, change: change.zip(other) })
+    let objectives = objective_mark(&model.outcomes(app, view_index));
+    Some(RowStatistics { view, ingestion, state, provenance, recent_change, objectives, change: change.zip(other) })
+}
+
+impl RowStatistics {
+    /// Whether it certainly misses an objective.
+    pub(super) fn misses_objective(&self) -> bool {
+        self.objectives.as_ref().is_some_and(|mark| mark.kind == "missed")
+    }
+}
+
+/// The marks of a row: of its objectives, and of what is unusual about its data.
+pub(super) fn row_marks(ui: UiState, words: &Words, row: &RowStatistics) -> impl IntoView + use<> {
+    let objectives = row.objectives.clone().map(|mark| view! { <MarkView mark/> });
+    (objectives, row_mark(ui, words, row.state))
 }
 
 /// What is unusual about a row, in words.

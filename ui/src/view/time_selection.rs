@@ -19,9 +19,22 @@ const DRAG_MIN: f64 = 5.0;
 /// many small movements.
 const WHEEL_STEP: f64 = 50.0;
 
+/// How far the wheel has been turned since the last step.
+pub(super) type Turned = f64;
+
+/// The direction of a step of the wheel, if turning it by `distance` completes one: whether it is up or to the left.
+pub(super) fn wheel_step(turned: StoredValue<Turned>, distance: f64) -> Option<bool> {
+    let total = turned.get_value() + distance;
+    let is_step = total.abs() >= WHEEL_STEP;
+    turned.set_value(if is_step { 0.0 } else { total });
+    is_step.then_some(total < 0.0)
+}
+
 /// A drag in progress: positions in pixels from the left edge of the chart.
 #[derive(Clone, Copy, PartialEq)]
 struct Drag {
+    /// The pointer: a second finger is not part of it.
+    pointer: i32,
     from: f64,
     to: f64,
     /// Whether it moves the range instead of selecting one.
@@ -37,8 +50,33 @@ impl Drag {
 /// Returns the axis of a chart of the given size; `None` while it has no data.
 pub(super) type AxisOfChart = Rc<dyn Fn(Size) -> Option<TimeAxis>>;
 
+/// Whether the pointer of `event` can be over a chart without touching it. What a finger points at stays when it is lifted.
+pub(super) fn is_hovering(event: &PointerEvent) -> bool {
+    event.pointer_type() != "touch"
+}
+
+/// Where a key moves the crosshair of a chart of the seconds `from..=to`, whose last complete one is `last`. `None` if the key is
+/// for something else.
+pub(super) fn crosshair_after(
+    event: &KeyboardEvent,
+    current: Option<u64>,
+    last: u64,
+    (from, to): (u64, u64),
+) -> Option<Option<u64>> {
+    let next = match event.key().as_str() {
+        "ArrowLeft" => Some(current.map_or(last, |second| second.saturating_sub(1))),
+        "ArrowRight" => Some(current.map_or(last, |second| second + 1)),
+        "Home" => Some(from),
+        "End" => Some(last),
+        "Escape" => None,
+        _ => return None,
+    };
+    event.prevent_default();
+    Some(next.map(|second| second.clamp(from, to)))
+}
+
 /// Makes the chart inside selectable: dragging selects a range of time, dragging with Shift moves it, a double click zooms
-/// out, the wheel with Ctrl zooms at the pointer, and Escape cancels a drag. If
+/// out (a finger that moves up or down scrolls the page), the wheel with Ctrl zooms at the pointer, and Escape cancels a drag. If
 /// the chart has a crosshair, Shift with the arrow keys extends a selection from it, and Enter shows it.
 #[component]
 pub(super) fn TimeSelection(
@@ -69,19 +107,20 @@ pub(super) fn TimeSelection(
         }
         let at = position(&event);
         anchor.set(None);
-        drag.set(Some(Drag { from: at, to: at, is_pan: event.shift_key() }));
+        drag.set(Some(Drag { pointer: event.pointer_id(), from: at, to: at, is_pan: event.shift_key() }));
         if let Some(frame) = frame.get_untracked() {
             // Without it, the drag would end at the edge of the chart.
             let _ = frame.set_pointer_capture(event.pointer_id());
         }
     };
+    let own = move |event: &PointerEvent| drag.get_untracked().filter(|drag| drag.pointer == event.pointer_id());
     let on_move = move |event: PointerEvent| {
-        if let Some(started) = drag.get_untracked() {
+        if let Some(started) = own(&event) {
             drag.set(Some(Drag { to: position(&event), ..started }));
         }
     };
     let on_up = move |event: PointerEvent| {
-        let Some(started) = drag.get_untracked() else { return };
+        let Some(started) = own(&event) else { return };
         drag.set(None);
         let done = Drag { to: position(&event), ..started };
         let Some(axis) = current_axis().filter(|_| !done.is_click()) else { return };
@@ -92,17 +131,15 @@ pub(super) fn TimeSelection(
             ui.select_range(Some(TimeRange::between(axis.second_at(done.from), axis.second_at(done.to))));
         }
     };
-    let turned = StoredValue::new(0.0);
+    let turned = StoredValue::new(Turned::default());
     let on_wheel = move |event: WheelEvent| {
         // Without Ctrl, the wheel scrolls the page.
         let Some(axis) = current_axis().filter(|_| event.ctrl_key() || event.meta_key()) else { return };
         // The browser would zoom the page.
         event.prevent_default();
-        let total = turned.get_value() + event.delta_y();
-        turned.set_value(if total.abs() < WHEEL_STEP { total } else { 0.0 });
-        if total.abs() >= WHEEL_STEP {
+        if let Some(is_in) = wheel_step(turned, event.delta_y()) {
             let second = axis.second_at(position(&event));
-            ui.change_range(|range| range.zoomed_at(second, total < 0.0));
+            ui.change_range(|range| range.zoomed_at(second, is_in));
         }
     };
     // The chart of a drag need not have the focus.
@@ -157,7 +194,7 @@ pub(super) fn TimeSelection(
             on:pointerdown=on_down
             on:pointermove=on_move
             on:pointerup=on_up
-            on:pointercancel=move |_| drag.set(None)
+            on:pointercancel=move |event: PointerEvent| if own(&event).is_some() { drag.set(None) }
             on:wheel=on_wheel
             on:dblclick=move |_| ui.change_range(TimeRange::zoomed_out)
             // Before the chart moves its crosshair, which is where the selection begins.

@@ -46,7 +46,7 @@ impl UiState {
             self.wall.set(Some(Wall { seconds, ..wall }));
             self.write_address();
         }
-        self.say(match (is_chosen, count) {
+        self.confirm(match (is_chosen, count) {
             (true, 1) => "Wall mode shows this page only. Press W on more pages to add them.".to_owned(),
             (true, count) => format!("Wall mode shows {count} chosen pages, this one too."),
             (false, 0) => "Wall mode shows all applications.".to_owned(),

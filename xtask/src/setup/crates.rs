@@ -13,6 +13,11 @@ pub(crate) const CARGO_FUZZ: (&str, &str) = ("cargo-fuzz", "0.13.2");
 /// Checks the dependencies of a build.
 pub(crate) const CARGO_DENY: (&str, &str) = ("cargo-deny", "0.20.2");
 
+/// Builds Debian packages, with the scripts that debhelper would generate.
+pub(crate) const CARGO_DEB: (&str, &str) = ("cargo-deb", "3.8.0");
+/// Builds the documents as a site.
+pub(crate) const MDBOOK: (&str, &str) = ("mdbook", "0.5.4");
+
 /// The folder of the program that the crate `name` installs, in `version`.
 pub(crate) fn find_or_install(here: &Checkout, (name, version): (&str, &str)) -> Result<PathBuf> {
     let sh = &here.shell;

@@ -2,8 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::SigningKey;
+use ed25519_dalek::pkcs8::EncodePrivateKey as _;
+use jsonwebtoken::EncodingKey;
 use serde_json::json;
 
+use super::test_keys::{RSA_PUBLIC_PEM, RSA_PUBLIC_PKCS1_PEM, p256, p256_jwk, p256_secret, rsa, rsa_jwk};
 use super::*;
 
 const NOW_S: f64 = 1_700_000_000.0;
@@ -19,7 +23,25 @@ fn public_pem() -> String {
 }
 
 fn keys(of: impl IntoIterator<Item = Key>) -> Keys {
-    Keys { keys: of.into_iter().map(Keys::key).collect(), audience: "joey".to_owned() }
+    let own = of.into_iter().map(|key| Keys::key(&key)).collect();
+    Keys { own, provider: None, audience: "joey".into(), rules: Arc::default() }
+}
+
+/// Accepts the tokens that are signed by the keys of this key set.
+fn provider(keys: &[Value]) -> Keys {
+    let set = KeySet::parse(json!({"keys": keys}).to_string().as_bytes()).unwrap();
+    self::keys([]).with_provider(Arc::new(set))
+}
+
+/// A token with the header `header`.
+fn with_header(header: Header, key: &EncodingKey, claims: &Value) -> String {
+    install_provider();
+    jsonwebtoken::encode(&header, claims, key).unwrap()
+}
+
+/// A token whose header names a key.
+fn named(algorithm: Algorithm, id: &str, key: &EncodingKey) -> String {
+    with_header(Header { kid: Some(id.to_owned()), ..Header::new(algorithm) }, key, &valid_claims())
 }
 
 fn secret() -> Key {
@@ -117,7 +139,8 @@ fn a_token_without_a_valid_signature_is_rejected() {
     let with_secret = |secret: &[u8]| signed(Algorithm::HS256, &EncodingKey::from_secret(secret), &valid_claims());
     let raw = private().verifying_key().to_bytes();
     let check = |keys: &Keys, token: &str| {
-        assert_eq!(keys.verify(token, NOW_S), Err(InvalidToken), "{}", &token[..token.len().min(200)]);
+        let refused = keys.verify(token, NOW_S).unwrap_err();
+        assert!(!matches!(refused, TokenError::Claims(_)), "{refused}: {}", &token[..token.len().min(200)]);
     };
     let ed = keys([Key::Public(private().verifying_key())]);
     let hs = keys([secret()]);
@@ -178,4 +201,96 @@ fn a_key_file_contains_one_strong_key_or_is_an_error() {
     check(b"-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n", "Ed25519");
     check(b"-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----\n", "Ed25519");
     check(b"-----BEGIN CERTIFICATE-----", "Ed25519");
+    let short = "-----BEGIN PUBLIC KEY-----\nMIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDsvJYnvCFQ3Z03rOcnwKn3bxc5\n\
+                 BIROBVS7fKKAWuzIha2yx/DgID3hbs1LSAbihi3fUYVvlLlrD/ZrJv89YH3kdmUQ\n\
+                 LVDAljiHKvqgfejnpIdOWWm696N6Zj6fQyev3Jaw7jV8vYc/tvpkdEWzpmj43qPw\n\
+                 juEFcNUyZfnjP0c8FwIDAQAB\n-----END PUBLIC KEY-----\n";
+    check(short.as_bytes(), "this one has 1024");
+}
+
+#[test]
+fn public_keys_of_rsa_and_p256_verify_their_own_algorithm() {
+    let p256_pem = {
+        use p256::pkcs8::EncodePublicKey as _;
+        p256_secret().public_key().to_public_key_pem(Default::default()).unwrap()
+    };
+    let check = |pem: &str, algorithm: Algorithm, key: &EncodingKey| {
+        let keys = keys([Key::parse(pem.as_bytes()).unwrap()]);
+        assert!(keys.verify(&signed(algorithm, key, &valid_claims()), NOW_S).is_ok());
+        // Nobody can sign with the text of the public key, nor with another algorithm of the same family.
+        for secret in [pem, pem.trim()] {
+            let forged = signed(Algorithm::HS256, &EncodingKey::from_secret(secret.as_bytes()), &valid_claims());
+            assert_eq!(keys.verify(&forged, NOW_S), Err(TokenError::NoKey(Algorithm::HS256)));
+        }
+        assert_eq!(keys.verify(&eddsa(&private(), &valid_claims()), NOW_S), Err(TokenError::NoKey(Algorithm::EdDSA)));
+    };
+    check(RSA_PUBLIC_PEM, Algorithm::RS256, &rsa());
+    check(RSA_PUBLIC_PKCS1_PEM, Algorithm::RS256, &rsa());
+    check(&p256_pem, Algorithm::ES256, &p256());
+    let rsa_keys = keys([Key::parse(RSA_PUBLIC_PEM.as_bytes()).unwrap()]);
+    for algorithm in [Algorithm::RS384, Algorithm::RS512, Algorithm::PS256] {
+        let token = signed(algorithm, &rsa(), &valid_claims());
+        assert_eq!(rsa_keys.verify(&token, NOW_S), Err(TokenError::NoKey(algorithm)));
+    }
+}
+
+#[test]
+fn a_token_that_names_a_key_must_be_signed_by_this_key() {
+    let keys = provider(&[rsa_jwk("r"), p256_jwk("e"), json!({"kty": "unknown"})]);
+    let check = |token: &str, expected: Result<(), TokenError>| {
+        assert_eq!(keys.verify(token, NOW_S).map(drop), expected);
+    };
+    check(&named(Algorithm::RS256, "r", &rsa()), Ok(()));
+    check(&named(Algorithm::ES256, "e", &p256()), Ok(()));
+    // Without a name, every key of the algorithm is tried.
+    check(&signed(Algorithm::RS256, &rsa(), &valid_claims()), Ok(()));
+    check(&named(Algorithm::RS256, "x", &rsa()), Err(TokenError::UnknownKey("x".to_owned())));
+    let confused =
+        TokenError::WrongAlgorithm { key: "e".to_owned(), token: Algorithm::RS256, required: Algorithm::ES256 };
+    check(&named(Algorithm::RS256, "e", &rsa()), Err(confused));
+    let secret = EncodingKey::from_secret(rsa_jwk("r").to_string().as_bytes());
+    let confused =
+        TokenError::WrongAlgorithm { key: "r".to_owned(), token: Algorithm::HS256, required: Algorithm::RS256 };
+    check(&named(Algorithm::HS256, "r", &secret), Err(confused));
+    let own_rsa = signed(Algorithm::RS512, &rsa(), &valid_claims());
+    check(&own_rsa, Err(TokenError::NoKey(Algorithm::RS512)));
+    let mut header = Header::new(Algorithm::RS256);
+    header.crit = Some(vec!["exp".to_owned()]);
+    assert!(matches!(keys.verify(&with_header(header, &rsa(), &valid_claims()), NOW_S), Err(TokenError::Malformed(_))));
+}
+
+#[test]
+fn only_tokens_of_unknown_keys_are_a_reason_to_fetch_the_keys_again() {
+    let keys = provider(&[rsa_jwk("r")]);
+    let before = self::keys([secret()]).with_provider(Arc::default());
+    assert!(keys.lacks_key_of(&named(Algorithm::RS256, "new", &rsa())));
+    assert!(!keys.lacks_key_of(&named(Algorithm::RS256, "r", &rsa())));
+    assert!(!keys.lacks_key_of(&signed(Algorithm::RS256, &rsa(), &valid_claims())));
+    assert!(before.lacks_key_of(&signed(Algorithm::RS256, &rsa(), &valid_claims())));
+    assert!(!before.lacks_key_of(&hs256(&valid_claims())));
+    assert!(!keys.lacks_key_of("") && !keys.lacks_key_of("a.b.c"));
+    assert!(!self::keys([secret()]).lacks_key_of(&named(Algorithm::RS256, "new", &rsa())));
+}
+
+#[test]
+fn the_issuer_and_the_leeway_are_configurable() {
+    let with = |rules: TokenRules| Keys { rules: Arc::new(rules), ..keys([secret()]) };
+    let issuer = with(TokenRules { issuer: Some("https://idp.example".to_owned()), ..TokenRules::default() });
+    let check = |keys: &Keys, claims: Value, error: Option<&str>| {
+        let found = keys.verify(&hs256(&claims), NOW_S).err().map(|error| error.to_string());
+        assert_eq!(found.as_deref(), error);
+    };
+    let from = |issuer: Value| json!({"exp": 1_700_000_060, "aud": "joey", "iss": issuer});
+    check(&issuer, from(json!("https://idp.example")), None);
+    let wanted = "the relay requires \"https://idp.example\"";
+    check(&issuer, valid_claims(), Some(&format!("its issuer is missing; {wanted}")));
+    let other = format!("its issuer is \"https://idp.example/\"; {wanted}");
+    check(&issuer, from(json!("https://idp.example/")), Some(&other));
+    check(&issuer, from(json!(["https://idp.example"])), Some("its claim \"iss\" is not a string"));
+    let strict = with(TokenRules { leeway: std::time::Duration::ZERO, ..TokenRules::default() });
+    let expired = "it expired at 2023-11-14T22:13:20Z, 0 s ago";
+    check(&strict, json!({"exp": 1_700_000_000, "aud": "joey"}), Some(expired));
+    check(&strict, json!({"exp": 1_700_000_001, "aud": "joey", "nbf": 1_700_000_000}), None);
+    let lenient = with(TokenRules { leeway: std::time::Duration::from_secs(60), ..TokenRules::default() });
+    check(&lenient, json!({"exp": 1_699_999_941, "aud": "joey"}), None);
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use joey_shared::emit::Session;
 use lru::LruCache;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::hub::Safe;
 
 /// Maximum number of sessions. Beyond it, the one that was used longest ago is forgotten, and counted.
 const SESSIONS_MAX: NonZeroUsize = match NonZeroUsize::new(10_000) {
@@ -15,9 +17,27 @@ const SESSIONS_MAX: NonZeroUsize = match NonZeroUsize::new(10_000) {
 /// Time after the last use for which a session is remembered, in ns. A producer's buffer covers less.
 const RETENTION_NS: u64 = 3_600_000_000_000;
 
-/// The highest sequence number that has arrived in a session; 0 before the first. The lock is held while data is published, so
-/// that two connections of one session cannot publish it twice.
-pub(super) type LastSeq = Arc<Mutex<u64>>;
+/// How far a session is.
+#[derive(Debug)]
+pub(super) struct Progress {
+    last_seq: Mutex<u64>,
+    /// Up to which sequence number the data is safe and can be acknowledged. It is `last_seq` unless there is a journal.
+    pub(super) safe: Arc<Safe>,
+}
+
+impl Progress {
+    fn new(seq: u64) -> Arc<Self> {
+        Arc::new(Self { last_seq: Mutex::new(seq), safe: Arc::new(Safe::new(seq)) })
+    }
+
+    /// The highest sequence number that has arrived; 0 before the first. The lock is held while data is published, so that
+    /// two connections of one session cannot publish it twice.
+    pub(super) fn lock(&self) -> MutexGuard<'_, u64> {
+        self.last_seq.lock()
+    }
+}
+
+pub(super) type LastSeq = Arc<Progress>;
 
 /// The sessions that the relay remembers.
 #[derive(Debug)]
@@ -40,6 +60,16 @@ impl Sessions {
         Self(Mutex::new(LruCache::new(limit)))
     }
 
+    /// Sessions that a journal knows, with up to which sequence number their data has arrived.
+    #[must_use]
+    pub fn recovered(known: Vec<(Session, u64)>, now_ns: u64) -> Self {
+        let sessions = Self::default();
+        for (session, seq) in known {
+            sessions.0.lock().push(session, Remembered { last_seq: Progress::new(seq), used_ns: now_ns });
+        }
+        sessions
+    }
+
     /// Starts or continues a session at `now_ns`. Returns its state, and whether another session was forgotten early.
     pub(super) fn open(&self, session: Session, now_ns: u64) -> (LastSeq, bool) {
         let mut sessions = self.0.lock();
@@ -52,7 +82,7 @@ impl Sessions {
             known.used_ns = now_ns;
             return (known.last_seq.clone(), false);
         }
-        let last_seq = LastSeq::default();
+        let last_seq = Progress::new(0);
         let evicted = sessions.push(session, Remembered { last_seq: last_seq.clone(), used_ns: now_ns });
         (last_seq, evicted.is_some())
     }

@@ -53,7 +53,7 @@ async fn export<T: Export>(
         count(&service, refusal.reason);
         return (refusal.http_status(), format!("{refusal}\n")).into_response();
     }
-    let claims = match service.admit(&client, &parts.headers) {
+    let claims = match service.admit(&client, &parts.headers).await {
         Ok(claims) => claims,
         Err(refusal) => return refuse(&service, &refusal),
     };

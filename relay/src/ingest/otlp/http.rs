@@ -86,7 +86,7 @@ async fn accept<T: Export>(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Outcome, Refusal> {
-    let claims = service.admit(client, headers)?;
+    let claims = service.admit(client, headers).await?;
     let Some(encoding) = encoding else {
         let message = "the content type must be application/x-protobuf or application/json";
         return Err(Refusal::new(OtlpRefusalReason::ContentType, message));

@@ -11,7 +11,6 @@ use axum::http::{HeaderMap, header};
 use flate2::read::MultiGzDecoder;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use joey_shared::series::Filter;
 use prost::bytes::Buf as _;
 use tokio::sync::Semaphore;
 
@@ -100,7 +99,10 @@ impl Service {
     }
 
     /// Checks who sends a request, before its body is read. Returns what it may contain.
-    pub(super) fn admit(&self, client: &Client, headers: &HeaderMap) -> Result<Claims, Refusal> {
+    pub(super) async fn admit(&self, client: &Client, headers: &HeaderMap) -> Result<Claims, Refusal> {
+        if let Some(Some(token)) = self.auth.policy().needed_token(headers, client.peer.ip()) {
+            self.auth.fetch_key_of(token).await;
+        }
         let policy = self.auth.policy();
         if !policy.allows_producer(client.peer.ip()) {
             let message = "this network is not in --producers-allow";
@@ -151,7 +153,7 @@ impl Service {
             counters.reject_many(RejectReason::RateLimit, points as u64);
             return Err(refusal);
         }
-        request.retain_apps(|app| claims.allow_topic(app, &Filter::All));
+        request.retain_apps(|app| claims.allow_sending(app));
         let allowed = request.points();
         let mut outcome = request.publish(&self.receiver, self.hub.config().now_ns());
         let forbidden = points.saturating_sub(allowed);
@@ -161,7 +163,7 @@ impl Service {
             let separator = if outcome.message.is_empty() { "" } else { "; " };
             let reason = RejectReason::OtlpForbiddenApp.as_str();
             outcome.message = format!(
-                "the token does not allow their application ({reason}): {forbidden}{separator}{}",
+                "the token does not allow to send for their application ({reason}): {forbidden}{separator}{}",
                 outcome.message
             );
         }
