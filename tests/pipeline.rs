@@ -14,7 +14,10 @@
 //! - `commands`: exit codes, `joey tap`, and stopping the relay.
 //! - `reach`: how the command line connects to a relay, and what it prints if it cannot.
 //! - `recording`: `joey record` and `joey stats --file`.
+//! - `compare`: `joey compare`.
+//! - `watch`: `joey watch`.
 //! - `output`: what the command line and `/metrics` print.
+//! - `replay`: `joey replay`.
 //! - `statsd`: StatsD from a client library, over UDP and Unix datagrams.
 //! - `prometheus`: a real Prometheus scrapes histograms and answers quantiles.
 //! - `monitoring`: Prometheus' own tool checks `/metrics` and the alert rules.
@@ -30,6 +33,8 @@
 mod auth;
 #[path = "pipeline/commands.rs"]
 mod commands;
+#[path = "pipeline/compare.rs"]
+mod compare;
 #[path = "pipeline/configuration.rs"]
 mod configuration;
 #[path = "pipeline/examples.rs"]
@@ -60,6 +65,8 @@ mod pipe;
 mod reach;
 #[path = "pipeline/recording.rs"]
 mod recording;
+#[path = "pipeline/replay.rs"]
+mod replay;
 #[path = "pipeline/service_manager.rs"]
 mod service_manager;
 #[path = "pipeline/statsd.rs"]
@@ -72,5 +79,7 @@ mod time;
 mod token_check;
 #[path = "pipeline/top.rs"]
 mod top;
+#[path = "pipeline/watch.rs"]
+mod watch;
 #[path = "pipeline/viewers.rs"]
 mod viewers;

@@ -20,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 use self::configuration::CheckConfig;
 use self::token::Token;
 use crate::auth::Auth;
-use crate::client::{self, Outcome, Pipe, Record, Stats, Tap, Top, parse_span};
+use crate::client::{self, Compare, Outcome, Pipe, Record, Replay, Stats, Tap, Top, Watch, parse_span};
 use crate::config::{self, Config, Options};
 use crate::demo;
 use crate::http;
@@ -54,12 +54,18 @@ enum Command {
     Tap(Tap),
     /// Print a snapshot of an application's latency and throughput
     Stats(Stats),
+    /// Compare the latencies of two recordings or live applications, what changed most first
+    Compare(Compare),
     /// Write what a viewer receives to a file, which the page and joey stats --file open
     Record(Record),
+    /// Send a recording to a relay again, as producers do
+    Replay(Replay),
     /// Show applications and views live in the terminal
     Top(Top),
     /// Send the histograms that bpftrace or bcc prints, from standard input
     Pipe(Pipe),
+    /// Tell when an objective for latency or throughput is missed and when it is met again
+    Watch(Watch),
     /// Create a viewer token and print it, or explain one
     Token(Token),
     /// Check flags, environment and configuration file, and print where each value comes from
@@ -113,7 +119,9 @@ fn command() -> clap::Command {
         _ => argument,
     };
     let subcommand_without_empty = |subcommand: clap::Command| subcommand.mut_args(without_empty);
-    Cli::command().mut_args(without_empty).mut_subcommands(subcommand_without_empty)
+    let once = "Print the state of each objective once and exit: 0 met, 2 missed, 3 no data or undecided";
+    let watch = |watch: clap::Command| watch.mut_arg("once", |argument| argument.help(once));
+    Cli::command().mut_subcommand("watch", watch).mut_args(without_empty).mut_subcommands(subcommand_without_empty)
 }
 
 /// Runs the program.
@@ -136,9 +144,12 @@ pub fn main() -> ExitCode {
             }
             Command::Tap(tap) => client::tap::run(tap).await,
             Command::Stats(stats) => client::stats::run(stats).await,
+            Command::Compare(compare) => client::compare::run(compare).await,
             Command::Record(record) => client::record::run(record).await,
+            Command::Replay(replay) => client::replay::run(replay).await,
             Command::Top(top) => client::top::run(top).await,
             Command::Pipe(pipe) => client::pipe::run(pipe).await,
+            Command::Watch(watch) => client::watch::run(watch).await,
             Command::Token(token) => token::run(token).await.map(|()| Outcome::Done),
             Command::CheckConfig(check) => check.run(matches.subcommand_matches("check-config")),
             Command::GenConfig => configuration::generate().map(|()| Outcome::Done),
@@ -157,6 +168,10 @@ pub fn main() -> ExitCode {
         Ok(Outcome::NoData(message)) => {
             console::line(format_args!("joey: {message}"));
             ExitCode::from(3)
+        }
+        Ok(Outcome::Missed(message)) => {
+            console::line(format_args!("joey: {message}"));
+            ExitCode::from(2)
         }
         Err(error) => fail(&error),
     }

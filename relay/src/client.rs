@@ -1,17 +1,21 @@
-//! Command-line clients of a relay: four with a connection for the same `Viewer` that the browser uses, and `joey pipe`, which
-//! is a producer.
+//! Command-line clients of a relay: most with a connection for the same `Viewer` that the browser uses, and `joey pipe`
+//! and `joey replay`, which are producers.
 
 mod args;
+pub(crate) mod compare;
 mod connection;
 mod output;
 pub(crate) mod pipe;
 pub(crate) mod record;
+pub(crate) mod replay;
+mod snapshot;
 pub(crate) mod stats;
 pub(crate) mod tap;
 pub(crate) mod top;
 mod transport;
+pub(crate) mod watch;
 
-pub(crate) use self::args::{Pipe, Record, Stats, Tap, Top, parse_span};
+pub(crate) use self::args::{Compare, Pipe, Record, Replay, Stats, Tap, Top, Watch, parse_span};
 
 /// The outcome of a client that did not fail.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub(crate) enum Outcome {
     Done,
     /// The application is unknown, or has no data. Contains the message for the user.
     NoData(String),
+    /// An objective is missed. Contains the message for the user.
+    Missed(String),
     /// The configuration is not valid. Contains the reason.
     Invalid(String),
 }

@@ -14,7 +14,7 @@ use alloc::string::String;
 use crate::histogram::{Histogram, Quantile};
 use crate::view::ViewKey;
 
-pub use self::text::{ObjectiveError, parse_list, parse_threshold, threshold_text};
+pub use self::text::{ObjectiveError, parse_list, parse_percentile, parse_threshold, threshold_text};
 
 /// An objective for the views of one application.
 ///
@@ -199,7 +199,8 @@ pub fn view_path(view: &ViewKey) -> String {
 }
 
 /// Whether `text` has the form of `glob`: `*` is any text, also with `/`, and `?` is any character.
-fn glob_matches(glob: &str, text: &str) -> bool {
+#[must_use]
+pub fn glob_matches(glob: &str, text: &str) -> bool {
     let (mut glob, mut text) = (glob.chars(), text.chars());
     // After the last `*`: the rest of the glob, and the text that it was compared with.
     let mut retry = None;

@@ -1,17 +1,21 @@
-//! The arguments of `joey tap`, `joey stats`, `joey top`, `joey record` and `joey pipe`.
+//! The arguments of the command-line clients.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::http::Uri;
 use clap::Args;
 use joey_shared::address;
 use joey_shared::histogram::Unit;
 
+use super::compare::{Condition, Percentile, Source, parse_condition, parse_one_percentile, parse_source};
 use super::pipe::{parse_ingest, parse_unit};
+use super::replay::parse_speed;
+use super::watch::{Burn, Format, Rule, parse_burn, parse_rule, parse_webhook};
 
 /// The relay to connect to, and how.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct Target {
     /// Connect to this relay: host:port, or a URL (with the path if a proxy serves it under one); repeatable for failover
     #[arg(
@@ -64,6 +68,121 @@ pub(crate) struct Stats {
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Compare {
+    /// Compare with this: FILE or APP@FILE for a recording, APP@URL for a relay, APP@ for that of --relay
+    #[arg(value_parser = parse_source)]
+    pub(crate) before: Source,
+    /// What it became, in the same form
+    #[arg(value_parser = parse_source)]
+    pub(crate) after: Source,
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Compare windows of this length, up to 1h, at the end of each side: 10s, 5m, 300
+    #[arg(long, default_value = "5m", value_name = "SPAN", value_parser = parse_window)]
+    pub(crate) window: u64,
+    /// Compare only views whose path matches, such as 'start-to-end/*' or '*/Check'; repeatable
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) view: Vec<String>,
+    /// Print these percentiles
+    #[arg(
+        long,
+        default_value = "p50,p95,p99",
+        value_name = "P,…",
+        value_delimiter = ',',
+        value_parser = parse_one_percentile
+    )]
+    pub(crate) percentile: Vec<Percentile>,
+    /// Exit with 1 if this holds for a view: 'p99 > +10%', 'throughput < -20%', 'start-to-end/*: p99.9 > +50%'; repeatable
+    #[arg(long, value_name = "CONDITION", value_parser = parse_condition)]
+    pub(crate) fail_if: Vec<Condition>,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Watch {
+    /// Watch only these applications
+    pub(crate) apps: Vec<String>,
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Require this: 'start-to-end/*: p99 < 10ms over 1m' or 'start-to-end/*: throughput > 1000/s over 30s'; repeatable
+    #[arg(long, value_name = "OBJECTIVE", value_parser = parse_rule, required_unless_present = "slo_file")]
+    pub(crate) slo: Vec<Rule>,
+    /// Require what this file contains, one objective on each line; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub(crate) slo_file: Vec<PathBuf>,
+    /// Judge latencies by burn rate instead: 14.4 times the allowed share of slow events in both windows, written
+    /// '14.4 over 1h and 5m'; repeatable
+    #[arg(long, value_name = "RATE", value_parser = parse_burn)]
+    pub(crate) burn: Vec<Burn>,
+    /// Tell of a miss only after it has lasted this long
+    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    pub(crate) missed_for: Option<Duration>,
+    /// Tell of recovery only after it has lasted this long
+    #[arg(long, default_value = "30s", value_name = "SPAN", value_parser = parse_span)]
+    pub(crate) met_for: Duration,
+    /// Run this with sh for each change, with JOEY_STATE (missed, met), JOEY_APP, JOEY_VIEW, JOEY_OBJECTIVE, JOEY_VALUE and
+    /// JOEY_COUNT, and the change as JSON on standard input
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) exec: Vec<String>,
+    /// Post each change to this address; repeatable
+    #[arg(long, env = "JOEY_WEBHOOK", value_name = "URL", value_parser = parse_webhook)]
+    pub(crate) webhook: Vec<Uri>,
+    /// Post in this format
+    #[arg(long, value_enum, default_value = "json", value_name = "FORMAT")]
+    pub(crate) webhook_format: Format,
+    /// Print one JSON object per change, or with --once one array
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Replay {
+    /// Send this recording
+    pub(crate) file: PathBuf,
+    /// Send only these applications
+    pub(crate) apps: Vec<String>,
+    /// Send to this relay's port for producers; repeatable for failover
+    #[arg(
+        long,
+        env = "JOEY_PIPE_RELAY",
+        default_value = "127.0.0.1:5001",
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        value_parser = parse_ingest
+    )]
+    pub(crate) relay: Vec<String>,
+    /// Send this many times as fast, from 0.01 to 1000; periods become shorter, counts stay
+    #[arg(long, default_value = "1", value_name = "FACTOR", value_parser = parse_speed)]
+    pub(crate) speed: f64,
+    /// Begin this long after the first update: 90s, 10m
+    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    pub(crate) from: Option<Duration>,
+    /// End this long after the first update
+    #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+    pub(crate) to: Option<Duration>,
+    /// Begin again at the end, until Ctrl-C
+    #[arg(long = "loop")]
+    pub(crate) repeat: bool,
+    /// Send everything as this application
+    #[arg(long = "app", value_name = "NAME", conflicts_with = "wallaroo")]
+    pub(crate) rename: Option<String>,
+    /// The file is a Wallaroo capture: the bytes that workers wrote to their metrics connections
+    #[arg(long, conflicts_with = "apps")]
+    pub(crate) wallaroo: bool,
+    /// Write the recording to this file as a Wallaroo capture instead, which must not exist
+    #[arg(long, value_name = "FILE", conflicts_with = "wallaroo")]
+    pub(crate) write_capture: Option<PathBuf>,
+    /// Fail if the relay is not reachable, instead of waiting for it
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Send the token in this file [default: the token in JOEY_TOKEN, if any]
+    #[arg(long, env = "JOEY_TOKEN_FILE", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -144,7 +263,7 @@ pub(super) fn read_token(file: Option<&Path>) -> anyhow::Result<Option<String>> 
 }
 
 /// Parses the address of a relay's WebSocket.
-fn parse_relay(text: &str) -> Result<String, String> {
+pub(super) fn parse_relay(text: &str) -> Result<String, String> {
     // Only browsers convert an internationalized domain name to its ASCII form.
     let address = address::websocket(text, false).filter(|address| address.is_ascii());
     address.ok_or_else(|| "the address must be like relay.example:4000 or wss://relay.example/joey/".to_owned())
@@ -169,7 +288,7 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
 }
 
 /// Parses a window length in seconds: `10s`, `5m`, `1h`, or plain seconds.
-fn parse_window(text: &str) -> Result<u64, String> {
+pub(super) fn parse_window(text: &str) -> Result<u64, String> {
     let units = [('s', 1), ('m', 60), ('h', 3_600)];
     let with_unit = units.into_iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)));
     let (number, unit) = with_unit.unwrap_or((text, 1));

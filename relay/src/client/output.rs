@@ -1,7 +1,7 @@
 //! Standard output of a client: detects a closed pipe, escapes names, and aligns columns.
 
 use std::borrow::Cow;
-use std::io;
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -42,6 +42,34 @@ pub(super) fn padded(cell: &str, width: usize, is_right: bool) -> String {
 /// The width of `cell` in terminal columns.
 pub(super) fn width(cell: &str) -> usize {
     cell.width()
+}
+
+/// Aligns the cells of `rows`: those of the first `left` columns at the left, numbers at the right. Ends each row with a line
+/// break.
+pub(super) fn table<R: AsRef<[String]>>(rows: &[R], left: usize) -> String {
+    let columns = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
+    let widest = |column: usize| rows.iter().filter_map(|row| row.as_ref().get(column)).map(|cell| width(cell)).max();
+    let widths: Vec<usize> = (0..columns).map(|column| widest(column).unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.as_ref().iter().zip(&widths).enumerate();
+        let cells: Vec<String> = cells.map(|(column, (cell, &width))| padded(cell, width, column >= left)).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// Writes `text` to standard output. A reader that has closed the pipe is not an error.
+///
+/// # Errors
+/// Fails if standard output cannot be written.
+pub(super) fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome,
+    }
 }
 
 #[cfg(test)]

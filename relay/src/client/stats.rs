@@ -1,25 +1,19 @@
 //! `joey stats`: a snapshot of every view of an application, computed by the same store as on the page.
 
-use std::io::{self, Write as _};
-use std::path::Path;
-use std::time::Duration;
-
-use anyhow::Context as _;
 use joey_shared::format;
 use joey_shared::histogram::{Histogram, Quantile};
-use joey_shared::recording::Playback;
-use joey_shared::series::{Filter, Provenance, Source, Topic};
-use joey_shared::store::{AppStore, WINDOW_SECONDS};
+use joey_shared::series::{Provenance, Source};
+use joey_shared::store::AppStore;
 use joey_shared::view::ViewKey;
 use joey_shared::viewer::Viewer;
 use joey_shared::window::{SLOT_NS, Throughput};
-use joey_shared::wire::{AppEntry, RejectedName, Start, WorkerEntry};
+use joey_shared::wire::{AppEntry, RejectedName, WorkerEntry};
 use serde_json::{Map, Value, json};
 
 use super::Outcome;
 use super::args::Stats;
-use super::connection::Connection;
-use super::output::{padded, printable, width};
+use super::output::{self, printable};
+use super::snapshot::{self, Snapshot, no_such_app};
 use super::tap::{number, utc_time};
 use crate::runtime::console;
 
@@ -33,68 +27,16 @@ const QUANTILES: [(&str, Quantile); 6] = [
     ("0.9999", Quantile::P9999),
 ];
 
-/// Maximum time for the history to arrive after the request.
-const HISTORY_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// Prints the snapshot.
 pub(crate) async fn run(stats: Stats) -> anyhow::Result<Outcome> {
-    if let Some(file) = &stats.file {
-        let mut playback = open(file, stats.window)?;
-        playback.advance_to_end();
-        let now_ns = playback.position_ns();
-        let viewer = playback.viewer_mut();
-        let apps: Vec<String> = viewer.catalogue().keys().filter(|app| viewer.app(app).is_some()).cloned().collect();
-        let app = match (&stats.app, apps.as_slice()) {
-            (Some(app), _) | (None, [app]) => app.clone(),
-            (None, apps) => {
-                let names: Vec<_> = apps.iter().map(|app| printable(app)).collect();
-                return Ok(Outcome::NoData(format!("name one of its applications: {}", names.join(", "))));
-            }
-        };
-        return print(viewer, now_ns, &app, &stats);
-    }
-    let app = stats.app.clone().unwrap_or_default();
-    let mut connection = Connection::new(&stats.target, Viewer::new(stats.window));
-    while !connection.viewer.has_catalogue() {
-        connection.step(|_| {}).await?;
-    }
-    if !connection.viewer.catalogue().contains_key(&app) {
-        return Ok(no_such_app(&app));
-    }
-    let topic = Topic { app: app.clone(), filter: Filter::All };
-    connection.viewer.subscribe(topic, Start::Recent { span_ns: stats.window.max(WINDOW_SECONDS) * SLOT_NS });
-    let caught_up = async {
-        while !connection.viewer.is_caught_up() {
-            connection.step(|_| {}).await?;
-            if connection.viewer.is_waiting() {
-                break;
-            }
-        }
-        anyhow::Ok(())
+    let snapshot = match &stats.file {
+        Some(file) => snapshot::of_file(file, stats.app.as_deref(), stats.window)?,
+        None => snapshot::of_relay(&stats.target, stats.app.as_deref().unwrap_or_default(), stats.window).await?,
     };
-    tokio::time::timeout(HISTORY_TIMEOUT, caught_up)
-        .await
-        .map_err(|_| anyhow::anyhow!("the relay does not send its history"))??;
-    if connection.viewer.is_waiting() {
-        return Ok(no_such_app(&app));
+    match snapshot {
+        Ok(Snapshot { mut viewer, now_ns, app }) => print(&mut viewer, now_ns, &app, &stats),
+        Err(outcome) => Ok(outcome),
     }
-    let now_ns = connection.now_ns();
-    print(&mut connection.viewer, now_ns, &app, &stats)
-}
-
-fn no_such_app(app: &str) -> Outcome {
-    Outcome::NoData(format!("no such application: {app}"))
-}
-
-/// Opens a recording, with windows of `seconds`. Tells what is missing at its end.
-fn open(file: &Path, seconds: u64) -> anyhow::Result<Playback> {
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let playback = Playback::open(bytes, seconds).with_context(|| format!("cannot read {}", file.display()))?;
-    let unread = playback.unread_bytes();
-    if unread > 0 {
-        console::line(format_args!("joey: the last {unread} bytes of {} are incomplete or damaged", file.display()));
-    }
-    Ok(playback)
 }
 
 /// Prints the statistics of `app` in `viewer` at local time `now_ns`.
@@ -130,11 +72,8 @@ fn print(viewer: &mut Viewer, now_ns: u64, app: &str, stats: &Stats) -> anyhow::
     } else {
         format!("{}{}\n", table(&views), end.line())
     };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        // The reader has closed the pipe.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Outcome::Done),
-        outcome => Ok(outcome.map(|()| Outcome::Done)?),
-    }
+    output::print(&text)?;
+    Ok(Outcome::Done)
 }
 
 /// The end of the window, and its age.
@@ -340,16 +279,5 @@ fn table(views: &[ViewStats]) -> String {
     let head = ["VIEW", "PIPELINE", "WORKER", "NAME", "COUNT", "P50", "P95", "P99", "MIN/S", "MEDIAN/S", "MAX/S"];
     let rows: Vec<[String; 11]> =
         std::iter::once(head.map(str::to_owned)).chain(views.iter().map(ViewStats::cells)).collect();
-    let widest = |column: usize| rows.iter().map(|row| width(&row[column])).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..head.len()).map(widest).collect();
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
-            // Names are left-aligned, numbers right-aligned.
-            padded(cell, width, column >= 4)
-        });
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    output::table(&rows, 4)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::body::{Body, BodyDataStream, to_bytes};
-use axum::http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::body::Incoming;
@@ -251,30 +251,8 @@ impl HttpStream {
 
     /// Posts `body` over a new connection.
     async fn post(&self, body: Bytes) -> Result<Response<Incoming>, String> {
-        let text = |error: &dyn std::fmt::Display| error.to_string();
-        let host = self.uri.host().unwrap_or_default();
-        let name = host.trim_start_matches('[').trim_end_matches(']');
-        let port = self.uri.port_u16().unwrap_or_else(|| if self.tls.is_some() { 443 } else { 80 });
-        let stream = TcpStream::connect((name, port)).await.map_err(|error| text(&error))?;
-        let io: Box<dyn Io> = match &self.tls {
-            None => Box::new(stream),
-            Some(tls) => {
-                let name = ServerName::try_from(name.to_owned()).map_err(|error| text(&error))?;
-                let encrypted = TlsConnector::from(tls.clone()).connect(name, stream).await;
-                Box::new(encrypted.map_err(|error| text(&error))?)
-            }
-        };
-        let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(|error| text(&error))?;
-        // The task ends with the answer, or when the answer is dropped.
-        tokio::spawn(connection);
-        let authority = self.uri.authority().map(ToString::to_string).unwrap_or_default();
-        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
-        let mut request = Request::builder().method(Method::POST).uri(path).header(header::HOST, authority);
-        if let Some(token) = &self.token {
-            request = request.header(header::AUTHORIZATION, token);
-        }
-        let request = request.body(Body::from(body)).map_err(|error| text(&error))?;
-        sender.send_request(request).await.map_err(|error| text(&error))
+        let token = self.token.iter().map(|token| (header::AUTHORIZATION, token.clone()));
+        post(&self.uri, self.tls.as_ref(), token, body).await
     }
 
     async fn send(&self, messages: &[Vec<u8>]) -> Result<(), String> {
@@ -312,6 +290,42 @@ impl HttpStream {
             }
         }
     }
+}
+
+/// Posts `body` to `uri` over a new connection, encrypted if `tls` is given.
+///
+/// # Errors
+/// Fails with the reason if the server cannot be reached or does not answer in HTTP.
+pub(super) async fn post(
+    uri: &Uri,
+    tls: Option<&Arc<ClientConfig>>,
+    headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
+    body: Bytes,
+) -> Result<Response<Incoming>, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let host = uri.host().unwrap_or_default();
+    let name = host.trim_start_matches('[').trim_end_matches(']');
+    let port = uri.port_u16().unwrap_or_else(|| if tls.is_some() { 443 } else { 80 });
+    let stream = TcpStream::connect((name, port)).await.map_err(|error| text(&error))?;
+    let io: Box<dyn Io> = match tls {
+        None => Box::new(stream),
+        Some(tls) => {
+            let name = ServerName::try_from(name.to_owned()).map_err(|error| text(&error))?;
+            let encrypted = TlsConnector::from(tls.clone()).connect(name, stream).await;
+            Box::new(encrypted.map_err(|error| text(&error))?)
+        }
+    };
+    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(|error| text(&error))?;
+    // The task ends with the answer, or when the answer is dropped.
+    tokio::spawn(connection);
+    let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut request = Request::builder().method(Method::POST).uri(path).header(header::HOST, authority);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    let request = request.body(Body::from(body)).map_err(|error| text(&error))?;
+    sender.send_request(request).await.map_err(|error| text(&error))
 }
 
 /// A record of a stream.

@@ -118,7 +118,9 @@ pub fn parse_list(text: &str) -> Result<Vec<Objective>, (usize, ObjectiveError)>
     lines.map(|(number, line)| line.parse().map_err(|error| (number, error))).collect()
 }
 
-fn parse_percentile(text: &str) -> Option<Quantile> {
+/// Parses a percentile such as `p99` or `p99.95`, with at most four decimals.
+#[must_use]
+pub fn parse_percentile(text: &str) -> Option<Quantile> {
     let millionths = parse_decimal(text.strip_prefix('p')?, 4)?;
     Quantile::from_millionths(u32::try_from(millionths).ok()?)
 }

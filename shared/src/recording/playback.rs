@@ -86,6 +86,12 @@ impl Playback {
         &mut self.viewer
     }
 
+    /// The viewer at this position, without the file.
+    #[must_use]
+    pub fn into_viewer(self) -> Viewer {
+        self.viewer
+    }
+
     /// The time of the position, in ns since the Unix epoch by the relay's clock.
     #[must_use]
     pub const fn position_ns(&self) -> u64 {

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Subscriber, Subscription, Viewer};
+use super::{Incoming, Subscriber, Subscription, Viewer};
 use crate::recording::{Entry, Record};
 use crate::series::Topic;
 use crate::store::state::{AppState, ViewState};
@@ -131,6 +131,14 @@ impl Viewer {
     /// Fails if the entry or a part of it is malformed. This is counted in [`Subscriber::malformed`], and the viewer remains
     /// usable.
     pub fn replay(&mut self, record: &Record<'_>) -> Result<(), WireError> {
+        self.replay_with(record, |_| {})
+    }
+
+    /// The same, and calls `incoming` for each update that was not received before.
+    ///
+    /// # Errors
+    /// See [`Viewer::replay`].
+    pub fn replay_with(&mut self, record: &Record<'_>, incoming: impl FnMut(&Incoming<'_>)) -> Result<(), WireError> {
         self.relay.replaying = true;
         let outcome = match record.entry {
             Entry::Message(bytes) => {
@@ -139,7 +147,7 @@ impl Viewer {
                     self.relay.disconnected();
                     self.relay.subscriptions.retain(|_, subscription| subscription.log.is_none());
                 }
-                return self.receive(bytes, record.time_ns, |_| {});
+                return self.receive(bytes, record.time_ns, incoming);
             }
             Entry::Command(bytes) => ClientMessage::decode(bytes).map(|command| self.relay.replay_command(command)),
             Entry::App(bytes) => decode(bytes).and_then(|state| self.replay_app(state)),

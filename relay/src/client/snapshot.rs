@@ -1,0 +1,102 @@
+//! The windows of one application at one moment, from a relay or from the end of a recording.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use joey_shared::recording::Playback;
+use joey_shared::series::{Filter, Topic};
+use joey_shared::store::WINDOW_SECONDS;
+use joey_shared::viewer::Viewer;
+use joey_shared::window::SLOT_NS;
+use joey_shared::wire::Start;
+
+use super::Outcome;
+use super::args::Target;
+use super::connection::Connection;
+use super::output::printable;
+use crate::runtime::console;
+
+/// Maximum time for the history to arrive after the request.
+const HISTORY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A viewer that has received the windows of an application.
+pub(super) struct Snapshot {
+    pub(super) viewer: Viewer,
+    /// The local time of the viewer.
+    pub(super) now_ns: u64,
+    pub(super) app: String,
+}
+
+/// Reads the end of a recording, with windows of `seconds`. The application can be left out if there is only one. The inner error
+/// is that there is no such application.
+///
+/// # Errors
+/// Fails if the file cannot be read or is not a recording.
+pub(super) fn of_file(file: &Path, app: Option<&str>, seconds: u64) -> anyhow::Result<Result<Snapshot, Outcome>> {
+    let mut playback = open(file, seconds)?;
+    playback.advance_to_end();
+    let now_ns = playback.position_ns();
+    let viewer = playback.into_viewer();
+    let apps: Vec<&String> = viewer.catalogue().keys().filter(|app| viewer.app(app).is_some()).collect();
+    let app = match (app, apps.as_slice()) {
+        (Some(app), _) => app.to_owned(),
+        (None, [app]) => (*app).clone(),
+        (None, apps) => {
+            let names: Vec<_> = apps.iter().map(|app| printable(app)).collect();
+            return Ok(Err(Outcome::NoData(format!("name one of its applications: {}", names.join(", ")))));
+        }
+    };
+    Ok(Ok(Snapshot { viewer, now_ns, app }))
+}
+
+/// Requests the last `seconds` of an application from a relay. The inner error is that there is no such application.
+///
+/// # Errors
+/// Fails if no relay is reachable and the client must not wait, or if the history does not arrive.
+pub(super) async fn of_relay(target: &Target, app: &str, seconds: u64) -> anyhow::Result<Result<Snapshot, Outcome>> {
+    let mut connection = Connection::new(target, Viewer::new(seconds));
+    while !connection.viewer.has_catalogue() {
+        connection.step(|_| {}).await?;
+    }
+    if !connection.viewer.catalogue().contains_key(app) {
+        return Ok(Err(no_such_app(app)));
+    }
+    let topic = Topic { app: app.to_owned(), filter: Filter::All };
+    connection.viewer.subscribe(topic, Start::Recent { span_ns: seconds.max(WINDOW_SECONDS) * SLOT_NS });
+    let caught_up = async {
+        while !connection.viewer.is_caught_up() {
+            connection.step(|_| {}).await?;
+            if connection.viewer.is_waiting() {
+                break;
+            }
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(HISTORY_TIMEOUT, caught_up)
+        .await
+        .map_err(|_| anyhow::anyhow!("the relay does not send its history"))??;
+    if connection.viewer.is_waiting() {
+        return Ok(Err(no_such_app(app)));
+    }
+    let now_ns = connection.now_ns();
+    Ok(Ok(Snapshot { viewer: connection.viewer, now_ns, app: app.to_owned() }))
+}
+
+pub(super) fn no_such_app(app: &str) -> Outcome {
+    Outcome::NoData(format!("no such application: {app}"))
+}
+
+/// Opens a recording, with windows of `seconds`. Tells what is missing at its end.
+///
+/// # Errors
+/// Fails if the file cannot be read or is not a recording.
+pub(super) fn open(file: &Path, seconds: u64) -> anyhow::Result<Playback> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let playback = Playback::open(bytes, seconds).with_context(|| format!("cannot read {}", file.display()))?;
+    let unread = playback.unread_bytes();
+    if unread > 0 {
+        console::line(format_args!("joey: the last {unread} bytes of {} are incomplete or damaged", file.display()));
+    }
+    Ok(playback)
+}
