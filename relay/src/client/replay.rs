@@ -229,7 +229,7 @@ impl Progress {
     }
 }
 
-/// `replaying [=====     ] 50 %, 30 s of 1 min`.
+/// `replaying [=====     ] 50 %, 30 s of 60 s`.
 fn bar((first_ns, last_ns): (u64, u64), ns: u64) -> String {
     const WIDTH: u64 = 30;
     let (done, all) = (ns.saturating_sub(first_ns), last_ns.saturating_sub(first_ns).max(1));
@@ -255,7 +255,7 @@ mod tests {
         let s = 1_000_000_000;
         assert_eq!(
             bar((0, 60 * s), 30 * s).trim_end(),
-            "replaying [===============               ] 50 %, 30 s of 1 min"
+            "replaying [===============               ] 50 %, 30 s of 60 s"
         );
         assert!(bar((5, 5), 5).contains(" 0 %") && bar((0, s), 9 * s).contains(" 100 %"));
     }

@@ -67,14 +67,9 @@ pub(crate) fn parse_condition(text: &str) -> Result<Condition, String> {
     };
     let percent = bound.trim().strip_suffix('%').map(str::trim).ok_or_else(form)?;
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    let percent: f64 = percent
-        .strip_prefix(['+', '-'])
-        .unwrap_or(percent)
-        .parse()
-        .ok()
-        .filter(|_| is_number(percent.trim_start_matches(['+', '-'])))
-        .map(|number: f64| if percent.starts_with('-') { -number } else { number })
-        .ok_or_else(form)?;
+    let digits = percent.strip_prefix(['+', '-']).unwrap_or(percent);
+    let number: f64 = digits.parse().ok().filter(|_| is_number(digits)).ok_or_else(form)?;
+    let percent = if percent.starts_with('-') { -number } else { number };
     if percent <= -100.0 {
         return Err("a decrease is less than 100 %".to_owned());
     }
