@@ -284,9 +284,13 @@ fn Brush(source: Source, children: Children) -> impl IntoView {
         let share = |second: u64| (second.saturating_sub(span.from - 1) as f64 / span.seconds() as f64).min(1.0);
         Some((share(shown.from.saturating_sub(1)), share(shown.to)))
     });
-    // As properties: the content security policy allows no style attribute.
-    let start = move || format!("{:.5}", shares.get().map_or(0.0, |(start, _)| start));
-    let end = move || format!("{:.5}", shares.get().map_or(1.0, |(_, end)| end));
+    // As custom properties, from which the style sheet places the brush and its edges.
+    Effect::new(move || {
+        let (Some(frame), (start, end)) = (frame.get(), shares.get().unwrap_or((0.0, 1.0))) else { return };
+        let style = web_sys::HtmlElement::style(&frame);
+        let _ = style.set_property("--start", &format!("{start:.5}"));
+        let _ = style.set_property("--end", &format!("{end:.5}"));
+    });
     let handle = move |part: RangePart, class: &'static str, label: &'static str, title: &'static str| {
         let value = move || shown.get().map(|range| if part == RangePart::Start { range.from - 1 } else { range.to });
         let text = move || match (part, shown.get()) {
@@ -322,8 +326,6 @@ fn Brush(source: Source, children: Children) -> impl IntoView {
             class="hour-frame"
             class:moving=move || moving.get().is_some()
             class:live=move || ui.paused_at_ns.get().is_none()
-            style=("--start", start)
-            style=("--end", end)
             node_ref=frame
             on:pointerdown=move |event: PointerEvent| begin(&event, RangePart::Whole, true)
             on:pointermove=on_move
