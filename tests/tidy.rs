@@ -274,8 +274,7 @@ fn external_names_are_never_parsed_as_markup() {
     // The content security policy of the relay forbids inline styles too; the page would silently look wrong.
     never(
         rust(&["ui/src/view"]),
-        // `style=("--name", value)` sets one property, which the content security policy allows.
-        &["style=\"", "style=move", "style={", "style=format", "\"style\"", "set_attribute(\"style"],
+        &["style=", "\"style\"", "set_attribute(\"style"],
         "styles belong in the style sheet",
     );
 }
