@@ -190,7 +190,7 @@ pub(super) fn ObjectivesPanel(app: AppName) -> impl IntoView {
                 <For each=move || list.get() key=ToString::to_string children=item/>
             </ul>
             <p class="nothing" hidden=move || !list.read().is_empty()>
-                "None yet. On the page of a view, drag the threshold on the latency axis and save it, or type one here for many views."
+                "No objectives. On the page of a view, drag the threshold on the latency axis and save it, or type one here for many views."
             </p>
         </section>
     }
