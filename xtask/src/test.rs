@@ -158,7 +158,9 @@ fn run_tests(here: &Checkout, packages: &[&str], variables: &[(&str, &PathBuf)])
     let runner: &[&str] = if has_nextest { &["nextest", "run"] } else { &["test", "--lib", "--bins", "--tests"] };
     let features: &[&str] = if packages.contains(&"joey-emit") { &EMIT_FEATURES } else { &[] };
     let packages = packages.iter().flat_map(|package| ["-p", package]);
-    Ok(cmd!(sh, "cargo {runner...} {packages...} {features...}").envs(variables.iter().copied()).run()?)
+    // One run names all tests that fail.
+    let command = cmd!(sh, "cargo {runner...} --no-fail-fast {packages...} {features...}");
+    Ok(command.envs(variables.iter().copied()).run()?)
 }
 
 fn documentation(here: &Checkout) -> Result<()> {
