@@ -268,12 +268,12 @@ fn charts_out_of_sight_are_painted() {
     browser.resize(1000, 200);
     browser.open(&address(&relay, "/applications/App/dashboard"));
     wait_for_rows(&browser, ROWS, &oracle, 300, totals);
-    // Seven rows with two charts each, and the one of the application.
-    eventually_is("the dashboard", &json!([15, 15]), || {
+    // Seven rows with two charts each, the one of the application, and the last hour.
+    eventually_is("the dashboard", &json!([16, 16]), || {
         json!(browser.evaluate(CANVASES, &[]).as_array().expect("three")[..2])
     });
     browser.go_to(&detail("App", &("computation".to_owned(), [None, None, Some("Check order".to_owned())])));
-    eventually_is("a detail page", &json!([9, 9]), || {
+    eventually_is("a detail page", &json!([10, 10]), || {
         json!(browser.evaluate(CANVASES, &[]).as_array().expect("three")[..2])
     });
     assert_eq!(browser.evaluate("return scrollY", &[]), 0);
@@ -290,7 +290,7 @@ fn a_printed_page_has_light_colours_all_charts_and_no_controls() {
     browser.open(&address(&relay, "/applications/App/dashboard"));
     wait_for_rows(&browser, ROWS, &oracle, 300, totals);
     let facts = || browser.evaluate(CANVASES, &[]);
-    eventually_is("dark charts", &json!([15, 15, 0]), facts);
+    eventually_is("dark charts", &json!([16, 16, 0]), facts);
     let _ = browser
         .evaluate(&format!("addEventListener('beforeprint', () => window.printed = (() => {{ {CANVASES} }})())"), &[]);
     let pdf = browser.command_result("Page.printToPDF", json!({"printBackground": true}));
@@ -301,7 +301,7 @@ fn a_printed_page_has_light_colours_all_charts_and_no_controls() {
         Some((true, true)),
         "{printed}"
     );
-    eventually_is("dark charts again", &json!([15, 15, 0]), facts);
+    eventually_is("dark charts again", &json!([16, 16, 0]), facts);
 
     // The style of print, without the events.
     browser.command("Emulation.setEmulatedMedia", json!({"media": "print"}));
@@ -315,6 +315,6 @@ fn a_printed_page_has_light_colours_all_charts_and_no_controls() {
         "Emulation.setEmulatedMedia",
         json!({"media": "screen", "features": [{"name": "prefers-color-scheme", "value": "dark"}]}),
     );
-    eventually_is("dark charts on the screen", &json!([15, 15, 0]), facts);
+    eventually_is("dark charts on the screen", &json!([16, 16, 0]), facts);
     assert_eq!(browser.console_errors(), [] as [String; 0]);
 }
