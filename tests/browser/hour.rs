@@ -27,8 +27,8 @@ pub(crate) fn page() -> String {
     detail("App", &("computation".to_owned(), [None, None, Some("Check order".to_owned())]))
 }
 
-/// 70 events of a millisecond half an hour ago, and three of 5 ns now. Returns the second in which the old ones ended, the last of
-/// a step.
+/// 70 events of a millisecond half an hour ago, and three of 5 ns now. Returns the second in which the old ones ended,
+/// the last of a step.
 pub(crate) fn half_an_hour() -> (u64, Oracle) {
     let old_s = now_s() / 10 * 10 - 1_800;
     let frame =
@@ -66,20 +66,15 @@ pub(crate) fn place_of(browser: &Browser, second: u64) -> [f64; 2] {
     [area[0] + MARGIN + share * (area[1] - 2.0 * MARGIN), area[2] + 24.0]
 }
 
-fn mouse(browser: &Browser, kind: &str, [x, y]: [f64; 2], buttons: u8) {
-    let event = json!({"type": kind, "x": x, "y": y, "button": "left", "buttons": buttons, "clickCount": 1});
-    browser.command("Input.dispatchMouseEvent", event);
-}
-
 fn hold(browser: &Browser, from: [f64; 2], to: [f64; 2]) {
-    mouse(browser, "mousePressed", from, 1);
-    mouse(browser, "mouseMoved", [f64::midpoint(from[0], to[0]), to[1]], 1);
-    mouse(browser, "mouseMoved", to, 1);
+    browser.mouse("mousePressed", from, 1);
+    browser.mouse("mouseMoved", [f64::midpoint(from[0], to[0]), to[1]], 1);
+    browser.mouse("mouseMoved", to, 1);
 }
 
 fn drag(browser: &Browser, from: [f64; 2], to: [f64; 2]) {
     hold(browser, from, to);
-    mouse(browser, "mouseReleased", to, 0);
+    browser.mouse("mouseReleased", to, 0);
 }
 
 fn focus(browser: &Browser, selector: &str) {
@@ -117,7 +112,7 @@ fn the_hour_is_reached_by_dragging_the_brush() {
     hold(&browser, there, there);
     eventually("at the pointer", || number(&browser, BRUSH, "aria-valuenow").checked_sub(old_s).filter(|it| *it < 170));
     assert_eq!(selected(&browser), None);
-    mouse(&browser, "mouseReleased", there, 0);
+    browser.mouse("mouseReleased", there, 0);
     eventually_is("events", &Some(70), || shown_events(&browser));
     let there = selected(&browser).expect("the address has the range");
     assert!(there.1 + 1 - there.0 == 300 && there.0 < old_s && old_s < there.1, "{there:?}");
@@ -153,7 +148,7 @@ fn the_hour_is_reached_by_dragging_the_brush() {
     eventually("moved", || (number(&browser, BRUSH, "aria-valuenow") < shortest.1).then_some(()));
     browser.press_focused(ESCAPE);
     eventually_is("as before", &shortest.1, || number(&browser, BRUSH, "aria-valuenow"));
-    mouse(&browser, "mouseReleased", [at[0] - 90.0, at[1]], 0);
+    browser.mouse("mouseReleased", [at[0] - 90.0, at[1]], 0);
     assert_eq!(selected(&browser), Some(shortest));
     assert_eq!(browser.console_errors(), [] as [String; 0]);
 }

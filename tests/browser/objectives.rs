@@ -71,11 +71,6 @@ fn title(browser: &Browser) -> String {
     browser.evaluate_text("return document.title", &[])
 }
 
-fn mouse(browser: &Browser, kind: &str, [x, y]: [f64; 2], buttons: u8) {
-    let event = json!({"type": kind, "x": x, "y": y, "button": "left", "buttons": buttons, "clickCount": 1});
-    browser.command("Input.dispatchMouseEvent", event);
-}
-
 #[test]
 fn a_threshold_is_dragged_moved_by_keyboard_or_typed() {
     let relay = relay(&[]);
@@ -93,12 +88,12 @@ fn a_threshold_is_dragged_moved_by_keyboard_or_typed() {
     );
     let at = browser.evaluate(&script, &[]);
     let [x, y] = [0, 1].map(|index| at[index].as_f64().expect("a position"));
-    mouse(&browser, "mousePressed", [x, y], 1);
-    mouse(&browser, "mouseMoved", [x, y + 20.0], 1);
-    mouse(&browser, "mouseMoved", [x, y + 40.0], 1);
+    browser.mouse("mousePressed", [x, y], 1);
+    browser.mouse("mouseMoved", [x, y + 20.0], 1);
+    browser.mouse("mouseMoved", [x, y + 40.0], 1);
     let dragged = eventually("dragged", || Some(threshold(&browser, HEATMAP_HANDLE)).filter(|&ns| ns < at_first));
     assert_eq!(in_address(&browser, "under="), None);
-    mouse(&browser, "mouseReleased", [x, y + 40.0], 0);
+    browser.mouse("mouseReleased", [x, y + 40.0], 0);
     let text = eventually("in the address", || in_address(&browser, "under="));
     assert_eq!(threshold(&browser, CURVE_HANDLE), dragged, "both charts have the same threshold");
     // Dragging the handle selects no time.

@@ -59,15 +59,10 @@ fn pull(browser: &Browser, distance: f64) -> [f64; 2] {
     );
     let at: Vec<f64> =
         browser.evaluate(&script, &[]).as_array().into_iter().flatten().filter_map(Value::as_f64).collect();
-    mouse(browser, "mousePressed", [at[0], at[1]], 1);
-    mouse(browser, "mouseMoved", [at[0] + distance / 2.0, at[1]], 1);
-    mouse(browser, "mouseMoved", [at[0] + distance, at[1]], 1);
+    browser.mouse("mousePressed", [at[0], at[1]], 1);
+    browser.mouse("mouseMoved", [at[0] + distance / 2.0, at[1]], 1);
+    browser.mouse("mouseMoved", [at[0] + distance, at[1]], 1);
     [at[0] + distance, at[1]]
-}
-
-fn mouse(browser: &Browser, kind: &str, [x, y]: [f64; 2], buttons: u8) {
-    let event = json!({"type": kind, "x": x, "y": y, "button": "left", "buttons": buttons, "clickCount": 1});
-    browser.command("Input.dispatchMouseEvent", event);
 }
 
 #[test]
@@ -85,7 +80,7 @@ fn a_percentile_is_dragged_on_the_curve_or_moved_by_keyboard() {
     let dragged = eventually("dragged", || Some(now(&browser)).filter(|now| now != "90"));
     assert!((90.0..99.0).contains(&dragged.parse::<f64>().expect("a number")), "{dragged}");
     assert_eq!(chosen(&browser), None);
-    mouse(&browser, "mouseReleased", end, 0);
+    browser.mouse("mouseReleased", end, 0);
     eventually_is("in the address", &Some(dragged.clone()), || chosen(&browser));
     eventually_is("a figure", &expected(&dragged), || figure(&browser, &dragged));
     assert!(browser.attribute(HANDLE, "aria-valuetext").starts_with(&format!("p{dragged} ")));
@@ -94,7 +89,7 @@ fn a_percentile_is_dragged_on_the_curve_or_moved_by_keyboard() {
     let end = pull(&browser, -80.0);
     eventually("moved", || (now(&browser) != dragged).then_some(()));
     browser.press_focused(ESCAPE);
-    mouse(&browser, "mouseReleased", end, 0);
+    browser.mouse("mouseReleased", end, 0);
     eventually_is("as before", &dragged, || now(&browser));
     assert_eq!(chosen(&browser).as_ref(), Some(&dragged));
 

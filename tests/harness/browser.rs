@@ -212,6 +212,16 @@ impl Browser {
         });
     }
 
+    /// Moves, presses or releases the mouse at a point in CSS pixels of the viewport. `kind` is that of the command of
+    /// the developer tools, such as `mousePressed`; `buttons` is 1 while the left button is held.
+    ///
+    /// # Panics
+    /// If the browser fails.
+    pub fn mouse(&self, kind: &str, [x, y]: [f64; 2], buttons: u8) {
+        let event = json!({"type": kind, "x": x, "y": y, "button": "left", "buttons": buttons, "clickCount": 1});
+        self.command("Input.dispatchMouseEvent", event);
+    }
+
     /// Touches the page with a finger at the first point of `path`, in CSS pixels of the viewport, moves it to the others, and
     /// lifts it at the last one.
     ///
