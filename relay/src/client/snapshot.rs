@@ -64,23 +64,35 @@ pub(super) async fn of_relay(target: &Target, app: &str, seconds: u64) -> anyhow
     }
     let topic = Topic { app: app.to_owned(), filter: Filter::All };
     connection.viewer.subscribe(topic, Start::Recent { span_ns: seconds.max(WINDOW_SECONDS) * SLOT_NS });
-    let caught_up = async {
-        while !connection.viewer.is_caught_up() {
-            connection.step(|_| {}).await?;
-            if connection.viewer.is_waiting() {
-                break;
-            }
-        }
-        anyhow::Ok(())
-    };
-    tokio::time::timeout(HISTORY_TIMEOUT, caught_up)
-        .await
-        .map_err(|_| anyhow::anyhow!("the relay does not send its history"))??;
+    within_history_timeout(receive_history(&mut connection)).await?;
     if connection.viewer.is_waiting() {
         return Ok(Err(no_such_app(app)));
     }
     let now_ns = connection.now_ns();
     Ok(Ok(Snapshot { viewer: connection.viewer, now_ns, app: app.to_owned() }))
+}
+
+/// Receives the history of all subscriptions. Ends early if the relay does not have an application.
+///
+/// # Errors
+/// As for [`Connection::step`].
+pub(super) async fn receive_history(connection: &mut Connection) -> anyhow::Result<()> {
+    while connection.viewer.topics().next().is_some() && !connection.viewer.is_caught_up() {
+        connection.step(|_| {}).await?;
+        if connection.viewer.is_waiting() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Waits for `received`, as long as a history may take.
+///
+/// # Errors
+/// Those of `received`, or that it took too long.
+pub(super) async fn within_history_timeout(received: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let timeout = tokio::time::timeout(HISTORY_TIMEOUT, received);
+    timeout.await.map_err(|_| anyhow::anyhow!("the relay does not send its history"))?
 }
 
 pub(super) fn no_such_app(app: &str) -> Outcome {

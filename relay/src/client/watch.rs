@@ -28,13 +28,12 @@ use super::Outcome;
 use super::args::Watch;
 use super::connection::Connection;
 use super::output::{self, printable};
+use super::snapshot;
 use super::tap::{number, utc_time};
 use crate::runtime::clock::wall_ns;
 
 /// Interval of evaluations. They also follow a message, of which a relay sends one in 5 s at least.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Maximum time for the history to arrive after the request.
-const HISTORY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Watches until a signal arrives, or evaluates once.
 ///
@@ -185,17 +184,9 @@ impl Watcher {
                 connection.step(|_| {}).await?;
             }
             self.subscribe(connection);
-            while !connection.viewer.is_caught_up() && connection.viewer.topics().next().is_some() {
-                connection.step(|_| {}).await?;
-                if connection.viewer.is_waiting() {
-                    break;
-                }
-            }
-            anyhow::Ok(())
+            snapshot::receive_history(connection).await
         };
-        tokio::time::timeout(HISTORY_TIMEOUT, caught_up)
-            .await
-            .map_err(|_| anyhow::anyhow!("the relay does not send its history"))??;
+        snapshot::within_history_timeout(caught_up).await?;
         let evaluations = self.evaluations(connection);
         output::print(&if self.watch.json { self.json(&evaluations) } else { self.table(&evaluations) })?;
         let number = |verdict| evaluations.iter().filter(|evaluation| evaluation.finding.verdict == verdict).count();
