@@ -173,16 +173,6 @@ pub fn glob_of(key: &ViewKey) -> String {
     trimmed.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
 }
 
-/// Seconds of which there is data, of the last `seconds` of the view at `view_index`.
-pub fn known_seconds(store: &mut AppStore, view_index: usize, seconds: u64) -> u64 {
-    let now = second_of(store.clock_ns());
-    let Some(first) = store.window_at(view_index).first_second() else { return 0 };
-    let start = first.max((now + 1).saturating_sub(seconds));
-    let missing = crate::statistics::missing_seconds(store, start, now);
-    let missing: u64 = missing.iter().map(|(from, to)| to - from + 1).sum();
-    (now + 1).saturating_sub(start).saturating_sub(missing)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,11 +240,5 @@ mod tests {
             let text = format!("{}: p99 < 10ms over 1m", glob_of(&key));
             assert!(objective(&text).matches(&key), "{text:?}");
         }
-    }
-
-    #[test]
-    fn only_seconds_with_data_are_known() {
-        let mut store = store();
-        assert_eq!([60, 300, 3_600].map(|seconds| known_seconds(&mut store, 0, seconds)), [60, 300, 300]);
     }
 }

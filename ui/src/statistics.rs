@@ -73,10 +73,7 @@ pub fn view_statistics(store: &mut AppStore, view_index: usize) -> Option<ViewSt
     let histogram = store.histogram(view_index);
     let throughput = store.throughput(view_index);
     let recent_rate = rates(store, &[view_index]).recent();
-    let first = store.window_at(view_index).first_second();
-    let start = (now + 1).saturating_sub(window_seconds).max(first.unwrap_or(u64::MAX));
-    let missing: u64 = missing_seconds(store, start, now).iter().map(|(from, to)| to - from + 1).sum();
-    let covered_max = if first.is_some() && through > 0 { window_seconds } else { 0 };
+    let known_seconds = known_seconds(store, view_index, window_seconds);
     Some(ViewStatistics {
         count: histogram.count(),
         quantiles: PERCENTILES
@@ -84,10 +81,19 @@ pub fn view_statistics(store: &mut AppStore, view_index: usize) -> Option<ViewSt
         histogram,
         throughput,
         recent_rate,
-        covered_seconds: (now + 1).saturating_sub(start).saturating_sub(missing).min(covered_max),
+        covered_seconds: if through > 0 { known_seconds } else { 0 },
         window_seconds,
         stalled_since_ns: store.views()[view_index].stalled_since_ns(now),
     })
+}
+
+/// Of how many of the last `seconds` of the view at `view_index` there is data.
+pub fn known_seconds(store: &mut AppStore, view_index: usize, seconds: u64) -> u64 {
+    let now = second_of(store.clock_ns());
+    let Some(first) = store.window_at(view_index).first_second() else { return 0 };
+    let start = first.max((now + 1).saturating_sub(seconds));
+    let missing: u64 = missing_seconds(store, start, now).iter().map(|(from, to)| to - from + 1).sum();
+    (now + 1).saturating_sub(start).saturating_sub(missing)
 }
 
 /// The seconds between `from` and `to` for which updates are missing, as inclusive ranges that do not overlap.
@@ -333,5 +339,12 @@ mod tests {
             rate(&mut store)
         };
         assert_eq!((client(Provenance::exact(Source::Statsd)), client(Provenance::default())), (Some(9.0), None));
+    }
+
+    #[test]
+    fn only_seconds_with_data_are_known() {
+        let updates: Vec<_> = (301..=600).map(|second| fine_update(second, 0, second, &[1_000_000; 4])).collect();
+        let mut store = service_of(&updates);
+        assert_eq!([60, 300, 3_600].map(|seconds| known_seconds(&mut store, 0, seconds)), [60, 300, 300]);
     }
 }

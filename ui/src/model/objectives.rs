@@ -4,8 +4,9 @@ use joey_shared::objective::{Objective, Under};
 use joey_shared::view::ViewKey;
 
 use super::Model;
-use crate::objectives::{AppObjectives, Outcome, Tally, badness, known_seconds};
+use crate::objectives::{AppObjectives, Outcome, Tally, badness};
 use crate::settings::WINDOWS;
+use crate::statistics::known_seconds;
 
 /// The share of a window that is under a threshold.
 #[derive(Clone, Debug, PartialEq)]
@@ -91,13 +92,18 @@ impl Model {
         self.objectives.get(app).map(AppObjectives::tallies).unwrap_or_default()
     }
 
-    /// The missed objectives of all applications, worst first, after some views have been evaluated again.
+    /// Evaluates some views of each application, and returns how many miss an objective.
+    pub fn advance_all_objectives(&mut self) -> usize {
+        let apps: Vec<String> = self.objectives.keys().cloned().collect();
+        apps.iter().flat_map(|app| self.advance_objectives(app)).map(|tally| tally.missed).sum()
+    }
+
+    /// The missed objectives of all applications, worst first, as far as views were evaluated.
     pub fn missed_objectives(&mut self) -> Vec<MissedObjective> {
         let apps: Vec<String> = self.objectives.keys().cloned().collect();
         let mut missed = Vec::new();
         for app in apps {
-            let of_app = self.with_objectives(&app, |objectives, store, is_range| {
-                objectives.advance(store, is_range);
+            let of_app = self.with_objectives(&app, |objectives, store, _| {
                 let known = objectives.known().filter_map(|(view_index, outcome)| {
                     let objective = &objectives.list()[outcome.objective];
                     let key = store.views().get(view_index)?.key.clone();

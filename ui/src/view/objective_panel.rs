@@ -31,10 +31,7 @@ pub(super) fn ObjectivePanel(threshold: Threshold, key: ViewKey) -> impl IntoVie
     let window_seconds = RwSignal::new(WINDOW);
     let problem = RwSignal::new(String::new());
     let glob = StoredValue::new(glob_of(&key));
-    let threshold_ns = Memo::new(move |_| {
-        ui.frame_loop.tick.track();
-        threshold.or_default(threshold.get())
-    });
+    let threshold_ns = Memo::new(move |_| threshold.shown());
     // The objective that the form describes.
     let target = Memo::new(move |_| {
         let quantile = TypedPercentile::parse(&percentile.read()).ok_or(ObjectiveError::Percentile)?.quantile();

@@ -79,7 +79,7 @@ pub(super) fn watch(ui: UiState) -> Memo<usize> {
     });
     Memo::new(move |_| match &*missed.read() {
         Some((_, missed)) => missed.iter().map(|(_, count)| count).sum(),
-        None => ui.read_model().missed_objectives().len(),
+        None => ui.read_model().advance_all_objectives(),
     })
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Threshold {
 
 impl Threshold {
     /// The threshold in ns: the dragged one, or that of the first objective of the view.
-    pub(super) fn get(self) -> Option<u64> {
+    fn get(self) -> Option<u64> {
         self.ui.threshold_ns.get().or_else(|| {
             self.ui.frame_loop.tick.track();
             self.of_objective()
@@ -45,8 +45,9 @@ impl Threshold {
     }
 
     /// The threshold, or where its handle is before it was used: at the 99th percentile.
-    pub(super) fn or_default(self, current: Option<u64>) -> u64 {
-        current.unwrap_or_else(|| {
+    pub(super) fn shown(self) -> u64 {
+        self.ui.frame_loop.tick.track();
+        self.get().unwrap_or_else(|| {
             let statistics = self.ui.model.write_value().view_statistics(&self.app.read_value(), self.view_index);
             let p99 = statistics.and_then(|statistics| statistics.histogram.quantile(Quantile::P99));
             threshold::rounded(p99.map_or(1e6, |range| range.high as f64))
@@ -89,10 +90,7 @@ pub(super) fn ThresholdHandle(
         ui.frame_loop.repaint_chart(chart);
     });
     let is_used = Memo::new(move |_| threshold.get().is_some());
-    let shown = Memo::new(move |_| {
-        ui.frame_loop.tick.track();
-        threshold.or_default(threshold.get())
-    });
+    let shown = Memo::new(move |_| threshold.shown());
     let is_dragging = StoredValue::new(false);
     // What Escape goes back to.
     let before = StoredValue::new(None::<u64>);
