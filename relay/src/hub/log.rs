@@ -1,11 +1,11 @@
 //! The log of one application: numbers of series and updates, updates that are not cut yet, feeds and workers.
 
+mod feeds;
 mod recovered;
 mod replica;
 mod staged;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use joey_shared::series::{Filter, Source};
@@ -13,9 +13,8 @@ use joey_shared::wire::{AppEntry, REJECTED_NAMES_MAX, RejectedName, Update, Upda
 
 pub(super) use self::staged::Staged;
 pub use self::staged::{Mark, Safe};
-use super::batch::{Batch, EncodedUpdates};
-use super::broadcast::Subscriber;
-use super::feed::{EMPTY_BATCH_INTERVAL_NS, Feed, History};
+use super::batch::EncodedUpdates;
+use super::feed::{EMPTY_BATCH_INTERVAL_NS, Feed};
 use super::series::SeriesTable;
 use super::worker_clock::{Decision, HeldFrame, WorkerClock};
 use super::worker_clocks::WorkerClocks;
@@ -29,9 +28,6 @@ const PENDING_BYTES: usize = 4 * 1024;
 
 /// Maximum time for which updates are pending while batches are cut: the longest `--batch-ms`, 1 s.
 const PENDING_NS_MAX: u64 = 1_000_000_000;
-
-/// Maximum number of filtered feeds of one application.
-const FILTERED_FEEDS_MAX: usize = 1_000;
 
 /// Minimum time between two catalogue changes that only update statistics: 10 s.
 const ENTRY_INTERVAL_NS: u64 = 10_000_000_000;
@@ -415,115 +411,6 @@ impl Log {
 
     pub(super) const fn head(&self) -> u64 {
         self.head
-    }
-
-    // === feeds ===
-
-    pub(super) fn feeds(&self) -> usize {
-        1 + self.filtered_feeds.len()
-    }
-
-    /// Returns the feed with this filter, if it exists.
-    pub(super) fn feed_for(&self, filter: &Filter) -> Option<&Feed> {
-        self.all_feeds().find(|feed| feed.filter() == filter)
-    }
-
-    /// Returns the feed with this number, if it exists.
-    pub(super) fn feed(&self, number: u32) -> Option<&Feed> {
-        if number == self.whole.number() { Some(&self.whole) } else { self.filtered_feeds.get(&number) }
-    }
-
-    fn all_feeds(&self) -> impl Iterator<Item = &Feed> {
-        std::iter::once(&self.whole).chain(self.filtered_feeds.values())
-    }
-
-    /// Snapshot of the whole application's feed.
-    pub(super) fn history(&self) -> History {
-        self.whole.history()
-    }
-
-    /// Adds a feed that was built from an earlier [`Log::history`], unless another thread has already added one with
-    /// the same filter. Returns the bytes added.
-    pub(super) fn insert_feed(&mut self, mut feed: Feed) -> u64 {
-        if self.feed_for(feed.filter()).is_some() {
-            return 0;
-        }
-        feed.catch_up(&self.whole.history(), &self.series.matching(feed.filter(), feed.announced()));
-        let bytes = feed.bytes();
-        self.series.add_feed_to_matching(feed.filter(), feed.number());
-        self.filtered_feeds.insert(feed.number(), feed);
-        bytes
-    }
-
-    /// Subscribes a viewer to the feed with this filter, or to the whole application's feed if there is no such feed.
-    pub(super) fn subscribe_feed(&mut self, filter: &Filter, viewer: u64, subscriber: Arc<dyn Subscriber>) -> &Feed {
-        let feed = match self.filtered_feeds.values_mut().find(|feed| feed.filter() == filter) {
-            Some(feed) => feed,
-            None => &mut self.whole,
-        };
-        feed.add_subscriber(viewer, subscriber);
-        feed
-    }
-
-    /// Unsubscribes a viewer from the feed with this number. A filtered feed is removed with its last viewer.
-    /// Returns the bytes freed.
-    pub(super) fn unsubscribe_feed(&mut self, number: u32, viewer: u64) -> u64 {
-        let Some(feed) = self.feed_mut(number) else { return 0 };
-        feed.remove_subscriber(viewer);
-        if !feed.has_no_subscribers() {
-            return 0;
-        }
-        let Some(feed) = self.filtered_feeds.remove(&number) else { return 0 };
-        self.series.remove_feed(number);
-        feed.bytes()
-    }
-
-    // === history ===
-
-    pub(super) fn ring_bytes(&self) -> u64 {
-        self.all_feeds().map(Feed::bytes).sum()
-    }
-
-    /// Whether one more filtered feed is allowed.
-    pub(super) fn has_room_for_feed(&self) -> bool {
-        self.filtered_feeds.len() < FILTERED_FEEDS_MAX
-    }
-
-    /// Drops the oldest message of the largest feed. Returns the bytes freed.
-    pub(super) fn evict_oldest(&mut self) -> u64 {
-        self.feeds_mut().max_by_key(|feed| feed.bytes()).map_or(0, Feed::evict_oldest)
-    }
-
-    /// Drops batches cut before `oldest_ns`. Returns the bytes freed.
-    pub(super) fn evict_older(&mut self, oldest_ns: u64) -> u64 {
-        let oldest_ns = self.to_origin_clock(oldest_ns);
-        self.feeds_mut().map(|feed| feed.evict_older(oldest_ns)).sum()
-    }
-
-    /// Drops rollups cut before `oldest_ns`. Returns the bytes freed.
-    pub(super) fn evict_rollups(&mut self, oldest_ns: u64) -> u64 {
-        let oldest_ns = self.to_origin_clock(oldest_ns);
-        self.feeds_mut().map(|feed| feed.evict_rollups(oldest_ns)).sum()
-    }
-
-    /// Drops all history. Returns the bytes freed.
-    pub(super) fn evict_all(&mut self) -> u64 {
-        self.feeds_mut().map(|feed| feed.evict_older(u64::MAX) + feed.evict_rollups(u64::MAX)).sum()
-    }
-
-    /// Ten seconds of a feed's batches that ended before `oldest_ns`, and the number of that feed.
-    pub(super) fn batches_to_roll_up(&self, oldest_ns: u64) -> Option<(u32, Vec<Batch>)> {
-        let oldest_ns = self.to_origin_clock(oldest_ns);
-        self.all_feeds().find_map(|feed| Some((feed.number(), feed.batches_to_roll_up(oldest_ns)?)))
-    }
-
-    /// Returns the feed with this number, if it exists.
-    pub(super) fn feed_mut(&mut self, number: u32) -> Option<&mut Feed> {
-        if number == self.whole.number() { Some(&mut self.whole) } else { self.filtered_feeds.get_mut(&number) }
-    }
-
-    fn feeds_mut(&mut self) -> impl Iterator<Item = &mut Feed> {
-        std::iter::once(&mut self.whole).chain(self.filtered_feeds.values_mut())
     }
 
     /// Whether the application has no producers and no viewers, and has received nothing since `since_ns`.
