@@ -225,7 +225,8 @@ impl AuthPolicy {
     /// Verifies `token` and returns its claims. Without keys, any token allows everything.
     ///
     /// # Errors
-    /// Fails if none of the keys signed the token, or if it is for another audience, from another issuer, expired or not yet valid.
+    /// Fails if none of the keys signed the token, or if it is for another audience, from another issuer, expired or
+    /// not yet valid.
     pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         let Some(keys) = &self.keys else { return Ok(Claims::unrestricted()) };
         let claims = keys.verify(token, wall_ns() as f64 / 1e9);

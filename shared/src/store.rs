@@ -436,8 +436,9 @@ impl AppStore {
         self.window_at(at).histogram()
     }
 
-    /// The histogram of view `at` over the last `seconds` up to the application's clock, whatever the length of the windows.
-    /// Only what has been received counts, see [`View::window`]. Where seconds are merged into steps, it begins with a whole step.
+    /// The histogram of view `at` over the last `seconds` up to the application's clock, whatever the length of the
+    /// windows. Only what has been received counts, see [`View::window`]. Where seconds are merged into steps, it
+    /// begins with a whole step.
     pub fn recent_histogram(&mut self, at: usize, seconds: u64) -> Histogram {
         if seconds == self.seconds {
             return self.histogram(at);

@@ -66,7 +66,8 @@ impl Provider {
         format!("http://{}/jwks", self.address)
     }
 
-    /// An access token for the client `rs256`, `es256` or `eddsa`, whose name is its algorithm, or for `nobody`, who may do nothing.
+    /// An access token for the client `rs256`, `es256` or `eddsa`, whose name is its algorithm, or for `nobody`, who
+    /// may do nothing.
     ///
     /// # Panics
     /// If the provider issues none.

@@ -1,5 +1,5 @@
-//! Tokens of an identity provider: a real OpenID Connect provider signs them, and the relay fetches its keys, keeps them while it is
-//! down, and notices when they change.
+//! Tokens of an identity provider: a real OpenID Connect provider signs them, and the relay fetches its keys, keeps
+//! them while it is down, and notices when they change.
 
 use std::net::TcpListener;
 

@@ -170,8 +170,8 @@ pub async fn try_copy_text(text: &str) -> bool {
     JsFuture::from(window.navigator().clipboard().write_text(text)).await.is_ok()
 }
 
-/// Asks the user to allow notifications, unless that is decided, and calls `done` with whether they are allowed. It must be called
-/// by a press.
+/// Asks the user to allow notifications, unless that is decided, and calls `done` with whether they are allowed. It
+/// must be called by a press.
 pub fn ask_to_notify(done: impl FnOnce(bool) + 'static) {
     if !has_notifications() {
         return done(false);

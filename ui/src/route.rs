@@ -3,8 +3,9 @@
 //! Each name is percent-encoded on its own, so a name can contain `/`, `?`, `#` or `%`, or be empty. The window, the
 //! typed percentiles and the selected range are part of the address (`?w=60&p=99.95&from=…&to=…`), so that a shared
 //! link shows the same. What it is compared with is `vs=` and `base=`, see [`Reference`]; how tables are shown is in
-//! [`TableChoice`]. The objectives of the application are `slo=`, and `under=10ms` is a threshold that was dragged. The relays are `relays=wss%3A%2F%2Fa%2Fws,wss%3A%2F%2Fb%2Fws`, unless the page uses only its own.
-//! `leptos_router` has no hash routing, and a path would need a server that answers every path with the page.
+//! [`TableChoice`]. The objectives of the application are `slo=`, and `under=10ms` is a threshold that was dragged. The
+//! relays are `relays=wss%3A%2F%2Fa%2Fws,wss%3A%2F%2Fb%2Fws`, unless the page uses only its own. `leptos_router` has no
+//! hash routing, and a path would need a server that answers every path with the page.
 
 use joey_shared::objective::{Objective, parse_threshold, threshold_text};
 use joey_shared::view::{Kind, ViewKey};

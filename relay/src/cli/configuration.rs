@@ -18,7 +18,8 @@ use crate::config::{self, Config, JwksSource, NatsUrl, OTLP_ATTRIBUTES, Options}
 /// Maximum length of a comment line in a generated file.
 const COMMENT_COLUMNS: usize = 100;
 
-/// Values for options without a default, and where the default cannot be written as a value. A generated file marks them as examples.
+/// Values for options without a default, and where the default cannot be written as a value. A generated file marks
+/// them as examples.
 const EXAMPLES: [(&str, &str); 24] = [
     ("otlp_http", "\"127.0.0.1:4318\""),
     ("otlp_grpc", "\"127.0.0.1:4317\""),

@@ -1,7 +1,7 @@
 //! `joey replay`: sends what a recording contains to a relay again, as producers do, with periods that end now.
 //!
-//! Every series is sent by its own worker in Joey's own protocol, so bins, units and sums stay exact. A Wallaroo capture, which is
-//! what a worker wrote to its connection, is sent as it is, except for the times (`capture`).
+//! Every series is sent by its own worker in Joey's own protocol, so bins, units and sums stay exact. A Wallaroo
+//! capture, which is what a worker wrote to its connection, is sent as it is, except for the times (`capture`).
 
 mod capture;
 mod load;

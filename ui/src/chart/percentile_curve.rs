@@ -71,7 +71,8 @@ pub fn latency_axis(histogram: &Histogram, reference: Option<&Histogram>, size: 
     VerticalAxis { plot, scale: Scale { from: range.low, to: range.high, start: plot.bottom(), end: plot.y } }
 }
 
-/// Draws the curve of `histogram`, and that of `reference` as dashed lines on the same axes: its bound, and thinner its lower end.
+/// Draws the curve of `histogram`, and that of `reference` as dashed lines on the same axes: its bound, and thinner its
+/// lower end.
 #[must_use]
 pub fn draw(histogram: &Histogram, reference: Option<&Histogram>, size: Size) -> Vec<Shape> {
     let VerticalAxis { plot, scale: y } = latency_axis(histogram, reference, size);

@@ -8,8 +8,8 @@ use super::recording::shown;
 use crate::time_range::TimeRange;
 
 impl Model {
-    /// How much history there is of what is shown, in seconds: what was requested from the relays, before the snapshot was taken if
-    /// there is one. An open recording has all that it will ever have.
+    /// How much history there is of what is shown, in seconds: what was requested from the relays, before the snapshot
+    /// was taken if there is one. An open recording has all that it will ever have.
     fn available_seconds(&self) -> u64 {
         let live = || self.snapshot.as_ref().map_or(self.requested_seconds, |snapshot| snapshot.requested_seconds);
         if self.opened.is_some() { SECONDS_MAX } else { live() }

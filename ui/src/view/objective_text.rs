@@ -74,8 +74,8 @@ pub(super) fn window_text(seconds: Option<u64>) -> String {
     known.map_or_else(|| format!("{seconds} s"), |&(_, text)| text.to_owned())
 }
 
-/// The smallest and the largest share of the error budget that is used, from 0; more than 1 if it is exceeded. `None` if nothing is
-/// allowed.
+/// The smallest and the largest share of the error budget that is used, from 0; more than 1 if it is exceeded. `None`
+/// if nothing is allowed.
 pub(super) fn budget_used(budget: &Budget) -> Option<(f64, f64)> {
     let share = |spent: u128| spent as f64 / budget.allowed as f64;
     (budget.allowed > 0).then(|| (share(budget.spent.0), share(budget.spent.1)))

@@ -1,7 +1,7 @@
 //! Wallaroo captures: the bytes that workers wrote to their metrics connections, one connection after the other.
 //!
-//! Only the lengths of frames and the times at their end are read here. Everything else reaches the relay as it was captured, also
-//! what the relay rejects.
+//! Only the lengths of frames and the times at their end are read here. Everything else reaches the relay as it was
+//! captured, also what the relay rejects.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
