@@ -9,6 +9,7 @@ mod close_reason;
 mod cluster_reason;
 mod format;
 mod jwks;
+mod objectives;
 mod otlp_refusal;
 mod reject_reason;
 
@@ -25,6 +26,7 @@ pub use self::close_reason::CloseReason;
 pub use self::cluster_reason::{ClusterDropReason, ClusterRejectReason};
 pub use self::format::Format;
 pub use self::jwks::JwksCounters;
+pub use self::objectives::ObjectiveCounters;
 pub use self::otlp_refusal::OtlpRefusalReason;
 pub use self::reject_reason::RejectReason;
 use crate::runtime::console;
@@ -50,6 +52,8 @@ pub struct Gauges {
     pub wall_clock_offset_ns: i64,
     /// Whether this relay shares its data with others over NATS.
     pub is_clustered: bool,
+    /// Whether this relay watches objectives.
+    pub is_watching: bool,
 }
 
 /// The label `reason`.
@@ -138,6 +142,8 @@ pub struct Counters {
     pub peer_batches_dropped: Counter,
     /// Metrics of the keys of an identity provider.
     pub jwks: JwksCounters,
+    /// The relay's watcher.
+    pub objectives: ObjectiveCounters,
     /// Counters of the cluster connection.
     pub cluster: ClusterCounters,
 }
@@ -262,8 +268,9 @@ impl ClusterCounters {
 /// Renders `/metrics` in OpenMetrics.
 #[must_use]
 pub fn render(counters: &Counters, gauges: &Gauges) -> String {
-    let Gauges { producers, viewers, apps, topics, series, ring_bytes, held, wall_clock_offset_ns, is_clustered } =
-        *gauges;
+    let Gauges {
+        producers, viewers, apps, topics, series, ring_bytes, held, wall_clock_offset_ns, is_clustered, ..
+    } = *gauges;
     let mut registry = Registry::with_prefix("joey");
     let to_usize = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let gauge = |number: usize| ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
@@ -401,6 +408,9 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
     registry.register("ring_bytes", "Bytes of retained history", gauge(to_usize(ring_bytes)));
     if counters.jwks.fetches.get() > 0 {
         counters.jwks.register(&mut registry);
+    }
+    if gauges.is_watching {
+        counters.objectives.register(&mut registry);
     }
     if is_clustered {
         counters.cluster.register(&mut registry);
