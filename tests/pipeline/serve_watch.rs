@@ -117,7 +117,8 @@ fn a_viewer_gets_objectives_only_of_applications_that_its_token_allows_wholly() 
     let mut all = Viewer::with_token(&relay, &token(json!({})));
     let mut of_one = Viewer::with_token(&relay, &token(json!({"apps": ["App"]})));
     let mut of_category = Viewer::with_token(&relay, &token(json!({"categories": [COMPUTATION]})));
-    for (viewer, apps) in [(&mut all, ["App", "Secret"].as_slice()), (&mut of_one, &["App"]), (&mut of_category, &["App"])]
+    for (viewer, apps) in
+        [(&mut all, ["App", "Secret"].as_slice()), (&mut of_one, &["App"]), (&mut of_category, &["App"])]
     {
         for app in apps {
             viewer.subscribe(app, Filter::Category(COMPUTATION.to_owned()), Start::Live);

@@ -98,7 +98,7 @@ impl WatchService {
             }
             let started = Instant::now();
             let turn = tokio::task::spawn_blocking(move || {
-                let events = watcher.turn();
+                let events = watcher.turn(watcher.hub.config().now_ns());
                 (watcher, events)
             });
             let events;
@@ -150,9 +150,8 @@ impl Watcher {
         self.stores.clear();
     }
 
-    /// Reads what is new, evaluates everything, and announces it. Returns what changed.
-    fn turn(&mut self) -> Vec<Event> {
-        let now_ns = self.hub.config().now_ns();
+    /// Reads what is new, evaluates everything, and announces it, at `now_ns` by the relay's clock. Returns what changed.
+    fn turn(&mut self, now_ns: u64) -> Vec<Event> {
         self.read(now_ns);
         let mut evaluations = Vec::new();
         for (app, store) in &mut self.stores {
@@ -282,3 +281,6 @@ fn views_of(series: &SeriesEntry) -> impl Iterator<Item = ViewKey> {
     let instance_total = ViewKey::instance_total(&series.key, series.provenance.source);
     std::iter::once(own).chain(total).chain(instance_total)
 }
+
+#[cfg(test)]
+mod tests;
