@@ -24,7 +24,7 @@ use crate::config::{self, Config, Options};
 use crate::demo;
 use crate::http;
 use crate::net::{inherited, listener};
-use crate::rule::parse_span;
+use crate::rule::{parse_span, read_rules};
 use crate::runtime::{console, service_manager};
 use crate::server::Relay;
 
@@ -293,11 +293,13 @@ fn reload_on_signal(relay: &Relay, options: Options, file: Option<PathBuf>, runn
         let Config { ingest, http, otlp_http, otlp_grpc, insecure_open, .. } = running;
         let config = Config { ingest, http, otlp_http, otlp_grpc, insecure_open, ..config };
         config::check_exposure(&config)?;
+        // Nothing changes if the objectives or the policy are invalid.
+        let rules = config.watch.as_ref().map(|watch| read_rules(&watch.files)).transpose()?;
         auth.reload(&config).await?;
-        match (&config.watch, &watch_rules) {
-            (Some(watch), Some(rules)) => rules.reload(watch),
-            _ => Ok(()),
+        if let (Some(watched), Some(rules)) = (&watch_rules, rules) {
+            watched.replace(rules);
         }
+        Ok(())
     };
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {

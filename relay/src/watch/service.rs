@@ -51,18 +51,13 @@ pub struct WatchService {
 pub struct WatchRules(watch::Sender<Vec<Rule>>);
 
 impl WatchRules {
-    /// Reads the objectives in `files` again and watches them from now on.
-    ///
-    /// # Errors
-    /// Fails if a file cannot be read or has a line that is not an objective. The current ones stay in force then.
-    pub fn reload(&self, config: &WatchConfig) -> anyhow::Result<()> {
-        let rules = read_rules(&config.files)?;
+    /// Watches these rules from now on.
+    pub(crate) fn replace(&self, rules: Vec<Rule>) {
         self.0.send_if_modified(|current| {
             let is_changed = *current != rules;
             *current = rules;
             is_changed
         });
-        Ok(())
     }
 }
 
