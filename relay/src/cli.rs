@@ -299,7 +299,7 @@ fn reload_on_signal(relay: &Relay, options: Options, file: Option<PathBuf>, runn
         if let (Some(watched), Some(rules)) = (&watch_rules, rules) {
             watched.replace(rules);
         }
-        Ok(())
+        anyhow::Ok(())
     };
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {

@@ -87,7 +87,7 @@ fn view_item(ui: UiState, app: String, found: ObjectiveView) -> impl IntoView {
             <span class="verdict" data-verdict=word title=state_help(state) use:text_content=word.to_owned()></span>
             <NameLink class="ellipsis" name href/>
             <span class="n" use:text_content=value></span>
-            <span class="aside" use:text_content=since_text(ui, since_ns)></span>
+            <span class="since" use:text_content=since_text(ui, since_ns)></span>
         </li>
     }
 }
@@ -118,7 +118,7 @@ pub(super) fn RelayObjectivesOfView(app: AppName, key: ViewKey) -> impl IntoView
                 <span class="verdict" data-verdict=word title=state_help(found.state) use:text_content=word.to_owned()></span>
                 <code dir="auto" translate="no">{objective}</code>
                 <span class="n" use:text_content=found.value></span>
-                <span class="aside" use:text_content=since_text(ui, found.since_ns)></span>
+                <span class="since" use:text_content=since_text(ui, found.since_ns)></span>
             </li>
         }
     };
@@ -130,7 +130,8 @@ pub(super) fn RelayObjectivesOfView(app: AppName, key: ViewKey) -> impl IntoView
     }
 }
 
-/// The relay's objectives of all applications on the landing page, worst first.
+/// The relay's objectives of all applications on the landing page: how many views are in each state, and those that do not meet
+/// one, worst first.
 #[component]
 pub(super) fn RelayObjectivesPanel() -> impl IntoView {
     let ui = use_ui();
@@ -146,6 +147,7 @@ pub(super) fn RelayObjectivesPanel() -> impl IntoView {
             views.map(|(objective, view)| (app.clone(), objective.clone(), view.clone())).collect::<Vec<_>>()
         };
         let mut found: Vec<(String, String, ObjectiveView)> = all.iter().flat_map(of_app).collect();
+        found.retain(|(_, _, view)| !matches!(view.state, ObjectiveState::Met | ObjectiveState::NoData));
         found.sort_by_key(|(_, _, view)| (view.state, view.since_ns));
         found.truncate(LISTED);
         found
@@ -167,7 +169,7 @@ pub(super) fn RelayObjectivesPanel() -> impl IntoView {
                 <Name class="aside ellipsis" name=app_name/>
                 <code dir="auto" translate="no">{objective}</code>
                 <span class="n" use:text_content=value></span>
-                <span class="aside" use:text_content=since_text(ui, since_ns)></span>
+                <span class="since" use:text_content=since_text(ui, since_ns)></span>
             </li>
         }
     };
@@ -178,7 +180,8 @@ pub(super) fn RelayObjectivesPanel() -> impl IntoView {
             hidden=move || all.read().is_empty()
         >
             <header><h2 title=HELP>"Objectives of the relay"</h2><LiveText class="tally" text=note/></header>
-            <ul>{move || found.get().into_iter().map(row).collect_view()}</ul>
+            <p class="nothing" hidden=move || !found.read().is_empty()>"No view misses an objective of the relay."</p>
+            <ul hidden=move || found.read().is_empty()>{move || found.get().into_iter().map(row).collect_view()}</ul>
         </section>
     }
 }
