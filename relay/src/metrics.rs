@@ -5,12 +5,14 @@
 //! Each field of [`Counters`] has the name of its metric in `/metrics`, without `joey_` and `_total`. The values of the label
 //! `reason` are enums: [`RejectReason`], [`CloseReason`], [`OtlpRefusalReason`], [`ClusterDropReason`] and [`ClusterRejectReason`].
 
+mod batch_sizes;
 mod close_reason;
 mod cluster_reason;
 mod format;
 mod jwks;
 mod otlp_refusal;
 mod reject_reason;
+mod timings;
 
 use std::collections::BTreeMap;
 
@@ -21,12 +23,14 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+pub use self::batch_sizes::BatchSizes;
 pub use self::close_reason::CloseReason;
 pub use self::cluster_reason::{ClusterDropReason, ClusterRejectReason};
 pub use self::format::Format;
 pub use self::jwks::JwksCounters;
 pub use self::otlp_refusal::OtlpRefusalReason;
 pub use self::reject_reason::RejectReason;
+pub use self::timings::Timings;
 use crate::runtime::console;
 
 /// Current values, read at each scrape.
@@ -108,6 +112,8 @@ pub struct Counters {
     pub task_panics: Counter,
     /// Encoded batches.
     pub batches: Counter,
+    /// Numbers of updates in the batches of whole applications.
+    pub batch_updates: BatchSizes,
     /// Batches evicted early because the history exceeded its byte limit.
     pub batches_evicted: Counter,
     /// Bytes written to the journal.
@@ -355,6 +361,11 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
         ConstCounter::new(console::dropped()),
     );
     registry.register("batches", "Encoded batches", counters.batches.clone());
+    registry.register(
+        "batch_updates",
+        "Numbers of updates in the batches of whole applications",
+        counters.batch_updates.histogram(),
+    );
     registry.register("journal_bytes", "Bytes written to the journal", counters.journal_bytes.clone());
     registry.register("journal_stored_bytes", "Bytes in the journal", counters.journal_stored_bytes.clone());
     registry.register(
