@@ -413,13 +413,7 @@ mod tests {
 
     #[test]
     fn an_unknown_page_keeps_its_address() {
-        for typed in [
-            "/nowhere",
-            "/applications",
-            "/applications/a/computation",
-            "/applications/%/dashboard",
-            "x",
-        ] {
+        for typed in ["/nowhere", "/applications", "/applications/a/computation", "/applications/%/dashboard", "x"] {
             assert_eq!(Route::parse(&format!("#{typed}")).page, Page::Unknown(typed.to_owned()));
         }
     }
