@@ -1,5 +1,7 @@
 //! The sizes of batches.
 
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 
 /// Number of buckets: powers of two up to 1,024. A batch is cut when it has 1,000 updates.
@@ -20,9 +22,14 @@ impl BatchSizes {
     pub fn observe(&self, updates: usize) {
         self.0.observe(updates as f64);
     }
+}
 
-    /// The histogram.
-    pub(super) fn histogram(&self) -> Histogram {
-        self.0.clone()
+impl EncodeMetric for BatchSizes {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> std::fmt::Result {
+        self.0.encode(encoder)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        self.0.metric_type()
     }
 }
