@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use joey_emit::{Registry, Series, Snapshot};
-use joey_shared::series::{Provenance, Source};
+use joey_shared::series::{Provenance, Source, THROUGHPUT};
 use prometheus_client::metrics::counter::Counter;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -64,7 +64,7 @@ impl Rate {
         .map(|(name, counter)| Self {
             counter: counter.clone(),
             seen: counter.get(),
-            series: registry.throughput(name),
+            series: registry.series(THROUGHPUT, "", name),
         })
         .into()
     }
