@@ -239,6 +239,10 @@ pub struct Options {
     /// Trust certificates from this authority too for these addresses, in PEM
     #[arg(long, env = "JOEY_WATCH_CA", help_heading = "Objectives", value_name = "FILE")]
     pub watch_ca: Option<PathBuf>,
+    /// Show how long the relay's own work takes, as the application `Joey relay`
+    #[arg(id = "self", long = "self", env = "JOEY_SELF", help_heading = "Self-monitoring", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(rename = "self")]
+    pub self_metrics: Option<bool>,
 }
 
 /// Reads the TOML file at `path`.

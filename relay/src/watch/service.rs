@@ -70,8 +70,11 @@ impl WatchService {
         let (sender, rules) = watch::channel(read_rules(&config.files)?);
         let counters = &hub.counters().objectives;
         let warn = |problem: std::fmt::Arguments<'_>| tracing::warn!("{problem}");
-        let mut notifier =
-            Notifier::counted(warn, counters.notifications.clone(), counters.notifications_failed.clone());
+        let mut notifier = Notifier::counted(
+            warn,
+            counters.objective_notifications.clone(),
+            counters.objective_notifications_failed.clone(),
+        );
         config.commands.iter().for_each(|command| notifier.add_command(command.clone()));
         for address in &config.webhooks {
             notifier.add_webhook(address.clone(), config.format, config.ca.as_deref())?;
@@ -173,7 +176,7 @@ impl Watcher {
             *follower = Follower::starting_at(hub, Start::Recent { span_ns });
         }
         let Some(follower) = follower else { return };
-        let dropped = &hub.counters().objectives.updates_dropped;
+        let dropped = &hub.counters().objectives.objective_updates_dropped;
         let rules = evaluator.rules();
         let stores = RefCell::new(stores);
         let resolve = |app: &str, epoch: u64, series: &SeriesEntry| {

@@ -141,7 +141,7 @@ fn only_views_with_an_objective_are_kept_and_their_number_is_limited() {
     test.turn();
     let views: usize = test.watcher.stores.values().map(|store| store.views().len()).sum();
     let counters = &test.hub.counters().objectives;
-    assert_eq!((views, counters.updates_dropped.get()), (VIEWS_MAX, 5));
+    assert_eq!((views, counters.objective_updates_dropped.get()), (VIEWS_MAX, 5));
     let Some(announced) = test.hub.objectives_of("App") else { panic!("they are announced") };
     let Ok(ServerMessage::Objectives { objectives, .. }) = ServerMessage::decode(&announced.frame) else {
         panic!("the message can be decoded")
