@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use joey::auth::AuthPolicy;
+use joey::auth::Auth;
 use joey::config::Config;
 use joey::data_point::DataPoint;
 use joey::demo::emitter;
@@ -133,9 +133,9 @@ pub fn native(bytes: &[u8]) {
 /// What a relay counts and answers after ingesting `bytes` in Joey's own protocol.
 fn ingested_natively(bytes: &[u8], chunk: usize) -> (Ingested, Vec<u8>) {
     let config = Config::default();
-    let policy = Arc::new(AuthPolicy::new(&config).expect("the default is valid"));
+    let auth = Auth::new(&config).expect("the default is valid");
     let hub = Arc::new(Hub::new(config, 7));
-    let producer = ingest::native::Producer::new(hub.clone(), policy, Arc::default(), PEER);
+    let producer = ingest::native::Producer::new(hub.clone(), auth, Arc::default(), PEER);
     let mut stream = Chunks { rest: bytes, chunk, written: Vec::new() };
     block_on(ingest::serve_native(producer, &mut stream));
     (counted(&hub), stream.written)
