@@ -158,6 +158,8 @@ pub struct Config {
     pub metrics_views: Vec<String>,
     /// StatsD, which is off by default.
     pub statsd: Statsd,
+    /// Whether the relay shows measurements of itself as an application. Default: no.
+    pub self_metrics: bool,
     /// The relay's monotonic clock in ns since the Unix epoch. A simulation has its own.
     pub clock: fn() -> u64,
 }
@@ -209,6 +211,7 @@ impl Default for Config {
             shutdown_timeout: Duration::from_secs(5),
             metrics_views: Vec::new(),
             statsd: Statsd::default(),
+            self_metrics: false,
             clock: clock::monotonic_ns,
         }
     }
@@ -303,6 +306,7 @@ impl Config {
                 .or(file.otlp_attribute_sets)
                 .unwrap_or(defaults.otlp_attribute_sets_max),
             forget_after: options.forget_secs.or(file.forget_secs).map_or(defaults.forget_after, Duration::from_secs),
+            self_metrics: options.self_metrics.or(file.self_metrics).unwrap_or(false),
             metrics_views: trimmed(options.metrics_views.or(file.metrics_views).unwrap_or_default()),
             statsd: Statsd {
                 udp: options.statsd.or(file.statsd),

@@ -48,7 +48,7 @@ use self::series_messages::SeriesMessages;
 pub use self::subscription::{Read, Subscription, Viewer};
 use crate::config::{Config, at_least_one};
 use crate::journal::Journal;
-use crate::metrics::{Counters, Gauges, RejectReason};
+use crate::metrics::{Counters, Gauges, RejectReason, Timings};
 use crate::runtime::clock::nanos;
 use crate::runtime::sync::{AtomicU64, Mutex, RwLock};
 
@@ -71,6 +71,7 @@ const SERIES_SLACK: Duration = Duration::from_secs(20);
 pub struct Hub {
     config: Config,
     counters: Counters,
+    timings: Timings,
     /// Random number of this run. It is below `2^53`, so that it fits into a JavaScript number.
     epoch: u64,
     apps: RwLock<BTreeMap<String, Arc<App>>>,
@@ -144,6 +145,7 @@ impl Hub {
     #[must_use]
     pub fn new(config: Config, epoch: u64) -> Self {
         Self {
+            timings: Timings::new(config.self_metrics),
             config,
             counters: Counters::default(),
             epoch,
@@ -176,6 +178,12 @@ impl Hub {
     #[must_use]
     pub const fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Durations of the relay's own work.
+    #[must_use]
+    pub const fn timings(&self) -> &Timings {
+        &self.timings
     }
 
     /// Random number of this run.
@@ -312,6 +320,12 @@ impl Hub {
     }
 
     fn cut(&self, app: &App, log: &mut Log, now_ns: u64) {
+        let (updates, since_ns) = log.pending();
+        if updates == 0 {
+            return;
+        }
+        self.counters.batch_updates.observe(updates);
+        self.timings.batch_wait.record_ns(now_ns.saturating_sub(since_ns));
         if let Some(journal) = &self.journal {
             return self.stage(journal, app, log, now_ns);
         }

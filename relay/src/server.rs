@@ -199,6 +199,8 @@ impl Relay {
             let work = statsd::run(hub.clone(), auth.clone(), statsd, stop.clone());
             tasks.spawn(catch_panic(hub.counters().task_panics.clone(), "statsd", work))
         });
+        let measurements = ingest::self_metrics::run(hub.clone(), stop.clone());
+        tasks.spawn(catch_panic(hub.counters().task_panics.clone(), "self metrics", measurements));
         // Without one of these tasks no data would reach a viewer. If one fails, the relay stops, so that the failure is visible.
         let guard = |what, work| catch_panic(hub.counters().task_panics.clone(), what, work);
         let cutter = tasks.spawn(guard("cutter", Box::pin(cut_batches(hub.clone(), close_viewers.clone())) as Work));

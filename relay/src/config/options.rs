@@ -204,6 +204,10 @@ pub struct Options {
     /// is written `application/kind/names` [default: none]
     #[arg(long, env = "JOEY_METRICS_VIEWS", help_heading = "Prometheus", value_name = "GLOB,…", value_delimiter = ',')]
     pub metrics_views: Option<Vec<String>>,
+    /// Show how long the relay's own work takes, as the application `Joey relay`
+    #[arg(id = "self", long = "self", env = "JOEY_SELF", help_heading = "Self-monitoring", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[serde(rename = "self")]
+    pub self_metrics: Option<bool>,
 }
 
 /// Reads the TOML file at `path`.

@@ -297,7 +297,10 @@ impl Producer {
                     Announcement::BadNumber => self.reject_message(),
                 }
             }
-            (Ok(Message::Data(data)), Some(_)) => self.receive(&data, now_ns),
+            (Ok(Message::Data(data)), Some(_)) => {
+                let hub = self.hub.clone();
+                hub.timings().ingest.time(|| self.receive(&data, now_ns));
+            }
             (Ok(Message::Hello(_)) | Err(_), Some(_)) => self.reject_message(),
         }
         Ok(Some(HEADER_BYTES + body.len()))

@@ -3,7 +3,7 @@
 use joey_shared::series::Filter;
 use joey_shared::wire::{BatchHead, Update};
 
-use super::super::batch::EncodedUpdates;
+use super::super::batch::{CutTime, EncodedUpdates};
 use super::Log;
 use crate::journal::BatchRecord;
 
@@ -47,7 +47,7 @@ impl Log {
         self.whole.skip_to(from);
         let names = self.series.names_since(self.whole.announced(), &Filter::All);
         let encoded = EncodedUpdates { end_ns, period_ns, updates };
-        (self.whole.cut_encoded(&encoded, names, to, self.cut_ns), series_added)
+        (self.whole.cut_encoded(&encoded, names, to, CutTime::of_history(self.cut_ns)), series_added)
     }
 
     /// Ends the recovery at `now_ns`. If the wall clock was set back while the relay was not running, the times of the
