@@ -68,7 +68,7 @@ impl Registry {
         let mut all = self.series.write();
         if !is_valid || (all.len() >= self.series_max && !all.contains_key(&key)) {
             self.rejected.fetch_add(1, Relaxed);
-            return Series::none();
+            return Series::disabled();
         }
         let inner = all.entry(key).or_insert_with(|| Arc::new(Inner::new(category, pipeline, name)));
         Series::of(inner.clone())

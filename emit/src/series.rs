@@ -42,7 +42,7 @@ struct AllSeen {
 
 impl fmt::Debug for Series {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(inner) = &self.0 else { return out.write_str("Series(none)") };
+        let Some(inner) = &self.0 else { return out.write_str("Series(disabled)") };
         write!(out, "Series({}, {}, {})", inner.category, inner.pipeline, inner.name)
     }
 }
@@ -52,12 +52,14 @@ impl Series {
         Self(Some(inner))
     }
 
-    /// A handle that records nothing, for a series beyond the limit.
-    pub(crate) const fn none() -> Self {
+    /// A handle that records nothing, for measurements that are switched off. A series beyond the limit is one too.
+    #[must_use]
+    pub const fn disabled() -> Self {
         Self(None)
     }
 
-    /// Whether it records. It does not if the maximum number of series existed when it was created.
+    /// Whether it records. It does not if it is [`Series::disabled`], or the maximum number of series existed when it was
+    /// created.
     #[must_use]
     pub const fn is_recording(&self) -> bool {
         self.0.is_some()
@@ -92,10 +94,10 @@ impl Series {
         self.record_many_ns(0, events);
     }
 
-    /// Starts a timer that records when it is dropped.
+    /// Starts a timer that records when it is dropped. It reads no clock if the series records nothing.
     #[must_use = "the duration is recorded when the timer is dropped"]
     pub fn start(&self) -> Timer<'_> {
-        Timer { series: self, start: Some(Instant::now()) }
+        Timer { series: self, start: self.is_recording().then(Instant::now) }
     }
 
     /// Runs `work` and records how long it took.

@@ -21,6 +21,7 @@ mod eviction;
 mod peers;
 mod broadcast;
 mod journaling;
+mod objectives;
 mod series;
 mod rollup;
 mod worker_clock;
@@ -41,6 +42,8 @@ use self::feed::Feed;
 pub use self::journaling::Recovered;
 use self::log::Log;
 pub use self::log::{Mark, Safe};
+pub use self::objectives::AnnouncedObjectives;
+use self::objectives::Objectives;
 use self::peers::Peers;
 pub use self::peers::{ApplyOutcome, Interest, LogState, PeerBatch, RELAYS_MAX, RemoteLog, ReplicaError};
 pub use self::publisher::Publisher;
@@ -48,7 +51,7 @@ use self::series_messages::SeriesMessages;
 pub use self::subscription::{Read, Subscription, Viewer};
 use crate::config::{Config, at_least_one};
 use crate::journal::Journal;
-use crate::metrics::{Counters, Gauges, RejectReason};
+use crate::metrics::{Counters, Gauges, RejectReason, Timings};
 use crate::runtime::clock::nanos;
 use crate::runtime::sync::{AtomicU64, Mutex, RwLock};
 
@@ -71,6 +74,7 @@ const SERIES_SLACK: Duration = Duration::from_secs(20);
 pub struct Hub {
     config: Config,
     counters: Counters,
+    timings: Timings,
     /// Random number of this run. It is below `2^53`, so that it fits into a JavaScript number.
     epoch: u64,
     apps: RwLock<BTreeMap<String, Arc<App>>>,
@@ -94,6 +98,7 @@ pub struct Hub {
     /// Version of the catalogue at the last removal of an application.
     removed_version: AtomicU64,
     peers: Peers,
+    objectives: Objectives,
     /// The journal, if the history survives a restart.
     journal: Option<Journal>,
 }
@@ -144,6 +149,7 @@ impl Hub {
     #[must_use]
     pub fn new(config: Config, epoch: u64) -> Self {
         Self {
+            timings: Timings::new(config.self_metrics),
             config,
             counters: Counters::default(),
             epoch,
@@ -162,6 +168,7 @@ impl Hub {
             catalogue_version: AtomicU64::new(1),
             removed_version: AtomicU64::new(0),
             peers: Peers::default(),
+            objectives: Objectives::default(),
             journal: None,
         }
     }
@@ -176,6 +183,12 @@ impl Hub {
     #[must_use]
     pub const fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Durations of the relay's own work.
+    #[must_use]
+    pub const fn timings(&self) -> &Timings {
+        &self.timings
     }
 
     /// Random number of this run.
@@ -312,6 +325,12 @@ impl Hub {
     }
 
     fn cut(&self, app: &App, log: &mut Log, now_ns: u64) {
+        let (updates, since_ns) = log.pending();
+        if updates == 0 {
+            return;
+        }
+        self.counters.batch_updates.observe(updates);
+        self.timings.batch_wait.record_ns(now_ns.saturating_sub(since_ns));
         if let Some(journal) = &self.journal {
             return self.stage(journal, app, log, now_ns);
         }
@@ -409,6 +428,7 @@ impl Hub {
             held: self.held.load(Relaxed),
             wall_clock_offset_ns: self.wall_clock().0,
             is_clustered: self.is_clustered(),
+            is_watching: self.config.watch.is_some(),
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod wallaroo;
 pub mod otlp;
 pub mod native;
 pub mod statsd;
+pub mod self_metrics;
 
 mod buffer;
 mod rate_limit;
@@ -132,8 +133,7 @@ impl Connection {
             return;
         }
         if buffer.filled().starts_with(&MAGIC) {
-            let policy = self.auth.policy();
-            let producer = native::Producer::new(self.hub.clone(), policy, self.sessions.clone(), self.peer);
+            let producer = native::Producer::new(self.hub.clone(), self.auth.clone(), self.sessions.clone(), self.peer);
             producer.serve(stream, buffer, &self.closing).await;
         } else {
             let producer = Producer::new(self.hub.clone(), self.peer);
@@ -191,10 +191,18 @@ impl Producer {
     /// Reads from `stream`, after the bytes in `buffer`.
     async fn read(mut self, mut stream: impl AsyncRead + Unpin, mut buffer: Buffer) {
         tracing::debug!(peer = %self.peer, "producer connected");
+        let hub = self.hub.clone();
         // When the incomplete frame at the end of the buffer began.
         let mut partial_since = None;
         let ended: Result<&str, RejectReason> = loop {
+            let timer = hub.timings().ingest.start();
             let (consumed, outcome) = self.process_frames(buffer.filled()).await;
+            // A read that completes no frame is a part of the next one.
+            if outcome == Ok(0) {
+                timer.discard()
+            } else {
+                drop(timer)
+            }
             buffer.consume(consumed);
             match outcome {
                 Ok(0) if !buffer.is_empty() => _ = partial_since.get_or_insert_with(Instant::now),

@@ -5,12 +5,16 @@
 //! Each field of [`Counters`] has the name of its metric in `/metrics`, without `joey_` and `_total`. The values of the label
 //! `reason` are enums: [`RejectReason`], [`CloseReason`], [`OtlpRefusalReason`], [`ClusterDropReason`] and [`ClusterRejectReason`].
 
+mod batch_sizes;
 mod close_reason;
 mod cluster_reason;
 mod format;
 mod jwks;
+mod metric_set;
+mod objectives;
 mod otlp_refusal;
 mod reject_reason;
+mod timings;
 
 use std::collections::BTreeMap;
 
@@ -21,12 +25,16 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+pub use self::batch_sizes::BatchSizes;
 pub use self::close_reason::CloseReason;
 pub use self::cluster_reason::{ClusterDropReason, ClusterRejectReason};
 pub use self::format::Format;
 pub use self::jwks::JwksCounters;
+use self::metric_set::metric_set;
+pub use self::objectives::ObjectiveCounters;
 pub use self::otlp_refusal::OtlpRefusalReason;
 pub use self::reject_reason::RejectReason;
+pub use self::timings::Timings;
 use crate::runtime::console;
 
 /// Current values, read at each scrape.
@@ -50,6 +58,8 @@ pub struct Gauges {
     pub wall_clock_offset_ns: i64,
     /// Whether this relay shares its data with others over NATS.
     pub is_clustered: bool,
+    /// Whether this relay watches objectives.
+    pub is_watching: bool,
 }
 
 /// The label `reason`.
@@ -59,87 +69,94 @@ pub struct ReasonLabel {
     pub reason: &'static str,
 }
 
-/// All counters. Clones share the counts.
-#[derive(Clone, Debug, Default)]
-pub struct Counters {
-    /// Frames that became updates.
-    pub frames_accepted: Counter,
-    /// Rejected frames, by reason.
-    pub frames_rejected: Family<ReasonLabel, Counter>,
-    /// Updates that arrived after their period had left the ring buffer.
-    pub frames_late: Counter,
-    /// Updates whose period was shifted by the clock offset of their worker.
-    pub frames_clock_adjusted: Counter,
-    /// OTLP data points and spans that were added to a series `other`, because their attributes exceed the limit on sets.
-    pub otlp_attribute_sets_over_limit: Counter,
-    /// Answered OTLP requests, including those of which a part was rejected.
-    pub otlp_requests: Counter,
-    /// OTLP requests that were refused as a whole, by reason.
-    pub otlp_requests_refused: Family<ReasonLabel, Counter>,
-    /// Accepted OTLP data points and spans.
-    pub otlp_points: Counter,
-    /// How often the wall clock was set while the relay ran.
-    pub wall_clock_steps: Counter,
-    /// Data messages of Joey's own protocol that arrived again, so that they were ignored.
-    pub data_duplicates: Counter,
-    /// Sessions of Joey's own protocol that were forgotten early because there were too many.
-    pub sessions_evicted: Counter,
-    /// Bytes read from producers.
-    pub ingest_bytes: Counter,
-    /// Packets received over StatsD.
-    pub statsd_packets: Counter,
-    /// Values received over StatsD and counted.
-    pub statsd_values: Counter,
-    /// Values of StatsD that were counted as `other`, because their metric has too many sets of tags.
-    pub statsd_values_other: Counter,
-    /// Packets of StatsD that the kernel dropped because its buffer was full.
-    pub statsd_packets_dropped: Counter,
-    /// Packets sent to the StatsD server.
-    pub statsd_out_packets: Counter,
-    /// Packets for the StatsD server that could not be sent.
-    pub statsd_out_packets_dropped: Counter,
-    /// Updates of views that are not exported because of the limit on exported views.
-    pub view_updates_dropped: Counter,
-    /// Accepted producer connections.
-    pub producer_connections: Counter,
-    /// Connections that the relay closed or rejected, by reason.
-    pub connections_closed: Family<ReasonLabel, Counter>,
-    /// Tasks that panicked.
-    pub task_panics: Counter,
-    /// Encoded batches.
-    pub batches: Counter,
-    /// Batches evicted early because the history exceeded its byte limit.
-    pub batches_evicted: Counter,
-    /// Bytes written to the journal.
-    pub journal_bytes: Counter,
-    /// Bytes in the journal.
-    pub journal_stored_bytes: Gauge,
-    /// Updates that the journal could not take. They will be missing after a restart.
-    pub journal_updates_lost: Counter,
-    /// Failed operations on the journal's files.
-    pub journal_errors: Counter,
-    /// How often the disk of the journal did not respond for a second.
-    pub journal_stalls: Counter,
-    /// Series that expired because no producer sent them any more. They no longer count towards the limit.
-    pub series_expired: Counter,
-    /// Subscriptions created.
-    pub subscriptions: Counter,
-    /// Bytes of messages written to viewers' sockets.
-    pub sent_bytes: Counter,
-    /// Messages written to viewers' sockets.
-    pub sent_messages: Counter,
-    /// The part of these messages that the broadcast task wrote directly, without waking the viewer's task.
-    pub sent_messages_direct: Counter,
-    /// Gaps reported to viewers.
-    pub gaps: Counter,
-    /// Log positions in these gaps.
-    pub gap_updates: Counter,
-    /// Batches for peer relays dropped because their queue was full.
-    pub peer_batches_dropped: Counter,
-    /// Metrics of the keys of an identity provider.
-    pub jwks: JwksCounters,
-    /// Counters of the cluster connection.
-    pub cluster: ClusterCounters,
+metric_set! {
+    /// All counters. Clones share the counts.
+    pub struct Counters {
+        /// Frames that became updates.
+        pub frames_accepted: Counter,
+        /// Rejected frames, by reason.
+        pub frames_rejected: Family<ReasonLabel, Counter>,
+        /// Updates that arrived after their period had left the ring buffer.
+        pub frames_late: Counter,
+        /// Updates whose period was shifted by the clock offset of their worker.
+        pub frames_clock_adjusted: Counter,
+        /// OTLP data points and spans that were added to a series `other`, because their attributes exceed the limit on sets.
+        pub otlp_attribute_sets_over_limit: Counter,
+        /// Answered OTLP requests, including those of which a part was rejected.
+        pub otlp_requests: Counter,
+        /// OTLP requests that were refused as a whole, by reason.
+        pub otlp_requests_refused: Family<ReasonLabel, Counter>,
+        /// Accepted OTLP data points and spans.
+        pub otlp_points: Counter,
+        /// How often the wall clock was set while the relay ran.
+        pub wall_clock_steps: Counter,
+        /// Data messages of Joey's own protocol that arrived again, so that they were ignored.
+        pub data_duplicates: Counter,
+        /// Sessions of Joey's own protocol that were forgotten early because there were too many.
+        pub sessions_evicted: Counter,
+        /// Bytes read from producers.
+        pub ingest_bytes: Counter,
+        /// Packets received over StatsD.
+        pub statsd_packets: Counter,
+        /// Values received over StatsD and counted.
+        pub statsd_values: Counter,
+        /// Values of StatsD that were counted as `other`, because their metric has too many sets of tags.
+        pub statsd_values_other: Counter,
+        /// Packets of StatsD that the kernel dropped because its buffer was full.
+        pub statsd_packets_dropped: Counter,
+        /// Packets sent to the StatsD server.
+        pub statsd_out_packets: Counter,
+        /// Packets for the StatsD server that could not be sent.
+        pub statsd_out_packets_dropped: Counter,
+        /// Updates of views that are not exported because of the limit on exported views.
+        pub view_updates_dropped: Counter,
+        /// Accepted producer connections.
+        pub producer_connections: Counter,
+        /// Connections that the relay closed or rejected, by reason.
+        pub connections_closed: Family<ReasonLabel, Counter>,
+        /// Tasks that panicked.
+        pub task_panics: Counter,
+        /// Encoded batches.
+        pub batches: Counter,
+        /// Numbers of updates in the batches of whole applications.
+        pub batch_updates: BatchSizes,
+        /// Batches evicted early because the history exceeded its byte limit.
+        pub batches_evicted: Counter,
+        /// Bytes written to the journal.
+        pub journal_bytes: Counter,
+        /// Bytes in the journal.
+        pub journal_stored_bytes: Gauge,
+        /// Updates that the journal could not take. They will be missing after a restart.
+        pub journal_updates_lost: Counter,
+        /// Failed operations on the journal's files.
+        pub journal_errors: Counter,
+        /// How often the disk of the journal did not respond for a second.
+        pub journal_stalls: Counter,
+        /// Series that expired because no producer sent them any more. They no longer count towards the limit.
+        pub series_expired: Counter,
+        /// Subscriptions created.
+        pub subscriptions: Counter,
+        /// Bytes of messages written to viewers' sockets.
+        pub sent_bytes: Counter,
+        /// Messages written to viewers' sockets.
+        pub sent_messages: Counter,
+        /// Messages written to viewers' sockets without waking the viewer's task.
+        pub sent_messages_direct: Counter,
+        /// Gaps reported to viewers.
+        pub gaps: Counter,
+        /// Log positions in the reported gaps.
+        pub gap_updates: Counter,
+        /// Batches for peer relays dropped because their queue was full.
+        pub peer_batches_dropped: Counter,
+    }
+    sets {
+        /// Metrics of the keys of an identity provider.
+        pub jwks: JwksCounters,
+        /// The relay's watcher.
+        pub objectives: ObjectiveCounters,
+        /// Counters of the cluster connection.
+        pub cluster: ClusterCounters,
+    }
 }
 
 impl Counters {
@@ -174,35 +191,36 @@ pub struct AppLabel {
 /// Maximum number of applications with a time series of their own in `/metrics`. Peer relays cannot exceed it.
 const APP_LABELS_MAX: usize = 100;
 
-/// Metrics of the cluster. Clones share the counts.
-#[derive(Clone, Debug, Default)]
-pub struct ClusterCounters {
-    /// Whether this relay is connected to NATS.
-    pub connected: Gauge,
-    /// Relays in the cluster, including this one.
-    pub relays: Gauge,
-    /// Viewers of all relays.
-    pub viewers: Gauge,
-    /// Subscriptions of all relays' viewers, for the applications with the most subscriptions.
-    pub subscriptions: Family<AppLabel, Gauge>,
-    /// Replicated logs whose origin relay is gone.
-    pub ownerless_logs: Gauge,
-    /// Messages sent to NATS.
-    pub sent_messages: Counter,
-    /// Bytes sent to NATS.
-    pub sent_bytes: Counter,
-    /// Messages received from NATS.
-    pub received_messages: Counter,
-    /// Bytes received from NATS.
-    pub received_bytes: Counter,
-    /// Messages not sent to NATS, by reason.
-    pub messages_dropped: Family<ReasonLabel, Counter>,
-    /// Rejected messages from NATS, by reason.
-    pub messages_rejected: Family<ReasonLabel, Counter>,
-    /// Requests for history.
-    pub history_requests: Counter,
-    /// Log positions covered by the replies to these requests.
-    pub backfilled_updates: Counter,
+metric_set! {
+    /// Metrics of the cluster. Clones share the counts.
+    pub struct ClusterCounters {
+        /// Whether this relay is connected to NATS.
+        pub connected: Gauge,
+        /// Relays in the cluster, including this one.
+        pub relays: Gauge,
+        /// Viewers of all relays.
+        pub viewers: Gauge,
+        /// Subscriptions of all relays' viewers, for the applications with the most subscriptions.
+        pub subscriptions: Family<AppLabel, Gauge>,
+        /// Replicated logs whose origin relay is gone.
+        pub ownerless_logs: Gauge,
+        /// Messages sent to NATS.
+        pub sent_messages: Counter,
+        /// Bytes sent to NATS.
+        pub sent_bytes: Counter,
+        /// Messages received from NATS.
+        pub received_messages: Counter,
+        /// Bytes received from NATS.
+        pub received_bytes: Counter,
+        /// Messages not sent to NATS, by reason.
+        pub messages_dropped: Family<ReasonLabel, Counter>,
+        /// Rejected messages from NATS, by reason.
+        pub messages_rejected: Family<ReasonLabel, Counter>,
+        /// Requests for history.
+        pub history_requests: Counter,
+        /// Log positions covered by the replies to history requests.
+        pub backfilled_updates: Counter,
+    }
 }
 
 impl ClusterCounters {
@@ -228,80 +246,24 @@ impl ClusterCounters {
             self.subscriptions.get_or_create_owned(&AppLabel { app }).set(whole(subscriptions));
         }
     }
-
-    fn register(&self, registry: &mut Registry) {
-        let registry = registry.sub_registry_with_prefix("cluster");
-        registry.register("connected", "Whether this relay is connected to NATS", self.connected.clone());
-        registry.register("relays", "Relays in the cluster, including this one", self.relays.clone());
-        registry.register("viewers", "Viewers of all relays", self.viewers.clone());
-        registry.register(
-            "subscriptions",
-            "Subscriptions of all relays' viewers, for the applications with the most subscriptions",
-            self.subscriptions.clone(),
-        );
-        registry.register("ownerless_logs", "Replicated logs whose origin relay is gone", self.ownerless_logs.clone());
-        registry.register("sent_messages", "Messages sent to NATS", self.sent_messages.clone());
-        registry.register("sent_bytes", "Bytes sent to NATS", self.sent_bytes.clone());
-        registry.register("received_messages", "Messages received from NATS", self.received_messages.clone());
-        registry.register("received_bytes", "Bytes received from NATS", self.received_bytes.clone());
-        registry.register("messages_dropped", "Messages not sent to NATS, by reason", self.messages_dropped.clone());
-        registry.register(
-            "messages_rejected",
-            "Rejected messages from NATS, by reason",
-            self.messages_rejected.clone(),
-        );
-        registry.register("history_requests", "Requests for history", self.history_requests.clone());
-        registry.register(
-            "backfilled_updates",
-            "Log positions covered by the replies to history requests",
-            self.backfilled_updates.clone(),
-        );
-    }
 }
 
 /// Renders `/metrics` in OpenMetrics.
 #[must_use]
 pub fn render(counters: &Counters, gauges: &Gauges) -> String {
-    let Gauges { producers, viewers, apps, topics, series, ring_bytes, held, wall_clock_offset_ns, is_clustered } =
-        *gauges;
+    let Gauges {
+        producers, viewers, apps, topics, series, ring_bytes, held, wall_clock_offset_ns, is_clustered, ..
+    } = *gauges;
     let mut registry = Registry::with_prefix("joey");
     let to_usize = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let gauge = |number: usize| ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
     let release = Info::new(vec![("version", env!("CARGO_PKG_VERSION")), ("commit", env!("JOEY_COMMIT"))]);
     registry.register("build", "The running release", release);
-    registry.register("frames_accepted", "Frames that became updates", counters.frames_accepted.clone());
-    registry.register("frames_rejected", "Rejected frames, by reason", counters.frames_rejected.clone());
-    registry.register(
-        "frames_late",
-        "Updates that arrived after their period had left the ring buffer",
-        counters.frames_late.clone(),
-    );
-    registry.register(
-        "frames_clock_adjusted",
-        "Updates whose period was shifted by the clock offset of their worker",
-        counters.frames_clock_adjusted.clone(),
-    );
+    counters.register(&mut registry);
     registry.register(
         "frames_held",
         "Frames held back until the clock offset of their worker is known",
         gauge(to_usize(held)),
-    );
-    registry.register(
-        "otlp_attribute_sets_over_limit",
-        "OTLP data points and spans that were added to a series `other`",
-        counters.otlp_attribute_sets_over_limit.clone(),
-    );
-    registry.register("otlp_requests", "Answered OTLP requests", counters.otlp_requests.clone());
-    registry.register(
-        "otlp_requests_refused",
-        "OTLP requests that were refused as a whole, by reason",
-        counters.otlp_requests_refused.clone(),
-    );
-    registry.register("otlp_points", "Accepted OTLP data points and spans", counters.otlp_points.clone());
-    registry.register(
-        "wall_clock_steps",
-        "How often the wall clock was set while the relay ran",
-        counters.wall_clock_steps.clone(),
     );
     registry.register(
         "wall_clock_offset_seconds",
@@ -309,89 +271,9 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
         ConstGauge::new(wall_clock_offset_ns as f64 / 1e9),
     );
     registry.register(
-        "data_duplicates",
-        "Data messages of Joey's own protocol that arrived again and were ignored",
-        counters.data_duplicates.clone(),
-    );
-    registry.register(
-        "sessions_evicted",
-        "Sessions of Joey's own protocol that were forgotten early because there were too many",
-        counters.sessions_evicted.clone(),
-    );
-    registry.register("ingest_bytes", "Bytes read from producers", counters.ingest_bytes.clone());
-    registry.register("statsd_packets", "Packets received over StatsD", counters.statsd_packets.clone());
-    registry.register("statsd_values", "Values received over StatsD and counted", counters.statsd_values.clone());
-    registry.register(
-        "statsd_values_other",
-        "Values of StatsD that were counted as other because of the limit on sets of tags",
-        counters.statsd_values_other.clone(),
-    );
-    registry.register(
-        "statsd_packets_dropped",
-        "Packets of StatsD that the kernel dropped because its buffer was full",
-        counters.statsd_packets_dropped.clone(),
-    );
-    registry.register("statsd_out_packets", "Packets sent to the StatsD server", counters.statsd_out_packets.clone());
-    registry.register(
-        "statsd_out_packets_dropped",
-        "Packets for the StatsD server that could not be sent",
-        counters.statsd_out_packets_dropped.clone(),
-    );
-    registry.register(
-        "view_updates_dropped",
-        "Updates of views that are not exported because of the limit on exported views",
-        counters.view_updates_dropped.clone(),
-    );
-    registry.register("producer_connections", "Accepted producer connections", counters.producer_connections.clone());
-    registry.register(
-        "connections_closed",
-        "Connections that the relay closed or rejected, by reason",
-        counters.connections_closed.clone(),
-    );
-    registry.register("task_panics", "Tasks that panicked", counters.task_panics.clone());
-    registry.register(
         "log_lines_dropped",
         "Log lines that could not be written to standard error",
         ConstCounter::new(console::dropped()),
-    );
-    registry.register("batches", "Encoded batches", counters.batches.clone());
-    registry.register("journal_bytes", "Bytes written to the journal", counters.journal_bytes.clone());
-    registry.register("journal_stored_bytes", "Bytes in the journal", counters.journal_stored_bytes.clone());
-    registry.register(
-        "journal_updates_lost",
-        "Updates that the journal could not take, which will be missing after a restart",
-        counters.journal_updates_lost.clone(),
-    );
-    registry.register("journal_errors", "Failed operations on the journal's files", counters.journal_errors.clone());
-    registry.register(
-        "journal_stalls",
-        "How often the disk of the journal did not respond for a second",
-        counters.journal_stalls.clone(),
-    );
-    registry.register(
-        "series_expired",
-        "Series that expired because no producer sent them any more",
-        counters.series_expired.clone(),
-    );
-    registry.register(
-        "batches_evicted",
-        "Batches evicted early because the history exceeded its byte limit",
-        counters.batches_evicted.clone(),
-    );
-    registry.register("subscriptions", "Subscriptions created", counters.subscriptions.clone());
-    registry.register("sent_bytes", "Bytes of messages written to viewers", counters.sent_bytes.clone());
-    registry.register("sent_messages", "Messages written to viewers", counters.sent_messages.clone());
-    registry.register(
-        "sent_messages_direct",
-        "Messages written to viewers without waking the viewer's task",
-        counters.sent_messages_direct.clone(),
-    );
-    registry.register("gaps", "Gaps reported to viewers", counters.gaps.clone());
-    registry.register("gap_updates", "Log positions in the reported gaps", counters.gap_updates.clone());
-    registry.register(
-        "peer_batches_dropped",
-        "Batches for peer relays dropped because their queue was full",
-        counters.peer_batches_dropped.clone(),
     );
     registry.register("producers", "Connected producers", gauge(producers));
     registry.register("viewers", "Connected viewers", gauge(viewers));
@@ -400,10 +282,13 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
     registry.register("series", "Known series", gauge(series));
     registry.register("ring_bytes", "Bytes of retained history", gauge(to_usize(ring_bytes)));
     if counters.jwks.fetches.get() > 0 {
-        counters.jwks.register(&mut registry);
+        counters.jwks.register(registry.sub_registry_with_prefix("jwks"));
+    }
+    if gauges.is_watching {
+        counters.objectives.register(&mut registry);
     }
     if is_clustered {
-        counters.cluster.register(&mut registry);
+        counters.cluster.register(registry.sub_registry_with_prefix("cluster"));
     }
     let mut text = String::new();
     // Writing to a string cannot fail. If it did, the scrape would be incomplete.

@@ -165,20 +165,19 @@ impl Histogram {
         histogram
     }
 
-    /// Creates a histogram from `length` counts from bin `first` on, which are valid bins of `grid`. `next` returns the counts.
+    /// Creates a histogram from `length` counts from bin `first` on, which are valid bins of `grid`. `fill` sets the counts, which
+    /// are 0 before.
     ///
     /// # Errors
-    /// The first error that `next` returns.
+    /// The error that `fill` returns.
     pub(crate) fn try_from_counts<E>(
         grid: Grid,
         first: usize,
         length: usize,
-        mut next: impl FnMut() -> Result<u64, E>,
+        fill: impl FnOnce(&mut [u64]) -> Result<(), E>,
     ) -> Result<Self, E> {
         let mut histogram = Self { counts: SmallVec::from_elem(0, length), ..Self::new(grid) };
-        for count in &mut histogram.counts {
-            *count = next()?;
-        }
+        fill(&mut histogram.counts)?;
         histogram.set_first(first);
         Ok(histogram)
     }
@@ -337,6 +336,11 @@ impl Histogram {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.counts.is_empty()
+    }
+
+    /// Whether the count of a bin is the highest possible one, so that it may be too low.
+    pub(crate) fn is_saturated(&self) -> bool {
+        self.counts.contains(&u64::MAX)
     }
 
     /// The recorded minimum and maximum, in ns; `None` if the histogram is empty or the producer's values are inconsistent.

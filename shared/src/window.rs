@@ -16,6 +16,7 @@ mod sum;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::mem;
 use core::ops::RangeInclusive;
 
 use self::extremes::Extremes;
@@ -149,12 +150,11 @@ impl Slot {
         self.histogram.is_empty()
     }
 
-    /// Adds counts. Returns the sum.
-    fn merge(&mut self, histogram: &Histogram) -> Histogram {
+    /// Adds counts.
+    fn merge(&mut self, histogram: &Histogram) {
         let mut sum = self.histogram.unpack();
         sum.merge(histogram);
         self.set(&sum);
-        sum
     }
 
     fn set(&mut self, histogram: &Histogram) {
@@ -294,15 +294,22 @@ impl Window {
             }
             return;
         }
-        if is_inside {
-            sum.subtract(&slot.histogram);
-            extremes.remove(slot.min_ns, slot.max_ns);
+        let (before, before_ns) = (mem::take(&mut slot.histogram), (slot.min_ns, slot.max_ns));
+        let mut merged = before.unpack();
+        let before_sum_ns = merged.sum_ns;
+        merged.merge(histogram);
+        slot.set(&merged);
+        if !is_inside {
+            return;
         }
-        let merged = slot.merge(histogram);
-        if is_inside {
+        if before.grid() == Some(histogram.grid()) && !merged.is_saturated() {
+            sum.add_to_earlier(histogram, before_sum_ns, merged.sum_ns);
+        } else {
+            sum.subtract(&before);
             sum.add(&merged);
-            extremes.add(slot.min_ns, slot.max_ns);
         }
+        extremes.remove(before_ns.0, before_ns.1);
+        extremes.add(slot.min_ns, slot.max_ns);
     }
 
     /// The position of the first slot that does not end before `second`. Nearly always it is one of the newest.

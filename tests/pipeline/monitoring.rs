@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use joey_tests::{Frame, Relay, checkout};
+use joey_tests::{Frame, Relay, Tap, checkout, eventually, eventually_is};
 use serde_json::Value;
 
 /// Runs `promtool`, which is installed with Prometheus, with `input`. Panics with its output if it finds anything.
@@ -57,4 +57,45 @@ fn the_alert_rules_and_the_dashboard_use_documented_metrics() {
         let unknown: Vec<&&str> = names.difference(&documented).collect();
         assert!(unknown.is_empty(), "{unknown:?}");
     }
+}
+
+#[test]
+fn a_relay_shows_how_long_its_own_work_takes() {
+    let relay = Relay::start_with(&["--self"]);
+    let mut producer = relay.producer("App", "w");
+    let tap = Tap::start(&["App", "--relay", &relay.http.to_string()]);
+    tap.wait_until_subscribed(&relay, 1);
+    for second in 0..50 {
+        producer.send(&Frame::new("App", "computation", ["p", "w", "n"], 1_700_000_000 + second).with(&[7]));
+    }
+    relay.wait_for_accepted(50);
+    let count = |stats: &Value, kind: &str, name: &str| {
+        let views = stats["views"].as_array().into_iter().flatten();
+        let mut found = views.filter(|view| view["kind"] == kind && (view["name"] == name || view["pipeline"] == name));
+        found.next().and_then(|view| view["count"].as_u64()).unwrap_or_default()
+    };
+    eventually_is("applications", &2, || relay.metric("joey_apps"));
+    eventually("measurements of each step", || {
+        let stats = relay.stats("Joey relay");
+        let steps = ["Ingest", "Wait for the batch", "Broadcast"];
+        let is_measured = |step: &&str| count(&stats, "computation", step) > 0;
+        let frames = count(&stats, "throughput", "Frames accepted");
+        (steps.iter().all(is_measured) && count(&stats, "start-to-end", "Updates") > 0 && frames >= 50).then_some(())
+    });
+    // The measurements are histograms of durations of at most a minute, and exact.
+    let stats = relay.stats("Joey relay");
+    for view in stats["views"].as_array().into_iter().flatten() {
+        assert!(view["max_ns"].as_u64().is_none_or(|ns| ns < 60_000_000_000), "{view:#}");
+        assert!(view.get("approximate").is_none(), "{view:#}");
+    }
+    assert!(relay.metrics().contains("joey_batch_updates_bucket"));
+}
+
+#[test]
+fn a_relay_does_not_measure_itself_without_being_asked() {
+    let relay = Relay::start();
+    let mut producer = relay.producer("App", "w");
+    producer.send(&Frame::new("App", "computation", ["p", "w", "n"], 1_700_000_000).with(&[7]));
+    relay.wait_for_accepted(1);
+    assert_eq!(relay.metric("joey_apps"), 1);
 }

@@ -195,15 +195,17 @@ pub(crate) fn page_of(path: &str) -> Option<Page> {
         return Some(Page::Landing);
     }
     let segments = path.split('/').map(decode).collect::<Option<Vec<String>>>()?;
-    let [first, app, section, names @ ..] = segments.as_slice() else { return None };
+    let [first, app, rest @ ..] = segments.as_slice() else { return None };
     if first != "applications" {
         return None;
     }
     let app = app.clone();
-    match (section.as_str(), names) {
-        ("dashboard", []) => Some(Page::Dashboard(app)),
-        ("workers-dashboard", []) => Some(Page::Workers(app)),
-        (section, names) => key_of(section, names).map(|key| Page::Detail(app, key)),
+    match rest {
+        // Somebody has typed the application only.
+        [] => Some(Page::Dashboard(app)),
+        [section] if section == "dashboard" || section.is_empty() => Some(Page::Dashboard(app)),
+        [section] if section == "workers-dashboard" => Some(Page::Workers(app)),
+        [section, names @ ..] => key_of(section, names).map(|key| Page::Detail(app, key)),
     }
 }
 
@@ -311,6 +313,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_address_of_an_application_alone_is_that_of_its_dashboard() {
+        for typed in ["#/applications/a%20b", "#/applications/a%20b/", "#/applications/a%20b/dashboard"] {
+            let route = Route::parse(typed);
+            assert_eq!(route.page, Page::Dashboard("a b".to_owned()), "{typed}");
+            assert_eq!(route.address(), "#/applications/a%20b/dashboard", "{typed}");
+        }
+    }
+
     const NAMES: [&str; 9] =
         ["plain", "a/b?c#d%e@f:g*h i", "", "%2F", "Décodage · 解码 🚀", "<b>bold</b>&amp;", "مرحبا", "..", "?w=9"];
 
@@ -402,14 +413,7 @@ mod tests {
 
     #[test]
     fn an_unknown_page_keeps_its_address() {
-        for typed in [
-            "/nowhere",
-            "/applications",
-            "/applications/a",
-            "/applications/a/computation",
-            "/applications/%/dashboard",
-            "x",
-        ] {
+        for typed in ["/nowhere", "/applications", "/applications/a/computation", "/applications/%/dashboard", "x"] {
             assert_eq!(Route::parse(&format!("#{typed}")).page, Page::Unknown(typed.to_owned()));
         }
     }

@@ -21,7 +21,7 @@ use self::parse::{Parser, Printed};
 use super::Outcome;
 use super::args::Pipe;
 use crate::runtime::clock::wall_ns;
-use crate::runtime::console;
+use crate::runtime::{console, host_name};
 
 /// Histograms that are printed within this time belong together.
 const QUIET: Duration = Duration::from_millis(100);
@@ -243,10 +243,6 @@ fn read_lines() -> mpsc::Receiver<io::Result<String>> {
         }
     });
     lines
-}
-
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Parses the value of `--unit`.

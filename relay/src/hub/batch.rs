@@ -40,6 +40,22 @@ impl Batch {
     }
 }
 
+/// When a batch is cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CutTime {
+    /// The time of the cut, on the clock of the relay that cuts it.
+    pub(super) ns: u64,
+    /// When the first update of the batch arrived at this relay. `None` for history, and for data of other relays.
+    pub(super) received_ns: Option<u64>,
+}
+
+impl CutTime {
+    /// The time of a cut whose updates did not arrive just now.
+    pub(super) const fn of_history(ns: u64) -> Self {
+        Self { ns, received_ns: None }
+    }
+}
+
 /// Encoded updates of a batch, and the values that the first update is encoded relative to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EncodedUpdates<'a> {

@@ -69,6 +69,8 @@ pub struct NumberedBatch {
     pub from: u64,
     /// Last number.
     pub to: u64,
+    /// When the first of its updates arrived at this relay; `None` for data of other relays.
+    pub received_ns: Option<u64>,
     /// The message.
     pub frame: WsFrame,
 }
@@ -90,6 +92,8 @@ pub(super) type Subscribers = Arc<Vec<(u64, Arc<dyn Subscriber>)>>;
 pub struct Broadcast {
     /// The new batches.
     pub new: NewBatches,
+    /// When the first of them was queued.
+    pub queued_at: Instant,
     subscribers: Subscribers,
     bytes: usize,
 }
@@ -147,8 +151,12 @@ impl BroadcastQueue {
             return;
         }
         let mut queued = self.queued.lock();
-        let empty =
-            || Broadcast { new: NewBatches { feed, batches: Vec::new() }, subscribers: subscribers.clone(), bytes: 0 };
+        let empty = || Broadcast {
+            new: NewBatches { feed, batches: Vec::new() },
+            queued_at: Instant::now(),
+            subscribers: subscribers.clone(),
+            bytes: 0,
+        };
         let broadcast = queued.entry(feed).or_insert_with(empty);
         // More viewers may have subscribed since the broadcast was queued.
         broadcast.subscribers = subscribers.clone();
@@ -193,7 +201,7 @@ mod tests {
     }
 
     fn batch(from: u64, to: u64, bytes: usize) -> NumberedBatch {
-        NumberedBatch { from, to, frame: WsFrame::new(&vec![0; bytes]) }
+        NumberedBatch { from, to, received_ns: None, frame: WsFrame::new(&vec![0; bytes]) }
     }
 
     #[test]

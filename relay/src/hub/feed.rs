@@ -7,7 +7,7 @@ use bytes::Bytes;
 use joey_shared::series::Filter;
 use joey_shared::wire::{BatchHead, ServerMessage, Update, UpdatesWriter};
 
-use super::batch::{Batch, EncodedUpdates, SPAN_NS};
+use super::batch::{Batch, CutTime, EncodedUpdates, SPAN_NS};
 use super::broadcast::{BroadcastQueue, NumberedBatch, Subscriber, Subscribers};
 use super::rollup;
 use super::series::{MatchingSeries, Names};
@@ -127,7 +127,8 @@ impl Feed {
                 let updates: Vec<Update> = head.read(updates).filter_map(Result::ok).collect();
                 let updates: Vec<&Update> = updates.iter().filter(|update| matching.contains(update.series)).collect();
                 if !updates.is_empty() || self.is_empty_batch_due(head.cut_ns) {
-                    self.cut(updates.into_iter(), matching.names.clone(), head.to, head.cut_ns);
+                    let cut = CutTime::of_history(head.cut_ns);
+                    self.cut(updates.into_iter(), matching.names.clone(), head.to, cut);
                 }
             }
         }
@@ -143,7 +144,7 @@ impl Feed {
         if self.next > to {
             return 0;
         }
-        self.cut(std::iter::empty(), names, to, cut_ns.max(EMPTY_BATCH_INTERVAL_NS))
+        self.cut(std::iter::empty(), names, to, CutTime::of_history(cut_ns.max(EMPTY_BATCH_INTERVAL_NS)))
     }
 
     /// Whether the last batch is so old that an empty batch is due.
@@ -158,26 +159,27 @@ impl Feed {
         updates: impl Iterator<Item = &'a Update>,
         names: Names,
         to: u64,
-        cut_ns: u64,
+        at: CutTime,
     ) -> u64 {
         let mut updates = updates.peekable();
         let (end_ns, period_ns) = updates.peek().map_or((0, 0), |first| (first.end_ns, first.period_ns));
         let mut writer = UpdatesWriter::default();
         writer.begin(self.next, end_ns, period_ns);
         updates.for_each(|update| writer.push(update));
-        self.cut_encoded(&EncodedUpdates { end_ns, period_ns, updates: writer.finish() }, names, to, cut_ns)
+        self.cut_encoded(&EncodedUpdates { end_ns, period_ns, updates: writer.finish() }, names, to, at)
     }
 
     /// Like [`Feed::cut`], for updates that are already encoded.
-    pub(super) fn cut_encoded(&mut self, encoded: &EncodedUpdates<'_>, names: Names, to: u64, cut_ns: u64) -> u64 {
+    pub(super) fn cut_encoded(&mut self, encoded: &EncodedUpdates<'_>, names: Names, to: u64, at: CutTime) -> u64 {
         let &EncodedUpdates { end_ns, period_ns, updates } = encoded;
+        let CutTime { ns: cut_ns, received_ns } = at;
         let has_new_names = names.added > self.announced;
         self.announced = self.announced.max(names.added);
         let series = if has_new_names { names.entries } else { Vec::new() };
         let (feed, from) = (self.number, self.next);
         let head = BatchHead { feed, from, to, cut_ns, end_ns, period_ns, series };
         let frame = WsFrame::new(&ServerMessage::Batch { head, updates }.encode());
-        self.broadcasts.enqueue(feed, &self.subscribers, NumberedBatch { from, to, frame: frame.clone() });
+        self.broadcasts.enqueue(feed, &self.subscribers, NumberedBatch { from, to, received_ns, frame: frame.clone() });
         let batch = Batch { from, to, cut_ns, received_ns: cut_ns.max(self.received_ns), frame };
         let cost = batch.cost();
         self.ring.push_back(batch);

@@ -30,9 +30,6 @@ impl Hub {
 
     /// Stages the pending updates of `app` until the journal has written them.
     pub(super) fn stage(&self, journal: &Journal, app: &App, log: &mut Log, now_ns: u64) {
-        if !log.has_pending() {
-            return;
-        }
         let appended = journal.append(|generation| log.stage(&app.name, app.epoch, generation, now_ns));
         if appended == Appended::NotAwaited {
             self.publish_staged(app, log, u64::MAX);
@@ -41,7 +38,8 @@ impl Hub {
 
     /// Shows the staged batches up to number `to` to viewers.
     fn publish_staged(&self, app: &App, log: &mut Log, to: u64) {
-        while let Some(cut) = log.publish_staged(to) {
+        while let Some((cut, staged_ns)) = log.publish_staged(to) {
+            self.timings.journal_wait.record_ns(self.config.now_ns().saturating_sub(staged_ns));
             self.counters.batches.inc_by(cut.batches);
             self.ring_bytes.fetch_add(cut.bytes, Relaxed);
             self.send_to_peers(app, log, self.config.now_ns());

@@ -13,7 +13,7 @@ use joey_shared::wire::{AppEntry, REJECTED_NAMES_MAX, RejectedName, Update, Upda
 
 pub(super) use self::staged::Staged;
 pub use self::staged::{Mark, Safe};
-use super::batch::EncodedUpdates;
+use super::batch::{CutTime, EncodedUpdates};
 use super::feed::{EMPTY_BATCH_INTERVAL_NS, Feed};
 use super::series::SeriesTable;
 use super::worker_clock::{Decision, HeldFrame, WorkerClock};
@@ -330,6 +330,11 @@ impl Log {
         *count >= BATCH_UPDATES_MAX
     }
 
+    /// Number of updates that are waiting to be cut, and when the first of them arrived.
+    pub(super) const fn pending(&self) -> (usize, u64) {
+        (self.pending.count, self.pending.since_ns)
+    }
+
     /// Whether updates have been pending for longer than any batch delay.
     pub(super) const fn is_cut_overdue(&self, now_ns: u64) -> bool {
         self.pending.count > 0 && now_ns >= self.pending.since_ns.saturating_add(PENDING_NS_MAX)
@@ -344,9 +349,9 @@ impl Log {
         let now_ns = now_ns.max(self.cut_ns);
         self.cut_ns = now_ns;
         let mut updates = std::mem::take(&mut self.pending.updates);
-        let Pending { end_ns, period_ns, .. } = self.pending;
+        let Pending { since_ns, end_ns, period_ns, .. } = self.pending;
         let encoded = EncodedUpdates { end_ns, period_ns, updates: updates.finish() };
-        let cut = self.cut_feeds(&encoded, self.head, now_ns);
+        let cut = self.cut_feeds(&encoded, self.head, CutTime { ns: now_ns, received_ns: Some(since_ns) });
         self.pending.count = 0;
         // Release the memory of a burst. A steady stream keeps the capacity that it needs.
         updates.shrink_to(PENDING_BYTES);
@@ -355,14 +360,14 @@ impl Log {
     }
 
     /// Cuts one batch up to number `to` for each feed.
-    fn cut_feeds(&mut self, encoded: &EncodedUpdates<'_>, to: u64, cut_ns: u64) -> Cut {
+    fn cut_feeds(&mut self, encoded: &EncodedUpdates<'_>, to: u64, at: CutTime) -> Cut {
         let names = self.series.names_since(self.whole.announced(), &Filter::All);
-        let bytes = self.whole.cut_encoded(encoded, names, to, cut_ns);
+        let bytes = self.whole.cut_encoded(encoded, names, to, at);
         let mut cut = Cut { batches: u64::from(bytes > 0), bytes };
         if !self.filtered_feeds.is_empty() {
             // Decode the batch of the whole feed. Pending updates need no second representation for logs without part
             // feeds.
-            let filtered = self.cut_filtered_feeds(&self.whole.last_batch(), to, cut_ns);
+            let filtered = self.cut_filtered_feeds(&self.whole.last_batch(), to, at);
             cut.batches += filtered.batches;
             cut.bytes += filtered.bytes;
         }
@@ -371,7 +376,7 @@ impl Log {
 
     /// Cuts one batch for each filtered feed that matches some of `updates`. The other feeds get an empty batch when
     /// one is due.
-    fn cut_filtered_feeds(&mut self, updates: &[Update], to: u64, cut_ns: u64) -> Cut {
+    fn cut_filtered_feeds(&mut self, updates: &[Update], to: u64, at: CutTime) -> Cut {
         let Self { series, filtered_feeds, empty_batches_due_ns, .. } = self;
         let mut cut = Cut::default();
         let mut count_in = |bytes| {
@@ -386,8 +391,9 @@ impl Log {
         for of_feed in matching.chunk_by(|(feed, _), (next, _)| feed == next) {
             let Some(feed) = of_feed.first().and_then(|(feed, _)| filtered_feeds.get_mut(feed)) else { continue };
             let names = series.names_since(feed.announced(), feed.filter());
-            count_in(feed.cut(of_feed.iter().map(|&(_, at)| &updates[at]), names, to, cut_ns));
+            count_in(feed.cut(of_feed.iter().map(|&(_, at)| &updates[at]), names, to, at));
         }
+        let cut_ns = at.ns;
         if cut_ns >= *empty_batches_due_ns {
             *empty_batches_due_ns = cut_ns.saturating_add(EMPTY_BATCH_INTERVAL_NS / 10);
             for feed in filtered_feeds.values_mut().filter(|feed| feed.is_empty_batch_due(cut_ns)) {

@@ -115,7 +115,7 @@ impl Receiver {
     }
 
     fn flush(&mut self, end_ns: u64) {
-        self.aggregator.flush(&self.hub, &self.presence, end_ns);
+        self.hub.timings().ingest.time(|| self.aggregator.flush(&self.hub, &self.presence, end_ns));
         self.presence.sweep(end_ns);
         let dropped = self.sockets.packets_dropped();
         self.hub.counters().statsd_packets_dropped.inc_by(dropped.saturating_sub(self.dropped));

@@ -27,13 +27,25 @@ pub async fn run(hub: Arc<Hub>, stop: CancellationToken) {
                     break;
                 }
                 for broadcast in broadcasts {
-                    send_broadcast(&hub, Arc::new(broadcast)).await;
+                    let broadcast = Arc::new(broadcast);
+                    send_broadcast(&hub, broadcast.clone()).await;
+                    record_timings(&hub, &broadcast);
                 }
                 hub.broadcast_queue().record_duration(began.elapsed());
             }
         }
     };
     stop.run_until_cancelled(work).await;
+}
+
+/// Records how long a broadcast took that is complete now. One without batches has only woken its viewers.
+fn record_timings(hub: &Hub, broadcast: &Broadcast) {
+    let timings = hub.timings();
+    let Some(first) = broadcast.new.batches.first().filter(|_| timings.broadcast.is_recording()) else { return };
+    timings.broadcast.record(broadcast.queued_at.elapsed());
+    if let Some(received_ns) = first.received_ns {
+        timings.ingest_to_broadcast.record_ns(hub.config().now_ns().saturating_sub(received_ns));
+    }
 }
 
 /// Sends one broadcast with a suitable number of threads. It returns after all viewers are served, so that no viewer

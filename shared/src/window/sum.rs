@@ -42,11 +42,22 @@ impl WindowSum {
             Some(sum_ns) => part.sum_ns += u128::from(sum_ns),
             None => part.without_sum += 1,
         }
-        part.reserve(first, counts.len());
-        for (sum, &count) in part.counts[first - part.first..].iter_mut().zip(counts) {
-            *sum += u128::from(count);
-            part.total += u128::from(count);
+        part.add_counts(first, counts);
+    }
+
+    /// Adds `histogram` to the counts of one that was added before and has the same grid. The sum of that one's durations was
+    /// `before`, and is `after` now.
+    pub(super) fn add_to_earlier(&mut self, histogram: &Histogram, before: Option<u64>, after: Option<u64>) {
+        let (first, counts) = histogram.span();
+        let part = self.part(histogram.grid(), first);
+        if let Some(before) = before {
+            part.sum_ns -= u128::from(before);
+            match after {
+                Some(after) => part.sum_ns += u128::from(after),
+                None => part.without_sum += 1,
+            }
         }
+        part.add_counts(first, counts);
     }
 
     /// Subtracts `histogram`, which was added before.
@@ -112,6 +123,17 @@ impl WindowSum {
 }
 
 impl Part {
+    /// Adds the counts of the bins from `first` on.
+    fn add_counts(&mut self, first: usize, counts: &[u64]) {
+        self.reserve(first, counts.len());
+        let mut total = 0;
+        for (sum, &count) in self.counts[first - self.first..].iter_mut().zip(counts) {
+            *sum += u128::from(count);
+            total += u128::from(count);
+        }
+        self.total += total;
+    }
+
     /// Makes room for `length` counts from bin `first` on.
     fn reserve(&mut self, first: usize, length: usize) {
         if first < self.first {

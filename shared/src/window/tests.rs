@@ -115,6 +115,30 @@ fn the_fine_scale_returns_when_the_coarse_histograms_have_left() {
 }
 
 #[test]
+fn several_updates_of_one_second_equal_a_recomputed_sum() {
+    let of = |count: u64, sum_ns: Option<u64>, grid| {
+        let mut histogram = Histogram::new(grid);
+        histogram.add(grid.bin_of(7), count);
+        Update { histogram: histogram.with_statistics(7, 7, sum_ns), ..update(100, 1, &[]) }
+    };
+    let (fine, coarse) = (Grid::FINEST, Grid::WALLAROO);
+    // With and without a sum, a sum that becomes too large, a count that saturates, and another grid.
+    let second = [of(1, Some(7), fine), of(2, Some(14), fine), of(1, Some(u64::MAX), fine), of(1, None, fine)];
+    let second = [second.as_slice(), &[of(u64::MAX, None, fine), of(3, Some(21), fine), of(1, None, coarse)]].concat();
+    for updates in 1..=second.len() {
+        let mut window = window_of(10, &[of(5, Some(35), fine)]);
+        window.slide(101);
+        window.add(&Update { end_ns: 101 * S, ..of(5, Some(35), fine) });
+        second[..updates].iter().for_each(|update| _ = window.add(update));
+        let (slid, mut recomputed) = (window.histogram(), window.clone());
+        recomputed.set_seconds(10);
+        assert_eq!(slid, recomputed.histogram(), "{updates} updates");
+        window.slide(110);
+        assert_eq!((window.histogram().count(), window.histogram().sum_ns), (5, Some(35)), "{updates} updates");
+    }
+}
+
+#[test]
 fn impossible_periods_neither_panic_nor_use_memory() {
     let mut huge = update(5000, 1, &[7]);
     (huge.period_ns, huge.end_ns) = (u64::MAX, u64::MAX);

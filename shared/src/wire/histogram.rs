@@ -6,6 +6,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use smallvec::SmallVec;
 
@@ -130,12 +131,22 @@ fn read_short(first: u8, rest: &mut &[u8]) -> Result<Histogram, WireError> {
     if first + length > Grid::WALLAROO.bins() {
         return Err(WireError::Malformed);
     }
-    Histogram::try_from_counts(Grid::WALLAROO, first, length, || take_number(rest))
+    Histogram::try_from_counts(Grid::WALLAROO, first, length, |counts| {
+        for count in counts {
+            *count = take_number(rest)?;
+        }
+        Ok(())
+    })
 }
 
 fn read_long(head: u8, rest: &mut &[u8]) -> Result<Histogram, WireError> {
-    let mut histogram = Histogram::new(long_grid(head)?);
-    histogram.sum_ns = read_long_counts(head, rest, |bin, count| histogram.add(bin, count))?;
+    let (grid, span) = read_long_span(head, rest)?;
+    let (first, mut sum_ns) = (span.start, None);
+    let mut histogram = Histogram::try_from_counts(grid, first, span.len(), |counts| {
+        sum_ns = read_long_counts(head, span, rest, |bin, count| counts[bin - first] = count)?;
+        Ok(())
+    })?;
+    histogram.sum_ns = sum_ns;
     Ok(histogram)
 }
 
@@ -145,12 +156,22 @@ fn long_grid(head: u8) -> Result<Grid, WireError> {
     Grid::new(scale, unit).filter(|_| head & 0x30 == 0).ok_or(WireError::Malformed)
 }
 
-/// Reads the counts of the long form, and the sum that follows them.
-fn read_long_counts(head: u8, rest: &mut &[u8], mut visit: impl FnMut(usize, u64)) -> Result<Option<u64>, WireError> {
+/// Reads the edges of the bins of the long form, and the bins from the first to the last occupied one.
+fn read_long_span(head: u8, rest: &mut &[u8]) -> Result<(Grid, Range<usize>), WireError> {
     let grid = long_grid(head)?;
     let (first, length) = (take_number(rest)?, take_number(rest)?);
     let end = first.checked_add(length).filter(|&end| end <= grid.bins() as u64).ok_or(WireError::Malformed)?;
-    let (mut bin, end) = (first as usize, end as usize);
+    Ok((grid, first as usize..end as usize))
+}
+
+/// Reads the counts of the long form in the bins of `span`, and the sum that follows them.
+fn read_long_counts(
+    head: u8,
+    span: Range<usize>,
+    rest: &mut &[u8],
+    mut visit: impl FnMut(usize, u64),
+) -> Result<Option<u64>, WireError> {
+    let Range { start: mut bin, end } = span;
     while bin < end {
         let count = take_number(rest)?;
         if count > 0 {
@@ -271,7 +292,8 @@ impl PackedHistogram {
     pub(crate) fn for_each_count(&self, mut visit: impl FnMut(usize, u64)) -> Option<u64> {
         let (&head, mut rest) = self.0.split_first()?;
         if head & LONG_FORM != 0 {
-            return read_long_counts(head, &mut rest, visit).ok().flatten();
+            let (_, span) = read_long_span(head, &mut rest).ok()?;
+            return read_long_counts(head, span, &mut rest, visit).ok().flatten();
         }
         let (&length, mut rest) = rest.split_first()?;
         for bin in usize::from(head)..usize::from(head) + usize::from(length) {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use xshell::cmd;
 
 use super::{
-    Release, debian_root, packages,
+    Release, debian_root, image, packages,
     programs::{self, TARGETS},
 };
 use crate::{
@@ -30,6 +30,7 @@ pub(super) fn packages(release: &Release<'_>) -> Result<()> {
         let name = format!("joey-{}-{}", release.version, target.triple);
         if release.file(&format!("{name}.tar.gz")).is_file() {
             program_runs(release, target.triple, &release.work.join(&name).join("joey"), programs::runs_here(target))?;
+            image::check(release, target)?;
         }
     }
     units(release.here, &release.work)?;

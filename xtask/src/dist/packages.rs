@@ -61,10 +61,24 @@ pub(super) fn archive(release: &Release<'_>, target: &Target, program: &Path, do
 
 /// Packs `parent/name` as `name.tar.gz`, with the time of the commit and without the names of users.
 pub(super) fn tar(release: &Release<'_>, parent: &Path, name: &str) -> Result<()> {
+    tar_files(release, parent, name, &[name.to_owned()])
+}
+
+/// Packs what is in `folder` in the same way, without the folder itself.
+pub(super) fn tar_content(release: &Release<'_>, folder: &Path, name: &str) -> Result<()> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        names.push(entry?.file_name().into_string().ok().context("its names are ASCII")?);
+    }
+    names.sort();
+    tar_files(release, folder, name, &names)
+}
+
+fn tar_files(release: &Release<'_>, folder: &Path, name: &str, files: &[String]) -> Result<()> {
     let sh = &release.here.shell;
     let (plain, time) = (release.file(&format!("{name}.tar")), &release.time);
     let fixed = ["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--format=gnu", "--mode=u=rwX,go=rX"];
-    cmd!(sh, "tar {fixed...} --mtime=@{time} --directory {parent} --create --file {plain} {name}").run()?;
+    cmd!(sh, "tar {fixed...} --mtime=@{time} --directory {folder} --create --file {plain} {files...}").run()?;
     Ok(cmd!(sh, "gzip -9 -n -f {plain}").run()?)
 }
 

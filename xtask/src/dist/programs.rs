@@ -23,6 +23,8 @@ pub(super) struct Target {
     links: bool,
     /// Debian's name of the architecture, if there is a package for it.
     pub(super) debian: Option<&'static str>,
+    /// The name of the architecture of a container image, if there is one.
+    pub(super) image: Option<&'static str>,
 }
 
 /// The compiler for 64-bit ARM.
@@ -30,16 +32,17 @@ const ARM64: Option<(&str, &str)> = Some(("aarch64-linux-gnu-gcc", "gcc-aarch64-
 
 /// All targets. The first one runs here and writes the man pages.
 pub(super) const TARGETS: [Target; 4] = [
-    Target { triple: "x86_64-unknown-linux-gnu", compiler: None, links: false, debian: Some("amd64") },
+    Target { triple: "x86_64-unknown-linux-gnu", compiler: None, links: false, debian: Some("amd64"), image: None },
     Target {
         triple: "x86_64-unknown-linux-musl",
         compiler: Some(("musl-gcc", "musl-tools")),
         links: false,
         debian: None,
+        image: Some("amd64"),
     },
-    Target { triple: "aarch64-unknown-linux-gnu", compiler: ARM64, links: true, debian: Some("arm64") },
+    Target { triple: "aarch64-unknown-linux-gnu", compiler: ARM64, links: true, debian: Some("arm64"), image: None },
     // Rust brings musl itself, and the C code in `ring` uses no C library, so glibc's compiler does.
-    Target { triple: "aarch64-unknown-linux-musl", compiler: ARM64, links: true, debian: None },
+    Target { triple: "aarch64-unknown-linux-musl", compiler: ARM64, links: true, debian: None, image: Some("arm64") },
 ];
 
 /// Whether this machine runs the programs of `target`.

@@ -3,7 +3,7 @@
 use joey_shared::series::Filter;
 use joey_shared::wire::{BatchHead, Update};
 
-use super::super::batch::EncodedUpdates;
+use super::super::batch::{CutTime, EncodedUpdates};
 use super::Log;
 use crate::journal::BatchRecord;
 
@@ -24,9 +24,8 @@ impl Log {
         }
         self.series.reserve_numbers(series_next);
         let head = BatchHead { feed: 0, from, to, cut_ns, end_ns, period_ns, series: Vec::new() };
-        let is_usable = |update: &Update| self.series.get(update.series).is_some();
         let all: Result<Vec<Update>, _> = head.read(updates).collect();
-        let all = all.ok().filter(|all| all.iter().all(is_usable)).unwrap_or_default();
+        let all = all.ok().filter(|all| self.series.are_updates_of(&head, all)).unwrap_or_default();
         for update in &all {
             if let Some(series) = self.series.get_mut(update.series) {
                 (series.last_received_ns, series.period_ns) = (cut_ns, update.period_ns);
@@ -48,7 +47,7 @@ impl Log {
         self.whole.skip_to(from);
         let names = self.series.names_since(self.whole.announced(), &Filter::All);
         let encoded = EncodedUpdates { end_ns, period_ns, updates };
-        (self.whole.cut_encoded(&encoded, names, to, self.cut_ns), series_added)
+        (self.whole.cut_encoded(&encoded, names, to, CutTime::of_history(self.cut_ns)), series_added)
     }
 
     /// Ends the recovery at `now_ns`. If the wall clock was set back while the relay was not running, the times of the

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use joey_shared::series::Filter;
 use joey_shared::wire::{BatchHead, Blob, SeriesEntry, Update};
 
-use super::super::batch::EncodedUpdates;
+use super::super::batch::{CutTime, EncodedUpdates};
 use super::super::feed::Feed;
 use super::super::peers::{ApplyOutcome, ReplicaError};
 use super::super::rollup;
@@ -72,21 +72,20 @@ impl Log {
         let behind_ns = self.received_ns.wrapping_sub(head.cut_ns).cast_signed();
         self.origin_behind_ns = Some(self.origin_behind_ns.map_or(behind_ns, |known_ns| known_ns.min(behind_ns)));
         let all: Vec<Update> = head.read(updates).collect::<Result<_, _>>().map_err(|_| ReplicaError::Malformed)?;
-        let is_in_range = |update: &Update| (head.from..=head.to).contains(&update.seq);
-        let is_valid = |update: &Update| is_in_range(update) && self.series.get(update.series).is_some();
-        if !all.iter().all(is_valid) || !all.is_sorted_by_key(|update| update.seq) {
+        if !self.series.are_updates_of(head, &all) {
             return Err(ReplicaError::Malformed);
         }
         self.mark_received(&all);
         let new: Vec<Update> = all.into_iter().filter(|update| update.seq > self.head).collect();
         let names = self.series.names_since(self.whole.announced(), &Filter::All);
+        let cut = CutTime::of_history(head.cut_ns);
         let mut bytes = if head.from == self.head + 1 {
             let encoded = EncodedUpdates { end_ns: head.end_ns, period_ns: head.period_ns, updates };
-            self.whole.cut_encoded(&encoded, names, head.to, head.cut_ns)
+            self.whole.cut_encoded(&encoded, names, head.to, cut)
         } else {
-            self.whole.cut(new.iter(), names, head.to, head.cut_ns)
+            self.whole.cut(new.iter(), names, head.to, cut)
         };
-        bytes += self.cut_filtered_feeds(&new, head.to, head.cut_ns).bytes;
+        bytes += self.cut_filtered_feeds(&new, head.to, cut).bytes;
         self.head = head.to;
         self.last_received_ns = self.last_received_ns.max(head.cut_ns);
         Ok((ApplyOutcome::Applied, bytes))

@@ -8,7 +8,7 @@ use joey_shared::series::Filter;
 use joey_shared::wire::Blob;
 use tokio::sync::watch;
 
-use super::super::batch::EncodedUpdates;
+use super::super::batch::{CutTime, EncodedUpdates};
 use super::{Cut, Log, PENDING_BYTES, Pending};
 use crate::journal::{BatchRecord, Entry, Record};
 
@@ -60,7 +60,7 @@ pub struct Mark {
 #[derive(Debug)]
 pub(in crate::hub) struct Staged {
     to: u64,
-    cut_ns: u64,
+    cut: CutTime,
     end_ns: u64,
     period_ns: u64,
     updates: Bytes,
@@ -117,8 +117,8 @@ impl Log {
         let known = if self.journaled.0 == generation { self.journaled.1 } else { 0 };
         let names = self.series.names_since(known, &Filter::All);
         self.journaled = (generation, names.added);
-        let Pending { count, end_ns, period_ns, updates, marks, .. } = &mut self.pending;
-        let (end_ns, period_ns, marks) = (*end_ns, *period_ns, std::mem::take(marks));
+        let Pending { count, since_ns, end_ns, period_ns, updates, marks } = &mut self.pending;
+        let (since_ns, end_ns, period_ns, marks) = (*since_ns, *end_ns, *period_ns, std::mem::take(marks));
         let sessions: Vec<_> = marks.iter().filter_map(|mark| Some((mark.session?, mark.seq))).collect();
         let encoded = updates.finish();
         let length = encoded.0.len();
@@ -139,7 +139,7 @@ impl Log {
         let updates_at = frame.len().saturating_sub(length);
         self.staged.push_back(Staged {
             to,
-            cut_ns: now_ns,
+            cut: CutTime { ns: now_ns, received_ns: Some(since_ns) },
             end_ns,
             period_ns,
             updates: frame.slice(updates_at..),
@@ -150,18 +150,14 @@ impl Log {
         Entry { app: app.to_owned(), epoch, range: (from, to), cut_ns: now_ns, sessions, frame }
     }
 
-    /// Whether updates are waiting to be cut.
-    pub(in crate::hub) const fn has_pending(&self) -> bool {
-        self.pending.count > 0
-    }
-
-    /// Shows the oldest staged batch to viewers if it ends at or before number `to`, and reports its messages as safe.
-    pub(in crate::hub) fn publish_staged(&mut self, to: u64) -> Option<Cut> {
-        let Staged { to, cut_ns, end_ns, period_ns, updates, marks } =
+    /// Shows the oldest staged batch to viewers if it ends at or before number `to`, and reports its messages as safe. Returns
+    /// the result, and when the batch was staged.
+    pub(in crate::hub) fn publish_staged(&mut self, to: u64) -> Option<(Cut, u64)> {
+        let Staged { to, cut: at, end_ns, period_ns, updates, marks } =
             self.staged.pop_front_if(|staged| staged.to <= to)?;
         let encoded = EncodedUpdates { end_ns, period_ns, updates: Blob(&updates) };
-        let cut = self.cut_feeds(&encoded, to, cut_ns);
+        let cut = self.cut_feeds(&encoded, to, at);
         marks.into_iter().for_each(|mark| mark.safe.reached(mark.seq));
-        Some(cut)
+        Some((cut, at.ns))
     }
 }

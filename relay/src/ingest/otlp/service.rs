@@ -146,6 +146,7 @@ impl Service {
     }
 
     fn handle<T: Export>(&self, client: &Client, claims: &Claims, payload: Payload) -> Result<Outcome, Refusal> {
+        let _timer = self.hub.timings().ingest.start();
         let mut request: T = decode(payload)?;
         let counters = self.hub.counters();
         let points = request.points();
