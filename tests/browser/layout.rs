@@ -105,3 +105,23 @@ fn settle(browser: &Browser) {
         (browser.evaluate("return window.__painted", &[]) == json!(true)).then_some(())
     });
 }
+
+#[test]
+fn the_headers_of_the_lists_fit_with_their_notes_on_one_line() {
+    let relay = relay(&[]);
+    let _open = send(&relay, &sample_data("App"));
+    let browser = Browser::start();
+    let cut = "
+        return Array.from(document.querySelectorAll('.ranked > header')).filter(header => {
+            const note = header.querySelector('.tally');
+            const is_broken = note && note.offsetHeight > 1.9 * parseFloat(getComputedStyle(note).fontSize);
+            return header.scrollWidth > header.clientWidth || is_broken;
+        }).map(header => header.textContent).join()";
+    for width in [400, 1400, 2560] {
+        browser.resize(width, 1200);
+        browser.open(&address(&relay, "/"));
+        eventually("the lists", || (browser.count(".ranked > header") == 4).then_some(()));
+        eventually("a note", || browser.text("[data-testid=slowest] .tally").contains("p99").then_some(()));
+        assert_eq!(browser.evaluate_text(cut, &[]), "", "at {width} px");
+    }
+}
