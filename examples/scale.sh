@@ -5,8 +5,8 @@
 #         --slo 'start-to-end/Orders: throughput < 5000/s over 30s' \
 #         --slo 'start-to-end/Orders: throughput > 500/s over 30s'
 #
-# The number of workers is in $WORKERS_FILE. Replace `apply` by what starts and stops workers where you run them, for example
-# `kubectl scale deployment orders --replicas "$1"`.
+# $WORKERS_COMMAND is called with the new number of workers, for example WORKERS_COMMAND='kubectl scale deployment orders --replicas'.
+# If it fails, the number in $WORKERS_FILE stays. The number is from $WORKERS_MIN to $WORKERS_MAX.
 set -eu
 
 file=${WORKERS_FILE:-/tmp/workers}
@@ -14,6 +14,7 @@ least=${WORKERS_MIN:-1}
 most=${WORKERS_MAX:-8}
 
 apply() {
+    ${WORKERS_COMMAND:-:} "$1"
     echo "$1" > "$file"
     echo "$JOEY_APP: $1 workers ($JOEY_VIEW: $JOEY_VALUE)"
 }

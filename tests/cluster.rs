@@ -4,6 +4,7 @@
 //! - `sharing`: several relays without faults; which clients may connect.
 //! - `cost`: every message and byte of the traffic.
 //! - `failures`: servers, relays and connections that fail.
+//! - `journal`: relays with a journal that are killed and continue their logs.
 //! - `ownerless`: origins that are killed, and where their viewers find the history and other relays.
 //! - `credentials`: authentication at the server.
 //! - `partition`: a relay that the kernel disconnects.
@@ -12,6 +13,8 @@
 mod partition;
 #[path = "cluster/failures.rs"]
 mod failures;
+#[path = "cluster/journal.rs"]
+mod journal;
 #[path = "cluster/cost.rs"]
 mod cost;
 #[path = "cluster/ownerless.rs"]

@@ -13,6 +13,7 @@
 //! - [`proxy`]: a TCP proxy that injects network faults.
 //! - [`nats`]: starts, kills and stops `nats-server`, one or a cluster of three.
 //! - [`prometheus`]: a Prometheus server that scrapes a relay.
+//! - [`alertmanager`]: an Alertmanager that passes alerts on.
 //! - [`namespace`]: a network namespace whose links can be taken down.
 //! - [`token`] and [`tls`]: keys, tokens and certificates of every kind.
 //! - [`oidc`]: an OpenID Connect provider that issues tokens.
@@ -49,6 +50,8 @@ pub mod process;
 pub mod producer;
 #[path = "harness/prometheus.rs"]
 pub mod prometheus;
+#[path = "harness/alertmanager.rs"]
+pub mod alertmanager;
 #[path = "harness/proxy.rs"]
 pub mod proxy;
 #[path = "harness/relay.rs"]

@@ -133,8 +133,7 @@ impl Connection {
             return;
         }
         if buffer.filled().starts_with(&MAGIC) {
-            let policy = self.auth.policy();
-            let producer = native::Producer::new(self.hub.clone(), policy, self.sessions.clone(), self.peer);
+            let producer = native::Producer::new(self.hub.clone(), self.auth.clone(), self.sessions.clone(), self.peer);
             producer.serve(stream, buffer, &self.closing).await;
         } else {
             let producer = Producer::new(self.hub.clone(), self.peer);

@@ -22,7 +22,7 @@ use joey_shared::emit::Session;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-pub use self::record::{BatchRecord, Record};
+pub use self::record::{BatchRecord, Record, frame};
 use self::segment::Segment;
 use self::state::StateFile;
 use self::writer::Writer;

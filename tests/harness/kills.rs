@@ -29,15 +29,25 @@ pub struct Kills {
     pub longest_start: Duration,
 }
 
-/// Sends histograms that carry the numbers from `next` until `is_stopping`.
-fn send_numbers(sender: &Sender, next: &AtomicU64, is_stopping: &AtomicBool) {
+/// Stops [`send_numbers`] when it is dropped, also if a check fails.
+#[derive(Debug)]
+pub struct StopOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// Sends histograms that carry the numbers from `next`, one per `interval`, until `is_stopping`.
+pub fn send_numbers(sender: &Sender, next: &AtomicU64, interval: Duration, is_stopping: &AtomicBool) {
     while !is_stopping.load(Relaxed) {
         let number = next.fetch_add(1, Relaxed);
         let mut histogram = Histogram::with_sum(Grid::WALLAROO);
         histogram.add(NUMBER_BIN, number);
         let name = format!("n{}", number % 20);
         sender.send(S, now_ns(), [(SeriesName::exact("computation", "p", name), histogram)]);
-        thread::sleep(SEND_INTERVAL);
+        thread::sleep(interval);
     }
 }
 
@@ -60,8 +70,9 @@ pub fn kill_repeatedly(relay: &mut Relay, kills: u32, seed: u64) -> Kills {
     let mut plain = relay.producer("Plain", "w");
     send(&mut plain, "Plain", "w", [plain_number]);
     let (mut app, mut rare, mut plain_viewer) = thread::scope(|scope| {
+        let _stop = StopOnDrop(&is_stopping);
         for sender in &senders {
-            scope.spawn(|| send_numbers(sender, &next, &is_stopping));
+            scope.spawn(|| send_numbers(sender, &next, SEND_INTERVAL, &is_stopping));
         }
         eventually("both applications exist", || (relay.metric("joey_apps") == 2).then_some(()));
         let subscribe = |app: &str| CheckedViewer::subscribe(app, Viewer::connect(relay));
@@ -95,7 +106,6 @@ pub fn kill_repeatedly(relay: &mut Relay, kills: u32, seed: u64) -> Kills {
             }
             plain = relay.producer("Plain", "w");
         }
-        is_stopping.store(true, Relaxed);
         (app, rare, plain_viewer)
     });
     for sender in &senders {

@@ -68,7 +68,7 @@ impl Prometheus {
     #[must_use]
     pub fn query(&self, query: &str) -> Option<f64> {
         let encoded: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
-        let (status, body) = self.get(&format!("/api/v1/query?query={encoded}"));
+        let (status, body) = get(self.address, &format!("/api/v1/query?query={encoded}"));
         if status == 503 {
             // It is still starting.
             return None;
@@ -82,18 +82,6 @@ impl Prometheus {
             value.parse().expect("a value is a number")
         })
     }
-
-    fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.address).expect("it listens");
-        stream.set_read_timeout(Some(TIMEOUT)).expect("the socket is open");
-        // HTTP/1.0 has no chunks.
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: prometheus\r\n\r\n").expect("it listens");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("it answers");
-        let (head, body) = text.split_once("\r\n\r\n").expect("an answer has a head");
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        (status.expect("an answer has a status"), body.to_owned())
-    }
 }
 
 impl Drop for Prometheus {
@@ -101,4 +89,17 @@ impl Drop for Prometheus {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The status and the body of the answer to a GET request.
+pub(super) fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(TIMEOUT)).expect("the socket is open");
+    // HTTP/1.0 has no chunks.
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: test\r\n\r\n").expect("it listens");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("it answers");
+    let (head, body) = text.split_once("\r\n\r\n").expect("an answer has a head");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.expect("an answer has a status"), body.to_owned())
 }

@@ -3,13 +3,15 @@
 
 use std::net::TcpListener;
 
+use joey_emit::send::{SendConfig, Sender, SeriesName};
 use joey_shared::close;
+use joey_shared::histogram::{Grid, Histogram};
 use joey_shared::series::Filter;
 use joey_shared::wire::Start;
 use joey_tests::oidc::{Provider, free_address};
 use joey_tests::tls::CertificateAuthority;
 use joey_tests::token::{self, SECRET, claims, hs256};
-use joey_tests::{Received, Relay, Viewer, eventually, eventually_is, joey};
+use joey_tests::{Received, Relay, S, TIMEOUT, Viewer, eventually, eventually_is, joey, now_ns};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -173,6 +175,26 @@ fn a_viewer_renews_its_token_with_one_of_a_key_that_the_relay_does_not_know_yet(
             _ => None,
         })
     });
+}
+
+#[test]
+fn a_producer_with_a_token_of_a_new_key_joins_as_soon_as_the_key_can_be_fetched() {
+    let provider = Provider::start(&["r1"]);
+    let relay = relay_of(&provider, &[]);
+    wait_for_fetches(&relay, 1);
+    let address = provider.address;
+    drop(provider);
+    let provider = Provider::start_at(address, &["r2"]);
+    let (relays, token) = (vec![relay.ingest.to_string()], Some(provider.token("rs256")));
+    let sender = Sender::start(SendConfig { relays, token, ..SendConfig::new("shop-api", "w") });
+    let sender = sender.expect("a thread can be started");
+    let mut histogram = Histogram::with_sum(Grid::FINEST);
+    histogram.record(1);
+    sender.send(S, now_ns(), [(SeriesName::exact("computation", "p", "n"), histogram)]);
+    // Without its token, the relay would fetch the keys again after a quarter of an hour.
+    assert!(sender.flush(2 * TIMEOUT), "{:?}", sender.stats());
+    assert_eq!(sender.stats().acknowledged.durations, 1);
+    assert_eq!(relay.metric("joey_jwks_fetches_total"), 2);
 }
 
 #[test]

@@ -9,6 +9,8 @@ use joey_tests::{Frame, Oracle, Relay, S, eventually, joey, now_ns};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::top::Terminal;
+
 /// A minute of two computations; the newest period is complete.
 fn sample() -> Oracle {
     let then_s = now_ns() / S / 2 * 2 - 70;
@@ -107,6 +109,27 @@ fn a_recording_ends_by_itself_rotates_and_never_replaces_a_file() {
     let timed = joey(&["record", "-o", &other, "--for", "1s", "--relay", &address]);
     assert_eq!((timed.code, timed.out.as_str()), (0, ""), "{}", timed.err);
     oracle.check(&stats_of(Path::new(&other)).expect("a recording"));
+}
+
+#[test]
+fn a_terminal_shows_the_progress_and_other_files_do_not() {
+    let relay = Relay::start();
+    relay.producer("App", "w").send_all(&sample().frames);
+    let folder = TempDir::new().expect("a temporary folder can be written");
+    for (name, environment, has_colors) in [("a.joey", "NO_COLOR=1", false), ("b.joey", "", true)] {
+        let file = folder.path().join(name).display().to_string();
+        let arguments = format!("record -o {file} --for 5s --relay {}", relay.http);
+        let terminal = Terminal::start(environment, &arguments);
+        terminal.wait_for("[=");
+        let shown = terminal.wait_for(" of 5 s, ");
+        assert!(shown.contains(" % ") && shown.contains(" messages, 1 application"), "{shown}");
+        assert_eq!(terminal.has_colors(), has_colors, "{shown}");
+        let end = terminal.wait_for(&format!("{name}: 0.1 MB"));
+        assert!(!end.contains('%'), "only the result is left: {end}");
+    }
+    let file = folder.path().join("c.joey").display().to_string();
+    let piped = joey(&["record", "-o", &file, "--for", "1s", "--relay", &relay.http.to_string()]);
+    assert_eq!((piped.code, piped.err.as_str()), (0, format!("joey: {file}: 0.1 MB\n").as_str()));
 }
 
 #[test]

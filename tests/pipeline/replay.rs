@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
+use joey_tests::relay::program;
 use joey_tests::{Frame, Relay, S, eventually, joey, now_ns};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -71,6 +73,39 @@ fn a_relay_has_the_counts_of_the_recording_again() {
     let missing = joey(&["replay", "/no/such.joey"]);
     assert!(missing.code == 1 && missing.err.contains("cannot read /no/such.joey"), "{}", missing.err);
     assert_eq!(joey(&["replay", &file, "--speed", "0"]).code, 2);
+}
+
+/// Total count of the computations of an application.
+fn total(relay: &Relay, app: &str) -> Option<u64> {
+    let done = joey(&["stats", app, "--json", "--relay", &relay.http.to_string()]);
+    let all: Value = serde_json::from_str(&done.out).ok()?;
+    let computations = all["views"].as_array()?.iter().filter(|view| view["kind"] == "computation");
+    computations.map(|view| view["count"].as_u64()).sum()
+}
+
+#[test]
+fn a_loop_sends_the_recording_again_and_again_until_it_is_interrupted() {
+    let folder = TempDir::new().expect("a temporary folder can be written");
+    let (file, _) = recording(&folder);
+    // Two workers send two histograms of two durations in each of 20 seconds.
+    let histograms = 2 * 2 * 20;
+    let relay = Relay::start();
+    let replay = Command::new(program())
+        .args(["replay", &file, "--loop", "--speed", "20", "--relay", &relay.ingest.to_string()])
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("joey runs");
+    eventually("it is sent for the third time", || (relay.frame_counts().0 > 2 * histograms).then_some(()));
+    let interrupted = Command::new("sh").arg("-c").arg(format!("kill -INT {}", replay.id())).status();
+    assert!(interrupted.expect("there is a shell").success());
+    let done = replay.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{said}");
+    let numbers: Vec<u64> = said.split(' ').filter_map(|word| word.parse().ok()).collect();
+    let &[sent, durations] = numbers.as_slice() else { panic!("{said}") };
+    assert!(sent > 2 * histograms && durations == 2 * sent, "{said}");
+    assert_eq!(relay.frame_counts(), (sent, 0));
+    eventually("every duration that was sent is there", || (total(&relay, "App")? == durations).then_some(()));
 }
 
 #[test]

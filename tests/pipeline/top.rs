@@ -1,4 +1,4 @@
-//! `joey top` in a pseudo-terminal of 80 columns and 24 lines. `script`, which every Debian has, creates it.
+//! `joey top` in a pseudo-terminal of 80 columns and 24 lines, which tests of other commands use too. `script`, which every Debian has, creates it.
 
 use std::io::{Read as _, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -9,16 +9,16 @@ use joey_tests::{Frame, Relay, eventually, eventually_is};
 use parking_lot::Mutex;
 
 /// The program in its terminal.
-struct Terminal {
+pub(crate) struct Terminal {
     script: Child,
     keys: ChildStdin,
     screen: Arc<Mutex<vt100::Parser>>,
 }
 
 impl Terminal {
-    /// Starts `joey top` with `arguments`. `environment` precedes the command, as in a shell.
-    fn start(environment: &str, arguments: &str) -> Self {
-        let command = format!("stty rows 24 cols 80; {environment} exec {} top {arguments}", program().display());
+    /// Starts `joey` with `arguments`. `environment` precedes the command, as in a shell.
+    pub(crate) fn start(environment: &str, arguments: &str) -> Self {
+        let command = format!("stty rows 24 cols 80; {environment} exec {} {arguments}", program().display());
         let mut script = Command::new("script");
         let script = script.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
         let script = script.env("TERM", "xterm-256color").env_remove("NO_COLOR");
@@ -37,13 +37,23 @@ impl Terminal {
         Self { script, keys, screen }
     }
 
+    /// Whether anything on screen has a colour.
+    pub(crate) fn has_colors(&self) -> bool {
+        let parser = self.screen.lock();
+        let is_coloured = |row, column| {
+            let cell = parser.screen().cell(row, column).expect("it is on screen");
+            (cell.fgcolor(), cell.bgcolor()) != (vt100::Color::Default, vt100::Color::Default)
+        };
+        (0..24).any(|row| (0..80).any(|column| is_coloured(row, column)))
+    }
+
     /// The text on screen.
     fn text(&self) -> String {
         self.screen.lock().screen().contents()
     }
 
     /// Waits until the screen contains `text`, and returns everything on it.
-    fn wait_for(&self, text: &str) -> String {
+    pub(crate) fn wait_for(&self, text: &str) -> String {
         eventually(&format!("{text:?} is on screen:\n{}", self.text()), || {
             Some(self.text()).filter(|all| all.contains(text))
         })
@@ -73,7 +83,7 @@ fn relay() -> Relay {
 #[test]
 fn applications_views_and_one_view_are_shown_until_the_person_quits() {
     let relay = relay();
-    let mut terminal = Terminal::start("", &format!("--relay {}", relay.http));
+    let mut terminal = Terminal::start("", &format!("top --relay {}", relay.http));
     terminal.wait_for("App ");
     terminal.press("\r");
     let views = terminal.wait_for("Decode");
@@ -100,7 +110,7 @@ fn applications_views_and_one_view_are_shown_until_the_person_quits() {
 #[test]
 fn a_relay_that_dies_leaves_its_last_figures_on_screen() {
     let mut relay = relay();
-    let mut terminal = Terminal::start("", &format!("App --relay {}", relay.http));
+    let mut terminal = Terminal::start("", &format!("top App --relay {}", relay.http));
     terminal.wait_for("Decode");
     relay.kill();
     let text = terminal.wait_for("NOT CONNECTED");
@@ -116,17 +126,11 @@ fn a_relay_that_dies_leaves_its_last_figures_on_screen() {
 fn a_terminal_without_colours_gets_none() {
     let relay = relay();
     for (environment, has_colours) in [("NO_COLOR=1", false), ("", true)] {
-        let mut terminal = Terminal::start(environment, &format!("App --relay {}", relay.http));
+        let mut terminal = Terminal::start(environment, &format!("top App --relay {}", relay.http));
         terminal.wait_for("Decode");
         terminal.press("\r");
         terminal.wait_for("count 30");
-        let parser = terminal.screen.lock();
-        let is_coloured = |row, column| {
-            let cell = parser.screen().cell(row, column).expect("it is on screen");
-            (cell.fgcolor(), cell.bgcolor()) != (vt100::Color::Default, vt100::Color::Default)
-        };
-        let any = (0..24).any(|row| (0..80).any(|column| is_coloured(row, column)));
-        assert_eq!(any, has_colours, "{environment}");
+        assert_eq!(terminal.has_colors(), has_colours, "{environment}");
     }
 }
 

@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 
+use joey_tests::alertmanager::Alertmanager;
 use joey_tests::relay::program;
 use joey_tests::{Frame, Relay, S, eventually, joey, now_ns};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Sends `seconds` of 100 events each, half of them with each duration, up to now.
@@ -137,4 +138,40 @@ fn a_miss_and_the_recovery_are_told_to_the_command_and_to_the_webhook() {
     let json = std::fs::read_to_string(log.with_extension("json")).expect("the standard input");
     let first: Value = serde_json::from_str(json.lines().next().unwrap_or_default()).expect("JSON");
     assert_eq!(first["state"], "missed");
+}
+
+#[test]
+fn alertmanager_has_an_alert_while_the_objective_is_missed() {
+    let relay = Relay::start();
+    let (url, told) = http_sink();
+    let alertmanager = Alertmanager::start(&url);
+    let _watch = Watch(
+        Command::new(program())
+            .args(["watch", "App", "--slo", "computation/Check: p99 < 10ms over 3s", "--met-for", "1s"])
+            .args(["--relay", &relay.http.to_string(), "--webhook", &alertmanager.url()])
+            .args(["--webhook-format", "alertmanager"])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("joey runs"),
+    );
+    let alert = eventually("the miss is an alert", || {
+        send(&relay, 1, [100_000_000; 2]);
+        alertmanager.alerts()?.pop()
+    });
+    let labels = json!({
+        "alertname": "JoeyObjectiveMissed",
+        "app": "App",
+        "view": "computation/Check",
+        "objective": alert["labels"]["objective"],
+    });
+    assert_eq!((&alert["labels"], &alert["status"]["state"]), (&labels, &"active".into()), "{alert}");
+    assert!(alert["annotations"]["summary"].as_str().is_some_and(|text| text.contains("p99 < 10ms")), "{alert}");
+    eventually("the recovery resolves it", || {
+        send(&relay, 1, [1_000; 2]);
+        alertmanager.alerts()?.is_empty().then_some(())
+    });
+    // Alertmanager tells others the same.
+    let told: Vec<Value> = ["firing", "resolved"].map(|_| told.recv().expect("it calls the webhook")).into();
+    let states: Vec<_> = told.iter().map(|told| (&told["alerts"][0]["labels"], &told["status"])).collect();
+    assert_eq!(states, [(&labels, &"firing".into()), (&labels, &"resolved".into())]);
 }

@@ -2,6 +2,7 @@
 //! and each installation prints one line. Downloads are limited to crates, Rust components, Debian packages, and
 //! packages of Python and Node that only tests use.
 
+mod alertmanager;
 mod apt;
 mod axe;
 mod browser;
@@ -27,6 +28,7 @@ use std::{ffi::OsString, path::PathBuf};
 
 use anyhow::Result;
 
+pub(crate) use alertmanager::find_or_install as alertmanager;
 pub(crate) use apt::is_root;
 pub(crate) use axe::find_or_install as axe;
 pub(crate) use browser::Browser;
@@ -68,6 +70,7 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     let faketime = faketime(here)?;
     let nginx = nginx(here)?;
     let prometheus = prometheus(here)?;
+    let alertmanager = alertmanager(here)?;
     let (axe, uplot) = (axe(here)?, uplot(here)?);
     let oidc = oidc(here)?;
     let (python, node) = (exporters::python(here)?, exporters::node(here)?);
@@ -80,6 +83,7 @@ pub(crate) fn everything(here: &Checkout) -> Result<()> {
     println!("  libfaketime   {}", faketime.display());
     println!("  nginx         {}", nginx.display());
     println!("  prometheus    {}", prometheus.display());
+    println!("  alertmanager  {}", alertmanager.display());
     println!("  axe-core      {}", axe.display());
     println!("  uPlot         {}", uplot.display());
     println!("  OIDC provider {}", oidc.display());

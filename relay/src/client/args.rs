@@ -197,9 +197,9 @@ pub(crate) struct Record {
     /// End after this time: 90s, 10m, 12h
     #[arg(long = "for", value_name = "SPAN", value_parser = parse_span)]
     pub(crate) duration: Option<Duration>,
-    /// Begin a new file when this one reaches this size, and keep the one before as NAME.1.joey: 500k, 100M, 2G
-    #[arg(long, default_value = "1G", value_name = "BYTES", value_parser = parse_bytes)]
-    pub(crate) max_bytes: u64,
+    /// Begin a new file when this one reaches this size, and keep the one before as NAME.1.joey: 500k, 100M, 2G [default: 1G]
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) max_bytes: Option<u64>,
 }
 
 #[derive(Args)]

@@ -4,11 +4,10 @@
 //! waits for nobody: if the disk is slow, this viewer falls behind like any other.
 
 mod file;
+mod progress;
 
-use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-use joey_shared::format;
 use joey_shared::series::{Filter, Topic};
 use joey_shared::viewer::Viewer;
 use joey_shared::window::{SECONDS_MAX, SLOT_NS};
@@ -17,60 +16,27 @@ use tokio::signal::unix::{SignalKind, signal};
 
 pub(super) use self::file::Recorder;
 use self::file::RecordingFile;
+use self::progress::{Limits, Progress, Recorded};
 use super::Outcome;
 use super::args::Record;
 use super::connection::Connection;
 use crate::runtime::console;
 
-/// Shortest time between two lines with the progress, which are written if standard error is a terminal.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// Default of `--max-bytes`.
+const FILE_BYTES_MAX: u64 = 1_000_000_000;
 
 /// Records until the time is over or a signal arrives.
 ///
 /// # Errors
 /// Fails if the file cannot be created or written, or if the connection is lost permanently.
 pub(crate) async fn run(record: Record) -> anyhow::Result<Outcome> {
-    let started = Instant::now();
     let mut connection = Connection::new(&record.target, Viewer::default());
-    connection.recorder = Some(Recorder::new(RecordingFile::create(&record.output, record.max_bytes)?));
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let shows_progress = io::stderr().is_terminal();
-    let mut progress_shown = started;
-    let mut revision = 0;
-    let outcome = loop {
-        let left = record.duration.map(|duration| duration.saturating_sub(started.elapsed()));
-        if left == Some(Duration::ZERO) {
-            break Ok(());
-        }
-        let end = async {
-            match left {
-                Some(left) => tokio::time::sleep(left).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            outcome = connection.step(|_| {}) => outcome?,
-            () = end => break Ok(()),
-            _ = interrupt.recv() => break Ok(()),
-            _ = terminate.recv() => break Ok(()),
-        }
-        if shows_progress && progress_shown.elapsed() >= PROGRESS_INTERVAL {
-            progress_shown = Instant::now();
-            let line = progress_line(&connection, started.elapsed());
-            // The line is replaced by the next one. If it cannot be written, nobody reads it.
-            let _ = write!(io::stderr(), "\r{line}");
-        }
-        if let Some(error) = connection.recorder.as_mut().and_then(Recorder::failure) {
-            break Err(error);
-        }
-        connection.rotate_recording();
-        if connection.viewer.has_catalogue() && connection.viewer.catalogue_revision() != revision {
-            revision = connection.viewer.catalogue_revision();
-            subscribe(&mut connection, &record.apps);
-        }
-    };
-    if shows_progress {
-        let _ = writeln!(io::stderr());
+    let file = RecordingFile::create(&record.output, record.max_bytes.unwrap_or(FILE_BYTES_MAX))?;
+    connection.recorder = Some(Recorder::new(file));
+    let progress = Progress::start(Limits { duration: record.duration, bytes_max: record.max_bytes });
+    let outcome = receive(&record, &mut connection, progress.as_ref()).await?;
+    if let Some(progress) = progress {
+        progress.finish().await;
     }
     let bytes = connection.recorder.as_ref().map_or(0, Recorder::bytes);
     let file = record.output.display();
@@ -84,6 +50,49 @@ pub(crate) async fn run(record: Record) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// Receives until the time is over or a signal arrives. Returns why the recording had to end earlier, if it had.
+///
+/// # Errors
+/// Fails if the connection is lost permanently.
+async fn receive(
+    record: &Record,
+    connection: &mut Connection,
+    progress: Option<&Progress>,
+) -> anyhow::Result<Result<(), anyhow::Error>> {
+    let started = Instant::now();
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut revision = 0;
+    loop {
+        let left = record.duration.map(|duration| duration.saturating_sub(started.elapsed()));
+        if left == Some(Duration::ZERO) {
+            return Ok(Ok(()));
+        }
+        let end = async {
+            match left {
+                Some(left) => tokio::time::sleep(left).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            outcome = connection.step(|_| {}) => outcome?,
+            () = end => return Ok(Ok(())),
+            _ = interrupt.recv() => return Ok(Ok(())),
+            _ = terminate.recv() => return Ok(Ok(())),
+        }
+        if let Some(progress) = progress {
+            progress.update(recorded(connection));
+        }
+        if let Some(error) = connection.recorder.as_mut().and_then(Recorder::failure) {
+            return Ok(Err(error));
+        }
+        connection.rotate_recording();
+        if connection.viewer.has_catalogue() && connection.viewer.catalogue_revision() != revision {
+            revision = connection.viewer.catalogue_revision();
+            subscribe(connection, &record.apps);
+        }
+    }
+}
+
 /// Subscribes to the applications to record as they appear.
 fn subscribe(connection: &mut Connection, apps: &[String]) {
     let wanted = connection.viewer.catalogue().keys().filter(|app| apps.is_empty() || apps.contains(app));
@@ -94,12 +103,11 @@ fn subscribe(connection: &mut Connection, apps: &[String]) {
     }
 }
 
-fn progress_line(connection: &Connection, elapsed: Duration) -> String {
-    let bytes = connection.recorder.as_ref().map_or(0, Recorder::bytes);
+fn recorded(connection: &Connection) -> Recorded {
+    let (bytes, messages) =
+        connection.recorder.as_ref().map_or((0, 0), |recorder| (recorder.bytes(), recorder.messages()));
     let apps = connection.viewer.topics().count();
-    let state = if connection.is_connected() { "" } else { ", waiting for the relay" };
-    let noun = if apps == 1 { "application" } else { "applications" };
-    format!("recording {apps} {noun}: {}, {}{state}   ", format::age(elapsed.as_secs()), size(bytes))
+    Recorded { bytes, messages, apps, is_connected: connection.is_connected() }
 }
 
 /// A size in megabytes: `12.3 MB`.

@@ -7,7 +7,7 @@ use std::hash::BuildHasher as _;
 
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet, HashTable};
 use joey_shared::series::{Filter, Provenance, SeriesKey};
-use joey_shared::wire::SeriesEntry;
+use joey_shared::wire::{BatchHead, SeriesEntry, Update};
 
 use crate::data_point::DataPoint;
 
@@ -159,6 +159,14 @@ impl SeriesTable {
 
     pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut Series> {
         self.by_number.get_mut(&number)
+    }
+
+    /// Whether `updates` of another process can be those of the batch `head`: numbered within its range in ascending order,
+    /// and of known series.
+    pub(super) fn are_updates_of(&self, head: &BatchHead, updates: &[Update]) -> bool {
+        let is_valid =
+            |update: &Update| (head.from..=head.to).contains(&update.seq) && self.get(update.series).is_some();
+        updates.iter().all(is_valid) && updates.is_sorted_by(|one, next| one.seq < next.seq)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -32,7 +32,7 @@ pub use self::sessions::Sessions;
 use super::buffer::{Buffer, ReadError};
 use super::rate_limit::FrameRateLimit;
 use super::wallaroo::check_times;
-use crate::auth::AuthPolicy;
+use crate::auth::Auth;
 use crate::data_point::{Counts, DataPoint};
 use crate::hub::{App, Hub, Mark, Publisher};
 use crate::metrics::{CloseReason, RejectReason};
@@ -46,7 +46,7 @@ const MESSAGES_PER_YIELD: usize = 64;
 /// The connection of a producer. Dropping it reports to the hub that the worker has left.
 pub struct Producer {
     hub: Arc<Hub>,
-    policy: Arc<AuthPolicy>,
+    auth: Arc<Auth>,
     sessions: Arc<Sessions>,
     peer: SocketAddr,
     rate_limit: FrameRateLimit,
@@ -100,10 +100,10 @@ impl Rejections {
 impl Producer {
     /// A connection from `peer`.
     #[must_use]
-    pub fn new(hub: Arc<Hub>, policy: Arc<AuthPolicy>, sessions: Arc<Sessions>, peer: SocketAddr) -> Self {
+    pub fn new(hub: Arc<Hub>, auth: Arc<Auth>, sessions: Arc<Sessions>, peer: SocketAddr) -> Self {
         let rate_limit = FrameRateLimit::new(hub.config().frames_per_sec_max);
         let (has_preamble, joined, replies, acknowledged) = (false, None, Vec::new(), 0);
-        Self { hub, policy, sessions, peer, rate_limit, has_preamble, joined, replies, acknowledged }
+        Self { hub, auth, sessions, peer, rate_limit, has_preamble, joined, replies, acknowledged }
     }
 
     /// Serves the connection, whose first bytes may be in `buffer`, until it ends or `closing` is cancelled.
@@ -155,6 +155,10 @@ impl Producer {
             let (mut consumed, mut messages) = (0, 0_usize);
             let now_ns = self.hub.config().now_ns();
             let outcome = loop {
+                let fetch_key = self.fetch_key(&buffer.filled()[consumed..]);
+                if closing.run_until_cancelled(fetch_key).await.is_none() {
+                    return End::Stopped;
+                }
                 match self.process(&buffer.filled()[consumed..], now_ns) {
                     Ok(Some(length)) => consumed += length,
                     Ok(None) => break None,
@@ -250,6 +254,17 @@ impl Producer {
         }
     }
 
+    /// If `bytes` begin with a greeting whose token may be signed with a key unknown so far, waits for the keys to be fetched.
+    async fn fetch_key(&self, bytes: &[u8]) {
+        if self.joined.is_none()
+            && self.has_preamble
+            && let Ok(Some(body)) = next_frame(bytes, HELLO_BYTES_MAX)
+            && let Ok(Message::Hello(Hello { token: Some(token), .. })) = Message::decode(body)
+        {
+            self.auth.fetch_key_of(token).await;
+        }
+    }
+
     /// Processes the preamble or the message at the start of `bytes`. Returns its length, or `None` if it is incomplete.
     fn process(&mut self, bytes: &[u8], now_ns: u64) -> Result<Option<usize>, End> {
         if !self.has_preamble {
@@ -296,7 +311,7 @@ impl Producer {
         let named = if hello.app.is_empty() { Err(RejectReason::BadTopic) } else { name(hello.app) };
         named.and_then(|()| name(hello.worker)).map_err(CloseReason::Frame)?;
         if let Some(token) = hello.token {
-            self.policy.check_producer_token(token, hello.app)?;
+            self.auth.policy().check_producer_token(token, hello.app)?;
         }
         let app = self.hub.app(hello.app).map_err(CloseReason::Frame)?;
         let (last_seq, has_evicted) = self.sessions.open(hello.session, now_ns);

@@ -55,15 +55,29 @@ pub struct BatchRecord<'a> {
 
 impl Record<'_> {
     /// The record with its length and checksum.
+    #[must_use]
     pub fn to_frame(&self) -> Vec<u8> {
         // Serializing to memory cannot fail. An empty message would be read as damaged.
         let mut frame = postcard::to_extend(self, vec![0; HEADER_BYTES]).unwrap_or_default();
-        let Some((header, message)) = frame.split_at_mut_checked(HEADER_BYTES) else { return frame };
-        let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-        header[..4].copy_from_slice(&length.to_le_bytes());
-        header[4..].copy_from_slice(&crc32fast::hash(message).to_le_bytes());
+        write_header(&mut frame);
         frame
     }
+}
+
+/// Any bytes as the message of a record, with its length and a correct checksum.
+#[must_use]
+pub fn frame(message: &[u8]) -> Vec<u8> {
+    let mut frame = [&[0; HEADER_BYTES], message].concat();
+    write_header(&mut frame);
+    frame
+}
+
+/// Writes the length and the checksum of the message before it.
+fn write_header(frame: &mut [u8]) {
+    let Some((header, message)) = frame.split_at_mut_checked(HEADER_BYTES) else { return };
+    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+    header[..4].copy_from_slice(&length.to_le_bytes());
+    header[4..].copy_from_slice(&crc32fast::hash(message).to_le_bytes());
 }
 
 /// Reads the record at the start of `bytes`. Returns it and its length; `None` if it is incomplete or damaged.

@@ -11,6 +11,8 @@ const MAGIC: [u8; 8] = *b"JOEYJRN1";
 /// Magic and number, in little endian.
 const HEADER_BYTES: usize = 16;
 const EXTENSION: &str = "segment";
+/// Segments have smaller numbers, so that there is always a next one.
+const GENERATION_MAX: u64 = u64::MAX >> 1;
 
 /// One file.
 #[derive(Debug)]
@@ -33,6 +35,9 @@ pub(super) fn list(dir: &Path) -> io::Result<Vec<Segment>> {
         }
         let number = path.file_stem().and_then(|stem| stem.to_str()?.parse().ok());
         if let Some(generation) = number {
+            if generation >= GENERATION_MAX {
+                return Err(io::Error::other(format!("{} is not a segment of a journal", path.display())));
+            }
             segments.push(Segment { generation, path, bytes: file.metadata()?.len(), newest_ns: 0 });
         }
     }

@@ -1,6 +1,8 @@
 //! Records and segments that are incomplete or damaged.
 
 use joey_shared::wire::Blob;
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 use super::record::next_record;
 use super::*;
@@ -73,4 +75,53 @@ fn a_segment_of_another_version_is_an_error() {
     let config = JournalConfig { dir: dir.path().to_owned(), bytes_max: 1 << 20, is_synced: false };
     let error = OpenedJournal::open(config).unwrap().replay(|_| {}).unwrap_err();
     assert!(format!("{error:#}").contains("another release"), "{error:#}");
+}
+
+#[test]
+fn a_file_with_an_impossible_number_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(format!("{}.segment", u64::MAX)), b"").unwrap();
+    let config = JournalConfig { dir: dir.path().to_owned(), bytes_max: 1 << 20, is_synced: false };
+    let error = OpenedJournal::open(config).unwrap_err();
+    assert!(format!("{error:#}").contains("is not a segment"), "{error:#}");
+}
+
+/// Something between the records of a segment: a record, or a part of it, with any length and checksum, or any message
+/// with a correct checksum, or any bytes.
+fn part() -> impl Strategy<Value = Vec<u8>> {
+    let bytes = || vec(any::<u8>(), 0..60);
+    prop_oneof![
+        4 => (1_u64..100).prop_map(batch),
+        1 => (1_u64..100, any::<prop::sample::Index>()).prop_map(|(seq, end)| {
+            let mut record = batch(seq);
+            record.truncate(end.index(record.len()));
+            record
+        }),
+        1 => (any::<u32>(), any::<u32>(), bytes()).prop_map(|(length, checksum, rest)| {
+            [&length.to_le_bytes()[..], &checksum.to_le_bytes(), &rest].concat()
+        }),
+        1 => bytes().prop_map(|message| frame(&message)),
+        1 => bytes(),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_file_is_read_up_to_what_cannot_be_read_and_is_whole_afterwards(parts in vec(part(), 0..8)) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut segment = Segment::create(dir.path(), 1, &parts.concat()).unwrap().0;
+        let file = std::fs::read(&segment.path).unwrap();
+        let read = |segment: &mut Segment| {
+            let mut records = Vec::new();
+            let bad_bytes = segment.replay(true, |record| records.push(record.to_frame())).unwrap();
+            (records, bad_bytes, std::fs::read(&segment.path).unwrap())
+        };
+        let (records, bad_bytes, kept) = read(&mut segment);
+        // All whole records at the beginning are read, whatever comes after them.
+        let whole = parts.iter().take_while(|part| next_record(part).is_some_and(|(_, length)| length == part.len()));
+        prop_assert!(records.len() >= whole.count());
+        prop_assert_eq!((segment.bytes, bad_bytes), (kept.len() as u64, (file.len() - kept.len()) as u64));
+        prop_assert!(file.starts_with(&kept));
+        prop_assert_eq!(read(&mut segment), (records, 0, kept));
+    }
 }

@@ -14,6 +14,8 @@ const ROTATED_SECONDS: u64 = 300;
 /// Writes records, and remembers the first failure. A recording ends with its first failure.
 pub(crate) struct Recorder {
     file: RecordingFile,
+    /// Number of messages written, also to earlier files.
+    messages: u64,
     failure: Option<anyhow::Error>,
 }
 
@@ -71,7 +73,7 @@ impl RecordingFile {
 
 impl Recorder {
     pub(crate) const fn new(file: RecordingFile) -> Self {
-        Self { file, failure: None }
+        Self { file, messages: 0, failure: None }
     }
 
     /// Writes `entry`, received at `time_ns` since the Unix epoch by the relay's clock.
@@ -80,8 +82,9 @@ impl Recorder {
         if self.failure.is_some() || !(Record { time_ns, entry }).write(&mut record) {
             return;
         }
-        if let Err(error) = self.file.append(&record) {
-            self.failure = Some(describe(error, &self.file.path));
+        match self.file.append(&record) {
+            Ok(()) => self.messages += u64::from(matches!(entry, Entry::Message(_))),
+            Err(error) => self.failure = Some(describe(error, &self.file.path)),
         }
     }
 
@@ -96,6 +99,11 @@ impl Recorder {
     /// Why the recording has ended, if it has.
     pub(crate) const fn failure(&mut self) -> Option<anyhow::Error> {
         self.failure.take()
+    }
+
+    /// Number of messages of relays since the start.
+    pub(crate) const fn messages(&self) -> u64 {
+        self.messages
     }
 
     /// Length of the file.

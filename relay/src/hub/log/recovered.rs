@@ -24,9 +24,8 @@ impl Log {
         }
         self.series.reserve_numbers(series_next);
         let head = BatchHead { feed: 0, from, to, cut_ns, end_ns, period_ns, series: Vec::new() };
-        let is_usable = |update: &Update| self.series.get(update.series).is_some();
         let all: Result<Vec<Update>, _> = head.read(updates).collect();
-        let all = all.ok().filter(|all| all.iter().all(is_usable)).unwrap_or_default();
+        let all = all.ok().filter(|all| self.series.are_updates_of(&head, all)).unwrap_or_default();
         for update in &all {
             if let Some(series) = self.series.get_mut(update.series) {
                 (series.last_received_ns, series.period_ns) = (cut_ns, update.period_ns);

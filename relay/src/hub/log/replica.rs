@@ -72,9 +72,7 @@ impl Log {
         let behind_ns = self.received_ns.wrapping_sub(head.cut_ns).cast_signed();
         self.origin_behind_ns = Some(self.origin_behind_ns.map_or(behind_ns, |known_ns| known_ns.min(behind_ns)));
         let all: Vec<Update> = head.read(updates).collect::<Result<_, _>>().map_err(|_| ReplicaError::Malformed)?;
-        let is_in_range = |update: &Update| (head.from..=head.to).contains(&update.seq);
-        let is_valid = |update: &Update| is_in_range(update) && self.series.get(update.series).is_some();
-        if !all.iter().all(is_valid) || !all.is_sorted_by_key(|update| update.seq) {
+        if !self.series.are_updates_of(head, &all) {
             return Err(ReplicaError::Malformed);
         }
         self.mark_received(&all);

@@ -14,7 +14,7 @@ const SESSION: Session = [7; 16];
 /// A relay without ports.
 struct Relay {
     hub: Arc<Hub>,
-    policy: Arc<AuthPolicy>,
+    auth: Arc<Auth>,
     sessions: Arc<Sessions>,
     stop: CancellationToken,
 }
@@ -30,15 +30,15 @@ type Answer = String;
 
 impl Relay {
     fn new(config: Config) -> Self {
-        let policy = Arc::new(AuthPolicy::new(&config).unwrap());
+        let auth = Auth::new(&config).unwrap();
         let hub = Arc::new(Hub::new(config, 7));
-        Self { hub, policy, sessions: Arc::default(), stop: CancellationToken::new() }
+        Self { hub, auth, sessions: Arc::default(), stop: CancellationToken::new() }
     }
 
     fn connect(&self) -> Client {
         let (stream, theirs) = tokio::io::duplex(1 << 16);
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        let producer = Producer::new(self.hub.clone(), self.policy.clone(), self.sessions.clone(), peer);
+        let producer = Producer::new(self.hub.clone(), self.auth.clone(), self.sessions.clone(), peer);
         let stop = self.stop.clone();
         let task = tokio::spawn(async move { producer.serve(theirs, Buffer::default(), &stop).await });
         Client { stream, task }
