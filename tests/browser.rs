@@ -14,6 +14,7 @@
 //! - `percentile_handle`: a percentile chosen on the curve, by pointer and keyboard.
 //! - `time_range`: a selected range of time, by pointer, keyboard and address.
 //! - `objectives`: the threshold, saved objectives, and how missed ones are reported.
+//! - `relay_objectives`: the objectives that the relay watches itself.
 //! - `compare`: a pinned baseline, two views, two applications.
 //! - `tables`: the order of names, the filter, and tables with more rows than a screen.
 //! - `accessibility`: axe-core finds nothing on any page.
@@ -49,6 +50,8 @@ mod names;
 mod numbers;
 #[path = "browser/objectives.rs"]
 mod objectives;
+#[path = "browser/relay_objectives.rs"]
+mod relay_objectives;
 #[path = "browser/overview.rs"]
 mod overview;
 #[path = "browser/page.rs"]

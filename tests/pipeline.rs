@@ -16,6 +16,7 @@
 //! - `recording`: `joey record` and `joey stats --file`.
 //! - `compare`: `joey compare`.
 //! - `watch`: `joey watch`.
+//! - `serve_watch`: `joey serve --watch`.
 //! - `output`: what the command line and `/metrics` print.
 //! - `replay`: `joey replay`.
 //! - `statsd`: StatsD from a client library, over UDP and Unix datagrams.
@@ -79,6 +80,8 @@ mod time;
 mod token_check;
 #[path = "pipeline/top.rs"]
 mod top;
+#[path = "pipeline/serve_watch.rs"]
+mod serve_watch;
 #[path = "pipeline/watch.rs"]
 mod watch;
 #[path = "pipeline/viewers.rs"]

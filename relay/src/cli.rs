@@ -10,7 +10,6 @@ use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
@@ -20,11 +19,12 @@ use tracing_subscriber::EnvFilter;
 use self::configuration::CheckConfig;
 use self::token::Token;
 use crate::auth::Auth;
-use crate::client::{self, Compare, Outcome, Pipe, Record, Replay, Stats, Tap, Top, Watch, parse_span};
+use crate::client::{self, Compare, Outcome, Pipe, Record, Replay, Stats, Tap, Top, Watch};
 use crate::config::{self, Config, Options};
 use crate::demo;
 use crate::http;
 use crate::net::{inherited, listener};
+use crate::rule::{parse_span, read_rules};
 use crate::runtime::{console, service_manager};
 use crate::server::Relay;
 
@@ -219,7 +219,7 @@ async fn run_relay(
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
     let scheme = if config.tls.is_some() { "https" } else { "http" };
-    reload_on_signal(relay.auth().clone(), serve.options, serve.config, config)?;
+    reload_on_signal(&relay, serve.options, serve.config, config)?;
     let shown = |address: Option<SocketAddr>| address.map_or_else(|| "off".to_owned(), |address| address.to_string());
     let (otlp_http, otlp_grpc) = (shown(relay.otlp_http_addr()), shown(relay.otlp_grpc_addr()));
     tracing::info!(release = env!("JOEY_VERSION"), %ingest, %http, %otlp_http, %otlp_grpc, "listening");
@@ -282,22 +282,29 @@ fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// SIGHUP reloads keys, certificate, origins and producers' networks. All other options keep their values.
-fn reload_on_signal(auth: Arc<Auth>, options: Options, file: Option<PathBuf>, running: Config) -> anyhow::Result<()> {
+/// SIGHUP reloads keys, certificate, origins, producers' networks and objectives. All other options keep their values.
+fn reload_on_signal(relay: &Relay, options: Options, file: Option<PathBuf>, running: Config) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut hangup = signal(SignalKind::hangup())?;
+    let (auth, watch_rules) = (relay.auth().clone(), relay.watch_rules().cloned());
     let reload = async move |auth: &Auth| {
         let file = file.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
         let config = Config::resolve(options.clone(), file, running.demo)?;
         let Config { ingest, http, otlp_http, otlp_grpc, insecure_open, .. } = running;
         let config = Config { ingest, http, otlp_http, otlp_grpc, insecure_open, ..config };
         config::check_exposure(&config)?;
-        auth.reload(&config).await
+        // Nothing changes if the objectives or the policy are invalid.
+        let rules = config.watch.as_ref().map(|watch| read_rules(&watch.files)).transpose()?;
+        auth.reload(&config).await?;
+        if let (Some(watched), Some(rules)) = (&watch_rules, rules) {
+            watched.replace(rules);
+        }
+        anyhow::Ok(())
     };
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             match reload(&auth).await {
-                Ok(()) => tracing::info!("reloaded keys, certificate, origins and producer networks"),
+                Ok(()) => tracing::info!("reloaded keys, certificate, origins, producer networks and objectives"),
                 Err(error) => tracing::error!("reload failed, the current configuration stays in force: {error:#}"),
             }
         }

@@ -15,7 +15,7 @@ pub(crate) mod top;
 mod transport;
 pub(crate) mod watch;
 
-pub(crate) use self::args::{Compare, Pipe, Record, Replay, Stats, Tap, Top, Watch, parse_span};
+pub(crate) use self::args::{Compare, Pipe, Record, Replay, Stats, Tap, Top, Watch};
 
 /// The outcome of a client that did not fail.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ mod nats_url;
 mod options;
 mod statsd;
 mod tokens;
+mod watch;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -25,6 +26,7 @@ pub use self::nats_url::NatsUrl;
 pub use self::options::{Options, read_file};
 pub use self::statsd::{Statsd, StatsdUnit};
 pub use self::tokens::{ClaimName, Jwks, JwksSource, TokenRules};
+pub use self::watch::{Span, WatchConfig, WebhookFormat, WebhookUrl};
 use crate::runtime::clock;
 
 /// The default audience of tokens.
@@ -156,6 +158,8 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     /// Patterns of the views at `/metrics/views`. Default: none, so it does not exist.
     pub metrics_views: Vec<String>,
+    /// The objectives that the relay watches itself. Default: none.
+    pub watch: Option<WatchConfig>,
     /// StatsD, which is off by default.
     pub statsd: Statsd,
     /// Whether the relay shows measurements of itself as an application. Default: no.
@@ -210,6 +214,7 @@ impl Default for Config {
             stall_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(5),
             metrics_views: Vec::new(),
+            watch: None,
             statsd: Statsd::default(),
             self_metrics: false,
             clock: clock::monotonic_ns,
@@ -236,6 +241,7 @@ impl Config {
     /// Fails if a value is out of range, one option of a pair is missing, or an address beyond loopback has no access control.
     pub fn resolve(options: Options, file: Options, demo: bool) -> anyhow::Result<Self> {
         let defaults = Self::default();
+        let watch = WatchConfig::resolve(&options, &file)?;
         let tls = match (options.tls_cert.or(file.tls_cert), options.tls_key.or(file.tls_key)) {
             (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
             (None, None) => None,
@@ -254,6 +260,7 @@ impl Config {
         let jwks_ca = options.jwks_ca.or(file.jwks_ca);
         let jwks = options.jwks.or(file.jwks).map(|source| Jwks { source, ca: jwks_ca.clone() });
         let config = Self {
+            watch,
             ingest: options.ingest.or(file.ingest).unwrap_or(defaults.ingest),
             http: options.http.or(file.http).unwrap_or(defaults.http),
             otlp_http: options.otlp_http.or(file.otlp_http).map_or(defaults.otlp_http, Listen::from),

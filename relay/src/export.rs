@@ -8,5 +8,6 @@ mod prometheus;
 mod statsd;
 mod view_filter;
 
+pub(crate) use self::follower::{Followed, Follower};
 pub use self::prometheus::{PrometheusFormat, ViewHistograms};
 pub use self::statsd::run as run_statsd;

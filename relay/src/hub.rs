@@ -21,6 +21,7 @@ mod eviction;
 mod peers;
 mod broadcast;
 mod journaling;
+mod objectives;
 mod series;
 mod rollup;
 mod worker_clock;
@@ -41,6 +42,8 @@ use self::feed::Feed;
 pub use self::journaling::Recovered;
 use self::log::Log;
 pub use self::log::{Mark, Safe};
+pub use self::objectives::AnnouncedObjectives;
+use self::objectives::Objectives;
 use self::peers::Peers;
 pub use self::peers::{ApplyOutcome, Interest, LogState, PeerBatch, RELAYS_MAX, RemoteLog, ReplicaError};
 pub use self::publisher::Publisher;
@@ -95,6 +98,7 @@ pub struct Hub {
     /// Version of the catalogue at the last removal of an application.
     removed_version: AtomicU64,
     peers: Peers,
+    objectives: Objectives,
     /// The journal, if the history survives a restart.
     journal: Option<Journal>,
 }
@@ -164,6 +168,7 @@ impl Hub {
             catalogue_version: AtomicU64::new(1),
             removed_version: AtomicU64::new(0),
             peers: Peers::default(),
+            objectives: Objectives::default(),
             journal: None,
         }
     }
@@ -423,6 +428,7 @@ impl Hub {
             held: self.held.load(Relaxed),
             wall_clock_offset_ns: self.wall_clock().0,
             is_clustered: self.is_clustered(),
+            is_watching: self.config.watch.is_some(),
         }
     }
 }

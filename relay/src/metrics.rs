@@ -11,6 +11,7 @@ mod cluster_reason;
 mod format;
 mod jwks;
 mod metric_set;
+mod objectives;
 mod otlp_refusal;
 mod reject_reason;
 mod timings;
@@ -30,6 +31,7 @@ pub use self::cluster_reason::{ClusterDropReason, ClusterRejectReason};
 pub use self::format::Format;
 pub use self::jwks::JwksCounters;
 use self::metric_set::metric_set;
+pub use self::objectives::ObjectiveCounters;
 pub use self::otlp_refusal::OtlpRefusalReason;
 pub use self::reject_reason::RejectReason;
 pub use self::timings::Timings;
@@ -56,6 +58,8 @@ pub struct Gauges {
     pub wall_clock_offset_ns: i64,
     /// Whether this relay shares its data with others over NATS.
     pub is_clustered: bool,
+    /// Whether this relay watches objectives.
+    pub is_watching: bool,
 }
 
 /// The label `reason`.
@@ -148,6 +152,8 @@ metric_set! {
     sets {
         /// Metrics of the keys of an identity provider.
         pub jwks: JwksCounters,
+        /// The relay's watcher.
+        pub objectives: ObjectiveCounters,
         /// Counters of the cluster connection.
         pub cluster: ClusterCounters,
     }
@@ -245,8 +251,9 @@ impl ClusterCounters {
 /// Renders `/metrics` in OpenMetrics.
 #[must_use]
 pub fn render(counters: &Counters, gauges: &Gauges) -> String {
-    let Gauges { producers, viewers, apps, topics, series, ring_bytes, held, wall_clock_offset_ns, is_clustered } =
-        *gauges;
+    let Gauges {
+        producers, viewers, apps, topics, series, ring_bytes, held, wall_clock_offset_ns, is_clustered, ..
+    } = *gauges;
     let mut registry = Registry::with_prefix("joey");
     let to_usize = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let gauge = |number: usize| ConstGauge::new(i64::try_from(number).unwrap_or(i64::MAX));
@@ -276,6 +283,9 @@ pub fn render(counters: &Counters, gauges: &Gauges) -> String {
     registry.register("ring_bytes", "Bytes of retained history", gauge(to_usize(ring_bytes)));
     if counters.jwks.fetches.get() > 0 {
         counters.jwks.register(registry.sub_registry_with_prefix("jwks"));
+    }
+    if gauges.is_watching {
+        counters.objectives.register(&mut registry);
     }
     if is_clustered {
         counters.cluster.register(registry.sub_registry_with_prefix("cluster"));

@@ -28,6 +28,7 @@ use crate::runtime::clock;
 use crate::runtime::panic_guard::catch_panic;
 use crate::runtime::service_manager;
 use crate::session::broadcast;
+use crate::watch::{WatchRules, WatchService};
 use crate::{cluster, http, ingest};
 
 /// Listen backlog for HTTP: the Linux default maximum. With the usual 128, some of a thousand viewers that reconnect at once wait
@@ -80,6 +81,8 @@ pub struct Relay {
     otlp_grpc: Option<TcpListener>,
     statsd: Sockets,
     recovered: Recovered,
+    watch: Option<WatchService>,
+    watch_rules: Option<Arc<WatchRules>>,
 }
 
 impl Relay {
@@ -126,13 +129,26 @@ impl Relay {
             Some(journal) => tokio::task::spawn_blocking(|| hub.with_journal(OpenedJournal::open(journal)?)).await??,
             None => (Arc::new(hub), Recovered::default()),
         };
-        Ok(Self { hub, auth, ingest, http, otlp_http, otlp_grpc, statsd, recovered })
+        let (watch, watch_rules) = match &hub.config().watch {
+            Some(watch) => {
+                let (watch, rules) = WatchService::new(watch.clone(), &hub)?;
+                (Some(watch), Some(Arc::new(rules)))
+            }
+            None => (None, None),
+        };
+        Ok(Self { hub, auth, ingest, http, otlp_http, otlp_grpc, statsd, recovered, watch, watch_rules })
     }
 
     /// The relay's policy, which can be replaced while the relay runs.
     #[must_use]
     pub const fn auth(&self) -> &Arc<Auth> {
         &self.auth
+    }
+
+    /// The objectives that the relay watches, which can be replaced while the relay runs.
+    #[must_use]
+    pub const fn watch_rules(&self) -> Option<&Arc<WatchRules>> {
+        self.watch_rules.as_ref()
     }
 
     /// The address that producers connect to.
@@ -171,7 +187,7 @@ impl Relay {
 
     /// Runs until `stop` is cancelled. Then sends a close code to every viewer and returns.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { hub, auth, ingest, http, otlp_http, otlp_grpc, statsd, recovered } = self;
+        let Self { hub, auth, ingest, http, otlp_http, otlp_grpc, statsd, recovered, watch, watch_rules: _ } = self;
         let config = hub.config();
         let (producers, http_connections) = (
             ConnectionLimit::new(config.producers_max, config.per_address_max),
@@ -225,6 +241,11 @@ impl Relay {
         if let Some(server) = config.statsd.out.clone() {
             let work = Box::pin(export::run_statsd(hub.clone(), server, close_viewers.clone())) as Work;
             tasks.spawn(guard("statsd out", work));
+        }
+        if let Some(watch) = watch {
+            // If it fails, the relay continues without a watcher.
+            let work = Box::pin(watch.run(hub.clone(), close_viewers.clone())) as Work;
+            tasks.spawn(guard("watch", work));
         }
         let router = http::router(
             hub.clone(),

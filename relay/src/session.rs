@@ -12,6 +12,7 @@ pub mod websocket;
 mod describe;
 mod idle;
 mod logs;
+mod objectives;
 mod permissions;
 pub mod broadcast;
 mod subscriptions;
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use self::describe::DescribeState;
 use self::idle::IdlePosition;
 use self::logs::LogSubscriptions;
+use self::objectives::SentObjectives;
 use self::permissions::{ExpiryEvent, Permissions};
 use self::subscriptions::Subscriptions;
 use self::transport::WriteFailure;
@@ -87,6 +89,7 @@ pub async fn serve(
         permissions,
         subscriptions: Subscriptions::default(),
         logs: LogSubscriptions::default(),
+        objectives: SentObjectives::default(),
         catalogue: 0,
         catalogue_due: Instant::now(),
         wall_clock: (0, 0),
@@ -132,6 +135,7 @@ struct Session {
     permissions: Permissions,
     subscriptions: Subscriptions,
     logs: LogSubscriptions,
+    objectives: SentObjectives,
     /// Version of the catalogue that the viewer has.
     catalogue: u64,
     catalogue_due: Instant,
@@ -288,6 +292,7 @@ impl Session {
         // The full catalogue is sent after the usual interval, even if tokens change often.
         (self.catalogue, self.apps) = (0, VecDeque::new());
         self.describe.clear();
+        self.objectives.check_again();
         self.send_token_expiry();
     }
 
@@ -302,6 +307,7 @@ impl Session {
         self.send_wall_clock();
         let more_apps = self.send_catalogue(now);
         self.send_logs(now);
+        self.send_objectives();
         if now >= self.cluster_due {
             self.cluster_due = now + self.hub.config().heartbeat;
             self.send_cluster();
@@ -467,6 +473,7 @@ impl Session {
                 self.send_names(subscription.app(), &topic.filter);
                 self.subscriptions.add(sub, subscription);
                 self.send(&ServerMessage::Subscribed(subscribed));
+                self.objectives.check_again();
             }
         }
     }
@@ -474,6 +481,7 @@ impl Session {
     fn unsubscribe(&mut self, sub: u32) {
         self.logs.remove(sub);
         self.subscriptions.remove(sub);
+        self.objectives.check_again();
         self.drop_unused_interest();
     }
 

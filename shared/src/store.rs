@@ -284,7 +284,7 @@ impl AppStore {
     }
 
     /// Counts an update or an item of a rollup. The caller has checked that it was not counted before.
-    pub(crate) fn add(&mut self, epoch: u64, update: &Update, arrival_ns: u64) -> Applied {
+    pub fn add(&mut self, epoch: u64, update: &Update, arrival_ns: u64) -> Applied {
         let interval = self.interval;
         let Some(series) = self.log(epoch).series.get_mut(&update.series) else { return Applied::UnknownSeries };
         series.interval = interval;
@@ -353,7 +353,7 @@ impl AppStore {
 
     /// Removes the series and views that were neither announced nor updated for at least `retention_ns`, measured by the arrival
     /// of other updates. Otherwise, names that keep changing would fill the memory. Returns whether it removed any.
-    pub(crate) fn expire_series(&mut self, retention_ns: u64) -> bool {
+    pub fn expire_series(&mut self, retention_ns: u64) -> bool {
         if self.last_received_ns < self.interval_start_ns.saturating_add(retention_ns) {
             return false;
         }

@@ -26,7 +26,9 @@ pub use self::several::Viewers;
 pub use self::single::Viewer;
 use crate::series::{SeriesKey, Topic};
 use crate::store::AppStores;
-use crate::wire::{AppEntry, ClientMessage, SeriesEntry, ServerMessage, Start, Update, VERSION, WireError};
+use crate::wire::{
+    AppEntry, ClientMessage, ObjectiveEntry, SeriesEntry, ServerMessage, Start, Update, VERSION, WireError,
+};
 
 /// Information about the relay, from its hello.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -141,6 +143,8 @@ pub struct Subscriber {
     /// The series of each log by number. The key of the outer map is `(epoch, app)`.
     names: BTreeMap<(u64, String), BTreeMap<u32, SeriesEntry>>,
     cluster: Option<ClusterInfo>,
+    /// The objectives that the relay watches, by application.
+    objectives: BTreeMap<String, Vec<ObjectiveEntry>>,
     outgoing: Vec<Vec<u8>>,
     connected: bool,
     /// Whether the commands come from a recording. The viewer then makes no subscriptions of its own.
@@ -174,6 +178,7 @@ impl Subscriber {
             logs: BTreeMap::new(),
             names: BTreeMap::new(),
             cluster: None,
+            objectives: BTreeMap::new(),
             outgoing: Vec::new(),
             connected: false,
             replaying: false,
@@ -266,6 +271,7 @@ impl Subscriber {
         }
         self.logs.clear();
         self.cluster = None;
+        self.objectives.clear();
         self.revision += 1;
     }
 
@@ -424,6 +430,12 @@ impl Subscriber {
     #[must_use]
     pub const fn catalogue_revision(&self) -> u64 {
         self.catalogue_revision
+    }
+
+    /// The objectives that the relay watches itself, with their state in each subscribed application.
+    #[must_use]
+    pub const fn objectives(&self) -> &BTreeMap<String, Vec<ObjectiveEntry>> {
+        &self.objectives
     }
 
     /// Whether this relay and `other` send the same log of `app`, as the relays of a cluster do.

@@ -7,6 +7,7 @@
 
 mod batch;
 mod histogram;
+mod objectives;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use self::batch::{BatchHead, Blob, Update, Updates, UpdatesWriter};
 pub(crate) use self::histogram::take;
 pub use self::histogram::{PackedHistogram, Span, read_histogram, span_of, write_histogram};
+pub use self::objectives::{OBJECTIVE_VIEWS_MAX, ObjectiveCounts, ObjectiveEntry, ObjectiveState, ObjectiveView};
 use crate::series::{NameError, Provenance, SeriesKey, Source, Topic};
 
 /// The WebSocket subprotocol.
@@ -130,6 +132,15 @@ pub enum ServerMessage<'a> {
         step_ns: i64,
         /// When it was last set, in ns since the Unix epoch by the monotonic clock.
         at_ns: u64,
+    },
+    /// The objectives that the relay watches itself, and their state in an application that the viewer is subscribed to. Sent
+    /// after [`ServerMessage::Subscribed`] if the relay watches any in the application, and again after a change. It replaces
+    /// the one before.
+    Objectives {
+        /// The application.
+        app: String,
+        /// The objectives that are for at least one of its views, in the order of the relay's files.
+        objectives: Vec<ObjectiveEntry>,
     },
 }
 

@@ -126,7 +126,8 @@ impl DeliveryRecord {
             | Received::Logs(..)
             | Received::Cluster(..)
             | Received::Relays(_)
-            | Received::WallClock(..) => {}
+            | Received::WallClock(..)
+            | Received::Objectives(..) => {}
         }
     }
 

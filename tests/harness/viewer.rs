@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use joey_shared::series::{Filter, SeriesKey, Topic};
 use joey_shared::wire::{
-    AppEntry, BatchHead, ClientMessage, SeriesEntry, ServerMessage, Start, SubscribeError, Subscribed, Update,
-    WorkerEntry,
+    AppEntry, BatchHead, ClientMessage, ObjectiveEntry, SeriesEntry, ServerMessage, Start, SubscribeError, Subscribed,
+    Update, WorkerEntry,
 };
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
@@ -50,6 +50,8 @@ pub enum Received {
     Relays(Vec<String>),
     /// How far the relay's wall clock was set, and when.
     WallClock(i64, u64),
+    /// The objectives that the relay watches in an application.
+    Objectives(String, Vec<ObjectiveEntry>),
     /// End of the connection: its close code, 1006 if there was none.
     Closed(u16),
 }
@@ -364,6 +366,7 @@ fn decode(catalogue: &mut BTreeMap<String, AppEntry>, bytes: &[u8]) -> Received 
         ServerMessage::Cluster { connected, relays, watching } => Received::Cluster(connected, relays, watching),
         ServerMessage::Relays { addresses } => Received::Relays(addresses),
         ServerMessage::WallClock { step_ns, at_ns } => Received::WallClock(step_ns, at_ns),
+        ServerMessage::Objectives { app, objectives } => Received::Objectives(app, objectives),
     }
 }
 

@@ -33,7 +33,7 @@ impl Drop for Watch {
 }
 
 /// Accepts one request after the other and returns their bodies.
-fn http_sink() -> (String, mpsc::Receiver<Value>) {
+pub(super) fn http_sink() -> (String, mpsc::Receiver<Value>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
     let address = format!("http://{}/hook", listener.local_addr().expect("it is bound"));
     let (sender, bodies) = mpsc::sync_channel(16);

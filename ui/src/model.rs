@@ -10,6 +10,7 @@ mod comparison;
 mod history;
 mod objectives;
 mod recording;
+mod relay_objectives;
 mod subscriptions;
 
 use joey_shared::store::{AppStore, WINDOW_SECONDS};

@@ -11,16 +11,17 @@ use clap::{Arg, ArgMatches, Args};
 use toml::Table;
 
 use super::{Serve, log_filter};
-use crate::auth::AuthPolicy;
+use crate::auth::{AuthPolicy, tls};
 use crate::client::Outcome;
 use crate::config::{self, Config, JwksSource, NatsUrl, OTLP_ATTRIBUTES, Options};
+use crate::rule::read_rules;
 
 /// Maximum length of a comment line in a generated file.
 const COMMENT_COLUMNS: usize = 100;
 
 /// Values for options without a default, and where the default cannot be written as a value. A generated file marks
 /// them as examples.
-const EXAMPLES: [(&str, &str); 24] = [
+const EXAMPLES: [(&str, &str); 31] = [
     ("otlp_http", "\"127.0.0.1:4318\""),
     ("otlp_grpc", "\"127.0.0.1:4317\""),
     ("ui_dir", "\"/usr/share/joey\""),
@@ -45,6 +46,13 @@ const EXAMPLES: [(&str, &str); 24] = [
     ("statsd_out", "\"127.0.0.1:8125\""),
     ("journal", "\"/var/lib/joey\""),
     ("metrics_views", "[\"shop/start-to-end/*\"]"),
+    ("watch", "[\"/etc/joey/objectives\"]"),
+    ("watch_burn", "[\"14.4 over 1h and 5m\"]"),
+    ("watch_missed_for", "\"2m\""),
+    ("watch_exec", "[\"systemd-cat -t joey-objective\"]"),
+    ("watch_webhook", "[\"https://alertmanager.example/api/v2/alerts\"]"),
+    ("watch_webhook_format", "\"alertmanager\""),
+    ("watch_ca", "\"/etc/joey/alertmanager-ca.pem\""),
 ];
 
 /// The arguments of `joey check-config`: those of `joey serve`.
@@ -100,6 +108,11 @@ fn check(serve: Serve) -> anyhow::Result<Vec<String>> {
         if let Some(path) = path {
             std::fs::File::open(path).with_context(|| format!("{option}: cannot read {}", path.display()))?;
         }
+    }
+    if let Some(watch) = &config.watch {
+        let rules = read_rules(&watch.files).context("watch")?;
+        tls::client_config(watch.ca.as_deref()).context("watch_ca")?;
+        notes.push(format!("watch: {} objectives", rules.len()));
     }
     if let Some(folder) = &config.ui_dir {
         let index = folder.join("index.html");

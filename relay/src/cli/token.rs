@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use crate::auth;
 use crate::auth::claims::{Claims, span, utc};
 use crate::auth::token::Unverified;
-use crate::client::parse_span;
 use crate::config::{self, Config, DEFAULT_AUDIENCE, JwksSource, Options};
+use crate::rule::parse_span;
 use crate::runtime::clock::wall_ns;
 
 /// Maximum length of a token on standard input, in bytes. The relay accepts shorter ones only.

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::http::Uri;
 use clap::Args;
 use joey_shared::address;
 use joey_shared::histogram::Unit;
@@ -12,7 +11,8 @@ use joey_shared::histogram::Unit;
 use super::compare::{Condition, Percentile, Source, parse_condition, parse_one_percentile, parse_source};
 use super::pipe::{parse_ingest, parse_unit};
 use super::replay::parse_speed;
-use super::watch::{Burn, Format, Rule, parse_burn, parse_rule, parse_webhook};
+use crate::config::{WebhookFormat, WebhookUrl};
+use crate::rule::{Burn, Rule, parse_burn, parse_rule, parse_span, parse_window};
 
 /// The relay to connect to, and how.
 #[derive(Args, Clone)]
@@ -130,11 +130,11 @@ pub(crate) struct Watch {
     #[arg(long, value_name = "COMMAND")]
     pub(crate) exec: Vec<String>,
     /// Post each change to this address; repeatable
-    #[arg(long, env = "JOEY_WEBHOOK", value_name = "URL", value_parser = parse_webhook)]
-    pub(crate) webhook: Vec<Uri>,
+    #[arg(long, env = "JOEY_WEBHOOK", value_name = "URL")]
+    pub(crate) webhook: Vec<WebhookUrl>,
     /// Post in this format
     #[arg(long, value_enum, default_value = "json", value_name = "FORMAT")]
-    pub(crate) webhook_format: Format,
+    pub(crate) webhook_format: WebhookFormat,
     /// Print one JSON object per change, or with --once one array
     #[arg(long)]
     pub(crate) json: bool,
@@ -269,15 +269,6 @@ pub(super) fn parse_relay(text: &str) -> Result<String, String> {
     address.ok_or_else(|| "the address must be like relay.example:4000 or wss://relay.example/joey/".to_owned())
 }
 
-/// Parses a time: `90s`, `15m`, `12h`, `30d`, or plain seconds.
-pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
-    let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400), ("", 1)];
-    let seconds = units.into_iter().find_map(|(unit, seconds)| {
-        text.strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(seconds).filter(|&seconds| seconds > 0)
-    });
-    seconds.map(Duration::from_secs).ok_or_else(|| "it must be a time such as 90s, 15m, 12h or 30d".to_owned())
-}
-
 /// Parses a size: `500k`, `100M`, `2G`, or plain bytes.
 fn parse_bytes(text: &str) -> Result<u64, String> {
     let units = [("k", 1_000), ("M", 1_000_000), ("G", 1_000_000_000), ("", 1)];
@@ -285,19 +276,6 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
         text.strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(bytes).filter(|&bytes| bytes > 0)
     });
     bytes.ok_or_else(|| "it must be a size such as 500k, 100M or 2G".to_owned())
-}
-
-/// Parses a window length in seconds: `10s`, `5m`, `1h`, or plain seconds.
-pub(super) fn parse_window(text: &str) -> Result<u64, String> {
-    let units = [('s', 1), ('m', 60), ('h', 3_600)];
-    let with_unit = units.into_iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)));
-    let (number, unit) = with_unit.unwrap_or((text, 1));
-    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
-    let seconds_max = joey_shared::window::SECONDS_MAX;
-    match seconds {
-        Some(seconds) if (1..=seconds_max).contains(&seconds) => Ok(seconds),
-        _ => Err(format!("the window must be 1s to {}h, such as 10s or 5m", seconds_max / 3_600)),
-    }
 }
 
 #[cfg(test)]
@@ -309,14 +287,6 @@ mod tests {
         assert_eq!(["500k", "100M", "2G", "7"].map(parse_bytes), [500_000, 100_000_000, 2_000_000_000, 7].map(Ok));
         for invalid in ["", "0", "-1", "1.5G", "M", "1 M"] {
             assert!(parse_bytes(invalid).is_err(), "{invalid}");
-        }
-    }
-
-    #[test]
-    fn window_lengths_are_parsed() {
-        assert_eq!(["10s", "5m", "1h", "300", "1"].map(parse_window), [10, 300, 3_600, 300, 1].map(Ok));
-        for invalid in ["", "0", "61m", "2h", "-5", "5 m", "m"] {
-            assert!(parse_window(invalid).is_err(), "{invalid}");
         }
     }
 }

@@ -7,27 +7,23 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::body::{Body, BodyDataStream, to_bytes};
-use axum::http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use axum::http::{HeaderValue, Response, StatusCode, Uri, header};
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use joey_shared::address;
 use joey_shared::stream::{OPENED, RECORD_BYTES_MAX, Record, Records, record_header};
 use joey_shared::wire::SUBPROTOCOL;
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::error::{ProtocolError, UrlError};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
 use crate::auth::tls;
+use crate::net::post::post;
 
 /// Maximum time to open a connection, or to send commands.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -225,11 +221,6 @@ pub(super) struct HttpStream {
     records: Records,
 }
 
-/// A stream with or without TLS.
-trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io for S {}
-
 impl HttpStream {
     async fn opened(mut self) -> Result<Self, ConnectError> {
         let answer = self.post(Bytes::new()).await.map_err(ConnectError::unreachable)?;
@@ -290,42 +281,6 @@ impl HttpStream {
             }
         }
     }
-}
-
-/// Posts `body` to `uri` over a new connection, encrypted if `tls` is given.
-///
-/// # Errors
-/// Fails with the reason if the server cannot be reached or does not answer in HTTP.
-pub(super) async fn post(
-    uri: &Uri,
-    tls: Option<&Arc<ClientConfig>>,
-    headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
-    body: Bytes,
-) -> Result<Response<Incoming>, String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let host = uri.host().unwrap_or_default();
-    let name = host.trim_start_matches('[').trim_end_matches(']');
-    let port = uri.port_u16().unwrap_or_else(|| if tls.is_some() { 443 } else { 80 });
-    let stream = TcpStream::connect((name, port)).await.map_err(|error| text(&error))?;
-    let io: Box<dyn Io> = match tls {
-        None => Box::new(stream),
-        Some(tls) => {
-            let name = ServerName::try_from(name.to_owned()).map_err(|error| text(&error))?;
-            let encrypted = TlsConnector::from(tls.clone()).connect(name, stream).await;
-            Box::new(encrypted.map_err(|error| text(&error))?)
-        }
-    };
-    let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(|error| text(&error))?;
-    // The task ends with the answer, or when the answer is dropped.
-    tokio::spawn(connection);
-    let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let mut request = Request::builder().method(Method::POST).uri(path).header(header::HOST, authority);
-    for (name, value) in headers {
-        request = request.header(name, value);
-    }
-    let request = request.body(Body::from(body)).map_err(|error| text(&error))?;
-    sender.send_request(request).await.map_err(|error| text(&error))
 }
 
 /// A record of a stream.

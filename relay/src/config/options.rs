@@ -9,7 +9,8 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Deserialize;
 
-use super::{JwksSource, ListenOption, NatsUrl, StatsdUnit};
+use super::{JwksSource, ListenOption, NatsUrl, Span, StatsdUnit, WebhookFormat, WebhookUrl};
+use crate::rule::Burn;
 
 /// The options. Each can be set by a flag, an environment variable or the TOML file.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
@@ -204,6 +205,40 @@ pub struct Options {
     /// is written `application/kind/names` [default: none]
     #[arg(long, env = "JOEY_METRICS_VIEWS", help_heading = "Prometheus", value_name = "GLOB,…", value_delimiter = ',')]
     pub metrics_views: Option<Vec<String>>,
+    /// Watch the objectives in this file, one on each line as for joey watch, and show their state on the page; repeatable
+    /// [default: none]
+    #[arg(long, env = "JOEY_WATCH", help_heading = "Objectives", value_name = "FILE", value_delimiter = ',', value_parser = trimmed_path)]
+    pub watch: Option<Vec<PathBuf>>,
+    /// Judge latencies by burn rate instead: 14.4 times the allowed share of slow events in both windows, written
+    /// '14.4 over 1h and 5m'; repeatable [default: none]
+    #[arg(long, env = "JOEY_WATCH_BURN", help_heading = "Objectives", value_name = "RATE", value_delimiter = ',')]
+    pub watch_burn: Option<Vec<Burn>>,
+    /// Tell of a miss only after it has lasted this long [default: at once]
+    #[arg(long, env = "JOEY_WATCH_MISSED_FOR", help_heading = "Objectives", value_name = "SPAN")]
+    pub watch_missed_for: Option<Span>,
+    /// Tell of recovery only after it has lasted this long [default: 30s]
+    #[arg(long, env = "JOEY_WATCH_MET_FOR", help_heading = "Objectives", value_name = "SPAN")]
+    pub watch_met_for: Option<Span>,
+    /// Run this with sh for each change, with JOEY_STATE (missed, met), JOEY_APP, JOEY_VIEW, JOEY_OBJECTIVE, JOEY_VALUE and
+    /// JOEY_COUNT, and the change as JSON on standard input; repeatable
+    #[arg(long, env = "JOEY_WATCH_EXEC", help_heading = "Objectives", value_name = "COMMAND")]
+    pub watch_exec: Option<Vec<String>>,
+    /// Post each change to this address; repeatable
+    #[arg(
+        long,
+        env = "JOEY_WATCH_WEBHOOK",
+        help_heading = "Objectives",
+        value_name = "URL",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub watch_webhook: Option<Vec<WebhookUrl>>,
+    /// Post in this format [default: json]
+    #[arg(long, env = "JOEY_WATCH_WEBHOOK_FORMAT", help_heading = "Objectives", value_enum, value_name = "FORMAT")]
+    pub watch_webhook_format: Option<WebhookFormat>,
+    /// Trust certificates from this authority too for these addresses, in PEM
+    #[arg(long, env = "JOEY_WATCH_CA", help_heading = "Objectives", value_name = "FILE")]
+    pub watch_ca: Option<PathBuf>,
     /// Show how long the relay's own work takes, as the application `Joey relay`
     #[arg(id = "self", long = "self", env = "JOEY_SELF", help_heading = "Self-monitoring", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     #[serde(rename = "self")]

@@ -1,4 +1,4 @@
-//! Reads the updates of every log of this relay, in order.
+//! Reads the updates of every log of this relay, in order: for exports, and for the relay's watcher.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,11 +15,26 @@ const MESSAGES_PER_READ: usize = 64;
 /// an application that somebody follows.
 const SILENCE_NS: u64 = 60_000_000_000;
 
-/// Follows all logs. `T` is what the export knows about a series.
+/// An update of a log.
+pub(crate) struct Followed<'a> {
+    /// The application.
+    pub(crate) app: &'a str,
+    /// The epoch of the log.
+    pub(crate) epoch: u64,
+    /// When its batch was cut, in ns since the Unix epoch by the relay's clock.
+    pub(crate) cut_ns: u64,
+    /// Whether it is the sum of several, from a rollup.
+    pub(crate) is_rollup: bool,
+    pub(crate) update: &'a Update,
+}
+
+/// Follows all logs. `T` is what the owner knows about a series.
 #[derive(Debug)]
-pub(super) struct Follower<T> {
+pub(crate) struct Follower<T> {
     hub: Arc<Hub>,
     viewer: Viewer,
+    /// Where it starts in a log that it has not followed before.
+    start: Start,
     catalogue_version: u64,
     logs: BTreeMap<String, Log<T>>,
 }
@@ -37,23 +52,29 @@ struct Log<T> {
 }
 
 impl<T> Follower<T> {
-    /// Starts following; `None` if the maximum number of viewers is connected.
+    /// Starts following, with all single updates that are retained; `None` if the maximum number of viewers is connected.
     pub(super) fn new(hub: &Arc<Hub>) -> Option<Self> {
+        Self::starting_at(hub, Start::History)
+    }
+
+    /// The same, beginning at `start` in each log.
+    pub(crate) fn starting_at(hub: &Arc<Hub>, start: Start) -> Option<Self> {
         // It is polled, so it need not be woken.
         let viewer = hub.register_viewer(Arc::<Notify>::default())?;
-        Some(Self { hub: hub.clone(), viewer, catalogue_version: 0, logs: BTreeMap::new() })
+        Some(Self { hub: hub.clone(), viewer, start, catalogue_version: 0, logs: BTreeMap::new() })
     }
 
     /// Reads all updates since the last call. `resolve` is called once for each series, `visit` for each update.
-    pub(super) fn read(
+    pub(crate) fn read(
         &mut self,
         now_ns: u64,
-        mut resolve: impl FnMut(&str, &SeriesEntry) -> T,
-        mut visit: impl FnMut(&T, &Update),
+        mut resolve: impl FnMut(&str, u64, &SeriesEntry) -> T,
+        mut visit: impl FnMut(&T, &Followed<'_>),
     ) {
         self.follow_new_logs(now_ns);
         for (name, log) in &mut self.logs {
-            log.read(now_ns, |series| resolve(name, series), &mut visit);
+            let epoch = log.epoch;
+            log.read(name, now_ns, |series| resolve(name, epoch, series), &mut visit);
             if now_ns.saturating_sub(log.last_data_ns) > SILENCE_NS {
                 log.subscription = None;
             }
@@ -81,8 +102,8 @@ impl<T> Follower<T> {
         let start = match &known {
             Some(log) if log.subscription.is_some() => return,
             Some(log) => Start::After { epoch: log.epoch, seq: log.next.saturating_sub(1) },
-            // The log began after the export.
-            None => Start::History,
+            // A new log began after its owner.
+            None => self.start,
         };
         let topic = Topic { app: app.name().to_owned(), filter: Filter::All };
         let Ok((subscription, subscribed)) = self.viewer.subscribe(0, &topic, Some(app.epoch()), start, now_ns) else {
@@ -105,8 +126,15 @@ impl<T> Follower<T> {
 }
 
 impl<T> Log<T> {
-    fn read(&mut self, now_ns: u64, mut resolve: impl FnMut(&SeriesEntry) -> T, visit: &mut impl FnMut(&T, &Update)) {
-        let Self { next, subscription, series, added, last_data_ns, .. } = self;
+    fn read(
+        &mut self,
+        app: &str,
+        now_ns: u64,
+        mut resolve: impl FnMut(&SeriesEntry) -> T,
+        visit: &mut impl FnMut(&T, &Followed<'_>),
+    ) {
+        let Self { epoch, next, subscription, series, added, last_data_ns } = self;
+        let epoch = *epoch;
         let Some(subscription) = subscription else { return };
         loop {
             // At time 0 no rollups are sent in place of batches.
@@ -124,14 +152,14 @@ impl<T> Log<T> {
                 }
             }
             for message in &read.batches {
-                let Ok(ServerMessage::Batch { head, updates } | ServerMessage::Rollup { head, updates }) =
-                    ServerMessage::decode(message)
-                else {
-                    continue;
+                let (head, updates, is_rollup) = match ServerMessage::decode(message) {
+                    Ok(ServerMessage::Batch { head, updates }) => (head, updates, false),
+                    Ok(ServerMessage::Rollup { head, updates }) => (head, updates, true),
+                    _ => continue,
                 };
                 for update in head.read(updates).flatten() {
                     if let Some(known) = series.get(&update.series) {
-                        visit(known, &update);
+                        visit(known, &Followed { app, epoch, cut_ns: head.cut_ns, is_rollup, update: &update });
                     }
                 }
             }

@@ -17,7 +17,7 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
-use super::follower::Follower;
+use super::follower::{Followed, Follower};
 use super::view_filter::{AppView, ViewFilter};
 use crate::hub::Hub;
 use crate::metrics::Format;
@@ -132,8 +132,10 @@ impl ViewHistograms {
         let dropped = &self.hub.counters().view_updates_dropped;
         follower.read(
             now_ns,
-            |app, series| AppView::of_series(app, series).filter(|view| filter.matches(view)).map(Arc::new).collect(),
-            |chosen, update| {
+            |app, _, series| {
+                AppView::of_series(app, series).filter(|view| filter.matches(view)).map(Arc::new).collect()
+            },
+            |chosen, Followed { update, .. }| {
                 for view in chosen {
                     if views.len() >= VIEWS_MAX && !views.contains_key(view) {
                         dropped.inc();

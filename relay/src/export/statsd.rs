@@ -23,7 +23,7 @@ use tokio::net::UdpSocket;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::follower::Follower;
+use super::follower::{Followed, Follower};
 use super::view_filter::AppView;
 use crate::hub::Hub;
 use crate::metrics::Counters;
@@ -133,7 +133,7 @@ impl Gauges {
 
     fn read(&mut self, hub: &Hub, follower: &mut Follower<Vec<Arc<AppView>>>) {
         let Self { views, clocks, .. } = self;
-        follower.read(hub.config().now_ns(), exported_views, |exported, update| {
+        follower.read(hub.config().now_ns(), exported_views, |exported, Followed { update, .. }| {
             for view in exported {
                 if views.len() >= VIEWS_MAX && !views.contains_key(view) {
                     hub.counters().view_updates_dropped.inc();
@@ -149,7 +149,7 @@ impl Gauges {
                     silent: 0,
                 });
                 gauge.window.slide(*clock);
-                gauge.window.add(&Update { histogram: update.histogram.in_grid(Grid::WALLAROO), ..update.clone() });
+                gauge.window.add(&Update { histogram: update.histogram.in_grid(Grid::WALLAROO), ..(*update).clone() });
                 gauge.silent = 0;
             }
         });
@@ -189,7 +189,7 @@ impl Gauges {
 }
 
 /// The views that the hub exported: the totals of pipelines, workers and computations.
-fn exported_views(app: &str, series: &SeriesEntry) -> Vec<Arc<AppView>> {
+fn exported_views(app: &str, _: u64, series: &SeriesEntry) -> Vec<Arc<AppView>> {
     let is_total =
         |view: &AppView| matches!(view.key.kind, Kind::StartToEnd | Kind::NodeIngressEgress | Kind::Computation);
     AppView::of_series(app, series).filter(|view| is_total(view)).map(Arc::new).collect()

@@ -81,6 +81,14 @@ impl Subscriber {
             ServerMessage::Cluster { connected, relays, watching } => {
                 self.cluster = Some(ClusterInfo { connected, relays, watching });
             }
+            ServerMessage::Objectives { app, objectives } => {
+                // Without a bound, a relay could name any number of applications.
+                if objectives.is_empty() || !self.needs(&app) {
+                    self.objectives.remove(&app);
+                } else {
+                    self.objectives.insert(app, objectives);
+                }
+            }
             ServerMessage::Logs { app, epochs } => {
                 self.logs.insert(app.clone(), epochs);
                 self.subscribe_to_logs(stores, &app);
@@ -118,6 +126,9 @@ impl Subscriber {
     /// Removes the positions in the logs of applications that the relay has removed and that are not subscribed.
     fn remove_unknown_apps(&mut self) {
         let (mut names, mut progress) = (core::mem::take(&mut self.names), core::mem::take(&mut self.progress));
+        let mut objectives = core::mem::take(&mut self.objectives);
+        objectives.retain(|app, _| self.needs(app));
+        self.objectives = objectives;
         names.retain(|(_, app), _| self.needs(app));
         progress.retain(|(topic, _), _| self.needs(&topic.app));
         (self.names, self.progress) = (names, progress);

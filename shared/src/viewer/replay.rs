@@ -72,6 +72,10 @@ impl Subscriber {
         for (app, epochs) in &self.logs {
             messages.push(ServerMessage::Logs { app: app.clone(), epochs: epochs.clone() }.encode());
         }
+        for (app, objectives) in &self.objectives {
+            let (app, objectives) = (app.clone(), objectives.clone());
+            messages.push(ServerMessage::Objectives { app, objectives }.encode());
+        }
         messages
     }
 

@@ -7,7 +7,7 @@ use super::*;
 use crate::histogram::Histogram;
 use crate::series::{COMPUTATION, Filter};
 use crate::store::Gap;
-use crate::wire::{BatchHead, Hello, SubscribeError, Subscribed, UpdatesWriter};
+use crate::wire::{BatchHead, Hello, ObjectiveCounts, ObjectiveEntry, SubscribeError, Subscribed, UpdatesWriter};
 use std::string::ToString;
 use std::vec;
 
@@ -183,6 +183,29 @@ fn waits_for_an_application_that_does_not_exist_yet() {
     deliver(&mut viewer, &[ServerMessage::Catalogue { full: false, apps, last: true }.encode()]);
     assert!(!viewer.is_waiting());
     assert!(matches!(sent_commands(&mut viewer)[..], [ClientMessage::Subscribe { sub: 1, .. }]));
+}
+
+#[test]
+fn objectives_of_the_relay_are_replaced_and_belong_to_a_connection() {
+    let entry = |met| {
+        let counts = ObjectiveCounts { met, ..ObjectiveCounts::default() };
+        ObjectiveEntry { objective: "*: p99 < 1ms over 1m".to_string(), counts, views: vec![] }
+    };
+    let message = |app: &str, objectives: &[ObjectiveEntry]| {
+        ServerMessage::Objectives { app: app.to_string(), objectives: objectives.to_vec() }.encode()
+    };
+    let mut viewer = Viewer::default();
+    viewer.subscribe(topic(Filter::All), Start::History);
+    viewer.connected();
+    deliver(&mut viewer, &[hello(1), message("app", &[entry(1)]), message("other", &[entry(1)])]);
+    deliver(&mut viewer, &[message("app", &[entry(2)])]);
+    // An application that the viewer does not know is ignored.
+    assert_eq!(viewer.objectives().iter().collect::<Vec<_>>(), [(&"app".to_string(), &vec![entry(2)])]);
+    deliver(&mut viewer, &[message("app", &[])]);
+    assert!(viewer.objectives().is_empty());
+    deliver(&mut viewer, &[message("app", &[entry(3)])]);
+    viewer.disconnected();
+    assert!(viewer.objectives().is_empty());
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::histogram::{Grid, Histogram, Unit};
 use crate::recording::{self, Entry, Record};
 use crate::series::{COMPUTATION, Filter};
 use crate::stream::{OPENED, encode_notice, record_header};
+use crate::view::{Kind, ViewKey};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use proptest::prelude::*;
@@ -121,10 +122,24 @@ fn examples() -> BTreeMap<&'static str, Vec<u8>> {
             "wall-clock",
             ServerMessage::WallClock { step_ns: -5_000_000_000_000, at_ns: 1_544_101_820_000_000_000 }.encode(),
         ),
+        ("objectives", objectives().encode()),
         ("logs", ServerMessage::Logs { app: "Alerts".to_string(), epochs: vec![77, 300] }.encode()),
         ("describe", ClientMessage::Describe { app: "Alerts".to_string() }.encode()),
         ("token", ClientMessage::Token { token: "e30.e30.c2ln".to_string() }.encode()),
     ])
+}
+
+/// An objective that one of three views misses.
+fn objectives() -> ServerMessage<'static> {
+    let view = ObjectiveView {
+        view: ViewKey::computation("Check"),
+        state: ObjectiveState::Missed,
+        since_ns: 1_544_101_820_000_000_000,
+        value: "11 ms".to_string(),
+    };
+    let counts = ObjectiveCounts { missed: 1, met: 2, ..ObjectiveCounts::default() };
+    let entry = ObjectiveEntry { objective: "*: p99 < 10ms over 10s".to_string(), counts, views: vec![view] };
+    ServerMessage::Objectives { app: "Alerts".to_string(), objectives: vec![entry] }
 }
 
 /// The hex examples of a stream without a WebSocket.
@@ -287,7 +302,37 @@ fn any_update() -> impl Strategy<Value = Update> {
     )
 }
 
+fn any_objective() -> impl Strategy<Value = ObjectiveEntry> {
+    let kind = prop_oneof![Just(Kind::StartToEnd), Just(Kind::Throughput), ".*".prop_map(Kind::Other)];
+    let name = || prop::option::of(".{0,12}");
+    let state = prop::sample::select(ObjectiveState::ALL.to_vec());
+    let view = (kind, name(), name(), name(), state, any::<u64>(), ".{0,12}").prop_map(
+        |(kind, pipeline, worker, name, state, since_ns, value)| ObjectiveView {
+            view: ViewKey { kind, pipeline, worker, name },
+            state,
+            since_ns,
+            value,
+        },
+    );
+    ((".*"), any::<[u32; 5]>(), prop::collection::vec(view, 0..4)).prop_map(
+        |(objective, [missed, pending, undecided, met, no_data], views)| {
+            let counts = ObjectiveCounts { missed, pending, undecided, met, no_data };
+            ObjectiveEntry { objective, counts, views }
+        },
+    )
+}
+
 proptest! {
+    #[test]
+    fn objectives_with_any_values_are_decoded_unchanged(
+        app in ".*",
+        objectives in prop::collection::vec(any_objective(), 0..4),
+    ) {
+        let message = ServerMessage::Objectives { app, objectives };
+        let bytes = message.encode();
+        prop_assert_eq!(ServerMessage::decode(&bytes), Ok(message));
+    }
+
     #[test]
     fn updates_with_any_values_are_decoded_unchanged(updates in prop::collection::vec(any_update(), 0..20)) {
         let head = example_head();

@@ -21,6 +21,7 @@ use super::notices::Notices;
 use super::overview::{OverviewPanels, common_axis, slow_tick};
 use super::rate_chart::AppRateChart;
 use super::recording_bar::OpenButton;
+use super::relay_objectives::RelayObjectivesPanel;
 use super::table_row::{MarkView, open_row};
 use super::{UiState, page_address, use_ui};
 use crate::band_data::Band;
@@ -183,6 +184,7 @@ fn Applications() -> impl IntoView {
                     </tbody>
                 </table>
             </section>
+            <RelayObjectivesPanel/>
             <OverviewPanels/>
             <p class="below">
                 <LiveText text=hint/>" "

@@ -48,6 +48,7 @@ mod record_button;
 mod recording_bar;
 mod recordings;
 mod relay_facts;
+mod relay_objectives;
 mod row_focus;
 mod shortcut_sheet;
 mod share_menu;

@@ -12,6 +12,7 @@ use super::live_text::{LiveText, text_content};
 use super::objective_text::{
     budget_text, budget_used, burn_text, over_text, share_text, target_text, verdict_text, window_text,
 };
+use super::relay_objectives::RelayObjectivesOfView;
 use super::threshold::Threshold;
 use super::{AppName, use_ui};
 use crate::model::WindowShare;
@@ -117,6 +118,7 @@ pub(super) fn ObjectivePanel(threshold: Threshold, key: ViewKey) -> impl IntoVie
                     <button type="button" data-testid="load-hour" on:click=move |_| ui.load_hour()>"Load the last hour"</button>
                 </p>
             </Show>
+            <RelayObjectivesOfView app key/>
             <SavedObjectives app view_index/>
         </section>
     }

@@ -1,12 +1,14 @@
 //! The objectives of an application: the list on its dashboard, what is saved, and how the page reports missed ones.
 
 use joey_shared::objective::Objective;
+use joey_shared::wire::ObjectiveEntry;
 use leptos::ev::SubmitEvent;
 use leptos::html::Input;
 use leptos::prelude::*;
 
 use super::live_text::text_content;
 use super::name::display_name;
+use super::relay_objectives::RelayObjectives;
 use super::{AppName, UiState, use_ui};
 use crate::browser;
 use crate::local_storage;
@@ -48,7 +50,7 @@ impl UiState {
     }
 }
 
-/// The application of the page, and the number of views that miss each of its objectives.
+/// The application of the page, and the number of views that miss each of its objectives and of the relay's.
 type MissedViews = Option<(String, Vec<(String, usize)>)>;
 
 /// Evaluates the objectives at each tick, and returns the number of views that miss one: of the application of this page, or of
@@ -60,7 +62,11 @@ pub(super) fn watch(ui: UiState) -> Memo<usize> {
         let mut model = ui.read_model();
         let tallies = model.advance_objectives(&app);
         let list = model.objectives(&app).iter().map(ToString::to_string);
-        let missed = list.zip(tallies.iter().map(|tally| tally.missed)).collect();
+        let mut missed: Vec<(String, usize)> = list.zip(tallies.iter().map(|tally| tally.missed)).collect();
+        let of_relay = model.relay_objectives(&app);
+        missed.extend(of_relay.into_iter().map(|ObjectiveEntry { objective, counts, .. }| {
+            (format!("{objective} (an objective of the relay)"), counts.missed as usize)
+        }));
         Some((app, missed))
     });
     let notified = StoredValue::new(Vec::<(String, u64)>::new());
@@ -79,7 +85,10 @@ pub(super) fn watch(ui: UiState) -> Memo<usize> {
     });
     Memo::new(move |_| match &*missed.read() {
         Some((_, missed)) => missed.iter().map(|(_, count)| count).sum(),
-        None => ui.read_model().advance_all_objectives(),
+        None => {
+            let mut model = ui.read_model();
+            model.advance_all_objectives() + model.missed_relay_objectives()
+        }
     })
 }
 
@@ -186,6 +195,7 @@ pub(super) fn ObjectivesPanel(app: AppName) -> impl IntoView {
                     <span class="problem" role="alert" prop:textContent=move || problem.get()></span>
                 </form>
             </header>
+            <RelayObjectives app/>
             <ul hidden=move || list.read().is_empty()>
                 <For each=move || list.get() key=ToString::to_string children=item/>
             </ul>

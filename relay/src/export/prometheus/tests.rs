@@ -168,7 +168,7 @@ fn an_application_is_forgotten_although_it_is_exported() {
         let mut updates = 0;
         follower.get_or_insert_with(|| Follower::new(&test.hub).unwrap()).read(
             at_ns,
-            |_, _| Vec::new(),
+            |_, _, _| Vec::new(),
             |_, _| updates += 1,
         );
         updates

@@ -7,16 +7,17 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{HeaderValue, Uri, header};
+use axum::http::{HeaderValue, header};
+use prometheus_client::metrics::counter::Counter;
 use rustls::ClientConfig;
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::super::transport::post;
 use crate::auth::tls;
-use crate::runtime::console;
+use crate::config::{WebhookFormat, WebhookUrl};
+use crate::net::post::post;
 
 /// Events that wait for a command or a webhook. Further ones are dropped, with a line on standard error.
 const EVENTS_QUEUED: usize = 256;
@@ -34,44 +35,35 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A change of one requirement in one view.
 #[derive(Clone, Debug)]
-pub(super) struct Event {
+pub(crate) struct Event {
     /// Whether the requirement is missed now. Otherwise it is met again.
-    pub(super) is_missed: bool,
-    pub(super) app: String,
-    pub(super) objective: String,
-    pub(super) view: String,
+    pub(crate) is_missed: bool,
+    pub(crate) app: String,
+    pub(crate) objective: String,
+    pub(crate) view: String,
     /// The measured value, for people.
-    pub(super) value: String,
-    pub(super) count: u128,
+    pub(crate) value: String,
+    pub(crate) count: u128,
     /// When it was evaluated, in ns since the Unix epoch.
-    pub(super) time_ns: u64,
+    pub(crate) time_ns: u64,
     /// When it began to be missed.
-    pub(super) since_ns: u64,
-}
-
-/// The format of a webhook's body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
-    /// One object for each change.
-    Json,
-    /// Alertmanager's API v2: the address ends with /api/v2/alerts.
-    Alertmanager,
+    pub(crate) since_ns: u64,
 }
 
 impl Event {
     /// `missed` or `met`.
-    pub(super) const fn state(&self) -> &'static str {
+    pub(crate) const fn state(&self) -> &'static str {
         if self.is_missed { "missed" } else { "met" }
     }
 
-    pub(super) fn as_json(&self) -> Value {
+    pub(crate) fn as_json(&self) -> Value {
         json!({
             "state": self.state(),
             "app": self.app,
             "objective": self.objective,
             "view": self.view,
             "value": self.value,
-            "count": super::super::tap::number(self.count),
+            "count": Number::from_u128(self.count).map_or(Value::Null, Value::Number),
             "time": rfc3339(self.time_ns),
             "since": rfc3339(self.since_ns),
         })
@@ -117,37 +109,69 @@ fn date(days: u64) -> (u64, u64, u64) {
     (era * 400 + year + u64::from(month <= 2), month, day - (153 * shifted + 2) / 5 + 1)
 }
 
+/// Where problems are told, and how many events were delivered.
+#[derive(Clone, Debug)]
+struct Report {
+    problem: fn(std::fmt::Arguments<'_>),
+    sent: Counter,
+    failed: Counter,
+}
+
+impl Report {
+    fn fail(&self, problem: std::fmt::Arguments<'_>) {
+        self.failed.inc();
+        (self.problem)(problem);
+    }
+}
+
 /// Everything that is told of changes.
-#[derive(Default)]
-pub(super) struct Notifier {
+#[derive(Debug)]
+pub(crate) struct Notifier {
     targets: Vec<(String, mpsc::Sender<Event>, JoinHandle<()>)>,
+    report: Report,
 }
 
 impl Notifier {
+    /// Tells nobody yet. `problem` is called with what could not be told.
+    pub(crate) fn new(problem: fn(std::fmt::Arguments<'_>)) -> Self {
+        Self::counted(problem, Counter::default(), Counter::default())
+    }
+
+    /// The same, and counts for each event and each command or webhook whether it was `sent` or `failed`.
+    pub(crate) fn counted(problem: fn(std::fmt::Arguments<'_>), sent: Counter, failed: Counter) -> Self {
+        Self { targets: Vec::new(), report: Report { problem, sent, failed } }
+    }
+
     /// Runs `command` with the shell for each change, one after the other.
-    pub(super) fn add_command(&mut self, command: String) {
+    pub(crate) fn add_command(&mut self, command: String) {
         let (sender, events) = mpsc::channel(EVENTS_QUEUED);
-        self.targets.push((command.clone(), sender, tokio::spawn(run_commands(command, events))));
+        let run = tokio::spawn(run_commands(command.clone(), events, self.report.clone()));
+        self.targets.push((command, sender, run));
     }
 
     /// Posts each change to `address`.
     ///
     /// # Errors
     /// Fails if the certificates in `ca` cannot be read.
-    pub(super) fn add_webhook(&mut self, address: Uri, format: Format, ca: Option<&Path>) -> anyhow::Result<()> {
-        let tls = (address.scheme_str() == Some("https")).then(|| tls::client_config(ca)).transpose()?;
+    pub(crate) fn add_webhook(
+        &mut self,
+        address: WebhookUrl,
+        format: WebhookFormat,
+        ca: Option<&Path>,
+    ) -> anyhow::Result<()> {
+        let tls = (address.uri().scheme_str() == Some("https")).then(|| tls::client_config(ca)).transpose()?;
         let (sender, events) = mpsc::channel(EVENTS_QUEUED);
-        let webhook = Webhook { address, format, tls, active: BTreeMap::new() };
+        let webhook = Webhook { address, format, tls, active: BTreeMap::new(), report: self.report.clone() };
         self.targets.push((webhook.name(), sender, tokio::spawn(webhook.run(events))));
         Ok(())
     }
 
     /// Queues an event for everyone.
-    pub(super) fn send(&self, event: &Event) {
+    pub(crate) fn send(&self, event: &Event) {
         for (name, sender, _) in &self.targets {
             if sender.try_send(event.clone()).is_err() {
-                console::line(format_args!(
-                    "joey: {name} is too slow: it is not told that {} {}",
+                self.report.fail(format_args!(
+                    "{name} is too slow: it is not told that {} {}",
                     event.view,
                     event.state()
                 ));
@@ -156,7 +180,7 @@ impl Notifier {
     }
 
     /// Delivers what is queued.
-    pub(super) async fn finish(self) {
+    pub(crate) async fn finish(self) {
         for (_, sender, task) in self.targets {
             drop(sender);
             let abort = task.abort_handle();
@@ -167,17 +191,19 @@ impl Notifier {
     }
 }
 
-async fn run_commands(command: String, mut events: mpsc::Receiver<Event>) {
+async fn run_commands(command: String, mut events: mpsc::Receiver<Event>, report: Report) {
     while let Some(event) = events.recv().await {
         let outcome = tokio::task::spawn_blocking({
             let command = command.clone();
             move || run_command(&command, &event)
         });
         match outcome.await {
-            Ok(Ok(status)) if status.success() => {}
-            Ok(Ok(status)) => console::line(format_args!("joey: the command failed ({status}): {command}")),
-            Ok(Err(error)) => console::line(format_args!("joey: cannot run the command: {error}")),
-            Err(error) => console::line(format_args!("joey: cannot run the command: {error}")),
+            Ok(Ok(status)) if status.success() => {
+                report.sent.inc();
+            }
+            Ok(Ok(status)) => report.fail(format_args!("the command failed ({status}): {command}")),
+            Ok(Err(error)) => report.fail(format_args!("cannot run the command: {error}")),
+            Err(error) => report.fail(format_args!("cannot run the command: {error}")),
         }
     }
 }
@@ -201,17 +227,18 @@ fn run_command(command: &str, event: &Event) -> io::Result<ExitStatus> {
 }
 
 struct Webhook {
-    address: Uri,
-    format: Format,
+    address: WebhookUrl,
+    format: WebhookFormat,
     tls: Option<Arc<ClientConfig>>,
     /// What is missed, to send it again, by application, objective and view. As many as there are views and objectives.
     active: BTreeMap<[String; 3], Event>,
+    report: Report,
 }
 
 impl Webhook {
     /// Its address without a path, which may contain a secret.
     fn name(&self) -> String {
-        format!("the webhook at {}", self.address.host().unwrap_or_default())
+        format!("the webhook at {}", self.address.host())
     }
 
     async fn run(mut self, mut events: mpsc::Receiver<Event>) {
@@ -223,8 +250,8 @@ impl Webhook {
                     let key = [&event.app, &event.objective, &event.view].map(Clone::clone);
                     if event.is_missed { self.active.insert(key, event.clone()) } else { self.active.remove(&key) };
                     let body = match self.format {
-                        Format::Json => event.as_json(),
-                        Format::Alertmanager => json!([event.as_alert(event.time_ns)]),
+                        WebhookFormat::Json => event.as_json(),
+                        WebhookFormat::Alertmanager => json!([event.as_alert(event.time_ns)]),
                     };
                     self.deliver(&body).await;
                 }
@@ -232,7 +259,7 @@ impl Webhook {
                     resend_at = Instant::now() + RESEND_INTERVAL;
                     let now_ns = crate::runtime::clock::wall_ns();
                     let alerts: Vec<Value> = self.active.values().map(|event| event.as_alert(now_ns)).collect();
-                    if self.format == Format::Alertmanager && !alerts.is_empty() {
+                    if self.format == WebhookFormat::Alertmanager && !alerts.is_empty() {
                         self.deliver(&alerts.into()).await;
                     }
                 }
@@ -246,9 +273,13 @@ impl Webhook {
         let mut pauses = RETRY_PAUSES.iter();
         loop {
             let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-            let answer = timeout(WEBHOOK_TIMEOUT, post(&self.address, self.tls.as_ref(), headers, body.clone().into()));
+            let answer =
+                timeout(WEBHOOK_TIMEOUT, post(self.address.uri(), self.tls.as_ref(), headers, body.clone().into()));
             let reason = match answer.await {
-                Ok(Ok(answer)) if answer.status().is_success() => return,
+                Ok(Ok(answer)) if answer.status().is_success() => {
+                    self.report.sent.inc();
+                    return;
+                }
                 Ok(Ok(answer)) => format!("it answers {}", answer.status()),
                 Ok(Err(error)) => error,
                 Err(_) => "it does not answer".to_owned(),
@@ -256,19 +287,12 @@ impl Webhook {
             match pauses.next() {
                 Some(&pause) => tokio::time::sleep(pause).await,
                 None => {
-                    console::line(format_args!("joey: {} was not told of a change: {reason}", self.name()));
+                    self.report.fail(format_args!("{} was not told of a change: {reason}", self.name()));
                     return;
                 }
             }
         }
     }
-}
-
-/// Parses the address of a webhook.
-pub(crate) fn parse_webhook(text: &str) -> Result<Uri, String> {
-    let uri: Option<Uri> = text.parse().ok();
-    uri.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
-        .ok_or_else(|| "it must be an address such as https://host/path".to_owned())
 }
 
 #[cfg(test)]

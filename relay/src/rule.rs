@@ -1,11 +1,21 @@
-//! What `joey watch` requires: a latency objective, or a bound of the throughput, and burn rates. Whether a view meets it.
+//! What `joey watch` and the relay's own watcher require: a latency objective, or a bound of the throughput, and burn
+//! rates. Whether a view meets it.
 
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::Context as _;
 use joey_shared::format;
 use joey_shared::histogram::Histogram;
 use joey_shared::objective::{Objective, Under, Verdict, glob_matches, view_path};
 use joey_shared::store::AppStore;
 use joey_shared::view::ViewKey;
 use joey_shared::window::{SECONDS_MAX, second_of};
+use serde::Deserialize;
+
+/// Maximum number of rules in the files of a watcher.
+const RULES_MAX: usize = 100;
 
 /// A requirement for the views of an application.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,20 +35,22 @@ pub(crate) enum Rule {
 
 /// A burn rate that must not be exceeded in two windows at the same time, such as `14.4 over 1h and 5m`. The long window has
 /// enough events, and the short one ends the alert soon after the cause has ended.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Burn {
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Burn {
     factor: f64,
     /// The two windows, in seconds.
     windows: [u64; 2],
 }
 
 /// The state of a rule in one view.
-pub(super) struct Finding {
-    pub(super) verdict: Verdict,
+#[derive(Debug)]
+pub(crate) struct Finding {
+    pub(crate) verdict: Verdict,
     /// The measured value, for the user.
-    pub(super) value: String,
+    pub(crate) value: String,
     /// Number of events in the window.
-    pub(super) count: u128,
+    pub(crate) count: u128,
 }
 
 /// Parses a rule.
@@ -56,7 +68,7 @@ fn parse_throughput(text: &str) -> Option<Rule> {
     let is_minimum = target.starts_with('>');
     let (bound, window) = target.strip_prefix(['<', '>'])?.split_once(" over ")?;
     let per_second = parse_number(bound.trim().strip_suffix("/s")?)?;
-    let window_seconds = super::super::args::parse_window(window.trim()).ok()?;
+    let window_seconds = parse_window(window.trim()).ok()?;
     let views = views.trim().to_owned();
     (!views.is_empty()).then(|| Rule::Throughput {
         text: text.trim().to_owned(),
@@ -72,7 +84,7 @@ pub(crate) fn parse_burn(text: &str) -> Result<Burn, String> {
     let parse = || {
         let (factor, windows) = text.split_once(" over ")?;
         let (long, short) = windows.split_once(" and ")?;
-        let window = |text: &str| super::super::args::parse_window(text.trim()).ok();
+        let window = |text: &str| parse_window(text.trim()).ok();
         let factor = parse_number(factor.trim()).filter(|&factor| factor > 0.0)?;
         Some(Burn { factor, windows: [window(long)?, window(short)?] })
     };
@@ -89,7 +101,7 @@ fn parse_number(text: &str) -> Option<f64> {
 ///
 /// # Errors
 /// The number of the first line that is not a rule, and why.
-pub(super) fn parse_rules(text: &str) -> anyhow::Result<Vec<Rule>> {
+pub(crate) fn parse_rules(text: &str) -> anyhow::Result<Vec<Rule>> {
     let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
     lines
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
@@ -97,9 +109,66 @@ pub(super) fn parse_rules(text: &str) -> anyhow::Result<Vec<Rule>> {
         .collect()
 }
 
+/// Reads the rules in `files`, each of them once.
+///
+/// # Errors
+/// Fails if a file cannot be read, has a line that is not a rule, or if there are no rules or more than 100.
+pub(crate) fn read_rules(files: &[PathBuf]) -> anyhow::Result<Vec<Rule>> {
+    let mut rules = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        for rule in parse_rules(&text).with_context(|| format!("{}", file.display()))? {
+            if !rules.contains(&rule) {
+                rules.push(rule);
+            }
+        }
+    }
+    let names = || files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
+    anyhow::ensure!(!rules.is_empty(), "no objective in {}", names());
+    anyhow::ensure!(rules.len() <= RULES_MAX, "more than {RULES_MAX} objectives in {}", names());
+    Ok(rules)
+}
+
+/// Parses a time: `90s`, `15m`, `12h`, `30d`, or plain seconds.
+pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400), ("", 1)];
+    let seconds = units.into_iter().find_map(|(unit, seconds)| {
+        text.strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(seconds).filter(|&seconds| seconds > 0)
+    });
+    seconds.map(Duration::from_secs).ok_or_else(|| "it must be a time such as 90s, 15m, 12h or 30d".to_owned())
+}
+
+/// Parses a window length in seconds: `10s`, `5m`, `1h`, or plain seconds.
+pub(crate) fn parse_window(text: &str) -> Result<u64, String> {
+    let units = [('s', 1), ('m', 60), ('h', 3_600)];
+    let with_unit = units.into_iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, seconds)));
+    let (number, unit) = with_unit.unwrap_or((text, 1));
+    let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    match seconds {
+        Some(seconds) if (1..=SECONDS_MAX).contains(&seconds) => Ok(seconds),
+        _ => Err(format!("the window must be 1s to {}h, such as 10s or 5m", SECONDS_MAX / 3_600)),
+    }
+}
+
+impl FromStr for Burn {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_burn(text)
+    }
+}
+
+impl TryFrom<String> for Burn {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        parse_burn(&text)
+    }
+}
+
 impl Rule {
     /// Its text.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         match self {
             Self::Latency(objective) => objective.to_string(),
             Self::Throughput { text, .. } => text.clone(),
@@ -107,7 +176,7 @@ impl Rule {
     }
 
     /// Whether it is for `view`.
-    pub(super) fn matches(&self, view: &ViewKey) -> bool {
+    pub(crate) fn matches(&self, view: &ViewKey) -> bool {
         match self {
             Self::Latency(objective) => objective.matches(view),
             Self::Throughput { views, .. } => glob_matches(views, &view_path(view)),
@@ -115,7 +184,7 @@ impl Rule {
     }
 
     /// The longest window that it needs, in seconds.
-    pub(super) fn seconds(&self, burns: &[Burn]) -> u64 {
+    pub(crate) fn seconds(&self, burns: &[Burn]) -> u64 {
         match self {
             Self::Latency(objective) => {
                 let burns = burns.iter().flat_map(|burn| burn.windows).max().unwrap_or(0);
@@ -126,7 +195,7 @@ impl Rule {
     }
 
     /// Evaluates view `at` of `store`. With burn rates, they decide instead of the objective's window.
-    pub(super) fn evaluate(&self, store: &mut AppStore, at: usize, burns: &[Burn]) -> Finding {
+    pub(crate) fn evaluate(&self, store: &mut AppStore, at: usize, burns: &[Burn]) -> Finding {
         match self {
             Self::Latency(objective) if burns.is_empty() => {
                 let histogram = recent(store, at, objective.window_seconds());
@@ -215,6 +284,14 @@ mod tests {
         assert_eq!(parse_rules("# a\n\na: p99 < 1ms over 1m\n").expect("rules").len(), 1);
         let error = parse_rules("\nnothing").expect_err("no rule").to_string();
         assert!(error.starts_with("line 2: "), "{error}");
+    }
+
+    #[test]
+    fn window_lengths_are_parsed() {
+        assert_eq!(["10s", "5m", "1h", "300", "1"].map(parse_window), [10, 300, 3_600, 300, 1].map(Ok));
+        for invalid in ["", "0", "61m", "2h", "-5", "5 m", "m"] {
+            assert!(parse_window(invalid).is_err(), "{invalid}");
+        }
     }
 
     #[test]

@@ -4,14 +4,14 @@ use joey_shared::objective::Verdict;
 
 /// How long a verdict must last, in seconds, until it counts.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Holds {
-    pub(super) missed: u64,
-    pub(super) met: u64,
+pub(crate) struct Holds {
+    pub(crate) missed: u64,
+    pub(crate) met: u64,
 }
 
 /// What changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub(crate) enum Change {
     /// The requirement is missed.
     Missed,
     /// It was missed and is met again.
@@ -20,16 +20,16 @@ pub(super) enum Change {
 
 /// The state of one requirement in one view.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Alert {
+pub(crate) struct Alert {
     /// When it began to be missed, in ns since the Unix epoch, while it counts as missed.
-    pub(super) active_since_ns: Option<u64>,
+    pub(crate) active_since_ns: Option<u64>,
     missed_since_ns: Option<u64>,
     met_since_ns: Option<u64>,
 }
 
 impl Alert {
     /// Takes a verdict at `now_ns`. A verdict other than met or missed leaves the state and interrupts the hold times.
-    pub(super) fn update(&mut self, verdict: Verdict, now_ns: u64, holds: Holds) -> Option<Change> {
+    pub(crate) fn update(&mut self, verdict: Verdict, now_ns: u64, holds: Holds) -> Option<Change> {
         let keep = |is_same: bool, since: Option<u64>| is_same.then(|| since.unwrap_or(now_ns));
         self.missed_since_ns = keep(verdict == Verdict::Missed, self.missed_since_ns);
         self.met_since_ns = keep(verdict == Verdict::Met, self.met_since_ns);
