@@ -297,12 +297,14 @@ pub fn recording(bytes: &[u8]) {
     while let Some((head, tail)) = rest.split_first_chunk::<3>() {
         let length = usize::from(u16::from_le_bytes([head[1], head[2]])).min(tail.len());
         let (body, tail) = tail.split_at(length);
-        let entry = match head[0] % 5 {
+        let entry = match head[0] % 7 {
             0 => Entry::Message(body),
             1 => Entry::Command(body),
             2 => Entry::App(body),
             3 => Entry::View(body),
-            _ => Entry::Forget("app"),
+            4 => Entry::Forget("app"),
+            5 => Entry::Relay(body.first().map_or(0, |&number| u32::from(number % 3))),
+            _ => Entry::Removed(body.first().map_or(0, |&number| u32::from(number % 3))),
         };
         Record { time_ns: u64::from(head[0]) * S, entry }.write(&mut file);
         rest = tail;
@@ -311,15 +313,15 @@ pub fn recording(bytes: &[u8]) {
     whole.advance_to_end();
     let mut parts = Playback::open(file, 300).expect("it was opened before");
     while !parts.advance_to(u64::MAX, 1) {}
-    assert_eq!(parts.viewer().malformed(), whole.viewer().malformed());
+    assert_eq!(parts.viewers().malformed(), whole.viewers().malformed());
     let entry = AppEntry { app: "app".to_owned(), ..AppEntry::default() };
-    let Some(store) = whole.viewer_mut().app_mut("app") else { return };
+    let Some(store) = whole.viewers_mut().app_mut("app") else { return };
     check_store(store);
     for detail in [Detail::Seconds, Detail::Sum] {
         let file = excerpt(&entry, store, S, detail, |_| true);
         let mut copy = Playback::open(file, 300).expect("it is a recording");
         copy.advance_to_end();
-        check_store(copy.viewer_mut().app_mut("app").expect("the excerpt contains it"));
+        check_store(copy.viewers_mut().app_mut("app").expect("the excerpt contains it"));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Recordings: the messages that a viewer received, with their times, as a file.
 //!
 //! The page and the command line write the same files, and [`Playback`] reads them into a
-//! [`Viewer`](crate::viewer::Viewer) that then shows what the recording viewer showed. `shared/README.md` is the
+//! [`Viewers`](crate::viewer::Viewers) that then show what the recording viewer showed. `shared/README.md` is the
 //! specification.
 //!
 //! A file is valid after each record, because records are only appended, and each has a checksum. A reader takes every
@@ -21,8 +21,11 @@ use crate::wire::{ClientMessage, VERSION};
 
 /// The first bytes of a recording. The first one is not text, so that no program takes the file for text.
 pub const MAGIC: [u8; 8] = *b"\x89joeyrec";
-/// The version of the file format.
+/// The version of the format of a file that has one relay.
 pub const FORMAT: u16 = 1;
+/// The version of the format of a file that has several relays, see [`Entry::Relay`]. A release that reads only version 1 would
+/// ignore the number of the relay and count wrongly.
+pub const FORMAT_OF_SEVERAL: u16 = 2;
 /// Length of the header of a file, in bytes.
 pub const HEADER_BYTES: usize = 12;
 /// Maximum length of the body of a record, in bytes: twice the longest message that a viewer accepts.
@@ -31,13 +34,25 @@ pub const BODY_BYTES_MAX: usize = 16 << 20;
 const RECORD_HEAD_BYTES: usize = 17;
 /// Length of kind and time, in bytes.
 const BODY_HEAD_BYTES: usize = 9;
+/// Maximum number of relays in a file at once. A page uses eight at most. Their numbers are smaller than this.
+pub const RECORDED_RELAYS_MAX: u32 = 64;
 
-/// The header of a file.
+/// The header of a file with one relay.
 #[must_use]
 pub fn header() -> [u8; HEADER_BYTES] {
+    header_of(FORMAT)
+}
+
+/// The header of a file with several relays.
+#[must_use]
+pub fn header_of_several() -> [u8; HEADER_BYTES] {
+    header_of(FORMAT_OF_SEVERAL)
+}
+
+fn header_of(format: u16) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     header[..8].copy_from_slice(&MAGIC);
-    header[8..10].copy_from_slice(&FORMAT.to_le_bytes());
+    header[8..10].copy_from_slice(&format.to_le_bytes());
     header[10..].copy_from_slice(&VERSION.to_le_bytes());
     header
 }
@@ -55,6 +70,11 @@ pub enum Entry<'a> {
     View(&'a [u8]),
     /// The viewer removed the windows of an application and requested it again.
     Forget(&'a str),
+    /// The messages and commands that follow are of the relay with this number, until the next such entry. At the beginning of a
+    /// file, they are of number 0. Numbers are less than [`RECORDED_RELAYS_MAX`].
+    Relay(u32),
+    /// The viewer removed the relay with this number and what it had sent. The number can be used again, for another relay.
+    Removed(u32),
     /// An entry of a later version. Readers ignore it.
     Unknown(u8),
 }
@@ -62,7 +82,7 @@ pub enum Entry<'a> {
 /// One record of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// When it was received, in ns since the Unix epoch by the relay's clock.
+    /// When it was received, in ns since the Unix epoch by the clock of the first relay.
     pub time_ns: u64,
     /// The content.
     pub entry: Entry<'a>,
@@ -72,12 +92,21 @@ impl<'a> Record<'a> {
     /// Appends the record to `out`. Leaves out what no reader accepts: a record that is too long, an unknown one, and a
     /// command that is not about a subscription. Returns whether it was written.
     pub fn write(&self, out: &mut Vec<u8>) -> bool {
+        let number;
         let (kind, payload) = match self.entry {
             Entry::Message(bytes) => (0, bytes),
             Entry::Command(bytes) if is_about_subscription(bytes) => (1, bytes),
             Entry::App(bytes) => (2, bytes),
             Entry::View(bytes) => (3, bytes),
             Entry::Forget(app) => (4, app.as_bytes()),
+            Entry::Relay(relay) => {
+                number = relay.to_le_bytes();
+                (5, &number[..])
+            }
+            Entry::Removed(relay) => {
+                number = relay.to_le_bytes();
+                (6, &number[..])
+            }
             Entry::Command(_) | Entry::Unknown(_) => return false,
         };
         let length = BODY_HEAD_BYTES + payload.len();
@@ -112,6 +141,8 @@ impl<'a> Record<'a> {
             2 => Entry::App(payload),
             3 => Entry::View(payload),
             4 => Entry::Forget(core::str::from_utf8(payload).ok()?),
+            5 => Entry::Relay(u32::from_le_bytes(payload.try_into().ok()?)),
+            6 => Entry::Removed(u32::from_le_bytes(payload.try_into().ok()?)),
             other => Entry::Unknown(other),
         };
         Some(Self { time_ns: u64::from_le_bytes(*time), entry })
@@ -145,7 +176,7 @@ impl core::fmt::Display for RecordingError {
             Self::NotARecording => out.write_str("This is not a recording of Joey."),
             Self::OtherFormat(version) => write!(
                 out,
-                "This recording has version {version} of the file format, and this release of Joey reads version {FORMAT}."
+                "This recording has version {version} of the file format, and this release of Joey reads versions up to {FORMAT_OF_SEVERAL}."
             ),
             Self::OtherProtocol(version) => write!(
                 out,
@@ -191,7 +222,7 @@ impl<'a> Reader<'a> {
         if !bytes.starts_with(&MAGIC) {
             return Err(RecordingError::NotARecording);
         }
-        if format != FORMAT {
+        if !(FORMAT..=FORMAT_OF_SEVERAL).contains(&format) {
             return Err(RecordingError::OtherFormat(format));
         }
         if protocol != VERSION {

@@ -11,6 +11,7 @@
 //! announces more than was received, the viewer requests the missing range once. If it does not arrive, the viewer
 //! records a [`Gap`](crate::store::Gap) with the number of missing updates.
 
+mod catalogue;
 mod messages;
 mod progress;
 mod replay;

@@ -1,13 +1,13 @@
 //! What every chart has: units of the settings on its axes, files of what it shows, its values as text, selection by keyboard.
 
 use joey_tests::browser::Browser;
-use joey_tests::{Oracle, eventually, eventually_is};
+use joey_tests::{eventually, eventually_is};
 use serde_json::{Value, json};
 
 use crate::compare::{durations, names, phase, reload};
 use crate::hour::page;
 use crate::page::{address, now_s, relay, sample_data, send};
-use crate::relays::{close_dialog, list, open_settings, other_relay};
+use crate::relays::{close_dialog, open_settings};
 use crate::settings::choose;
 use crate::takeaway::{CATCH, download, image_facts, last_file};
 use crate::time_range::selected;
@@ -149,9 +149,8 @@ fn the_charts_of_the_landing_page_are_selected_by_keyboard_and_have_text() {
 fn keys_whose_effect_is_out_of_sight_are_confirmed() {
     const CONFIRMATION: &str = "[data-testid=confirmation]";
     let own = relay(&[]);
-    let other = other_relay(&own, &[]);
     let oracle = sample_data("App");
-    let _open = (send(&own, &oracle), send(&other, &Oracle { frames: oracle.frames.clone() }));
+    let _open = send(&own, &oracle);
     let browser = Browser::start();
     browser.open(&address(&own, "/applications/App/dashboard"));
     let visible = |text: &str| {
@@ -169,16 +168,5 @@ fn keys_whose_effect_is_out_of_sight_are_confirmed() {
         browser.evaluate("return document.querySelector(arguments[0]).checkVisibility()", &[CONFIRMATION.into()])
     });
 
-    // With several relays, the button says that it cannot record, and pressing it says what to do.
-    browser.open("about:blank");
-    browser.open(&address(&own, &format!("/applications/App/dashboard?relays={}", list(&[&own, &other]))));
-    eventually("the question", || (browser.count("[data-testid=accept-relays]") == 1).then_some(()));
-    browser.click("[data-testid=accept-relays]");
-    let button = "[data-testid=record]";
-    eventually_is("the button", &"Record: one relay only".to_owned(), || browser.text(button));
-    assert_eq!(browser.attribute(button, "aria-disabled"), "true");
-    browser.click(button);
-    visible("A recording has one relay");
-    assert_eq!(browser.attribute(button, "aria-pressed"), "false");
     assert_eq!(browser.console_errors(), [] as [String; 0]);
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::page::{address, detail, now_s, read, relay, sample_data, send, wait_for_rows};
+use crate::relays::{deal, list, other_relay};
 
 const ROWS: &str = "[data-testid=row]";
 const DASHBOARD: &str = "/applications/App/dashboard";
@@ -91,6 +92,83 @@ pub(crate) fn open(browser: &Browser, folder: &TempDir, name: &str, bytes: &[u8]
     let path = folder.path().join(name);
     std::fs::write(&path, bytes).expect("a temporary folder can be written");
     browser.type_into("#open-recording", &path.display().to_string());
+}
+
+/// The sums of the counts of two reports.
+fn added(mut counts: BTreeMap<ViewId, Value>, other: BTreeMap<ViewId, Value>) -> BTreeMap<ViewId, Value> {
+    for (id, count) in other {
+        let sum = count.as_u64().unwrap_or(0) + counts.get(&id).and_then(Value::as_u64).unwrap_or(0);
+        counts.insert(id, sum.into());
+    }
+    counts
+}
+
+/// What `joey stats App --json` prints with these arguments.
+fn stats_of(arguments: &[&str]) -> BTreeMap<ViewId, Value> {
+    let stats = joey(&[&["stats", "App", "--json"], arguments].concat());
+    assert_eq!(stats.code, 0, "{}", stats.err);
+    counts(&by_id(&serde_json::from_str(&stats.out).expect("it prints JSON")))
+}
+
+#[test]
+fn a_recording_of_two_relays_has_their_sums_on_a_page_without_a_relay() {
+    let (first, more) = sample();
+    let parts = deal(&first, 2);
+    let own = relay(&[]);
+    let other = other_relay(&own, &[]);
+    let _open = [send(&own, &parts[0]), send(&other, &parts[1])];
+    let (folder, browser) = (TempDir::new().expect("a folder"), Browser::start());
+    browser.open(&address(&own, &format!("{DASHBOARD}?relays={}", list(&[&own, &other]))));
+    eventually("the question", || (browser.count("[data-testid=accept-relays]") == 1).then_some(()));
+    browser.click("[data-testid=accept-relays]");
+    wait_for_rows(&browser, ROWS, &first, 300, totals);
+    let _ = browser.evaluate(CATCH, &[]);
+    // By keyboard.
+    browser.press_focused("R");
+    eventually_is("it records", &"true".to_owned(), || browser.attribute("[data-testid=record]", "aria-pressed"));
+    let _open_too = [send(&own, &more), send(&other, &more)];
+    let all = Oracle { frames: [&first.frames[..], &more.frames, &more.frames].concat() };
+    wait_for_rows(&browser, ROWS, &all, 300, totals);
+    // A heartbeat of each relay tells that the last periods are complete.
+    let recorded_s = || browser.text("[data-testid=record]").strip_prefix("0:")?.get(..2)?.parse::<u32>().ok();
+    eventually("heartbeats", || recorded_s().filter(|&seconds| seconds >= 8));
+    browser.press_focused("R");
+    let (name, file) = saved(&browser);
+    assert_eq!(browser.console_errors(), [] as [String; 0]);
+
+    // The command line reads it too, and adds the relays up exactly.
+    let live = [&own, &other].map(|relay| stats_of(&["--relay", &relay.http.to_string(), "--window", "3600"]));
+    let [of_own, of_other] = live;
+    let expected = added(of_own, of_other);
+    let path = folder.path().join("two.joey");
+    std::fs::write(&path, &file).expect("a temporary folder can be written");
+    let path = path.display().to_string();
+    assert_eq!(stats_of(&["--file", &path, "--window", "3600"]), expected);
+    assert_eq!(expected, counts(&all.expected(3_600, all.clock_ns())));
+    let compared = joey(&["compare", &path, &path, "--json", "--window", "3600"]);
+    let compared = by_id(&serde_json::from_str(&compared.out).expect("it prints JSON"));
+    let of_before = compared.into_iter().map(|(id, view)| (id, view["before"]["count"].clone()));
+    assert_eq!(of_before.collect::<BTreeMap<_, _>>(), expected);
+    // Updates that are sent again are those that arrived while it recorded, from both relays.
+    let target = relay(&[]);
+    let replayed = joey(&["replay", &path, "--relay", &target.ingest.to_string(), "--speed", "20"]);
+    assert_eq!(replayed.code, 0, "{}", replayed.err);
+    let twice = Oracle { frames: [&more.frames[..], &more.frames].concat() };
+    let of_target = || stats_of(&["--relay", &target.http.to_string(), "--window", "3600"]);
+    eventually_is("sent again", &counts(&twice.expected(3_600, twice.clock_ns())), of_target);
+
+    drop((own, other));
+    let (host, browser) = (static_host(), Browser::start());
+    browser.open(&format!("http://{}/", host.address));
+    eventually_is("a way to open one", &1, || browser.count("main [data-testid=open-recording]"));
+    open(&browser, &folder, &name, &file);
+    eventually_is("its application", &1, || browser.count("[data-testid=application][data-app=App]"));
+    browser.go_to(DASHBOARD);
+    wait_for_rows(&browser, ROWS, &all, 300, totals);
+    // At the beginning, the frames of the recording were not sent yet.
+    let _ = browser.evaluate("document.querySelector('[data-testid=position]').focus()", &[]);
+    browser.press_focused("\u{e011}");
+    wait_for_rows(&browser, ROWS, &first, 300, totals);
 }
 
 fn problem(browser: &Browser) -> String {

@@ -66,7 +66,7 @@ fn facts(browser: &Browser, relay: &Relay) -> String {
 }
 
 /// The frames of `all`, dealt out to `parts` oracles. `sample_data` has six categories in turn; each part gets all of them.
-fn deal(all: &Oracle, parts: usize) -> Vec<Oracle> {
+pub(crate) fn deal(all: &Oracle, parts: usize) -> Vec<Oracle> {
     let part = |part| all.frames.iter().enumerate().filter(move |(at, _)| (at + at / 6) % parts == part);
     (0..parts).map(|at| Oracle { frames: part(at).map(|(_, frame)| frame.clone()).collect() }).collect()
 }

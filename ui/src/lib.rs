@@ -2,8 +2,7 @@
 //!
 //! Data flows through these modules in this order:
 //!
-//! 1. The [`connections`], one [`connection`] for each relay, receive messages and merge them into the [`model`], and their
-//!    catalogues into [`merged_catalogue`].
+//! 1. The [`connections`], one [`connection`] for each relay, receive messages and merge them into the [`model`].
 //! 2. [`statistics`], [`chart_data`] and [`table_rows`] read statistics, charts and tables from the model. [`natural_order`] and
 //! 1. [`connection`] receives messages and merges them into the [`model`].
 //! 2. [`statistics`], [`chart_data`] and [`table_rows`] read statistics, charts and tables from the model. [`natural_order`] and
@@ -50,7 +49,6 @@ pub mod fuzzy_match;
 pub mod hour_data;
 pub mod key_sequence;
 pub mod local_storage;
-pub mod merged_catalogue;
 pub mod model;
 pub mod natural_order;
 pub mod objectives;

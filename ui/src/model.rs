@@ -24,7 +24,6 @@ pub use self::objectives::{MissedObjective, WindowShare};
 use self::recording::{Opened, Recorder};
 pub use self::recording::{RECORDING_BYTES_MAX, RecordingProgress};
 use crate::app_cache::AppCache;
-use crate::merged_catalogue::merged;
 use crate::objectives::AppObjectives;
 use crate::recent_change::{RecentChange, RecentChanges};
 use crate::route::Page;
@@ -37,8 +36,6 @@ use crate::vocabulary::Words;
 #[derive(Debug)]
 pub struct Model {
     viewers: Viewers,
-    /// The applications of all relays, if there are several.
-    merged: BTreeMap<String, AppEntry>,
     snapshot: Option<Snapshot>,
     page: Page,
     /// The longest history that subscriptions have requested, in seconds.
@@ -84,7 +81,6 @@ impl Model {
     pub fn new(seconds: u64) -> Self {
         Self {
             viewers: Viewers::new(seconds),
-            merged: BTreeMap::new(),
             snapshot: None,
             page: Page::Landing,
             requested_seconds: seconds.max(WINDOW_SECONDS),
@@ -110,6 +106,7 @@ impl Model {
     /// Removes relay `id` and its data at local time `now_ns`. The others send theirs again.
     pub fn remove_relay(&mut self, id: u32, now_ns: u64) {
         self.viewers.remove(id);
+        self.record_removal(id, now_ns);
         self.relays_changed(now_ns);
     }
 
@@ -121,7 +118,6 @@ impl Model {
     fn relays_changed(&mut self, now_ns: u64) {
         self.relay_changes += 1;
         self.forget_statistics();
-        self.merge_catalogues();
         self.update_subscriptions(now_ns);
     }
 
@@ -141,19 +137,9 @@ impl Model {
         self.viewers.relay_mut(id)
     }
 
-    /// With one relay there is nothing to merge.
-    fn merge_catalogues(&mut self) {
-        let relays: Vec<&Subscriber> = self.viewers.relays().collect();
-        self.merged = if relays.len() > 1 { merged(&relays) } else { BTreeMap::new() };
-    }
-
     /// The applications of all relays, without regard to a snapshot.
     fn live_catalogue(&self) -> &BTreeMap<String, AppEntry> {
-        let mut relays = self.viewers.relays();
-        match (relays.next(), relays.next()) {
-            (Some(only), None) => only.catalogue(),
-            _ => &self.merged,
-        }
+        self.viewers.catalogue()
     }
 
     /// Completes the newest periods that are due at local time `now_ns`.
@@ -164,7 +150,7 @@ impl Model {
     /// A copy of what is shown, at local time `now_ns`.
     fn copy(&self, relay_ns: Option<u64>, now_ns: u64) -> Snapshot {
         let app_relay_ns = |app: &str| match &self.opened {
-            Some(_) => relay_ns,
+            Some(opened) => Some(opened.playback().app_relay_ns(app)),
             None => self.viewers.app_relay_ns(app, now_ns),
         };
         Snapshot::of(self.shown_catalogue(), self.shown_stores(), self.requested_seconds, relay_ns, app_relay_ns)
@@ -242,7 +228,7 @@ impl Model {
     pub fn app_relay_ns(&self, app: &str, now_ns: u64) -> Option<u64> {
         match (&self.snapshot, &self.opened) {
             (Some(snapshot), _) => snapshot.app_relay_ns(app),
-            (None, Some(opened)) => Some(opened.playback().position_ns()),
+            (None, Some(opened)) => Some(opened.playback().app_relay_ns(app)),
             (None, None) => self.viewers.app_relay_ns(app, now_ns),
         }
     }
@@ -259,9 +245,7 @@ impl Model {
     /// How long each relay retains single updates at least, in ns.
     #[must_use]
     pub fn ring_ns(&self) -> u64 {
-        let recorded = self.recording().and_then(|recording| recording.viewer().relay());
-        let live = || self.viewers.relays().filter_map(Subscriber::relay).map(|relay| relay.ring_ns).min();
-        recorded.map(|relay| relay.ring_ns).or_else(live).unwrap_or(0)
+        self.recording().map_or(&self.viewers, |recording| recording.viewers()).ring_ns()
     }
 
     /// The applications of all relays.
@@ -295,7 +279,7 @@ impl Model {
     pub fn set_seconds(&mut self, seconds: u64, now_ns: u64) {
         self.viewers.set_seconds(seconds);
         if let Some(opened) = &mut self.opened {
-            opened.playback_mut().viewer_mut().set_seconds(seconds);
+            opened.playback_mut().viewers_mut().set_seconds(seconds);
         }
         if seconds > self.requested_seconds {
             self.request_history(seconds, now_ns);
@@ -371,17 +355,12 @@ impl Model {
             Some(snapshot) => snapshot.revision(),
             None => {
                 let stores = self.shown_stores().iter().map(|(_, store)| store.revision());
-                let recorded = self.recording().map(|recording| recording.viewer().revision());
+                let recorded = self.recording().map(|recording| recording.viewers().revision());
                 let relays = recorded.unwrap_or_else(|| self.relay_changes + self.viewers.revision());
                 relays + stores.sum::<u64>()
             }
         }
     }
-}
-
-/// Changes if the catalogue changes, and the number of its applications.
-fn catalogue_state(relay: &Subscriber) -> (u64, usize) {
-    (relay.catalogue_revision(), relay.catalogue().len())
 }
 
 /// The statistics of the view of `app` at `view_index` of its `store`.

@@ -96,9 +96,17 @@ pub(crate) const fn hello() -> Hello<'static> {
 /// 1,000 s.
 pub(crate) fn live_model(seconds: u64) -> Model {
     let mut model = Model::new(300);
-    model.add_relay(1, 0);
     model.show(&Page::Dashboard("app".to_owned()), 0);
-    model.relay_mut(1).unwrap().connected();
+    connect(&mut model, 1, 1);
+    (1..=seconds).for_each(|second| receive_second(&mut model, second));
+    model
+}
+
+/// Adds relay `id`, which answers. Its log of `app` has this epoch.
+pub(crate) fn connect(model: &mut Model, id: u32, epoch: u64) {
+    model.add_relay(id, 0);
+    model.relay_mut(id).unwrap().connected();
+    model.outgoing(id, 0);
     let hello = hello();
     let app = AppEntry { app: "app".to_owned(), ..AppEntry::default() };
     let [category, pipeline, worker, name] = [COMPUTATION, "p", "w", "n"].map(ToOwned::to_owned);
@@ -106,22 +114,25 @@ pub(crate) fn live_model(seconds: u64) -> Model {
     for message in [
         ServerMessage::Hello(hello),
         ServerMessage::Catalogue { full: true, apps: vec![app], last: true },
-        ServerMessage::Series { app: "app".to_owned(), epoch: 1, series, last: true },
-        ServerMessage::Subscribed(Subscribed { sub: 1, feed: 1, epoch: 1, next: 1, head: 0, missing: 0 }),
+        ServerMessage::Series { app: "app".to_owned(), epoch, series, last: true },
+        ServerMessage::Subscribed(Subscribed { sub: 1, feed: 1, epoch, next: 1, head: 0, missing: 0 }),
     ] {
-        model.receive(1, &message.encode(), 0).unwrap();
+        model.receive(id, &message.encode(), 0).unwrap();
     }
-    (1..=seconds).for_each(|second| receive_second(&mut model, second));
-    model
 }
 
 /// Delivers the update of one second to a model of [`live_model`], in order.
 pub(crate) fn receive_second(model: &mut Model, second: u64) {
+    receive_second_of(model, 1, second);
+}
+
+/// The same from relay `id`.
+pub(crate) fn receive_second_of(model: &mut Model, id: u32, second: u64) {
     let end_ns = (1_000 + second) * S;
     let head =
         BatchHead { feed: 1, from: second, to: second, cut_ns: end_ns, end_ns, period_ns: S, series: Vec::new() };
     let mut writer = UpdatesWriter::new(&head);
     writer.push(&Update { period_ns: S, ..update(second, 0, 1_000 + second, &[5, 900]) });
     let message = ServerMessage::Batch { head, updates: writer.finish() }.encode();
-    model.receive(1, &message, second * S).unwrap();
+    model.receive(id, &message, second * S).unwrap();
 }

@@ -44,12 +44,12 @@ pub(crate) async fn run(compare: Compare) -> anyhow::Result<Outcome> {
         }
     }
     let side = |snapshot: &Snapshot, source: &Source| {
-        let store = snapshot.viewer.app(&snapshot.app);
+        let store = snapshot.viewers.app(&snapshot.app);
         let end_ns = store.map_or(0, AppStore::clock_ns);
         json!({"source": source.text(), "app": snapshot.app, "end_ns": end_ns})
     };
     let ends = (side(&before, &compare.before), side(&after, &compare.after));
-    let (Some(current), Some(reference)) = (after.viewer.app_mut(&after.app), before.viewer.app_mut(&before.app))
+    let (Some(current), Some(reference)) = (after.viewers.app_mut(&after.app), before.viewers.app_mut(&before.app))
     else {
         return Ok(no_such_app(&after.app));
     };
@@ -73,8 +73,8 @@ pub(crate) async fn run(compare: Compare) -> anyhow::Result<Outcome> {
 
 /// Completes the windows. Returns the outcome if there is nothing in them.
 fn prepare(snapshot: &mut Snapshot, source: &Source) -> Option<Outcome> {
-    snapshot.viewer.advance(snapshot.now_ns);
-    let Some(store) = snapshot.viewer.app(&snapshot.app) else {
+    snapshot.viewers.advance(snapshot.now_ns);
+    let Some(store) = snapshot.viewers.app(&snapshot.app) else {
         return Some(Outcome::NoData(format!("no such application in {}: {}", source.text(), snapshot.app)));
     };
     (store.clock_ns() == 0).then(|| Outcome::NoData(format!("no data for {} in {} yet", snapshot.app, source.text())))

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use joey_shared::recording::Playback;
 use joey_shared::series::{Filter, Topic};
 use joey_shared::store::WINDOW_SECONDS;
-use joey_shared::viewer::Viewer;
+use joey_shared::viewer::{Viewer, Viewers};
 use joey_shared::window::SLOT_NS;
 use joey_shared::wire::Start;
 
@@ -20,10 +20,10 @@ use crate::runtime::console;
 /// Maximum time for the history to arrive after the request.
 const HISTORY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A viewer that has received the windows of an application.
+/// Viewers that have received the windows of an application.
 pub(super) struct Snapshot {
-    pub(super) viewer: Viewer,
-    /// The local time of the viewer.
+    pub(super) viewers: Viewers,
+    /// The local time of the viewers.
     pub(super) now_ns: u64,
     pub(super) app: String,
 }
@@ -37,8 +37,8 @@ pub(super) fn of_file(file: &Path, app: Option<&str>, seconds: u64) -> anyhow::R
     let mut playback = open(file, seconds)?;
     playback.advance_to_end();
     let now_ns = playback.position_ns();
-    let viewer = playback.into_viewer();
-    let apps: Vec<&String> = viewer.catalogue().keys().filter(|app| viewer.app(app).is_some()).collect();
+    let viewers = playback.into_viewers();
+    let apps: Vec<&String> = viewers.catalogue().keys().filter(|app| viewers.app(app).is_some()).collect();
     let app = match (app, apps.as_slice()) {
         (Some(app), _) => app.to_owned(),
         (None, [app]) => (*app).clone(),
@@ -47,7 +47,7 @@ pub(super) fn of_file(file: &Path, app: Option<&str>, seconds: u64) -> anyhow::R
             return Ok(Err(Outcome::NoData(format!("name one of its applications: {}", names.join(", ")))));
         }
     };
-    Ok(Ok(Snapshot { viewer, now_ns, app }))
+    Ok(Ok(Snapshot { viewers, now_ns, app }))
 }
 
 /// Requests the last `seconds` of an application from a relay. The inner error is that there is no such application.
@@ -69,7 +69,7 @@ pub(super) async fn of_relay(target: &Target, app: &str, seconds: u64) -> anyhow
         return Ok(Err(no_such_app(app)));
     }
     let now_ns = connection.now_ns();
-    Ok(Ok(Snapshot { viewer: connection.viewer, now_ns, app: app.to_owned() }))
+    Ok(Ok(Snapshot { viewers: connection.viewer.into(), now_ns, app: app.to_owned() }))
 }
 
 /// Receives the history of all subscriptions. Ends early if the relay does not have an application.

@@ -5,7 +5,7 @@ use joey_shared::histogram::{Histogram, Quantile};
 use joey_shared::series::{Provenance, Source};
 use joey_shared::store::AppStore;
 use joey_shared::view::ViewKey;
-use joey_shared::viewer::Viewer;
+use joey_shared::viewer::{Subscriber, Viewers};
 use joey_shared::window::{SLOT_NS, Throughput};
 use joey_shared::wire::{AppEntry, RejectedName, WorkerEntry};
 use serde_json::{Map, Value, json};
@@ -34,26 +34,26 @@ pub(crate) async fn run(stats: Stats) -> anyhow::Result<Outcome> {
         None => snapshot::of_relay(&stats.target, stats.app.as_deref().unwrap_or_default(), stats.window).await?,
     };
     match snapshot {
-        Ok(Snapshot { mut viewer, now_ns, app }) => print(&mut viewer, now_ns, &app, &stats),
+        Ok(Snapshot { mut viewers, now_ns, app }) => print(&mut viewers, now_ns, &app, &stats),
         Err(outcome) => Ok(outcome),
     }
 }
 
-/// Prints the statistics of `app` in `viewer` at local time `now_ns`.
-fn print(viewer: &mut Viewer, now_ns: u64, app: &str, stats: &Stats) -> anyhow::Result<Outcome> {
-    if viewer.missing() > 0 {
+/// Prints the statistics of `app` in `viewers` at local time `now_ns`.
+fn print(viewers: &mut Viewers, now_ns: u64, app: &str, stats: &Stats) -> anyhow::Result<Outcome> {
+    if viewers.missing() > 0 {
         console::line(format_args!(
             "joey: {} updates are missing because the relay no longer retains them",
-            viewer.missing()
+            viewers.missing()
         ));
     }
-    viewer.advance(now_ns);
-    let clocks = Clocks::of(viewer, app);
+    viewers.advance(now_ns);
+    let clocks = Clocks::of(viewers, app);
     clocks.warn();
-    let entry = viewer.catalogue().get(app).cloned().unwrap_or_default();
+    let entry = viewers.catalogue().get(app).cloned().unwrap_or_default();
     warn_of_rejected(&entry);
-    let relay_ns = viewer.relay_ns(now_ns).unwrap_or(0);
-    let Some(store) = viewer.app_mut(app) else { return Ok(no_such_app(app)) };
+    let relay_ns = viewers.app_relay_ns(app, now_ns).unwrap_or(0);
+    let Some(store) = viewers.app_mut(app) else { return Ok(no_such_app(app)) };
     if store.clock_ns() == 0 {
         return Ok(Outcome::NoData(format!("no data for {app} yet")));
     }
@@ -144,15 +144,15 @@ struct Clocks {
 }
 
 impl Clocks {
-    fn of(viewer: &Viewer, app: &str) -> Self {
-        let entry = viewer.catalogue().get(app);
+    fn of(viewers: &Viewers, app: &str) -> Self {
+        let entry = viewers.catalogue().get(app);
         let mut workers = entry.map_or_else(Vec::new, |entry| entry.workers.clone());
         workers.retain(|worker| worker.offset_ns != 0);
         Self {
             workers,
             late: entry.map_or(0, |entry| entry.late),
-            ring_ns: viewer.relay().map_or(0, |relay| relay.ring_ns),
-            wall_step_ns: viewer.wall_clock().map_or(0, |(step_ns, _)| step_ns),
+            ring_ns: viewers.ring_ns(),
+            wall_step_ns: viewers.relays().find_map(Subscriber::wall_clock).map_or(0, |(step_ns, _)| step_ns),
         }
     }
 

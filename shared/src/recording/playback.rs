@@ -1,18 +1,18 @@
-//! A recording that is open: a viewer at a position of the file.
+//! A recording that is open: the viewers of its relays at a position of the file.
 //!
-//! It reads the file from the beginning, because a viewer depends on every message before. To move backward is to read
+//! It reads the file from the beginning, because viewers depend on every message before. To move backward is to read
 //! again. A page does this in parts, so that it stays responsive.
 
 use alloc::vec::Vec;
 
 use super::{HEADER_BYTES, Reader, RecordingError};
-use crate::viewer::Viewer;
+use crate::viewer::Viewers;
 
 /// An open recording.
 #[derive(Debug)]
 pub struct Playback {
     bytes: Vec<u8>,
-    viewer: Viewer,
+    viewers: Viewers,
     /// The position of the next record in the file, in bytes.
     at: usize,
     /// The end of the last whole record, in bytes.
@@ -40,8 +40,8 @@ impl Playback {
             return Err(RecordingError::Empty);
         }
         let end = reader.position();
-        let viewer = Viewer::new(seconds);
-        Ok(Self { bytes, viewer, at: HEADER_BYTES, end, first_ns, last_ns, position_ns: first_ns, records })
+        let viewers = Viewers::new(seconds);
+        Ok(Self { bytes, viewers, at: HEADER_BYTES, end, first_ns, last_ns, position_ns: first_ns, records })
     }
 
     /// Reads up to the time `target_ns` since the Unix epoch, but stops after about `bytes_max` bytes. Returns whether it
@@ -49,7 +49,7 @@ impl Playback {
     pub fn advance_to(&mut self, target_ns: u64, bytes_max: usize) -> bool {
         let target_ns = target_ns.clamp(self.first_ns, self.last_ns);
         if target_ns < self.position_ns {
-            self.viewer = Viewer::new(self.viewer.seconds());
+            self.viewers = Viewers::new(self.viewers.seconds());
             (self.at, self.position_ns) = (HEADER_BYTES, self.first_ns);
         }
         let stop = self.at.saturating_add(bytes_max);
@@ -58,15 +58,15 @@ impl Playback {
             self.at = reader.position();
             let Some(record) = reader.next().filter(|record| record.time_ns <= target_ns) else { break };
             self.position_ns = self.position_ns.max(record.time_ns);
-            // The viewer counts malformed entries.
-            let _ = self.viewer.replay(&record);
+            // The viewers count malformed entries.
+            let _ = self.viewers.replay(&record);
             if reader.position() >= stop {
                 self.at = reader.position();
                 return false;
             }
         }
         self.position_ns = target_ns;
-        self.viewer.advance(target_ns);
+        self.viewers.advance(target_ns);
         true
     }
 
@@ -75,30 +75,36 @@ impl Playback {
         self.advance_to(u64::MAX, usize::MAX);
     }
 
-    /// The viewer at this position.
+    /// The viewers at this position.
     #[must_use]
-    pub const fn viewer(&self) -> &Viewer {
-        &self.viewer
+    pub const fn viewers(&self) -> &Viewers {
+        &self.viewers
     }
 
     /// The same, to read windows, which slide when they are read.
-    pub const fn viewer_mut(&mut self) -> &mut Viewer {
-        &mut self.viewer
+    pub const fn viewers_mut(&mut self) -> &mut Viewers {
+        &mut self.viewers
     }
 
-    /// The viewer at this position, without the file.
+    /// The viewers at this position, without the file.
     #[must_use]
-    pub fn into_viewer(self) -> Viewer {
-        self.viewer
+    pub fn into_viewers(self) -> Viewers {
+        self.viewers
     }
 
-    /// The time of the position, in ns since the Unix epoch by the relay's clock.
+    /// The time of the relays of `app` at this position, in ns since the Unix epoch: the latest, if their clocks differ.
+    #[must_use]
+    pub fn app_relay_ns(&self, app: &str) -> u64 {
+        self.viewers.app_relay_ns(app, self.position_ns).unwrap_or(self.position_ns)
+    }
+
+    /// The time of the position, in ns since the Unix epoch by the clock of the first relay.
     #[must_use]
     pub const fn position_ns(&self) -> u64 {
         self.position_ns
     }
 
-    /// The times of the first and the last record, in ns since the Unix epoch by the relay's clock.
+    /// The times of the first and the last record, in ns since the Unix epoch by the clock of the first relay.
     #[must_use]
     pub const fn span_ns(&self) -> (u64, u64) {
         (self.first_ns, self.last_ns)

@@ -138,11 +138,11 @@ impl AppStore {
         }
     }
 
-    /// The application of a recording, with windows of `seconds` and without views.
+    /// The application of a recording, with windows of `seconds` and without views. Its gaps are those of `relay`.
     ///
     /// # Errors
     /// Fails if it cannot be the state of an application.
-    pub(crate) fn from_state(state: AppState, seconds: u64) -> Result<Self, WireError> {
+    pub(crate) fn from_state(state: AppState, seconds: u64, relay: u32) -> Result<Self, WireError> {
         if state.gaps.len() > GAPS_MAX || state.logs.len() > LOGS_MAX {
             return Err(WireError::Malformed);
         }
@@ -151,9 +151,8 @@ impl AppStore {
             Some(Log { epoch, series: BTreeMap::new(), counted, ranges })
         };
         let logs: Option<Vec<Log>> = state.logs.into_iter().map(log).collect();
-        // A viewer that replays a recording has one relay.
         let gaps = state.gaps.into_iter();
-        let gaps = gaps.map(|(from_ns, to_ns, updates)| Gap { from_ns, to_ns, updates, relay: 0 });
+        let gaps = gaps.map(|(from_ns, to_ns, updates)| Gap { from_ns, to_ns, updates, relay });
         let open = |(arrival_ns, start_ns, period_ns)| Open { arrival_ns, start_ns, period_ns };
         Ok(Self {
             logs: logs.ok_or(WireError::Malformed)?,

@@ -1,10 +1,14 @@
-//! Recording and replaying a viewer: its state as the first records of a file, and the effect of each record.
+//! Recording and replaying viewers: their state as the first records of a file, and the effect of each record.
+//!
+//! The relays of a recording have numbers from 0 on. A file with one relay does not name it. The times of all records are those
+//! of one clock, and each relay's hello and heartbeats tell how its own differs.
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::slice;
 
-use super::{Incoming, Subscriber, Subscription, Viewer};
-use crate::recording::{Entry, Record};
+use super::{Incoming, Subscriber, Subscription, Viewer, Viewers};
+use crate::recording::{Entry, RECORDED_RELAYS_MAX, Record};
 use crate::series::Topic;
 use crate::store::state::{AppState, ViewState};
 use crate::store::{AppStore, AppStores};
@@ -17,29 +21,44 @@ use crate::wire::{
 /// Number of series in one message.
 const SERIES_MAX: usize = 500;
 
-impl Subscriber {
-    /// Appends to `out` the records that give a replaying viewer the state of this one at local time `now_ns`, with the last
-    /// `seconds` of each view. The messages that this viewer receives next continue it.
-    pub(super) fn write_state(&self, stores: &AppStores, now_ns: u64, seconds: u64, out: &mut Vec<u8>) {
-        let time_ns = self.relay_ns(now_ns).unwrap_or(0);
-        let mut write = |entry: Entry<'_>| {
-            Record { time_ns, entry }.write(out);
-        };
-        self.relay_messages(time_ns).iter().for_each(|message| write(Entry::Message(message)));
-        for (&sub, subscription) in &self.subscriptions {
+/// Appends to `out` the records that give a replaying viewer the state of `relays` at local time `now_ns`, with the last `seconds`
+/// of each view. In the file, the relays have the numbers of their positions.
+fn write_state(stores: &AppStores, relays: &[&Subscriber], now_ns: u64, seconds: u64, out: &mut Vec<u8>) {
+    let time_ns = relays.first().and_then(|relay| relay.relay_ns(now_ns)).unwrap_or(0);
+    let mut write = |entry: Entry<'_>| {
+        Record { time_ns, entry }.write(out);
+    };
+    let has_several = relays.len() > 1;
+    for (number, relay) in (0..).zip(relays) {
+        if has_several {
+            write(Entry::Relay(number));
+        }
+        relay.relay_messages(now_ns).iter().for_each(|message| write(Entry::Message(message)));
+        for (&sub, subscription) in &relay.subscriptions {
             write(Entry::Command(&subscription.command(sub).encode()));
-            for message in self.position_messages(sub, subscription) {
+            for message in relay.position_messages(sub, subscription) {
                 write(Entry::Message(&message));
             }
         }
-        for (app, store) in stores.iter() {
-            write(Entry::App(&encode(&store.state(app, true))));
-            let from = (second_of(store.clock_ns()) + 1).saturating_sub(seconds);
-            for view in 0..store.views().len() {
-                write(Entry::View(&encode(&store.view_state(app, view, from))));
-            }
+    }
+    for (app, store) in stores.iter() {
+        if has_several {
+            // A gap ends with the next batch of its relay. One that has ended may be anyone's.
+            let open = store.gaps().iter().rev().find(|gap| gap.to_ns == 0);
+            let of_gap = open.and_then(|gap| (0..).zip(relays).find(|(_, relay)| relay.id == gap.relay));
+            write(Entry::Relay(of_gap.map_or(0, |(number, _)| number)));
         }
-        for ((epoch, app), series) in &self.names {
+        write(Entry::App(&encode(&store.state(app, true))));
+        let from = (second_of(store.clock_ns()) + 1).saturating_sub(seconds);
+        for view in 0..store.views().len() {
+            write(Entry::View(&encode(&store.view_state(app, view, from))));
+        }
+    }
+    for (number, relay) in (0..).zip(relays) {
+        if has_several {
+            write(Entry::Relay(number));
+        }
+        for ((epoch, app), series) in &relay.names {
             let series: Vec<SeriesEntry> = series.values().cloned().collect();
             for some in series.chunks(SERIES_MAX) {
                 let (app, series) = (app.clone(), some.to_vec());
@@ -48,16 +67,18 @@ impl Subscriber {
             }
         }
     }
+}
 
+impl Subscriber {
     /// What the relay has announced about itself and its applications.
-    fn relay_messages(&self, time_ns: u64) -> Vec<Vec<u8>> {
+    fn relay_messages(&self, now_ns: u64) -> Vec<Vec<u8>> {
         let mut messages = Vec::new();
         if let Some(relay) = &self.relay {
             let hello = Hello {
                 version: relay.version,
                 release: &relay.release,
                 epoch: relay.epoch,
-                now_ns: time_ns,
+                now_ns: self.relay_ns(now_ns).unwrap_or(0),
                 ring_ns: relay.ring_ns,
                 series_retention_ns: relay.series_retention_ns,
                 demo: relay.demo,
@@ -126,14 +147,24 @@ impl Viewer {
     /// Appends to `out` the records that give a replaying viewer the state of this one at local time `now_ns`, with the last
     /// `seconds` of each view. The messages that this viewer receives next continue it.
     pub fn write_state(&self, now_ns: u64, seconds: u64, out: &mut Vec<u8>) {
-        self.relay.write_state(&self.stores, now_ns, seconds, out);
+        write_state(&self.stores, slice::from_ref(&&self.relay), now_ns, seconds, out);
+    }
+}
+
+impl Viewers {
+    /// Appends to `out` the records that give replaying viewers the state of these at local time `now_ns`, with the last
+    /// `seconds` of each view. In the file, the relays have the numbers of their positions in `ids`, which should be all of
+    /// them; the times are those of the first one. What they receive next continues it, after an [`Entry::Relay`].
+    pub fn write_state(&self, ids: &[u32], now_ns: u64, seconds: u64, out: &mut Vec<u8>) {
+        let relays: Vec<&Subscriber> = ids.iter().filter_map(|id| self.relay(*id)).collect();
+        write_state(self.stores(), &relays, now_ns, seconds, out);
     }
 
-    /// Processes one record of a recording. Its time is the local time. The viewer must not be connected.
+    /// Processes one record of a recording. Its time is the local time. The ids of the relays are their numbers in the file. The
+    /// viewers must have been made for this recording, without relays.
     ///
     /// # Errors
-    /// Fails if the entry or a part of it is malformed. This is counted in [`Subscriber::malformed`], and the viewer remains
-    /// usable.
+    /// Fails if the entry or a part of it is malformed. This is counted in [`Viewers::malformed`], and the viewers remain usable.
     pub fn replay(&mut self, record: &Record<'_>) -> Result<(), WireError> {
         self.replay_with(record, |_| {})
     }
@@ -141,38 +172,58 @@ impl Viewer {
     /// The same, and calls `incoming` for each update that was not received before.
     ///
     /// # Errors
-    /// See [`Viewer::replay`].
+    /// See [`Viewers::replay`].
     pub fn replay_with(&mut self, record: &Record<'_>, incoming: impl FnMut(&Incoming<'_>)) -> Result<(), WireError> {
-        self.relay.replaying = true;
         let outcome = match record.entry {
+            Entry::Relay(number) if number < RECORDED_RELAYS_MAX => {
+                self.replayed = number;
+                Ok(())
+            }
+            Entry::Relay(_) => Err(WireError::Malformed),
             Entry::Message(bytes) => {
+                let (id, relay) = self.replayed_relay();
                 // Only a new connection begins with a hello.
                 if matches!(ServerMessage::decode(bytes), Ok(ServerMessage::Hello(_))) {
-                    self.relay.disconnected();
-                    self.relay.subscriptions.retain(|_, subscription| subscription.log.is_none());
+                    relay.disconnected();
+                    relay.subscriptions.retain(|_, subscription| subscription.log.is_none());
                 }
-                return self.receive(bytes, record.time_ns, incoming);
+                return self.receive(id, bytes, record.time_ns, incoming);
             }
-            Entry::Command(bytes) => ClientMessage::decode(bytes).map(|command| self.relay.replay_command(command)),
+            Entry::Command(bytes) => {
+                ClientMessage::decode(bytes).map(|command| self.replayed_relay().1.replay_command(command))
+            }
             Entry::App(bytes) => decode(bytes).and_then(|state| self.replay_app(state)),
             Entry::View(bytes) => decode(bytes).and_then(|state: ViewState<'_>| {
-                self.stores.get_mut(&state.app).ok_or(WireError::Malformed)?.add_view(state)
+                self.stores_mut().get_mut(&state.app).ok_or(WireError::Malformed)?.add_view(state)
             }),
             Entry::Forget(app) => {
                 self.forget(app);
                 Ok(())
             }
+            Entry::Removed(number) => {
+                self.remove(number);
+                Ok(())
+            }
             Entry::Unknown(_) => Ok(()),
         };
-        self.relay.revision += 1;
-        self.relay.malformed += u64::from(outcome.is_err());
+        let (_, relay) = self.replayed_relay();
+        relay.revision += 1;
+        relay.malformed += u64::from(outcome.is_err());
         outcome
+    }
+
+    /// The relay of the records that follow, and its id.
+    fn replayed_relay(&mut self) -> (u32, &mut Subscriber) {
+        let id = self.replayed;
+        let relay = self.add(id);
+        relay.replaying = true;
+        (id, relay)
     }
 
     fn replay_app(&mut self, state: AppState) -> Result<(), WireError> {
         let app: String = state.app.clone();
-        let store = AppStore::from_state(state, self.stores.seconds())?;
-        self.stores.insert(app, store);
+        let store = AppStore::from_state(state, self.seconds(), self.replayed)?;
+        self.stores_mut().insert(app, store);
         Ok(())
     }
 }

@@ -4,12 +4,14 @@
 //! so their histograms are added there, bin by bin. A store identifies updates by epoch and sequence number. The same log
 //! that arrives from two relays of a cluster is therefore counted once.
 
+use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::{Effects, Incoming, Subscriber};
+use super::catalogue::merged;
+use super::{Effects, Incoming, Subscriber, Viewer};
 use crate::store::{AppStore, AppStores};
-use crate::wire::WireError;
+use crate::wire::{AppEntry, WireError};
 
 /// Several relays and the stores that they fill. Each relay has an id, which the caller chooses.
 ///
@@ -28,26 +30,35 @@ use crate::wire::WireError;
 pub struct Viewers {
     stores: AppStores,
     relays: Vec<Subscriber>,
+    /// The applications of all relays, if there are several.
+    merged: BTreeMap<String, AppEntry>,
+    /// The number of the relay whose records follow in a recording.
+    pub(super) replayed: u32,
 }
 
 impl Viewers {
     /// No relays yet; their windows will be `seconds` long.
     #[must_use]
     pub const fn new(seconds: u64) -> Self {
-        Self { stores: AppStores::new(seconds), relays: Vec::new() }
+        Self { stores: AppStores::new(seconds), relays: Vec::new(), merged: BTreeMap::new(), replayed: 0 }
     }
 
-    /// Adds a relay, unless there is one with this `id`. It has no subscriptions.
-    pub fn add(&mut self, id: u32) {
-        if self.relay(id).is_none() {
+    /// Adds a relay without subscriptions, unless there is one with this `id`. Returns it.
+    pub fn add(&mut self, id: u32) -> &mut Subscriber {
+        let known = self.relays.iter().position(|relay| relay.id == id);
+        let index = known.unwrap_or_else(|| {
             self.relays.push(Subscriber::new(id));
-        }
+            self.merge_catalogues();
+            self.relays.len() - 1
+        });
+        &mut self.relays[index]
     }
 
     /// Removes a relay and what it has sent. Histograms of several relays cannot be taken apart again, so all stores are
     /// emptied and the other relays send what they retain once more.
     pub fn remove(&mut self, id: u32) {
         self.relays.retain(|relay| relay.id != id);
+        self.merge_catalogues();
         let apps: Vec<String> = self.stores.iter().map(|(app, _)| app.into()).collect();
         self.stores.clear();
         for app in &apps {
@@ -81,6 +92,20 @@ impl Viewers {
         self.relays.iter_mut().find(|relay| relay.id == id)
     }
 
+    /// With one relay there is nothing to merge.
+    fn merge_catalogues(&mut self) {
+        self.merged = if self.relays.len() > 1 { merged(&self.relays) } else { BTreeMap::new() };
+    }
+
+    /// The applications of all relays, by name.
+    #[must_use]
+    pub fn catalogue(&self) -> &BTreeMap<String, AppEntry> {
+        match self.relays.as_slice() {
+            [only] => only.catalogue(),
+            _ => &self.merged,
+        }
+    }
+
     /// The stores.
     #[must_use]
     pub const fn stores(&self) -> &AppStores {
@@ -98,6 +123,29 @@ impl Viewers {
         self.stores.get(app)
     }
 
+    /// The same, for reading its windows.
+    pub fn app_mut(&mut self, app: &str) -> Option<&mut AppStore> {
+        self.stores.get_mut(app)
+    }
+
+    /// Number of malformed messages.
+    #[must_use]
+    pub fn malformed(&self) -> u64 {
+        self.relays.iter().map(Subscriber::malformed).sum()
+    }
+
+    /// Number of updates that are known to be missing.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        self.relays.iter().map(Subscriber::missing).sum()
+    }
+
+    /// How long each relay retains single updates at least, in ns; 0 before any hello.
+    #[must_use]
+    pub fn ring_ns(&self) -> u64 {
+        self.relays.iter().filter_map(Subscriber::relay).map(|relay| relay.ring_ns).min().unwrap_or(0)
+    }
+
     /// Processes one message of relay `id` that arrived at local time `now_ns` (any monotonic clock). Calls `incoming` for
     /// each update that no relay had sent before.
     ///
@@ -111,18 +159,15 @@ impl Viewers {
         now_ns: u64,
         incoming: impl FnMut(&Incoming<'_>),
     ) -> Result<(), WireError> {
-        match self.relays.iter().position(|relay| relay.id == id) {
-            Some(index) => receive(&mut self.stores, &mut self.relays, index, bytes, now_ns, incoming),
-            None => Ok(()),
+        let Some(index) = self.relays.iter().position(|relay| relay.id == id) else { return Ok(()) };
+        // An answer to a subscription tells whether two relays have the same log.
+        let state = |relay: &Subscriber| (relay.catalogue_revision, relay.answers);
+        let before = state(&self.relays[index]);
+        let outcome = receive(&mut self.stores, &mut self.relays, index, bytes, now_ns, incoming);
+        if state(&self.relays[index]) != before {
+            self.merge_catalogues();
         }
-    }
-
-    /// Appends to `out` the state of relay `id` at local time `now_ns`, as [`Viewer::write_state`](super::Viewer::write_state)
-    /// does. The stores have the data of all relays, so there should be no other.
-    pub fn write_state(&self, id: u32, now_ns: u64, seconds: u64, out: &mut Vec<u8>) {
-        if let Some(relay) = self.relay(id) {
-            relay.write_state(&self.stores, now_ns, seconds, out);
-        }
+        outcome
     }
 
     /// Removes the windows of an application and the positions of its topics, and subscribes again. Use it after an absence
@@ -160,6 +205,12 @@ impl Viewers {
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.relays.iter().map(Subscriber::revision).sum()
+    }
+}
+
+impl From<Viewer> for Viewers {
+    fn from(Viewer { stores, relay }: Viewer) -> Self {
+        Self { stores, relays: Vec::from([relay]), merged: BTreeMap::new(), replayed: 0 }
     }
 }
 

@@ -173,6 +173,17 @@ fn recording() -> Vec<u8> {
     file
 }
 
+/// The hex example of a recording with two relays, of which the second is removed.
+fn recording_of_several() -> Vec<u8> {
+    let mut file = recording::header_of_several().to_vec();
+    let time_ns = 1_544_101_820_000_000_000;
+    let message = ServerMessage::Gap { feed: 1, from: 3, to: 300 }.encode();
+    for entry in [Entry::Message(&message), Entry::Relay(1), Entry::Message(&message), Entry::Removed(1)] {
+        assert!(Record { time_ns, entry }.write(&mut file));
+    }
+    file
+}
+
 /// The hex blocks of the specification, by the name after ` ```hex `.
 fn specification() -> BTreeMap<&'static str, Vec<u8>> {
     let blocks = include_str!("../../README.md").split("```hex ").skip(1);
@@ -198,6 +209,7 @@ fn examples_of_the_specification_match_the_code() {
     examples.extend(stream_examples());
     examples.insert("histogram", fine_histogram());
     examples.insert("recording", recording());
+    examples.insert("recording-of-several-relays", recording_of_several());
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
     for (name, bytes) in &examples {
         assert_eq!(

@@ -3,19 +3,19 @@
 //! A recording begins with what the tab already has: the state of its viewer, at most an hour. While a recording is open,
 //! the relays still send data.
 //!
-//! A recording is the log of one relay's messages. It can be started while the page has one relay.
+//! A recording is the log of the messages of all relays. Relays that are added or removed while it goes on are in it too.
 
-use joey_shared::recording::{Detail, Entry, Playback, Record, RecordingError, excerpt, header};
+use joey_shared::recording::{Detail, Entry, Playback, Record, RecordingError, excerpt, header, header_of_several};
 use joey_shared::series::{Filter, Topic};
 use joey_shared::store::{AppStore, AppStores};
 use joey_shared::view::ViewKey;
-use joey_shared::viewer::Viewers;
+use joey_shared::viewer::{Subscriber, Viewers};
 use joey_shared::window::SECONDS_MAX;
 use joey_shared::wire::{AppEntry, WireError};
 use std::collections::BTreeMap;
 
+use super::Model;
 use super::subscriptions::SUBSCRIBED_APPS_MAX;
-use super::{Model, catalogue_state};
 
 /// Maximum size of a recording in the tab, in bytes. It is held in memory until it is saved. At 1,000 series a second this is
 /// about an hour. When it is reached, the recording ends.
@@ -30,15 +30,19 @@ const READ_BYTES: usize = 256 << 10;
 /// A recording in progress.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    /// The id of the relay.
-    relay: u32,
+    /// The ids of the relays by their numbers in the file; `None` for a number that is free again.
+    relays: Vec<Option<u32>>,
+    /// The number that the file has named last; `None` if the next entry has to.
+    current: Option<u32>,
+    /// The relay whose clock is that of the file.
+    clock_relay: u32,
+    /// The time of the file, in ns since the Unix epoch, and the local time of the same instant, in ns. It goes on without its relay.
+    clock: (u64, u64),
     /// The applications to record, with all their series.
     apps: Vec<String>,
     parts: Vec<Vec<u8>>,
     bytes: usize,
     started_ns: u64,
-    /// The time of the last record, in ns since the Unix epoch.
-    last_ns: u64,
     is_full: bool,
 }
 
@@ -59,9 +63,39 @@ impl Recorder {
         self.apps.iter().map(|app| Topic { app: app.clone(), filter: Filter::All })
     }
 
-    fn write(&mut self, time_ns: u64, entry: Entry<'_>) {
+    /// The number of relay `id` in the file.
+    fn number(&mut self, id: u32) -> u32 {
+        let known = self.relays.iter().position(|known| *known == Some(id));
+        let number = known.or_else(|| self.relays.iter().position(Option::is_none)).unwrap_or(self.relays.len());
+        match self.relays.get_mut(number) {
+            Some(slot) => *slot = Some(id),
+            None => self.relays.push(Some(id)),
+        }
+        // A page has a few relays.
+        number as u32
+    }
+
+    /// Writes an entry of relay `id` at local time `now_ns`.
+    fn write_of(&mut self, id: u32, now_ns: u64, entry: Entry<'_>) {
+        let number = self.number(id);
+        if self.current != Some(number) {
+            self.current = Some(number);
+            self.write(now_ns, Entry::Relay(number));
+        }
+        self.write(now_ns, entry);
+    }
+
+    /// Writes an entry at local time `now_ns`.
+    fn write(&mut self, now_ns: u64, entry: Entry<'_>) {
         if self.is_full {
             return;
+        }
+        let (clock_ns, local_ns) = self.clock;
+        let time_ns = clock_ns.saturating_add(now_ns.saturating_sub(local_ns));
+        if matches!(entry, Entry::Relay(_) | Entry::Removed(_))
+            && let Some(start) = self.parts.first_mut().and_then(|part| part.first_chunk_mut())
+        {
+            *start = header_of_several();
         }
         if self.parts.last().is_none_or(|part| part.len() >= PART_BYTES) {
             self.parts.push(Vec::new());
@@ -71,7 +105,6 @@ impl Recorder {
             Record { time_ns, entry }.write(part);
             self.bytes += part.len() - before;
         }
-        self.last_ns = time_ns;
         self.is_full = self.bytes >= RECORDING_BYTES_MAX;
     }
 }
@@ -102,7 +135,7 @@ impl Opened {
 /// The stores that are shown.
 pub(super) const fn shown<'a>(opened: &'a mut Option<Opened>, live: &'a mut Viewers) -> &'a mut AppStores {
     match opened {
-        Some(opened) => opened.playback.viewer_mut().stores_mut(),
+        Some(opened) => opened.playback.viewers_mut().stores_mut(),
         None => live.stores_mut(),
     }
 }
@@ -110,17 +143,33 @@ pub(super) const fn shown<'a>(opened: &'a mut Option<Opened>, live: &'a mut View
 impl Model {
     /// The stores that are shown: of the open recording, or else the live ones.
     pub(super) fn shown_stores(&self) -> &AppStores {
-        self.opened.as_ref().map_or_else(|| self.viewers.stores(), |opened| opened.playback.viewer().stores())
+        self.opened.as_ref().map_or_else(|| self.viewers.stores(), |opened| opened.playback.viewers().stores())
     }
 
     /// The applications of the open recording, or else of all relays.
     pub(super) fn shown_catalogue(&self) -> &BTreeMap<String, AppEntry> {
-        self.opened.as_ref().map_or_else(|| self.live_catalogue(), |opened| opened.playback.viewer().catalogue())
+        self.opened.as_ref().map_or_else(|| self.live_catalogue(), |opened| opened.playback.viewers().catalogue())
     }
 
-    /// The time of relay `id` at local time `now_ns`, in ns since the Unix epoch; 0 before its hello.
-    fn time_of(&self, id: u32, now_ns: u64) -> u64 {
-        self.viewers.relay(id).and_then(|relay| relay.relay_ns(now_ns)).unwrap_or(0)
+    /// The recording in progress, with its clock at local time `now_ns`.
+    fn recorder(&mut self, now_ns: u64) -> Option<&mut Recorder> {
+        let recorder = self.recorder.as_mut()?;
+        let relay = self.viewers.relay(recorder.clock_relay);
+        if let Some(relay_ns) = relay.and_then(|relay| relay.relay_ns(now_ns)) {
+            recorder.clock = (relay_ns, now_ns);
+        }
+        Some(recorder)
+    }
+
+    /// Records that relay `id` was removed at local time `now_ns`.
+    pub(super) fn record_removal(&mut self, id: u32, now_ns: u64) {
+        if let Some(recorder) = self.recorder(now_ns)
+            && let Some(number) = recorder.relays.iter().position(|known| *known == Some(id))
+        {
+            recorder.write(now_ns, Entry::Removed(number as u32));
+            recorder.relays[number] = None;
+            recorder.current = None;
+        }
     }
 
     /// Merges a message of relay `id` that arrived at local time `now_ns`.
@@ -128,17 +177,13 @@ impl Model {
     /// # Errors
     /// Fails if it is malformed. The relay counts that.
     pub fn receive(&mut self, id: u32, bytes: &[u8], now_ns: u64) -> Result<(), WireError> {
-        let before = self.viewers.relay(id).map_or((0, 0), catalogue_state);
+        let before = self.viewers.relay(id).map_or(0, |relay| relay.catalogue().len());
         let outcome = self.viewers.receive(id, bytes, now_ns, |_| {});
-        let time_ns = self.time_of(id, now_ns);
-        if let Some(recorder) = self.recorder.as_mut().filter(|recorder| recorder.relay == id) {
-            recorder.write(time_ns, Entry::Message(bytes));
+        if let Some(recorder) = self.recorder(now_ns) {
+            recorder.write_of(id, now_ns, Entry::Message(bytes));
         }
-        let after = self.viewers.relay(id).map_or((0, 0), catalogue_state);
-        if after.0 != before.0 {
-            self.merge_catalogues();
-        }
-        if after.1 != before.1 {
+        let after = self.viewers.relay(id).map_or(0, |relay| relay.catalogue().len());
+        if after != before {
             self.update_subscriptions(now_ns);
         }
         outcome
@@ -146,51 +191,56 @@ impl Model {
 
     /// The commands to send to relay `id` at local time `now_ns`.
     pub fn outgoing(&mut self, id: u32, now_ns: u64) -> Vec<Vec<u8>> {
-        let time_ns = self.time_of(id, now_ns);
         let commands = self.relay_mut(id).map(|relay| relay.outgoing()).unwrap_or_default();
-        if let Some(recorder) = self.recorder.as_mut().filter(|recorder| recorder.relay == id) {
+        if let Some(recorder) = self.recorder(now_ns) {
             // The format itself leaves out tokens.
-            commands.iter().for_each(|command| recorder.write(time_ns, Entry::Command(command)));
+            commands.iter().for_each(|command| recorder.write_of(id, now_ns, Entry::Command(command)));
         }
         commands
     }
 
-    /// Removes the windows of an application and requests it again.
-    pub(super) fn forget(&mut self, app: &str) {
-        if let Some(recorder) = &mut self.recorder {
-            recorder.write(recorder.last_ns, Entry::Forget(app));
+    /// Removes the windows of an application and requests it again, at local time `now_ns`.
+    pub(super) fn forget(&mut self, app: &str, now_ns: u64) {
+        if let Some(recorder) = self.recorder(now_ns) {
+            recorder.write(now_ns, Entry::Forget(app));
         }
         self.viewers.forget(app);
     }
 
-    /// Whether a recording can be started: the page has exactly one relay, which has answered.
+    /// Whether a recording can be started: a relay has answered.
     #[must_use]
     pub fn can_record(&self) -> bool {
-        self.viewers.relays().count() == 1 && self.viewers.relays().all(|relay| relay.relay().is_some())
+        self.viewers.relays().any(|relay| relay.relay().is_some())
     }
 
     /// Starts to record the application of the page, or on the landing page all applications, at local time `now_ns`.
     /// Does nothing if the page [cannot record](Self::can_record).
     pub fn start_recording(&mut self, now_ns: u64) {
-        let Some(relay) = self.viewers.relays().next().map(|relay| relay.id()).filter(|_| self.can_record()) else {
-            return;
-        };
+        // The clock of the file is that of the first relay that has answered.
+        let mut relays: Vec<&Subscriber> = self.viewers.relays().collect();
+        relays.sort_by_key(|relay| relay.relay().is_none());
+        let first = relays.first().and_then(|relay| Some((relay.id(), relay.relay_ns(now_ns)?)));
+        let Some((clock_relay, clock_ns)) = first else { return };
+        let ids: Vec<u32> = relays.iter().map(|relay| relay.id()).collect();
+        let header = || if ids.len() > 1 { header_of_several() } else { header() }.to_vec();
         let of_page = self.page.app().map(|app| vec![app.to_owned()]);
         let all = || self.live_catalogue().keys().take(SUBSCRIBED_APPS_MAX).cloned().collect();
-        let mut state = header().to_vec();
-        self.viewers.write_state(relay, now_ns, SECONDS_MAX, &mut state);
+        let mut state = header();
+        self.viewers.write_state(&ids, now_ns, SECONDS_MAX, &mut state);
         if state.len() > STATE_BYTES_MAX {
-            state = header().to_vec();
-            self.viewers.write_state(relay, now_ns, self.viewers.seconds(), &mut state);
+            state = header();
+            self.viewers.write_state(&ids, now_ns, self.viewers.seconds(), &mut state);
         }
         self.recorder = Some(Recorder {
-            relay,
+            current: (ids.len() == 1).then_some(0),
+            relays: ids.into_iter().map(Some).collect(),
+            clock_relay,
+            clock: (clock_ns, now_ns),
             apps: of_page.unwrap_or_else(all),
             bytes: state.len(),
             is_full: state.len() >= RECORDING_BYTES_MAX,
             parts: vec![state],
             started_ns: now_ns,
-            last_ns: self.time_of(relay, now_ns),
         });
         self.update_subscriptions(now_ns);
     }
@@ -252,10 +302,10 @@ impl Model {
 
     /// The applications of the open recording at its position, as stores.
     pub fn recording_apps(&self) -> impl Iterator<Item = (&str, &AppStore)> {
-        let viewer = self.recording().map(Playback::viewer);
-        viewer
+        let viewers = self.recording().map(Playback::viewers);
+        viewers
             .into_iter()
-            .flat_map(|viewer| viewer.catalogue().keys().filter_map(|app| Some((app.as_str(), viewer.app(app)?))))
+            .flat_map(|viewers| viewers.catalogue().keys().filter_map(|app| Some((app.as_str(), viewers.app(app)?))))
     }
 
     /// Whether a part of the file has still to be read until the recording is where it should be.
@@ -351,6 +401,40 @@ mod tests {
         assert_eq!(model.recording_apps().map(|(app, _)| app).collect::<Vec<_>>(), ["app"]);
         model.close_recording();
         assert_ne!(count(&mut model), expected);
+    }
+
+    #[test]
+    fn a_recording_has_all_relays_also_those_that_come_and_go() {
+        let mut model = testing::live_model(3);
+        testing::connect(&mut model, 2, 2);
+        testing::receive_second_of(&mut model, 2, 1);
+        model.start_recording(0);
+        testing::receive_second(&mut model, 4);
+        testing::receive_second_of(&mut model, 2, 2);
+        let of_two = (count(&mut model), model.catalogue().clone());
+        testing::connect(&mut model, 3, 3);
+        testing::receive_second_of(&mut model, 3, 1);
+        let of_three = count(&mut model);
+        // The others would send theirs again, and a new relay gets the free number.
+        model.remove_relay(2, 0);
+        testing::connect(&mut model, 4, 4);
+        (1..=9).for_each(|second| testing::receive_second_of(&mut model, 4, second));
+        let last = count(&mut model);
+        let file = file(&mut model);
+        let numbers: Vec<u32> = joey_shared::recording::Reader::new(&file)
+            .expect("it is a recording")
+            .filter_map(|record| if let Entry::Relay(number) = record.entry { Some(number) } else { None })
+            .collect();
+        assert_eq!(numbers.iter().max(), Some(&2));
+        assert_eq!(file[..12], header_of_several());
+
+        model.open_recording(file).expect("it is a recording");
+        while model.is_reading_recording() {
+            model.advance_recording(0);
+        }
+        assert_eq!(count(&mut model), last);
+        assert_eq!((of_two.0, of_three, last), (Some(12), Some(14), Some(18)));
+        assert_eq!(model.catalogue(), &of_two.1);
     }
 
     #[test]

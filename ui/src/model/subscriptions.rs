@@ -39,7 +39,7 @@ impl Model {
             let index = self.unsubscribed_ns.iter().position(|(app, _)| *app == topic.app);
             let unsubscribed = index.map(|index| self.unsubscribed_ns.swap_remove(index));
             if unsubscribed.is_some_and(|(_, since_ns)| now_ns.saturating_sub(since_ns) > RETAINED_NS) {
-                self.forget(&topic.app);
+                self.forget(&topic.app, now_ns);
             }
             let is_open = self.page.app().is_some();
             for relay in self.viewers.relays_mut() {
@@ -89,7 +89,7 @@ impl Model {
             subscribed.iter().for_each(|topic| relay.unsubscribe(topic));
         }
         for app in self.live_catalogue().keys().cloned().collect::<Vec<String>>() {
-            self.forget(&app);
+            self.forget(&app, now_ns);
         }
         self.unsubscribed_ns.clear();
         self.update_subscriptions(now_ns);

@@ -109,7 +109,6 @@ pub(super) const ACTIONS: &[Action] = &[
     action(Group::Page, "Compare with something", &["c"], has_picker, |_| compare_picker::open()),
     action(Group::Page, "Threshold, or a new objective", &["o"], has_threshold, |_| focus(THRESHOLD)),
     action(Group::Page, "Record", &["R"], can_record, UiState::start_recording),
-    action(Group::Page, "Why recording needs a single relay", &["R"], has_several_relays, UiState::explain_recording),
     action(Group::Page, "Stop recording and save the file", &["R"], is_recording, UiState::save_recording),
     action(Group::Page, "Change the colours", &["t"], always, change_theme),
     action(Group::Page, "Local time or UTC", &["z"], always, change_zone),
@@ -175,12 +174,6 @@ fn is_recording(ui: UiState) -> bool {
 fn can_record(ui: UiState) -> bool {
     let is_free = ui.recordings.opened.read_untracked().is_none() && !is_recording(ui);
     is_free && ui.model.read_value().can_record()
-}
-
-fn has_several_relays(ui: UiState) -> bool {
-    ui.connections.relays.read_untracked().len() > 1
-        && !is_recording(ui)
-        && ui.recordings.opened.read_untracked().is_none()
 }
 
 fn change_theme(ui: UiState) {

@@ -10,7 +10,7 @@ use std::path::Path;
 use joey_emit::send::SeriesName;
 use joey_shared::histogram::Histogram;
 use joey_shared::recording::Reader;
-use joey_shared::viewer::Viewer;
+use joey_shared::viewer::Viewers;
 
 use super::super::snapshot;
 
@@ -45,13 +45,13 @@ pub(super) struct Updates {
 /// Fails if the file cannot be read or is not a recording.
 pub(super) fn read(file: &Path, apps: &[String]) -> anyhow::Result<Updates> {
     let playback = snapshot::open(file, 1)?;
-    let mut viewer = Viewer::new(1);
+    let mut viewers = Viewers::new(1);
     let mut updates = Updates { series: Vec::new(), pieces: Vec::new() };
     // By application, epoch of the log and number of the series.
     let mut known: HashMap<(String, u64, u32), usize> = HashMap::new();
     for record in Reader::new(playback.bytes())? {
-        // The viewer counts malformed entries.
-        let _ = viewer.replay_with(&record, |incoming| {
+        // The viewers count malformed entries.
+        let _ = viewers.replay_with(&record, |incoming| {
             let (app, update) = (incoming.app, incoming.update);
             if !apps.is_empty() && !apps.iter().any(|wanted| wanted == app) {
                 return;

@@ -3,14 +3,15 @@
 //! Relays of a cluster announce the same workers and counters, independent relays their own. Relays that send the same log
 //! of an application are of the same cluster. What they announce is not added twice.
 
-use std::collections::BTreeMap;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
 
-use joey_shared::viewer::Subscriber;
-use joey_shared::wire::{AppEntry, REJECTED_NAMES_MAX, WorkerEntry};
+use super::Subscriber;
+use crate::wire::{AppEntry, REJECTED_NAMES_MAX, WorkerEntry};
 
 /// The applications of all `relays`.
 #[must_use]
-pub fn merged(relays: &[&Subscriber]) -> BTreeMap<String, AppEntry> {
+pub(super) fn merged(relays: &[Subscriber]) -> BTreeMap<String, AppEntry> {
     let mut apps: BTreeMap<String, AppEntry> = BTreeMap::new();
     for (index, relay) in relays.iter().enumerate() {
         for (app, entry) in relay.catalogue() {
@@ -72,6 +73,7 @@ fn merge_worker(worker: &mut WorkerEntry, other: &WorkerEntry, is_same_log: bool
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::borrow::ToOwned;
 
     fn worker(worker: &str, connected: bool, since_ns: u64, reconnects: u32, offset_ns: i64) -> WorkerEntry {
         WorkerEntry { worker: worker.to_owned(), connected, since_ns, reconnects, offset_ns, offset_since_ns: 0 }
