@@ -9,11 +9,9 @@ use joey_shared::wire::{ObjectiveCounts, ObjectiveEntry, ObjectiveState, Objecti
 use super::Model;
 
 impl Model {
-    /// The relays that are shown: that of the open recording, or else the live ones.
+    /// The relays that are shown: those of the open recording, or else the live ones.
     fn shown_relays(&self) -> impl Iterator<Item = &Subscriber> {
-        let recorded = self.recording().map(|recording| &**recording.viewer());
-        let live = self.viewers.relays().filter(move |_| recorded.is_none());
-        recorded.into_iter().chain(live)
+        self.recording().map_or(&self.viewers, |recording| recording.viewers()).relays()
     }
 
     /// The objectives that the relays watch in `app`. What several relays watch is one entry.
