@@ -23,6 +23,7 @@ use self::comparison::Compared;
 pub use self::objectives::{MissedObjective, WindowShare};
 use self::recording::{Opened, Recorder};
 pub use self::recording::{RECORDING_BYTES_MAX, RecordingProgress};
+pub use self::subscriptions::OBJECTIVE_SERIES_MAX;
 use crate::app_cache::AppCache;
 use crate::objectives::AppObjectives;
 use crate::recent_change::{RecentChange, RecentChanges};

@@ -4,6 +4,7 @@
 //! that range. An outcome is computed again only after its view has changed, and of many views only some at each tick.
 
 use joey_shared::objective::{Objective, Under, Verdict, parse_list};
+use joey_shared::series::{COMPUTATION, Filter, NODE_INGRESS_EGRESS, START_TO_END};
 use joey_shared::store::AppStore;
 use joey_shared::view::ViewKey;
 use joey_shared::window::second_of;
@@ -136,6 +137,22 @@ impl AppObjectives {
         }
         tallies
     }
+}
+
+/// The topics of an application that have all views that match `objective`.
+#[must_use]
+pub fn filters(objective: &Objective) -> Vec<Filter> {
+    let kind = objective.views().split('/').next().unwrap_or_default();
+    let categories = match kind {
+        _ if kind.contains(['*', '?']) => return vec![Filter::All],
+        START_TO_END | "start-to-end-by-worker" => &[START_TO_END][..],
+        COMPUTATION | "computation-by-worker" => &[COMPUTATION],
+        // The totals of a service's instances are of its operations.
+        NODE_INGRESS_EGRESS => &[NODE_INGRESS_EGRESS, START_TO_END],
+        "node-ingress-egress-by-pipeline" => &[NODE_INGRESS_EGRESS],
+        other => &[other],
+    };
+    categories.iter().map(|category| Filter::Category((*category).to_owned())).collect()
 }
 
 /// How bad a missed objective is, for sorting: the smallest possible burn rate. `None` if it was not certainly missed.

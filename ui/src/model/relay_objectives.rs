@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use joey_shared::recording::Playback;
 use joey_shared::view::ViewKey;
 use joey_shared::viewer::Subscriber;
 use joey_shared::wire::{ObjectiveCounts, ObjectiveEntry, ObjectiveState, ObjectiveView};
@@ -11,7 +12,7 @@ use super::Model;
 impl Model {
     /// The relays that are shown: those of the open recording, or else the live ones.
     fn shown_relays(&self) -> impl Iterator<Item = &Subscriber> {
-        self.recording().map_or(&self.viewers, |recording| recording.viewers()).relays()
+        self.recording().map_or(&self.viewers, Playback::viewers).relays()
     }
 
     /// The objectives that the relays watch in `app`. What several relays watch is one entry.

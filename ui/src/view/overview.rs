@@ -23,7 +23,7 @@ use super::{UiState, page_address, use_ui};
 use crate::band_data::{Band, Slice};
 use crate::chart::latency_axis::LatencyRange;
 use crate::chart::latency_band::latency_band;
-use crate::model::MissedObjective;
+use crate::model::{MissedObjective, OBJECTIVE_SERIES_MAX};
 use crate::overview_data::{LISTED, Operation, Overview, operations, overview};
 use crate::recent_change::{RecentChange, recent_seconds};
 use crate::route::{Page, key_path};
@@ -99,6 +99,12 @@ fn MissedPanel(tick: Memo<(u64, u64, bool)>) -> impl IntoView {
         1 => "1 is missed".to_owned(),
         count => format!("{count} are missed"),
     });
+    let too_large = Memo::new(move |_| {
+        let _ = tick.get();
+        let apps = ui.model.read_value().apps_without_outcomes();
+        let names: Vec<String> = apps.iter().map(|app| display_name(app)).collect();
+        if names.is_empty() { String::new() } else { not_evaluated(&names) }
+    });
     let row = |MissedObjective { app, key, objective, under }: MissedObjective| {
         let name = [&key.name, &key.pipeline, &key.worker].into_iter().flatten().next().cloned().unwrap_or_default();
         let href = page_address(Page::Detail(app.clone(), key));
@@ -121,11 +127,25 @@ fn MissedPanel(tick: Memo<(u64, u64, bool)>) -> impl IntoView {
         <section class="panel ranked" data-testid="missed-objectives" hidden=move || !is_shown.get()>
             <header><h2>"Worst objectives"</h2><LiveText class="tally" text=note/></header>
             <p class="nothing" hidden=move || !missed.read().is_empty()>"No view misses an objective."</p>
+            <p class="nothing" data-testid="not-evaluated" hidden=move || too_large.read().is_empty()>
+                <LiveText text=too_large/>
+            </p>
             <ol hidden=move || missed.read().is_empty()>
                 {move || missed.get().into_iter().take(LISTED).map(row).collect_view()}
             </ol>
         </section>
     }
+}
+
+/// Why the objectives of these applications are not evaluated on the landing page.
+fn not_evaluated(apps: &[String]) -> String {
+    let shown = &apps[..apps.len().min(LISTED)];
+    let more = if apps.len() > shown.len() { format!(" and {} more", apps.len() - shown.len()) } else { String::new() };
+    format!(
+        "Not evaluated here: {}{more}. This page receives at most {} series for objectives; open the application.",
+        shown.join(", "),
+        format::count(OBJECTIVE_SERIES_MAX.into()),
+    )
 }
 
 /// The lists of all applications.
