@@ -211,7 +211,7 @@ fn objectives_of_the_relay_are_replaced_and_belong_to_a_connection() {
     viewer.write_state(0, 300, &mut file);
     let mut playback = crate::recording::Playback::open(file, 300).unwrap();
     playback.advance_to_end();
-    assert_eq!(playback.viewer().objectives(), viewer.objectives());
+    assert_eq!(playback.viewers().relays().next().unwrap().objectives(), viewer.objectives());
     assert_eq!(viewer.objectives().len(), 1);
     viewer.disconnected();
     assert!(viewer.objectives().is_empty());
