@@ -9,7 +9,8 @@ use joey_emit::send::{SendConfig, Sender, SeriesName, Totals};
 use joey_shared::histogram::{Grid, Histogram};
 use joey_tests::delivery::{CheckedViewer, padded, send};
 use joey_tests::kills::kill_repeatedly;
-use joey_tests::{Producer, Relay, S, TIMEOUT, Viewer, eventually, now_ns};
+use joey_tests::{Producer, Relay, S, TIMEOUT, Viewer, eventually, now_ns, stream};
+use serde_json::json;
 use tempfile::TempDir;
 
 fn folder() -> TempDir {
@@ -203,6 +204,7 @@ fn a_disk_that_hangs_delays_nobody_for_long() {
     send_padded(&mut producer, 401..=800);
     checked.read_and_check(800);
     assert!(sender.flush(TIMEOUT), "{:?}", sender.stats());
+    assert_eq!(export(&relay, "Otlp", 1), 200);
     let state = || fs::read_to_string(folder.path().join("state")).expect("it can be read");
     eventually("the state is noted", || state().contains("incomplete").then_some(()));
     let read = std::thread::spawn(move || {
@@ -214,6 +216,44 @@ fn a_disk_that_hangs_delays_nobody_for_long() {
     assert_eq!(relay.metric("joey_journal_updates_lost_total"), 0);
     drop(relay);
     assert!(read.join().expect("it does not panic").expect("the pipe can be read") > 10_000);
+}
+
+/// Exports `count` durations of 100 ms over OTLP. Returns the status of the answer.
+fn export(relay: &Relay, app: &str, count: u64) -> u16 {
+    let data = json!({"resourceMetrics": [{
+        "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": app}}]},
+        "scopeMetrics": [{"metrics": [{"name": "duration", "unit": "s", "histogram": {
+            "aggregationTemporality": 1,
+            "dataPoints": [{
+                "startTimeUnixNano": (now_ns() - S).to_string(), "timeUnixNano": now_ns().to_string(),
+                "count": count.to_string(), "sum": 0.1 * count as f64,
+                "bucketCounts": ["0", count.to_string(), "0"], "explicitBounds": [0.05, 0.2],
+            }],
+        }}]}],
+    }]});
+    let head = "Content-Type: application/json\r\nConnection: close\r\n";
+    stream::post_and_read(relay.otlp_http, "/v1/metrics", head, data.to_string().as_bytes()).0
+}
+
+#[test]
+fn what_an_answered_otlp_request_has_survives_a_kill() {
+    let folder = folder();
+    let mut relay = Relay::start_with(&["--journal", path(&folder)]);
+    let mut expected = 0;
+    for round in 1..=5 {
+        // Several requests, because the first update after a pause is shown at once.
+        for _ in 0..3 {
+            assert_eq!(export(&relay, "Otlp", round), 200);
+            expected += round;
+        }
+        relay.kill();
+        relay.restart_on_same_ports();
+        let stats = relay.stats("Otlp");
+        let views = stats["views"].as_array().expect("views are a list");
+        let of_service = views.iter().filter(|view| view["kind"] == "computation");
+        let counted: u64 = of_service.filter_map(|view| view["count"].as_u64()).sum();
+        assert_eq!(counted, expected, "after kill {round}: {stats}");
+    }
 }
 
 #[test]

@@ -136,10 +136,11 @@ fn a_viewer_gets_objectives_only_of_applications_that_its_token_allows_wholly() 
         }
         (apps.contains(&"App".to_owned()) && apps.contains(&"Secret".to_owned())).then_some(())
     });
-    of_one.wait_for(|received| match received {
-        Received::Objectives(app, _) => Some(assert_eq!(app, "App")),
+    let app = of_one.wait_for(|received| match received {
+        Received::Objectives(app, _) => Some(app.clone()),
         _ => None,
     });
+    assert_eq!(app, "App");
     // All that follows until the next heartbeat but one concerns the allowed application, or nothing.
     for viewer in [&mut of_one, &mut of_category] {
         let mut heartbeats = 0;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use joey_shared::emit::Session;
 
-use super::log::Log;
+use super::log::{Log, Mark, Safe};
 use super::{App, Hub, RETENTION_SLACK};
 use crate::journal::{Appended, BatchRecord, Journal, OpenedJournal, Record, Sink};
 use crate::runtime::clock::nanos;
@@ -34,6 +34,17 @@ impl Hub {
         if appended == Appended::NotAwaited {
             self.publish_staged(app, log, u64::MAX);
         }
+    }
+
+    /// Marks the present end of an application's log, except for what is held until the clock of its worker is known. The
+    /// result becomes 1 when the journal has everything before, or it is not waited for. `None` if nothing is to be awaited.
+    #[must_use]
+    pub fn mark_end(&self, app: &str) -> Option<Arc<Safe>> {
+        self.journal.as_ref()?;
+        let app = self.own_app(app)?;
+        let safe = Arc::new(Safe::new(0));
+        app.log.lock().mark_end(Mark { session: None, seq: 1, safe: safe.clone() });
+        Some(safe)
     }
 
     /// Shows the staged batches up to number `to` to viewers.

@@ -203,7 +203,16 @@ fn objectives_of_the_relay_are_replaced_and_belong_to_a_connection() {
     assert_eq!(viewer.objectives().iter().collect::<Vec<_>>(), [(&"app".to_string(), &vec![entry(2)])]);
     deliver(&mut viewer, &[message("app", &[])]);
     assert!(viewer.objectives().is_empty());
-    deliver(&mut viewer, &[message("app", &[entry(3)])]);
+    let apps = vec![AppEntry { app: "app".to_string(), ..AppEntry::default() }];
+    let catalogue = ServerMessage::Catalogue { full: true, apps, last: true }.encode();
+    deliver(&mut viewer, &[catalogue, message("app", &[entry(3)])]);
+    // A recording that begins now has them.
+    let mut file = crate::recording::header().to_vec();
+    viewer.write_state(0, 300, &mut file);
+    let mut playback = crate::recording::Playback::open(file, 300).unwrap();
+    playback.advance_to_end();
+    assert_eq!(playback.viewers().relays().next().unwrap().objectives(), viewer.objectives());
+    assert_eq!(viewer.objectives().len(), 1);
     viewer.disconnected();
     assert!(viewer.objectives().is_empty());
 }

@@ -82,7 +82,14 @@ impl Log {
             && self.clocks.holds_frames(clock)
         {
             self.held_marks.push((clock, mark));
-        } else if self.pending.count > 0 {
+        } else {
+            self.mark_end(mark);
+        }
+    }
+
+    /// Records that the message has been published, except for what is held.
+    pub(in crate::hub) fn mark_end(&mut self, mark: Mark) {
+        if self.pending.count > 0 {
             push_mark(&mut self.pending.marks, mark);
         } else if let Some(last) = self.staged.back_mut() {
             push_mark(&mut last.marks, mark);

@@ -36,7 +36,7 @@ pub(super) trait Export: Message + Default + DeserializeOwned + 'static {
     fn metrics_with_data(&self) -> usize;
 
     /// Removes everything that belongs to other applications than `is_allowed` names.
-    fn retain_apps(&mut self, is_allowed: impl Fn(&str) -> bool);
+    fn retain_apps(&mut self, is_allowed: impl FnMut(&str) -> bool);
 
     /// Publishes it.
     fn publish(self, receiver: &Receiver, now_ns: u64) -> Outcome;
@@ -61,7 +61,7 @@ impl Export for ExportMetricsServiceRequest {
         scopes.flat_map(|scope| &scope.metrics).filter(|metric| metric.data.is_some()).count()
     }
 
-    fn retain_apps(&mut self, is_allowed: impl Fn(&str) -> bool) {
+    fn retain_apps(&mut self, mut is_allowed: impl FnMut(&str) -> bool) {
         self.resource_metrics.retain(|metrics| is_allowed(&app(metrics.resource.as_ref())));
     }
 
@@ -91,7 +91,7 @@ impl Export for ExportTraceServiceRequest {
         0
     }
 
-    fn retain_apps(&mut self, is_allowed: impl Fn(&str) -> bool) {
+    fn retain_apps(&mut self, mut is_allowed: impl FnMut(&str) -> bool) {
         self.resource_spans.retain(|spans| is_allowed(&app(spans.resource.as_ref())));
     }
 

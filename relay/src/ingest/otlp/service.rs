@@ -1,5 +1,6 @@
 //! Handles one request, for both servers: who may send it, its limits, and its decoding.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -13,6 +14,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use prost::bytes::Buf as _;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::budget::{Budget, Charge};
 use super::export::Export;
@@ -21,7 +23,7 @@ use super::{Outcome, Receiver, json, weight};
 use crate::auth::Auth;
 use crate::auth::claims::Claims;
 use crate::config::at_least_one;
-use crate::hub::Hub;
+use crate::hub::{Hub, Safe};
 use crate::metrics::{OtlpRefusalReason, RejectReason};
 
 /// Maximum size of a body after decompression, in bytes.
@@ -35,6 +37,8 @@ const DECOMPRESS_BYTES: usize = 64 << 10;
 const SMALL_BYTES: usize = 64 << 10;
 /// Maximum number of larger requests that are decoded at the same time.
 const LARGE_REQUESTS: usize = 2;
+/// Maximum time for which an answer waits for the journal. A disk that hangs is noticed after a second. Exporters wait for 10 s.
+const JOURNAL_WAIT_MAX: Duration = Duration::from_secs(3);
 /// A connection may send the data points of this many seconds at once, as other producers may.
 const BURST_SECS: NonZeroU32 = at_least_one(10);
 /// Highest rate that the limiter can measure. A higher setting means no limit.
@@ -65,6 +69,13 @@ pub(super) struct Payload {
     pub(super) is_json: bool,
     /// What the body uses of the budget.
     pub(super) charge: Charge,
+}
+
+/// A request that was published.
+struct Published {
+    outcome: Outcome,
+    /// These become 1 when the journal has the data of an application.
+    in_journal: Vec<Arc<Safe>>,
 }
 
 impl Service {
@@ -121,13 +132,32 @@ impl Service {
         })
     }
 
-    /// Decodes and publishes a request. Counts it if it is accepted; the server counts the refused ones.
+    /// Decodes and publishes a request, and waits until the journal has it, if there is one. Counts it if it is accepted; the
+    /// server counts the refused ones.
     pub(super) async fn export<T: Export>(
         self: &Arc<Self>,
         client: &Client,
         claims: Claims,
         payload: Payload,
     ) -> Result<Outcome, Refusal> {
+        let Published { outcome, in_journal } = self.publish::<T>(client, claims, payload).await?;
+        let wait = async {
+            for in_journal in in_journal {
+                // The sender is in `in_journal`, so this cannot fail.
+                let _ = in_journal.subscribe().wait_for(|safe| *safe > 0).await;
+            }
+        };
+        // If it takes longer, the exporter would send everything again.
+        let _ = timeout(JOURNAL_WAIT_MAX, wait).await;
+        Ok(outcome)
+    }
+
+    async fn publish<T: Export>(
+        self: &Arc<Self>,
+        client: &Client,
+        claims: Claims,
+        payload: Payload,
+    ) -> Result<Published, Refusal> {
         if !payload.is_gzip && payload.bytes.len() <= SMALL_BYTES {
             return self.handle::<T>(client, &claims, payload);
         }
@@ -145,7 +175,7 @@ impl Service {
         })
     }
 
-    fn handle<T: Export>(&self, client: &Client, claims: &Claims, payload: Payload) -> Result<Outcome, Refusal> {
+    fn handle<T: Export>(&self, client: &Client, claims: &Claims, payload: Payload) -> Result<Published, Refusal> {
         let _timer = self.hub.timings().ingest.start();
         let mut request: T = decode(payload)?;
         let counters = self.hub.counters();
@@ -154,7 +184,8 @@ impl Service {
             counters.reject_many(RejectReason::RateLimit, points as u64);
             return Err(refusal);
         }
-        request.retain_apps(|app| claims.allow_sending(app));
+        let mut apps = BTreeMap::new();
+        request.retain_apps(|app| *apps.entry(app.to_owned()).or_insert_with(|| claims.allow_sending(app)));
         let allowed = request.points();
         let mut outcome = request.publish(&self.receiver, self.hub.config().now_ns());
         let forbidden = points.saturating_sub(allowed);
@@ -170,7 +201,8 @@ impl Service {
         }
         counters.otlp_requests.inc();
         counters.otlp_points.inc_by((points as u64).saturating_sub(outcome.rejected.unsigned_abs()));
-        Ok(outcome)
+        let in_journal = apps.keys().filter_map(|app| self.hub.mark_end(app)).collect();
+        Ok(Published { outcome, in_journal })
     }
 }
 
