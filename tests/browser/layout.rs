@@ -125,3 +125,21 @@ fn the_headers_of_the_lists_fit_with_their_notes_on_one_line() {
         assert_eq!(browser.evaluate_text(cut, &[]), "", "at {width} px");
     }
 }
+
+#[test]
+fn small_type_grows_on_wall_displays_and_the_threshold_stays_readable() {
+    let relay = relay(&[]);
+    let _open = send(&relay, &sample_data("App"));
+    let browser = Browser::start();
+    let cut = "
+        const handle = document.querySelector('.threshold-handle');
+        return handle && handle.textContent !== '' ? String(handle.scrollWidth > handle.clientWidth) : 'none'";
+    for (width, size) in [(1400, "12px"), (2560, "17px")] {
+        browser.resize(width, 1200);
+        browser.open(&address(&relay, "/applications/App/computation/Check%20order?under=480ms"));
+        eventually("the threshold", || (browser.evaluate_text(cut, &[]) != "none").then_some(()));
+        assert_eq!(browser.evaluate_text(cut, &[]), "false", "at {width} px");
+        let small = "return getComputedStyle(document.querySelector('.download > summary')).fontSize";
+        assert_eq!(browser.evaluate_text(small, &[]), size);
+    }
+}

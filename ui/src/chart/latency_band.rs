@@ -11,9 +11,13 @@ use super::{Anchor, Ink, Rect, Shape, Size};
 use crate::band_data::Band;
 use crate::units;
 
+/// The width from which a chart has room for the larger type of a wall display.
+const WIDE: f64 = 400.0;
+
 /// The space for the labels of the axis. They are longer if the user chose a unit.
-fn labels_width() -> f64 {
-    if units::fixed_ns().is_some() { 58.0 } else { 44.0 }
+fn labels_width(size: Size) -> f64 {
+    let width = if units::fixed_ns().is_some() { 58.0 } else { 44.0 };
+    if size.width < WIDE { width } else { width * 1.4 }
 }
 
 /// The minimum height of a box, so that a fine bin can be seen.
@@ -24,7 +28,7 @@ const LABEL_HEIGHT: f64 = 15.0;
 /// The band of `band` on `axis`. The time axis is the window.
 #[must_use]
 pub fn latency_band(band: &Band, axis: LatencyRange, size: Size) -> Vec<Shape> {
-    let left = labels_width();
+    let left = labels_width(size);
     let y = Scale { from: axis.low, to: axis.high, start: size.height - 6.0, end: 6.0 };
     let x = Scale { from: band.from.saturating_sub(1) as f64, to: band.to as f64, start: left, end: size.width };
     let labels_max = ((size.height / LABEL_HEIGHT) as usize).clamp(1, 4);
@@ -83,7 +87,7 @@ mod tests {
         let edges = |rect: Rect| [rect.bottom(), rect.height].map(f64::round);
         assert_eq!((edges(medians[0]), edges(p99s[0])), ([106.0, 5.0], [56.0, 5.0]));
         assert_eq!((bands[0].y, bands[0].bottom()), (p99s[0].y, medians[0].bottom()));
-        assert_eq!((medians[0].x, medians[0].width), (labels_width(), 9.0));
+        assert_eq!((medians[0].x, medians[0].width), (labels_width(SIZE), 9.0));
         assert_eq!(medians[1].right(), SIZE.width - 1.0);
         assert!(shapes.iter().any(|shape| matches!(shape, Shape::Text { text, .. } if text.contains("ms"))));
     }

@@ -76,7 +76,12 @@ pub(super) fn LandingPage() -> impl IntoView {
 fn Searching() -> impl IntoView {
     let relays = use_ui().connections.relays;
     let text = move || {
-        let addresses: Vec<String> = relays.read().iter().map(|relay| relay.connection.address.get()).collect();
+        let addresses = |PageRelay { addresses, connection }: &PageRelay| match addresses.as_slice() {
+            [] => vec![connection.address.get()],
+            // As the user knows them: the address of the attempt may be that of a stream.
+            known => known.to_vec(),
+        };
+        let addresses: Vec<String> = relays.read().iter().flat_map(addresses).collect();
         if addresses.is_empty() { "no address".to_owned() } else { addresses.join(", ") }
     };
     let is_waiting = Memo::new(move |_| {
