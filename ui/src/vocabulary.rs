@@ -4,6 +4,7 @@
 //! service, a worker is an instance, and a computation is an operation inside the service or a call to another one.
 
 use joey_shared::series::{Provenance, Source};
+use joey_shared::view::Kind;
 
 /// The words for one application. Those with a capital letter are titles.
 #[derive(Debug, PartialEq, Eq)]
@@ -121,6 +122,22 @@ impl Words {
         if sources.is_empty() || sources.contains(&Source::Wallaroo) { &WALLAROO } else { &SERVICE }
     }
 
+    /// What a view of this kind is, within a sentence.
+    #[must_use]
+    pub fn view_kind(&self, kind: &Kind) -> String {
+        let (operation, instance) = (self.pipeline_in_text, self.worker_in_text);
+        let computation = if self.is_service { "internal or client operation" } else { "computation" };
+        match kind {
+            Kind::StartToEnd => operation.to_owned(),
+            Kind::StartToEndByWorker => format!("{operation} on one {instance}"),
+            Kind::NodeIngressEgress => instance.to_owned(),
+            Kind::NodeIngressEgressByPipeline => format!("{instance}, one {operation}"),
+            Kind::Computation => computation.to_owned(),
+            Kind::ComputationByWorker => format!("{computation} on one {instance}"),
+            Kind::PipelineIngestion | Kind::Throughput | Kind::Other(_) => kind.as_str().replace('-', " "),
+        }
+    }
+
     /// The words for several applications: neutral if one of them is a service. `sources` are those of each application.
     #[must_use]
     pub fn of_all<'a>(sources: impl IntoIterator<Item = &'a [Source]>) -> &'static Self {
@@ -188,6 +205,14 @@ mod tests {
         }
         assert_eq!(Words::of_all([&[Source::Wallaroo][..], &[]]), &WALLAROO);
         assert_eq!(Words::of_all([&[Source::Wallaroo][..], &[Source::Emit]]), &SERVICE);
+    }
+
+    #[test]
+    fn a_kind_of_view_is_called_as_its_application_calls_it() {
+        assert_eq!(WALLAROO.view_kind(&Kind::StartToEndByWorker), "pipeline on one worker");
+        assert_eq!(SERVICE.view_kind(&Kind::StartToEndByWorker), "operation on one instance");
+        assert_eq!(SERVICE.view_kind(&Kind::ComputationByWorker), "internal or client operation on one instance");
+        assert_eq!(WALLAROO.view_kind(&Kind::PipelineIngestion), "pipeline ingestion");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use web_sys::HtmlElement;
 
 use super::actions::ACTIONS;
 use super::modal::{self, Modal};
-use super::name::display_name;
+use super::name::{display_name, view_names};
 use super::shortcut_sheet::Keys;
 use super::{UiState, page_address, use_ui};
 use crate::browser;
@@ -194,9 +194,7 @@ fn all_items(ui: UiState) -> Vec<Item> {
         items.push(page(vec![words.workers.to_owned()], "page", Page::Workers(app.clone())));
         let views = model.app(&app).into_iter().flat_map(|store| store.views_by_key());
         items.extend(views.map(|(_, view)| {
-            let names = [&view.key.name, &view.key.pipeline, &view.key.worker];
-            let names = names.into_iter().flatten().map(|name| display_name(name)).collect();
-            page(names, &view.key.kind.as_str().replace('-', " "), Page::Detail(app.clone(), view.key.clone()))
+            page(view_names(&view.key), &words.view_kind(&view.key.kind), Page::Detail(app.clone(), view.key.clone()))
         }));
     }
     drop(model);

@@ -6,7 +6,7 @@ use joey_shared::wire::{ObjectiveEntry, ObjectiveState, ObjectiveView};
 use leptos::prelude::*;
 
 use super::live_text::{LiveText, text_content};
-use super::name::{Name, NameLink, display_name};
+use super::name::{Name, NameLink, display_name, view_names};
 use super::overview::slow_tick;
 use super::{AppName, UiState, page_address, use_ui};
 use crate::route::Page;
@@ -94,8 +94,7 @@ fn view_item(ui: UiState, app: String, found: ObjectiveView) -> impl IntoView {
 
 /// The names of a view, as far as it has them.
 fn view_name(view: &ViewKey) -> String {
-    let names = [&view.name, &view.pipeline, &view.worker].into_iter().flatten().map(|name| display_name(name));
-    let names: Vec<String> = names.collect();
+    let names = view_names(view);
     if names.is_empty() { view.kind.as_str().to_owned() } else { names.join(" · ") }
 }
 
