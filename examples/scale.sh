@@ -5,7 +5,8 @@
 #         --slo 'start-to-end/Orders: throughput < 5000/s over 30s' \
 #         --slo 'start-to-end/Orders: throughput > 500/s over 30s'
 #
-# $WORKERS_COMMAND is called with the new number of workers, for example WORKERS_COMMAND='kubectl scale deployment orders --replicas'.
+# $WORKERS_COMMAND is called with the new number of workers, for example
+# WORKERS_COMMAND='kubectl scale deployment orders --replicas'.
 # If it fails, the number in $WORKERS_FILE stays. The number is from $WORKERS_MIN to $WORKERS_MAX.
 set -eu
 

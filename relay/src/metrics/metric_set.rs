@@ -1,7 +1,7 @@
 //! A struct of metrics, each of which is registered under the name of its field, with its documentation as the help text.
 
-/// Defines a struct of metrics and a method that registers all of them. The documentation of a field is one line. Fields in `sets`
-/// are structs of metrics themselves, and are not registered.
+/// Defines a struct of metrics and a method that registers all of them. The documentation of a field is one line. Fields
+/// in `sets` are structs of metrics themselves, and are not registered.
 macro_rules! metric_set {
     (
         $(#[$attribute:meta])*
