@@ -155,9 +155,11 @@ impl Producer {
             let (mut consumed, mut messages) = (0, 0_usize);
             let now_ns = self.hub.config().now_ns();
             let outcome = loop {
-                let fetch_key = self.fetch_key(&buffer.filled()[consumed..]);
-                if closing.run_until_cancelled(fetch_key).await.is_none() {
-                    return End::Stopped;
+                if self.joined.is_none() {
+                    let fetch_key = self.fetch_key(&buffer.filled()[consumed..]);
+                    if closing.run_until_cancelled(fetch_key).await.is_none() {
+                        return End::Stopped;
+                    }
                 }
                 match self.process(&buffer.filled()[consumed..], now_ns) {
                     Ok(Some(length)) => consumed += length,
@@ -256,8 +258,7 @@ impl Producer {
 
     /// If `bytes` begin with a greeting whose token may be signed with a key unknown so far, waits for the keys to be fetched.
     async fn fetch_key(&self, bytes: &[u8]) {
-        if self.joined.is_none()
-            && self.has_preamble
+        if self.has_preamble
             && let Ok(Some(body)) = next_frame(bytes, HELLO_BYTES_MAX)
             && let Ok(Message::Hello(Hello { token: Some(token), .. })) = Message::decode(body)
         {
