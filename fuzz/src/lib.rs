@@ -298,14 +298,15 @@ pub fn recording(bytes: &[u8]) {
     while let Some((head, tail)) = rest.split_first_chunk::<3>() {
         let length = usize::from(u16::from_le_bytes([head[1], head[2]])).min(tail.len());
         let (body, tail) = tail.split_at(length);
-        let entry = match head[0] % 7 {
+        let entry = match head[0] % 8 {
             0 => Entry::Message(body),
             1 => Entry::Command(body),
             2 => Entry::App(body),
             3 => Entry::View(body),
             4 => Entry::Forget("app"),
             5 => Entry::Relay(body.first().map_or(0, |&number| u32::from(number % 3))),
-            _ => Entry::Removed(body.first().map_or(0, |&number| u32::from(number % 3))),
+            6 => Entry::Removed(body.first().map_or(0, |&number| u32::from(number % 3))),
+            _ => Entry::End,
         };
         Record { time_ns: u64::from(head[0]) * S, entry }.write(&mut file);
         rest = tail;

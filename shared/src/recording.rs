@@ -75,6 +75,8 @@ pub enum Entry<'a> {
     Relay(u32),
     /// The viewer removed the relay with this number and what it had sent. The number can be used again, for another relay.
     Removed(u32),
+    /// The recording ended. Its time is the end of the file, so that what only depends on the time is complete there too.
+    End,
     /// An entry of a later version. Readers ignore it.
     Unknown(u8),
 }
@@ -107,6 +109,7 @@ impl<'a> Record<'a> {
                 number = relay.to_le_bytes();
                 (6, &number[..])
             }
+            Entry::End => (7, &[][..]),
             Entry::Command(_) | Entry::Unknown(_) => return false,
         };
         let length = BODY_HEAD_BYTES + payload.len();
@@ -143,6 +146,7 @@ impl<'a> Record<'a> {
             4 => Entry::Forget(core::str::from_utf8(payload).ok()?),
             5 => Entry::Relay(u32::from_le_bytes(payload.try_into().ok()?)),
             6 => Entry::Removed(u32::from_le_bytes(payload.try_into().ok()?)),
+            7 => Entry::End,
             other => Entry::Unknown(other),
         };
         Some(Self { time_ns: u64::from_le_bytes(*time), entry })

@@ -394,7 +394,7 @@ fn a_recording_of_the_command_line_opens_in_the_page() {
         let relay = relay(&[]);
         let _open = send(&relay, &oracle);
         let (path, address) = (path.display().to_string(), relay.http.to_string());
-        let done = joey(&["record", "App", "-o", &path, "--for", "2s", "--relay", &address]);
+        let done = joey(&["record", "App", "-o", &path, "--for", "3s", "--relay", &address]);
         assert_eq!(done.code, 0, "{}", done.err);
     }
     let (host, browser) = (static_host(), Browser::start());

@@ -8,6 +8,7 @@ mod progress;
 
 use std::time::{Duration, Instant};
 
+use joey_shared::recording::Entry;
 use joey_shared::series::{Filter, Topic};
 use joey_shared::viewer::Viewer;
 use joey_shared::window::{SECONDS_MAX, SLOT_NS};
@@ -35,6 +36,10 @@ pub(crate) async fn run(record: Record) -> anyhow::Result<Outcome> {
     connection.recorder = Some(Recorder::new(file));
     let progress = Progress::start(Limits { duration: record.duration, bytes_max: record.max_bytes });
     let outcome = receive(&record, &mut connection, progress.as_ref()).await?;
+    let end_ns = connection.viewer.relay_ns(connection.now_ns());
+    if let (Some(recorder), Some(end_ns)) = (&mut connection.recorder, end_ns) {
+        recorder.write(end_ns, Entry::End);
+    }
     if let Some(progress) = progress {
         progress.finish().await;
     }

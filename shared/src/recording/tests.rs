@@ -322,7 +322,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_without_a_panic(entries in prop::collection::vec((0..7_u8, prop::collection::vec(any::<u8>(), 0..60)), 0..9)) {
+    fn any_bytes_are_read_without_a_panic(entries in prop::collection::vec((0..8_u8, prop::collection::vec(any::<u8>(), 0..60)), 0..9)) {
         let mut file = header().to_vec();
         for (kind, bytes) in &entries {
             let entry = match kind {
@@ -331,6 +331,7 @@ proptest! {
                 2 => Entry::App(bytes),
                 3 => Entry::View(bytes),
                 4 => Entry::Removed(bytes.len() as u32),
+                5 => Entry::End,
                 _ => Entry::Relay(3 * bytes.len() as u32),
             };
             Record { time_ns: 0, entry }.write(&mut file);

@@ -204,7 +204,7 @@ impl Viewers {
                 self.remove(number);
                 Ok(())
             }
-            Entry::Unknown(_) => Ok(()),
+            Entry::End | Entry::Unknown(_) => Ok(()),
         };
         let (_, relay) = self.replayed_relay();
         relay.revision += 1;

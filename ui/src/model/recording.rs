@@ -261,6 +261,9 @@ impl Model {
 
     /// Ends the recording at local time `now_ns` and returns the parts of the file.
     pub fn stop_recording(&mut self, now_ns: u64) -> Vec<Vec<u8>> {
+        if let Some(recorder) = self.recorder(now_ns) {
+            recorder.write(now_ns, Entry::End);
+        }
         let parts = self.recorder.take().map(|recorder| recorder.parts).unwrap_or_default();
         self.update_subscriptions(now_ns);
         parts
@@ -435,6 +438,23 @@ mod tests {
         assert_eq!(count(&mut model), last);
         assert_eq!((of_two.0, of_three, last), (Some(12), Some(14), Some(18)));
         assert_eq!(model.catalogue(), &of_two.1);
+    }
+
+    #[test]
+    fn a_recording_ends_when_it_was_stopped_and_its_newest_period_is_complete_then() {
+        for (stopped_ns, is_complete) in [(0, false), (100 * S, true)] {
+            let mut model = testing::live_model(3);
+            model.start_recording(0);
+            let file = model.stop_recording(stopped_ns).concat();
+            model.open_recording(file).expect("it is a recording");
+            while model.is_reading_recording() {
+                model.advance_recording(0);
+            }
+            let (first_ns, last_ns) = model.recording().expect("it is open").span_ns();
+            assert_eq!(last_ns - first_ns, stopped_ns);
+            let store = model.app("app").expect("it is in the recording");
+            assert_eq!(store.through_ns() == store.clock_ns(), is_complete, "stopped at {stopped_ns}");
+        }
     }
 
     #[test]
