@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -214,12 +215,17 @@ async fn run_relay(
             "this program was built without the page (feature embed-ui): use joey top, joey stats, a page elsewhere, or --ui-dir"
         );
     }
-    let relay = Relay::bind_except(config.clone(), inherited).await?;
-    let (ingest, http) = (relay.ingest_addr()?, relay.http_addr()?);
+    // Whoever can connect can also stop the relay gracefully and let it reload its configuration.
     let stop = CancellationToken::new();
     stop_on_signal(stop.clone())?;
+    let hangup = signal(SignalKind::hangup())?;
+    let Some(relay) = stop.run_until_cancelled(Relay::bind_except(config.clone(), inherited)).await else {
+        return Ok(());
+    };
+    let relay = relay?;
+    let (ingest, http) = (relay.ingest_addr()?, relay.http_addr()?);
     let scheme = if config.tls.is_some() { "https" } else { "http" };
-    reload_on_signal(&relay, serve.options, serve.config, config)?;
+    reload_on_signal(&relay, hangup, serve.options, serve.config, config);
     let shown = |address: Option<SocketAddr>| address.map_or_else(|| "off".to_owned(), |address| address.to_string());
     let (otlp_http, otlp_grpc) = (shown(relay.otlp_http_addr()), shown(relay.otlp_grpc_addr()));
     tracing::info!(release = env!("JOEY_VERSION"), %ingest, %http, %otlp_http, %otlp_grpc, "listening");
@@ -263,7 +269,6 @@ fn init_log(format: LogFormat, level: Option<String>) -> anyhow::Result<()> {
 
 /// The first SIGTERM or SIGINT stops the relay gracefully, the second one at once.
 fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::spawn(async move {
@@ -283,9 +288,7 @@ fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
 }
 
 /// SIGHUP reloads keys, certificate, origins, producers' networks and objectives. All other options keep their values.
-fn reload_on_signal(relay: &Relay, options: Options, file: Option<PathBuf>, running: Config) -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut hangup = signal(SignalKind::hangup())?;
+fn reload_on_signal(relay: &Relay, mut hangup: Signal, options: Options, file: Option<PathBuf>, running: Config) {
     let (auth, watch_rules) = (relay.auth().clone(), relay.watch_rules().cloned());
     let reload = async move |auth: &Auth| {
         let file = file.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
@@ -309,7 +312,6 @@ fn reload_on_signal(relay: &Relay, options: Options, file: Option<PathBuf>, runn
             }
         }
     });
-    Ok(())
 }
 
 #[cfg(test)]
