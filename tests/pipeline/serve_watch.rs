@@ -116,7 +116,8 @@ fn a_viewer_gets_objectives_only_of_applications_that_its_token_allows_wholly() 
     let token = |more: Value| hs256(SECRET, &claims(more));
     let mut all = Viewer::with_token(&relay, &token(json!({})));
     let mut of_one = Viewer::with_token(&relay, &token(json!({"apps": ["App"]})));
-    let mut of_category = Viewer::with_token(&relay, &token(json!({"categories": [COMPUTATION]})));
+    let narrow = token(json!({"categories": [COMPUTATION]}));
+    let mut of_category = Viewer::with_token(&relay, &narrow);
     for (viewer, apps) in
         [(&mut all, ["App", "Secret"].as_slice()), (&mut of_one, &["App"]), (&mut of_category, &["App"])]
     {
@@ -158,6 +159,18 @@ fn a_viewer_gets_objectives_only_of_applications_that_its_token_allows_wholly() 
         sent |= matches!(received, Received::Objectives(app, _) if app == "App");
         sent.then_some(())
     });
+    // With the narrow token again, and without a subscription, what it has is no longer current.
+    of_category.send_token(&narrow);
+    let (mut late, state) = (Viewer::with_token(&relay, &token), |received: &Received| match received {
+        Received::Objectives(app, objectives) if app == "App" => Some(objectives.len()),
+        _ => None,
+    });
+    let (sub, _) = late.subscribe("App", Filter::All, Start::Live);
+    assert_eq!(late.wait_for(state), 1);
+    late.send(&ClientMessage::Unsubscribe { sub });
+    for viewer in [&mut of_category, &mut late] {
+        viewer.wait_for(|received| state(received).filter(|&objectives| objectives == 0));
+    }
 }
 
 #[test]

@@ -150,6 +150,8 @@ pub fn filters(objective: &Objective) -> Vec<Filter> {
         // The totals of a service's instances are of its operations.
         NODE_INGRESS_EGRESS => &[NODE_INGRESS_EGRESS, START_TO_END],
         "node-ingress-egress-by-pipeline" => &[NODE_INGRESS_EGRESS],
+        // The name of an unknown category, or what follows it, may contain slashes.
+        _ if objective.views().matches('/').count() > 1 => return vec![Filter::All],
         other => &[other],
     };
     categories.iter().map(|category| Filter::Category((*category).to_owned())).collect()
@@ -210,6 +212,17 @@ mod tests {
 
     fn verdicts(objectives: &mut AppObjectives, store: &mut AppStore, is_range: bool) -> Vec<Verdict> {
         objectives.outcomes(store, 0, is_range).iter().map(|outcome| outcome.verdict).collect()
+    }
+
+    #[test]
+    fn the_topics_of_an_objective_have_all_views_that_it_names() {
+        let of = |views: &str| filters(&objective(&format!("{views}: p99 < 1ms over 1m")));
+        let category = |name: &str| Filter::Category(name.to_owned());
+        assert_eq!(of("*"), [Filter::All]);
+        assert_eq!(of("computation-by-worker/Check/w1"), [category(COMPUTATION)]);
+        assert_eq!(of("gc-pause/young"), [category("gc-pause")]);
+        // The category may be `db/query`.
+        assert_eq!(of("db/query/read"), [Filter::All]);
     }
 
     #[test]

@@ -202,7 +202,8 @@ pub(crate) fn page_of(path: &str) -> Option<Page> {
     let app = app.clone();
     match rest {
         // Somebody has typed the application only.
-        [] => Some(Page::Dashboard(app)),
+        [] if !app.is_empty() => Some(Page::Dashboard(app)),
+        [] => None,
         [section] if section == "dashboard" || section.is_empty() => Some(Page::Dashboard(app)),
         [section] if section == "workers-dashboard" => Some(Page::Workers(app)),
         [section, names @ ..] => key_of(section, names).map(|key| Page::Detail(app, key)),
@@ -413,7 +414,14 @@ mod tests {
 
     #[test]
     fn an_unknown_page_keeps_its_address() {
-        for typed in ["/nowhere", "/applications", "/applications/a/computation", "/applications/%/dashboard", "x"] {
+        for typed in [
+            "/nowhere",
+            "/applications",
+            "/applications/",
+            "/applications/a/computation",
+            "/applications/%/dashboard",
+            "x",
+        ] {
             assert_eq!(Route::parse(&format!("#{typed}")).page, Page::Unknown(typed.to_owned()));
         }
     }

@@ -29,11 +29,17 @@ impl UtcOffset {
         self.time(ns).get(..5).unwrap_or_default().to_owned()
     }
 
+    /// Date and time: `2026-11-21 14:02:31`.
+    #[must_use]
+    pub fn date_time(self, ns: u64) -> String {
+        let (year, month, day) = civil(self.local_seconds(ns).div_euclid(86_400));
+        format!("{year}-{month:02}-{day:02} {}", self.time(ns))
+    }
+
     /// Date, time and offset: `2026-11-21 14:02:31 UTC+1`.
     #[must_use]
     pub fn full(self, ns: u64) -> String {
-        let (year, month, day) = civil(self.local_seconds(ns).div_euclid(86_400));
-        format!("{year}-{month:02}-{day:02} {} {}", self.time(ns), self.name())
+        format!("{} {}", self.date_time(ns), self.name())
     }
 
     /// Date and time in UTC as in ISO 8601: `2026-11-21T13:02:31Z`.

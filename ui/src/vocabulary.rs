@@ -131,7 +131,7 @@ impl Words {
             Kind::StartToEnd => operation.to_owned(),
             Kind::StartToEndByWorker => format!("{operation} on one {instance}"),
             Kind::NodeIngressEgress => instance.to_owned(),
-            Kind::NodeIngressEgressByPipeline => format!("{instance}, one {operation}"),
+            Kind::NodeIngressEgressByPipeline => format!("{instance} in one {operation}"),
             Kind::Computation => computation.to_owned(),
             Kind::ComputationByWorker => format!("{computation} on one {instance}"),
             Kind::PipelineIngestion | Kind::Throughput | Kind::Other(_) => kind.as_str().replace('-', " "),

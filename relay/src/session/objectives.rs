@@ -38,8 +38,12 @@ impl Session {
         let names = self.subscriptions.iter().map(|(_, subscription)| subscription.app_name());
         let apps: BTreeSet<String> =
             names.filter(|app| claims.allow_topic(app, &Filter::All)).map(str::to_owned).collect();
-        // An application that is subscribed to again is sent again.
-        self.objectives.sent.retain(|app, _| apps.contains(app));
+        let ended: Vec<String> = self.objectives.sent.keys().filter(|app| !apps.contains(*app)).cloned().collect();
+        for app in ended {
+            // The viewer gets no changes any more. Otherwise it would show the last state as the current one.
+            self.objectives.sent.remove(&app);
+            self.send(&ServerMessage::Objectives { app, objectives: Vec::new() });
+        }
         for app in apps {
             let known = self.objectives.sent.get(&app).copied();
             match self.hub.objectives_of(&app) {

@@ -164,7 +164,8 @@ impl Viewers {
         let state = |relay: &Subscriber| (relay.catalogue_revision, relay.answers);
         let before = state(&self.relays[index]);
         let outcome = receive(&mut self.stores, &mut self.relays, index, bytes, now_ns, incoming);
-        if state(&self.relays[index]) != before {
+        // A full catalogue comes in parts, which are merged together with the last one.
+        if state(&self.relays[index]) != before && self.relays[index].has_catalogue {
             self.merge_catalogues();
         }
         outcome

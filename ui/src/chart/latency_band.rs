@@ -11,7 +11,7 @@ use super::{Anchor, Ink, Rect, Shape, Size};
 use crate::band_data::Band;
 use crate::units;
 
-/// The width from which a chart has room for the larger type of a wall display.
+/// The width from which a chart has room for the larger type of a wall display, in CSS pixels.
 const WIDE: f64 = 400.0;
 
 /// The space for the labels of the axis. They are longer if the user chose a unit.

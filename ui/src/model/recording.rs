@@ -177,13 +177,14 @@ impl Model {
     /// # Errors
     /// Fails if it is malformed. The relay counts that.
     pub fn receive(&mut self, id: u32, bytes: &[u8], now_ns: u64) -> Result<(), WireError> {
-        let before = self.viewers.relay(id).map_or(0, |relay| relay.catalogue().len());
+        let state = |relay: &Subscriber| (relay.catalogue().len(), relay.catalogue_revision());
+        let before = self.viewers.relay(id).map_or((0, 0), state);
         let outcome = self.viewers.receive(id, bytes, now_ns, |_| {});
         if let Some(recorder) = self.recorder(now_ns) {
             recorder.write_of(id, now_ns, Entry::Message(bytes));
         }
-        let after = self.viewers.relay(id).map_or(0, |relay| relay.catalogue().len());
-        if after != before {
+        let after = self.viewers.relay(id).map_or((0, 0), state);
+        if after.0 != before.0 || (after != before && self.depends_on_series_counts()) {
             self.update_subscriptions(now_ns);
         }
         outcome
@@ -243,6 +244,12 @@ impl Model {
             started_ns: now_ns,
         });
         self.update_subscriptions(now_ns);
+    }
+
+    /// The time of the recording in progress at local time `now_ns`, in ns since the Unix epoch.
+    pub fn recording_ns(&mut self, now_ns: u64) -> Option<u64> {
+        let (clock_ns, local_ns) = self.recorder(now_ns)?.clock;
+        Some(clock_ns.saturating_add(now_ns.saturating_sub(local_ns)))
     }
 
     /// The recording in progress.

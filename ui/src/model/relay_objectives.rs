@@ -50,16 +50,31 @@ impl Model {
     #[must_use]
     pub fn missed_relay_objectives(&self) -> usize {
         let all = self.all_relay_objectives();
-        all.values().flatten().map(|entry| entry.counts.missed as usize).sum()
+        all.values().flatten().fold(0, |sum, entry| sum.saturating_add(entry.counts.missed as usize))
     }
 }
 
-/// Adds what another relay knows of the same objective.
+/// Adds what another relay knows of the same objective. A view of both counts once, with its worst state: each relay evaluates its
+/// own workers. Only the views that the relays list are known by name, so others may count twice.
 fn merge(known: &mut ObjectiveEntry, other: &ObjectiveEntry) {
-    let sum = |state| known.counts.of(state).saturating_add(other.counts.of(state));
-    let [missed, pending, undecided, met, no_data] = ObjectiveState::ALL.map(sum);
+    let mut counts =
+        ObjectiveState::ALL.map(|state| (state, known.counts.of(state).saturating_add(other.counts.of(state))));
+    for view in &other.views {
+        match known.views.iter_mut().find(|own| own.view == view.view) {
+            Some(own) => {
+                let better = own.state.max(view.state);
+                if let Some((_, count)) = counts.iter_mut().find(|(state, _)| *state == better) {
+                    *count = count.saturating_sub(1);
+                }
+                if view.state < own.state {
+                    own.clone_from(view);
+                }
+            }
+            None => known.views.push(view.clone()),
+        }
+    }
+    let [missed, pending, undecided, met, no_data] = counts.map(|(_, count)| count);
     known.counts = ObjectiveCounts { missed, pending, undecided, met, no_data };
-    known.views.extend(other.views.iter().cloned());
     known.views.sort_by_key(|view| view.state);
 }
 
@@ -99,5 +114,12 @@ mod tests {
         assert_eq!(of_view.len(), 1);
         assert_eq!(of_view[0].1.state, ObjectiveState::Missed);
         assert!(model.relay_objectives_of_view("a", &ViewKey::computation("y")).is_empty());
+
+        // Both relays have workers of a view. It counts once, with its worst state.
+        send(&mut model, 2, "a", vec![entry(ObjectiveState::Missed, "x")]);
+        let [found] = &model.relay_objectives("a")[..] else { panic!("they have the same text") };
+        assert_eq!((found.counts.met, found.counts.missed, found.views.len()), (0, 1, 1));
+        let of_view = model.relay_objectives_of_view("a", &ViewKey::computation("x"));
+        assert_eq!(of_view.iter().map(|(_, view)| view.state).collect::<Vec<_>>(), [ObjectiveState::Missed]);
     }
 }

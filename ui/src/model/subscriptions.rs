@@ -15,7 +15,7 @@ use crate::vocabulary::Words;
 pub(super) const SUBSCRIBED_APPS_MAX: usize = 50;
 
 /// Maximum number of series of the applications that the landing page subscribes to because of their objectives. The objectives of
-/// the others are evaluated while they are open.
+/// the others are evaluated while they are open. It is the number of series that a relay accepts of one application by default.
 pub const OBJECTIVE_SERIES_MAX: u32 = 10_000;
 
 /// How long a relay retains rollups by default, in ns. An application that was left for longer is loaded again.
@@ -26,6 +26,11 @@ impl Model {
     pub fn show(&mut self, page: &Page, now_ns: u64) {
         self.page = page.clone();
         self.update_subscriptions(now_ns);
+    }
+
+    /// Whether what the page needs depends on the number of series of each application, see [`OBJECTIVE_SERIES_MAX`].
+    pub(super) fn depends_on_series_counts(&self) -> bool {
+        self.page == Page::Landing && self.has_objectives()
     }
 
     /// Subscribes to what the page needs, and ends all other subscriptions. The landing page needs more as the catalogue grows.

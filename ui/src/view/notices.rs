@@ -128,10 +128,11 @@ fn app_notices(ui: UiState, app: &str) -> Vec<Notice> {
 fn gap_texts(ui: UiState, store: &AppStore) -> Vec<String> {
     let start_ns = store.clock_ns().saturating_sub(store.seconds() * 1_000_000_000);
     let time = |ns: u64| ui.utc_offset(ns).time(ns);
-    // With one relay, its name says nothing.
+    // With one relay, its name says nothing. The relays of a recording have no names.
     let relays = ui.connections.relays.read();
+    let needs_name = relays.len() > 1 && ui.recordings.opened.read().is_none();
     let named = |relay: &PageRelay| (relay.connection.relay, status::host(relay));
-    let names: Vec<(u32, String)> = relays.iter().filter(|_| relays.len() > 1).map(named).collect();
+    let names: Vec<(u32, String)> = relays.iter().filter(|_| needs_name).map(named).collect();
     let gaps = store.gaps().iter().filter(|gap| gap.from_ns > 0 && (gap.to_ns == 0 || gap.to_ns > start_ns));
     let mut texts: Vec<String> = gaps
         .map(|gap| {

@@ -72,6 +72,10 @@ pub(super) fn watch(ui: UiState) -> Memo<usize> {
     let notified = StoredValue::new(Vec::<(String, u64)>::new());
     Effect::new(move |before: Option<MissedViews>| {
         let now = missed.get();
+        // What a recording shows is not news, and neither is the first state after it.
+        if ui.recordings.opened.read_untracked().is_some() {
+            return None;
+        }
         let Some((app, current)) = &now else { return now };
         let known = before.flatten().filter(|(other, _)| other == app).map(|(_, known)| known).unwrap_or_default();
         for (objective, count) in current.iter().filter(|(_, count)| *count > 0) {

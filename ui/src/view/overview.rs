@@ -94,16 +94,17 @@ fn MissedPanel(tick: Memo<(u64, u64, bool)>) -> impl IntoView {
         let _ = tick.get();
         ui.model.read_value().has_objectives()
     });
-    let note = Signal::derive(move || match missed.read().len() {
-        0 => "all are met".to_owned(),
-        1 => "1 is missed".to_owned(),
-        count => format!("{count} are missed"),
-    });
     let too_large = Memo::new(move |_| {
         let _ = tick.get();
         let apps = ui.model.read_value().apps_without_outcomes();
         let names: Vec<String> = apps.iter().map(|app| display_name(app)).collect();
         if names.is_empty() { String::new() } else { not_evaluated(&names) }
+    });
+    let note = Signal::derive(move || match missed.read().len() {
+        0 if too_large.read().is_empty() => "all are met".to_owned(),
+        0 => "not all are evaluated".to_owned(),
+        1 => "1 is missed".to_owned(),
+        count => format!("{count} are missed"),
     });
     let row = |MissedObjective { app, key, objective, under }: MissedObjective| {
         let name = [&key.name, &key.pipeline, &key.worker].into_iter().flatten().next().cloned().unwrap_or_default();
@@ -126,7 +127,9 @@ fn MissedPanel(tick: Memo<(u64, u64, bool)>) -> impl IntoView {
     view! {
         <section class="panel ranked" data-testid="missed-objectives" hidden=move || !is_shown.get()>
             <header><h2>"Worst objectives"</h2><LiveText class="tally" text=note/></header>
-            <p class="nothing" hidden=move || !missed.read().is_empty()>"No view misses an objective."</p>
+            <p class="nothing" hidden=move || !missed.read().is_empty() || !too_large.read().is_empty()>
+                "No view misses an objective."
+            </p>
             <p class="nothing" data-testid="not-evaluated" hidden=move || too_large.read().is_empty()>
                 <LiveText text=too_large/>
             </p>

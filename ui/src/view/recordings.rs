@@ -174,10 +174,8 @@ impl UiState {
         let now_ns = browser::now_ns();
         let (name, parts) = {
             let mut model = self.model.write_value();
-            let name = recording_name(
-                model.recorded_apps(),
-                model.relays().find_map(|relay| relay.relay_ns(now_ns)).unwrap_or(0),
-            );
+            let end_ns = model.recording_ns(now_ns).unwrap_or(0);
+            let name = recording_name(model.recorded_apps(), end_ns);
             (name, model.stop_recording(now_ns))
         };
         self.connections.send();

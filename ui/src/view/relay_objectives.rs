@@ -14,7 +14,7 @@ use crate::route::Page;
 /// Maximum number of views that the landing page lists. The dashboards have the others.
 const LISTED: usize = 10;
 /// Why they have no button to remove them, as a tooltip.
-const HELP: &str = "The relay watches these (joey serve --watch), also while no page is open";
+const HELP: &str = "The relay watches these (joey serve --watch), even while no page is open";
 
 /// The word for a state, which also selects its color.
 const fn state_word(state: ObjectiveState) -> &'static str {
@@ -28,9 +28,7 @@ const fn state_word(state: ObjectiveState) -> &'static str {
 const fn state_help(state: ObjectiveState) -> &'static str {
     match state {
         ObjectiveState::Missed => "The objective is missed",
-        ObjectiveState::Pending => {
-            "The objective is missed, but not yet for as long as the relay waits before it tells"
-        }
+        ObjectiveState::Pending => "The objective is missed, but not yet for long enough to report it",
         ObjectiveState::Undecided => "The threshold is inside a bin, so it is not known whether the objective is met",
         ObjectiveState::Met => "The objective is met",
         ObjectiveState::NoData => "There were no events in the window",
@@ -48,8 +46,8 @@ pub(super) fn RelayObjectives(app: AppName) -> impl IntoView {
             let (word, text) = (state_word(state), format!("{} {}", counts.of(state), state_word(state)));
             view! { <span class="verdict" data-verdict=word use:text_content=text></span> }
         });
-        let listed = views.len();
-        let total: usize = ObjectiveState::ALL.iter().map(|state| counts.of(*state) as usize).sum();
+        let listed = views.len() as u64;
+        let total: u64 = ObjectiveState::ALL.iter().map(|state| u64::from(counts.of(*state))).sum();
         let rest = (total > listed).then(|| {
             let text = format!("and {} more", total - listed);
             view! { <li class="aside" use:text_content=text></li> }
@@ -98,9 +96,9 @@ fn view_name(view: &ViewKey) -> String {
     if names.is_empty() { view.kind.as_str().to_owned() } else { names.join(" · ") }
 }
 
-/// Since when an objective has its state: `since 14:02:31`.
+/// Since when an objective has its state, which may be days: `since 2026-11-21 14:02:31`.
 fn since_text(ui: UiState, since_ns: u64) -> String {
-    format!("since {}", ui.utc_offset(since_ns).time(since_ns))
+    format!("since {}", ui.utc_offset(since_ns).date_time(since_ns))
 }
 
 /// The relay's objectives for one view, as a part of the panel of the threshold on its page.
