@@ -8,7 +8,7 @@ use std::sync::mpsc;
 
 use joey_tests::alertmanager::Alertmanager;
 use joey_tests::relay::program;
-use joey_tests::{Frame, Relay, S, eventually, joey, now_ns};
+use joey_tests::{Frame, Relay, S, eventually, joey, joey_with_env, now_ns};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -174,4 +174,10 @@ fn alertmanager_has_an_alert_while_the_objective_is_missed() {
     let told: Vec<Value> = ["firing", "resolved"].map(|_| told.recv().expect("it calls the webhook")).into();
     let states: Vec<_> = told.iter().map(|told| (&told["alerts"][0]["labels"], &told["status"])).collect();
     assert_eq!(states, [(&labels, &"firing".into()), (&labels, &"resolved".into())]);
+}
+
+#[test]
+fn the_help_does_not_show_the_address_of_a_webhook() {
+    let done = joey_with_env(&["watch", "--help"], &[("JOEY_WEBHOOK", "https://hooks.example/s3cret")]);
+    assert!(done.out.contains("JOEY_WEBHOOK") && !done.out.contains("s3cret"), "{}", done.out);
 }

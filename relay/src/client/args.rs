@@ -130,7 +130,7 @@ pub(crate) struct Watch {
     #[arg(long, value_name = "COMMAND")]
     pub(crate) exec: Vec<String>,
     /// Post each change to this address; repeatable
-    #[arg(long, env = "JOEY_WEBHOOK", value_name = "URL")]
+    #[arg(long, env = "JOEY_WEBHOOK", value_name = "URL", value_delimiter = ',', hide_env_values = true)]
     pub(crate) webhook: Vec<WebhookUrl>,
     /// Post in this format
     #[arg(long, value_enum, default_value = "json", value_name = "FORMAT")]
