@@ -130,9 +130,11 @@ pub struct Stats {
     pub buffered_bytes: usize,
     /// Whether a relay has accepted the current connection.
     pub is_connected: bool,
+    /// Whether the last attempt has found a listener, whatever it then answered.
+    pub is_reachable: bool,
     /// Number of connections that a relay has accepted.
     pub connections: u64,
-    /// Why the last connection failed or was refused.
+    /// Why the last connection failed or was refused, with its address.
     pub last_error: Option<String>,
     /// The relay's reason, if it has refused the last connection. The sender tries again nevertheless.
     pub refused: Option<String>,

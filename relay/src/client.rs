@@ -8,6 +8,7 @@ mod output;
 pub(crate) mod pipe;
 pub(crate) mod record;
 pub(crate) mod replay;
+mod sending;
 mod snapshot;
 pub(crate) mod stats;
 pub(crate) mod tap;

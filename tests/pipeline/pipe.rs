@@ -1,5 +1,9 @@
 //! `joey pipe`: the output of bpftrace and bcc appears with exact counts.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
+use joey_tests::relay::program;
 use joey_tests::{Relay, joey_with_input};
 use serde_json::Value;
 
@@ -64,7 +68,8 @@ fn exit_codes_tell_what_went_wrong() {
     assert_eq!(run(&relay, &["kernel", "--unit", "ms"], "@x:\n[1]  3 |@|\n"), (0, String::new()));
     assert_eq!(run(&relay, &["kernel", "--unit", "kbytes"], "").0, 2);
     let done = joey_with_input(&["pipe", "kernel", "--once", "--relay", "127.0.0.1:1"], BCC);
-    assert!(done.code == 1 && done.err.contains("cannot connect"), "{done:?}");
+    assert!(done.code == 1 && done.err.contains("cannot connect to 127.0.0.1:1: "), "{done:?}");
+    assert!(done.err.contains("start a relay with joey serve"), "{done:?}");
     let (code, error) = run(&relay, &["a\u{202e}b"], BCC);
     assert!(code == 1 && error.contains("invalid_name"), "{code} {error}");
 }
@@ -78,4 +83,26 @@ fn cumulative_output_counts_once() {
     let (code, error) = run(&relay, &["cleared"], &growing);
     assert!(code == 0 && error.contains("--cumulative"), "{code} {error}");
     assert_eq!(view(&relay, "cleared", "us")["count"], 36);
+}
+
+#[test]
+fn the_port_for_viewers_is_told_apart_from_a_relay_that_is_down() {
+    let relay = Relay::start();
+    let http = relay.http.to_string();
+    let told = format!("joey: {http} does not speak Joey's ingest protocol");
+    let done = joey_with_input(&["pipe", "kernel", "--once", "--relay", &http], BCC);
+    assert!(done.code == 1 && done.err.starts_with(&told), "{done:?}");
+    // It keeps trying, because the relay may be about to take the port, and says why.
+    let mut pipe = Command::new(program())
+        .args(["pipe", "kernel", "--relay", &http])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("joey runs");
+    let mut line = String::new();
+    BufReader::new(pipe.stderr.take().expect("it is a pipe")).read_line(&mut line).expect("it writes");
+    assert!(line.starts_with(&told) && line.contains("--ingest") && line.ends_with("trying again\n"), "{line}");
+    assert!(pipe.try_wait().expect("it belongs to this test").is_none());
+    let _ = pipe.kill();
+    let _ = pipe.wait();
 }

@@ -70,6 +70,8 @@ fn a_relay_has_the_counts_of_the_recording_again() {
     let ingest = relay.ingest.to_string();
     let none = joey(&["replay", &file, "Other", "--relay", &ingest]);
     assert!(none.code == 3 && none.err.contains("no updates"), "{} {}", none.code, none.err);
+    let viewers = joey(&["replay", &file, "--once", "--relay", &relay.http.to_string()]);
+    assert!(viewers.code == 1 && viewers.err.contains("name the port for producers"), "{}", viewers.err);
     let missing = joey(&["replay", "/no/such.joey"]);
     assert!(missing.code == 1 && missing.err.contains("cannot read /no/such.joey"), "{}", missing.err);
     assert_eq!(joey(&["replay", &file, "--speed", "0"]).code, 2);

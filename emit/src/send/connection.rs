@@ -20,7 +20,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Bytes that are written at once.
 const WRITE_BYTES: usize = 64 * 1024;
 /// Maximum length of an error in [`super::Stats::last_error`], in characters.
-const ERROR_CHARS_MAX: usize = 200;
+const ERROR_CHARS_MAX: usize = 300;
 
 /// Connects and sends until the sender is closed.
 pub(super) fn run(shared: &Shared, config: &SendConfig) {
@@ -73,7 +73,10 @@ fn set_error(shared: &Shared, error: &str) -> Stats {
 /// # Errors
 /// Fails if no connection can be established, or the relay refuses it.
 fn serve_connection(shared: &Shared, config: &SendConfig, session: Session, address: &str) -> io::Result<String> {
-    let stream = connect(address)?;
+    let opened = connect(address);
+    shared.state.lock().outbox.stats_mut().is_reachable = opened.is_ok();
+    let stream =
+        opened.map_err(|error| io::Error::new(error.kind(), format!("cannot connect to {address}: {error}")))?;
     {
         let mut state = shared.state.lock();
         if state.is_closed {
@@ -82,7 +85,7 @@ fn serve_connection(shared: &Shared, config: &SendConfig, session: Session, addr
         state.stream = Some(stream.try_clone()?);
         state.broken = None;
     }
-    let outcome = exchange(shared, config, session, &stream);
+    let outcome = exchange(shared, config, session, (&stream, address));
     shared.state.lock().stream = None;
     let _ = stream.shutdown(Shutdown::Both);
     outcome
@@ -104,14 +107,20 @@ fn connect(address: &str) -> io::Result<TcpStream> {
     Err(last_error)
 }
 
-fn exchange(shared: &Shared, config: &SendConfig, session: Session, stream: &TcpStream) -> io::Result<String> {
+fn exchange(
+    shared: &Shared,
+    config: &SendConfig,
+    session: Session,
+    (stream, address): (&TcpStream, &str),
+) -> io::Result<String> {
     let SendConfig { app, worker, origin, token, .. } = config;
     let hello = Hello { session, app, worker, origin: *origin, token: token.as_deref() };
     let mut writer = stream;
-    writer.write_all(&[&preamble(), &Message::Hello(hello).to_frame()[..]].concat())?;
+    let hello = [&preamble(), &Message::Hello(hello).to_frame()[..]].concat();
+    writer.write_all(&hello).map_err(|error| no_welcome(&error, address))?;
     let mut replies = Replies::default();
     let (last_seq, frame_bytes_max) = loop {
-        match replies.next(stream)? {
+        match replies.next(stream).map_err(|error| no_welcome(&error, address))? {
             Reply::Welcome { last_seq, frame_bytes_max } => break (last_seq, frame_bytes_max),
             Reply::Refused { reason } => {
                 shared.state.lock().outbox.stats_mut().refused = Some(reason.to_owned());
@@ -141,6 +150,22 @@ fn exchange(shared: &Shared, config: &SendConfig, session: Session, stream: &Tcp
         let _ = stream.shutdown(Shutdown::Both);
         Ok(reason)
     })
+}
+
+/// Why a server at `address` is probably not a relay's port for producers: a relay answers before it closes, unless the limit on
+/// connections or the producer's network keep it from reading.
+fn no_welcome(error: &io::Error, address: &str) -> io::Error {
+    let port = "name the port for producers (joey serve --ingest, 5001 by default)";
+    let reason = match error.kind() {
+        ErrorKind::InvalidData => format!("{address} does not speak Joey's ingest protocol; {port}"),
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("{address} does not answer; {port}"),
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => format!(
+            "{address} does not speak Joey's ingest protocol; {port}, or allow this connection there (--producers, \
+             --per-address, --producers-allow)"
+        ),
+        _ => format!("{address}: {error}"),
+    };
+    io::Error::new(error.kind(), reason)
 }
 
 /// Sends what was not sent on this connection, until it fails or the sender is closed. Returns the reason.

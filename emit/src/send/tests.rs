@@ -156,6 +156,9 @@ fn the_next_relay_is_used_if_one_fails() {
     send(&sender, "a");
     // Not a relay.
     first.accept().stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+    let error = wait_for(&sender, |stats| stats.last_error.is_some()).last_error.unwrap_or_default();
+    let expected = format!("{} does not speak Joey's ingest protocol; name the port for producers", first.address());
+    assert!(error.starts_with(&expected), "{error}");
     let mut accepted = second.welcome(0);
     assert_eq!([accepted.message(), accepted.message()], ["0 a", "#1 [0]"]);
     accepted.reply(Reply::Ack { seq: 1 });

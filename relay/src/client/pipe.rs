@@ -20,6 +20,7 @@ use self::convert::{Converter, Unusable};
 use self::parse::{Parser, Printed};
 use super::Outcome;
 use super::args::Pipe;
+use super::sending::{Failures, failure};
 use crate::runtime::clock::wall_ns;
 use crate::runtime::{console, host_name};
 
@@ -76,7 +77,8 @@ pub(crate) async fn run(pipe: Pipe) -> anyhow::Result<Outcome> {
                     session.add(printed)?;
                 }
                 session.send();
-                session.check_refused()?;
+                let stats = session.check_refused()?;
+                session.failures.tell(&stats);
             }
         }
     }
@@ -99,6 +101,7 @@ struct Session {
     has_histograms: bool,
     has_warned: bool,
     has_too_many: bool,
+    failures: Failures,
 }
 
 impl Session {
@@ -119,6 +122,7 @@ impl Session {
             has_histograms: false,
             has_warned: false,
             has_too_many: false,
+            failures: Failures::default(),
         })
     }
 
@@ -182,21 +186,22 @@ impl Session {
             if stats.is_connected {
                 return Ok(());
             }
-            if let Some(error) = stats.last_error {
-                anyhow::bail!("cannot connect to the relay: {error}");
+            if let Some(reason) = failure(&stats) {
+                anyhow::bail!(reason);
             }
             sleep(CHECK_INTERVAL).await;
         }
     }
 
     /// Waits until the relay has received everything, and reports what was lost.
-    async fn finish(self) -> anyhow::Result<Outcome> {
+    async fn finish(mut self) -> anyhow::Result<Outcome> {
         if !self.has_histograms {
             return Ok(Outcome::NoData("the input contains no histogram of bpftrace or bcc".to_owned()));
         }
         let received = async {
             while !self.sender.flush(Duration::ZERO) {
-                self.check_refused()?;
+                let stats = self.check_refused()?;
+                self.failures.tell(&stats);
                 sleep(CHECK_INTERVAL).await;
             }
             anyhow::Ok(())

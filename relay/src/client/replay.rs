@@ -18,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::load::{Piece, Updates};
 use super::Outcome;
 use super::args::Replay;
+use super::sending::{Failures, failure};
 use crate::runtime::clock::wall_ns;
 use crate::runtime::console;
 
@@ -52,7 +53,13 @@ pub(crate) async fn run(replay: Replay) -> anyhow::Result<Outcome> {
         return capture::write(&updates, file);
     }
     let token = super::args::read_token(replay.token_file.as_deref())?;
-    let mut session = Session { relays: replay.relay.clone(), token, senders: BTreeMap::new(), once: replay.once };
+    let mut session = Session {
+        relays: replay.relay.clone(),
+        token,
+        senders: BTreeMap::new(),
+        once: replay.once,
+        failures: Failures::default(),
+    };
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
         outcome = session.play(&updates, &replay) => outcome?,
@@ -109,6 +116,7 @@ struct Session {
     /// By application and worker. As many as the recording has.
     senders: BTreeMap<(String, String), Sender>,
     once: bool,
+    failures: Failures,
 }
 
 impl Session {
@@ -154,18 +162,20 @@ impl Session {
         self.senders.get(&key).context("the sender was added")
     }
 
-    /// Waits until the buffer of a worker is less than half full.
-    async fn wait_for_room(&self, app: &str, worker: &str) -> anyhow::Result<()> {
+    /// Waits until the buffer of a worker is less than half full, and until there is a connection if the replay must not wait
+    /// for a relay.
+    async fn wait_for_room(&mut self, app: &str, worker: &str) -> anyhow::Result<()> {
         let Some(sender) = self.senders.get(&(app.to_owned(), worker.to_owned())) else { return Ok(()) };
         loop {
             let stats = sender.stats();
             if let Some(reason) = stats.refused {
                 anyhow::bail!("the relay refuses the connection: {reason}");
             }
-            if let Some(error) = stats.last_error.filter(|_| self.once && !stats.is_connected) {
-                anyhow::bail!("cannot connect to the relay: {error}");
+            if let Some(reason) = failure(&stats).filter(|_| self.once) {
+                anyhow::bail!(reason);
             }
-            if stats.buffered_bytes < BUFFER_BYTES / 2 {
+            self.failures.tell(&stats);
+            if stats.buffered_bytes < BUFFER_BYTES / 2 && (stats.is_connected || !self.once) {
                 return Ok(());
             }
             tokio::time::sleep(CHECK_INTERVAL).await;
@@ -173,9 +183,10 @@ impl Session {
     }
 
     /// Waits until the relay has received everything, and reports what was lost.
-    async fn finish(self) -> anyhow::Result<Outcome> {
+    async fn finish(mut self) -> anyhow::Result<Outcome> {
         let deadline = Instant::now() + FLUSH_TIMEOUT;
         while !self.senders.values().all(|sender| sender.flush(Duration::ZERO)) && Instant::now() < deadline {
+            self.senders.values().for_each(|sender| self.failures.tell(&sender.stats()));
             tokio::time::sleep(CHECK_INTERVAL).await;
         }
         let (mut acknowledged, mut histograms, mut missing, mut rejected, mut error) =

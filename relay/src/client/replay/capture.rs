@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 
 use super::super::Outcome;
 use super::super::args::Replay;
+use super::super::sending::with_advice;
 use super::load::Updates;
 use super::{PERIOD_NS_MIN, Pace, Progress, nanos};
 use crate::data_point::DataPoint;
@@ -73,7 +74,8 @@ pub(super) async fn send(replay: &Replay) -> anyhow::Result<Outcome> {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(entry) => {
                     let stream = TcpStream::connect(relay).await;
-                    entry.insert(stream.with_context(|| format!("cannot connect to {relay}"))?)
+                    let advice = |error| anyhow::anyhow!(with_advice(&format!("cannot connect to {relay}: {error}")));
+                    entry.insert(stream.map_err(advice)?)
                 }
             };
             stream.write_all(&frame.shifted(&pace)).await.context("the relay has closed the connection")?;
