@@ -108,7 +108,9 @@ fn stats_exits_with_a_code_for_each_outcome() {
     let unused = unused_address();
     let done = joey(&["stats", "App", "--once", "--relay", &unused]);
     assert_eq!((done.code, done.err.trim().lines().count()), (1, 1), "{}", done.err);
-    assert!(done.err.contains(&unused), "{}", done.err);
+    assert!(done.err.contains(&unused) && done.err.contains("start one with joey serve"), "{}", done.err);
+    let producers = joey(&["stats", "App", "--once", "--relay", &relay.ingest.to_string()]);
+    assert!(producers.code == 1 && producers.err.contains("name the port for viewers"), "{}", producers.err);
     assert_eq!(joey(&["tap", "--once", "--relay", &unused]).code, 1);
     assert_eq!(joey(&["stats", "App", "--once", "--relay", "ftp://nowhere"]).code, 2);
 }

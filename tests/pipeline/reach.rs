@@ -83,7 +83,7 @@ fn a_waiting_client_exits_only_when_every_relay_rejects_it_permanently() {
         assert!(last.contains(part), "{part}: {last}");
     }
     let mut tap = Tap::start(&["--relay", &forbidden, "--relay", &away]);
-    eventually("the tap waits", || tap.stderr().contains("503 Service Unavailable); waiting").then_some(()));
+    eventually("the tap waits", || tap.stderr().contains("503 Service Unavailable; waiting").then_some(()));
     assert!(tap.is_running());
     let done = joey(&["tap", "--once", "--relay", &forbidden, "--relay", &away]);
     assert!(done.code == 1 && done.err.lines().count() == 2, "{done:?}");

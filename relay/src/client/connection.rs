@@ -10,7 +10,7 @@ use joey_shared::{address, backoff, close};
 
 use super::args::Target;
 use super::record::Recorder;
-use super::transport::{ConnectError, Connector, Event, Transport};
+use super::transport::{ConnectError, Connector, Event, Reached, Transport};
 use crate::runtime::clock::nanos;
 use crate::runtime::console;
 
@@ -215,7 +215,7 @@ impl Connection {
         }
         if needs_token {
             let reason = format!("it rejects this client: {reason} ({code})");
-            return self.failed(ConnectError { reason, is_answer: true, is_final: true }).await;
+            return self.failed(&ConnectError { reason, reached: Reached::Answer, is_final: true }).await;
         }
         anyhow::ensure!(close::allows_reconnect(code), "the relay rejects this client: {reason} ({code})");
         self.lost(&format!("the relay closed the connection: {reason} ({code})")).await
@@ -261,11 +261,11 @@ impl Connection {
         let (address, token) = (relay.address.as_str(), self.token.as_deref());
         let socket = if relay.prefers_stream { None } else { Some(self.connector.socket(address, token).await?) };
         let opened = match socket {
-            Some(Err(error)) if error.is_answer => {
+            Some(Err(error)) if error.allows_stream() => {
                 // A proxy that blocks WebSockets may answer "forbidden". This is final only if a stream gets an answer too.
                 let stream = self.connector.stream(address, token).await?;
                 relay.prefers_stream = stream.is_ok();
-                stream.map_err(|stream| ConnectError { is_final: error.is_final && stream.is_answer, ..error })
+                stream.map_err(|stream| ConnectError { is_final: error.is_final && stream.allows_stream(), ..error })
             }
             Some(opened) => opened,
             None => {
@@ -282,7 +282,7 @@ impl Connection {
                 self.viewer.connected();
                 Ok(())
             }
-            Err(error) => self.failed(error).await,
+            Err(error) => self.failed(&error).await,
         }
     }
 
@@ -290,22 +290,22 @@ impl Connection {
     ///
     /// # Errors
     /// Fails if all relays reject this client permanently, or none is reachable and this client must not wait.
-    async fn failed(&mut self, ConnectError { reason, is_final, .. }: ConnectError) -> anyhow::Result<()> {
+    async fn failed(&mut self, error: &ConnectError) -> anyhow::Result<()> {
         self.transport = None;
         self.viewer.disconnected();
         let is_last = self.is_last();
         let Some(relay) = self.relays.get_mut(self.current) else { return Ok(()) };
         let address = relay.address.clone();
-        relay.rejection = is_final.then(|| format!("{address}: {reason}"));
+        relay.rejection = error.is_final.then(|| format!("{address}: {}", error.reason));
         let rejections: Vec<&str> = self.relays.iter().filter_map(|relay| relay.rejection.as_deref()).collect();
         if rejections.len() == self.relays.len() {
             anyhow::bail!("rejected by {}", rejections.join("; "));
         }
-        anyhow::ensure!(!(self.once && is_last), "no relay at {address}: {reason}");
+        anyhow::ensure!(!(self.once && is_last), error.message(&address));
         self.has_waited |= !self.has_been_connected && is_last;
         if self.attempt == 0 {
             let next = if is_last { "waiting for it" } else { "trying the next" };
-            console::line(format_args!("joey: no relay at {address} ({reason}); {next}"));
+            console::line(format_args!("joey: {}; {next}", error.message(&address)));
         }
         self.pause().await;
         Ok(())

@@ -1,6 +1,7 @@
 //! The transport of messages: a WebSocket or, if a proxy blocks WebSockets, an HTTP stream. A stream receives messages
 //! in the body of one answer and sends commands in further requests.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,19 +53,51 @@ pub(super) enum Event {
 pub(super) struct ConnectError {
     /// The reason, for the user.
     pub(super) reason: String,
-    /// Whether a server answered, but not with a WebSocket. An HTTP stream may work then.
-    pub(super) is_answer: bool,
+    /// How far the attempt has come.
+    pub(super) reached: Reached,
     /// Whether trying again is useless.
     pub(super) is_final: bool,
 }
 
+/// How far a connection attempt has come before it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// Nothing listens at the address.
+    Nobody,
+    /// There was no answer, or none that could be read.
+    Nothing,
+    /// Something accepted the connection, and does not speak HTTP. An HTTP stream works only if that was the fault of a proxy.
+    NoHttp,
+    /// A server answered, but not with a WebSocket. An HTTP stream may work.
+    Answer,
+}
+
 impl ConnectError {
     fn unreachable(error: impl std::fmt::Display) -> Self {
-        Self { reason: error.to_string(), is_answer: false, is_final: false }
+        Self { reason: error.to_string(), reached: Reached::Nothing, is_final: false }
     }
 
-    fn no_socket(error: impl std::fmt::Display) -> Self {
-        Self { is_answer: true, ..Self::unreachable(error) }
+    /// Whether an HTTP stream may work where a WebSocket has failed.
+    pub(super) const fn allows_stream(&self) -> bool {
+        matches!(self.reached, Reached::NoHttp | Reached::Answer)
+    }
+
+    /// What the user should know of the failure at `address`.
+    pub(super) fn message(&self, address: &str) -> String {
+        let reason = &self.reason;
+        match self.reached {
+            Reached::Nobody => {
+                format!(
+                    "no relay at {address}: {reason}; start one with joey serve, or name it with --relay or JOEY_RELAY"
+                )
+            }
+            Reached::NoHttp => {
+                format!(
+                    "{address} does not answer as a relay; name the port for viewers (joey serve --http, 4000 by default)"
+                )
+            }
+            Reached::Nothing | Reached::Answer => format!("no relay at {address}: {reason}"),
+        }
     }
 
     /// A server answered with `status` and `body`.
@@ -72,7 +105,11 @@ impl ConnectError {
         let text = first_line(body);
         let reason =
             if text.is_empty() { format!("it answers {status}") } else { format!("it answers {status}: {text}") };
-        Self { reason, is_answer: true, is_final: matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) }
+        Self {
+            reason,
+            reached: Reached::Answer,
+            is_final: matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN),
+        }
     }
 }
 
@@ -122,13 +159,18 @@ impl Connector {
             }
             // The server accepted the connection and closed it during the WebSocket handshake.
             Ok(Err(error @ (Error::Protocol(_) | Error::ConnectionClosed | Error::AlreadyClosed))) => {
-                Err(ConnectError::no_socket(error))
+                Err(ConnectError { reached: Reached::NoHttp, ..ConnectError::unreachable(error) })
             }
-            Ok(Err(Error::Io(error))) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
-                Err(ConnectError::no_socket(error))
+            Ok(Err(Error::Io(error))) => {
+                let reached = match error.kind() {
+                    ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => Reached::NoHttp,
+                    ErrorKind::ConnectionRefused => Reached::Nobody,
+                    _ => Reached::Nothing,
+                };
+                Err(ConnectError { reached, ..ConnectError::unreachable(error) })
             }
             Ok(Err(error)) => Err(ConnectError::unreachable(error)),
-            Err(_) => Err(ConnectError::no_socket("it does not answer")),
+            Err(_) => Err(ConnectError { reached: Reached::Answer, ..ConnectError::unreachable("it does not answer") }),
         })
     }
 
