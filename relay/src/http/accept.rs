@@ -15,6 +15,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{Parts, Upgraded};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use joey_shared::emit::MAGIC;
 use socket2::SockRef;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, BufReader};
 use tokio::net::TcpStream;
@@ -98,8 +99,13 @@ pub async fn serve_connection<S>(
     let (stream, written) = CountedIo::new(stream);
     let mut stream: HttpIo<S> = TokioIo::new(BufReader::with_capacity(1, stream));
     let first = tokio::time::timeout(HEAD_TIMEOUT, stream.inner_mut().fill_buf());
-    if !matches!(stop.run_until_cancelled(first).await, Some(Ok(Ok([_])))) {
+    let Some(Ok(Ok(&[first]))) = stop.run_until_cancelled(first).await else {
         tracing::debug!(%peer, "connection closed before its first byte");
+        return;
+    };
+    // No method of HTTP begins like this. hyper would wait for the rest of a line, and the producer with it.
+    if first == MAGIC[0] {
+        tracing::debug!(%peer, "a producer has connected to the port for viewers");
         return;
     }
     let close = CancellationToken::new();
