@@ -14,6 +14,7 @@ pub(crate) mod stats;
 pub(crate) mod tap;
 pub(crate) mod top;
 mod transport;
+mod unknown_app;
 pub(crate) mod watch;
 
 pub(crate) use self::args::{Compare, Pipe, Record, Replay, Stats, Tap, Top, Watch};

@@ -90,7 +90,7 @@ fn stats_exits_with_a_code_for_each_outcome() {
             assert_eq!(done.err.trim().lines().count(), 1, "one line: {}", done.err);
         }
     };
-    check(&["stats", "App", "--once"], 3, "no such application: App");
+    check(&["stats", "App", "--once"], 3, "no such application: App; this relay has none yet");
     let producer = relay.producer("App", "w");
     eventually_is("applications", &1, || relay.metric("joey_apps"));
     check(&["stats", "App", "--once"], 3, "no data for App");
@@ -100,7 +100,7 @@ fn stats_exits_with_a_code_for_each_outcome() {
     relay.wait_for_accepted(1);
     check(&["stats", "App", "--once"], 0, "");
     check(&["stats", "App", "--json"], 0, "");
-    check(&["stats", "app"], 3, "no such application: app");
+    check(&["stats", "app"], 3, "no such application: app; this relay has App");
     check(&["stats"], 2, "Usage");
     check(&["stats", "App", "--window", "61m"], 2, "--window");
     check(&["stats", "App", "--no-such-flag"], 2, "--no-such-flag");
@@ -194,7 +194,9 @@ fn tap_waits_for_a_stopped_relay_and_then_receives_everything() {
 fn tap_waits_for_an_application_that_does_not_exist_yet() {
     let relay = Relay::start();
     let tap = Tap::start(&["App", "--relay", &relay.http.to_string()]);
-    eventually_is("viewers", &1, || relay.metric("joey_viewers"));
+    eventually("the tap says that it waits", || {
+        (tap.stderr() == "joey: no application App yet; waiting for it\n").then_some(())
+    });
     send(&relay, "App", 1..=5);
     tap.wait_until_printed(1..=5);
 }

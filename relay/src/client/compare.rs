@@ -22,7 +22,7 @@ pub(super) use self::source::{Source, parse_source};
 use super::Outcome;
 use super::args::Compare;
 use super::output::{self, printable};
-use super::snapshot::{Snapshot, no_such_app};
+use super::snapshot::Snapshot;
 use super::tap::{number, utc_time};
 
 /// Prints the comparison.
@@ -51,7 +51,7 @@ pub(crate) async fn run(compare: Compare) -> anyhow::Result<Outcome> {
     let ends = (side(&before, &compare.before), side(&after, &compare.after));
     let (Some(current), Some(reference)) = (after.viewers.app_mut(&after.app), before.viewers.app_mut(&before.app))
     else {
-        return Ok(no_such_app(&after.app));
+        return Ok(Outcome::NoData(format!("no data for {}", printable(&after.app))));
     };
     let mut views = changes(current, reference);
     views.retain(|view| compare.view.is_empty() || compare.view.iter().any(|glob| is_of(glob, &view.key)));

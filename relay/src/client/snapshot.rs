@@ -15,6 +15,7 @@ use super::Outcome;
 use super::args::Target;
 use super::connection::Connection;
 use super::output::printable;
+use super::unknown_app::no_such_app;
 use crate::runtime::console;
 
 /// Maximum time for the history to arrive after the request.
@@ -59,14 +60,15 @@ pub(super) async fn of_relay(target: &Target, app: &str, seconds: u64) -> anyhow
     while !connection.viewer.has_catalogue() {
         connection.step(|_| {}).await?;
     }
+    let unknown = |viewer: &Viewer| no_such_app(app, "this relay", viewer.catalogue().keys());
     if !connection.viewer.catalogue().contains_key(app) {
-        return Ok(Err(no_such_app(app)));
+        return Ok(Err(unknown(&connection.viewer)));
     }
     let topic = Topic { app: app.to_owned(), filter: Filter::All };
     connection.viewer.subscribe(topic, Start::Recent { span_ns: seconds.max(WINDOW_SECONDS) * SLOT_NS });
     within_history_timeout(receive_history(&mut connection)).await?;
     if connection.viewer.is_waiting() {
-        return Ok(Err(no_such_app(app)));
+        return Ok(Err(unknown(&connection.viewer)));
     }
     let now_ns = connection.now_ns();
     Ok(Ok(Snapshot { viewers: connection.viewer.into(), now_ns, app: app.to_owned() }))
@@ -93,10 +95,6 @@ pub(super) async fn receive_history(connection: &mut Connection) -> anyhow::Resu
 pub(super) async fn within_history_timeout(received: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let timeout = tokio::time::timeout(HISTORY_TIMEOUT, received);
     timeout.await.map_err(|_| anyhow::anyhow!("the relay does not send its history"))?
-}
-
-pub(super) fn no_such_app(app: &str) -> Outcome {
-    Outcome::NoData(format!("no such application: {app}"))
 }
 
 /// Opens a recording, with windows of `seconds`. Tells what is missing at its end.

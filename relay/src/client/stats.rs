@@ -13,8 +13,9 @@ use serde_json::{Map, Value, json};
 use super::Outcome;
 use super::args::Stats;
 use super::output::{self, printable};
-use super::snapshot::{self, Snapshot, no_such_app};
+use super::snapshot::{self, Snapshot};
 use super::tap::{number, utc_time};
+use super::unknown_app::no_such_app;
 use crate::runtime::console;
 
 /// The printed quantiles and their names in JSON.
@@ -53,7 +54,10 @@ fn print(viewers: &mut Viewers, now_ns: u64, app: &str, stats: &Stats) -> anyhow
     let entry = viewers.catalogue().get(app).cloned().unwrap_or_default();
     warn_of_rejected(&entry);
     let relay_ns = viewers.app_relay_ns(app, now_ns).unwrap_or(0);
-    let Some(store) = viewers.app_mut(app) else { return Ok(no_such_app(app)) };
+    let Some(store) = viewers.app_mut(app) else {
+        let place = if stats.file.is_some() { "this recording" } else { "this relay" };
+        return Ok(no_such_app(app, place, viewers.catalogue().keys()));
+    };
     if store.clock_ns() == 0 {
         return Ok(Outcome::NoData(format!("no data for {app} yet")));
     }

@@ -14,6 +14,7 @@ use super::Outcome;
 use super::args::Tap;
 use super::connection::Connection;
 use super::output::{self, printable};
+use super::unknown_app::AbsentApps;
 
 /// Prints updates until the reader closes standard output.
 pub(crate) async fn run(tap: Tap) -> anyhow::Result<Outcome> {
@@ -23,6 +24,7 @@ pub(crate) async fn run(tap: Tap) -> anyhow::Result<Outcome> {
     let mut has_catalogue = false;
     let mut revision = 0;
     let mut closed_by_reader = pin!(output::closed_by_reader());
+    let mut absent = AbsentApps::default();
     loop {
         let mut printed = Ok(());
         let step = connection.step(|incoming| {
@@ -48,6 +50,7 @@ pub(crate) async fn run(tap: Tap) -> anyhow::Result<Outcome> {
             continue;
         }
         revision = connection.viewer.catalogue_revision();
+        absent.tell(tap.app.as_slice(), &connection.viewer);
         let now_ns = connection.now_ns();
         let relay_ns = connection.viewer.relay_ns(now_ns).unwrap_or(0);
         // When this program started, by the relay's clock. Applications that began later are printed from their beginning.

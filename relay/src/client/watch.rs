@@ -20,6 +20,7 @@ use super::connection::Connection;
 use super::output::{self, printable};
 use super::snapshot;
 use super::tap::{number, utc_time};
+use super::unknown_app::AbsentApps;
 use crate::rule::parse_rules;
 use crate::runtime::clock::wall_ns;
 use crate::runtime::console;
@@ -53,13 +54,14 @@ pub(crate) async fn run(watch: Watch) -> anyhow::Result<Outcome> {
         notifier.add_webhook(address.clone(), watcher.watch.webhook_format, watcher.watch.target.ca.as_deref())?;
     }
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let mut evaluated = Instant::now();
+    let (mut evaluated, mut absent) = (Instant::now(), AbsentApps::default());
     let outcome = loop {
         tokio::select! {
             outcome = connection.step(|_| {}) => if let Err(error) = outcome { break Err(error) },
             _ = interrupt.recv() => break Ok(()),
             _ = terminate.recv() => break Ok(()),
         }
+        absent.tell(&watcher.watch.apps, &connection.viewer);
         watcher.subscribe(&mut connection);
         if evaluated.elapsed() >= INTERVAL && connection.is_connected() && connection.viewer.is_caught_up() {
             evaluated = Instant::now();
