@@ -1,6 +1,6 @@
 //! The command line, documented by `joey --help`.
 //!
-//! Exit codes: 0 success, 1 failure (with one line on standard error), 2 invalid usage, 3 unknown application or no data.
+//! Exit codes: 0 success, 1 failure (with one line on standard error), 2 invalid usage or configuration, 3 unknown application or no data.
 
 mod configuration;
 mod generate;
@@ -19,7 +19,7 @@ use tracing_subscriber::EnvFilter;
 
 use self::configuration::CheckConfig;
 use self::token::Token;
-use crate::auth::Auth;
+use crate::auth::{Auth, AuthPolicy, tls};
 use crate::client::{self, Compare, Outcome, Pipe, Record, Replay, Stats, Tap, Top, Watch};
 use crate::config::{self, Config, Options};
 use crate::demo;
@@ -37,7 +37,7 @@ const DEFAULT_LOG_FILTER: &str = "info,async_nats=warn";
 /// A relay receives metrics on one port (5001, for Wallaroo's --metrics) and serves them to browsers on another
 /// (http://127.0.0.1:4000). Flags override environment variables (JOEY_…), which override the TOML file (--config).
 ///
-/// Exit codes: 0 success, 1 failure, 2 invalid usage, 3 unknown application or no data.
+/// Exit codes: 0 success, 1 failure, 2 invalid usage or configuration, 3 unknown application or no data.
 #[derive(Parser)]
 #[command(name = "joey", version = env!("JOEY_VERSION"), arg_required_else_help = true)]
 struct Cli {
@@ -139,10 +139,8 @@ pub fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match cli.command {
-            Command::Serve(serve) => run_relay(serve, inherited, None).await.map(|()| Outcome::Done),
-            Command::Demo(demo) => {
-                run_relay(demo.serve, inherited, Some(demo.deploy_after)).await.map(|()| Outcome::Done)
-            }
+            Command::Serve(serve) => run_relay(serve, inherited, None).await,
+            Command::Demo(demo) => run_relay(demo.serve, inherited, Some(demo.deploy_after)).await,
             Command::Tap(tap) => client::tap::run(tap).await,
             Command::Stats(stats) => client::stats::run(stats).await,
             Command::Compare(compare) => client::compare::run(compare).await,
@@ -188,12 +186,13 @@ async fn run_relay(
     mut serve: Serve,
     inherited: inherited::Environment,
     deploy_after: Option<Duration>,
-) -> anyhow::Result<()> {
-    init_log(serve.log_format, serve.log_level)?;
+) -> anyhow::Result<Outcome> {
     let inherited = inherited.sockets()?;
     inherited.apply_to(&mut serve.options)?;
-    let file = serve.config.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
-    let config = Config::resolve(serve.options.clone(), file, deploy_after.is_some())?;
+    let config = match configure(&serve, deploy_after.is_some()) {
+        Ok(config) => config,
+        Err(error) => return Ok(Outcome::Invalid(format!("{error:#}"))),
+    };
     let is_exposed = |address: Option<SocketAddr>| address.is_some_and(|address| !address.ip().is_loopback());
     let is_otlp_exposed = [config.otlp_http, config.otlp_grpc].iter().any(|listen| is_exposed(listen.address()));
     if config.requires_token()
@@ -220,7 +219,7 @@ async fn run_relay(
     stop_on_signal(stop.clone())?;
     let hangup = signal(SignalKind::hangup())?;
     let Some(relay) = stop.run_until_cancelled(Relay::bind_except(config.clone(), inherited)).await else {
-        return Ok(());
+        return Ok(Outcome::Done);
     };
     let relay = relay?;
     let (ingest, http) = (relay.ingest_addr()?, relay.http_addr()?);
@@ -247,7 +246,24 @@ async fn run_relay(
     if let Some(demo) = demo {
         demo.abort();
     }
-    Ok(())
+    Ok(Outcome::Done)
+}
+
+/// Starts the log, and reads the options and the files that they name.
+///
+/// # Errors
+/// Fails if the relay could not start with this configuration, whatever the state of the machine.
+fn configure(serve: &Serve, is_demo: bool) -> anyhow::Result<Config> {
+    init_log(serve.log_format, serve.log_level.clone())?;
+    let file = serve.config.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
+    let config = Config::resolve(serve.options.clone(), file, is_demo)?;
+    // The relay reads these files again.
+    AuthPolicy::new(&config)?;
+    if let Some(watch) = &config.watch {
+        read_rules(&watch.files)?;
+        tls::client_config(watch.ca.as_deref())?;
+    }
+    Ok(config)
 }
 
 /// What is logged: `level`, the variable `RUST_LOG`, or the default.

@@ -178,7 +178,7 @@ fn relays_with_another_prefix_form_a_separate_cluster() {
         .args(["serve", "--ingest", "127.0.0.1:0", "--http", "127.0.0.1:0", "--nats-prefix", "a.>"])
         .output();
     let wrong = wrong.expect("the program runs");
-    assert_eq!(wrong.status.code(), Some(1));
+    assert_eq!(wrong.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("nats_prefix"));
 }
 

@@ -118,7 +118,7 @@ fn stats_exits_with_a_code_for_each_outcome() {
 #[test]
 fn a_relay_beyond_loopback_requires_a_flag() {
     let done = joey(&["serve", "--http", "0.0.0.0:0", "--ingest", "127.0.0.1:0"]);
-    assert!(done.code == 1 && done.err.contains("--insecure-open"), "{}", done.err);
+    assert!(done.code == 2 && done.err.contains("--insecure-open"), "{}", done.err);
     let relay = Relay::start();
     let done = joey(&["serve", "--http", "127.0.0.1:0", "--ingest", &relay.ingest.to_string()]);
     assert!(done.code == 1 && done.err.contains(&relay.ingest.to_string()), "{}", done.err);
@@ -298,7 +298,7 @@ fn a_relay_sends_the_addresses_it_was_configured_to_advertise() {
         ["a.example", "ftp://a.example", "ws://", "ws:///ws", "ws://a:port", "ws://a,", &["ws://a"; 17].join(",")]
     {
         let done = joey(&["serve", "--advertise", wrong]);
-        assert!(done.code == 1 && done.err.contains("advertise"), "{wrong}: {}", done.err);
+        assert!(done.code == 2 && done.err.contains("advertise"), "{wrong}: {}", done.err);
     }
 }
 

@@ -300,8 +300,8 @@ fn a_key_set_in_a_file_is_read_again_on_sighup() {
     // At the start, a file that cannot be used is an error.
     write("{}");
     let refused = joey(&["serve", "--jwks", &path, "--token-issuer", &issuer, "--http", "127.0.0.1:0"]);
-    assert_eq!(refused.code, 1);
+    assert_eq!(refused.code, 2);
     assert!(refused.err.contains("it has no list of keys"), "{}", refused.err);
     let refused = joey(&["serve", "--jwks", &path, "--http", "127.0.0.1:0"]);
-    assert!(refused.code == 1 && refused.err.contains("jwks needs token_issuer"), "{}", refused.err);
+    assert!(refused.code == 2 && refused.err.contains("jwks needs token_issuer"), "{}", refused.err);
 }

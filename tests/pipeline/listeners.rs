@@ -118,7 +118,7 @@ fn producers_can_be_required_to_use_tls() {
     });
     assert_eq!(metric(&authority, &relay, "joey_frames_accepted_total"), 1);
     let done = joey(&["serve", "--ingest-tls"]);
-    assert!(done.code == 1 && done.err.contains("tls_cert"), "{}", done.err);
+    assert!(done.code == 2 && done.err.contains("tls_cert"), "{}", done.err);
 }
 
 // === producers ===
@@ -169,7 +169,7 @@ fn the_relay_names_the_flags_it_requires_beyond_loopback() {
     let key = token::key_file(folder.path(), "key", SECRET);
     let rejected = |arguments: &[&str], wanted: &[&str]| {
         let done = joey(&[&["serve"], arguments].concat());
-        assert_eq!((done.code, done.err.trim().lines().count()), (1, 1), "{}", done.err);
+        assert_eq!((done.code, done.err.trim().lines().count()), (2, 1), "{}", done.err);
         wanted.iter().for_each(|wanted| assert!(done.err.contains(wanted), "{}", done.err));
     };
     let http = ["--ingest", "127.0.0.1:0", "--http", "0.0.0.0:0"];

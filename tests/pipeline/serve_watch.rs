@@ -204,7 +204,7 @@ fn a_file_with_an_error_is_named_with_its_line() {
     let file = objectives(&folder, "# latencies\n\ncomputation/*: p99 < soon over 1m\n").display().to_string();
     let ports = ["--ingest", "127.0.0.1:0", "--http", "127.0.0.1:0"];
     let started = joey(&[["serve", "--watch", &file].as_slice(), &ports].concat());
-    assert!(started.code == 1 && started.err.contains("line 3: the threshold"), "{} {}", started.code, started.err);
+    assert!(started.code == 2 && started.err.contains("line 3: the threshold"), "{} {}", started.code, started.err);
     let checked = joey(&["check-config", "--watch", &file]);
     assert!(checked.code == 2 && checked.err.contains("line 3: the threshold"), "{} {}", checked.code, checked.err);
     let checked = joey(&["check-config", "--watch-webhook", "http://127.0.0.1:1/s3cret"]);

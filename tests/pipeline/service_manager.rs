@@ -107,7 +107,7 @@ fn an_inherited_socket_beyond_loopback_needs_access_control_like_any_other() {
     manager.env("NAMES", "http").env("PORTS", folder.path().join("ports")).env("HOST", "0.0.0.0");
     let done = manager.output().expect("there is Python");
     let error = String::from_utf8(done.stderr).expect("it is UTF-8");
-    assert_eq!(done.status.code(), Some(1), "{error}");
+    assert_eq!(done.status.code(), Some(2), "{error}");
     assert!(error.contains("--insecure-open") && error.contains("0.0.0.0"), "{error}");
 }
 
