@@ -1,5 +1,6 @@
 //! `joey check-config`, `joey gen-config` and `joey --version`.
 
+use std::path::Path;
 use std::process::Command;
 
 use joey_tests::token::{self, SECRET};
@@ -43,6 +44,7 @@ fn a_configuration_that_a_relay_would_refuse_is_invalid() {
         assert!(done.err.contains(reason), "{text}: {}", done.err);
         assert!(!done.out.contains("is valid"), "{}", done.out);
     };
+    let file = folder.path().join("joey.toml").display().to_string();
     check("ring_sec = 60", &[], "ring_sec");
     check("ring_secs = 0", &[], "ring_secs = 0 is not in 1..=86400");
     check("ring_secs = ", &[], "cannot use");
@@ -54,9 +56,18 @@ fn a_configuration_that_a_relay_would_refuse_is_invalid() {
     check("origins = ['b.example']", &[], "b.example");
     check("nats_creds = '/nowhere'", &[], "cannot read /nowhere");
     check("ui_dir = '/nowhere'", &[], "index.html");
+    check("journal = '/proc/x'", &[], "journal: cannot write /proc/x: ");
+    check("", &["--journal", &format!("{file}/x")], "Not a directory");
     check("", &["--ring-secs", "x"], "--ring-secs");
     check("", &["--log-level", "=="], "invalid");
     assert_eq!(joey(&["check-config", "--config", "/nowhere"]).code, 2);
+    // A directory that can be created is not created here, and one that exists stays empty.
+    let journal = folder.path().join("a/journal").display().to_string();
+    assert_eq!(joey(&["check-config", "--journal", &journal]).code, 0);
+    let is_empty = |path: &Path| std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    let existing = TempDir::new().expect("files can be written");
+    assert_eq!(joey(&["check-config", "--journal", &existing.path().display().to_string()]).code, 0);
+    assert!(is_empty(existing.path()) && !folder.path().join("a").exists());
 }
 
 #[test]

@@ -44,7 +44,7 @@ const EXAMPLES: [(&str, &str); 31] = [
     ("statsd_socket", "\"/run/joey/statsd.sock\""),
     ("statsd_tags", "[\"route\", \"method\"]"),
     ("statsd_out", "\"127.0.0.1:8125\""),
-    ("journal", "\"/var/lib/joey\""),
+    ("journal", "\"/var/lib/joey/journal\""),
     ("metrics_views", "[\"shop/start-to-end/*\"]"),
     ("watch", "[\"/etc/joey/objectives\"]"),
     ("watch_burn", "[\"14.4 over 1h and 5m\"]"),
@@ -118,6 +118,10 @@ fn check(serve: Serve) -> anyhow::Result<Vec<String>> {
         let index = folder.join("index.html");
         anyhow::ensure!(index.is_file(), "ui_dir: there is no {}", index.display());
     }
+    if let Some(journal) = &config.journal {
+        check_writable(&journal.dir)
+            .map_err(|error| anyhow::anyhow!("journal: cannot write {}: {error}", journal.dir.display()))?;
+    }
     if let Some(JwksSource::Url(url)) = config.jwks.map(|jwks| jwks.source) {
         notes.push(format!("{url} is not fetched here; joey token --check does"));
     }
@@ -125,6 +129,15 @@ fn check(serve: Serve) -> anyhow::Result<Vec<String>> {
         notes.push("insecure_open: any client that reaches the ports can send and watch".to_owned());
     }
     Ok(notes)
+}
+
+/// Checks that files can be written into `directory`, or that it can be created. Permissions do not tell that of every file
+/// system, so this creates a directory and removes it at once. A journal ignores its name.
+fn check_writable(directory: &Path) -> io::Result<()> {
+    let existing = directory.ancestors().find(|ancestor| ancestor.exists()).unwrap_or_else(|| Path::new("."));
+    let probe = existing.join(format!(".joey-check-{}", std::process::id()));
+    std::fs::create_dir(&probe)?;
+    std::fs::remove_dir(&probe)
 }
 
 /// The definitions of all options that a configuration file may contain.
