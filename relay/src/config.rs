@@ -3,6 +3,7 @@
 //! A flag takes precedence over an environment variable, the variable over the TOML file, and the file over the default. All
 //! options are read before a port is opened.
 
+mod byte_size;
 mod exposure;
 mod listen;
 mod nats_url;
@@ -20,9 +21,11 @@ use joey_shared::address;
 use joey_shared::series::check_name;
 use joey_shared::wire::RELAYS_MAX;
 
+pub use self::byte_size::ByteSize;
 pub use self::exposure::check_exposure;
 pub use self::listen::{Listen, ListenOption};
 pub use self::nats_url::NatsUrl;
+pub(crate) use self::options::parse_host_port;
 pub use self::options::{Options, read_file};
 pub use self::statsd::{Statsd, StatsdUnit};
 pub use self::tokens::{ClaimName, Jwks, JwksSource, TokenRules};
@@ -31,6 +34,9 @@ use crate::runtime::clock;
 
 /// The default audience of tokens.
 pub(crate) const DEFAULT_AUDIENCE: &str = "joey";
+
+/// Smallest accepted size of the journal, in bytes. It consists of several segments, and one must hold a state.
+const JOURNAL_BYTES_MIN: u64 = 1 << 20;
 
 /// The attributes of OpenTelemetry's semantic conventions that name an operation. They have few values, unlike addresses and
 /// identifiers.
@@ -245,7 +251,7 @@ impl Config {
         let tls = match (options.tls_cert.or(file.tls_cert), options.tls_key.or(file.tls_key)) {
             (Some(cert), Some(key)) => Some(TlsFiles { cert, key }),
             (None, None) => None,
-            _ => anyhow::bail!("tls_cert and tls_key must be set together"),
+            _ => anyhow::bail!("--tls-cert and --tls-key must be set together"),
         };
         let (issuer, rules) = (options.token_issuer.or(file.token_issuer), defaults.token_rules);
         let leeway = options.token_leeway_secs.or(file.token_leeway_secs);
@@ -257,6 +263,7 @@ impl Config {
             categories: claim(options.token_categories_claim, file.token_categories_claim, rules.categories),
             send: claim(options.token_send_claim, file.token_send_claim, rules.send),
         };
+        let bytes = |size: Option<ByteSize>| size.map(|ByteSize(bytes)| bytes);
         let jwks_ca = options.jwks_ca.or(file.jwks_ca);
         let jwks = options.jwks.or(file.jwks).map(|source| Jwks { source, ca: jwks_ca.clone() });
         let config = Self {
@@ -283,16 +290,14 @@ impl Config {
             demo,
             ring: options.ring_secs.or(file.ring_secs).map_or(defaults.ring, Duration::from_secs),
             rollups: options.sum_secs.or(file.sum_secs).map_or(defaults.rollups, Duration::from_secs),
-            ring_bytes_max: options.ring_bytes.or(file.ring_bytes).unwrap_or(defaults.ring_bytes_max),
+            ring_bytes_max: bytes(options.ring_bytes.or(file.ring_bytes)).unwrap_or(defaults.ring_bytes_max),
             journal: options.journal.or(file.journal).map(|dir| JournalConfig {
                 dir,
-                bytes_max: options.journal_bytes.or(file.journal_bytes).unwrap_or(256 << 20),
+                bytes_max: bytes(options.journal_bytes.or(file.journal_bytes)).unwrap_or(256 << 20),
                 is_synced: options.journal_sync.or(file.journal_sync).unwrap_or(false),
             }),
             batch_delay: options.batch_ms.or(file.batch_ms).map_or(defaults.batch_delay, Duration::from_millis),
-            frame_bytes_max: options
-                .frame_bytes
-                .or(file.frame_bytes)
+            frame_bytes_max: bytes(options.frame_bytes.or(file.frame_bytes))
                 .and_then(|bytes| usize::try_from(bytes).ok())
                 .unwrap_or(defaults.frame_bytes_max),
             apps_max: options.apps.or(file.apps).unwrap_or(defaults.apps_max),
@@ -335,6 +340,10 @@ impl Config {
         ] {
             anyhow::ensure!(allowed.contains(&value), "{option} = {value} is not in {allowed:?}");
         }
+        anyhow::ensure!(
+            config.journal.as_ref().is_none_or(|journal| journal.bytes_max >= JOURNAL_BYTES_MIN),
+            "--journal-bytes must be at least {JOURNAL_BYTES_MIN}"
+        );
         for relay in &config.advertise {
             anyhow::ensure!(
                 is_relay_address(relay),
@@ -342,14 +351,14 @@ impl Config {
             );
         }
         anyhow::ensure!(config.advertise.len() <= RELAYS_MAX, "advertise contains more than {RELAYS_MAX} relays");
-        anyhow::ensure!(!config.ingest_tls || config.tls.is_some(), "ingest_tls needs tls_cert and tls_key");
-        anyhow::ensure!(!config.ingest_tls || !demo, "the demo's producers do not use TLS; remove ingest_tls");
+        anyhow::ensure!(!config.ingest_tls || config.tls.is_some(), "--ingest-tls needs --tls-cert and --tls-key");
+        anyhow::ensure!(!config.ingest_tls || !demo, "the demo's producers do not use TLS; remove --ingest-tls");
         // A provider signs tokens for many programs, and some sign those of several issuers with the same keys.
         anyhow::ensure!(
             config.jwks.is_none() || config.token_rules.issuer.is_some(),
-            "jwks needs token_issuer: the issuer (claim iss) of the identity provider's tokens"
+            "--jwks needs --token-issuer: the issuer (claim iss) of the identity provider's tokens"
         );
-        anyhow::ensure!(config.jwks.is_some() || jwks_ca.is_none(), "jwks_ca needs jwks");
+        anyhow::ensure!(config.jwks.is_some() || jwks_ca.is_none(), "--jwks-ca needs --jwks");
         check_nats_prefix(&config.nats_prefix)?;
         let statsd_app = &config.statsd.app;
         anyhow::ensure!(
@@ -363,6 +372,9 @@ impl Config {
                 && prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)),
             "statsd_out_prefix = {prefix:?} must consist of letters, digits, -, _ and dots"
         );
+        if let Some(out) = &config.statsd.out {
+            parse_host_port(out).map_err(|reason| anyhow::anyhow!("--statsd-out {out}: {reason}"))?;
+        }
         check_exposure(&config)?;
         Ok(config)
     }
@@ -443,6 +455,18 @@ mod tests {
         assert_eq!(resolve(""), OTLP_ATTRIBUTES);
         assert_eq!(resolve("otlp_attributes = ['http.route', ' tenant ']"), ["http.route", "tenant"]);
         assert_eq!(resolve("otlp_attributes = ['']"), [""; 0]);
+    }
+
+    #[test]
+    fn sizes_have_units_and_limits() {
+        let resolve = |file: &str| Config::resolve(Options::default(), toml::from_str(file)?, false);
+        let config = resolve("ring_bytes = '64M'\nframe_bytes = 2048\njournal = 'a'\njournal_bytes = '2G'").unwrap();
+        let journal_bytes = config.journal.map(|journal| journal.bytes_max);
+        assert_eq!((config.ring_bytes_max, config.frame_bytes_max), (64_000_000, 2_048));
+        assert_eq!(journal_bytes, Some(2_000_000_000));
+        for invalid in ["ring_bytes = '64MB'", "frame_bytes = '2M'", "journal = 'a'\njournal_bytes = '1k'"] {
+            assert!(resolve(invalid).is_err(), "{invalid}");
+        }
     }
 
     #[test]

@@ -184,5 +184,5 @@ fn a_numeric_option_of_any_size_works_or_is_an_error() {
 /// Whether an option of `subcommand` takes a number.
 fn is_number(subcommand: &str, option: &str) -> bool {
     let done = joey(&[subcommand, &format!("--{option}=x"), "--http=127.0.0.1:x"]);
-    done.err.contains(&format!("--{option} <N>"))
+    ["N", "BYTES"].iter().any(|name| done.err.contains(&format!("--{option} <{name}>")))
 }

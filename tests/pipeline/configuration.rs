@@ -59,6 +59,14 @@ fn a_configuration_that_a_relay_would_refuse_is_invalid() {
     check("journal = '/proc/x'", &[], "journal: cannot write /proc/x: ");
     check("", &["--journal", &format!("{file}/x")], "Not a directory");
     check("", &["--ring-secs", "x"], "--ring-secs");
+    check("", &["--ring-bytes", "64MB"], "it must be a size such as 500k, 100M or 2G");
+    check("", &["--frames-per-sec", "0"], "it must be at least 1");
+    check("", &["--ingest", "localhost:5001"], "it must be an IP address and a port");
+    check("http = ':4000'", &[], "it must be an IP address and a port");
+    check("", &["--statsd-out", "nowhere"], "it must be HOST:PORT, such as 127.0.0.1:8125");
+    check("statsd_out = 'nowhere'", &[], "--statsd-out nowhere: it must be HOST:PORT");
+    check("tls_cert = '/nowhere'", &[], "--tls-cert and --tls-key must be set together");
+    check("watch_exec = ['true']", &[], "--watch-exec and --watch-webhook need --watch");
     check("", &["--log-level", "=="], "invalid");
     assert_eq!(joey(&["check-config", "--config", "/nowhere"]).code, 2);
     // A directory that can be created is not created here, and one that exists stays empty.

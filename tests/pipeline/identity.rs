@@ -303,5 +303,5 @@ fn a_key_set_in_a_file_is_read_again_on_sighup() {
     assert_eq!(refused.code, 2);
     assert!(refused.err.contains("it has no list of keys"), "{}", refused.err);
     let refused = joey(&["serve", "--jwks", &path, "--http", "127.0.0.1:0"]);
-    assert!(refused.code == 2 && refused.err.contains("jwks needs token_issuer"), "{}", refused.err);
+    assert!(refused.code == 2 && refused.err.contains("--jwks needs --token-issuer"), "{}", refused.err);
 }

@@ -118,7 +118,7 @@ fn producers_can_be_required_to_use_tls() {
     });
     assert_eq!(metric(&authority, &relay, "joey_frames_accepted_total"), 1);
     let done = joey(&["serve", "--ingest-tls"]);
-    assert!(done.code == 2 && done.err.contains("tls_cert"), "{}", done.err);
+    assert!(done.code == 2 && done.err.contains("--tls-cert"), "{}", done.err);
 }
 
 // === producers ===

@@ -208,7 +208,7 @@ fn a_file_with_an_error_is_named_with_its_line() {
     let checked = joey(&["check-config", "--watch", &file]);
     assert!(checked.code == 2 && checked.err.contains("line 3: the threshold"), "{} {}", checked.code, checked.err);
     let checked = joey(&["check-config", "--watch-webhook", "http://127.0.0.1:1/s3cret"]);
-    assert!(checked.code == 2 && checked.err.contains("need watch"), "{} {}", checked.code, checked.err);
+    assert!(checked.code == 2 && checked.err.contains("need --watch"), "{} {}", checked.code, checked.err);
     assert!(!checked.out.contains("s3cret"), "{}", checked.out);
     std::fs::write(&file, OBJECTIVE).expect("it can be written");
     let checked = joey(&["check-config", "--watch", &file]);

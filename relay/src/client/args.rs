@@ -11,7 +11,7 @@ use joey_shared::histogram::Unit;
 use super::compare::{Condition, Percentile, Source, parse_condition, parse_one_percentile, parse_source};
 use super::pipe::{parse_ingest, parse_unit};
 use super::replay::parse_speed;
-use crate::config::{WebhookFormat, WebhookUrl};
+use crate::config::{ByteSize, WebhookFormat, WebhookUrl};
 use crate::rule::{Burn, Rule, parse_burn, parse_rule, parse_span, parse_window};
 
 /// The relay to connect to, and how.
@@ -199,7 +199,7 @@ pub(crate) struct Record {
     pub(crate) duration: Option<Duration>,
     /// Begin a new file when this one reaches this size, and keep the one before as NAME.1.joey: 500k, 100M, 2G [default: 1G]
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
-    pub(crate) max_bytes: Option<u64>,
+    pub(crate) max_bytes: Option<ByteSize>,
 }
 
 #[derive(Args)]
@@ -269,24 +269,10 @@ pub(super) fn parse_relay(text: &str) -> Result<String, String> {
     address.ok_or_else(|| "the address must be like relay.example:4000 or wss://relay.example/joey/".to_owned())
 }
 
-/// Parses a size: `500k`, `100M`, `2G`, or plain bytes.
-fn parse_bytes(text: &str) -> Result<u64, String> {
-    let units = [("k", 1_000), ("M", 1_000_000), ("G", 1_000_000_000), ("", 1)];
-    let bytes = units.into_iter().find_map(|(unit, bytes)| {
-        text.strip_suffix(unit)?.parse::<u64>().ok()?.checked_mul(bytes).filter(|&bytes| bytes > 0)
-    });
-    bytes.ok_or_else(|| "it must be a size such as 500k, 100M or 2G".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_parsed() {
-        assert_eq!(["500k", "100M", "2G", "7"].map(parse_bytes), [500_000, 100_000_000, 2_000_000_000, 7].map(Ok));
-        for invalid in ["", "0", "-1", "1.5G", "M", "1 M"] {
-            assert!(parse_bytes(invalid).is_err(), "{invalid}");
-        }
+/// Parses the size of a file, which is not empty.
+fn parse_bytes(text: &str) -> Result<ByteSize, String> {
+    match text.parse()? {
+        ByteSize(0) => Err("a file has at least one byte".to_owned()),
+        size => Ok(size),
     }
 }

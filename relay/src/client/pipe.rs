@@ -21,6 +21,7 @@ use self::parse::{Parser, Printed};
 use super::Outcome;
 use super::args::Pipe;
 use super::sending::{Failures, failure};
+use crate::config::parse_host_port;
 use crate::runtime::clock::wall_ns;
 use crate::runtime::{console, host_name};
 
@@ -257,9 +258,7 @@ pub(super) fn parse_unit(text: &str) -> Result<Unit, String> {
 
 /// Parses the address of a relay's port for producers.
 pub(super) fn parse_ingest(text: &str) -> Result<String, String> {
-    let port = text.trim().rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.contains('/'));
-    let is_valid = port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0));
-    if is_valid { Ok(text.trim().to_owned()) } else { Err("the address must be like relay.example:5001".to_owned()) }
+    parse_host_port(text).map_err(|_| "the address must be like relay.example:5001".to_owned())
 }
 
 #[cfg(test)]

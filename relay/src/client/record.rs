@@ -21,6 +21,7 @@ use self::progress::{Limits, Progress, Recorded};
 use super::Outcome;
 use super::args::Record;
 use super::connection::Connection;
+use crate::config::ByteSize;
 use crate::runtime::console;
 
 /// Default of `--max-bytes`.
@@ -32,9 +33,10 @@ const FILE_BYTES_MAX: u64 = 1_000_000_000;
 /// Fails if the file cannot be created or written, or if the connection is lost permanently.
 pub(crate) async fn run(record: Record) -> anyhow::Result<Outcome> {
     let mut connection = Connection::new(&record.target, Viewer::default());
-    let file = RecordingFile::create(&record.output, record.max_bytes.unwrap_or(FILE_BYTES_MAX))?;
+    let bytes_max = record.max_bytes.map(|ByteSize(bytes)| bytes);
+    let file = RecordingFile::create(&record.output, bytes_max.unwrap_or(FILE_BYTES_MAX))?;
     connection.recorder = Some(Recorder::new(file));
-    let progress = Progress::start(Limits { duration: record.duration, bytes_max: record.max_bytes });
+    let progress = Progress::start(Limits { duration: record.duration, bytes_max });
     let outcome = receive(&record, &mut connection, progress.as_ref()).await?;
     let end_ns = connection.viewer.relay_ns(connection.now_ns());
     if let (Some(recorder), Some(end_ns)) = (&mut connection.recorder, end_ns) {

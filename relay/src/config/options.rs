@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
-use super::{JwksSource, ListenOption, NatsUrl, Span, StatsdUnit, WebhookFormat, WebhookUrl};
+use super::{ByteSize, JwksSource, ListenOption, NatsUrl, Span, StatsdUnit, WebhookFormat, WebhookUrl};
 use crate::rule::Burn;
 
 /// The options. Each can be set by a flag, an environment variable or the TOML file.
@@ -17,10 +18,12 @@ use crate::rule::Burn;
 #[serde(deny_unknown_fields, default)]
 pub struct Options {
     /// Listen for producers on this address (Wallaroo's `--metrics`) [default: 127.0.0.1:5001]
-    #[arg(long, env = "JOEY_INGEST", help_heading = "Addresses", value_name = "ADDR")]
+    #[arg(long, env = "JOEY_INGEST", help_heading = "Addresses", value_name = "ADDR", value_parser = parse_address)]
+    #[serde(deserialize_with = "address")]
     pub ingest: Option<SocketAddr>,
     /// Listen for browsers and other viewers on this address [default: 127.0.0.1:4000]
-    #[arg(long, env = "JOEY_HTTP", help_heading = "Addresses", value_name = "ADDR")]
+    #[arg(long, env = "JOEY_HTTP", help_heading = "Addresses", value_name = "ADDR", value_parser = parse_address)]
+    #[serde(deserialize_with = "address")]
     pub http: Option<SocketAddr>,
     /// Listen for OpenTelemetry over HTTP (OTLP/HTTP) on this address, or `off` [default: 127.0.0.1:4318, if it is free]
     #[arg(long, env = "JOEY_OTLP_HTTP", help_heading = "Addresses", value_name = "ADDR")]
@@ -123,16 +126,16 @@ pub struct Options {
     /// Retain 10-second rollups for this many seconds, for long windows and slow viewers; 0 disables them [default: 3600]
     #[arg(long, env = "JOEY_SUM_SECS", help_heading = "History", value_name = "N", value_parser = clap::value_parser!(u64).range(0..=86_400))]
     pub sum_secs: Option<u64>,
-    /// Limit the history of all applications to this many bytes [default: 67108864]
-    #[arg(long, env = "JOEY_RING_BYTES", help_heading = "History", value_name = "N")]
-    pub ring_bytes: Option<u64>,
+    /// Limit the history of all applications to this many bytes, such as 64M [default: 67108864]
+    #[arg(long, env = "JOEY_RING_BYTES", help_heading = "History", value_name = "BYTES")]
+    pub ring_bytes: Option<ByteSize>,
     /// Delay updates by up to this many ms to send them in batches; the delay is shorter with few viewers or after a
     /// pause [default: 50]
     #[arg(long, env = "JOEY_BATCH_MS", help_heading = "History", value_name = "N", value_parser = clap::value_parser!(u64).range(0..=1_000))]
     pub batch_ms: Option<u64>,
-    /// Limit producer frames to this many bytes [default: 16384]
-    #[arg(long, env = "JOEY_FRAME_BYTES", help_heading = "Limits", value_name = "N", value_parser = clap::value_parser!(u64).range(1_024..=1_048_576))]
-    pub frame_bytes: Option<u64>,
+    /// Limit producer frames to this many bytes, such as 16k, up to 1048576 [default: 16384]
+    #[arg(long, env = "JOEY_FRAME_BYTES", help_heading = "Limits", value_name = "BYTES")]
+    pub frame_bytes: Option<ByteSize>,
     /// Limit the number of applications [default: 1000]
     #[arg(long, env = "JOEY_APPS", help_heading = "Limits", value_name = "N")]
     pub apps: Option<usize>,
@@ -152,7 +155,7 @@ pub struct Options {
     #[arg(long, env = "JOEY_PER_ADDRESS", help_heading = "Limits", value_name = "N")]
     pub per_address: Option<usize>,
     /// Limit the frames per second from one producer, with bursts of ten times as many [default: 20000]
-    #[arg(long, env = "JOEY_FRAMES_PER_SEC", help_heading = "Limits", value_name = "N")]
+    #[arg(long, env = "JOEY_FRAMES_PER_SEC", help_heading = "Limits", value_name = "N", value_parser = parse_positive)]
     pub frames_per_sec: Option<NonZeroU32>,
     /// Name OpenTelemetry series by the values of these attributes, instead of by those of the semantic conventions such as
     /// http.request.method,http.route; an empty value names them by instrument or span only
@@ -171,9 +174,9 @@ pub struct Options {
     /// Keep the history in this directory too, so that it survives a restart of the relay [default: off]
     #[arg(long, env = "JOEY_JOURNAL", help_heading = "History", value_name = "DIR")]
     pub journal: Option<PathBuf>,
-    /// Limit the journal to this many bytes [default: 268435456]
-    #[arg(long, env = "JOEY_JOURNAL_BYTES", help_heading = "History", value_name = "N", value_parser = clap::value_parser!(u64).range(1 << 20..))]
-    pub journal_bytes: Option<u64>,
+    /// Limit the journal to this many bytes, such as 500M or 2G [default: 268435456]
+    #[arg(long, env = "JOEY_JOURNAL_BYTES", help_heading = "History", value_name = "BYTES")]
+    pub journal_bytes: Option<ByteSize>,
     /// Synchronize each write of the journal with the disk, so that it also survives a power failure
     #[arg(long, env = "JOEY_JOURNAL_SYNC", help_heading = "History", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub journal_sync: Option<bool>,
@@ -181,7 +184,8 @@ pub struct Options {
     #[arg(long, env = "JOEY_FORGET_SECS", help_heading = "History", value_name = "N")]
     pub forget_secs: Option<u64>,
     /// Receive StatsD over UDP on this address, e.g. 127.0.0.1:8125 [default: off]
-    #[arg(long, env = "JOEY_STATSD", help_heading = "StatsD", value_name = "ADDR")]
+    #[arg(long, env = "JOEY_STATSD", help_heading = "StatsD", value_name = "ADDR", value_parser = parse_address)]
+    #[serde(deserialize_with = "address")]
     pub statsd: Option<SocketAddr>,
     /// Receive StatsD on a Unix datagram socket at this path [default: off]
     #[arg(long, env = "JOEY_STATSD_SOCKET", help_heading = "StatsD", value_name = "PATH")]
@@ -196,7 +200,7 @@ pub struct Options {
     #[arg(long, env = "JOEY_STATSD_TAGS", help_heading = "StatsD", value_name = "TAG,…", value_delimiter = ',')]
     pub statsd_tags: Option<Vec<String>>,
     /// Send percentiles and throughput to this StatsD server over UDP once per second, e.g. 127.0.0.1:8125 [default: off]
-    #[arg(long, env = "JOEY_STATSD_OUT", help_heading = "StatsD", value_name = "HOST:PORT")]
+    #[arg(long, env = "JOEY_STATSD_OUT", help_heading = "StatsD", value_name = "HOST:PORT", value_parser = parse_host_port)]
     pub statsd_out: Option<String>,
     /// Prefix the names of what is sent to the StatsD server [default: monhub]
     #[arg(long, env = "JOEY_STATSD_OUT_PREFIX", help_heading = "StatsD", value_name = "NAME")]
@@ -252,6 +256,31 @@ pub struct Options {
 pub fn read_file(path: &Path) -> anyhow::Result<Options> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     toml::from_str(&text).with_context(|| format!("cannot use {}", path.display()))
+}
+
+/// Parses an address to listen on.
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let error = "it must be an IP address and a port, such as 127.0.0.1:4000, or 0.0.0.0:4000 for all addresses";
+    text.trim().parse().map_err(|_| error.to_owned())
+}
+
+/// Reads an address to listen on from TOML.
+fn address<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SocketAddr>, D::Error> {
+    parse_address(&String::deserialize(from)?).map(Some).map_err(D::Error::custom)
+}
+
+/// Parses the address of a server.
+pub(crate) fn parse_host_port(text: &str) -> Result<String, String> {
+    let port = text.trim().rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.contains('/'));
+    let is_valid = port.is_some_and(|(_, port)| port.parse::<u16>().is_ok_and(|port| port > 0));
+    if is_valid { Ok(text.trim().to_owned()) } else { Err("it must be HOST:PORT, such as 127.0.0.1:8125".to_owned()) }
+}
+
+fn parse_positive(text: &str) -> Result<NonZeroU32, String> {
+    match text.parse::<u32>() {
+        Ok(number) => NonZeroU32::new(number).ok_or_else(|| "it must be at least 1".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Parses an entry of a list of files.

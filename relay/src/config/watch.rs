@@ -49,7 +49,7 @@ impl WatchConfig {
         let commands = either(options, file, |options| &options.watch_exec);
         let webhooks = either(options, file, |options| &options.watch_webhook);
         let Some(files) = either(options, file, |options| &options.watch).filter(|files| !files.is_empty()) else {
-            anyhow::ensure!(commands.is_none() && webhooks.is_none(), "watch_exec and watch_webhook need watch");
+            anyhow::ensure!(commands.is_none() && webhooks.is_none(), "--watch-exec and --watch-webhook need --watch");
             return Ok(None);
         };
         Ok(Some(Self {
