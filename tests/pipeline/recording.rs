@@ -104,7 +104,7 @@ fn a_recording_ends_by_itself_rotates_and_never_replaces_a_file() {
     let address = relay.http.to_string();
     let path = file.display().to_string();
     let again = joey(&["record", "-o", &path, "--relay", &address]);
-    assert!(again.code == 1 && again.err.contains("cannot create"), "{} {}", again.code, again.err);
+    assert!(again.code == 1 && again.err.contains("exists and is never replaced"), "{} {}", again.code, again.err);
     let other = folder.path().join("b.joey").display().to_string();
     let timed = joey(&["record", "-o", &other, "--for", "1s", "--relay", &address]);
     assert_eq!((timed.code, timed.out.as_str()), (0, ""), "{}", timed.err);

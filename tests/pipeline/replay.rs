@@ -118,7 +118,7 @@ fn a_recording_becomes_a_wallaroo_capture_and_back() {
     let written = joey(&["replay", &file, "--write-capture", &capture]);
     assert!(written.code == 0 && written.err.contains("2 workers"), "{}", written.err);
     let again = joey(&["replay", &file, "--write-capture", &capture]);
-    assert!(again.code == 1 && again.err.contains("cannot write"), "never replaces a file: {}", again.err);
+    assert!(again.code == 1 && again.err.contains("exists and is never replaced"), "{}", again.err);
 
     let relay = Relay::start();
     replay(&relay, &capture, &["--wallaroo"]);

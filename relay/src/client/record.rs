@@ -15,8 +15,8 @@ use joey_shared::window::{SECONDS_MAX, SLOT_NS};
 use joey_shared::wire::Start;
 use tokio::signal::unix::{SignalKind, signal};
 
-pub(super) use self::file::Recorder;
 use self::file::RecordingFile;
+pub(super) use self::file::{Recorder, create_new};
 use self::progress::{Limits, Progress, Recorded};
 use super::Outcome;
 use super::args::Record;

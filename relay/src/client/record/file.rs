@@ -36,7 +36,7 @@ impl RecordingFile {
     /// # Errors
     /// Fails if it exists or cannot be created.
     pub(crate) fn create(path: &Path, bytes_max: u64) -> anyhow::Result<Self> {
-        let file = File::create_new(path).with_context(|| format!("cannot create {}", path.display()))?;
+        let file = create_new(path)?;
         let mut new = Self { path: path.to_owned(), file, bytes: 0, state_bytes: 0, bytes_max };
         new.append(&header()).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(new)
@@ -69,6 +69,20 @@ impl RecordingFile {
         self.state_bytes = self.bytes;
         Ok(())
     }
+}
+
+/// Creates the file at `path`, which must not exist.
+///
+/// # Errors
+/// Fails if it exists or cannot be created.
+pub(crate) fn create_new(path: &Path) -> anyhow::Result<File> {
+    let shown = path.display();
+    File::create_new(path).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            anyhow::anyhow!("{shown} exists and is never replaced; choose another name")
+        }
+        _ => anyhow::Error::new(error).context(format!("cannot create {shown}")),
+    })
 }
 
 impl Recorder {

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 
@@ -17,6 +16,7 @@ use tokio::net::TcpStream;
 
 use super::super::Outcome;
 use super::super::args::Replay;
+use super::super::record::create_new;
 use super::super::sending::with_advice;
 use super::load::Updates;
 use super::{PERIOD_NS_MIN, Pace, Progress, nanos};
@@ -156,8 +156,8 @@ pub(super) fn write(updates: &Updates, file: &Path) -> anyhow::Result<Outcome> {
             end_ns: piece.end_ns,
         }));
     }
+    let mut out = create_new(file)?;
     let written = (|| -> io::Result<()> {
-        let mut out = File::create_new(file)?;
         workers.values().try_for_each(|stream| out.write_all(stream))?;
         out.sync_all()
     })();
