@@ -23,7 +23,7 @@
 //! - [`http`]: the HTTP endpoints and the page.
 //! - [`server`]: starts and stops a relay.
 //! - [`demo`]: simulated producers that connect to the ingest port.
-//! - [`client`]: `joey tap`, `joey stats`, `joey top` and `joey pipe`.
+//! - [`client`]: `joey tap`, `stats`, `top`, `record`, `compare` and `watch`, and the producers `joey pipe` and `joey replay`.
 //! - [`cli`]: the command line.
 
 pub mod runtime;
