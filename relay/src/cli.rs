@@ -32,10 +32,13 @@ use crate::server::Relay;
 /// The default log filter. At `info` the NATS client would log each connection attempt.
 const DEFAULT_LOG_FILTER: &str = "info,async_nats=warn";
 
-/// Show live latency and throughput of stream processors in the browser.
+/// Show live latency and throughput of services and stream processors in the browser.
 ///
-/// A relay receives metrics on one port (5001, for Wallaroo's --metrics) and serves them to browsers on another
-/// (http://127.0.0.1:4000). Flags override environment variables (JOEY_…), which override the TOML file (--config).
+/// A relay receives measurements from OpenTelemetry (port 4317 for gRPC, 4318 for HTTP), from Rust programs, joey pipe and
+/// Wallaroo (port 5001), and from StatsD (--statsd). It shows them on the page at http://127.0.0.1:4000. Start with joey demo
+/// for simulated services, or joey serve for your own.
+///
+/// Flags override environment variables (JOEY_…), which override the TOML file (--config).
 ///
 /// Exit codes: 0 success, 1 failure, 2 invalid usage or configuration, 3 unknown application or no data.
 #[derive(Parser)]
@@ -209,7 +212,8 @@ async fn run_relay(
     if open_files_max < connections_max {
         tracing::warn!(open_files_max, connections_max, "the limit on open files is lower than the connection limits");
     }
-    if !http::HAS_PAGE && config.ui_dir.is_none() {
+    let has_page = http::HAS_PAGE || config.ui_dir.is_some();
+    if !has_page {
         tracing::warn!(
             "this program was built without the page (feature embed-ui): use joey top, joey stats, a page elsewhere, or --ui-dir"
         );
@@ -231,9 +235,10 @@ async fn run_relay(
     if let Some(statsd) = relay.statsd_addr() {
         tracing::info!(%statsd, "listening for StatsD");
     }
+    let page = if has_page { "Joey is at     " } else { "Viewers at     " };
     console::line(format_args!(
-        "\n  Joey is at     {scheme}://{http}\n  Producers      --metrics {ingest}\n  OpenTelemetry  HTTP {otlp_http}, gRPC \
-         {otlp_grpc}\n"
+        "\n  {page}{scheme}://{http}\n  Producers      {ingest} (joey-emit, joey pipe, Wallaroo's --metrics)\n  OpenTelemetry  HTTP \
+         {otlp_http}, gRPC {otlp_grpc}\n"
     ));
     let otlp = relay.otlp_http_addr();
     let demo = deploy_after.map(|after| tokio::spawn(demo::run(ingest, otlp, after, stop.clone())));

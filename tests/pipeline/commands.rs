@@ -66,8 +66,9 @@ fn each_log_line_is_one_json_object() {
     // The lines for interactive users are not part of the log.
     let log = relay.log();
     let lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
-    let events =
-        lines.filter(|line| !["Joey is at", "Producers", "OpenTelemetry"].iter().any(|start| line.starts_with(start)));
+    let events = lines.filter(|line| {
+        !["Joey is at", "Viewers at", "Producers", "OpenTelemetry"].iter().any(|start| line.starts_with(start))
+    });
     for line in events {
         assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{line}");
     }

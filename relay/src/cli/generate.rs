@@ -61,6 +61,9 @@ mod tests {
             listed.map(|subcommand| format!("joey-{}.1", subcommand.get_name())).chain(["joey.1".to_owned()]).collect();
         expected.sort();
         assert_eq!(written, expected);
-        assert!(serve.contains("ring\\-secs") && serve.contains("Retain this many seconds of history"), "{serve}");
+        assert!(
+            serve.contains("ring\\-secs") && serve.contains("Retain single updates for this many seconds"),
+            "{serve}"
+        );
     }
 }

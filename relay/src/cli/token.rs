@@ -24,7 +24,7 @@ const NAME_WIDTH: usize = 11;
 /// The arguments of `joey token`.
 #[derive(Args)]
 pub(super) struct Token {
-    /// Sign with this key: a file with a secret, or an Ed25519 private key in PEM. With --check, accept what it has signed
+    /// Sign with this key: a file with a secret, or an Ed25519 private key in PEM; with --check, accept tokens signed with it
     #[arg(
         long = "token-key",
         env = "JOEY_TOKEN_KEY",
@@ -33,13 +33,13 @@ pub(super) struct Token {
         required_unless_present = "check"
     )]
     token_keys: Vec<PathBuf>,
-    /// Allow to watch these applications: exact names, or prefixes followed by * [default: all]
+    /// Allow watching these applications: exact names, or prefixes followed by * [default: all]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     apps: Option<Vec<String>>,
-    /// Allow to watch these categories: exact names, or * [default: all]
+    /// Allow watching these categories: exact names, or * [default: all]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     categories: Option<Vec<String>>,
-    /// Allow to send for these applications, or for none with an empty value [default: those of --apps]
+    /// Allow sending for these applications, or for none with an empty value [default: those of --apps]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     send: Option<Vec<String>>,
     /// Expire after this time: 90s, 15m, 12h, 30d
@@ -78,19 +78,19 @@ struct RelayOptions {
     /// Accept tokens signed by a key of this JSON Web Key Set, a file or an https:// address
     #[arg(long, env = "JOEY_JWKS", value_name = "FILE|URL")]
     jwks: Option<JwksSource>,
-    /// Trust certificates from this authority too for the address of --jwks, in PEM
+    /// Also trust certificates from this authority for the address of --jwks, in PEM
     #[arg(long, env = "JOEY_JWKS_CA", value_name = "FILE")]
     jwks_ca: Option<PathBuf>,
     /// Accept tokens for this many seconds before and after their times
     #[arg(long, env = "JOEY_TOKEN_LEEWAY_SECS", value_name = "N", value_parser = clap::value_parser!(u64).range(0..=300))]
     token_leeway_secs: Option<u64>,
-    /// Read the applications that a token allows to watch from this claim
+    /// Read the applications that a token may watch from this claim
     #[arg(long, env = "JOEY_TOKEN_APPS_CLAIM", value_name = "CLAIM")]
     token_apps_claim: Option<String>,
-    /// Read the categories that a token allows to watch from this claim
+    /// Read the categories that a token may watch from this claim
     #[arg(long, env = "JOEY_TOKEN_CATEGORIES_CLAIM", value_name = "CLAIM")]
     token_categories_claim: Option<String>,
-    /// Read the applications that a token allows to send for from this claim
+    /// Read the applications that a token may send for from this claim
     #[arg(long, env = "JOEY_TOKEN_SEND_CLAIM", value_name = "CLAIM")]
     token_send_claim: Option<String>,
 }

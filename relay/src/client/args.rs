@@ -33,7 +33,7 @@ pub(crate) struct Target {
     /// Read the token from this file, again when it changes [default: the token in JOEY_TOKEN]
     #[arg(long, env = "JOEY_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// Also trust relays with certificates from this authority, in PEM
+    /// Also trust relays and webhooks with certificates from this authority, in PEM
     #[arg(long, env = "JOEY_CA", value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
 }
@@ -72,10 +72,10 @@ pub(crate) struct Stats {
 
 #[derive(Args)]
 pub(crate) struct Compare {
-    /// Compare with this: FILE or APP@FILE for a recording, APP@URL for a relay, APP@ for that of --relay
+    /// The earlier side: FILE or APP@FILE for a recording, APP@URL for a relay, APP@ for that of --relay
     #[arg(value_parser = parse_source)]
     pub(crate) before: Source,
-    /// What it became, in the same form
+    /// Compare it with this, in the same form
     #[arg(value_parser = parse_source)]
     pub(crate) after: Source,
     #[command(flatten)]
@@ -115,18 +115,18 @@ pub(crate) struct Watch {
     /// Require what this file contains, one objective on each line; repeatable
     #[arg(long, value_name = "FILE")]
     pub(crate) slo_file: Vec<PathBuf>,
-    /// Judge latencies by burn rate instead: 14.4 times the allowed share of slow events in both windows, written
-    /// '14.4 over 1h and 5m'; repeatable
+    /// Judge latencies by burn rate instead of by the objective's window: '14.4 over 1h and 5m' is missed if in both windows
+    /// 14.4 times the allowed share of events is slow; repeatable
     #[arg(long, value_name = "RATE", value_parser = parse_burn)]
     pub(crate) burn: Vec<Burn>,
-    /// Tell of a miss only after it has lasted this long
+    /// Tell of a miss only after it has lasted this long [default: at once]
     #[arg(long, value_name = "SPAN", value_parser = parse_span)]
     pub(crate) missed_for: Option<Duration>,
     /// Tell of recovery only after it has lasted this long
     #[arg(long, default_value = "30s", value_name = "SPAN", value_parser = parse_span)]
     pub(crate) met_for: Duration,
     /// Run this with sh for each change, with JOEY_STATE (missed, met), JOEY_APP, JOEY_VIEW, JOEY_OBJECTIVE, JOEY_VALUE and
-    /// JOEY_COUNT, and the change as JSON on standard input
+    /// JOEY_COUNT, and the change as JSON on standard input; repeatable
     #[arg(long, value_name = "COMMAND")]
     pub(crate) exec: Vec<String>,
     /// Post each change to this address; repeatable

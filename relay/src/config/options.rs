@@ -58,7 +58,7 @@ pub struct Options {
     /// identity provider publishes it (RS256, ES256 and others)
     #[arg(long, env = "JOEY_JWKS", help_heading = "Access control", value_name = "FILE|URL")]
     pub jwks: Option<JwksSource>,
-    /// Trust certificates from this authority too for the address of --jwks, in PEM
+    /// Also trust certificates from this authority for the address of --jwks, in PEM
     #[arg(long, env = "JOEY_JWKS_CA", help_heading = "Access control", value_name = "FILE")]
     pub jwks_ca: Option<PathBuf>,
     /// Require this issuer in tokens (claim `iss`) [default: any; --jwks needs one]
@@ -67,16 +67,16 @@ pub struct Options {
     /// Accept tokens for this many seconds before and after their times, because clocks differ [default: 5]
     #[arg(long, env = "JOEY_TOKEN_LEEWAY_SECS", help_heading = "Access control", value_name = "N", value_parser = clap::value_parser!(u64).range(0..=300))]
     pub token_leeway_secs: Option<u64>,
-    /// Read the applications that a token allows to watch from this claim, or from this JSON pointer; a token without it
+    /// Read the applications that a token may watch from this claim, or from this JSON pointer; a token without it
     /// allows none [default: apps, and a token without it allows all]
     #[arg(long, env = "JOEY_TOKEN_APPS_CLAIM", help_heading = "Access control", value_name = "CLAIM")]
     pub token_apps_claim: Option<String>,
-    /// Read the categories that a token allows to watch from this claim or JSON pointer; a token without it allows none
+    /// Read the categories that a token may watch from this claim or JSON pointer; a token without it allows none
     /// [default: categories, and a token without it allows all]
     #[arg(long, env = "JOEY_TOKEN_CATEGORIES_CLAIM", help_heading = "Access control", value_name = "CLAIM")]
     pub token_categories_claim: Option<String>,
-    /// Read the applications that a token allows to send for from this claim or JSON pointer; a token without it allows none
-    /// [default: send, and a token without it allows to send what it allows to watch]
+    /// Read the applications that a token may send for from this claim or JSON pointer; a token without it allows none
+    /// [default: send, and a token without it may send for what it may watch]
     #[arg(long, env = "JOEY_TOKEN_SEND_CLAIM", help_heading = "Access control", value_name = "CLAIM")]
     pub token_send_claim: Option<String>,
     /// Accept producers from these networks only, e.g. 10.0.0.0/8,192.0.2.7
@@ -120,7 +120,7 @@ pub struct Options {
     /// Use this prefix for NATS subjects; relays with different prefixes do not share data [default: joey]
     #[arg(long, env = "JOEY_NATS_PREFIX", help_heading = "Cluster", value_name = "NAME")]
     pub nats_prefix: Option<String>,
-    /// Retain this many seconds of history [default: 300]
+    /// Retain single updates for this many seconds; older history is kept as 10-second rollups (--sum-secs) [default: 300]
     #[arg(long, env = "JOEY_RING_SECS", help_heading = "History", value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub ring_secs: Option<u64>,
     /// Retain 10-second rollups for this many seconds, for long windows and slow viewers; 0 disables them [default: 3600]
@@ -213,8 +213,8 @@ pub struct Options {
     /// [default: none]
     #[arg(long, env = "JOEY_WATCH", help_heading = "Objectives", value_name = "FILE", value_delimiter = ',', value_parser = trimmed_path)]
     pub watch: Option<Vec<PathBuf>>,
-    /// Judge latencies by burn rate instead: 14.4 times the allowed share of slow events in both windows, written
-    /// '14.4 over 1h and 5m'; repeatable [default: none]
+    /// Judge latencies by burn rate instead of by the objective's window: '14.4 over 1h and 5m' is missed if in both windows
+    /// 14.4 times the allowed share of events is slow; repeatable [default: none]
     #[arg(long, env = "JOEY_WATCH_BURN", help_heading = "Objectives", value_name = "RATE", value_delimiter = ',')]
     pub watch_burn: Option<Vec<Burn>>,
     /// Tell of a miss only after it has lasted this long [default: at once]
@@ -240,7 +240,7 @@ pub struct Options {
     /// Post in this format [default: json]
     #[arg(long, env = "JOEY_WATCH_WEBHOOK_FORMAT", help_heading = "Objectives", value_enum, value_name = "FORMAT")]
     pub watch_webhook_format: Option<WebhookFormat>,
-    /// Trust certificates from this authority too for these addresses, in PEM
+    /// Also trust certificates from this authority for webhooks, in PEM
     #[arg(long, env = "JOEY_WATCH_CA", help_heading = "Objectives", value_name = "FILE")]
     pub watch_ca: Option<PathBuf>,
     /// Show how long the relay's own work takes, as the application `Joey relay`
