@@ -62,6 +62,26 @@ pub(super) struct CheckConfig {
     serve: Serve,
 }
 
+/// Options, and those of which at least one must be set too: without it, they have no effect.
+const DEPENDENT: [(&[&str], &[&str]); 6] = [
+    (&["journal_bytes", "journal_sync"], &["journal"]),
+    (&["watch_burn", "watch_missed_for", "watch_met_for", "watch_webhook_format", "watch_ca"], &["watch"]),
+    (&["statsd_app", "statsd_unit", "statsd_tags"], &["statsd", "statsd_socket"]),
+    (&["statsd_out_prefix"], &["statsd_out"]),
+    (
+        &[
+            "token_audience",
+            "token_issuer",
+            "token_leeway_secs",
+            "token_apps_claim",
+            "token_categories_claim",
+            "token_send_claim",
+        ],
+        &["token_keys", "jwks"],
+    ),
+    (&["nats_creds", "nats_ca", "nats_prefix"], &["nats"]),
+];
+
 impl CheckConfig {
     /// Prints the value and the source of each option, and checks them together.
     pub(super) fn run(self, matches: Option<&ArgMatches>) -> anyhow::Result<Outcome> {
@@ -78,9 +98,14 @@ impl CheckConfig {
             let (value, source) = value_of(argument, matches, path, &table);
             writeln!(out, "{:<width$}  {value}  ({source})", argument.get_id().as_str())?;
         }
+        let is_set = |id: &str| {
+            let source = matches.value_source(id);
+            matches!(source, Some(ValueSource::CommandLine | ValueSource::EnvVariable)) || table.contains_key(id)
+        };
+        let without_effect = without_effect(is_set);
         match check(self.serve) {
             Ok(notes) => {
-                for note in notes {
+                for note in notes.iter().chain(&without_effect) {
                     writeln!(out, "note: {note}")?;
                 }
                 writeln!(out, "the configuration is valid")?;
@@ -129,6 +154,16 @@ fn check(serve: Serve) -> anyhow::Result<Vec<String>> {
         notes.push("insecure_open: any client that reaches the ports can send and watch".to_owned());
     }
     Ok(notes)
+}
+
+/// A note for each option that is set and has no effect.
+fn without_effect(is_set: impl Fn(&str) -> bool) -> Vec<String> {
+    let needs_other = DEPENDENT.iter().filter(|(_, others)| !others.iter().any(|other| is_set(other)));
+    let options = needs_other.flat_map(|(options, others)| options.iter().map(|option| (*option, others.join(" or "))));
+    options
+        .filter(|(option, _)| is_set(option))
+        .map(|(option, others)| format!("{option} has no effect without {others}"))
+        .collect()
 }
 
 /// Checks that files can be written into `directory`, or that it can be created. Permissions do not tell that of every file
@@ -317,6 +352,18 @@ mod tests {
         let shown = format!("{:?}", options_of(true));
         assert!(!shown.contains(": None"), "{shown}");
         assert!(text.lines().all(|line| line.starts_with('#') || line.is_empty()));
+    }
+
+    #[test]
+    fn options_that_depend_on_others_exist_and_are_told_if_these_are_not_set() {
+        let known: Vec<String> = options().iter().map(|argument| argument.get_id().to_string()).collect();
+        for (options, others) in DEPENDENT {
+            options.iter().chain(others).for_each(|name| assert!(known.iter().any(|option| option == name), "{name}"));
+        }
+        let notes = |set: &[&str]| without_effect(|option| set.contains(&option));
+        assert_eq!(notes(&["journal_sync"]), ["journal_sync has no effect without journal"]);
+        assert_eq!(notes(&["statsd_tags"]), ["statsd_tags has no effect without statsd or statsd_socket"]);
+        assert_eq!(notes(&["journal", "journal_sync", "statsd_socket", "statsd_tags"]), [""; 0]);
     }
 
     #[test]
