@@ -392,7 +392,7 @@ impl Connection {
             // The history of a new page is complete. Waiting for the next tick would delay its first rows by up to half a second.
             self.frame_loop.tick_now();
         } else {
-            self.frame_loop.request_frame();
+            self.frame_loop.request_due_tick();
         }
         None
     }
