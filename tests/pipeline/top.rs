@@ -1,4 +1,5 @@
-//! `joey top` in a pseudo-terminal of 80 columns and 24 lines, which tests of other commands use too. `script`, which every Debian has, creates it.
+//! `joey top` in a pseudo-terminal of 80 columns and 24 lines, which tests of other commands use too. `script`, which
+//! every Debian has, creates it.
 
 use std::io::{Read as _, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
