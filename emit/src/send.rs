@@ -38,8 +38,8 @@ pub struct SendConfig {
     pub origin: Origin,
     /// A token, for a relay that checks tokens of producers. Default: none.
     pub token: Option<String>,
-    /// Memory for data that is not acknowledged, in bytes. Beyond it, the oldest data is dropped and counted. Default: 4 MiB, about
-    /// 50,000 histograms.
+    /// Memory for data that is not acknowledged, in bytes. Beyond it, the oldest data is dropped and counted. Default:
+    /// 4 MiB, about 50,000 histograms.
     pub buffer_bytes: usize,
     /// Time for which dropping the sender waits for acknowledgements. Default: 2 s.
     pub flush_timeout: Duration,
@@ -187,8 +187,8 @@ impl Sender {
         Ok(Self { shared, flush_timeout })
     }
 
-    /// Adds the histograms of the period that ended `end_ns` after the Unix epoch and was `period_ns` long. Empty ones are left out.
-    /// Relays reject periods outside 10 ms to 1 h.
+    /// Adds the histograms of the period that ended `end_ns` after the Unix epoch and was `period_ns` long. Empty ones
+    /// are left out. Relays reject periods outside 10 ms to 1 h.
     pub fn send(&self, period_ns: u64, end_ns: u64, histograms: impl IntoIterator<Item = (SeriesName, Histogram)>) {
         self.shared.state.lock().outbox.push(period_ns, end_ns, histograms);
         self.shared.changed.notify_all();

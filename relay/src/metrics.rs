@@ -2,8 +2,9 @@
 //!
 //! `prometheus-client` stores its registry in a value instead of a global, so tests can run several relays at once.
 //!
-//! Each field of [`Counters`] has the name of its metric in `/metrics`, without `joey_` and `_total`. The values of the label
-//! `reason` are enums: [`RejectReason`], [`CloseReason`], [`OtlpRefusalReason`], [`ClusterDropReason`] and [`ClusterRejectReason`].
+//! Each field of [`Counters`] has the name of its metric in `/metrics`, without `joey_` and `_total`. The values of the
+//! label `reason` are enums: [`RejectReason`], [`CloseReason`], [`OtlpRefusalReason`], [`ClusterDropReason`] and
+//! [`ClusterRejectReason`].
 
 mod batch_sizes;
 mod close_reason;

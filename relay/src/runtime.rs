@@ -1,4 +1,5 @@
-//! Process-wide services: the clock, standard error, the service manager, the panic guard, the hub's locks, and the machine's name.
+//! Process-wide services: the clock, standard error, the service manager, the panic guard, the hub's locks, and the
+//! machine's name.
 
 pub mod clock;
 pub mod console;

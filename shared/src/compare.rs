@@ -254,8 +254,8 @@ impl<'a> Comparison<'a> {
         })
     }
 
-    /// The bins that either side has, ascending, and in each the share of the current events minus that of the reference's, from -1
-    /// to 1. It is 0 exactly if the shares are equal. Empty if one side has no events.
+    /// The bins that either side has, ascending, and in each the share of the current events minus that of the
+    /// reference's, from -1 to 1. It is 0 exactly if the shares are equal. Empty if one side has no events.
     #[must_use]
     pub fn differences(&self) -> Vec<(usize, f64)> {
         let (current, reference) = (&*self.current, &*self.reference);

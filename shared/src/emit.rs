@@ -1,9 +1,10 @@
 //! The protocol `joey.emit` between a producer and the relay: Joey's own ingest protocol, with acknowledgements.
 //!
-//! `docs/emit-protocol.md` is the specification. Its hex examples are tests in this module. A connection starts with [`preamble`].
-//! After that, both sides send frames: a `u32` length, little-endian, and one postcard value of [`Message`] or [`Reply`]. New
-//! variants are added at the end of an enum; any other change needs a new [`VERSION`]. Decoding accepts any bytes: it returns a
-//! value or an error and never panics. It allocates nothing for a length before the bytes have arrived.
+//! `docs/emit-protocol.md` is the specification. Its hex examples are tests in this module. A connection starts with
+//! [`preamble`]. After that, both sides send frames: a `u32` length, little-endian, and one postcard value of
+//! [`Message`] or [`Reply`]. New variants are added at the end of an enum; any other change needs a new [`VERSION`].
+//! Decoding accepts any bytes: it returns a value or an error and never panics. It allocates nothing for a length
+//! before the bytes have arrived.
 
 use alloc::vec::Vec;
 
@@ -128,7 +129,8 @@ pub enum Reply<'a> {
         /// The sequence number.
         seq: u64,
     },
-    /// Some histograms of a data message were refused. An acknowledgement follows nevertheless: sending them again would not help.
+    /// Some histograms of a data message were refused. An acknowledgement follows nevertheless: sending them again
+    /// would not help.
     Rejected {
         /// The sequence number of the message.
         seq: u64,

@@ -165,8 +165,8 @@ impl Histogram {
         histogram
     }
 
-    /// Creates a histogram from `length` counts from bin `first` on, which are valid bins of `grid`. `fill` sets the counts, which
-    /// are 0 before.
+    /// Creates a histogram from `length` counts from bin `first` on, which are valid bins of `grid`. `fill` sets the
+    /// counts, which are 0 before.
     ///
     /// # Errors
     /// The error that `fill` returns.

@@ -58,8 +58,8 @@ impl Source {
 }
 
 impl Source {
-    /// How long a producer may collect periods before it sends them together, in ns. Exporters of traces send the spans of several
-    /// seconds at once.
+    /// How long a producer may collect periods before it sends them together, in ns. Exporters of traces send the spans
+    /// of several seconds at once.
     #[must_use]
     pub const fn export_interval_ns(self) -> u64 {
         match self {

@@ -202,8 +202,8 @@ impl AppStore {
         }
     }
 
-    /// Creates an empty store with windows of `seconds`, whose revisions are higher than `revision`. If it replaces another store of
-    /// the same application, what was computed from that one is not used for it.
+    /// Creates an empty store with windows of `seconds`, whose revisions are higher than `revision`. If it replaces
+    /// another store of the same application, what was computed from that one is not used for it.
     pub(crate) fn starting_at(seconds: u64, revision: u64) -> Self {
         Self { revision, views_revision: revision, changes: Changes::new(revision), ..Self::new(seconds) }
     }
@@ -513,8 +513,8 @@ impl AppStore {
         self.views_revision
     }
 
-    /// The first second, since the Unix epoch, whose counts have changed since `revision`. 0 if it is unknown, `u64::MAX` if none has
-    /// changed. Seconds after the clock have not changed but come into being.
+    /// The first second, since the Unix epoch, whose counts have changed since `revision`. 0 if it is unknown,
+    /// `u64::MAX` if none has changed. Seconds after the clock have not changed but come into being.
     #[must_use]
     pub fn first_change_since(&self, revision: u64) -> u64 {
         self.changes.since(revision)

@@ -96,9 +96,10 @@ impl ViewKey {
 
     /// The total of the instance of a service on which this series is measured, over all its operations.
     ///
-    /// Wallaroo's workers report such a total themselves, as [`Kind::NodeIngressEgress`]. Other sources do not, so viewers add up the
-    /// operations. Spans have a total of their own, because a service may report the same requests as metrics too. So have the
-    /// operations of a program with Joey's own protocol, which may report the time on a worker itself.
+    /// Wallaroo's workers report such a total themselves, as [`Kind::NodeIngressEgress`]. Other sources do not, so
+    /// viewers add up the operations. Spans have a total of their own, because a service may report the same requests
+    /// as metrics too. So have the operations of a program with Joey's own protocol, which may report the time on a
+    /// worker itself.
     #[must_use]
     pub fn instance_total(series: &SeriesKey, source: Source) -> Option<Self> {
         if series.category != START_TO_END || source == Source::Wallaroo {

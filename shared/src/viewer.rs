@@ -311,12 +311,12 @@ impl Subscriber {
         core::mem::take(&mut self.outgoing)
     }
 
-    /// Processes one message that arrived at local time `now_ns` (any monotonic clock) into `stores`. Calls `incoming` for each update that was
-    /// not received before.
+    /// Processes one message that arrived at local time `now_ns` (any monotonic clock) into `stores`. Calls `incoming`
+    /// for each update that was not received before.
     ///
     /// # Errors
-    /// Fails if the message or a part of it is malformed. The error is counted in [`Subscriber::malformed`], and the viewer remains
-    /// usable.
+    /// Fails if the message or a part of it is malformed. The error is counted in [`Subscriber::malformed`], and the
+    /// viewer remains usable.
     fn receive(
         &mut self,
         stores: &mut AppStores,

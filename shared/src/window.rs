@@ -312,11 +312,17 @@ impl Window {
         extremes.add(slot.min_ns, slot.max_ns);
     }
 
-    /// The position of the first slot that does not end before `second`. Nearly always it is one of the newest.
+    /// The position of the first slot that does not end before `second`. Nearly always it is one of the newest, or the first one
+    /// in the window.
     fn position(&self, second: u64) -> usize {
         let is_before = |slot: &Slot| slot.second < second;
-        let newer = self.slots.iter().rev().take(3).position(is_before);
-        newer.map_or_else(|| self.slots.partition_point(is_before), |newer| self.slots.len() - newer)
+        if let Some(newer) = self.slots.iter().rev().take(3).position(is_before) {
+            return self.slots.len() - newer;
+        }
+        if second.saturating_add(self.seconds) == self.clock + 1 {
+            return self.outside;
+        }
+        self.slots.partition_point(is_before)
     }
 
     /// The position of the slot of `second`, which is created if necessary.

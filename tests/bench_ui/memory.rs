@@ -1,4 +1,5 @@
-//! The memory of a dashboard after ten minutes, and how it grows: periods arrive ten times as fast as real time, into full windows.
+//! The memory of a dashboard after ten minutes, and how it grows: periods arrive ten times as fast as real time, into
+//! full windows.
 //!
 //! A page retains an hour, so its memory grows until it has one. The relay therefore has an hour of history here.
 

@@ -37,9 +37,9 @@ const DRAW: &str = r"
         else charts.forEach((chart, at) => chart.setData([x, data[at]]));
     }), 1000);";
 
-/// Applies updates of `series` series to windows of 300 seconds: own ones and one for each total, as the page has. Then computes
-/// the five percentiles of the rows in sight, and the 99th of all totals, once a second. Returns µs for each update, and ms for the
-/// percentiles.
+/// Applies updates of `series` series to windows of 300 seconds: own ones and one for each total, as the page has. Then
+/// computes the five percentiles of the rows in sight, and the 99th of all totals, once a second. Returns µs for each
+/// update, and ms for the percentiles.
 const PERCENTILES: &str = r"
     const [updates, bins, rounds, rows] = arguments;
     const quantiles = [0.5, 0.95, 0.99, 0.999, 0.9999];

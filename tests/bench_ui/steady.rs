@@ -107,8 +107,9 @@ fn measure(scene: &str, relay: &Relay, browser: &Browser, extent: Extent, series
     figures
 }
 
-/// Where the script time of a scene goes: the functions with the most time, of their own and with what they call, in ms/s. The bundle
-/// in `JOEY_DIST` has their names if it was built with `CARGO_PROFILE_WASM_RELEASE_STRIP=none cargo xtask ui`.
+/// Where the script time of a scene goes: the functions with the most time, of their own and with what they call, in
+/// ms/s. The bundle in `JOEY_DIST` has their names if it was built with `CARGO_PROFILE_WASM_RELEASE_STRIP=none cargo
+/// xtask ui`.
 pub(crate) fn profile(series: Series) {
     let relay = page::relay(&[]);
     let source = Source::start(&relay, series);

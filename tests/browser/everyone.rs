@@ -1,4 +1,5 @@
-//! The page for everyone: every key of the sheet, the search, sizes of targets, zoom, names from right to left, and what is announced.
+//! The page for everyone: every key of the sheet, the search, sizes of targets, zoom, names from right to left, and
+//! what is announced.
 
 use joey_tests::browser::Browser;
 use joey_tests::{Frame, Oracle, Relay, eventually, eventually_is};
@@ -293,8 +294,8 @@ fn the_search_finds_everything_and_works_by_keyboard_and_by_touch() {
     assert_eq!(browser.console_errors(), [] as [String; 0]);
 }
 
-/// What is smaller than 24 × 24 CSS pixels and nearer to another target than that, as in WCAG 2.5.8. A link in a sentence is exempt,
-/// and a label is part of the target of its text box.
+/// What is smaller than 24 × 24 CSS pixels and nearer to another target than that, as in WCAG 2.5.8. A link in a
+/// sentence is exempt, and a label is part of the target of its text box.
 const SMALL: &str = "
     const all = [...document.querySelectorAll('a[href], button, input, select, summary, [role=option], canvas[tabindex]')]
         .filter(one => one.getClientRects().length && !one.closest('.skip, .visually-hidden') && one.checkVisibility({visibilityProperty: true}));

@@ -342,8 +342,10 @@ fn the_landing_page_ranks_the_operations_of_all_applications() {
     eventually_is("painted", &json!(7), || browser.evaluate(painted, &[]));
     for (width, height) in [(2560, 1440), (1440, 900), (390, 844)] {
         browser.resize(width, height);
-        let widest = browser.evaluate("return document.documentElement.scrollWidth", &[]);
-        assert!(widest.as_u64().expect("a width") <= u64::from(width), "{widest} at {width}");
+        eventually(&format!("it fits a screen of {width}"), || {
+            let widest = browser.evaluate("return document.documentElement.scrollWidth", &[]).as_u64()?;
+            (widest <= u64::from(width)).then_some(())
+        });
         browser.save_screenshot(&format!("overview-{width}"));
     }
     browser.resize(1440, 900);

@@ -157,8 +157,10 @@ fn a_large_table_shows_all_rows_and_renders_few() {
             let names = names(&browser);
             names.ends_with(&["number 998".to_owned(), "number 999".to_owned()]).then_some(())
         });
-        let widest = browser.evaluate("return document.documentElement.scrollWidth", &[]);
-        assert!(widest.as_u64().expect("a width") <= u64::from(width));
+        eventually(&format!("it fits a screen of {width}"), || {
+            let widest = browser.evaluate("return document.documentElement.scrollWidth", &[]).as_u64()?;
+            (widest <= u64::from(width)).then_some(())
+        });
         let _ = browser.evaluate("window.scrollTo(0, 0)", &[]);
     }
 

@@ -31,6 +31,7 @@ fn a_wall_shows_its_pages_in_turn_and_stays_while_the_pointer_moves() {
         const size = one => parseFloat(getComputedStyle(one).fontSize) * one.currentCSSZoom;
         return [size(document.querySelector('[data-testid=worker] .n')) >= 22, getComputedStyle(document.body).cursor,
             [...document.querySelectorAll('.bar button, .bar .switcher, #filter')].filter(one => one.checkVisibility()).map(one => one.className)]";
+    eventually("figures", || (browser.count("[data-testid=worker] .n") > 0).then_some(()));
     let style = browser.evaluate(style, &[]);
     assert_eq!((&style[0], &style[1]), (&json!(true), &json!("none")));
     assert!(style[2].as_array().is_some_and(|all| all.iter().all(|class| class == "time")), "{style}");

@@ -111,8 +111,8 @@ fn workers_with_wrong_or_changing_clocks_keep_even_rates() {
     let begin = next_second();
     let mut held: Vec<Vec<u64>> = vec![Vec::new(); cases.len()];
     for second in 0..SECONDS {
-        // Some tens of milliseconds before or after the period ends by the wall clock.
-        wait_until((begin + second) * S + 500_000_000 + second * 37 % 80 * 1_000_000);
+        // Early in the second, so that a machine that stalls for some tenths of a second is still in it.
+        wait_until((begin + second) * S + 150_000_000 + second * 37 % 80 * 1_000_000);
         for (at, &(_, before, after, stalls)) in cases.iter().enumerate() {
             if stalls && (4..9).contains(&second) {
                 held[at].push(begin + second);

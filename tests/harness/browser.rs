@@ -156,14 +156,17 @@ impl Browser {
     /// # Panics
     /// If there is no browser.
     pub fn signal(&self, name: &str) {
-        let ours: Vec<String> = self.process_ids().iter().map(ToString::to_string).collect();
-        assert!(!ours.is_empty(), "the browser has processes");
-        let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", ours.join(" "))).status();
-        assert!(sent.expect("there is a shell").success());
+        // One of the processes may end before it receives the signal.
+        eventually("the browser receives the signal", || {
+            let ours: Vec<String> = self.process_ids().iter().map(ToString::to_string).collect();
+            assert!(!ours.is_empty(), "the browser has processes");
+            let sent = Command::new("sh").arg("-c").arg(format!("kill -{name} {}", ours.join(" "))).status();
+            sent.expect("there is a shell").success().then_some(())
+        });
     }
 
-    /// Puts an empty tab in front of the page.
     /// Opens an empty tab in front of the page.
+    ///
     /// # Panics
     /// If the browser fails.
     pub fn hide(&self) {

@@ -74,12 +74,14 @@ impl Proxy {
         let shared = state.clone();
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
+                // Read first, so that a disconnect at any time from here on ends this connection.
+                let disconnects_at_start = shared.disconnects.load(SeqCst);
                 if !shared.is_disconnected.load(SeqCst)
                     && let Ok(there) = TcpStream::connect(target)
                 {
                     // Bytes that the proxy does not forward should wait at the relay, not here.
                     let _ = SockRef::from(&there).set_recv_buffer_size(RECV_BUFFER_BYTES);
-                    forward(stream, there, &shared);
+                    forward(stream, there, &shared, disconnects_at_start);
                     shared.connections.fetch_add(1, SeqCst);
                 }
             }
@@ -162,9 +164,8 @@ impl Drop for Proxy {
     }
 }
 
-fn forward(here: TcpStream, there: TcpStream, state: &Arc<State>) {
+fn forward(here: TcpStream, there: TcpStream, state: &Arc<State>, disconnects_at_start: u64) {
     let (here, there) = (Arc::new(here), Arc::new(there));
-    let disconnects_at_start = state.disconnects.load(SeqCst);
     for (from, to, is_to_relay) in [(here.clone(), there.clone(), true), (there, here, false)] {
         // A short timeout, so that a disconnect is noticed while nothing is sent or the other end does not read.
         let _ = from.set_read_timeout(Some(POLL_INTERVAL));

@@ -6,6 +6,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -82,10 +84,13 @@ impl Relay {
         let folder = TempDir::new().expect("a log can be written");
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut child = spawn(folder.path(), &wrapper, &arguments, [any; 4]);
-        let addresses = eventually("the relay listens", || listening(folder.path(), &mut child));
-        let [ingest, http, otlp_http, otlp_grpc] = addresses;
-        Self { folder, wrapper, arguments, child, ingest, http, otlp_http, otlp_grpc }
+        let child = spawn(folder.path(), &wrapper, &arguments, [any; 4]);
+        // If it never listens, it is killed when this is dropped.
+        let mut relay =
+            Self { folder, wrapper, arguments, child, ingest: any, http: any, otlp_http: any, otlp_grpc: any };
+        [relay.ingest, relay.http, relay.otlp_http, relay.otlp_grpc] =
+            eventually("the relay listens", || listening(relay.folder.path(), &mut relay.child));
+        relay
     }
 
     /// Starts a relay on free ports that writes its log to `stderr`. [`Relay::log`] is empty then.
@@ -98,13 +103,14 @@ impl Relay {
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let addresses = free_ports();
         let [ingest, http, otlp_http, otlp_grpc] = addresses;
-        let mut child = command(folder.path(), &[], &arguments, addresses).stderr(stderr).spawn().expect("it runs");
+        let child = command(folder.path(), &[], &arguments, addresses).stderr(stderr).spawn().expect("it runs");
+        let mut relay = Self { folder, wrapper: Vec::new(), arguments, child, ingest, http, otlp_http, otlp_grpc };
         eventually("the relay listens", || {
-            let status = child.try_wait().expect("the relay belongs to this test");
+            let status = relay.child.try_wait().expect("the relay belongs to this test");
             assert!(status.is_none(), "the relay ended with {status:?}");
             (TcpStream::connect(ingest).is_ok() && TcpStream::connect(http).is_ok()).then_some(())
         });
-        Self { folder, wrapper: Vec::new(), arguments, child, ingest, http, otlp_http, otlp_grpc }
+        relay
     }
 
     /// Kills the relay as a crash would: at once, without closing its connections.
@@ -121,6 +127,7 @@ impl Relay {
         eventually("the relay is back on its ports", || {
             self.child = spawn(self.folder.path(), &self.wrapper, &self.arguments, own);
             // If another process briefly holds a port, this run exits and the next one tries again.
+            let start = Instant::now();
             loop {
                 if let Some(addresses) = listening(self.folder.path(), &mut self.child) {
                     assert_eq!(addresses, own);
@@ -129,7 +136,8 @@ impl Relay {
                 if self.child.try_wait().expect("the relay belongs to this test").is_some() {
                     return None;
                 }
-                std::thread::yield_now();
+                assert!(start.elapsed() < TIMEOUT, "the relay does not listen");
+                sleep(Duration::from_millis(2));
             }
         });
     }
@@ -271,7 +279,10 @@ impl Relay {
 
     /// Waits until this many frames have been accepted in total.
     pub fn wait_for_accepted(&self, frames: u64) {
-        eventually_is("frames accepted", &frames, || self.metric("joey_frames_accepted_total"));
+        let accepted = eventually(&format!("{frames} frames accepted"), || {
+            Some(self.metric("joey_frames_accepted_total")).filter(|accepted| *accepted >= frames)
+        });
+        assert_eq!(accepted, frames, "more frames were accepted than sent");
     }
 
     /// Waits until the relay has found this many relays, including itself.

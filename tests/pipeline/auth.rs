@@ -317,7 +317,7 @@ fn a_token_is_renewed_without_losing_an_update() {
 fn a_token_that_is_not_renewed_closes_its_connection_soon_after_it_expires() {
     let (relay, _folder) = relay_with_token_key(&[]);
     // It has just expired, as with two clocks that differ slightly.
-    let mut viewer = Viewer::with_token(&relay, &hs256(SECRET, &claims(json!({"exp": now_s() - 2}))));
+    let mut viewer = Viewer::with_token(&relay, &hs256(SECRET, &claims(json!({"exp": now_s() - 1}))));
     // The connection stays open for a while and receives the catalogue.
     relay.producer("App", "w").finish();
     viewer.wait_for_worker("App", "w", |_| true);

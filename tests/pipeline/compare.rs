@@ -22,7 +22,7 @@ fn relay(slow_ns: u64) -> Relay {
 
 fn record(relay: &Relay, folder: &TempDir, name: &str) -> PathBuf {
     let file = folder.path().join(name);
-    let done = joey(&["record", "-o", &text(&file), "--for", "1s", "--relay", &relay.http.to_string()]);
+    let done = joey(&["record", "-o", &text(&file), "--for", "3s", "--relay", &relay.http.to_string()]);
     assert_eq!(done.code, 0, "{}", done.err);
     file
 }

@@ -248,7 +248,8 @@ fn fixed(number: u8, value: u64) -> Vec<u8> {
     [&[number << 3 | 1][..], &value.to_le_bytes()].concat()
 }
 
-/// A request with one delta histogram of `http.server.request.duration`, byte by byte: `counts` in buckets of scale 0 from 1 s on.
+/// A request with one delta histogram of `http.server.request.duration`, byte by byte: `counts` in buckets of scale 0
+/// from 1 s on.
 fn request(app: &str, end_ns: u64, counts: &[u8]) -> Vec<u8> {
     let name = field(2, &field(1, app.as_bytes()));
     let resource = field(1, &field(1, &[field(1, b"service.name"), name].concat()));

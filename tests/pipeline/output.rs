@@ -95,6 +95,8 @@ fn a_snapshot_contains_its_age() {
     let age_s = snapshot["age_s"].as_f64().expect("it has an age");
     assert!(age_s >= 59.0, "{age_s}");
     assert_eq!(snapshot["stale"], json!(false));
+    producer.send(&frame("computation", "n", end_s));
+    relay.wait_for_accepted(3);
     let fresh = joey(&["stats", "App", "--relay", &address]);
     assert!(fresh.err.is_empty() && fresh.out.contains("Window ends at "), "{fresh:?}");
     // The age of the data starts when the relay last received any.

@@ -106,7 +106,7 @@ fn a_recording_ends_by_itself_rotates_and_never_replaces_a_file() {
     let again = joey(&["record", "-o", &path, "--relay", &address]);
     assert!(again.code == 1 && again.err.contains("exists and is never replaced"), "{} {}", again.code, again.err);
     let other = folder.path().join("b.joey").display().to_string();
-    let timed = joey(&["record", "-o", &other, "--for", "1s", "--relay", &address]);
+    let timed = joey(&["record", "-o", &other, "--for", "3s", "--relay", &address]);
     assert_eq!((timed.code, timed.out.as_str()), (0, ""), "{}", timed.err);
     oracle.check(&stats_of(Path::new(&other)).expect("a recording"));
 }
@@ -129,7 +129,7 @@ fn a_terminal_shows_the_progress_and_other_files_do_not() {
         assert!(!end.contains('%'), "only the result is left: {end}");
     }
     let file = folder.path().join("c.joey").display().to_string();
-    let piped = joey(&["record", "-o", &file, "--for", "1s", "--relay", &relay.http.to_string()]);
+    let piped = joey(&["record", "-o", &file, "--for", "3s", "--relay", &relay.http.to_string()]);
     assert_eq!((piped.code, piped.err.as_str()), (0, format!("joey: {file}: 0.1 MB\n").as_str()));
 }
 

@@ -28,7 +28,7 @@ fn recording(folder: &TempDir) -> (String, Counts) {
     }
     relay.wait_for_accepted(sent);
     let file = folder.path().join("a.joey").display().to_string();
-    let done = joey(&["record", "-o", &file, "--for", "1s", "--relay", &relay.http.to_string()]);
+    let done = joey(&["record", "-o", &file, "--for", "3s", "--relay", &relay.http.to_string()]);
     assert_eq!(done.code, 0, "{}", done.err);
     (file, counts(&relay, "App").expect("the relay has it"))
 }

@@ -6,7 +6,7 @@ use joey_shared::series::{COMPUTATION, Filter};
 use joey_shared::wire::{ClientMessage, ObjectiveEntry, ObjectiveState, Start};
 use joey_tests::token::{SECRET, claims, hs256, key_file};
 use joey_tests::viewer::Received;
-use joey_tests::{Frame, Relay, S, Viewer, eventually, joey, now_ns};
+use joey_tests::{Frame, Relay, S, TIMEOUT, Viewer, eventually, joey, now_ns};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -93,7 +93,7 @@ fn a_miss_and_the_recovery_reach_webhook_command_metrics_and_viewers() {
         |objectives| has_state(objectives, ObjectiveState::Met),
     );
     assert_eq!((met[0].counts.met, met[0].counts.missed), (1, 0));
-    let told = [(); 2].map(|()| bodies.recv().expect("the webhook is called again after an error"));
+    let told = [(); 2].map(|()| bodies.recv_timeout(TIMEOUT).expect("the webhook is called again after an error"));
     assert_eq!((&told[0]["state"], &told[0]["objective"]), (&"missed".into(), &OBJECTIVE.into()), "{told:?}");
     assert_eq!((&told[1]["state"], &told[1]["since"]), (&"met".into(), &told[0]["since"]), "{told:?}");
     eventually("everyone is told", || (relay.metric("joey_objective_notifications_total") == 4).then_some(()));

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 
 use joey_tests::alertmanager::Alertmanager;
 use joey_tests::relay::program;
-use joey_tests::{Frame, Relay, S, eventually, joey, joey_with_env, now_ns};
+use joey_tests::{Frame, Relay, S, TIMEOUT, eventually, joey, joey_with_env, now_ns};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -126,11 +126,11 @@ fn a_miss_and_the_recovery_are_told_to_the_command_and_to_the_webhook() {
         send(&relay, 1, [1_000; 2]);
         has("met App computation/Check").then_some(())
     });
-    let missed = bodies.recv().expect("the webhook is called again after an error");
+    let missed = bodies.recv_timeout(TIMEOUT).expect("the webhook is called again after an error");
     let labels = &missed[0]["labels"];
     assert_eq!((&labels["app"], &labels["view"]), (&"App".into(), &"computation/Check".into()), "{missed}");
     assert!(missed[0]["endsAt"].as_str() > missed[0]["startsAt"].as_str(), "{missed}");
-    let met = bodies.recv().expect("the recovery is sent");
+    let met = bodies.recv_timeout(TIMEOUT).expect("the recovery is sent");
     assert_eq!((&met[0]["labels"], &met[0]["startsAt"]), (labels, &missed[0]["startsAt"]), "{met}");
     let printed = std::fs::read_to_string(folder.path().join("out")).expect("the output");
     let states: Vec<&str> = printed.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
@@ -171,7 +171,8 @@ fn alertmanager_has_an_alert_while_the_objective_is_missed() {
         alertmanager.alerts()?.is_empty().then_some(())
     });
     // Alertmanager tells others the same.
-    let told: Vec<Value> = ["firing", "resolved"].map(|_| told.recv().expect("it calls the webhook")).into();
+    let told: Vec<Value> =
+        ["firing", "resolved"].map(|_| told.recv_timeout(2 * TIMEOUT).expect("it calls the webhook")).into();
     let states: Vec<_> = told.iter().map(|told| (&told["alerts"][0]["labels"], &told["status"])).collect();
     assert_eq!(states, [(&labels, &"firing".into()), (&labels, &"resolved".into())]);
 }

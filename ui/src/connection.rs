@@ -1,9 +1,9 @@
 //! The connection to one relay: it receives messages into the model and reconnects, to this address or another.
 //!
-//! One task runs until the connection is stopped. It merges every message at once, because a browser cannot apply backpressure and an
-//! unread message only takes memory. If WebSockets fail, it uses a stream over HTTP. Reconnects are delayed with full
-//! jitter. No attempt is made while the page is hidden, and one is made at once when the page is shown again or the network
-//! returns. After a rejection that a retry cannot fix, the task waits for the user.
+//! One task runs until the connection is stopped. It merges every message at once, because a browser cannot apply
+//! backpressure and an unread message only takes memory. If WebSockets fail, it uses a stream over HTTP. Reconnects are
+//! delayed with full jitter. No attempt is made while the page is hidden, and one is made at once when the page is
+//! shown again or the network returns. After a rejection that a retry cannot fix, the task waits for the user.
 
 pub mod probe;
 mod transport;
@@ -392,7 +392,7 @@ impl Connection {
             // The history of a new page is complete. Waiting for the next tick would delay its first rows by up to half a second.
             self.frame_loop.tick_now();
         } else {
-            self.frame_loop.request_frame();
+            self.frame_loop.request_due_tick();
         }
         None
     }

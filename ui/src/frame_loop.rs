@@ -1,11 +1,12 @@
 //! The page's only animation-frame loop: it sends ticks and paints charts.
 //!
-//! A frame is requested when something may have changed: a message arrived, the pointer moved, or the 250 ms timer
-//! fired. Two requests never overlap. In a frame, at most every [`TICK_NS`], the `tick` signal tells components to
-//! read the model again, and the visible charts are painted. The rows of tables follow in their [`Turn`]s, a few in each of the next
-//! frames, each with its charts: all of them at once would take longer than a frame. Charts out of sight are painted a few at a time, so that a
-//! screenshot of the whole page has them too; before the page is printed, all are painted at once in light colours.
-//! The browser grants no frames to a hidden page: data is still merged then, but nothing is drawn.
+//! A frame is requested when something may have changed: a message arrived and a tick is due, the pointer moved, or the
+//! 250 ms timer fired. Two requests never overlap. In a frame, at most every [`TICK_NS`], the `tick` signal tells
+//! components to read the model again, and the visible charts are painted. The rows of tables follow in their
+//! [`Turn`]s, a few in each of the next frames, each with its charts: all of them at once would take longer than a
+//! frame. Charts out of sight are painted a few at a time, so that a screenshot of the whole page has them too; before
+//! the page is printed, all are painted at once in light colours. The browser grants no frames to a hidden page: data
+//! is still merged then, but nothing is drawn.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -121,6 +122,14 @@ impl FrameLoop {
         let Some(mut charts) = self.charts.try_write_value() else { return };
         if !charts.frame_requested && !browser::is_hidden() {
             charts.frame_requested = request_animation_frame_with_handle(move || self.on_frame()).is_ok();
+        }
+    }
+
+    /// Requests a frame if a tick is due: a message has arrived. Otherwise, a later message or the timer requests it. A
+    /// frame without a tick would show nothing new, and to request one costs more than to merge a message.
+    pub fn request_due_tick(self) {
+        if self.charts.try_read_value().is_some_and(|charts| charts.is_tick_due(TICK_NS, browser::now_ns())) {
+            self.request_frame();
         }
     }
 
@@ -269,11 +278,16 @@ impl FrameLoop {
 }
 
 impl Charts {
+    /// Whether the last tick was at least `period_ns` ago.
+    const fn is_tick_due(&self, period_ns: u64, now_ns: u64) -> bool {
+        self.last_tick_ns == 0 || now_ns.saturating_sub(self.last_tick_ns) >= period_ns
+    }
+
     /// The number of a new tick, if one is due.
     fn next_tick(&mut self, revision: u64, now_ns: u64) -> Option<u64> {
         self.frame_requested = false;
         let period_ns = if revision == self.revision { IDLE_TICK_NS } else { TICK_NS };
-        if self.last_tick_ns > 0 && now_ns.saturating_sub(self.last_tick_ns) < period_ns {
+        if !self.is_tick_due(period_ns, now_ns) {
             return None;
         }
         (self.revision, self.last_tick_ns) = (revision, now_ns);

@@ -1,7 +1,7 @@
 //! Which names match what somebody types into the search, and how well.
 //!
-//! Every word must be in the name, its letters in order but not necessarily next to each other. A match is better if its letters are
-//! next to each other, begin words, and come early.
+//! Every word must be in the name, its letters in order but not necessarily next to each other. A match is better if
+//! its letters are next to each other, begin words, and come early.
 
 /// How well `name` matches `query`: higher is better. `None` if it does not. An empty query matches everything with zero.
 #[must_use]

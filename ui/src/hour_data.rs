@@ -52,6 +52,9 @@ pub struct HourCache {
     views: Vec<usize>,
     has_latency: bool,
     steps: VecDeque<Step>,
+    /// The last second of the step that was read last, and the events in each of its seconds. The newest step is read again whenever
+    /// one of its seconds has come into being; with 10,000 series, all ten would take longer than everything else in a tick.
+    seconds: (u64, [f64; STEP as usize]),
     /// Whether the whole hour has been read.
     is_complete: bool,
     /// The store's revision, clock and last complete second when the steps were read.
@@ -111,7 +114,7 @@ impl HourCache {
             self.steps.clear();
         } else {
             for end in (next..=newest).step_by(STEP as usize) {
-                let step = self.step(store, first, end, through);
+                let step = self.step(store, first, end, through, changed);
                 self.steps.push_back(step);
                 steps_left = steps_left.saturating_sub(1);
             }
@@ -121,7 +124,7 @@ impl HourCache {
             if end < oldest {
                 break;
             }
-            let step = self.step(store, first, end, through);
+            let step = self.step(store, first, end, through, 0);
             self.steps.push_front(step);
             steps_left -= 1;
         }
@@ -129,16 +132,23 @@ impl HourCache {
     }
 
     /// The step that ends with second `end`, of which the seconds before `first` do not exist and those after `through` are not
-    /// complete.
-    fn step(&self, store: &mut AppStore, first: u64, end: u64, through: u64) -> Step {
+    /// complete. If it is the newest step and was read last, its seconds before `changed` are still the same.
+    fn step(&mut self, store: &mut AppStore, first: u64, end: u64, through: u64, changed: u64) -> Step {
         let start = end + 1 - STEP;
         let from = start.max(first);
         let complete = from..=end.min(through);
-        let mut events = 0.0;
-        for &view in &self.views {
-            // All of the step: a store that has merged it divides its events among ten seconds.
-            store.window_at(view).for_each_rate(start..=end.min(through), |_, rate| events += rate);
+        let (read_end, mut seconds) = self.seconds;
+        // All of an older step is read: a store that has merged it divides its events among ten seconds.
+        let changed = if read_end == end && end >= self.clock { changed.max(start) } else { start };
+        for second in changed..=end {
+            seconds[(second - start) as usize] = 0.0;
         }
+        for &view in &self.views {
+            let add = |second: u64, rate: f64| seconds[(second - start) as usize] += rate;
+            store.window_at(view).for_each_rate(changed..=end.min(through), add);
+        }
+        self.seconds = (end, seconds);
+        let events: f64 = seconds.iter().sum();
         let rate = (!complete.is_empty()).then(|| events / (complete.end() + 1 - complete.start()) as f64);
         let p99 = match self.views.as_slice() {
             [view] if self.has_latency => {

@@ -12,8 +12,8 @@ pub struct Typed {
 }
 
 impl Typed {
-    /// Adds `key`, pressed at `now_ns`, and returns what is complete with it. `is_known` is whether a text is a key or a sequence that
-    /// does something, `is_prefix` whether it begins one.
+    /// Adds `key`, pressed at `now_ns`, and returns what is complete with it. `is_known` is whether a text is a key or
+    /// a sequence that does something, `is_prefix` whether it begins one.
     pub fn press(
         &mut self,
         key: &str,

@@ -3,18 +3,20 @@
 //! Data flows through these modules in this order:
 //!
 //! 1. The [`connections`], one [`connection`] for each relay, receive messages and merge them into the [`model`].
-//! 2. [`statistics`], [`chart_data`], [`difference_data`] and [`table_rows`] read statistics, charts and tables from the model.
-//!    [`natural_order`] and [`row_filter`] order and filter the rows, and [`rendered_rows`] are those in the document. [`reference`] is
-//!    the other side of a comparison, and [`row_change`] is by how much a row differs from it. [`recent_change`] is what changed lately,
-//!    [`band_data`] the latencies over time in a small chart, [`hour_data`] the last hour in steps of ten seconds, [`overview_data`] the
-//!    lists of the landing page, and [`row_marks`] what is unusual about a row.
+//! 2. [`statistics`], [`chart_data`], [`difference_data`] and [`table_rows`] read statistics, charts and tables from
+//!    the model. [`natural_order`] and [`row_filter`] order and filter the rows, and [`rendered_rows`] are those in the
+//!    document. [`reference`] is the other side of a comparison, and [`row_change`] is by how much a row differs from
+//!    it. [`recent_change`] is what changed lately, [`band_data`] the latencies over time in a small chart,
+//!    [`hour_data`] the last hour in steps of ten seconds, [`overview_data`] the lists of the landing page, and
+//!    [`row_marks`] what is unusual about a row.
 //! 3. [`frame_loop`] sends a tick when components should read the model again.
 //! 4. [`chart`] turns data into lists of shapes, and [`chart::canvas`] paints them.
 //! 5. [`export`] writes tables as files, and [`share_link`] writes recordings into links.
-//! 6. [`view`] contains the components. [`route`], [`settings`], [`time_format`], [`typed_percentile`], [`percentile_list`], [`units`],
-//!    [`zone`] and [`vocabulary`] are their addresses, settings, times, chosen percentiles, units, time zones and words.
-//!    [`table_choice`] and [`favourites`] are how the user wants the tables. [`key_sequence`] is for its shortcuts, [`palette_items`] and
-//!    [`fuzzy_match`] are for its search, and [`wall`] is for wall mode.
+//! 6. [`view`] contains the components. [`route`], [`settings`], [`time_format`], [`typed_percentile`],
+//!    [`percentile_list`], [`units`], [`zone`] and [`vocabulary`] are their addresses, settings, times, chosen
+//!    percentiles, units, time zones and words. [`table_choice`] and [`favourites`] are how the user wants the tables.
+//!    [`key_sequence`] is for its shortcuts, [`palette_items`] and [`fuzzy_match`] are for its search, and [`wall`] is
+//!    for wall mode.
 //!
 //! Measurements do not travel in signals: a signal only tells that the model has changed, a few times a second at most.
 

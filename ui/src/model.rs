@@ -3,8 +3,9 @@
 //!
 //! It is plain memory without signals. Components read it after a tick of the frame loop.
 //!
-//! The subscriptions depend on the page: everything of an application while it is open, and only the categories of the key figures
-//! of each application on the landing page. Each relay has the same subscriptions, as far as it has the applications.
+//! The subscriptions depend on the page: everything of an application while it is open, and only the categories of the
+//! key figures of each application on the landing page. Each relay has the same subscriptions, as far as it has the
+//! applications.
 
 mod comparison;
 mod history;

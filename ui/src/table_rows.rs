@@ -297,8 +297,8 @@ impl RowCache {
         (self.total, rows)
     }
 
-    /// The views whose latencies decide the axis of the small histograms: those of the first rows, whether they match the filter or
-    /// not.
+    /// The views whose latencies decide the axis of the small histograms: those of the first rows, whether they match
+    /// the filter or not.
     #[must_use]
     pub fn axis_views(&self) -> &[usize] {
         &self.axis_views

@@ -24,8 +24,8 @@ pub struct Wall {
 }
 
 impl Wall {
-    /// Parses the parameters `wall=` and `pages=` of an address. `None` if `seconds` is not a number; one that is too small or too
-    /// large becomes the nearest possible one. What is not a page is ignored.
+    /// Parses the parameters `wall=` and `pages=` of an address. `None` if `seconds` is not a number; one that is too
+    /// small or too large becomes the nearest possible one. What is not a page is ignored.
     #[must_use]
     pub fn parse(seconds: &str, pages: &str) -> Option<Self> {
         let seconds: u32 = seconds.parse().ok()?;

@@ -72,8 +72,8 @@ impl PeriodicSender {
         self.shared.sender.stats()
     }
 
-    /// Sends the current, incomplete period, and waits until everything is acknowledged or dropped, at most for `timeout`. Returns
-    /// whether it is.
+    /// Sends the current, incomplete period, and waits until everything is acknowledged or dropped, at most for
+    /// `timeout`. Returns whether it is.
     pub fn flush(&self, timeout: Duration) -> bool {
         self.shared.collect(now_ns());
         self.shared.sender.flush(timeout)

@@ -1,4 +1,5 @@
-//! The simulated deploys of the web service: at regular times, a release that makes one operation slower, until it is rolled back.
+//! The simulated deploys of the web service: at regular times, a release that makes one operation slower, until it is
+//! rolled back.
 //!
 //! Everything depends on the time alone, so all instances agree, and the log can say what happens.
 

@@ -78,7 +78,8 @@ fn embedded() -> Router {
         .layer(axum::middleware::from_fn(revalidate_fixed_names))
 }
 
-/// Lets browsers ask again for files whose names do not change with their content: the service worker, the manifest and the icons.
+/// Lets browsers ask again for files whose names do not change with their content: the service worker, the manifest and
+/// the icons.
 #[cfg(feature = "embed-ui")]
 async fn revalidate_fixed_names(request: axum::extract::Request, next: axum::middleware::Next) -> Response {
     let has_fixed_name = !is_hashed(request.uri().path());

@@ -1,4 +1,5 @@
-//! Joey's own ingest protocol, with acknowledgements. `docs/emit-protocol.md` is its specification, `joey_shared::emit` its codec.
+//! Joey's own ingest protocol, with acknowledgements. `docs/emit-protocol.md` is its specification, `joey_shared::emit`
+//! its codec.
 //!
 //! The relay acknowledges data as soon as it is in the log, before viewers can receive it. So if the relay is killed, either the
 //! producer knows that the data arrived, or no viewer has seen it, and it can be sent to the restarted relay. With a journal it

@@ -1,7 +1,7 @@
 //! The watcher inside a relay: an optional viewer of the relay's own logs, with the stores and the rules of `joey watch`.
 //!
-//! It reads and evaluates on a thread for blocking work, so it delays no producer and no viewer, and it pauses at least four times
-//! as long as it works. Its memory is bounded by the number of views.
+//! It reads and evaluates on a thread for blocking work, so it delays no producer and no viewer, and it pauses at least
+//! four times as long as it works. Its memory is bounded by the number of views.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

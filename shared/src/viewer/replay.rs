@@ -21,8 +21,8 @@ use crate::wire::{
 /// Number of series in one message.
 const SERIES_MAX: usize = 500;
 
-/// Appends to `out` the records that give a replaying viewer the state of `relays` at local time `now_ns`, with the last `seconds`
-/// of each view. In the file, the relays have the numbers of their positions.
+/// Appends to `out` the records that give a replaying viewer the state of `relays` at local time `now_ns`, with the
+/// last `seconds` of each view. In the file, the relays have the numbers of their positions.
 fn write_state(stores: &AppStores, relays: &[&Subscriber], now_ns: u64, seconds: u64, out: &mut Vec<u8>) {
     let time_ns = relays.first().and_then(|relay| relay.relay_ns(now_ns)).unwrap_or(0);
     let mut write = |entry: Entry<'_>| {

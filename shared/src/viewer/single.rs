@@ -78,8 +78,8 @@ impl Viewer {
     /// not received before.
     ///
     /// # Errors
-    /// Fails if the message or a part of it is malformed. The error is counted in [`Subscriber::malformed`], and the viewer remains
-    /// usable.
+    /// Fails if the message or a part of it is malformed. The error is counted in [`Subscriber::malformed`], and the
+    /// viewer remains usable.
     pub fn receive(&mut self, bytes: &[u8], now_ns: u64, incoming: impl FnMut(&Incoming<'_>)) -> Result<(), WireError> {
         receive(&mut self.stores, slice::from_mut(&mut self.relay), 0, bytes, now_ns, incoming)
     }

@@ -146,7 +146,8 @@ impl Part {
         }
     }
 
-    /// The bin of the duration of this rank, found from the end: the ranks of most percentiles are near it. No count is saturated.
+    /// The bin of the duration of this rank, found from the end: the ranks of most percentiles are near it. No count is
+    /// saturated.
     fn bin_of_rank(&self, rank: u64) -> Option<usize> {
         let mut above = (self.total as u64).checked_sub(rank)?;
         let at = self.counts.iter().rposition(|&count| match above.checked_sub(count as u64) {

@@ -1,8 +1,8 @@
 //! The percentile curve: latency by percentile.
 //!
-//! The axis is the number of nines (`1 / (1 - q)` on a logarithmic scale, as in HdrHistogram), which gives the tail enough room.
-//! The position of a value within its bin is unknown, so the curve consists of steps with a band: the value is within the band, and
-//! the band's upper edge is its bound.
+//! The axis is the number of nines (`1 / (1 - q)` on a logarithmic scale, as in HdrHistogram), which gives the tail
+//! enough room. The position of a value within its bin is unknown, so the curve consists of steps with a band: the
+//! value is within the band, and the band's upper edge is its bound.
 
 use joey_shared::histogram::Histogram;
 

@@ -36,7 +36,8 @@ pub(super) struct Recorder {
     current: Option<u32>,
     /// The relay whose clock is that of the file.
     clock_relay: u32,
-    /// The time of the file, in ns since the Unix epoch, and the local time of the same instant, in ns. It goes on without its relay.
+    /// The time of the file, in ns since the Unix epoch, and the local time of the same instant, in ns. It goes on
+    /// without its relay.
     clock: (u64, u64),
     /// The applications to record, with all their series.
     apps: Vec<String>,

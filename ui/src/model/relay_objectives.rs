@@ -54,8 +54,8 @@ impl Model {
     }
 }
 
-/// Adds what another relay knows of the same objective. A view of both counts once, with its worst state: each relay evaluates its
-/// own workers. Only the views that the relays list are known by name, so others may count twice.
+/// Adds what another relay knows of the same objective. A view of both counts once, with its worst state: each relay
+/// evaluates its own workers. Only the views that the relays list are known by name, so others may count twice.
 fn merge(known: &mut ObjectiveEntry, other: &ObjectiveEntry) {
     let mut counts =
         ObjectiveState::ALL.map(|state| (state, known.counts.of(state).saturating_add(other.counts.of(state))));

@@ -14,8 +14,9 @@ use crate::vocabulary::Words;
 /// Maximum number of applications subscribed to on the landing page; the others are listed without measurements.
 pub(super) const SUBSCRIBED_APPS_MAX: usize = 50;
 
-/// Maximum number of series of the applications that the landing page subscribes to because of their objectives. The objectives of
-/// the others are evaluated while they are open. It is the number of series that a relay accepts of one application by default.
+/// Maximum number of series of the applications that the landing page subscribes to because of their objectives. The
+/// objectives of the others are evaluated while they are open. It is the number of series that a relay accepts of one
+/// application by default.
 pub const OBJECTIVE_SERIES_MAX: u32 = 10_000;
 
 /// How long a relay retains rollups by default, in ns. An application that was left for longer is loaded again.
@@ -103,8 +104,8 @@ impl Model {
         self.live_catalogue().iter().take(SUBSCRIBED_APPS_MAX).flat_map(both).collect()
     }
 
-    /// What the landing page needs for objectives beyond the topics that it has, and the applications that have too many series for
-    /// that.
+    /// What the landing page needs for objectives beyond the topics that it has, and the applications that have too
+    /// many series for that.
     fn objective_topics(&self, known: &[Topic]) -> (Vec<Topic>, Vec<String>) {
         let (mut topics, mut too_large, mut total) = (Vec::new(), Vec::new(), 0_u32);
         for (app, objectives) in &self.objectives {

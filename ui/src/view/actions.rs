@@ -44,8 +44,9 @@ pub(super) struct Action {
     pub(super) group: Group,
     /// What it does, as a command: "Pause".
     pub(super) name: &'static str,
-    /// The keys that do it, as in [`key_sequence`](crate::key_sequence). Several actions can have the same key if only one of them
-    /// is available at a time; the first available one is done. An action without keys is only in the search.
+    /// The keys that do it, as in [`key_sequence`](crate::key_sequence). Several actions can have the same key if only
+    /// one of them is available at a time; the first available one is done. An action without keys is only in the
+    /// search.
     pub(super) keys: &'static [&'static str],
     /// Whether it would do anything now.
     pub(super) is_available: fn(UiState) -> bool,

@@ -1,7 +1,8 @@
 //! What screen readers say by themselves: one calm region for the whole page.
 //!
-//! It says what happened, once: the connection was lost or is back, the page was paused, an application is new, an application has
-//! gone silent. It never says measurements, countdowns or ages, which change every second; they can be read where they are.
+//! It says what happened, once: the connection was lost or is back, the page was paused, an application is new, an
+//! application has gone silent. It never says measurements, countdowns or ages, which change every second; they can be
+//! read where they are.
 
 use core::time::Duration;
 use std::collections::BTreeSet;

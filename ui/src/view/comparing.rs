@@ -29,7 +29,8 @@ impl UiState {
         self.compare_with(None);
     }
 
-    /// The key pins a baseline if there is none. Another one would be lost by accident, so it only leads to the bar that shows it.
+    /// The key pins a baseline if there is none. Another one would be lost by accident, so it only leads to the bar
+    /// that shows it.
     pub(super) fn on_baseline_key(self) {
         let is_pinned =
             self.page.read_untracked().app().is_some_and(|app| self.model.read_value().baseline(app).is_some());

@@ -1,7 +1,7 @@
 //! Handles on the percentile curve: dragging one, or moving it with the arrow keys, chooses a percentile.
 //!
-//! The curve has a handle for each percentile that was chosen, or one at p90 to begin with. The page and the address follow when the
-//! handle is released: browsers limit how often an address may change.
+//! The curve has a handle for each percentile that was chosen, or one at p90 to begin with. The page and the address
+//! follow when the handle is released: browsers limit how often an address may change.
 
 use leptos::ev::{KeyboardEvent, PointerEvent};
 use leptos::html::Div;

@@ -1,5 +1,5 @@
-//! The objectives that the relay watches itself: on the landing page, on the dashboard of an application, and on the page of a view.
-//! They are set by whoever runs the relay, and cannot be changed here.
+//! The objectives that the relay watches itself: on the landing page, on the dashboard of an application, and on the
+//! page of a view. They are set by whoever runs the relay, and cannot be changed here.
 
 use joey_shared::view::ViewKey;
 use joey_shared::wire::{ObjectiveEntry, ObjectiveState, ObjectiveView};

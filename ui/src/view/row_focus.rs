@@ -1,7 +1,7 @@
 //! Moves the keyboard focus through the rows of the tables.
 //!
-//! Of a long table only the rows near the viewport and near the focused one are in the document (`rendered_rows.rs`). A row that is
-//! further away is scrolled to first; it gets the focus in the next frame, when it is there.
+//! Of a long table only the rows near the viewport and near the focused one are in the document (`rendered_rows.rs`). A
+//! row that is further away is scrolled to first; it gets the focus in the next frame, when it is there.
 
 use leptos::prelude::request_animation_frame;
 use wasm_bindgen::JsCast;

@@ -357,8 +357,8 @@ impl UiState {
         self.frame_loop.tick_now();
     }
 
-    /// Writes the window, the typed percentiles, the range, the comparison, the tables and the relays into the address bar, so that
-    /// a copied address shows the same.
+    /// Writes the window, the typed percentiles, the range, the comparison, the tables and the relays into the address
+    /// bar, so that a copied address shows the same.
     pub(super) fn write_address(self) {
         let address = with_data(&self.shown_route().address(), self.link_data().as_deref());
         // The page in the address is as it was typed. Invalid parameters are removed.

@@ -1,8 +1,8 @@
-//! The page keeps itself up to date: it installs the service worker that lets it start without its server (`ui/app/sw.js`), and it
-//! says when the server has another version.
+//! The page keeps itself up to date: it installs the service worker that lets it start without its server
+//! (`ui/app/sw.js`), and it says when the server has another version.
 //!
-//! Whether it has one does not depend on the service worker, which exists only with HTTPS or on this machine: the page reads its own
-//! address again and looks for the names of its own files, which contain a hash of their content.
+//! Whether it has one does not depend on the service worker, which exists only with HTTPS or on this machine: the page
+//! reads its own address again and looks for the names of its own files, which contain a hash of their content.
 
 use core::time::Duration;
 

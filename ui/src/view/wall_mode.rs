@@ -1,7 +1,7 @@
 //! Wall mode: large figures without controls, one page after the other.
 //!
-//! A page that is longer than the screen is shown screen by screen. Somebody who moves the pointer sees the controls, and the page
-//! stays. Nothing moves in between: the bar that shows how long the page stays grows once a second.
+//! A page that is longer than the screen is shown screen by screen. Somebody who moves the pointer sees the controls,
+//! and the page stays. Nothing moves in between: the bar that shows how long the page stays grows once a second.
 
 use core::time::Duration;
 
