@@ -302,10 +302,12 @@ impl AppStore {
         let changed = first_changed_second(first, second_of(before), second_of(self.clock_ns), self.seconds);
         self.changes.record(self.revision, changed);
         let (clock, revision) = (second_of(self.clock_ns), self.revision);
+        let views = || core::iter::once(own).chain(total).chain(instance_total);
+        // All first: a processor then reads the oldest seconds of all windows from memory at the same time.
+        views().for_each(|at| self.views[at].window.slide(clock));
         let mut added = Added::Late;
-        for at in core::iter::once(own).chain(total).chain(instance_total) {
+        for at in views() {
             let view = &mut self.views[at];
-            view.window.slide(clock);
             added = view.window.add(update);
             if !update.histogram.is_empty() {
                 let unit = update.histogram.grid().unit();

@@ -212,17 +212,22 @@ impl Window {
         }
         if coarse_through(self.clock) > self.coarse {
             self.coarsen();
-        }
-        while self.slots.front().is_some_and(|slot| slot.second + SECONDS_MAX <= self.clock) {
-            self.slots.pop_front();
-            self.outside -= 1;
+            // The oldest slots are steps, which end at the seconds at which more seconds become a step. To look at the oldest slot
+            // more often would cost as much as to add an update, because it is in no cache of the processor.
+            while self.slots.front().is_some_and(|slot| slot.second + SECONDS_MAX <= self.clock) {
+                self.slots.pop_front();
+                self.outside -= 1;
+            }
         }
     }
 
     /// Merges the seconds that have become older than 15 minutes into steps.
     fn coarsen(&mut self) {
-        let from = self.slots.partition_point(|slot| slot.second <= self.coarse);
-        self.coarse = coarse_through(self.clock);
+        let before = mem::replace(&mut self.coarse, coarse_through(self.clock));
+        if self.slots.front().is_none_or(|slot| slot.second > self.coarse) {
+            return;
+        }
+        let from = self.slots.partition_point(|slot| slot.second <= before);
         let to = self.slots.partition_point(|slot| slot.second <= self.coarse);
         if from == to {
             return;
