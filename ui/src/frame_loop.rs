@@ -84,6 +84,8 @@ struct Chart {
     turn: Option<Turn>,
     /// Tick and size of the last paint.
     painted: Option<(u64, Size)>,
+    /// Whether there was data to paint.
+    has_data: bool,
 }
 
 /// What to paint in this frame.
@@ -96,6 +98,7 @@ struct DueCharts {
 
 /// A chart to paint in this frame.
 struct DueChart {
+    id: ChartId,
     canvas: HtmlCanvasElement,
     draw: DrawChart,
     size: Size,
@@ -211,7 +214,7 @@ impl FrameLoop {
 
     /// Paints chart `id` on `canvas` from the next frame on, again at each tick or at each `turn`.
     pub fn add_chart(self, id: ChartId, canvas: HtmlCanvasElement, draw: DrawChart, turn: Option<Turn>) {
-        self.charts.write_value().charts.push(Chart { id, canvas, draw, turn, painted: None });
+        self.charts.write_value().charts.push(Chart { id, canvas, draw, turn, painted: None, has_data: false });
         self.request_frame();
     }
 
@@ -266,9 +269,13 @@ impl FrameLoop {
         let ratio = web_sys::window().map_or(1.0, |window| window.device_pixel_ratio());
         // Paper is finer than a screen.
         let ratio = if self.charts.read_value().is_printing { ratio.max(2.0) } else { ratio };
-        for DueChart { canvas, draw, size } in due {
-            if let Some(shapes) = draw(size) {
-                paint(&canvas, &shapes, &palette, size, ratio);
+        for DueChart { id, canvas, draw, size } in due {
+            let shapes = draw(size);
+            if let Some(shapes) = &shapes {
+                paint(&canvas, shapes, &palette, size, ratio);
+            }
+            if let Some(chart) = self.charts.write_value().charts.iter_mut().find(|chart| chart.id == id) {
+                chart.has_data = shapes.is_some();
             }
         }
         if !is_complete {
@@ -310,7 +317,8 @@ impl Charts {
             }
             if !self.is_printing && !browser::is_in_viewport(&chart.canvas) {
                 let is_recent = |(tick, known): (u64, Size)| known == size && ticks - tick < HIDDEN_TICKS;
-                if chart.painted.is_some_and(is_recent) {
+                // Data may have arrived since a chart was empty.
+                if chart.has_data && chart.painted.is_some_and(is_recent) {
                     continue;
                 }
                 if hidden == HIDDEN_CHARTS_MAX {
@@ -320,7 +328,7 @@ impl Charts {
                 hidden += 1;
             }
             chart.painted = Some((ticks, size));
-            due.push(DueChart { canvas: chart.canvas.clone(), draw: Rc::clone(&chart.draw), size });
+            due.push(DueChart { id: chart.id, canvas: chart.canvas.clone(), draw: Rc::clone(&chart.draw), size });
         }
         DueCharts { due, is_complete, palette: self.palette.clone() }
     }
