@@ -1,6 +1,7 @@
 //! The command line, documented by `joey --help`.
 //!
-//! Exit codes: 0 success, 1 failure (with one line on standard error), 2 invalid usage or configuration, 3 unknown application or no data.
+//! Exit codes: 0 success, 1 failure (with one line on standard error), 2 invalid usage or configuration, 3 unknown
+//! application or no data.
 
 mod configuration;
 mod generate;
@@ -19,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use self::configuration::CheckConfig;
 use self::token::Token;
-use crate::auth::{Auth, AuthPolicy, tls};
+use crate::auth::Auth;
 use crate::client::{self, Compare, Outcome, Pipe, Record, Replay, Stats, Tap, Top, Watch};
 use crate::config::{self, Config, Options};
 use crate::demo;
@@ -124,7 +125,10 @@ fn command() -> clap::Command {
     };
     let subcommand_without_empty = |subcommand: clap::Command| subcommand.mut_args(without_empty);
     let once = "Print the state of each objective once and exit: 0 met, 2 missed, 3 no data or undecided";
-    let watch = |watch: clap::Command| watch.mut_arg("once", |argument| argument.help(once));
+    let ca = "Also trust relays and webhooks with certificates from this authority, in PEM";
+    let watch = |watch: clap::Command| {
+        watch.mut_arg("once", |argument| argument.help(once)).mut_arg("ca", |argument| argument.help(ca))
+    };
     Cli::command().mut_subcommand("watch", watch).mut_args(without_empty).mut_subcommands(subcommand_without_empty)
 }
 
@@ -192,8 +196,9 @@ async fn run_relay(
 ) -> anyhow::Result<Outcome> {
     let inherited = inherited.sockets()?;
     inherited.apply_to(&mut serve.options)?;
-    let config = match configure(&serve, deploy_after.is_some()) {
-        Ok(config) => config,
+    let configured = init_log(serve.log_format, serve.log_level.clone());
+    let config = match configured.and_then(|()| configuration::read(&serve, deploy_after.is_some())) {
+        Ok((config, _)) => config,
         Err(error) => return Ok(Outcome::Invalid(format!("{error:#}"))),
     };
     let is_exposed = |address: Option<SocketAddr>| address.is_some_and(|address| !address.ip().is_loopback());
@@ -252,23 +257,6 @@ async fn run_relay(
         demo.abort();
     }
     Ok(Outcome::Done)
-}
-
-/// Starts the log, and reads the options and the files that they name.
-///
-/// # Errors
-/// Fails if the relay could not start with this configuration, whatever the state of the machine.
-fn configure(serve: &Serve, is_demo: bool) -> anyhow::Result<Config> {
-    init_log(serve.log_format, serve.log_level.clone())?;
-    let file = serve.config.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
-    let config = Config::resolve(serve.options.clone(), file, is_demo)?;
-    // The relay reads these files again.
-    AuthPolicy::new(&config)?;
-    if let Some(watch) = &config.watch {
-        read_rules(&watch.files)?;
-        tls::client_config(watch.ca.as_deref())?;
-    }
-    Ok(config)
 }
 
 /// What is logged: `level`, the variable `RUST_LOG`, or the default.

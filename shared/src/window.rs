@@ -212,8 +212,8 @@ impl Window {
         }
         if coarse_through(self.clock) > self.coarse {
             self.coarsen();
-            // The oldest slots are steps, which end at the seconds at which more seconds become a step. To look at the oldest slot
-            // more often would cost as much as to add an update, because it is in no cache of the processor.
+            // The oldest slots are steps, which end at the seconds at which more seconds become a step. Looking at the
+            // oldest slot more often would cost much of the time of adding an update: it is in no cache of the processor.
             while self.slots.front().is_some_and(|slot| slot.second + SECONDS_MAX <= self.clock) {
                 self.slots.pop_front();
                 self.outside -= 1;

@@ -4,7 +4,7 @@ use joey_tests::browser::Browser;
 use joey_tests::{Frame, Oracle, Producer, Relay, S, eventually, eventually_is};
 use serde_json::{Value, json};
 
-use crate::page::{address, now_s, relay, send, wait_for_rows};
+use crate::page::{address, now_s, relay, send, wait_for_rows, wait_until_it_fits};
 
 const COMPUTATIONS: &str = "[data-subject=Computation]";
 
@@ -342,10 +342,7 @@ fn the_landing_page_ranks_the_operations_of_all_applications() {
     eventually_is("painted", &json!(7), || browser.evaluate(painted, &[]));
     for (width, height) in [(2560, 1440), (1440, 900), (390, 844)] {
         browser.resize(width, height);
-        eventually(&format!("it fits a screen of {width}"), || {
-            let widest = browser.evaluate("return document.documentElement.scrollWidth", &[]).as_u64()?;
-            (widest <= u64::from(width)).then_some(())
-        });
+        wait_until_it_fits(&browser, width);
         browser.save_screenshot(&format!("overview-{width}"));
     }
     browser.resize(1440, 900);

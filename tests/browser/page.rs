@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use joey_tests::browser::{Browser, page_arguments};
 use joey_tests::oracle::ViewId;
-use joey_tests::{Frame, Oracle, Producer, Relay, S, eventually_is, now_ns};
+use joey_tests::{Frame, Oracle, Producer, Relay, S, eventually, eventually_is, now_ns};
 use serde_json::{Value, json};
 
 /// A relay that serves the page.
@@ -95,6 +95,14 @@ pub(crate) fn send(relay: &Relay, oracle: &Oracle) -> Vec<Producer> {
     let producers = workers.into_iter().map(connect).collect();
     relay.wait_for_accepted(before + oracle.frames.len() as u64);
     producers
+}
+
+/// Waits until the page is no wider than a screen of `width`. A chart gets its new width in the frame after a change.
+pub(crate) fn wait_until_it_fits(browser: &Browser, width: u32) {
+    eventually(&format!("it fits a screen of {width}"), || {
+        let widest = browser.evaluate("return document.documentElement.scrollWidth", &[]).as_u64()?;
+        (widest <= u64::from(width)).then_some(())
+    });
 }
 
 /// The cells of one view by column, in the format of `joey stats --json`.

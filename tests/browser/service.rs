@@ -8,7 +8,7 @@ use joey_tests::oracle::by_id;
 use joey_tests::{Frame, Oracle, S, eventually, eventually_is};
 use serde_json::{Value, json};
 
-use crate::page::{address, now_s, read, relay, send};
+use crate::page::{address, now_s, read, relay, send, wait_until_it_fits};
 
 /// The seconds of data.
 const SECONDS: u64 = 60;
@@ -97,10 +97,7 @@ fn texts(browser: &Browser, selector: &str) -> Vec<String> {
 fn check_widths(browser: &Browser, name: &str) {
     for (width, height) in [(390, 844), (1440, 900)] {
         browser.resize(width, height);
-        eventually(&format!("{name} fits a screen of {width}"), || {
-            let widest = browser.evaluate("return document.documentElement.scrollWidth", &[]).as_u64()?;
-            (widest <= u64::from(width)).then_some(())
-        });
+        wait_until_it_fits(browser, width);
         browser.save_screenshot(&format!("service-{name}-{width}"));
     }
 }

@@ -4,7 +4,7 @@ use joey_tests::browser::Browser;
 use joey_tests::{Frame, Oracle, Producer, Relay, S, eventually, eventually_is};
 use serde_json::{Value, json};
 
-use crate::page::{address, now_s, relay, send};
+use crate::page::{address, now_s, relay, send, wait_until_it_fits};
 
 /// The number of computations of [`large`].
 const LARGE: usize = 1_000;
@@ -157,10 +157,7 @@ fn a_large_table_shows_all_rows_and_renders_few() {
             let names = names(&browser);
             names.ends_with(&["number 998".to_owned(), "number 999".to_owned()]).then_some(())
         });
-        eventually(&format!("it fits a screen of {width}"), || {
-            let widest = browser.evaluate("return document.documentElement.scrollWidth", &[]).as_u64()?;
-            (widest <= u64::from(width)).then_some(())
-        });
+        wait_until_it_fits(&browser, width);
         let _ = browser.evaluate("window.scrollTo(0, 0)", &[]);
     }
 

@@ -64,7 +64,7 @@ fn a_server_with_too_small_a_message_limit_is_logged_once() {
     let _producer = relay.producer(&"long ".repeat(40), "w");
     let dropped = "joey_cluster_messages_dropped_total{reason=\"too_long\"}";
     eventually("messages that are too long are counted", || (relay.metric(dropped) >= 2).then_some(()));
-    eventually("it is logged", || relay.log().contains("max_payload is too small").then_some(()));
+    relay.wait_for_log("max_payload is too small");
     assert_eq!(relay.log().matches("max_payload is too small").count(), 1, "{}", relay.log());
 }
 

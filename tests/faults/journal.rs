@@ -211,7 +211,7 @@ fn a_disk_that_hangs_delays_nobody_for_long() {
         let mut bytes = Vec::new();
         fs::File::open(pipe).and_then(|mut pipe| pipe.read_to_end(&mut bytes)).map(|_| bytes.len())
     });
-    eventually("the disk responds", || relay.log().contains("responds again").then_some(()));
+    relay.wait_for_log("responds again");
     eventually("the state is noted", || state().contains("open").then_some(()));
     assert_eq!(relay.metric("joey_journal_updates_lost_total"), 0);
     drop(relay);

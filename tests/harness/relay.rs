@@ -285,6 +285,11 @@ impl Relay {
         assert_eq!(accepted, frames, "more frames were accepted than sent");
     }
 
+    /// Waits until the log contains `text`. The relay counts an event before it logs it.
+    pub fn wait_for_log(&self, text: &str) {
+        eventually(text, || self.log().contains(text).then_some(()));
+    }
+
     /// Waits until the relay has found this many relays, including itself.
     pub fn wait_for_relays(&self, relays: u64) {
         eventually_is("relays", &relays, || self.metric("joey_cluster_relays"));

@@ -62,7 +62,7 @@ fn health_endpoints_and_metrics() {
 fn each_log_line_is_one_json_object() {
     let relay = Relay::start();
     relay.producer("App", "w").finish();
-    eventually("the relay logs the disconnect", || relay.log().contains("producer disconnected").then_some(()));
+    relay.wait_for_log("producer disconnected");
     // The lines for interactive users are not part of the log.
     let log = relay.log();
     let lines = log.lines().map(str::trim).filter(|line| !line.is_empty());

@@ -42,11 +42,6 @@ fn wait_for_fetches(relay: &Relay, fetches: u64) {
     eventually("the keys are fetched", || (relay.metric("joey_jwks_fetches_total") >= fetches).then_some(()));
 }
 
-/// Waits until the relay has logged `text`. It counts an event before it logs it.
-fn wait_for_log(relay: &Relay, text: &str) {
-    eventually(text, || relay.log().contains(text).then_some(()));
-}
-
 /// How the relay answers a viewer with this token: with its greeting, or with a close code.
 fn admission(relay: &Relay, token: &str) -> Option<u16> {
     match Viewer::connect_without_hello(relay, Some(token)).next_message() {
@@ -110,7 +105,7 @@ fn tokens_of_a_real_provider_allow_what_their_claims_say() {
     assert_eq!((status, answer.contains("does not allow to send")), (200, true), "{answer}");
     assert_eq!(send_otlp(&relay, "x.y.z", "shop-api").0, 401);
     assert_eq!(relay.metric("joey_jwks_keys"), 3);
-    wait_for_log(&relay, "r1 (RS256), e1 (ES256), o1 (EdDSA)");
+    relay.wait_for_log("r1 (RS256), e1 (ES256), o1 (EdDSA)");
     assert_eq!(relay.get("/readyz").2, "ok\n");
 }
 
@@ -218,7 +213,7 @@ fn while_the_provider_is_down_its_last_keys_stay_in_force() {
         let (status, _, body) = relay.get("/readyz");
         (status == 200 && body.starts_with("ok\nwarning: the token keys")).then_some(())
     });
-    wait_for_log(&relay, "the last 1 keys stay in force");
+    relay.wait_for_log("the last 1 keys stay in force");
     assert_eq!(relay.metric("joey_jwks_keys"), 1);
     let _provider = Provider::start_at(address, &["r3"]);
     eventually_is("the provider is back", &"ok\n".to_owned(), || relay.get("/readyz").2);
@@ -233,8 +228,8 @@ fn a_relay_starts_without_its_provider_and_accepts_tokens_once_it_is_there() {
     let jwks = format!("{issuer}/jwks");
     let relay = Relay::start_with(&["--jwks", &jwks, "--token-issuer", &issuer, "--token-key", &key]);
     wait_for_fetches(&relay, 1);
-    wait_for_log(&relay, "cannot fetch the key set");
-    wait_for_log(&relay, "viewers with its tokens cannot connect");
+    relay.wait_for_log("cannot fetch the key set");
+    relay.wait_for_log("viewers with its tokens cannot connect");
     // Its own key works.
     assert_eq!(admission(&relay, &hs256(SECRET, &claims(json!({"iss": issuer})))), None);
     let provider = Provider::start_at(address, &["e1"]);
@@ -269,9 +264,9 @@ fn keys_come_over_tls_from_a_server_with_a_trusted_certificate_only() {
     eventually("the token is accepted", || admission(&trusted, &token).is_none().then_some(()));
     let untrusted = fetch("jwks.json", &[]);
     assert_eq!(admission(&untrusted, &token), Some(close::INVALID_TOKEN));
-    wait_for_log(&untrusted, "the TLS handshake failed");
+    untrusted.wait_for_log("the TLS handshake failed");
     for (file, reason) in [("missing", "404 Not Found"), ("long.json", "262144 bytes"), ("index.html", "not a JSON")] {
-        wait_for_log(&fetch(file, &["--jwks-ca", &ca]), reason);
+        fetch(file, &["--jwks-ca", &ca]).wait_for_log(reason);
     }
 }
 
@@ -284,7 +279,7 @@ fn a_server_that_does_not_answer_delays_nobody_who_has_another_key() {
     let relay = Relay::start_with(&["--jwks", &jwks, "--token-issuer", "me", "--token-key", &key]);
     assert_eq!(admission(&relay, &hs256(SECRET, &claims(json!({"iss": "me"})))), None);
     wait_for_fetches(&relay, 1);
-    wait_for_log(&relay, "no answer within 5 s");
+    relay.wait_for_log("no answer within 5 s");
 }
 
 #[test]

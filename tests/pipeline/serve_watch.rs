@@ -188,7 +188,7 @@ fn the_objectives_are_read_again_on_sighup_and_a_broken_file_changes_nothing() {
     wait_for_objectives(&mut viewer, || {}, |objectives| texts(objectives) == [OBJECTIVE]);
     std::fs::write(&file, "nothing\n").expect("it can be written");
     relay.signal("HUP");
-    eventually("the reload fails", || relay.log().contains("line 1").then_some(()));
+    relay.wait_for_log("line 1");
     let other = "computation/Check: throughput > 1/s over 30s";
     std::fs::write(&file, format!("{OBJECTIVE}\n{other}\n")).expect("it can be written");
     relay.signal("HUP");

@@ -52,8 +52,9 @@ pub struct HourCache {
     views: Vec<usize>,
     has_latency: bool,
     steps: VecDeque<Step>,
-    /// The last second of the step that was read last, and the events in each of its seconds. The newest step is read again whenever
-    /// one of its seconds has come into being; with 10,000 series, all ten would take longer than everything else in a tick.
+    /// The last second of the step that was read last, and the events in each of its seconds. The newest step is read
+    /// again whenever it gets another second. With 10,000 series, reading all ten again would take longer than
+    /// everything else in a tick.
     seconds: (u64, [f64; STEP as usize]),
     /// Whether the whole hour has been read.
     is_complete: bool,

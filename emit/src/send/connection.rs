@@ -85,7 +85,7 @@ fn serve_connection(shared: &Shared, config: &SendConfig, session: Session, addr
         state.stream = Some(stream.try_clone()?);
         state.broken = None;
     }
-    let outcome = exchange(shared, config, session, (&stream, address));
+    let outcome = exchange(shared, config, session, &stream, address);
     shared.state.lock().stream = None;
     let _ = stream.shutdown(Shutdown::Both);
     outcome
@@ -111,7 +111,8 @@ fn exchange(
     shared: &Shared,
     config: &SendConfig,
     session: Session,
-    (stream, address): (&TcpStream, &str),
+    stream: &TcpStream,
+    address: &str,
 ) -> io::Result<String> {
     let SendConfig { app, worker, origin, token, .. } = config;
     let hello = Hello { session, app, worker, origin: *origin, token: token.as_deref() };

@@ -122,22 +122,32 @@ pub(super) fn generate() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Reads the options and the files that they name: keys, certificates, and objectives, whose number is returned too. A relay reads
+/// these files again when it starts.
+///
+/// # Errors
+/// Fails if the relay could not start with this configuration, whatever the state of the machine.
+pub(super) fn read(serve: &Serve, is_demo: bool) -> anyhow::Result<(Config, Option<usize>)> {
+    let file = serve.config.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
+    let config = Config::resolve(serve.options.clone(), file, is_demo)?;
+    AuthPolicy::new(&config)?;
+    let mut objectives = None;
+    if let Some(watch) = &config.watch {
+        objectives = Some(read_rules(&watch.files).context("watch")?.len());
+        tls::client_config(watch.ca.as_deref()).context("watch_ca")?;
+    }
+    Ok((config, objectives))
+}
+
 /// Everything that a relay checks before it opens its ports, and files that it would read later. Returns what is worth knowing.
 fn check(serve: Serve) -> anyhow::Result<Vec<String>> {
-    let mut notes = Vec::new();
+    let (config, objectives) = read(&serve, false)?;
     log_filter(serve.log_level)?;
-    let file = serve.config.as_deref().map(config::read_file).transpose()?.unwrap_or_default();
-    let config = Config::resolve(serve.options, file, false)?;
-    AuthPolicy::new(&config)?;
+    let mut notes: Vec<String> = objectives.map(|number| format!("watch: {number} objectives")).into_iter().collect();
     for (option, path) in [("nats_creds", &config.nats_creds), ("nats_ca", &config.nats_ca)] {
         if let Some(path) = path {
             std::fs::File::open(path).with_context(|| format!("{option}: cannot read {}", path.display()))?;
         }
-    }
-    if let Some(watch) = &config.watch {
-        let rules = read_rules(&watch.files).context("watch")?;
-        tls::client_config(watch.ca.as_deref()).context("watch_ca")?;
-        notes.push(format!("watch: {} objectives", rules.len()));
     }
     if let Some(folder) = &config.ui_dir {
         let index = folder.join("index.html");

@@ -33,7 +33,7 @@ pub(crate) struct Target {
     /// Read the token from this file, again when it changes [default: the token in JOEY_TOKEN]
     #[arg(long, env = "JOEY_TOKEN_FILE", value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// Also trust relays and webhooks with certificates from this authority, in PEM
+    /// Also trust relays with certificates from this authority, in PEM
     #[arg(long, env = "JOEY_CA", value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
 }

@@ -78,8 +78,8 @@ pub(crate) async fn run(pipe: Pipe) -> anyhow::Result<Outcome> {
                     session.add(printed)?;
                 }
                 session.send();
-                let stats = session.check_refused()?;
-                session.failures.tell(&stats);
+                session.check_refused()?;
+                session.failures.tell([&session.sender]);
             }
         }
     }
@@ -201,8 +201,8 @@ impl Session {
         }
         let received = async {
             while !self.sender.flush(Duration::ZERO) {
-                let stats = self.check_refused()?;
-                self.failures.tell(&stats);
+                self.check_refused()?;
+                self.failures.tell([&self.sender]);
                 sleep(CHECK_INTERVAL).await;
             }
             anyhow::Ok(())

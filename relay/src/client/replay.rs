@@ -174,7 +174,9 @@ impl Session {
             if let Some(reason) = failure(&stats).filter(|_| self.once) {
                 anyhow::bail!(reason);
             }
-            self.failures.tell(&stats);
+            if !stats.is_connected || self.failures.is_told() {
+                self.failures.tell(self.senders.values());
+            }
             if stats.buffered_bytes < BUFFER_BYTES / 2 && (stats.is_connected || !self.once) {
                 return Ok(());
             }
@@ -186,7 +188,7 @@ impl Session {
     async fn finish(mut self) -> anyhow::Result<Outcome> {
         let deadline = Instant::now() + FLUSH_TIMEOUT;
         while !self.senders.values().all(|sender| sender.flush(Duration::ZERO)) && Instant::now() < deadline {
-            self.senders.values().for_each(|sender| self.failures.tell(&sender.stats()));
+            self.failures.tell(self.senders.values());
             tokio::time::sleep(CHECK_INTERVAL).await;
         }
         let (mut acknowledged, mut histograms, mut missing, mut rejected, mut error) =

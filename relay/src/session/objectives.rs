@@ -38,24 +38,18 @@ impl Session {
         let names = self.subscriptions.iter().map(|(_, subscription)| subscription.app_name());
         let apps: BTreeSet<String> =
             names.filter(|app| claims.allow_topic(app, &Filter::All)).map(str::to_owned).collect();
-        let ended: Vec<String> = self.objectives.sent.keys().filter(|app| !apps.contains(*app)).cloned().collect();
+        let is_ended = |app: &&String| !apps.contains(*app) || self.hub.objectives_of(app).is_none();
+        let ended: Vec<String> = self.objectives.sent.keys().filter(is_ended).cloned().collect();
         for app in ended {
-            // The viewer gets no changes any more. Otherwise it would show the last state as the current one.
+            // There are none any more, or the viewer gets no changes, and would show the last state as the current one.
             self.objectives.sent.remove(&app);
             self.send(&ServerMessage::Objectives { app, objectives: Vec::new() });
         }
         for app in apps {
-            let known = self.objectives.sent.get(&app).copied();
-            match self.hub.objectives_of(&app) {
-                Some(announced) if known != Some(announced.version) => {
-                    self.objectives.sent.insert(app, announced.version);
-                    self.push(&announced.frame);
-                }
-                None if known.is_some() => {
-                    self.objectives.sent.remove(&app);
-                    self.send(&ServerMessage::Objectives { app, objectives: Vec::new() });
-                }
-                _ => {}
+            let Some(announced) = self.hub.objectives_of(&app) else { continue };
+            if self.objectives.sent.get(&app) != Some(&announced.version) {
+                self.objectives.sent.insert(app, announced.version);
+                self.push(&announced.frame);
             }
         }
     }

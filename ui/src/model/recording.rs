@@ -86,13 +86,18 @@ impl Recorder {
         self.write(now_ns, entry);
     }
 
+    /// The time of the file at local time `now_ns`, in ns since the Unix epoch.
+    const fn time_ns(&self, now_ns: u64) -> u64 {
+        let (clock_ns, local_ns) = self.clock;
+        clock_ns.saturating_add(now_ns.saturating_sub(local_ns))
+    }
+
     /// Writes an entry at local time `now_ns`.
     fn write(&mut self, now_ns: u64, entry: Entry<'_>) {
         if self.is_full {
             return;
         }
-        let (clock_ns, local_ns) = self.clock;
-        let time_ns = clock_ns.saturating_add(now_ns.saturating_sub(local_ns));
+        let time_ns = self.time_ns(now_ns);
         if matches!(entry, Entry::Relay(_) | Entry::Removed(_))
             && let Some(start) = self.parts.first_mut().and_then(|part| part.first_chunk_mut())
         {
@@ -249,8 +254,7 @@ impl Model {
 
     /// The time of the recording in progress at local time `now_ns`, in ns since the Unix epoch.
     pub fn recording_ns(&mut self, now_ns: u64) -> Option<u64> {
-        let (clock_ns, local_ns) = self.recorder(now_ns)?.clock;
-        Some(clock_ns.saturating_add(now_ns.saturating_sub(local_ns)))
+        self.recorder(now_ns).map(|recorder| recorder.time_ns(now_ns))
     }
 
     /// The recording in progress.

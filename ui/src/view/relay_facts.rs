@@ -60,9 +60,7 @@ fn OneRelay(relay: PageRelay) -> impl IntoView {
 /// Names and values.
 fn facts(ui: UiState, relay: &PageRelay) -> Vec<(&'static str, String)> {
     let connection = relay.connection;
-    // The gaps of a recording are not those of this relay.
-    let is_live = ui.recordings.opened.read().is_none();
-    let missed_in_window = if is_live { missed_updates(&ui.read_model(), Some(connection.relay)) } else { 0 };
+    let missed_in_window = missed_updates(&ui.read_model(), Some(connection.relay));
     let status = connection_status(ui, connection, missed_in_window);
     let model = ui.read_model();
     let mut facts = vec![("State", status.text), ("Address", connection.address.get())];

@@ -88,14 +88,15 @@ fn is_alone(model: &Model, connection: Connection) -> bool {
     relay.and_then(|relay| relay.cluster()).is_some_and(|cluster| !cluster.connected)
 }
 
-/// How many updates are missing in the windows that are shown: those of one relay, or of all.
+/// How many updates are missing in the windows that are shown: those of one relay, or of all. The gaps of a recording are of no
+/// relay of this page.
 pub(super) fn missed_updates(model: &Model, relay: Option<u32>) -> u64 {
     let apps = model.catalogue().keys().filter_map(|app| model.app(app));
     apps.flat_map(|store| {
         let start_ns = store.clock_ns().saturating_sub(store.seconds() * 1_000_000_000);
         store.gaps().iter().filter(move |gap| gap.from_ns > 0 && (gap.to_ns == 0 || gap.to_ns > start_ns))
     })
-    .filter(|gap| relay.is_none_or(|relay| gap.relay == relay))
+    .filter(|gap| relay.is_none_or(|relay| gap.relay == relay && model.recording().is_none()))
     .filter_map(|gap| gap.updates)
     .sum()
 }

@@ -63,7 +63,7 @@ impl RecordingFile {
         viewer.write_state(now_ns, ROTATED_SECONDS, &mut state);
         let previous = self.path.with_extension("1.joey");
         fs::rename(&self.path, &previous).with_context(|| format!("cannot rename to {}", previous.display()))?;
-        let file = File::create_new(&self.path).with_context(|| format!("cannot create {}", self.path.display()))?;
+        let file = create_new(&self.path)?;
         (self.file, self.bytes) = (file, 0);
         self.append(&state).map_err(|error| describe(error, &self.path))?;
         self.state_bytes = self.bytes;
